@@ -1,0 +1,112 @@
+"""The command line. A command is a class in a file of its own, and a line in ``COMMANDS``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn, Protocol
+
+from knnscope.environment import version
+from knnscope.errors import KnnscopeError, unknown_name
+from knnscope.store import os_problem
+
+COMMANDS = {
+    "info": "knnscope.cli.info:Info",
+    "data": "knnscope.cli.data:Data",
+    "embed": "knnscope.cli.embed:Embed",
+    "search": "knnscope.cli.search:Search",
+    "demo": "knnscope.cli.demo:Demo",
+}
+
+
+class Command(Protocol):
+    """Its docstring is its help."""
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        ...
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it; returns the exit code."""
+        ...
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are one line, like every other error here."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise KnnscopeError(f"{message} (see {self.prog} --help)")
+
+
+def load(name: str) -> Command:
+    """The command of this name."""
+    module, _, cls = COMMANDS[name].partition(":")
+    command: Command = getattr(import_module(module), cls)()
+    return command
+
+
+def parser_of(name: str) -> Parser:
+    """The parser of one command, as ``knnscope NAME`` uses it."""
+    command = load(name)
+    doc = (command.__doc__ or "").strip()
+    parser = Parser(prog=f"knnscope {name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.configure(parser)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def usage() -> str:
+    """The first screen."""
+    lines = [f"knnscope {version()}: which exact vector search is fastest and right on your data and machine", ""]
+    for name in COMMANDS:
+        summary = (load(name).__doc__ or "").strip().splitlines()[0]
+        lines.append(f"  knnscope {name:<8} {summary}")
+    lines += ["", "knnscope COMMAND --help tells more. Start with: knnscope demo"]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Find the command and run it.
+
+    Raises:
+        KnnscopeError: anything the user can mend.
+    """
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if argv[0] in ("-V", "--version"):
+        print(f"knnscope {version()}")
+        return 0
+    if argv[0] not in COMMANDS:
+        raise unknown_name("command", argv[0], COMMANDS)
+    args = parser_of(argv[0]).parse_args(argv[1:])
+    return int(args.command.run(args))
+
+
+def run() -> int:
+    """The console script: one handler for errors, one exit."""
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except KnnscopeError as error:
+        return _say(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _say("interrupted; what was finished is kept, and the same command goes on from there", 130)
+    except BrokenPipeError:  # the reader of a pipe went away (| head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return _say("out of memory: take fewer rows with --limit, or a memory-mapped .npy file", 2)
+    except OSError as error:
+        return _say(str(os_problem(error, "system")), 2)
+    return code
+
+
+def _say(message: str, code: int) -> int:
+    line = " ".join(message.split())
+    print(f"knnscope: {line}", file=sys.stderr)
+    return code

@@ -1,0 +1,150 @@
+"""knnscope embed."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from knnscope import environment
+from knnscope.cli import options
+from knnscope.cli.show import notes, size, table
+from knnscope.encoders import devices as device_runs
+from knnscope.encoders import embed, models, recipes
+from knnscope.encoders.onnx_encoder import PROVIDERS, OnnxEncoder
+from knnscope.errors import KnnscopeError
+from knnscope.records import Texts
+from knnscope.store import VectorCache, whole_file, write_json
+from knnscope.workload import Workload
+
+
+class Embed:
+    """Encode the documents and queries of a data set; interrupted, it goes on where it was.
+
+    Vectors are kept in a cache by text, so that nothing is encoded twice. With -o they are written to
+    DIR/vectors.npy, ids.txt and meta.json, the queries to the same files in DIR/queries.
+    --device cpu,cuda encodes the documents on both and shows the times side by side.
+    """
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        options.add_dataset(parser)
+        options.add_encoder(parser, "cpu, cuda, or cpu,cuda to time both")
+        parser.add_argument("-o", "--out", metavar="DIR", help="write the vectors there")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Encode."""
+        named = list(dict.fromkeys(args.device.split(",")))
+        if wrong := [d for d in named if d not in PROVIDERS]:
+            raise KnnscopeError(f"no device {wrong[0]!r}: cpu, cuda, or cpu,cuda to time both")
+        if len(named) > 1:
+            return _side_by_side(args, named)
+        workload = Workload(args.dataset, options.dataset_options(args), options.encoder_options(args))
+        texts = workload.texts
+        encoder = workload.encoder
+        notes(workload.notes)
+        if encoder.device == "cuda":
+            encoder.encode([""])
+            _tell_placement(encoder)
+        cache = embed.open_cache(encoder)
+        try:
+            for column, what in ((texts.documents, "documents"), (texts.queries, "queries")):
+                work = embed.fill(cache, encoder, column.texts, f"encode {what}")
+                rate = f" at {work.encoded / work.seconds:,.0f} texts/s" if work.seconds else ""
+                print(f"{what}: {work.texts:,} texts, {work.cached:,} from the cache, {work.encoded:,} encoded{rate}")
+            if args.out:
+                facts = {"dataset": texts.name, **_facts(encoder)}
+                write_vectors(Path(args.out), cache, texts.documents, {**facts, "part": "documents"})
+                write_vectors(Path(args.out) / "queries", cache, texts.queries, {**facts, "part": "queries"})
+                print(f"wrote {args.out}/vectors.npy, ids.txt, meta.json, and the queries' in {args.out}/queries")
+            else:
+                print(
+                    f"kept in the cache ({size(cache.path.stat().st_size)}): knnscope search {args.dataset} uses them"
+                )
+        finally:
+            cache.close()
+        return 0
+
+
+def _facts(encoder: OnnxEncoder) -> dict[str, Any]:
+    return {
+        **encoder.model.as_dict(),
+        "recipe": encoder.recipe.as_dict(),
+        "device": encoder.device,
+        "knnscope": environment.version(),
+        "libraries": {
+            k: v
+            for k, v in environment.libraries().items()
+            if k in ("onnxruntime", "onnxruntime-gpu", "tokenizers") and v
+        },
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def write_vectors(folder: Path, cache: VectorCache, texts: Texts, facts: dict[str, Any]) -> None:
+    """vectors.npy, ids.txt and meta.json of one column of texts, each whole or not at all."""
+
+    def header(file: IO[bytes]) -> None:
+        shape = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), cache.dim)}
+        np.lib.format.write_array_header_1_0(file, shape)
+
+    with whole_file(folder / "vectors.npy") as file:
+        header(file)
+        for _, block in embed.read_blocks(cache, texts.texts):
+            file.write(np.ascontiguousarray(block, dtype="<f4").data)
+    with whole_file(folder / "ids.txt", "w") as file:
+        file.writelines(f"{key}\n" for key in texts.ids)
+    write_json(folder / "meta.json", {**facts, "rows": len(texts), "dim": cache.dim, "dtype": "float32"})
+
+
+def _tell_placement(encoder: OnnxEncoder) -> None:
+    if encoder.placement and (strayed := encoder.placement.strayed(PROVIDERS["cuda"])):
+        notes([f"CUDA session: {strayed}"])
+
+
+def _side_by_side(args: argparse.Namespace, named: Sequence[str]) -> int:
+    workload = Workload(args.dataset, options.dataset_options(args))
+    texts = workload.texts.documents
+    model = models.resolve(args.encoder)
+    notes([*workload.notes, *model.notes])
+    recipe = recipes.choose(args.recipe, model.recipe)
+    runs, vectors = device_runs.time_devices(model, recipe, named, texts.texts)
+    slowest = max(run.wall_s for run in runs)
+    rows = [
+        (
+            run.device,
+            f"{run.load_s:.2f}",
+            f"{run.first_batch_s:.3f}",
+            f"{run.steady_s:.2f}",
+            f"{run.texts_per_s:,.0f}",
+            f"{run.wall_s:.2f}",
+            f"{run.cpu_s:.2f}",
+            f"{slowest / run.wall_s:.1f}x",
+            f"{run.difference:.1e}",
+        )
+        for run in runs
+    ]
+    head = ("device", "load s", "first batch s", "steady s", "texts/s", "all s", "CPU s", "speed", "difference")
+    print(f"{len(texts):,} texts, {runs[0].tokens:,} tokens, {model.name}, recipe {recipe.name}, nothing cached")
+    print(table(rows, head, right=range(1, 9)))
+    print("texts/s is the steady state after the first batch; difference is the largest to the first device's vectors.")
+    notes([f"{run.device}: {run.strayed}" for run in runs if run.strayed])
+    if args.out:
+        folder = Path(args.out)
+        record = {
+            "dataset": args.dataset,
+            **model.as_dict(),
+            "recipe": recipe.as_dict(),
+            "runs": [r.as_dict() for r in runs],
+        }
+        write_json(folder / "devices.json", record)
+        write_json(folder / "environment.json", environment.collect())
+        for run, values in zip(runs, vectors, strict=True):
+            with whole_file(folder / f"vectors-{run.device}.npy") as file:
+                np.save(file, values, allow_pickle=False)
+        print(f"wrote {folder}/devices.json, environment.json and the vectors of each device")
+    return 0

@@ -1,0 +1,69 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+from knnscope.datasets.beir import Selection
+from knnscope.datasets.names import DatasetOptions
+from knnscope.encoders.models import DEFAULT, MODELS
+from knnscope.encoders.recipes import RECIPES
+from knnscope.search.topk import METRICS
+from knnscope.workload import EncoderOptions
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 up."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 62):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """A whole number from 0 up."""
+    return 0 if text == "0" else positive(text)
+
+
+def add_dataset(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """The data set and which part of it."""
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        nargs="?" if optional else None,
+        help="a name (knnscope data list), a BEIR folder, or a file of vectors (.npy .fvecs .fbin .hdf5 .parquet ...)",
+    )
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N documents")
+    parser.add_argument(
+        "--subset", choices=("all", "relevant"), default="all", help="relevant: only documents that judgements name"
+    )
+    parser.add_argument(
+        "--split", metavar="NAME", help="judgements to use: test, dev, train (default: the first there is)"
+    )
+    parser.add_argument(
+        "--wordnet", metavar="DIR", help="folder with WordNet's data.noun, data.verb, data.adj, data.adv"
+    )
+    parser.add_argument("--lemmas", action="store_true", help="wordnet: put the words before their definition")
+
+
+def dataset_options(args: argparse.Namespace) -> DatasetOptions:
+    """The record of what ``add_dataset`` read."""
+    return DatasetOptions(Selection(args.subset, args.limit, args.split), args.wordnet, args.lemmas)
+
+
+def add_encoder(parser: argparse.ArgumentParser, devices: str = "cpu or cuda") -> None:
+    """The encoder, its recipe and device."""
+    parser.add_argument(
+        "--encoder", default=DEFAULT, metavar="NAME|DIR", help=f"{', '.join(MODELS)}, or a folder (default: {DEFAULT})"
+    )
+    parser.add_argument("--recipe", metavar="NAME", help=f"own (the model's), {', '.join(RECIPES)} (default: own)")
+    parser.add_argument("--device", default="cpu", metavar="DEVICE", help=f"{devices} (default: cpu)")
+
+
+def encoder_options(args: argparse.Namespace) -> EncoderOptions:
+    """The record of what ``add_encoder`` read."""
+    return EncoderOptions(args.encoder, args.device, args.recipe)
+
+
+def add_metric(parser: argparse.ArgumentParser) -> None:
+    """The metric."""
+    parser.add_argument("--metric", choices=METRICS, help="default: the recipe's or the file's, else l2")

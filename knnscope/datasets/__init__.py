@@ -1,0 +1,1 @@
+"""Texts and vectors, from files and servers, with their ids and judgements."""

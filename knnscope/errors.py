@@ -1,0 +1,69 @@
+"""Errors that reach the user as one line, and the one gate to optional libraries."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+EXTRA_OF = {
+    "faiss": "cpu",
+    "h5py": "files",
+    "onnx": "cpu",
+    "onnxruntime": "cpu",
+    "pyarrow": "files",
+    "pytrec_eval": "cpu",
+    "safetensors": "cpu",
+    "sklearn": "cpu",
+    "tokenizers": "cpu",
+    "usearch": "cpu",
+    "cupy": "cuda13",
+    "cuvs": "cuda13",
+}
+
+
+class KnnscopeError(Exception):
+    """A problem that the user can act on; its text is one line: what, where, what to do."""
+
+    exit_code = 2
+
+
+class MissingLibraryError(KnnscopeError):
+    """An optional library is not installed or does not load."""
+
+
+def install_line(extra: str) -> str:
+    """The command that installs an extra of this package."""
+    return f"pip install 'knnscope[{extra}]'"
+
+
+def require(module: str, extra: str | None = None) -> ModuleType:
+    """Import an optional library, or say which extra brings it.
+
+    Args:
+        module: dotted name to import.
+        extra: the extra to name; by default the one that declares the top-level package.
+
+    Raises:
+        MissingLibraryError: it is not installed, or its own import fails.
+    """
+    top = module.partition(".")[0]
+    line = install_line(extra or EXTRA_OF.get(top, "cpu"))
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingLibraryError(f"{error.name or top} is not installed: {line}") from error
+    except (ImportError, OSError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise MissingLibraryError(
+            f"{top} is installed but does not load ({reason}): reinstall it with {line}"
+        ) from error
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> KnnscopeError:
+    """The error for a mistyped name, with the nearest known ones."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    guess = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
+    return KnnscopeError(f"no {kind} named {name!r}: {guess}{' ' + hint if hint else ''}")

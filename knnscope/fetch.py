@@ -1,0 +1,212 @@
+"""Downloads that resume, are checked, and appear under their name only when whole."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from knnscope.errors import KnnscopeError
+from knnscope.progress import bar
+from knnscope.store import home, make_folder, os_problem, write_json
+
+BLOCK = 1 << 18
+MAX_BYTES = 1 << 37
+"""128 GiB: more than any file in the catalogues; a server cannot fill the disk with an endless answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A file on a server. ``checksum`` is "md5:HEX" or "sha256:HEX"; None is recorded at first use."""
+
+    url: str
+    size: int | None = None
+    checksum: str | None = None
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http and https only, and never from https down to http."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
+        old, new = req.full_url.partition(":")[0], newurl.partition(":")[0].lower()
+        if new not in ("http", "https") or (old == "https" and new == "http"):
+            raise KnnscopeError(f"{req.full_url}: redirects to {newurl}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def digest(path: Path, algorithm: str) -> str:
+    """Hexadecimal digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def fetch(remote: Remote, target: Path, *, timeout: float = 30.0, attempts: int = 5, pause: float = 1.0) -> str | None:
+    """Download a file unless it is there; a broken download goes on where it stopped.
+
+    Args:
+        remote: what to get and what it must be.
+        target: where it goes; ``target.part`` holds what has come so far.
+        timeout: seconds without a byte after which a connection counts as stalled.
+        attempts: connections in a row that may bring nothing new.
+        pause: seconds before the first new attempt; doubled each time.
+
+    Returns:
+        A note for the user where the checksum was not known before, else None.
+
+    Raises:
+        KnnscopeError: no network, wrong size or checksum, a full disk.
+    """
+    if target.exists():
+        return None
+    if remote.url.partition(":")[0] not in ("http", "https"):
+        raise KnnscopeError(f"{remote.url}: only http and https are downloaded")
+    make_folder(target.parent)
+    part = target.with_name(target.name + ".part")
+    try:
+        with part.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if target.exists():
+                return None
+            _fill(remote, file, part, timeout, attempts, pause)
+            file.flush()
+            os.fsync(file.fileno())
+            note = _check(remote, part, target.name)
+            os.replace(part, target)
+    except OSError as error:
+        raise os_problem(error, target) from error
+    _tag_file(part).unlink(missing_ok=True)
+    return note
+
+
+def _tag_file(part: Path) -> Path:
+    return part.with_name(part.name + ".tag")
+
+
+def _fill(remote: Remote, file: IO[bytes], part: Path, timeout: float, attempts: int, pause: float) -> None:
+    failures, problem = 0, "no answer"
+    while failures < attempts:
+        before = file.tell()
+        try:
+            if _receive(remote, file, part, timeout):
+                return
+            problem = "the connection ended early"
+        except urllib.error.HTTPError as error:
+            if error.code < 500 and error.code not in (408, 416, 429):
+                raise KnnscopeError(f"{remote.url}: the server answers {error.code} {error.reason}") from error
+            if error.code == 416:
+                file.truncate(0)
+            problem = f"the server answers {error.code} {error.reason}"
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            reason = getattr(error, "reason", error)
+            problem = "the server stalled" if isinstance(reason, TimeoutError) else str(reason) or type(reason).__name__
+        file.seek(0, os.SEEK_END)
+        failures = 0 if file.tell() > before else failures + 1
+        if failures < attempts:
+            time.sleep(pause * 2 ** max(failures - 1, 0))
+    kept = f"; {file.tell():,} bytes are kept in {part}, the same command goes on from there" if file.tell() else ""
+    raise KnnscopeError(
+        f"{remote.url}: {problem}, {attempts} attempts in a row{kept}. Without network, put the file at {part.with_suffix('')}"
+    )
+
+
+def _receive(remote: Remote, file: IO[bytes], part: Path, timeout: float) -> bool:
+    """One connection; True when the file is complete."""
+    have = file.tell()
+    if remote.size is not None and have == remote.size:
+        return True
+    request = urllib.request.Request(remote.url, headers={"User-Agent": "knnscope", "Accept-Encoding": "identity"})
+    tag_file = _tag_file(part)
+    if have and tag_file.exists():
+        request.add_header("Range", f"bytes={have}-")
+        request.add_header("If-Range", tag_file.read_text("latin-1"))
+    elif have:
+        file.truncate(0)
+    opener = urllib.request.build_opener(_SafeRedirects)
+    with opener.open(request, timeout=timeout) as answer:
+        resumed = answer.status == 206 and str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
+        if not resumed:
+            file.truncate(0)
+            have = 0
+        length = answer.headers.get("Content-Length", "")
+        whole = have + int(length) if length.isascii() and length.isdigit() else None
+        _expect(remote, whole, part)
+        tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+        if tag and not tag.startswith("W/"):
+            tag_file.write_text(tag, "latin-1", "replace")
+        else:
+            tag_file.unlink(missing_ok=True)
+        limit = remote.size or whole or MAX_BYTES
+        with bar(whole or remote.size, part.stem, "B", initial=have, scale=True) as progress:
+            while block := answer.read1(BLOCK):
+                have += len(block)
+                if have > limit:
+                    file.truncate(0)
+                    raise KnnscopeError(f"{remote.url}: sends more than the {limit:,} bytes expected")
+                file.write(block)
+                progress.update(len(block))
+        return have == whole if whole is not None else have > 0
+
+
+def _expect(remote: Remote, whole: int | None, part: Path) -> None:
+    if whole is None:
+        return
+    if remote.size is not None and whole != remote.size:
+        raise KnnscopeError(
+            f"{remote.url}: the server has {whole:,} bytes, {remote.size:,} were expected: the file was changed"
+        )
+    if whole > MAX_BYTES:
+        raise KnnscopeError(f"{remote.url}: {whole:,} bytes are more than the limit of {MAX_BYTES:,}")
+    free = shutil.disk_usage(part.parent).free
+    have = part.stat().st_size
+    if whole - have > free:
+        raise KnnscopeError(
+            f"{part.parent}: {whole - have:,} bytes are needed and {free:,} are free: set KNNSCOPE_HOME to another disk"
+        )
+
+
+def _check(remote: Remote, part: Path, name: str) -> str | None:
+    if remote.checksum is not None:
+        algorithm, _, wanted = remote.checksum.partition(":")
+        found = digest(part, algorithm)
+        if found != wanted:
+            _discard(part)
+            raise KnnscopeError(
+                f"{remote.url}: wrong {algorithm} checksum {found}, {wanted} was expected: the download was deleted, try again"
+            )
+        return None
+    return _trust_on_first_use(remote.url, digest(part, "sha256"), part, name)
+
+
+def _trust_on_first_use(url: str, found: str, part: Path, name: str) -> str | None:
+    ledger = home() / "checksums.json"
+    try:
+        known: dict[str, str] = json.loads(ledger.read_text("utf-8"))
+    except FileNotFoundError:
+        known = {}
+    except (OSError, ValueError) as error:
+        raise KnnscopeError(f"{ledger}: cannot be read: delete it to record checksums afresh") from error
+    if url not in known:
+        write_json(ledger, {**known, url: found})
+        return f"{name}: no checksum is published; recorded sha256 {found} at this first use in {ledger}"
+    if known[url] != found:
+        _discard(part)
+        raise KnnscopeError(
+            f"{url}: sha256 {found} differs from {known[url]} recorded at first use in {ledger}: the download was deleted"
+        )
+    return None
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _tag_file(part).unlink(missing_ok=True)

@@ -1,0 +1,33 @@
+"""Progress of long work on standard error: a bar with rate and time left on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+
+def bar(total: int | None, what: str, unit: str, *, initial: int = 0, scale: bool = False) -> tqdm[Any]:
+    """A progress bar; on a pipe it prints a line every 10 seconds instead of redrawing.
+
+    Args:
+        total: units in all, if known.
+        what: the label.
+        unit: name of one unit ("text", "B").
+        initial: units done before now; they do not count towards the rate.
+        scale: print large counts with k and M.
+    """
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=what,
+        unit=unit,
+        initial=initial,
+        unit_scale=scale,
+        file=sys.stderr,
+        mininterval=0.2 if terminal else 10.0,
+        leave=terminal,
+        dynamic_ncols=terminal,
+        delay=0.0 if terminal else 5.0,
+    )

@@ -1,0 +1,115 @@
+"""The one extension point: an engine builds an index over vectors, an index answers queries.
+
+To add an engine: one file with a class like those beside this one, one line in ``knnscope/catalog.py``. The contract suite
+(tests/contracts) then holds it to the rules below.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.errors import KnnscopeError
+from knnscope.records import Capabilities, Neighbors
+
+Array = npt.NDArray[Any]
+
+
+class Index(Protocol):
+    """Vectors made ready to be searched."""
+
+    def search(self, queries: Array, k: int) -> Neighbors:
+        """The k nearest rows of each query, best first; ids are row numbers."""
+        ...
+
+
+class Engine(Protocol):
+    """A way to search; ``capabilities`` is read before anything is built."""
+
+    capabilities: Capabilities
+
+    def build(self, vectors: Array, metric: str) -> Index:
+        """Make an index over (rows, dim) vectors, which it may keep and must not change."""
+        ...
+
+
+class CheckedIndex:
+    """An index whose input is checked once for all engines, so that they need not."""
+
+    def __init__(self, index: Index, rows: int, dim: int, max_k: int | None) -> None:
+        self._index = index
+        self.rows = rows
+        self.dim = dim
+        self._max_k = max_k
+
+    def search(self, queries: Array, k: int) -> Neighbors:
+        """The k nearest rows of each query.
+
+        Args:
+            queries: (queries, dim), real and finite.
+            k: 1 to the number of rows.
+
+        Raises:
+            KnnscopeError: anything else.
+        """
+        check_matrix(queries, "queries")
+        if queries.shape[1] != self.dim:
+            raise KnnscopeError(
+                f"queries have {queries.shape[1]} components, the rows {self.dim}: use the same encoder for both"
+            )
+        check_k(k, self.rows)
+        if self._max_k is not None and k > self._max_k:
+            raise KnnscopeError(f"k = {k} is above this engine's limit of {self._max_k}")
+        found = self._index.search(queries, k)
+        return Neighbors(np.ascontiguousarray(found.ids, dtype=np.int64), np.ascontiguousarray(found.distances))
+
+
+def build(engine: Engine, vectors: Array, metric: str, name: str = "this engine") -> CheckedIndex:
+    """Check the vectors and build.
+
+    Raises:
+        KnnscopeError: a wrong shape, type or metric, or a number that is not finite; says what would work.
+    """
+    check_matrix(vectors, "rows")
+    able = engine.capabilities
+    if metric not in able.metrics:
+        raise KnnscopeError(f"{name} has no metric {metric!r}: it has {', '.join(sorted(able.metrics))}")
+    if vectors.dtype.name not in able.dtypes:
+        raise KnnscopeError(f"{name} takes {', '.join(sorted(able.dtypes))}, the rows are {vectors.dtype}")
+    rows, dim = vectors.shape
+    return CheckedIndex(engine.build(vectors, metric), rows, dim, able.max_k)
+
+
+def check_k(k: int, rows: int) -> None:
+    """Refuse a k outside 1 to the number of rows."""
+    if not 1 <= k <= rows:
+        raise KnnscopeError(f"k = {k} is outside 1 to {rows}, the number of rows")
+
+
+def check_matrix(values: Array, what: str) -> None:
+    """Refuse anything but a real, finite, non-empty matrix; names the first bad row."""
+    if values.ndim != 2 or 0 in values.shape:
+        raise KnnscopeError(
+            f"{what} have shape {values.shape}: two dimensions (count, dim), neither zero, were expected"
+        )
+    if values.dtype.kind not in "fiu":
+        raise KnnscopeError(f"{what} are of type {values.dtype}: real numbers were expected")
+    if values.dtype.kind != "f":
+        return
+    step = max(1, (1 << 22) // values.shape[1])
+    for start in range(0, len(values), step):
+        if not np.isfinite(block := values[start : start + step]).all():
+            row, component = np.argwhere(~np.isfinite(block))[0]
+            raise KnnscopeError(
+                f"{what}: row {start + row:,} has {block[row, component]} in component {component}: only finite numbers can be searched"
+            )
+
+
+def unit_rows(values: Array) -> npt.NDArray[np.float32]:
+    """Rows divided by their norms, in float32 as the libraries do it; a zero row stays zero."""
+    rows = np.asarray(values, dtype=np.float32)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float32] = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    return unit

@@ -1,0 +1,45 @@
+"""Faiss on the CPU: IndexFlatL2 and IndexFlatIP as its users build them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faiss
+import numpy as np
+
+from knnscope.records import Capabilities, Neighbors
+from knnscope.search import topk
+from knnscope.search.engine import Array, unit_rows
+
+
+class FaissEngine:
+    """float32 only; switches from differences to the expanded form by the size of the batch."""
+
+    capabilities = Capabilities(
+        metrics=frozenset(topk.METRICS),
+        dtypes=frozenset({"float32", "float16", "int8", "uint8"}),
+    )
+
+    def build(self, vectors: Array, metric: str) -> FaissIndex:
+        """Copy the rows into a flat index; for cosine they are divided by their norms first."""
+        kind = faiss.IndexFlatL2 if metric == "l2" else faiss.IndexFlatIP
+        index = kind(vectors.shape[1])
+        index.add(_prepared(vectors, metric))
+        return FaissIndex(index, metric)
+
+
+class FaissIndex:
+    """A flat index."""
+
+    def __init__(self, index: Any, metric: str) -> None:
+        self._index = index
+        self._metric = metric
+
+    def search(self, queries: Array, k: int) -> Neighbors:
+        """One call to Faiss."""
+        distances, ids = self._index.search(_prepared(queries, self._metric), k)
+        return Neighbors(ids, distances)
+
+
+def _prepared(values: Array, metric: str) -> Array:
+    return unit_rows(values) if metric == "cosine" else np.ascontiguousarray(values, dtype=np.float32)

@@ -1,0 +1,29 @@
+"""The float64 reference: slow, and right by definition."""
+
+from __future__ import annotations
+
+from knnscope.records import Capabilities, Neighbors
+from knnscope.search import topk
+from knnscope.search.engine import Array
+
+
+class Numpy64Engine:
+    """Answers with the definition in search/topk.py itself."""
+
+    capabilities = Capabilities(metrics=frozenset(topk.METRICS), exact=True)
+
+    def build(self, vectors: Array, metric: str) -> Numpy64Index:
+        """Keep the rows as they are."""
+        return Numpy64Index(vectors, metric)
+
+
+class Numpy64Index:
+    """The rows and the metric."""
+
+    def __init__(self, vectors: Array, metric: str) -> None:
+        self._rows = vectors
+        self._metric = metric
+
+    def search(self, queries: Array, k: int) -> Neighbors:
+        """One pass over the rows for every 16 queries."""
+        return topk.search(self._rows, queries, k, self._metric)

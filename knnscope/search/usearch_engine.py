@@ -1,0 +1,42 @@
+"""usearch's exact search (no graph)."""
+
+from __future__ import annotations
+
+import numpy as np
+from usearch.index import search as exact_search
+
+from knnscope.records import Capabilities, Neighbors
+from knnscope.search import topk
+from knnscope.search.engine import Array
+
+
+class UsearchEngine:
+    """One distance at a time through SimSIMD, float32."""
+
+    capabilities = Capabilities(
+        metrics=frozenset(topk.METRICS),
+        dtypes=frozenset({"float32", "float16", "int8", "uint8"}),
+    )
+
+    def build(self, vectors: Array, metric: str) -> UsearchIndex:
+        """Keep the rows as contiguous float32."""
+        return UsearchIndex(np.ascontiguousarray(vectors, dtype=np.float32), metric)
+
+
+class UsearchIndex:
+    """Rows and the library's name of the metric."""
+
+    NAMES = {"l2": "l2sq", "ip": "ip", "cosine": "cos"}  # noqa: RUF012
+
+    def __init__(self, rows: Array, metric: str) -> None:
+        self._rows = rows
+        self._metric = metric
+
+    def search(self, queries: Array, k: int) -> Neighbors:
+        """One exact search; the library's 1 - similarity is turned back."""
+        asked = np.ascontiguousarray(queries, dtype=np.float32)
+        found = exact_search(self._rows, asked, k, self.NAMES[self._metric], exact=True)
+        shape = (len(asked), k)
+        distances = np.asarray(found.distances).reshape(shape)
+        ids = np.asarray(found.keys, dtype=np.int64).reshape(shape)
+        return Neighbors(ids, distances if self._metric == "l2" else 1 - distances)

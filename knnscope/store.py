@@ -1,0 +1,182 @@
+"""Where things are kept: folders, files that appear whole or not at all, and the cache of encoded texts."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.errors import KnnscopeError
+
+
+def home() -> Path:
+    """Folder of downloads and caches: ``KNNSCOPE_HOME``, else ``knnscope`` in the user's cache folder."""
+    if chosen := os.environ.get("KNNSCOPE_HOME"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "knnscope"
+
+
+def os_problem(error: OSError, path: object) -> KnnscopeError:
+    """An operating system's refusal as one line that says what to do."""
+    where = error.filename or path
+    advice = {
+        errno.ENOSPC: "the disk is full: free some space, or set KNNSCOPE_HOME to a folder on another disk",
+        errno.EDQUOT: "your disk quota is used up: free some space, or set KNNSCOPE_HOME to another folder",
+        errno.EACCES: "permission denied: choose a folder that you may write to",
+        errno.EROFS: "the file system is read-only: choose another folder",
+        errno.ENOENT: "no such file or folder",
+        errno.EISDIR: "this is a folder, a file was expected",
+        errno.ENOTDIR: "a part of this path is a file, a folder was expected",
+    }
+    return KnnscopeError(f"{where}: {advice.get(error.errno or 0, error.strerror or str(error))}")
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents.
+
+    Raises:
+        KnnscopeError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise os_problem(error, path) from error
+    return path
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """A file that takes its name only when all of it is on disk; on any error nothing is left behind.
+
+    Raises:
+        KnnscopeError: the disk is full, or the folder cannot be written.
+    """
+    make_folder(path.parent)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise os_problem(error, path) from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise os_problem(error, path) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a record as indented JSON, whole or not at all; NaN is refused."""
+    with whole_file(path, "w") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+
+
+class VectorCache:
+    """Vectors by the digest of their text, one SQLite file for each encoder; what is committed survives kill -9.
+
+    The digest of the encoder (weights, tokenizer, recipe, device) names the file, the digest of the text the row, so
+    the same text is encoded once however many datasets hold it.
+    """
+
+    def __init__(self, path: Path, dim: int) -> None:
+        make_folder(path.parent)
+        self.path = path
+        self.dim = dim
+        try:
+            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, value BLOB NOT NULL)")
+        except sqlite3.Error as error:
+            raise self._problem(error) from error
+
+    def _problem(self, error: sqlite3.Error) -> KnnscopeError:
+        if "full" in str(error):
+            return KnnscopeError(
+                f"{self.path}: the disk is full: free some space, or set KNNSCOPE_HOME to another disk"
+            )
+        return KnnscopeError(f"{self.path}: the cache cannot be used ({error}): delete the file to start it afresh")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the cache for one writer; a second process waits, then finds everything encoded."""
+        with open(self.path.with_suffix(".lock"), "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def have(self, digests: Sequence[bytes]) -> npt.NDArray[np.bool_]:
+        """Which of these texts are encoded already."""
+        find = self._db.execute
+        try:
+            return np.fromiter(
+                (find("SELECT 1 FROM vectors WHERE digest = ?", (d,)).fetchone() is not None for d in digests),
+                dtype=bool,
+                count=len(digests),
+            )
+        except sqlite3.Error as error:
+            raise self._problem(error) from error
+
+    def add(self, digests: Sequence[bytes], values: npt.NDArray[np.float32]) -> None:
+        """Commit vectors in one transaction: after it they survive any kill."""
+        rows = np.ascontiguousarray(values, dtype="<f4")
+        if rows.shape != (len(digests), self.dim):
+            raise ValueError(f"{rows.shape} vectors for {len(digests)} texts of {self.dim} dimensions")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(
+                    "INSERT OR IGNORE INTO vectors VALUES (?, ?)",
+                    [(d, row.tobytes()) for d, row in zip(digests, rows, strict=True)],
+                )
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self._problem(error) from error
+
+    def read(self, digests: Sequence[bytes], into: npt.NDArray[np.float32]) -> None:
+        """Fill ``into``, shape (len(digests), dim), with the vectors of these texts.
+
+        Raises:
+            KnnscopeError: a text is missing, or the file was damaged.
+        """
+        find = self._db.execute
+        try:
+            for i, digest in enumerate(digests):
+                row = find("SELECT value FROM vectors WHERE digest = ?", (digest,)).fetchone()
+                if row is None or len(row[0]) != 4 * self.dim:
+                    raise KnnscopeError(
+                        f"{self.path}: the cache lost a vector: delete the file and run the command again"
+                    )
+                into[i] = np.frombuffer(row[0], dtype="<f4")
+        except sqlite3.Error as error:
+            raise self._problem(error) from error
+
+    def __len__(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM vectors").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()

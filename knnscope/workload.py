@@ -1,0 +1,115 @@
+"""From a data set's name to vectors that can be searched: what every command starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.datasets import names
+from knnscope.encoders import embed, models, recipes
+from knnscope.encoders.onnx_encoder import OnnxEncoder
+from knnscope.errors import KnnscopeError
+from knnscope.records import TextDataset, VectorDataset, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOptions:
+    """Which model, where it runs, and the recipe (None: the model's own)."""
+
+    name: str = models.DEFAULT
+    device: str = "cpu"
+    recipe: str | None = None
+
+
+class Workload:
+    """A data set opened for searching; texts are encoded when first needed, from the cache where they can be."""
+
+    def __init__(
+        self, spec: str, options: names.DatasetOptions | None = None, encoder: EncoderOptions | None = None
+    ) -> None:
+        self.dataset, self.notes = names.load(spec, options)
+        self._options = encoder or EncoderOptions()
+
+    @property
+    def texts(self) -> TextDataset:
+        """The data set in words.
+
+        Raises:
+            KnnscopeError: it holds vectors only.
+        """
+        if isinstance(self.dataset, VectorDataset):
+            raise KnnscopeError(f"{self.dataset.name}: holds vectors, no texts: give --query-id ROW")
+        return self.dataset
+
+    @cached_property
+    def encoder(self) -> OnnxEncoder:
+        """The encoder of the options."""
+        model = models.resolve(self._options.name)
+        self.notes += model.notes
+        return OnnxEncoder(model, recipes.choose(self._options.recipe, model.recipe), self._options.device)
+
+    @cached_property
+    def documents(self) -> Vectors:
+        """The rows to search."""
+        if isinstance(self.dataset, VectorDataset):
+            return self.dataset.documents
+        return Vectors(self.encode(self.dataset.documents.texts, "encode documents")[0], self.dataset.documents.ids)
+
+    def encode(self, texts: Sequence[str], what: str) -> tuple[npt.NDArray[np.float32], embed.Work]:
+        """Vectors of texts, through the cache."""
+        cache = embed.open_cache(self.encoder)
+        try:
+            work = embed.fill(cache, self.encoder, texts, what)
+            return embed.read(cache, texts), work
+        finally:
+            cache.close()
+
+    @cached_property
+    def queries(self) -> npt.NDArray[Any]:
+        """Vectors of all queries.
+
+        Raises:
+            KnnscopeError: a file of vectors without queries.
+        """
+        if isinstance(self.dataset, TextDataset):
+            return self.encode(self.dataset.queries.texts, "encode queries")[0]
+        if self.dataset.queries is None:
+            raise KnnscopeError(f"{self.dataset.name}: holds no queries")
+        return self.dataset.queries.values
+
+    @property
+    def metric(self) -> str:
+        """The recipe's metric, or the one the file declares, else l2."""
+        if isinstance(self.dataset, VectorDataset):
+            return self.dataset.metric or "l2"
+        return self.encoder.recipe.metric
+
+    def query_row(self, query_id: str) -> int:
+        """Row number of a query by its id (texts) or number (vectors).
+
+        Raises:
+            KnnscopeError: no such query.
+        """
+        if isinstance(self.dataset, VectorDataset):
+            count = len(self.dataset.queries or self.dataset.documents)
+            if not (query_id.isascii() and query_id.isdigit() and int(query_id) < count):
+                raise KnnscopeError(
+                    f"{self.dataset.name}: --query-id {query_id!r}: a row from 0 to {count - 1} was expected"
+                )
+            return int(query_id)
+        for row, known in enumerate(self.dataset.queries.ids):
+            if known == query_id:
+                return row
+        first = ", ".join(self.dataset.queries.ids[:3])
+        raise KnnscopeError(f"{self.dataset.name}: no query with id {query_id!r}: ids look like {first}")
+
+    def query_vector(self, row: int) -> npt.NDArray[Any]:
+        """One query as a (1, dim) array; a file without queries lends its own rows."""
+        if isinstance(self.dataset, VectorDataset):
+            return (self.dataset.queries or self.dataset.documents).values[row : row + 1]
+        return self.encode([self.dataset.queries.texts[row]], "encode query")[0]
