@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
+
+
+class _Lines:
+    """A stream on which a redrawn line becomes a line of its own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            self._stream.write(f"{line}\n")
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def bar(total: int | None, what: str, unit: str, *, initial: int = 0, scale: bool = False) -> tqdm[Any]:
@@ -25,7 +39,7 @@ def bar(total: int | None, what: str, unit: str, *, initial: int = 0, scale: boo
         unit=unit,
         initial=initial,
         unit_scale=scale,
-        file=sys.stderr,
+        file=sys.stderr if terminal else _Lines(sys.stderr),
         mininterval=0.2 if terminal else 10.0,
         leave=terminal,
         dynamic_ncols=terminal,

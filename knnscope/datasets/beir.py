@@ -38,7 +38,7 @@ Row = tuple[str, str, int]
 
 
 def load_folder(folder: Path, name: str, selection: Selection | None = None) -> TextDataset:
-    """Read a collection; documents are ``title text``, queries those that have judgements.
+    """Read a collection; documents are ``title text``, queries those with a judged document in the selection.
 
     Memory above what the result keeps: 16 bytes a document and the judgements.
 
@@ -95,19 +95,21 @@ def assemble(
     wanted_documents = {d for _, d, _ in rows}
     kept = (d for d in documents if selection.subset != "relevant" or d[1] in wanted_documents)
     texts, document_rows, blanks = _column(_first(kept, selection.limit), wanted_documents, "document", name)
-    chosen = (q for q in queries if not rows or q[1] in wanted_queries)
+    # queries whose judged documents are all outside the selection ask for nothing that is there
+    answerable = {q for q, d, _ in rows if d in document_rows} or wanted_queries
+    chosen = (q for q in queries if not rows or q[1] in answerable)
     asked, query_rows, blank_queries = _column(chosen, wanted_queries, "query", name)
     if not len(texts):
         raise KnnscopeError(f"{name}: no documents are left: check the corpus, --subset and --limit")
     if not len(asked):
         raise KnnscopeError(f"{name}: no queries: none in the file has a judgement")
     found = [(query_rows[q], document_rows[d], g) for q, d, g in rows if q in query_rows and d in document_rows]
-    lost = len(rows) - len(found)
-    if lost and selection.limit is None:
-        notes += (f"{name}: {lost:,} of {len(rows):,} judgements name unknown ids and are left out",)
-    elif lost:
+    if lost := len(rows) - len(found):
+        what = "unknown ids" if selection.limit is None else "documents outside --limit, or unknown ids,"
+        without = len(wanted_queries) - len({q for q, _, _ in found})
         notes += (
-            f"{name}: {lost:,} of {len(rows):,} judgements name documents outside --limit or unknown ids and are left out",
+            f"{name}: {lost:,} of {len(rows):,} judgements name {what} and are left out; "
+            f"{without:,} queries keep none and are left out too",
         )
     if blanks or blank_queries:
         notes += (f"{name}: {blanks:,} documents and {blank_queries:,} queries have an empty text; they are kept",)
