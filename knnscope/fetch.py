@@ -41,6 +41,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     ) -> Any:
         old, new = req.full_url.partition(":")[0], newurl.partition(":")[0].lower()
         if new not in ("http", "https") or (old == "https" and new == "http"):
+            fp.close()
             raise KnnscopeError(f"{req.full_url}: redirects to {newurl}, which is not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -102,6 +103,7 @@ def _fill(remote: Remote, file: IO[bytes], part: Path, timeout: float, attempts:
                 return
             problem = "the connection ended early"
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code < 500 and error.code not in (408, 416, 429):
                 raise KnnscopeError(f"{remote.url}: the server answers {error.code} {error.reason}") from error
             if error.code == 416:

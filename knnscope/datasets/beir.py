@@ -133,6 +133,10 @@ def _column(
     for place, key, text in rows:
         if not key:
             raise KnnscopeError(f"{place}: the {kind} id is empty")
+        if not key.isprintable() and any(c in key for c in "\t\n\r"):
+            raise KnnscopeError(
+                f"{place}: the {kind} id {key!r} has a tab or line break, which no judgement could name"
+            )
         if key in wanted:
             if key in where:
                 raise KnnscopeError(f"{place}: {kind} id {key!r} stands twice; ids must be unique")

@@ -86,7 +86,11 @@ class OnnxEncoder:
         start = time.perf_counter()
         self.threads = threads or len(os.sched_getaffinity(0))
         self._profile = tempfile.TemporaryDirectory() if device == "cuda" else None
-        self._session = self._open(runtime)
+        try:
+            self._session = self._open(runtime)
+        except BaseException:
+            self._end_profile()
+            raise
         self._inputs = {i.name for i in self._session.get_inputs()}
         self.load_seconds = time.perf_counter() - start
         self.placement: Placement | None = None
@@ -116,6 +120,10 @@ class OnnxEncoder:
                 "knnscope info shows what hides them"
             )
         return session
+
+    def _end_profile(self) -> None:
+        if self._profile is not None:
+            self._profile.cleanup()
 
     def _graph(self) -> bytes:
         onnx = require("onnx")
@@ -162,7 +170,7 @@ class OnnxEncoder:
         pooled: Vectors = self._session.run(["pooled"], {k: v for k, v in feed.items() if k in self._inputs})[0]
         if self._profile is not None and self.placement is None:
             self.placement = _read_profile(Path(self._session.end_profiling()))
-            self._profile.cleanup()
+            self._end_profile()
         if self.recipe.pooling == "mean":
             pooled /= mask.sum(axis=1, keepdims=True).astype(np.float32)
         if self.recipe.normalise:

@@ -110,6 +110,8 @@ def check_matrix(values: Array, what: str) -> None:
 def unit_rows(values: Array) -> npt.NDArray[np.float32]:
     """Rows divided by their norms, in float32 as the libraries do it; a zero row stays zero."""
     rows = np.asarray(values, dtype=np.float32)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: npt.NDArray[np.float32] = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))[:, None]  # squares overflow float32
+    unit: npt.NDArray[np.float32] = np.divide(
+        rows, norms, out=np.zeros_like(rows), where=norms > 0, casting="same_kind"
+    )
     return unit

@@ -39,4 +39,9 @@ class UsearchIndex:
         shape = (len(asked), k)
         distances = np.asarray(found.distances).reshape(shape)
         ids = np.asarray(found.keys, dtype=np.int64).reshape(shape)
-        return Neighbors(ids, distances if self._metric == "l2" else 1 - distances)
+        if self._metric == "l2":
+            return Neighbors(ids, distances)
+        similarities = 1 - distances
+        if self._metric == "cosine":
+            similarities[~asked.any(axis=1)] = 0  # the library calls two zero vectors alike
+        return Neighbors(ids, similarities)

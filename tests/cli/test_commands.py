@@ -1,0 +1,407 @@
+"""The commands as a user runs them: what they print, where they write, how they refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from knnscope import catalog, cli, environment
+from knnscope.datasets import names
+from knnscope.encoders import models
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def knnscope(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command line in this process: exit code, output, errors."""
+
+    def run(*argv: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["knnscope", *map(str, argv)])
+        try:
+            code = cli.run()
+        except SystemExit as stop:  # --help
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def refused(result: tuple[int, str, str], message: str) -> None:
+    """Exit code 2, nothing on standard output, one last line that says what."""
+    code, out, err = result
+    assert code == 2, err
+    assert out == ""
+    lines = [line for line in err.splitlines() if line.startswith("knnscope:")]
+    assert len(lines) == 1, err
+    assert re.search(message, lines[0]), lines[0]
+    assert "Traceback" not in err
+
+
+def test_first_screen_names_every_command(knnscope: Run) -> None:
+    for argv in ((), ("--help",), ("help",)):
+        code, out, _ = knnscope(*argv)
+        assert code == 0
+        assert all(f"knnscope {name}" in out for name in cli.COMMANDS)
+    assert knnscope("--version")[1] == f"knnscope {environment.version()}\n"
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_and_stands_in_the_readme(knnscope: Run, root: Path, name: str) -> None:
+    code, out, _ = knnscope(name, "--help")
+    assert code == 0
+    assert (cli.load(name).__doc__ or "").strip().splitlines()[0].split(":")[0] in out.replace("\n", " ")
+    assert f"knnscope {name}" in (root / "README.md").read_text()
+
+
+def test_help_loads_no_heavy_library(child_environment: dict[str, str]) -> None:
+    code = (
+        "import sys, knnscope.cli as c; sys.argv[1:] = ['search', '--help']\n"
+        "try: c.run()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('faiss', 'onnxruntime', 'onnx', 'sklearn', 'usearch', 'tokenizers', 'cupy', 'torch') if m in sys.modules])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=child_environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
+def test_info_in_words_and_json(knnscope: Run) -> None:
+    code, out, _ = knnscope("info")
+    assert code == 0
+    assert all(name in out for name in catalog.ENGINES)
+    code, out, _ = knnscope("info", "--json")
+    facts = json.loads(out)
+    assert facts["cpu"]["usable_cores"] == len(os.sched_getaffinity(0))
+    assert facts["memory"]["total"] > 1 << 28
+    assert facts["engines"]["numpy64"]["available"] is True
+    assert facts["libraries"]["numpy"] == np.__version__
+
+
+def test_info_names_missing_engines_clashes_and_what_hides(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    real = environment.libraries()
+    monkeypatch.setattr(environment, "libraries", lambda: {**real, "onnxruntime-gpu": "1.0", "faiss-gpu-cuvs": "1.0"})
+    _, out, _ = knnscope("info")
+    assert re.search(r"faiss +missing +.*pip install 'knnscope\[cpu\]'", out)
+    assert "onnxruntime and onnxruntime-gpu are installed together" in out
+    assert "faiss-cpu and faiss-gpu-cuvs are installed together" in out
+    assert "hides every GPU" in out
+    assert "OMP_NUM_THREADS=1" in out
+
+
+def test_gpu_lines_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knnscope: Run) -> None:
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(
+        "#!/bin/sh\necho 'NVIDIA H200, 580.159.04, 143771, 143000, 9.0, 345, 1980, 3201, 3201, 700.00, 30'\n"
+    )
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (gpu,) = environment.gpus()
+    assert gpu["name"] == "NVIDIA H200"
+    assert gpu["driver"] == "580.159.04"
+    assert (gpu["memory_mib"], gpu["compute_capability"], gpu["max_sm_clock_mhz"]) == (143771, 9.0, 1980)
+    _, out, _ = knnscope("info")
+    assert "NVIDIA H200, compute capability 9.0, 140 GiB" in out
+    assert "this onnxruntime is the CPU build" in out
+
+
+def test_data_list(knnscope: Run) -> None:
+    code, out, _ = knnscope("data", "list")
+    assert code == 0
+    assert all(
+        re.search(rf"^{re.escape(name)} ", out, re.M) for name in ("sample", "wordnet", "arguana", "dbpedia-entity")
+    )
+    listed = json.loads(knnscope("data", "list", "--json")[1])
+    assert {e["name"] for e in listed} >= set(names.published())
+
+
+def test_data_show_pairs(knnscope: Run) -> None:
+    code, out, _ = knnscope("data", "show", "sample", "--pairs", 2, "--offset", 3, "--grade", 2)
+    assert code == 0
+    assert out.count("\nquery q-") == 2
+    assert out.count(", grade 2") == 2
+    assert "--offset 5" in out
+    assert "no pair has grade 7" in knnscope("data", "show", "sample", "--grade", 7)[1]
+
+
+def test_data_get_writes_synthetic_vectors_as_streamed(knnscope: Run, tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    spec = "synthetic:text,rows=9000,dim=8,seed=2,queries=5"
+    assert knnscope("data", "get", spec, "-o", path)[0] == 0
+    np.testing.assert_array_equal(np.load(path), names.load(spec)[0].documents.values)
+    np.testing.assert_array_equal(np.load(tmp_path / "x-queries.npy"), names.load(spec)[0].queries.values)
+    code, out, _ = knnscope("data", "show", path)
+    assert "9,000 rows of 8 float32" in out
+    assert "norms" in out
+
+
+def test_embed_writes_vectors_ids_and_meta(knnscope: Run, tmp_path: Path) -> None:
+    code, out, _ = knnscope("embed", "sample", "-o", tmp_path / "run")
+    assert code == 0
+    assert "240 texts, 0 from the cache, 240 encoded" in out
+    vectors = np.load(tmp_path / "run/vectors.npy")
+    ids = (tmp_path / "run/ids.txt").read_text().splitlines()
+    meta = json.loads((tmp_path / "run/meta.json").read_text())
+    assert vectors.shape == (len(ids), meta["dim"]) == (240, 384)
+    assert meta["encoder"] == "all-MiniLM-L6-v2"
+    assert meta["sha256"] == models.MODELS["all-MiniLM-L6-v2"].files["model.safetensors"][1]
+    assert np.load(tmp_path / "run/queries/vectors.npy").shape == (60, 384)
+    assert "240 texts, 240 from the cache, 0 encoded" in knnscope("embed", "sample")[1]
+
+
+def test_embed_cuda_without_cuda(knnscope: Run) -> None:
+    refused(knnscope("embed", "sample", "--device", "cuda"), "built without CUDA")
+    refused(knnscope("embed", "sample", "--device", "tpu"), "no device 'tpu'")
+
+
+def test_embed_two_devices_side_by_side(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table and its files, with the CPU standing in for the second device."""
+    from knnscope.cli import embed
+    from knnscope.encoders import devices
+
+    inner = devices.OnnxEncoder
+    monkeypatch.setattr(devices, "OnnxEncoder", lambda model, recipe, _: inner(model, recipe, "cpu"))
+    assert embed.PROVIDERS.keys() == {"cpu", "cuda"}
+    code, out, _ = knnscope("embed", "sample", "--device", "cpu,cuda", "-o", tmp_path)
+    assert code == 0
+    record = json.loads((tmp_path / "devices.json").read_text())
+    assert [run["texts"] for run in record["runs"]] == [240, 240]
+    assert all(run["steady_texts"] < 240 and run["first_batch_s"] > 0 for run in record["runs"])
+    assert record["runs"][1]["difference"] == 0
+    assert "texts/s" in out
+
+
+def test_search_says_whether_the_engines_agree(knnscope: Run) -> None:
+    code, out, _ = knnscope("search", "sample", "--query-id", "q-sugar-tax", "-k", 4)
+    assert code == 0
+    assert f"all {len(catalog.ENGINES)} engines agree on the ids and their order" in out
+    assert "<- relevant, grade" in out
+    assert re.search(r"relevant: .*\(grade 2\) at rank \d", out)
+
+
+def test_search_json(knnscope: Run) -> None:
+    code, out, _ = knnscope(
+        "search", "sample", "free trams for everyone", "--engine", "numpy64,faiss", "-k", 5, "--json"
+    )
+    answer = json.loads(out)
+    assert code == 0
+    assert list(answer["engines"]) == ["numpy64", "faiss"]
+    assert answer["engines"]["numpy64"]["ids"] == answer["engines"]["faiss"]["ids"]
+    assert answer["agree"] is True
+    assert any("free-transit" in i for i in answer["engines"]["numpy64"]["ids"][:2])
+    for metric in ("l2", "ip"):
+        other = json.loads(
+            knnscope(
+                "search",
+                "sample",
+                "free trams for everyone",
+                "--engine",
+                "numpy64",
+                "--metric",
+                metric,
+                "-k",
+                5,
+                "--json",
+            )[1]
+        )
+        assert other["engines"]["numpy64"]["ids"] == answer["engines"]["numpy64"]["ids"], "unit vectors rank alike"
+
+
+def test_search_shows_a_difference_and_its_size(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from knnscope.search import numpy_engine
+
+    inner = numpy_engine.NumpyIndex.search
+
+    def swapped(self: numpy_engine.NumpyIndex, queries: np.ndarray, k: int) -> object:
+        found = inner(self, queries, k)
+        found.ids[:, [0, 1]] = found.ids[:, [1, 0]]
+        return found
+
+    monkeypatch.setattr(numpy_engine.NumpyIndex, "search", swapped)
+    _, out, _ = knnscope("search", "sample", "--query-id", "q-zoos", "--engine", "numpy64,numpy,faiss")
+    assert "2 of 3 engines agree" in out
+    assert re.search(r"numpy differs from numpy64 at rank 1: .* apart in float64", out)
+
+
+def test_search_vectors(knnscope: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.eye(6, dtype=np.float32))
+    code, out, _ = knnscope("search", tmp_path / "v.npy", "--query-id", 4, "-k", 2)
+    assert code == 0
+    assert "1. row 4" in out
+    assert "squared distance by rank" in out
+    refused(knnscope("search", tmp_path / "v.npy", "words"), "holds vectors, no texts")
+    refused(knnscope("search", tmp_path / "v.npy", "--query-id", "6"), "a row from 0 to 5")
+    refused(knnscope("search", tmp_path / "v.npy", "--query-id", "0", "-k", "7"), "k = 7 is outside 1 to 6")
+    refused(knnscope("embed", tmp_path / "v.npy"), "holds vectors, no texts")
+    refused(knnscope("search", tmp_path / "v.npy", "--query-id", "0", "--subset", "relevant"), "do not apply")
+
+
+def test_engines_that_cannot_are_left_out_and_said(knnscope: Run) -> None:
+    code, out, err = knnscope("search", "sample", "--query-id", "q-zoos", "--metric", "ip")
+    assert code == 0
+    assert "note: sklearn has no metric 'ip': it has cosine, l2" in err
+    refused(
+        knnscope("search", "sample", "--query-id", "q-zoos", "--metric", "ip", "--engine", "sklearn"),
+        "sklearn has no metric 'ip'",
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["serach", "sample"], "no command named 'serach': did you mean search"),
+        (["search", "smaple", "x"], "no data set, folder or file named 'smaple': did you mean sample"),
+        (["search", "sample"], "either a query in words or --query-id"),
+        (["search", "sample", "x", "--query-id", "q-zoos"], "either a query in words or --query-id"),
+        (["search", "sample", "   "], "the query is empty"),
+        (["search", "sample", "--query-id", "q-zoo"], "no query with id 'q-zoo': ids look like q-congestion-charge"),
+        (["search", "sample", "x", "--engine", "fais"], "no engine named 'fais': did you mean faiss"),
+        (["search", "sample", "x", "--engine", ","], "--engine is empty"),
+        (["search", "sample", "x", "-k", "0"], "'0' is not a whole number above 0"),
+        (["search", "sample", "x", "-k", "241"], "k = 241 is outside 1 to 240"),
+        (["search", "sample", "x", "--metric", "l3"], "invalid choice: 'l3'"),
+        (["search", "sample", "x", "--encoder", "gte-smal"], "did you mean gte-small"),
+        (["search", "sample", "x", "--recipe", "notebok"], "did you mean notebook"),
+        (["search", "sample", "x", "--split", "dev"], "no dev.tsv; there is test.tsv"),
+        (["data", "show"], "needs the name of a data set"),
+        (["data", "get", "cqadupstack"], "did you mean cqadupstack/"),
+        (["data", "get", "synthetic:text", "-o", "x.bin"], "written as .npy"),
+        (["data", "show", "sample", "--pairs", "-1"], "not a whole number"),
+        (["embed", "wordnet", "--wordnet", "/nowhere"], "no WordNet data files"),
+        (["embed", "sample", "--limit", "0"], "not a whole number above 0"),
+        (["embed", "sample", "-o", "/proc/nowhere"], "/proc/nowhere"),
+        (["frobnicate"], "no command named 'frobnicate'"),
+        (["embed"], "required: DATASET"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(knnscope: Run, argv: list[str], message: str) -> None:
+    code, out, err = knnscope(*argv)
+    refused((code, "", err), message)
+
+
+def test_a_missing_library_names_the_line_that_installs_it(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "usearch", None)
+    refused(
+        knnscope("search", "sample", "x", "--engine", "usearch"),
+        r"usearch is not installed: pip install 'knnscope\[cpu\]'",
+    )
+
+
+def test_no_network_is_one_line(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("knnscope.fetch.time.sleep", lambda _: None)
+    monkeypatch.setattr(
+        names, "published", lambda: {"toy": {"url": "http://192.0.2.1/toy.zip", "documents": 1, "queries": 1}}
+    )
+    refused(knnscope("data", "get", "toy"), "tests reach no network.*put the file at")
+
+
+def test_terminal_codes_in_texts_are_not_sent(knnscope: Run, tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "d\\u001b[2J", "text": "red \\u001b[31m text\\u0007"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "\\u001b]0;title\\u0007 words"}\n')
+    for argv in (("search", tmp_path, "--query-id", "q", "-k", 1), ("data", "show", tmp_path)):
+        code, out, err = knnscope(*argv)
+        assert code == 0
+        assert "\x1b" not in out + err
+        assert "\x07" not in out + err
+
+
+def test_a_closed_pipe_is_no_error(child_environment: dict[str, str]) -> None:
+    command = f"{sys.executable} -m knnscope data show sample --pairs 60 | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], env=child_environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0"
+    assert done.stderr == ""
+
+
+def test_ctrl_c_keeps_what_was_done_and_exits_130(tmp_path: Path, child_environment: dict[str, str]) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    with (folder / "corpus.jsonl").open("w") as file:
+        for i in range(20_000):
+            file.write(json.dumps({"_id": str(i), "text": f"number {i} of very many passages"}) + "\n")
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "number"}\n')
+    environment_ = {**child_environment, "KNNSCOPE_HOME": str(tmp_path / "home")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "knnscope", "embed", str(folder)], env=environment_, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        caches = list((tmp_path / "home" / "vectors").glob("*.sqlite-wal"))
+        if caches and caches[0].stat().st_size > 100_000:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted; what was finished is kept" in err
+    assert "Traceback" not in err
+    import sqlite3
+
+    with sqlite3.connect(next((tmp_path / "home" / "vectors").glob("*.sqlite"))) as db:
+        assert db.execute("SELECT count(*) FROM vectors").fetchone()[0] > 0
+    db.close()
+
+
+def test_demo_from_words_to_an_answer(knnscope: Run, tmp_path: Path) -> None:
+    code, out, _ = knnscope("demo", "--out", tmp_path / "run")
+    assert code == 0
+    assert "document crewed-mars-con-reply, grade 2" in out
+    assert "engines agree" in out
+    assert str(tmp_path / "run") in out
+    results = [json.loads(line) for line in (tmp_path / "run/results.jsonl").read_text().splitlines()]
+    assert len(results) >= 4
+    for row in results:
+        assert f"{row['ndcg_at_10']:.4f}" in out
+        assert 0.3 < row["ndcg_at_10"] < 0.95
+    assert json.loads((tmp_path / "run/environment.json").read_text())["cpu"]
+    assert np.load(tmp_path / "run/vectors.npy").shape == (240, 384)
+
+
+def test_a_beir_archive_from_a_server_to_an_answer(
+    knnscope: Run, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``data get`` of a published name: download, checksum, unpacking, reading."""
+    import hashlib
+    import threading
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    shutil.make_archive(str(tmp_path / "toy"), "zip", names.SAMPLE.parent, names.SAMPLE.name)
+    web = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
+    thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    raw = (tmp_path / "toy.zip").read_bytes()
+    entry = {
+        "url": f"http://127.0.0.1:{web.server_port}/toy.zip",
+        "md5": hashlib.md5(raw).hexdigest(),
+        "documents": 240,
+        "queries": 60,
+    }
+    monkeypatch.setattr(names, "published", lambda: {"sample_data": entry})
+    code, out, _ = knnscope("data", "get", "sample_data")
+    web.shutdown()
+    thread.join()
+    web.server_close()
+    assert code == 0
+    assert "sample_data lies in" in out
+    assert "240 documents, 60 queries" in knnscope("data", "show", "sample_data", "--pairs", 0)[1]
+    assert not list(home.rglob("*.zip")), "the archive is deleted once unpacked"

@@ -1,0 +1,71 @@
+"""Fixtures for every test, and the rule that a GPU run in which everything was skipped fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Fixed examples by default, so that a failure is the change's; HYPOTHESIS_PROFILE=deep draws new ones, many.
+settings.register_profile(
+    "default", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("deep", deadline=None, max_examples=3000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--require-gpu", action="store_true", help="fail when no test of tests/gpu ran")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    gpu = shutil.which("nvidia-smi") is not None
+    for item in items:
+        if "/gpu/" in item.path.as_posix():
+            item.add_marker(pytest.mark.gpu)
+            if not gpu and not config.getoption("--require-gpu"):
+                item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU here"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.getoption("--require-gpu"):
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if not any("/gpu/" in report.nodeid or "gpu" in report.keywords for report in reporter.stats.get("passed", [])):
+            session.exitstatus = 1
+            print("\nno test of tests/gpu passed: this was no GPU run")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own for downloads and caches; nothing outside the machine is reached."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("KNNSCOPE_HOME", str(folder))
+    monkeypatch.delenv("WNSEARCHDIR", raising=False)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    inner = socket.socket.connect
+
+    def local_only(self: socket.socket, address: object) -> None:
+        host = address[0] if isinstance(address, tuple) else "local"
+        if host not in ("127.0.0.1", "::1", "localhost", "local"):
+            raise ConnectionRefusedError(f"tests reach no network, asked for {host}")
+        inner(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def child_environment() -> dict[str, str]:
+    """For commands run as processes of their own."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}

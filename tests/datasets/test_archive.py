@@ -1,0 +1,69 @@
+"""Archives that mean harm, and archives that are broken."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knnscope.datasets.archive import unzip
+from knnscope.errors import KnnscopeError
+
+
+def make(path: Path, members: dict[str, bytes], mode: int = 0) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            bundle.writestr(info, data)
+    return path
+
+
+def test_unpacks_whole(tmp_path: Path) -> None:
+    archive = make(tmp_path / "a.zip", {"set/corpus.jsonl": b"x" * 1000, "set/qrels/test.tsv": b"y"})
+    unzip(archive, tmp_path / "out")
+    assert (tmp_path / "out/set/corpus.jsonl").read_bytes() == b"x" * 1000
+    assert (tmp_path / "out/set/qrels/test.tsv").read_bytes() == b"y"
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/etc/evil", "a\\..\\evil", "C:evil"])
+def test_no_member_lands_outside(tmp_path: Path, name: str) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    with pytest.raises(KnnscopeError, match="outside its folder"):
+        unzip(make(tmp_path / "a.zip", {"fine": b"1", name: b"2"}), inner / "out")
+    assert list(inner.iterdir()) == []
+    assert not (tmp_path / "evil").exists()
+
+
+def test_no_links(tmp_path: Path) -> None:
+    with pytest.raises(KnnscopeError, match="no plain file"):
+        unzip(make(tmp_path / "a.zip", {"link": b"/etc/passwd"}, stat.S_IFLNK | 0o777), tmp_path / "out")
+
+
+def test_no_bombs(tmp_path: Path) -> None:
+    with pytest.raises(KnnscopeError, match="over 100 times its size"):
+        unzip(make(tmp_path / "a.zip", {"zeros": bytes(10_000_000)}), tmp_path / "out")
+    many = make(tmp_path / "b.zip", {f"f{i}": b"" for i in range(10_001)})
+    with pytest.raises(KnnscopeError, match="10,001 members"):
+        unzip(many, tmp_path / "out")
+
+
+@given(st.data())
+def test_damage_gives_one_line_and_no_folder(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("zip")
+    archive = make(folder / "a.zip", {"set/corpus.jsonl": bytes(range(256)) * 8, "q.tsv": b"1\t2\t3\n"})
+    raw = bytearray(archive.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    archive.write_bytes(raw[: data.draw(st.integers(0, len(raw)))] if data.draw(st.booleans()) else raw)
+    try:
+        unzip(archive, folder / "out")
+    except KnnscopeError:
+        assert not (folder / "out").exists()
+    assert {p.name for p in folder.iterdir()} <= {"a.zip", "out"}

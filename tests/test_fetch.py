@@ -1,0 +1,208 @@
+"""Downloads against a server that truncates, redirects, corrupts, stalls, lies about sizes and forgets ranges."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from knnscope.errors import KnnscopeError
+from knnscope.fetch import Remote, _SafeRedirects, fetch
+
+BODY = bytes(range(256)) * 2000  # 512,000 bytes
+MD5 = "md5:" + hashlib.md5(BODY).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The path says what goes wrong; ``asked`` remembers the ranges."""
+
+    asked: ClassVar[list[str | None]] = []
+    release: ClassVar[threading.Event] = threading.Event()
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        kind = self.path.strip("/")
+        wanted = self.headers.get("Range")
+        Handler.asked.append(wanted)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and kind != "norange" else 0
+        if kind.startswith("redirect"):
+            self.send_response(302)
+            self.send_header(
+                "Location", {"redirect": "/plain", "redirect-loop": "/redirect-loop"}.get(kind, "file:///etc/passwd")
+            )
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if kind in ("404", "503"):
+            self.send_error(int(kind))
+            return
+        body = BODY
+        if kind == "changed":
+            start, body = 0, BODY[::-1]
+        elif kind == "corrupt":
+            body = BODY[:1000] + b"?" + BODY[1001:]
+        elif kind == "endless":
+            body = BODY + BODY
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        if kind != "nolength":
+            self.send_header("Content-Length", str(len(body) - start))
+        else:
+            self.send_header("Connection", "close")
+        self.send_header("ETag", '"second"' if kind == "changed" else '"first"')
+        self.end_headers()
+        if kind in ("truncate", "norange-truncate", "stall", "norange"):
+            end = min(start + 200_000, len(body))
+            self.wfile.write(body[start:end])
+            self.wfile.flush()
+            if kind == "stall" and end < len(body):
+                Handler.release.wait(10)
+            self.close_connection = True
+            return
+        self.wfile.write(body[start:])
+        self.close_connection = kind == "nolength"
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    Handler.asked.clear()
+    Handler.release.clear()
+    web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    web.daemon_threads = True
+    thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{web.server_port}"
+    Handler.release.set()
+    web.shutdown()
+    thread.join()
+    web.server_close()
+
+
+def get(
+    url: str, target: Path, checksum: str | None = MD5, size: int | None = len(BODY), timeout: float = 5.0
+) -> str | None:
+    return fetch(Remote(url, size, checksum), target, timeout=timeout, attempts=3, pause=0.01)
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["plain", "redirect", "nolength"])
+def test_arrives_whole(server: str, tmp_path: Path, kind: str) -> None:
+    assert get(f"{server}/{kind}", tmp_path / "file") is None
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert leftovers(tmp_path) == ["file"]
+
+
+def test_a_truncated_answer_is_continued_where_it_broke(server: str, tmp_path: Path) -> None:
+    get(f"{server}/truncate", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert Handler.asked == [None, "bytes=200000-", "bytes=400000-"]
+
+
+def test_a_stalled_answer_is_continued(server: str, tmp_path: Path) -> None:
+    get(f"{server}/stall", tmp_path / "file", timeout=0.3)
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert len(Handler.asked) == 3
+
+
+def test_a_later_run_goes_on_with_what_an_earlier_one_left(server: str, tmp_path: Path) -> None:
+    (tmp_path / "file.part").write_bytes(BODY[:123_456])
+    (tmp_path / "file.part.tag").write_text('"first"')
+    get(f"{server}/plain", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert Handler.asked == ["bytes=123456-"]
+
+
+def test_a_file_that_changed_on_the_server_starts_afresh(server: str, tmp_path: Path) -> None:
+    (tmp_path / "file.part").write_bytes(BODY[:123_456])
+    (tmp_path / "file.part.tag").write_text('"first"')
+    get(f"{server}/changed", tmp_path / "file", "md5:" + hashlib.md5(BODY[::-1]).hexdigest())
+    assert (tmp_path / "file").read_bytes() == BODY[::-1]
+
+
+def test_a_server_that_forgets_ranges_and_truncates_ends_in_one_line(server: str, tmp_path: Path) -> None:
+    with pytest.raises(KnnscopeError, match="attempts in a row"):
+        get(f"{server}/norange", tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+
+
+def test_corruption_is_found_and_deleted(server: str, tmp_path: Path) -> None:
+    with pytest.raises(KnnscopeError, match="wrong md5 checksum"):
+        get(f"{server}/corrupt", tmp_path / "file")
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("404", "answers 404"),
+        ("503", "answers 503.*3 attempts"),
+        ("redirect-away", "file:///etc/passwd.*not allowed"),
+        ("redirect-loop", "answers 302|infinite loop"),
+        ("endless", "1,024,000 bytes, 512,000 were expected"),
+    ],
+)
+def test_refusals_name_the_address_and_leave_no_file(server: str, tmp_path: Path, kind: str, message: str) -> None:
+    with pytest.raises(KnnscopeError, match=message) as caught:
+        get(f"{server}/{kind}", tmp_path / "file")
+    assert server in str(caught.value)
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize(("old", "new"), [("https://a/x", "http://a/x"), ("http://a/x", "ftp://a/x")])
+def test_no_redirect_leads_away_from_the_web_or_down_from_https(old: str, new: str) -> None:
+    handler, body = _SafeRedirects(), io.BytesIO()
+    with pytest.raises(KnnscopeError, match="not followed"):
+        handler.redirect_request(urllib.request.Request(old), body, 302, "Found", {}, new)
+    assert body.closed
+
+
+def test_more_than_promised_without_a_length(server: str, tmp_path: Path) -> None:
+    with pytest.raises(KnnscopeError, match="sends more than the 1,000 bytes expected"):
+        get(f"{server}/nolength", tmp_path / "file", size=1000)
+
+
+def test_no_network(tmp_path: Path) -> None:
+    with pytest.raises(KnnscopeError, match="put the file at"):
+        get("http://192.0.2.1/file", tmp_path / "file")
+    with pytest.raises(KnnscopeError, match="only http and https"):
+        get("ftp://127.0.0.1/file", tmp_path / "file")
+
+
+def test_an_unknown_checksum_is_recorded_then_held(server: str, tmp_path: Path) -> None:
+    note = get(f"{server}/plain", tmp_path / "a", None, None)
+    assert note is not None
+    assert hashlib.sha256(BODY).hexdigest() in note
+    assert get(f"{server}/plain", tmp_path / "b", None, None) is None
+    ledger = Path(note.rpartition(" ")[2])
+    ledger.write_text(ledger.read_text().replace(hashlib.sha256(BODY).hexdigest(), "0" * 64))
+    with pytest.raises(KnnscopeError, match="differs from"):
+        get(f"{server}/plain", tmp_path / "c", None, None)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_full_disk_is_said_before_anything_is_fetched(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("knnscope.fetch.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    with pytest.raises(KnnscopeError, match="1,000 are free: set KNNSCOPE_HOME"):
+        get(f"{server}/plain", tmp_path / "file")
+
+
+def test_nothing_is_asked_for_a_file_that_is_there(server: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    assert get(f"{server}/plain", tmp_path / "file") is None
+    assert Handler.asked == []

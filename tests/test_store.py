@@ -1,0 +1,131 @@
+"""Nothing half-written, nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from knnscope.errors import KnnscopeError
+from knnscope.store import VectorCache, home, whole_file, write_json
+
+
+def test_a_file_appears_whole_with_ordinary_rights(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    with whole_file(path) as file:
+        file.write(b"all of it")
+        assert not path.exists()
+    assert path.read_bytes() == b"all of it"
+    assert os.listdir(path.parent) == ["file"]
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), whole_file(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"), [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only")]
+)
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, message: str) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(KnnscopeError, match=message):
+        write_json(tmp_path / "x.json", {"a": 1})
+    assert os.listdir(tmp_path) == []
+
+
+def test_no_nan_in_records(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert os.listdir(tmp_path) == []
+
+
+def test_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("KNNSCOPE_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert home() == tmp_path / "knnscope"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert home() == Path("/somewhere/.cache/knnscope")
+
+
+def keys(*numbers: int) -> list[bytes]:
+    return [n.to_bytes(20, "big") for n in numbers]
+
+
+def test_cache_gives_back_the_same_bits(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
+    cache = VectorCache(tmp_path / "c.sqlite", 7)
+    cache.add(keys(1, 2, 3, 4, 5), values)
+    cache.add(keys(2), values[:1] + 1)  # what is there stays
+    assert cache.have(keys(0, 1, 5, 6)).tolist() == [False, True, True, False]
+    out = np.empty((2, 7), np.float32)
+    cache.read(keys(5, 2), out)
+    np.testing.assert_array_equal(out, values[[4, 1]])
+    assert len(cache) == 5
+    with pytest.raises(KnnscopeError, match="lost a vector"):
+        cache.read(keys(9), out)
+    cache.close()
+
+
+def test_a_damaged_cache_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "c.sqlite").write_bytes(b"this is no database, it only has its name" * 100)
+    with pytest.raises(KnnscopeError, match="delete the file to start it afresh"):
+        VectorCache(tmp_path / "c.sqlite", 7)
+
+
+def test_a_full_cache_disk_is_one_line_and_keeps_what_was_committed(tmp_path: Path) -> None:
+    cache = VectorCache(tmp_path / "c.sqlite", 100)
+    cache.add(keys(1), np.zeros((1, 100), np.float32))
+    cache._db.execute("PRAGMA max_page_count = 12")
+    with pytest.raises(KnnscopeError, match="the disk is full"):
+        cache.add(keys(*range(2, 2000)), np.zeros((1998, 100), np.float32))
+    assert len(cache) == 1
+    cache.close()
+
+
+def _hold(path: Path, began: multiprocessing.synchronize.Event, done: multiprocessing.synchronize.Event) -> None:
+    cache = VectorCache(path, 3)
+    with cache.writing():
+        began.set()
+        done.wait(5)
+        cache.add(keys(1), np.ones((1, 3), np.float32))
+    cache.close()
+
+
+def test_a_second_writer_waits_for_the_first(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    began, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path / "c.sqlite", began, done))
+    other.start()
+    assert began.wait(30)
+    cache = VectorCache(tmp_path / "c.sqlite", 3)
+    done.set()
+    with cache.writing():
+        assert len(cache) == 1
+    cache.close()
+    other.join()
+
+
+def test_the_file_is_plain_sqlite(tmp_path: Path) -> None:
+    VectorCache(tmp_path / "c.sqlite", 3).close()
+    with sqlite3.connect(tmp_path / "c.sqlite") as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    db.close()
