@@ -3,7 +3,7 @@
     python benchmarks/encode.py --wordnet DIR [--texts 75000] [--kills 5] [--out benchmarks/results/encode.json]
 
 Three whole-process runs of ``knnscope embed``, each with a cache of its own: left alone, with every text padded to 128 tokens,
-and killed with SIGKILL five times. Every batch is logged before and after it is encoded, so that work done twice is counted,
+and killed with SIGKILL five times. All cut texts at 128 tokens, so that their vectors must be the same. Every batch is logged before and after it is encoded, so that work done twice is counted,
 not guessed. CPU time is user plus system of the processes, as the operating system counts it. Vectors are compared bit by bit
 (killed against left alone) and by their largest difference (padded against left alone).
 """
@@ -36,9 +36,9 @@ def child(log: str, padded: str, arguments: Sequence[str]) -> int:
     from knnscope import cli
     from knnscope.encoders import models, onnx_encoder
 
-    if padded == "padded":
-        known = models.MODELS[models.DEFAULT]
-        models.MODELS[models.DEFAULT] = replace(known, recipe=replace(known.recipe, pad_to=128, max_tokens=128))
+    known = models.MODELS[models.DEFAULT]
+    recipe = replace(known.recipe, max_tokens=128, pad_to=128 if padded == "padded" else None)
+    models.MODELS[models.DEFAULT] = replace(known, recipe=recipe)
     inner = onnx_encoder.OnnxEncoder.encode_tokens
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from knnscope import environment
 from knnscope.cli import options
-from knnscope.cli.show import notes, size, table
+from knnscope.cli.show import notes, table
 from knnscope.encoders import devices as device_runs
 from knnscope.encoders import embed, models, recipes
 from knnscope.encoders.onnx_encoder import PROVIDERS, OnnxEncoder
@@ -62,9 +62,7 @@ class Embed:
                 write_vectors(Path(args.out) / "queries", cache, texts.queries, {**facts, "part": "queries"})
                 print(f"wrote {args.out}/vectors.npy, ids.txt, meta.json, and the queries' in {args.out}/queries")
             else:
-                print(
-                    f"kept in the cache ({size(cache.path.stat().st_size)}): knnscope search {args.dataset} uses them"
-                )
+                print(f"kept in the cache {cache.path}: knnscope search {args.dataset} uses them")
         finally:
             cache.close()
         return 0

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.encoders.embed import WINDOW
 from knnscope.encoders.models import Model
-from knnscope.encoders.onnx_encoder import TOKEN_BUDGET, OnnxEncoder, plan
+from knnscope.encoders.onnx_encoder import OnnxEncoder, plan
 from knnscope.encoders.recipes import Recipe
 from knnscope.progress import bar
-
-WINDOW = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ def _time(
     with bar(len(texts), f"encode on {encoder.device}", "text") as progress:
         for offset in range(0, len(texts), WINDOW):
             tokens = encoder.tokenizer(texts[offset : offset + WINDOW])
-            for batch in plan([len(t) for t in tokens], TOKEN_BUDGET[encoder.device]):
+            for batch in plan([len(t) for t in tokens], encoder.token_budget):
                 if not batches:
                     spent = time.perf_counter()
                 found = encoder.encode_tokens([tokens[i] for i in batch])

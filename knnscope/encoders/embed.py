@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.encoders.onnx_encoder import TOKEN_BUDGET, OnnxEncoder, plan
+from knnscope.encoders.onnx_encoder import OnnxEncoder, plan
 from knnscope.progress import bar
 from knnscope.store import VectorCache, home
 
@@ -80,7 +80,7 @@ def _encode_window(
     """Texts, tokens and seconds of each batch, after it is in the cache."""
     start = time.perf_counter()
     tokens = encoder.tokenizer(texts)
-    for batch in plan([len(t) for t in tokens], TOKEN_BUDGET[encoder.device]):
+    for batch in plan([len(t) for t in tokens], encoder.token_budget):
         missing = [int(i) for i in batch if not have[i]]
         if missing:
             vectors = encoder.encode_tokens([tokens[i] for i in missing])

@@ -26,8 +26,13 @@ FORMAT = "2"
 """Part of the cache's key: to be raised whenever the same text would give other bits."""
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-TOKEN_BUDGET = {"cpu": 1024, "cuda": 65536}
-"""Tokens of a batch, padding counted in: enough to fill the device, few enough to stay in its cache."""
+TOKENS_ON_GPU = 65_536
+TOKENS_A_CORE, MOST_TOKENS_ON_CPU = 512, 4096
+"""Tokens of a batch, padding counted in: enough for every core, few enough that activations stay in the cache.
+
+Measured with all-MiniLM-L6-v2: on 2 cores 1,024 tokens took 216 us of CPU time a token and 8,192 took 449; on 16 cores
+4,096 gave 2,058 texts/s, 1,024 gave 1,667 and 16,384 gave 1,752.
+"""
 
 Vectors = npt.NDArray[np.float32]
 
@@ -148,6 +153,11 @@ class OnnxEncoder:
         tokenizer = hashlib.sha256(self.model.tokenizer.read_bytes()).hexdigest()
         parts = [FORMAT, self.model.sha256, tokenizer, recipe, self.device]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens that a batch may hold on this device."""
+        return TOKENS_ON_GPU if self.device == "cuda" else min(TOKENS_A_CORE * self.threads, MOST_TOKENS_ON_CPU)
 
     @cached_property
     def dim(self) -> int:

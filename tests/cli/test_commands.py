@@ -146,7 +146,7 @@ def test_data_get_writes_synthetic_vectors_as_streamed(knnscope: Run, tmp_path: 
     assert knnscope("data", "get", spec, "-o", path)[0] == 0
     np.testing.assert_array_equal(np.load(path), names.load(spec)[0].documents.values)
     np.testing.assert_array_equal(np.load(tmp_path / "x-queries.npy"), names.load(spec)[0].queries.values)
-    code, out, _ = knnscope("data", "show", path)
+    _code, out, _ = knnscope("data", "show", path)
     assert "9,000 rows of 8 float32" in out
     assert "norms" in out
 
@@ -253,7 +253,7 @@ def test_search_vectors(knnscope: Run, tmp_path: Path) -> None:
 
 
 def test_engines_that_cannot_are_left_out_and_said(knnscope: Run) -> None:
-    code, out, err = knnscope("search", "sample", "--query-id", "q-zoos", "--metric", "ip")
+    code, _out, err = knnscope("search", "sample", "--query-id", "q-zoos", "--metric", "ip")
     assert code == 0
     assert "note: sklearn has no metric 'ip': it has cosine, l2" in err
     refused(
@@ -291,7 +291,7 @@ def test_engines_that_cannot_are_left_out_and_said(knnscope: Run) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(knnscope: Run, argv: list[str], message: str) -> None:
-    code, out, err = knnscope(*argv)
+    code, _out, err = knnscope(*argv)
     refused((code, "", err), message)
 
 
