@@ -3,9 +3,10 @@
     python benchmarks/encode.py --wordnet DIR [--texts 75000] [--kills 5] [--out benchmarks/results/encode.json]
 
 Three whole-process runs of ``knnscope embed``, each with a cache of its own: left alone, with every text padded to 128 tokens,
-and killed with SIGKILL five times. All cut texts at 128 tokens, so that their vectors must be the same. Every batch is logged before and after it is encoded, so that work done twice is counted,
-not guessed. CPU time is user plus system of the processes, as the operating system counts it. Vectors are compared bit by bit
-(killed against left alone) and by their largest difference (padded against left alone).
+and killed with SIGKILL five times. All cut texts at 128 tokens, so that their vectors must be the same. Every batch is logged
+before and after it is encoded, so that work done twice is counted, not guessed. CPU time is user plus system of the processes,
+as the operating system counts it. Vectors are compared bit by bit (killed against left alone) and by their largest difference
+(padded against left alone).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from inspect import cleandoc
 from typing import NoReturn, Protocol
 
 from knnscope.environment import version
@@ -52,7 +53,7 @@ def load(name: str) -> Command:
 def parser_of(name: str) -> Parser:
     """The parser of one command, as ``knnscope NAME`` uses it."""
     command = load(name)
-    doc = (command.__doc__ or "").strip()
+    doc = cleandoc(command.__doc__ or "")
     parser = Parser(prog=f"knnscope {name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.configure(parser)
     parser.set_defaults(command=command)

@@ -213,14 +213,15 @@ class Answer:
             where = np.flatnonzero(answer.ids[0] == row)
             if where.size:
                 places.setdefault(int(where[0]) + 1, []).append(name)
-        rank = "; ".join(
-            f"{at}" if len(who) == len(self.found) else f"{at} by {', '.join(who)}"
-            for at, who in sorted(places.items())
-        )
+        name = plain(self.id_of(row)) if self.dataset else f"row {row}"
         mark = f"   <- relevant, grade {self.relevant[row]}" if row in self.relevant else ""
         if self.dataset is not None and self._query_id() == self.id_of(row):
             mark += "   (the query itself)"
-        head = f"{rank}. {plain(self.id_of(row))}{mark}" if self.dataset else f"{rank}. row {row}"
+        if len(places) == 1 and len(next(iter(places.values()))) == len(self.found):
+            head = f"{next(iter(places))}. {name}{mark}"
+        else:
+            who = "; ".join(f"rank {at} by {', '.join(engines)}" for at, engines in sorted(places.items()))
+            head = f"-  {name}{mark}   ({who})"
         return [head, paragraph(self.dataset.documents.texts[row])] if self.dataset else [head]
 
     def _verdict(self) -> str:
@@ -228,14 +229,18 @@ class Answer:
         if count == 1:
             return f"only {self.reference} was asked"
         if not self.differences:
-            return f"all {count} engines agree on the ids and their order"
+            return f"{'both' if count == 2 else f'all {count}'} engines agree on the ids and their order"
         said = [
             f"{d.engine} differs from {self.reference} at rank {d.rank}: {plain(self.id_of(d.row))} for {plain(self.id_of(d.expected_row))}, "
-            f"{abs(d.distance - d.expected_distance):.3g} apart in float64"
+            + (
+                f"{gap:.3g} apart in float64"
+                if (gap := abs(d.distance - d.expected_distance))
+                else "an exact tie, which goes to the smaller row"
+            )
             for d in self.differences
         ]
         return "\n".join([f"{count - len(self.differences)} of {count} engines agree", *said])
 
 
 def _number(value: Any) -> str:
-    return f"{float(value):.6f}" if abs(float(value)) < 1e6 else f"{float(value):.6g}"
+    return f"{float(value):.7g}"

@@ -11,6 +11,7 @@ import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def _checked(path: Path, values: npt.NDArray[Any]) -> Vectors:
 def _npy(path: Path, _: str) -> VectorDataset:
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=10_000)
-    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError) as error:
+    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, RecursionError, TokenError) as error:
         if "object" in str(error).lower() or "pickle" in str(error).lower():
             reason = "an array of Python objects, or no .npy file; it is never unpickled: save it as np.asarray(x, dtype='float32')"
         else:
