@@ -31,8 +31,8 @@ def os_problem(error: OSError, path: object) -> KnnscopeError:
     """An operating system's refusal as one line that says what to do."""
     where = error.filename or path
     advice = {
-        errno.ENOSPC: "the disk is full: free some space, or set KNNSCOPE_HOME to a folder on another disk",
-        errno.EDQUOT: "your disk quota is used up: free some space, or set KNNSCOPE_HOME to another folder",
+        errno.ENOSPC: "the disk is full: free some space, or use another disk (KNNSCOPE_HOME moves downloads and cache)",
+        errno.EDQUOT: "your disk quota is used up: free some space, or use another disk (KNNSCOPE_HOME moves downloads and cache)",
         errno.EACCES: "permission denied: choose a folder that you may write to",
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.ENOENT: "no such file or folder",
@@ -85,6 +85,19 @@ def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file; another process waits here until this one is done."""
+    make_folder(path.parent)
+    try:
+        lock = path.open("wb")
+    except OSError as error:
+        raise os_problem(error, path) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def write_json(path: Path, value: object) -> None:
     """Write a record as indented JSON, whole or not at all; NaN is refused."""
     with whole_file(path, "w") as file:
@@ -118,12 +131,9 @@ class VectorCache:
             )
         return KnnscopeError(f"{self.path}: the cache cannot be used ({error}): delete the file to start it afresh")
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> contextlib.AbstractContextManager[None]:
         """Hold the cache for one writer; a second process waits, then finds everything encoded."""
-        with open(self.path.with_suffix(".lock"), "wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return locked(self.path.with_suffix(".lock"))
 
     def have(self, digests: Sequence[bytes]) -> npt.NDArray[np.bool_]:
         """Which of these texts are encoded already."""

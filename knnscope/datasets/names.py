@@ -13,7 +13,7 @@ from knnscope.datasets import archive, beir, synthetic, vector_files, wordnet
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.fetch import Remote, fetch
 from knnscope.records import TextDataset, VectorDataset
-from knnscope.store import home
+from knnscope.store import home, locked
 
 SAMPLE = Path(str(files("knnscope.datasets") / "sample_data"))
 
@@ -127,12 +127,13 @@ def download(spec: str) -> tuple[Path, str | None]:
     if bool(parts) != bool(part) or (part and part not in parts):
         raise unknown_name("part", spec, [f"{name}/{p}" for p in parts] or [name])
     folder, note = folder_of(name), None
-    if not folder.exists():
-        zipped = home() / "downloads" / f"{name}.zip"
-        checksum = f"md5:{entry['md5']}" if entry.get("md5") else None
-        note = fetch(Remote(entry["url"], entry.get("size"), checksum), zipped)
-        archive.unzip(zipped, folder)
-        zipped.unlink(missing_ok=True)
+    zipped = home() / "downloads" / f"{name}.zip"
+    with locked(zipped.with_suffix(".lock")):
+        if not folder.exists():
+            checksum = f"md5:{entry['md5']}" if entry.get("md5") else None
+            note = fetch(Remote(entry["url"], entry.get("size"), checksum), zipped)
+            archive.unzip(zipped, folder)
+            zipped.unlink(missing_ok=True)
     inner = folder / name if (folder / name).is_dir() else folder
     return (inner / part if part else inner), note
 

@@ -1,0 +1,109 @@
+"""What happens when something is wrong: one line, exit code 2 (130 when interrupted), nothing lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from knnscope.datasets import names
+from tests.cli.conftest import Run, refused
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["serach", "sample"], "no command named 'serach': did you mean search"),
+        (["search", "smaple", "x"], "no data set, folder or file named 'smaple': did you mean sample"),
+        (["search", "sample"], "either a query in words or --query-id"),
+        (["search", "sample", "x", "--query-id", "q-zoos"], "either a query in words or --query-id"),
+        (["search", "sample", "   "], "the query is empty"),
+        (["search", "sample", "--query-id", "q-zoo"], "no query with id 'q-zoo': ids look like q-congestion-charge"),
+        (["search", "sample", "x", "--engine", "fais"], "no engine named 'fais': did you mean faiss"),
+        (["search", "sample", "x", "--engine", ","], "--engine is empty"),
+        (["search", "sample", "x", "-k", "0"], "'0' is not a whole number above 0"),
+        (["search", "sample", "x", "-k", "241"], "k = 241 is outside 1 to 240"),
+        (["search", "sample", "x", "--metric", "l3"], "invalid choice: 'l3'"),
+        (["search", "sample", "x", "--encoder", "gte-smal"], "did you mean gte-small"),
+        (["search", "sample", "x", "--recipe", "notebok"], "did you mean notebook"),
+        (["search", "sample", "x", "--split", "dev"], "no dev.tsv; there is test.tsv"),
+        (["data", "show"], "needs the name of a data set"),
+        (["data", "get", "cqadupstack"], "did you mean cqadupstack/"),
+        (["data", "get", "synthetic:text", "-o", "x.bin"], "written as .npy"),
+        (["data", "show", "sample", "--pairs", "-1"], "not a whole number"),
+        (["embed", "wordnet", "--wordnet", "/nowhere"], "no WordNet data files"),
+        (["embed", "sample", "--limit", "0"], "not a whole number above 0"),
+        (["embed", "sample", "-o", "/proc/nowhere"], "/proc/nowhere"),
+        (["frobnicate"], "no command named 'frobnicate'"),
+        (["embed"], "required: DATASET"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(knnscope: Run, argv: list[str], message: str) -> None:
+    code, _out, err = knnscope(*argv)
+    refused((code, "", err), message)
+
+
+def test_a_missing_library_names_the_line_that_installs_it(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "usearch", None)
+    refused(
+        knnscope("search", "sample", "x", "--engine", "usearch"),
+        r"usearch is not installed: pip install 'knnscope\[cpu\]'",
+    )
+
+
+def test_no_network_is_one_line(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("knnscope.fetch.time.sleep", lambda _: None)
+    monkeypatch.setattr(
+        names, "published", lambda: {"toy": {"url": "http://192.0.2.1/toy.zip", "documents": 1, "queries": 1}}
+    )
+    refused(knnscope("data", "get", "toy"), "tests reach no network.*put the file at")
+
+
+def test_terminal_codes_in_texts_are_not_sent(knnscope: Run, tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "d\\u001b[2J", "text": "red \\u001b[31m text\\u0007"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "\\u001b]0;title\\u0007 words"}\n')
+    for argv in (("search", tmp_path, "--query-id", "q", "-k", 1), ("data", "show", tmp_path)):
+        code, out, err = knnscope(*argv)
+        assert code == 0
+        assert "\x1b" not in out + err
+        assert "\x07" not in out + err
+
+
+def test_a_closed_pipe_is_no_error(child_environment: dict[str, str]) -> None:
+    command = f"{sys.executable} -m knnscope data show sample --pairs 60 | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], env=child_environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0"
+    assert done.stderr == ""
+
+
+def test_ctrl_c_keeps_what_was_done_and_exits_130(tmp_path: Path, child_environment: dict[str, str]) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    with (folder / "corpus.jsonl").open("w") as file:
+        for i in range(20_000):
+            file.write(json.dumps({"_id": str(i), "text": f"number {i} of very many passages"}) + "\n")
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "number"}\n')
+    environment_ = {**child_environment, "KNNSCOPE_HOME": str(tmp_path / "home")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "knnscope", "embed", str(folder)], env=environment_, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        caches = list((tmp_path / "home" / "vectors").glob("*.sqlite-wal"))
+        if caches and caches[0].stat().st_size > 100_000:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted; what was finished is kept" in err
+    assert "Traceback" not in err
+    with sqlite3.connect(next((tmp_path / "home" / "vectors").glob("*.sqlite"))) as db:
+        assert db.execute("SELECT count(*) FROM vectors").fetchone()[0] > 0
+    db.close()
