@@ -1,0 +1,120 @@
+"""Verdicts that hold under noise: exactness of the test, error rates under simulated drift, bursts and heavy tails."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knnscope import stats
+
+numbers = st.floats(-100, 100, allow_subnormal=False)
+
+
+@given(st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=8))
+def test_p_is_the_share_of_all_sign_flips(values: list[float]) -> None:
+    """Against the definition, by trying every flip."""
+    sizes = sorted(map(abs, values))
+    rank = {v: sum(i + 1 for i, s in enumerate(sizes) if s == v) / sizes.count(v) for v in sizes}
+    ranks = [rank[abs(v)] for v in values if v]
+    observed = sum(r for r, v in zip(ranks, [v for v in values if v], strict=True) if v > 0)
+    sums = [
+        sum(r for r, up in zip(ranks, flips, strict=True) if up)
+        for flips in itertools.product((0, 1), repeat=len(ranks))
+    ]
+    tail = min(observed, sum(ranks) - observed)
+    expected = min(1.0, 2 * sum(s <= tail for s in sums) / len(sums))
+    assert stats.signed_rank_p(values) == pytest.approx(expected)
+
+
+def test_known_values() -> None:
+    assert stats.signed_rank_p([1, 2, 3, 4, 5]) == 2 / 32
+    assert stats.signed_rank_p([1, 2, 3, 4, 5, 6, 7]) == 2 / 128 < stats.LEVEL < 2 / 64
+    assert stats.signed_rank_p([0.0, 0.0]) == 1
+    assert min(n for n in range(1, 20) if 2 / 2**n <= stats.LEVEL) == stats.FEWEST_ROUNDS
+
+
+@given(st.lists(numbers, min_size=1, max_size=12))
+def test_the_interval_is_what_the_test_does_not_reject(values: list[float]) -> None:
+    low, high = stats.walsh_interval(values)
+    assert low <= high
+    assert min(values) - 1e-9 <= low
+    assert high <= max(values) + 1e-9
+    assert stats.signed_rank_p([v - (low + high) / 2 for v in values]) > 0.05 or len(values) < 6
+    mirrored = stats.walsh_interval([-v for v in values])
+    assert mirrored == (pytest.approx(-high), pytest.approx(-low))
+
+
+def test_bootstrap_brackets_the_median_and_is_seeded() -> None:
+    chance = random.Random(0)
+    hits = 0
+    for seed in range(200):
+        rounds = [[math.exp(chance.gauss(0, 0.1)) for _ in range(5)] for _ in range(10)]
+        low, high = stats.bootstrap(rounds, draws=300, seed=seed)
+        assert (low, high) == stats.bootstrap(rounds, draws=300, seed=seed)
+        hits += low <= 1 <= high
+    assert hits >= 180
+    assert stats.bootstrap([[2.0]]) == (2.0, 2.0)
+    with pytest.raises(ValueError, match="no samples"):
+        stats.bootstrap([[]])
+
+
+class Machine:
+    """A clock whose machine drifts, is hit by bursts of other work, and has heavy-tailed calls."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.now = 0.0
+        self.slope = self.chance.uniform(-0.3, 0.3)
+        self.phase = self.chance.uniform(0, 6)
+        self.burst_until = 0.0
+        self.burst = 1.0
+
+    def call(self, cost: float) -> float:
+        """Seconds that a call of this cost takes now."""
+        if self.now > self.burst_until and self.chance.random() < 0.01:
+            self.burst_until = self.now + self.chance.expovariate(1 / 20)
+            self.burst = self.chance.uniform(1.2, 3)
+        slow = 1 + self.slope * self.now / 150 + 0.1 * math.sin(self.now / 17 + self.phase)
+        slow *= self.burst if self.now <= self.burst_until else 1
+        tail = self.chance.lognormvariate(0, 0.05) + (
+            self.chance.paretovariate(1.5) * 0.1 if self.chance.random() < 0.1 else 0
+        )
+        took = cost * slow * tail
+        self.now += took
+        return took
+
+
+def simulate(seed: int, slower: float, rounds: int = 10, samples: int = 5) -> stats.Comparison:
+    """A run as the harness makes it: every round times both, in random order."""
+    machine = Machine(seed)
+    times: dict[str, list[list[float]]] = {"a": [], "b": []}
+    for _ in range(rounds):
+        for name in machine.chance.sample(["a", "b"], 2):
+            times[name].append([machine.call(slower if name == "a" else 1.0) for _ in range(samples)])
+    return stats.compare(times["a"], times["b"])
+
+
+def test_few_false_verdicts_and_a_slowdown_of_15_percent_is_found() -> None:
+    false = sum(simulate(seed, 1.0).verdict != "cannot tell" for seed in range(1000))
+    found = [simulate(seed, 1.15) for seed in range(1000)]
+    assert false <= 50
+    assert sum(c.verdict == "slower" for c in found) >= 900
+    assert sum(c.verdict == "faster" for c in found) <= 5
+    assert 1.1 < stats.median(c.ratio for c in found) < 1.2
+
+
+def test_too_few_rounds_never_give_a_verdict() -> None:
+    assert all(simulate(seed, 3.0, rounds=5).verdict == "cannot tell" for seed in range(20))
+    assert all(simulate(seed, 3.0, rounds=stats.FEWEST_ROUNDS).verdict == "slower" for seed in range(20))
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="both were timed"):
+        stats.compare([[1.0], []], [[], [1.0]])
+    with pytest.raises(ValueError, match="above zero"):
+        stats.compare([[0.0]], [[1.0]])
