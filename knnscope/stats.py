@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from statistics import NormalDist, median
 
 LEVEL = 0.03
-"""Chance of a verdict where there is no difference. With 10 rounds the nearest level that the test can take is 0.027."""
+"""Chance of a verdict where there is no difference."""
+
+ROUNDS, SAMPLES = 20, 3
+"""Rounds and samples a round. Many short rounds beat few long ones: on simulated machines with drift, bursts and heavy tails
+(tests/test_stats.py) 10 rounds of 5 samples find a slowdown of 15% in 76 of 100 runs, 20 rounds of 3 in 98."""
 
 FEWEST_ROUNDS = 7
 """With fewer rounds no outcome of the test is as unlikely as ``LEVEL`` (2 / 2^6 > 0.03)."""
@@ -36,7 +40,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """ "faster" or "slower" (A than B), or "cannot tell"."""
+        """One of faster, slower (A than B), cannot tell."""
         if self.p > LEVEL:
             return "cannot tell"
         return "faster" if self.ratio < 1 else "slower"
@@ -85,7 +89,7 @@ def signed_rank_p(differences: Sequence[float]) -> float:
     total = sum(r for r, _ in signed)
     observed = sum(r for r, d in signed if d > 0)
     tail = min(observed, total - observed)
-    return min(1.0, 2 * sum(ways[: tail + 1]) / 2 ** len(signed))
+    return min(1.0, 2 * sum(ways[: tail + 1]) / float(2 ** len(signed)))
 
 
 def walsh_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
