@@ -41,7 +41,14 @@ def load(name: str) -> Engine:
         raise unknown_name("engine", name, ENGINES)
     require(entry.library, entry.extra)
     module, _, cls = entry.path.partition(":")
-    engine: Engine = getattr(import_module(module), cls)()
+    try:
+        engine: Engine = getattr(import_module(module), cls)()
+    except Exception as error:
+        # the library is there and fails, in any way it likes, when its parts are imported
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise MissingLibraryError(
+            f"{entry.library} is installed but does not load ({reason}): reinstall it with {install_hint(name)}"
+        ) from error
     return engine
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -68,13 +70,52 @@ def version() -> str:
     try:
         return metadata.version("knnscope")
     except metadata.PackageNotFoundError:
-        return "not installed"
+        return f"{_project().get('version', 'unknown')} (not installed)"
+
+
+def _project() -> dict[str, Any]:
+    """The project table of the checkout this package stands in; empty elsewhere."""
+    path = Path(__file__).resolve().parent.parent / "pyproject.toml"
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))["project"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return table if table.get("name") == "knnscope" else {}
+
+
+def source_digest() -> str:
+    """sha256 over this package's Python files: which code made a result, commit or not."""
+    package = Path(__file__).resolve().parent
+    total = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        total.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+def commit() -> str | None:
+    """The commit of the checkout this package stands in, with "+" where files differ from it; None elsewhere."""
+    root = str(Path(__file__).resolve().parent.parent)
+    if not _project():
+        return None
+    try:
+        git = ["git", "-C", root]
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+        changed = subprocess.run(
+            [*git, "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.strip() + ("+" if changed.strip() else "")
 
 
 def collect() -> dict[str, Any]:
     """Everything about this machine that a result depends on; None where it cannot be read."""
     return {
         "knnscope": version(),
+        "commit": commit(),
+        "source_sha256": source_digest(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": cpu(),
@@ -174,12 +215,13 @@ def gpus() -> list[dict[str, Any]]:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    return [dict(zip(GPU_FIELDS, map(_number, line.split(", ")), strict=False)) for line in answer.splitlines() if line]
+    rows = [line.split(", ") for line in answer.splitlines()]
+    return [dict(zip(GPU_FIELDS, map(_number, row), strict=True)) for row in rows if len(row) == len(GPU_FIELDS)]
 
 
 def _number(text: str) -> str | float | int | None:
     text = text.strip()
-    if text in ("[N/A]", "[Not Supported]", "N/A", ""):
+    if text in ("N/A", "") or text.startswith("["):
         return None
     try:
         value = float(text)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 
 EXTRA_OF = {
@@ -34,7 +36,10 @@ class MissingLibraryError(KnnscopeError):
 
 
 def install_line(extra: str) -> str:
-    """The command that installs an extra of this package."""
+    """The command that installs an extra of this package; in a checkout, from the checkout."""
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "pyproject.toml").is_file():
+        return f"{sys.executable} -m pip install -e '{checkout}[{extra}]'"
     return f"pip install 'knnscope[{extra}]'"
 
 
@@ -54,7 +59,10 @@ def require(module: str, extra: str | None = None) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise MissingLibraryError(f"{error.name or top} is not installed: {line}") from error
-    except (ImportError, OSError, AttributeError) as error:
+    except Exception as error:
+        # a library built against another version fails in any way it likes; Ctrl-C inside its set-up comes out as its error
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise MissingLibraryError(
             f"{top} is installed but does not load ({reason}): reinstall it with {line}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
 import json
@@ -17,7 +16,7 @@ from typing import IO, Any
 
 from knnscope.errors import KnnscopeError
 from knnscope.progress import bar
-from knnscope.store import home, make_folder, os_problem, write_json
+from knnscope.store import home, locked, make_folder, os_problem, write_json
 
 BLOCK = 1 << 18
 MAX_BYTES = 1 << 37
@@ -75,9 +74,9 @@ def fetch(remote: Remote, target: Path, *, timeout: float = 30.0, attempts: int 
     make_folder(target.parent)
     part = target.with_name(target.name + ".part")
     try:
-        with part.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(target.with_name(target.name + ".lock")), part.open("ab") as file:
             if target.exists():
+                part.unlink()
                 return None
             _fill(remote, file, part, timeout, attempts, pause)
             file.flush()
@@ -109,6 +108,8 @@ def _fill(remote: Remote, file: IO[bytes], part: Path, timeout: float, attempts:
             if error.code == 416:
                 file.truncate(0)
             problem = f"the server answers {error.code} {error.reason}"
+        except ValueError as error:
+            raise KnnscopeError(f"{remote.url}: the server's answer leads nowhere ({error})") from error
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             reason = getattr(error, "reason", error)
             problem = "the server stalled" if isinstance(reason, TimeoutError) else str(reason) or type(reason).__name__
@@ -141,7 +142,7 @@ def _receive(remote: Remote, file: IO[bytes], part: Path, timeout: float) -> boo
             file.truncate(0)
             have = 0
         length = answer.headers.get("Content-Length", "")
-        whole = have + int(length) if length.isascii() and length.isdigit() else None
+        whole = have + int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None
         _expect(remote, whole, part)
         tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         if tag and not tag.startswith("W/"):
@@ -192,14 +193,11 @@ def _check(remote: Remote, part: Path, name: str) -> str | None:
 
 def _trust_on_first_use(url: str, found: str, part: Path, name: str) -> str | None:
     ledger = home() / "checksums.json"
-    try:
-        known: dict[str, str] = json.loads(ledger.read_text("utf-8"))
-    except FileNotFoundError:
-        known = {}
-    except (OSError, ValueError) as error:
-        raise KnnscopeError(f"{ledger}: cannot be read: delete it to record checksums afresh") from error
+    with locked(ledger.with_suffix(".lock")):
+        known = _recorded(ledger)
+        if url not in known:
+            write_json(ledger, {**known, url: found})
     if url not in known:
-        write_json(ledger, {**known, url: found})
         return f"{name}: no checksum is published; recorded sha256 {found} at this first use in {ledger}"
     if known[url] != found:
         _discard(part)
@@ -207,6 +205,18 @@ def _trust_on_first_use(url: str, found: str, part: Path, name: str) -> str | No
             f"{url}: sha256 {found} differs from {known[url]} recorded at first use in {ledger}: the download was deleted"
         )
     return None
+
+
+def _recorded(ledger: Path) -> dict[str, str]:
+    try:
+        known = json.loads(ledger.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise KnnscopeError(f"{ledger}: cannot be read: delete it to record checksums afresh") from error
+    if not isinstance(known, dict):
+        raise KnnscopeError(f"{ledger}: holds no checksums: delete it to record them afresh")
+    return known
 
 
 def _discard(part: Path) -> None:

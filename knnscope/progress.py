@@ -41,7 +41,16 @@ def bar(total: int | None, what: str, unit: str, *, initial: int = 0, scale: boo
         unit_scale=scale,
         file=sys.stderr if terminal else _Lines(sys.stderr),
         mininterval=0.2 if terminal else 10.0,
-        leave=terminal,
-        dynamic_ncols=terminal,
-        delay=0.0 if terminal else 5.0,
+        leave=False,
+        delay=1.0 if terminal else 5.0,  # short work shows nothing
+        bar_format=None
+        if total is None
+        else "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]",
     )
+
+
+def skip(progress: tqdm[Any], units: int) -> None:
+    """Count units that took no time: they do not enter the rate."""
+    progress.n += units
+    progress.initial += units
+    progress.last_print_n += units

@@ -116,20 +116,29 @@ class VectorCache:
         make_folder(path.parent)
         self.path = path
         self.dim = dim
+        self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
         try:
-            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute("CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, value BLOB NOT NULL)")
+            with locked(
+                path.with_suffix(".open")
+            ):  # switching to the write-ahead log does not wait for other processes
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=NORMAL")
+                self._db.execute("CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, value BLOB NOT NULL)")
         except sqlite3.Error as error:
+            self._db.close()
             raise self._problem(error) from error
 
     def _problem(self, error: sqlite3.Error) -> KnnscopeError:
-        if "full" in str(error):
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
             return KnnscopeError(
                 f"{self.path}: the disk is full: free some space, or set KNNSCOPE_HOME to another disk"
             )
-        return KnnscopeError(f"{self.path}: the cache cannot be used ({error}): delete the file to start it afresh")
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return KnnscopeError(f"{self.path}: the cache is damaged ({error}): delete the file to start it afresh")
+        return KnnscopeError(
+            f"{self.path}: the cache cannot be used ({error}): is the folder writable, is another process busy with it?"
+        )
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
         """Hold the cache for one writer; a second process waits, then finds everything encoded."""

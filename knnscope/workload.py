@@ -95,18 +95,26 @@ class Workload:
         Raises:
             KnnscopeError: no such query.
         """
-        if isinstance(self.dataset, VectorDataset):
+        ids = self.query_ids
+        if ids is None:
+            assert isinstance(self.dataset, VectorDataset)
             count = len(self.dataset.queries or self.dataset.documents)
-            if not (query_id.isascii() and query_id.isdigit() and int(query_id) < count):
+            if not (query_id.isascii() and query_id.isdigit() and len(query_id) < 19 and int(query_id) < count):
                 raise KnnscopeError(
                     f"{self.dataset.name}: --query-id {query_id!r}: a row from 0 to {count - 1} was expected"
                 )
             return int(query_id)
-        for row, known in enumerate(self.dataset.queries.ids):
+        for row, known in enumerate(ids):
             if known == query_id:
                 return row
-        first = ", ".join(self.dataset.queries.ids[:3])
-        raise KnnscopeError(f"{self.dataset.name}: no query with id {query_id!r}: ids look like {first}")
+        raise KnnscopeError(f"{self.dataset.name}: no query with id {query_id!r}: ids look like {', '.join(ids[:3])}")
+
+    @property
+    def query_ids(self) -> Sequence[str] | None:
+        """Ids of the queries; None where they have row numbers only."""
+        if isinstance(self.dataset, TextDataset):
+            return self.dataset.queries.ids
+        return (self.dataset.queries or self.dataset.documents).ids
 
     def query_vector(self, row: int) -> npt.NDArray[Any]:
         """One query as a (1, dim) array; a file without queries lends its own rows."""

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Fixed examples by default, so that a failure is the change's; HYPOTHESIS_PROFILE=deep draws new ones, many.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 settings.register_profile(
     "default", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -24,6 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     gpu = shutil.which("nvidia-smi") is not None
+    if config.getoption("--require-gpu") and not gpu:
+        pytest.exit("--require-gpu: there is no NVIDIA GPU here (no nvidia-smi)", returncode=1)
     for item in items:
         if "/gpu/" in item.path.as_posix():
             item.add_marker(pytest.mark.gpu)

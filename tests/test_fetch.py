@@ -38,7 +38,10 @@ class Handler(BaseHTTPRequestHandler):
         if kind.startswith("redirect"):
             self.send_response(302)
             self.send_header(
-                "Location", {"redirect": "/plain", "redirect-loop": "/redirect-loop"}.get(kind, "file:///etc/passwd")
+                "Location",
+                {"redirect": "/plain", "redirect-loop": "/redirect-loop", "redirect-bad": "http://[bad"}.get(
+                    kind, "file:///etc/passwd"
+                ),
             )
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -103,7 +106,7 @@ def leftovers(folder: Path) -> list[str]:
 def test_arrives_whole(server: str, tmp_path: Path, kind: str) -> None:
     assert get(f"{server}/{kind}", tmp_path / "file") is None
     assert (tmp_path / "file").read_bytes() == BODY
-    assert leftovers(tmp_path) == ["file"]
+    assert leftovers(tmp_path) == ["file", "file.lock"]
 
 
 def test_a_truncated_answer_is_continued_where_it_broke(server: str, tmp_path: Path) -> None:
@@ -142,7 +145,7 @@ def test_a_server_that_forgets_ranges_and_truncates_ends_in_one_line(server: str
 def test_corruption_is_found_and_deleted(server: str, tmp_path: Path) -> None:
     with pytest.raises(KnnscopeError, match="wrong md5 checksum"):
         get(f"{server}/corrupt", tmp_path / "file")
-    assert leftovers(tmp_path) == []
+    assert leftovers(tmp_path) == ["file.lock"]
 
 
 @pytest.mark.parametrize(
@@ -206,3 +209,22 @@ def test_nothing_is_asked_for_a_file_that_is_there(server: str, tmp_path: Path) 
     (tmp_path / "file").write_bytes(b"mine")
     assert get(f"{server}/plain", tmp_path / "file") is None
     assert Handler.asked == []
+
+
+def test_addresses_that_lead_nowhere_and_a_damaged_ledger(server: str, tmp_path: Path, home: Path) -> None:
+    with pytest.raises(KnnscopeError, match="leads nowhere"):
+        get(f"{server}/redirect-bad", tmp_path / "file")
+    (home / "checksums.json").write_text("[]")
+    with pytest.raises(KnnscopeError, match="holds no checksums"):
+        get(f"{server}/plain", tmp_path / "file", None, None)
+
+
+def test_two_downloads_at_once_fetch_it_once(server: str, tmp_path: Path) -> None:
+    both = [threading.Thread(target=get, args=(f"{server}/plain", tmp_path / "file")) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert Handler.asked == [None]
+    assert leftovers(tmp_path) == ["file", "file.lock"]

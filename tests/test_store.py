@@ -134,3 +134,27 @@ def test_the_file_is_plain_sqlite(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "c.sqlite") as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     db.close()
+
+
+def _open_many(path: Path, count: int) -> None:
+    for i in range(count):
+        VectorCache(path.with_name(f"{i}.sqlite"), 3).close()
+
+
+def test_many_processes_may_open_a_new_cache_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    others = [context.Process(target=_open_many, args=(tmp_path / "x", 30)) for _ in range(6)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join()
+    assert [other.exitcode for other in others] == [0] * 6
+
+
+def test_a_healthy_cache_is_never_advised_to_be_deleted(tmp_path: Path) -> None:
+    cache = VectorCache(tmp_path / "c.sqlite", 3)
+    cache._db.execute("PRAGMA query_only = 1")
+    with pytest.raises(KnnscopeError, match="is the folder writable") as caught:
+        cache.add(keys(1), np.zeros((1, 3), np.float32))
+    assert "delete" not in str(caught.value)
+    cache.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from importlib import import_module
 from inspect import cleandoc
 from typing import NoReturn, Protocol
 
+from knnscope.cli.show import plain
 from knnscope.environment import version
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.store import os_problem
@@ -84,12 +86,13 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if argv[0] not in COMMANDS:
         raise unknown_name("command", argv[0], COMMANDS)
-    args = parser_of(argv[0]).parse_args(argv[1:])
+    args = parser_of(argv[0]).parse_intermixed_args(argv[1:])
     return int(args.command.run(args))
 
 
 def run() -> int:
     """The console script: one handler for errors, one exit."""
+    _mend_streams()
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()
@@ -107,7 +110,16 @@ def run() -> int:
     return code
 
 
+def _mend_streams() -> None:
+    """A closed stream swallows what is written to it; one that lacks a character writes its code."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the life of the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _say(message: str, code: int) -> int:
-    line = " ".join(message.split())
-    print(f"knnscope: {line}", file=sys.stderr)
+    print(f"knnscope: {plain(message)}", file=sys.stderr)
     return code

@@ -42,6 +42,10 @@ class Data:
     def run(self, args: argparse.Namespace) -> int:
         """Do the action."""
         if args.action == "list":
+            if args.dataset:
+                raise KnnscopeError(
+                    f"knnscope data list takes no name: knnscope data show {plain(args.dataset)} tells of one"
+                )
             return _list(args)
         if not args.dataset:
             raise KnnscopeError(f"knnscope data {args.action} needs the name of a data set (knnscope data list)")
@@ -135,5 +139,9 @@ def show_texts(dataset: TextDataset, pairs: int, offset: int, grade: int) -> Non
         print(paragraph(dataset.queries.texts[query], lines=6))
         print(f"document {plain(dataset.documents.ids[document])}, grade {grade}")
         print(paragraph(dataset.documents.texts[document], lines=6))
-    if len(shown) and offset + len(shown) < len(chosen):
-        print(f"\n{len(chosen):,} pairs in all: go on with --offset {offset + len(shown)}")
+    if len(chosen) and not len(shown) and pairs:
+        print(f"no pairs from --offset {offset} on: there are {len(chosen):,} of grade {grade}")
+    elif 0 < offset + len(shown) < len(chosen) and pairs:
+        print(
+            f"\n{len(chosen):,} pairs of grade {grade}: knnscope data show {dataset.name} --grade {grade} --offset {offset + len(shown)} goes on"
+        )

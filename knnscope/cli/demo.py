@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from knnscope.cli.search import Answer, search_all
 from knnscope.cli.show import notes, table
 from knnscope.encoders import embed
 from knnscope.records import Neighbors
-from knnscope.store import whole_file, write_json
+from knnscope.store import make_folder, whole_file, write_json
 from knnscope.workload import Workload
 
 QUERY = "q-crewed-mars"
@@ -39,7 +41,7 @@ class Demo:
 
     def run(self, args: argparse.Namespace) -> int:
         """All steps in turn."""
-        folder = Path(args.out)
+        folder = make_folder(Path(args.out))
         workload = Workload("sample", None, options.encoder_options(args))
         texts = workload.texts
         print("== 1. A query and a document that people judged relevant\n")
@@ -75,7 +77,8 @@ class Demo:
         print(
             f"\nThe run is saved in {folder.resolve()}: vectors.npy, ids.txt, meta.json, queries/, results.jsonl, environment.json"
         )
-        print('Go on with: knnscope search sample "your own words"')
+        program = "knnscope" if shutil.which("knnscope") else sys.argv[0]
+        print(f'Go on with: {program} search sample "your own words"')
         return 0
 
 

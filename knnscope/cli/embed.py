@@ -18,7 +18,7 @@ from knnscope.encoders import embed, models, recipes
 from knnscope.encoders.onnx_encoder import PROVIDERS, OnnxEncoder
 from knnscope.errors import KnnscopeError
 from knnscope.records import Texts
-from knnscope.store import VectorCache, whole_file, write_json
+from knnscope.store import VectorCache, make_folder, whole_file, write_json
 from knnscope.workload import Workload
 
 
@@ -38,11 +38,14 @@ class Embed:
 
     def run(self, args: argparse.Namespace) -> int:
         """Encode."""
+        if args.out:
+            make_folder(Path(args.out))  # before minutes of encoding, not after
         named = list(dict.fromkeys(args.device.split(",")))
         if wrong := [d for d in named if d not in PROVIDERS]:
             raise KnnscopeError(f"no device {wrong[0]!r}: cpu, cuda, or cpu,cuda to time both")
         if len(named) > 1:
             return _side_by_side(args, named)
+        args.device = named[0]
         workload = Workload(args.dataset, options.dataset_options(args), options.encoder_options(args))
         texts = workload.texts
         encoder = workload.encoder
@@ -62,7 +65,7 @@ class Embed:
                 write_vectors(Path(args.out) / "queries", cache, texts.queries, {**facts, "part": "queries"})
                 print(f"wrote {args.out}/vectors.npy, ids.txt, meta.json, and the queries' in {args.out}/queries")
             else:
-                print(f"kept in the cache {cache.path}: knnscope search {args.dataset} uses them")
+                print(f"kept in the cache {cache.path}: knnscope search with the same options uses them")
         finally:
             cache.close()
         return 0

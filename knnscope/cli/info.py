@@ -44,7 +44,7 @@ def _show(facts: dict[str, Any]) -> None:
     print(f"Memory    {size(memory['total'])}, {size(memory['available'])} available{limit}")
     for gpu in facts["gpus"]:
         print(
-            f"GPU       {gpu['name']}, compute capability {gpu['compute_capability']}, {size(gpu['memory_mib'] * 2**20)}"
+            f"GPU       {gpu['name']}, compute capability {gpu['compute_capability']}, {size(gpu['memory_mib'] and gpu['memory_mib'] * 2**20)}"
         )
         print(f"          driver {gpu['driver']}, CUDA up to {facts['cuda_driver_version']}")
         print(

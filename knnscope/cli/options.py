@@ -14,7 +14,7 @@ from knnscope.workload import EncoderOptions
 
 def positive(text: str) -> int:
     """A whole number from 1 up."""
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 62):
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 

@@ -13,6 +13,7 @@ from knnscope import catalog
 from knnscope.cli import options
 from knnscope.cli.show import notes, paragraph, plain, table
 from knnscope.errors import KnnscopeError
+from knnscope.progress import bar
 from knnscope.records import Neighbors, TextDataset
 from knnscope.search import agreement, engine
 from knnscope.workload import Workload
@@ -54,17 +55,13 @@ class Search:
             query = workload.encoder.encode([args.text])
         else:
             query = workload.query_vector(row)
+        engine.check_k(args.k, len(workload.dataset.documents))
         metric = args.metric or workload.metric
         rows = workload.documents.values
-        engine.check_k(args.k, len(rows))
         found, refused = search_all(engines, rows, query, args.k, metric)
         notes([*workload.notes, *refused])
         answer = Answer(workload, metric, row, args.text, query, found)
-        print(
-            json.dumps(answer.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-            if args.json
-            else answer.as_text()
-        )
+        print(json.dumps(answer.as_dict(), indent=2, allow_nan=False) if args.json else answer.as_text())
         return 0
 
 
@@ -94,11 +91,14 @@ def search_all(
     """
     found: dict[str, Neighbors] = {}
     refused: list[str] = []
-    for name in engines:
-        try:
-            found[name] = engine.build(catalog.load(name), rows, metric, name).search(queries, k)
-        except KnnscopeError as error:
-            refused.append(str(error))
+    with bar(len(engines), "search", "engine") as progress:
+        for name in engines:
+            progress.set_description(f"search with {name}", refresh=False)
+            try:
+                found[name] = engine.build(catalog.load(name), rows, metric, name).search(queries, k)
+            except KnnscopeError as error:
+                refused.append(str(error))
+            progress.update()
     if not found:
         raise KnnscopeError(refused[0])
     return found, refused
@@ -120,6 +120,7 @@ class Answer:
         dataset = workload.dataset
         self.dataset = dataset if isinstance(dataset, TextDataset) else None
         self.name = dataset.name
+        self.ids, self.query_ids = dataset.documents.ids, workload.query_ids
         self.text = self.dataset.queries.texts[row] if self.dataset and row is not None else text
         rows = workload.documents.values
         self.reference = "numpy64" if "numpy64" in found else next(iter(found))
@@ -130,12 +131,12 @@ class Answer:
 
     def id_of(self, row: int) -> str:
         """The document's id, or its row number."""
-        return self.dataset.documents.ids[row] if self.dataset else str(row)
+        return self.ids[row] if self.ids else str(row)
 
     def _query_id(self) -> str | None:
         if self.row is None:
             return None
-        return self.dataset.queries.ids[self.row] if self.dataset else str(self.row)
+        return self.query_ids[self.row] if self.query_ids else str(self.row)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values; distances as the engine gave them."""
@@ -178,7 +179,7 @@ class Answer:
         if self.text is not None:
             lines += [f"query {plain(self._query_id() or '')}".rstrip(), paragraph(self.text), ""]
         elif self.row is not None:
-            lines += [f"query {self.row} of {self.name}", ""]
+            lines += [f"query {plain(self._query_id() or '')} of {self.name}", ""]
         best = self.found[self.reference].ids[0].tolist()
         others = [int(i) for answer in self.found.values() for i in answer.ids[0] if int(i) not in best]
         for row in dict.fromkeys([*best, *others]):
@@ -188,7 +189,7 @@ class Answer:
             (
                 rank + 1,
                 *(
-                    f"{self.id_of(int(a.ids[0, rank]))} {_number(a.distances[0, rank])}"
+                    f"{plain(self.id_of(int(a.ids[0, rank])))} {_number(a.distances[0, rank])}"
                     if not self._all_same(rank)
                     else _number(a.distances[0, rank])
                     for a in self.found.values()
@@ -213,7 +214,7 @@ class Answer:
             where = np.flatnonzero(answer.ids[0] == row)
             if where.size:
                 places.setdefault(int(where[0]) + 1, []).append(name)
-        name = plain(self.id_of(row)) if self.dataset else f"row {row}"
+        name = plain(self.id_of(row)) if self.ids else f"row {row}"
         mark = f"   <- relevant, grade {self.relevant[row]}" if row in self.relevant else ""
         if self.dataset is not None and self._query_id() == self.id_of(row):
             mark += "   (the query itself)"

@@ -22,7 +22,7 @@ def width_of(text: str) -> int:
 
 def screen() -> int:
     """Columns to use."""
-    return min(shutil.get_terminal_size((100, 24)).columns, 120)
+    return max(20, min(shutil.get_terminal_size((100, 24)).columns, 120))
 
 
 def paragraph(text: str, indent: str = "   ", lines: int = 3) -> str:

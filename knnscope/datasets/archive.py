@@ -8,6 +8,7 @@ import stat
 import tempfile
 import zipfile
 import zlib
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 
 from knnscope.errors import KnnscopeError
@@ -39,8 +40,18 @@ def unzip(archive: Path, folder: Path) -> None:
                         while block := source.read(1 << 20):
                             target.write(block)
                             progress.update(len(block))
+        temporary.chmod(0o755)
         os.replace(temporary, folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, FileExistsError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        LZMAError,
+        ValueError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        FileExistsError,
+    ) as error:
         raise KnnscopeError(f"{archive}: a damaged zip file ({error}): delete it and download it again") from error
     except OSError as error:
         raise os_problem(error, folder) from error

@@ -68,7 +68,7 @@ def load_folder(folder: Path, name: str, selection: Selection | None = None) -> 
         ),
         rows,
         selection,
-        () if judged_in else (f"{folder}: no judgements (qrels/*.tsv), every query is kept",),
+        () if rows else (f"{folder}: no judgements ({judged_in or 'qrels/*.tsv'}), every query is kept",),
     )
 
 
@@ -105,12 +105,14 @@ def assemble(
         raise KnnscopeError(f"{name}: no queries: none in the file has a judgement")
     found = [(query_rows[q], document_rows[d], g) for q, d, g in rows if q in query_rows and d in document_rows]
     if lost := len(rows) - len(found):
-        what = "unknown ids" if selection.limit is None else "documents outside --limit, or unknown ids,"
         without = len(wanted_queries) - len({q for q, _, _ in found})
-        notes += (
-            f"{name}: {lost:,} of {len(rows):,} judgements name {what} and are left out; "
-            f"{without:,} queries keep none and are left out too",
-        )
+        if selection.limit is None:
+            said = (
+                f"{lost:,} of {len(rows):,} judgements name unknown ids and are left out, with them {without:,} queries"
+            )
+        else:
+            said = f"--limit {selection.limit:,} keeps {len(found):,} of {len(rows):,} judgements and leaves out the {without:,} queries about other documents"
+        notes += (f"{name}: {said}",)
     if blanks or blank_queries:
         notes += (f"{name}: {blanks:,} documents and {blank_queries:,} queries have an empty text; they are kept",)
     columns = np.array(found, dtype=np.int64).reshape(-1, 3).T
@@ -133,10 +135,8 @@ def _column(
     for place, key, text in rows:
         if not key:
             raise KnnscopeError(f"{place}: the {kind} id is empty")
-        if not key.isprintable() and any(c in key for c in "\t\n\r"):
-            raise KnnscopeError(
-                f"{place}: the {kind} id {key!r} has a tab or line break, which no judgement could name"
-            )
+        if any(c in "\t\n\r" or "\ud800" <= c <= "\udfff" for c in key):
+            raise KnnscopeError(f"{place}: the {kind} id {key!r} has a tab, line break or lone surrogate")
         if key in wanted:
             if key in where:
                 raise KnnscopeError(f"{place}: {kind} id {key!r} stands twice; ids must be unique")

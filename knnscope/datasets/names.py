@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from knnscope.datasets import archive, beir, synthetic, vector_files, wordnet
+from knnscope.datasets import archive, beir, saved, synthetic, vector_files, wordnet
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.fetch import Remote, fetch
 from knnscope.records import TextDataset, VectorDataset
@@ -70,7 +70,7 @@ def load(spec: str, options: DatasetOptions | None = None) -> tuple[TextDataset 
         return dataset, notes + dataset.notes
     if options.selection.subset != "all" or options.selection.split:
         raise KnnscopeError(f"{spec}: holds vectors, which have no judgements: --subset and --split do not apply")
-    return _limited(dataset, options.selection.limit), notes
+    return _limited(dataset, options.selection.limit), notes + dataset.notes
 
 
 def _open(spec: str, options: DatasetOptions) -> tuple[TextDataset | VectorDataset, tuple[str, ...]]:
@@ -89,8 +89,10 @@ def _open(spec: str, options: DatasetOptions) -> tuple[TextDataset | VectorDatas
         vector_files.check_finite(dataset.documents, spec)
         if dataset.queries is not None:
             vector_files.check_finite(dataset.queries, f"{spec}, queries")
-        return dataset, ()
+        return saved.with_queries_beside(dataset, Path(spec))
     path = Path(spec)
+    if path.is_dir() and (path / "vectors.npy").is_file():
+        return saved.load(path), ()
     if path.is_dir():
         return beir.load_folder(path, path.resolve().name, options.selection), ()
     if path.exists():
@@ -103,7 +105,8 @@ def _open(spec: str, options: DatasetOptions) -> tuple[TextDataset | VectorDatas
 def _limited(dataset: VectorDataset, limit: int | None) -> VectorDataset:
     if limit is None or limit >= len(dataset.documents):
         return dataset
-    kept = type(dataset.documents)(dataset.documents.values[:limit])
+    ids = dataset.documents.ids
+    kept = type(dataset.documents)(dataset.documents.values[:limit], ids[:limit] if ids else None)
     return VectorDataset(dataset.name, kept, dataset.queries, dataset.metric, dataset.notes)
 
 

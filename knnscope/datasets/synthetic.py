@@ -20,7 +20,7 @@ from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.records import VectorDataset, Vectors
 
 BLOCK = 4096
-MAX_DIM = 1 << 16
+MAX_DIM = 1 << 13
 Floats = npt.NDArray[np.float32]
 
 
@@ -98,7 +98,7 @@ Draw = Callable[[np.random.Generator, int], Floats]
 def _coloured(dim: int, exponent: float, random: np.random.Generator) -> Floats:
     """A matrix A with A A^T of power-law eigenvalues (trace 1) in a random orientation."""
     spectrum = (np.arange(dim) + 3.0) ** -exponent
-    rotation, _ = np.linalg.qr(random.standard_normal((dim, dim))) if dim <= 2048 else (np.eye(dim), None)
+    rotation, _ = np.linalg.qr(random.standard_normal((dim, dim)))
     return np.asarray(rotation * np.sqrt(spectrum / spectrum.sum()), dtype=np.float32)
 
 

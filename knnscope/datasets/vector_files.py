@@ -8,7 +8,8 @@ int32 dimension before every row (http://corpus-texmex.irisa.fr); the bin family
 from __future__ import annotations
 
 import mmap
-import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from tokenize import TokenError
@@ -17,11 +18,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.environment import memory
 from knnscope.errors import KnnscopeError, require
 from knnscope.records import VectorDataset, Vectors
 from knnscope.store import os_problem
 
 MAX_DIM = 1 << 16
+PROBE_SECONDS = 20
+MAX_GROWTH = 1000
+"""Bytes of numbers for each byte stored: compressed zeros, but no bomb."""
 DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int32")
 _VECS = {".fvecs": "<f4", ".bvecs": "u1", ".ivecs": "<i4"}
 _BIN = {".fbin": "<f4", ".u8bin": "u1", ".i8bin": "i1", ".ibin": "<i4"}
@@ -76,6 +81,9 @@ def _checked(path: Path, values: npt.NDArray[Any]) -> Vectors:
 
 
 def _npy(path: Path, _: str) -> VectorDataset:
+    with path.open("rb") as file:
+        if file.read(2) == b"PK":
+            raise KnnscopeError(f"{path}: an .npz archive under the name of an .npy file")
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=10_000)
     except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, RecursionError, TokenError) as error:
@@ -84,8 +92,6 @@ def _npy(path: Path, _: str) -> VectorDataset:
         else:
             reason = f"no .npy file, or cut off ({str(error).splitlines()[0]})"
         raise KnnscopeError(f"{path}: {reason}") from error
-    if not isinstance(values, np.ndarray):
-        raise KnnscopeError(f"{path}: an .npz archive under the name of an .npy file")
     return VectorDataset(str(path), _checked(path, values))
 
 
@@ -138,16 +144,39 @@ def _bin(path: Path, _: str) -> VectorDataset:
     return VectorDataset(str(path), _checked(path, values))
 
 
-def _memory_limit(path: Path, needed: int) -> None:
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > available:
+def _memory_limit(path: Path, needed: int, stored: int) -> None:
+    """Refuse what does not fit into memory, and what claims far more than the file holds."""
+    facts = memory()
+    available = min(filter(None, (facts["available"], facts["limit"])), default=None)
+    if available is not None and needed > available:
         raise KnnscopeError(
             f"{path}: needs {needed:,} bytes of memory, {available:,} are free: save it as .npy, which is memory-mapped"
         )
+    if needed > MAX_GROWTH * stored + (1 << 20):
+        raise KnnscopeError(f"{path}: claims {needed:,} bytes of numbers and stores {stored:,}: not a file of vectors")
+
+
+def _probe(path: Path) -> None:
+    """Open a file once in a process of its own: libhdf5 loops or crashes on some damaged files, and cannot be stopped in this one.
+
+    Raises:
+        KnnscopeError: it did not come to an end.
+    """
+    code = "import sys, h5py\nwith h5py.File(sys.argv[1]) as f: f.attrs.get('distance'), [f.get(n) for n in f]"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, timeout=PROBE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise KnnscopeError(f"{path}: a damaged HDF5 file: reading its header does not end") from error
+    if done.returncode < 0:
+        raise KnnscopeError(f"{path}: a damaged HDF5 file: reading its header crashes (signal {-done.returncode})")
 
 
 def _hdf5(path: Path, _: str) -> VectorDataset:
     h5py = require("h5py", "files")
+    _probe(path)
+    notes: tuple[str, ...] = ()
     metrics = {"euclidean": "l2", "angular": "cosine", "dot": "ip", "ip": "ip", "l2": "l2", "cosine": "cosine"}
     try:
         with h5py.File(path, "r") as file:
@@ -165,7 +194,11 @@ def _hdf5(path: Path, _: str) -> VectorDataset:
                     raise KnnscopeError(
                         f"{path}: {name!r} has shape {item.shape} and type {item.dtype}, numbers in two dimensions were expected"
                     )
-                _memory_limit(path, item.size * item.dtype.itemsize)
+                if item.shape[1] > MAX_DIM:
+                    raise KnnscopeError(
+                        f"{path}: {name!r} has {item.shape[1]:,} components a row, the limit is {MAX_DIM:,}"
+                    )
+                _memory_limit(path, item.size * item.dtype.itemsize, item.id.get_storage_size())
                 parts[name] = _checked(path, item[()])
             if "train" not in parts:
                 raise KnnscopeError(
@@ -174,9 +207,13 @@ def _hdf5(path: Path, _: str) -> VectorDataset:
             declared = file.attrs.get("distance")
             declared = declared.decode("ascii", "replace") if isinstance(declared, bytes) else declared
             metric = metrics.get(declared) if isinstance(declared, str) else None
+            if declared is not None and metric is None:
+                notes = (
+                    f"{path}: declares the distance {declared!r}, which is not one of {', '.join(metrics)}: choose --metric",
+                )
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise KnnscopeError(f"{path}: no HDF5 file, or a damaged one ({str(error).splitlines()[0][:120]})") from error
-    return VectorDataset(str(path), parts["train"], parts.get("test"), metric)
+    return VectorDataset(str(path), parts["train"], parts.get("test"), metric, notes)
 
 
 def _parquet(path: Path, column: str) -> VectorDataset:
@@ -193,12 +230,29 @@ def _parquet(path: Path, column: str) -> VectorDataset:
                     f"{path}: {len(lists)} list columns ({', '.join(lists)}): name one as {path}#COLUMN"
                 )
             name = column or lists[0]
+            _check_column(path, file.metadata, name)
             values = np.concatenate(_list_batches(path, file, name))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise KnnscopeError(
             f"{path}: no Parquet file, or a damaged one ({str(error).splitlines()[0][:120]})"
         ) from error
     return VectorDataset(str(path), _checked(path, values))
+
+
+def _check_column(path: Path, metadata: Any, name: str) -> None:
+    """Before anything is decoded: a list column is bounded by the counts of its row groups."""
+    chunks = [
+        chunk
+        for group in (metadata.row_group(i) for i in range(metadata.num_row_groups))
+        for chunk in (group.column(c) for c in range(metadata.num_columns))
+        if chunk.path_in_schema.split(".")[0] == name
+    ]
+    values = sum(chunk.num_values for chunk in chunks)
+    if values > MAX_DIM * max(metadata.num_rows, 1):
+        raise KnnscopeError(
+            f"{path}: {values:,} numbers in {metadata.num_rows:,} rows: more than the limit of {MAX_DIM:,} components a row"
+        )
+    _memory_limit(path, 16 * values, sum(chunk.total_compressed_size for chunk in chunks) * 16)
 
 
 def _is_list(pyarrow: Any, kind: Any) -> bool:
@@ -231,7 +285,6 @@ def _list_batches(path: Path, file: Any, name: str) -> list[npt.NDArray[Any]]:
             )
         blocks.append(flat.to_numpy(zero_copy_only=False).reshape(len(array), width))
         start += len(array)
-        _memory_limit(path, 2 * sum(b.nbytes for b in blocks[-1:]))
     if not blocks:
         raise KnnscopeError(f"{path}: zero rows, nothing to search")
     return blocks

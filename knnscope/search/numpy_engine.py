@@ -15,7 +15,7 @@ SCORES = 1 << 24
 class NumpyEngine:
     """|x|^2 - 2 x.q + |q|^2 through BLAS. It cancels where distances are small against norms."""
 
-    capabilities = Capabilities(metrics=frozenset(topk.METRICS))
+    capabilities = Capabilities(metrics=frozenset(topk.METRICS), dtypes=frozenset(topk.DTYPES))
 
     def build(self, vectors: Array, metric: str) -> NumpyIndex:
         """Widen to float32 (float64 stays), and keep the squared norms."""
@@ -26,14 +26,15 @@ class NumpyIndex:
     """Rows for the matrix product."""
 
     def __init__(self, vectors: Array, metric: str) -> None:
-        kind = np.float64 if vectors.dtype == np.float64 else np.float32
+        kind = np.float64 if vectors.dtype in (np.float64, np.int32) else np.float32
         self._metric = metric
-        self._rows: Array = unit_rows(vectors) if metric == "cosine" else np.asarray(vectors, dtype=kind)
+        self._rows: Array = unit_rows(vectors, kind) if metric == "cosine" else np.asarray(vectors, dtype=kind)
         self._norms = np.einsum("ij,ij->i", self._rows, self._rows) if metric == "l2" else None
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """Scores of as many queries at once as fit in 64 MiB."""
-        asked = unit_rows(queries) if self._metric == "cosine" else np.asarray(queries, dtype=self._rows.dtype)
+        kind = self._rows.dtype.type
+        asked = unit_rows(queries, kind) if self._metric == "cosine" else np.asarray(queries, dtype=kind)
         step = max(1, SCORES // len(self._rows))
         found = [self._some(asked[start : start + step], k) for start in range(0, len(asked), step)]
         return Neighbors(np.concatenate([f.ids for f in found]), np.concatenate([f.distances for f in found]))

@@ -8,13 +8,14 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from knnscope.records import Capabilities, Neighbors
+from knnscope.search import topk
 from knnscope.search.engine import Array
 
 
 class SklearnEngine:
     """The expanded form in chunks, float32 upcast to float64 chunk by chunk."""
 
-    capabilities = Capabilities(metrics=frozenset({"l2", "cosine"}))
+    capabilities = Capabilities(metrics=frozenset({"l2", "cosine"}), dtypes=frozenset(topk.DTYPES))
 
     def build(self, vectors: Array, metric: str) -> SklearnIndex:
         """Fit the brute-force estimator."""
@@ -37,4 +38,6 @@ class SklearnIndex:
 
 
 def _floats(values: Array) -> Array:
-    return values if values.dtype in (np.float32, np.float64) else np.asarray(values, dtype=np.float32)
+    if values.dtype in (np.float32, np.float64):
+        return values
+    return np.asarray(values, dtype=np.float64 if values.dtype == np.int32 else np.float32)

@@ -18,9 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.errors import KnnscopeError
 from knnscope.records import Neighbors
 
 METRICS = ("l2", "ip", "cosine")
+DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int32")
+"""What float64 holds without rounding."""
 PAIRS = 1 << 14
 """Distances computed at once: the accumulator and one term (256 KiB together) stay in the second-level cache."""
 
@@ -79,9 +82,14 @@ def select(values: npt.NDArray[Any], k: int, metric: str, first_id: int = 0) -> 
         k: at most the number of rows is returned.
         metric: decides the direction.
         first_id: id of the first column.
+
+    Raises:
+        KnnscopeError: a distance is not a number.
     """
     k = min(k, values.shape[1])
     keys = -values if descending(metric) else values
+    if np.isnan(keys).any():
+        raise KnnscopeError(f"{metric} of finite numbers overflows: scale the vectors down")
     ids = np.empty((len(values), k), dtype=np.int64)
     for i, line in enumerate(keys):
         if k < len(line):

@@ -53,7 +53,7 @@ def test_a_missing_library_names_the_line_that_installs_it(knnscope: Run, monkey
     monkeypatch.setitem(sys.modules, "usearch", None)
     refused(
         knnscope("search", "sample", "x", "--engine", "usearch"),
-        r"usearch is not installed: pip install 'knnscope\[cpu\]'",
+        r"usearch is not installed: pip install -e .*\[cpu\]",
     )
 
 
@@ -107,3 +107,56 @@ def test_ctrl_c_keeps_what_was_done_and_exits_130(tmp_path: Path, child_environm
     with sqlite3.connect(next((tmp_path / "home" / "vectors").glob("*.sqlite"))) as db:
         assert db.execute("SELECT count(*) FROM vectors").fetchone()[0] > 0
     db.close()
+
+
+def test_terminal_codes_in_errors_are_not_sent(knnscope: Run, tmp_path: Path) -> None:
+    code, _, err = knnscope("data", "show", f"{tmp_path}/\x1b]0;title\x07.csv")
+    assert code == 2
+    assert "\x1b" not in err
+    assert "\x07" not in err
+
+
+def run_process(
+    child_environment: dict[str, str], command: str, **variables: str
+) -> subprocess.CompletedProcess[bytes]:
+    environment = {**child_environment, **variables}
+    return subprocess.run(
+        ["bash", "-c", command.replace("knnscope", f"{sys.executable} -m knnscope")],
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+
+
+def test_streams_that_are_closed_or_lack_characters(tmp_path: Path, child_environment: dict[str, str]) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "日本", "text": "自然言語処理 \\ud800"}\n', encoding="utf-8")
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "言語"}\n', encoding="utf-8")
+    for variables in ({"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "latin-1"}):
+        for command in (
+            f"knnscope data show {tmp_path}",
+            f"knnscope search {tmp_path} --query-id q -k 1 --engine numpy64 --json",
+        ):
+            done = run_process(child_environment, command, **variables)
+            assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["engines"]["numpy64"]["ids"] == ["日本"]
+    assert run_process(child_environment, "knnscope data list >&-").returncode == 0
+    assert b"240 documents" in run_process(child_environment, "knnscope data show sample 2>&-").stdout
+    assert run_process(child_environment, "COLUMNS=5 knnscope data show sample").returncode == 0
+
+
+def test_a_file_that_shadows_a_library_is_named(tmp_path: Path, child_environment: dict[str, str]) -> None:
+    (tmp_path / "usearch.py").write_text("")
+    done = run_process(child_environment, f"cd {tmp_path} && knnscope info")
+    assert done.returncode == 0, done.stderr
+    assert b"usearch.py shadows the library usearch" in done.stdout
+    assert b"usearch is installed but does not load" in done.stdout
+
+
+def test_very_long_numbers(knnscope: Run, tmp_path: Path) -> None:
+    refused(knnscope("search", "synthetic:ties,rows=9,dim=2", "--query-id", "9" * 5000), "a row from 0 to 999")
+    refused(knnscope("search", "sample", "x", "-k", "9" * 5000), "not a whole number")
+
+
+def test_k_above_the_rows_is_said_before_anything_is_encoded(knnscope: Run, home: Path) -> None:
+    refused(knnscope("search", "sample", "--query-id", "q-zoos", "-k", 241), "k = 241 is outside 1 to 240")
+    assert not list(home.rglob("*-wal")), "nothing was encoded"

@@ -67,7 +67,7 @@ def test_info_names_missing_engines_clashes_and_what_hides(knnscope: Run, monkey
     real = environment.libraries()
     monkeypatch.setattr(environment, "libraries", lambda: {**real, "onnxruntime-gpu": "1.0", "faiss-gpu-cuvs": "1.0"})
     _, out, _ = knnscope("info")
-    assert re.search(r"faiss +missing +.*pip install 'knnscope\[cpu\]'", out)
+    assert re.search(r"faiss +missing +.*pip install -e .*\[cpu\]", out)
     assert "onnxruntime and onnxruntime-gpu are installed together" in out
     assert "faiss-cpu and faiss-gpu-cuvs are installed together" in out
     assert "hides every GPU" in out
@@ -88,6 +88,12 @@ def test_gpu_lines_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.
     _, out, _ = knnscope("info")
     assert "NVIDIA H200, compute capability 9.0, 140 GiB" in out
     assert "this onnxruntime is the CPU build" in out
+    smi.write_text(
+        "#!/bin/sh\necho 'NVIDIA GB10, 580.1, [N/A], [N/A], 12.1, 345, 1980, [Not Supported], [N/A], [N/A], 30'\necho 'No devices'\n"
+    )
+    code, out, _ = knnscope("info")
+    assert code == 0
+    assert "NVIDIA GB10, compute capability 12.1, unknown" in out
 
 
 def test_data_list(knnscope: Run) -> None:
@@ -105,7 +111,8 @@ def test_data_show_pairs(knnscope: Run) -> None:
     assert code == 0
     assert out.count("\nquery q-") == 2
     assert out.count(", grade 2") == 2
-    assert "--offset 5" in out
+    assert "--grade 2 --offset 5 goes on" in out
+    assert "no pairs from --offset 99" in knnscope("data", "show", "sample", "--offset", 99)[1]
     assert "no pair has grade 7" in knnscope("data", "show", "sample", "--grade", 7)[1]
 
 
@@ -279,3 +286,34 @@ def test_a_beir_archive_from_a_server_to_an_answer(
     assert "sample_data lies in" in out
     assert "240 documents, 60 queries" in knnscope("data", "show", "sample_data", "--pairs", 0)[1]
     assert not list(home.rglob("*.zip")), "the archive is deleted once unpacked"
+
+
+def test_options_may_stand_anywhere(knnscope: Run) -> None:
+    answers = [
+        knnscope("search", "sample", "-k", 2, "sugar tax", "--engine", "numpy64"),
+        knnscope("search", "-k", 2, "--engine", "numpy64", "sample", "sugar tax"),
+        knnscope("search", "sample", "sugar tax", "--engine", "numpy64", "-k", 2),
+    ]
+    assert answers[0][0] == 0
+    assert len({out for _, out, _ in answers}) == 1
+
+
+def test_onnx_runtime_is_kept_from_calling_home(child_environment: dict[str, str], tmp_path: Path) -> None:
+    """Since 1.32 it keeps a device id and queues events under the user's cache folder unless told not to."""
+    environment_ = {k: v for k, v in child_environment.items() if k != "ORT_DISABLE_TELEMETRY"}
+    environment_ |= {
+        "HOME": str(tmp_path),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "KNNSCOPE_HOME": str(tmp_path / "own"),
+    }
+    command = [sys.executable, "-m", "knnscope", "search", "sample", "a", "--engine", "numpy64"]
+    subprocess.run(command, env=environment_, check=True, capture_output=True)
+    assert not [p for p in tmp_path.rglob("*") if "onnxruntime" in p.name or "deviceid" in p.name]
+
+
+def test_the_saved_run_can_be_searched(knnscope: Run, tmp_path: Path) -> None:
+    assert knnscope("embed", "sample", "-o", tmp_path / "run")[0] == 0
+    options = ("--query-id", "q-zoos", "-k", 4, "--engine", "numpy64", "--json")
+    texts, saved = (json.loads(knnscope("search", name, *options)[1]) for name in ("sample", tmp_path / "run"))
+    assert texts["metric"] == saved["metric"] == "cosine"
+    assert texts["engines"]["numpy64"] == saved["engines"]["numpy64"]

@@ -143,3 +143,19 @@ def test_any_small_data(name: str, data: st.DataObject) -> None:
     values = data.draw(st.lists(number, min_size=(count + asked) * dim, max_size=(count + asked) * dim))
     both = np.array(values, np.float32).reshape(count + asked, dim)
     check(name, metric, both[:count], both[count:], data.draw(st.integers(1, count)))
+
+
+@pytest.mark.parametrize(("name", "metric"), ALL)
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e25), ("float64", 1e60), ("float64", 1e200)])
+def test_numbers_that_overflow_give_a_right_answer_or_one_line(name: str, metric: str, dtype: str, size: float) -> None:
+    engine = catalog.load(name)
+    if dtype not in engine.capabilities.dtypes:
+        return
+    rows = (RANDOM(9).standard_normal((6, 4)) * size).astype(dtype)
+    try:
+        found = engines.build(engine, rows, metric, name).search(rows[:2], 3)
+    except KnnscopeError as error:
+        assert "overflow" in str(error) or "only finite" in str(error)
+    else:
+        assert (found.ids >= 0).all()
+        assert np.isfinite(found.distances).all()

@@ -222,3 +222,75 @@ def test_damage_gives_an_array_or_one_line(
     else:
         assert found.documents.values.ndim == 2
         assert found.documents.values.nbytes <= 1 << 24
+
+
+def test_an_hdf5_distance_that_is_not_known_is_said(tmp_path: Path) -> None:
+    path, _ = make(tmp_path, "a.hdf5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["distance"] = "hamming"
+    dataset, notes = names.load(str(path))
+    assert dataset.metric is None
+    assert "declares the distance 'hamming'" in notes[0]
+
+
+def test_small_files_with_large_claims_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    table = pyarrow.table({"v": pyarrow.array([np.zeros(3_000_000)])})
+    pyarrow.parquet.write_table(table, tmp_path / "wide.parquet", compression="zstd")
+    with pytest.raises(KnnscopeError, match="3,000,000 numbers in 1 rows"):
+        vector_files.load(str(tmp_path / "wide.parquet"))
+    table = pyarrow.table({"v": pyarrow.FixedSizeListArray.from_arrays(np.zeros(30_000_000, np.float32), 1000)})
+    pyarrow.parquet.write_table(table, tmp_path / "long.parquet", compression="zstd")
+    with pytest.raises(KnnscopeError, match=r"claims .* and stores"):
+        vector_files.load(str(tmp_path / "long.parquet"))
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        file.create_dataset("train", (2_000_000, 64), "f4", chunks=(1024, 64))
+    with pytest.raises(KnnscopeError, match="claims 512,000,000 bytes of numbers and stores 0"):
+        vector_files.load(str(tmp_path / "x.hdf5"))
+
+
+def test_a_library_that_does_not_end_or_crashes_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _ = make(tmp_path, "a.hdf5")
+    monkeypatch.setattr(vector_files.sys, "executable", str(tmp_path / "stand-in"))
+    for script, message in (("kill -SEGV $$", "crashes \\(signal 11\\)"), ("sleep 60", "does not end")):
+        (tmp_path / "stand-in").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "stand-in").chmod(0o755)
+        monkeypatch.setattr(vector_files, "PROBE_SECONDS", 1 if "sleep" in script else 20)
+        with pytest.raises(KnnscopeError, match=message):
+            vector_files.load(str(path))
+
+
+def test_what_this_program_wrote_is_read_back_with_ids_queries_and_metric(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    for part, count in ((folder, 4), (folder / "queries", 2)):
+        part.mkdir()
+        np.save(part / "vectors.npy", X[:count])
+        (part / "ids.txt").write_text("".join(f"{part.name}-{i}\n" for i in range(count)))
+    (folder / "meta.json").write_text('{"recipe": {"metric": "cosine"}}')
+    found, _ = names.load(str(folder))
+    assert found.metric == "cosine"
+    assert list(found.documents.ids) == ["run-0", "run-1", "run-2", "run-3"]
+    assert list(found.queries.ids) == ["queries-0", "queries-1"]
+    (folder / "ids.txt").write_text("one\n")
+    with pytest.raises(KnnscopeError, match="1 ids for 4 rows"):
+        names.load(str(folder))
+    (folder / "ids.txt").unlink()
+    for text, message in (
+        ('{"recipe": {"metric": "hamming"}}', "no metric 'hamming'"),
+        ("{}", "holds no recipe"),
+        ("[", "holds no recipe"),
+    ):
+        (folder / "meta.json").write_text(text)
+        with pytest.raises(KnnscopeError, match=message):
+            names.load(str(folder))
+
+
+def test_queries_that_data_get_left_beside_the_rows_are_used_and_said(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "x-queries.npy", X[:2] + 1)
+    found, notes = names.load(str(tmp_path / "x.npy"))
+    np.testing.assert_array_equal(found.queries.values, X[:2] + 1)
+    assert "x-queries.npy" in notes[0]
+    np.save(tmp_path / "x-queries.npy", X[:2, :5])
+    found, notes = names.load(str(tmp_path / "x.npy"))
+    assert found.queries is None
+    assert "not taken as queries" in notes[0]

@@ -162,7 +162,7 @@ def test_a_changed_package_is_refused(model: models.Model, tmp_path: Path, monke
     raw[-1] ^= 1
     (tmp_path / "model" / "model.safetensors").write_bytes(raw)
     monkeypatch.setattr(models, "_package_folder", lambda _: tmp_path / "model")
-    with pytest.raises(KnnscopeError, match="the package is damaged or changed"):
+    with pytest.raises(KnnscopeError, match="it is damaged or changed"):
         models.resolve(models.DEFAULT)
 
 
@@ -214,3 +214,101 @@ def test_nodes_that_strayed_are_named(tmp_path: Path) -> None:
     assert placement == Placement({"CUDAExecutionProvider": {"MatMul": 2}, "CPUExecutionProvider": {"Shape": 1}})
     assert placement.strayed("CUDAExecutionProvider") == "1 of 3 nodes ran on CPU (Shape)"
     assert Placement({"CUDAExecutionProvider": {"MatMul": 2}}).strayed("CUDAExecutionProvider") is None
+
+
+def own_copy(model: models.Model, folder: Path) -> dict[str, object]:
+    """The model in a folder of its own; returns its configuration to be changed."""
+    shutil.copy(model.weights, folder / "model.safetensors")
+    shutil.copy(model.tokenizer, folder / "tokenizer.json")
+    config = dict(model.config)
+    (folder / "config.json").write_text(json.dumps(config))
+    return config
+
+
+def test_a_changed_configuration_is_another_encoder(model: models.Model, tmp_path: Path) -> None:
+    config = own_copy(model, tmp_path)
+    first = OnnxEncoder(found := models.resolve(str(tmp_path)), found.recipe)
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_attention_heads": 6}))
+    second = OnnxEncoder(found := models.resolve(str(tmp_path)), found.recipe)
+    assert np.abs(first.encode(["a text"]) - second.encode(["a text"])).max() > 1e-3
+    assert first.key != second.key
+
+
+def test_weights_in_a_file_beside_the_graph_are_part_of_the_key(model: models.Model, tmp_path: Path) -> None:
+    own_copy(model, tmp_path)
+    graph = bert_graph.build(bert_graph.read_weights(model.weights), model.config, model.weights)
+    (tmp_path / "model.safetensors").unlink()
+    onnx.save(graph, tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin")
+    first = OnnxEncoder(found := models.resolve(str(tmp_path)), found.recipe)
+    raw = np.fromfile(tmp_path / "weights.bin", np.float32)
+    (raw * np.float32(1.001)).tofile(tmp_path / "weights.bin")
+    assert OnnxEncoder(found, found.recipe).key != first.key
+
+
+@pytest.mark.parametrize(
+    ("pooling", "modules", "message"),
+    [
+        (
+            {"pooling_mode_max_tokens": True, "pooling_mode_mean_tokens": False},
+            "[]",
+            "pooling_mode_max_tokens is not supported",
+        ),
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, "[]", "is not supported"),
+        ({}, "[]", "undeclared is not supported"),
+        ({"pooling_mode_mean_tokens": True}, '[{"type": "sentence_transformers.models.Dense"}]', "dense layer"),
+    ],
+)
+def test_poolings_that_are_not_known_are_refused(
+    model: models.Model, tmp_path: Path, pooling: dict[str, bool], modules: str, message: str
+) -> None:
+    own_copy(model, tmp_path)
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling/config.json").write_text(json.dumps(pooling))
+    (tmp_path / "modules.json").write_text(modules)
+    with pytest.raises(KnnscopeError, match=message):
+        models.resolve(str(tmp_path))
+
+
+def test_models_and_tokenizers_that_do_not_belong_together_are_one_line(model: models.Model, tmp_path: Path) -> None:
+    config = own_copy(model, tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 64}))
+    found = models.resolve(str(tmp_path))
+    with pytest.raises(KnnscopeError, match=r"512 positions, but its config\.json says 64"):
+        OnnxEncoder(found, found.recipe)
+    with pytest.raises(KnnscopeError, match="has 64 positions"):
+        OnnxEncoder(found, recipes.NOTEBOOK)
+    weights = bert_graph.read_weights(model.weights)
+    weights["embeddings.word_embeddings.weight"] = weights["embeddings.word_embeddings.weight"][:500]
+    onnx.save(bert_graph.build(weights, model.config, tmp_path), tmp_path / "model.onnx")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    small = OnnxEncoder(found := models.resolve(str(tmp_path)), found.recipe)
+    with pytest.raises(KnnscopeError, match="do tokenizer and model belong together"):
+        small.encode(["words beyond the first five hundred"])
+    graph = bert_graph.build(weights, model.config, tmp_path)
+    graph.graph.input.append(onnx.helper.make_tensor_value_info("position_ids", 7, ["batch", "tokens"]))
+    onnx.save(graph, tmp_path / "model.onnx")
+    with pytest.raises(KnnscopeError, match="takes attention_mask, input_ids, position_ids"):
+        OnnxEncoder(found, found.recipe)
+
+
+def test_vectors_that_are_not_finite_never_reach_the_cache(model: models.Model, tmp_path: Path) -> None:
+    own_copy(model, tmp_path)
+    weights = bert_graph.read_weights(model.weights)
+    weights["encoder.layer.5.output.LayerNorm.bias"] = weights["encoder.layer.5.output.LayerNorm.bias"] + np.float32(
+        "nan"
+    )
+    onnx.save(bert_graph.build(weights, model.config, tmp_path), tmp_path / "model.onnx")
+    broken = OnnxEncoder(found := models.resolve(str(tmp_path)), found.recipe)
+    with pytest.raises(KnnscopeError, match="not finite"):
+        broken.encode(["a text"])
+
+
+def test_a_tokenizer_without_special_tokens_and_an_empty_text(model: models.Model, tmp_path: Path) -> None:
+    own_copy(model, tmp_path)
+    tokenizer = json.loads(model.tokenizer.read_text())
+    tokenizer["post_processor"] = None
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    encoder = OnnxEncoder(found := models.resolve(str(tmp_path)), found.recipe)
+    vectors = encoder.encode(["", "a"])
+    assert np.isfinite(vectors).all()
+    assert np.isfinite(encoder.encode([""])).all()
