@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections import Counter
@@ -134,12 +135,16 @@ class OnnxEncoder:
             options.profile_file_prefix = str(Path(self._profile.name) / "run")
             providers.insert(0, (PROVIDERS["cuda"], {"use_tf32": "0"}))  # TF32 keeps 10 bits of 23
         try:
-            session = runtime.InferenceSession(graph, options, providers=providers)
+            # no fallback: it would print, and go on with the CPU without a word in the result
+            session = runtime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
         except Exception as error:
             # ONNX Runtime raises a family of its own types without a common base
-            raise KnnscopeError(
-                f"{self.model.weights}: ONNX Runtime cannot run it ({str(error).strip().splitlines()[0][:200]})"
-            ) from error
+            if found := re.search(r"CUDA failure \d+: [^;]*", str(error)):
+                raise KnnscopeError(
+                    f"CUDA cannot be used ({found[0].strip()}): knnscope info shows what hides it"
+                ) from error
+            reason = str(error).strip().splitlines()[0][:200]
+            raise KnnscopeError(f"{self.model.weights}: ONNX Runtime cannot run it ({reason})") from error
         if session.get_providers()[0] != PROVIDERS[self.device]:
             raise KnnscopeError(
                 "the CUDA session fell back to the CPU as a whole: the driver, CUDA or cuDNN libraries do not load; "

@@ -202,6 +202,26 @@ def test_a_cuda_session_that_fell_back_whole_is_an_error(model: models.Model, mo
         OnnxEncoder(model, model.recipe, "cuda")
 
 
+def test_a_gpu_that_cannot_be_used_is_one_line(model: models.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text that ONNX Runtime 1.31 raised on an H200 with CUDA_VISIBLE_DEVICES empty."""
+    import onnxruntime
+
+    def refuse(*_: object, **options: object) -> None:
+        assert options["enable_fallback"] == 0
+        raise RuntimeError(
+            "cuda_call.cc:154 bool CudaCall(...) CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; x"
+        )
+
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(
+        KnnscopeError, match=r"CUDA cannot be used \(CUDA failure 100: no CUDA-capable device is detected\)"
+    ):
+        OnnxEncoder(model, model.recipe, "cuda")
+
+
 def test_nodes_that_strayed_are_named(tmp_path: Path) -> None:
     events = [
         {"cat": "Session", "name": "model_run"},
