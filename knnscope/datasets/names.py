@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from knnscope.checks import check_finite
 from knnscope.datasets import archive, beir, saved, synthetic, vector_files, wordnet
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.fetch import Remote, fetch
@@ -86,9 +87,9 @@ def _open(spec: str, options: DatasetOptions) -> tuple[TextDataset | VectorDatas
         return beir.load_folder(folder, spec, options.selection), (note,) if note else ()
     if vector_files.is_vector_file(spec):
         dataset = vector_files.load(spec)
-        vector_files.check_finite(dataset.documents, spec)
+        check_finite(dataset.documents.values, spec)
         if dataset.queries is not None:
-            vector_files.check_finite(dataset.queries, f"{spec}, queries")
+            check_finite(dataset.queries.values, f"{spec}, queries")
         return saved.with_queries_beside(dataset, Path(spec))
     path = Path(spec)
     if path.is_dir() and (path / "vectors.npy").is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from knnscope.checks import check_finite
 from knnscope.datasets import vector_files
 from knnscope.errors import KnnscopeError
 from knnscope.records import Strings, VectorDataset, Vectors
@@ -26,7 +27,7 @@ def load(folder: Path) -> VectorDataset:
 
 def _part(folder: Path) -> Vectors:
     values = vector_files.load(str(folder / "vectors.npy")).documents
-    vector_files.check_finite(values, str(folder / "vectors.npy"))
+    check_finite(values.values, str(folder / "vectors.npy"))
     path = folder / "ids.txt"
     if not path.is_file():
         return values
@@ -63,7 +64,7 @@ def with_queries_beside(dataset: VectorDataset, path: Path) -> tuple[VectorDatas
     if path.suffix != ".npy" or dataset.queries is not None or not beside.is_file():
         return dataset, ()
     queries = vector_files.load(str(beside)).documents
-    vector_files.check_finite(queries, str(beside))
+    check_finite(queries.values, str(beside))
     if queries.dim != dataset.documents.dim:
         return dataset, (
             f"{beside}: {queries.dim} components, the rows have {dataset.documents.dim}: not taken as queries",

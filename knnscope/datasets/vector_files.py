@@ -298,24 +298,3 @@ READERS: dict[str, Callable[[Path, str], VectorDataset]] = {
     ".h5": _hdf5,
     ".parquet": _parquet,
 }
-
-
-def check_finite(vectors: Vectors, name: str) -> None:
-    """Refuse NaN and infinity.
-
-    Raises:
-        KnnscopeError: names the first row and component.
-    """
-    if vectors.values.dtype.kind != "f":
-        return
-    step = max(1, (1 << 22) // max(vectors.dim, 1))
-    for start in range(0, len(vectors), step):
-        block = vectors.values[start : start + step]
-        bad = ~np.isfinite(block)
-        if bad.any():
-            row, component = np.argwhere(bad)[0]
-            count = int(bad.any(axis=1).sum())
-            raise KnnscopeError(
-                f"{name}: row {start + row:,} has {block[row, component]} in component {component}"
-                f"{f' ({count:,} such rows in the same block)' if count > 1 else ''}: only finite numbers can be searched"
-            )

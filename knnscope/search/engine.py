@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.checks import check_finite
 from knnscope.errors import KnnscopeError
 from knnscope.records import Capabilities, Neighbors
 
@@ -108,15 +109,7 @@ def check_matrix(values: Array, what: str) -> None:
         )
     if values.dtype.kind not in "fiu":
         raise KnnscopeError(f"{what} are of type {values.dtype}: real numbers were expected")
-    if values.dtype.kind != "f":
-        return
-    step = max(1, (1 << 22) // values.shape[1])
-    for start in range(0, len(values), step):
-        if not np.isfinite(block := values[start : start + step]).all():
-            row, component = np.argwhere(~np.isfinite(block))[0]
-            raise KnnscopeError(
-                f"{what}: row {start + row:,} has {block[row, component]} in component {component}: only finite numbers can be searched"
-            )
+    check_finite(values, what)
 
 
 def unit_rows(values: Array, dtype: type[np.floating[Any]] = np.float32) -> Array:

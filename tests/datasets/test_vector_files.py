@@ -150,7 +150,7 @@ def test_bad_numbers_are_named(tmp_path: Path) -> None:
     broken = X.copy()
     broken[20, 3], broken[30, 0] = np.nan, np.inf
     np.save(tmp_path / "x.npy", broken)
-    with pytest.raises(KnnscopeError, match=r"row 20 has nan in component 3 \(2 such rows"):
+    with pytest.raises(KnnscopeError, match=r"row 20 has nan in component 3 \(2 such rows from"):
         names.load(str(tmp_path / "x.npy"))
 
 
