@@ -53,6 +53,12 @@ class Workload:
         self.notes += model.notes
         return OnnxEncoder(model, recipes.choose(self._options.recipe, model.recipe), self._options.device)
 
+    def said(self) -> tuple[str, ...]:
+        """The notes so far, and which nodes of a CUDA session ran on the CPU."""
+        if "encoder" in self.__dict__ and self.encoder.strayed:
+            return (*self.notes, f"CUDA session: {self.encoder.strayed}")
+        return self.notes
+
     @cached_property
     def documents(self) -> Vectors:
         """The rows to search."""

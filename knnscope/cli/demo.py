@@ -56,7 +56,7 @@ class Demo:
         write_vectors(folder, cache, texts.documents, {**facts, "part": "documents"})
         write_vectors(folder / "queries", cache, texts.queries, {**facts, "part": "queries"})
         cache.close()
-        notes(workload.notes)
+        notes(workload.said())
         rows, queries, metric = workload.documents.values, workload.queries, workload.metric
         print(f"{workload.encoder.model.name}: {rows.shape[1]} components each, searched by {metric}")
 

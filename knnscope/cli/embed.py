@@ -49,10 +49,9 @@ class Embed:
         workload = Workload(args.dataset, options.dataset_options(args), options.encoder_options(args))
         texts = workload.texts
         encoder = workload.encoder
-        notes(workload.notes)
         if encoder.device == "cuda":
-            encoder.encode([""])
-            _tell_placement(encoder)
+            encoder.encode([""])  # its nodes are placed with the first run
+        notes(workload.said())
         cache = embed.open_cache(encoder)
         try:
             for column, what in ((texts.documents, "documents"), (texts.queries, "queries")):
@@ -100,11 +99,6 @@ def write_vectors(folder: Path, cache: VectorCache, texts: Texts, facts: dict[st
     with whole_file(folder / "ids.txt", "w") as file:
         file.writelines(f"{key}\n" for key in texts.ids)
     write_json(folder / "meta.json", {**facts, "rows": len(texts), "dim": cache.dim, "dtype": "float32"})
-
-
-def _tell_placement(encoder: OnnxEncoder) -> None:
-    if encoder.placement and (strayed := encoder.placement.strayed(PROVIDERS["cuda"])):
-        notes([f"CUDA session: {strayed}"])
 
 
 def _side_by_side(args: argparse.Namespace, named: Sequence[str]) -> int:

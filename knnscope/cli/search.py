@@ -59,7 +59,7 @@ class Search:
         metric = args.metric or workload.metric
         rows = workload.documents.values
         found, refused = search_all(engines, rows, query, args.k, metric)
-        notes([*workload.notes, *refused])
+        notes([*workload.said(), *refused])
         answer = Answer(workload, metric, row, args.text, query, found)
         print(json.dumps(answer.as_dict(), indent=2, allow_nan=False) if args.json else answer.as_text())
         return 0

@@ -89,7 +89,6 @@ def _time(
                 progress.update(len(batch))
     assert vectors is not None
     wall, used = time.perf_counter() - start, time.process_time() - cpu
-    strayed = encoder.placement.strayed("CUDAExecutionProvider") if encoder.placement else None
     run = DeviceRun(
         device=encoder.device,
         threads=encoder.threads,
@@ -104,6 +103,6 @@ def _time(
         cpu_s=used,
         difference=0.0 if reference is None else float(np.abs(vectors - reference).max()),
         placement=encoder.placement.nodes if encoder.placement else {},
-        strayed=strayed,
+        strayed=encoder.strayed,
     )
     return run, vectors

@@ -86,9 +86,8 @@ class OnnxEncoder:
     """One session on one device."""
 
     def __init__(self, model: Model, recipe: Recipe, device: str = "cpu", threads: int | None = None) -> None:
-        os.environ.setdefault(
-            "ORT_DISABLE_TELEMETRY", "1"
-        )  # since 1.32 it calls home unless this is set before it is imported
+        # since 1.32 it calls home unless this is set before it is imported
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         runtime = require("onnxruntime", "cpu" if device == "cpu" else "cuda13")
         if device not in PROVIDERS:
             raise KnnscopeError(f"no device {device!r}: cpu or cuda")
@@ -105,9 +104,9 @@ class OnnxEncoder:
         self.tokenizer = Tokenizer(model.tokenizer, recipe.max_tokens)
         start = time.perf_counter()
         self.threads = threads or len(os.sched_getaffinity(0))
-        self._profile = tempfile.TemporaryDirectory() if device == "cuda" else None
         graph = self._graph()
         self._graph_sha256 = hashlib.sha256(graph).hexdigest()
+        self._profile = tempfile.TemporaryDirectory() if device == "cuda" else None
         try:
             self._session = self._open(runtime, graph)
         except BaseException:
@@ -126,9 +125,8 @@ class OnnxEncoder:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
-        options.add_session_config_entry(
-            "session.intra_op.allow_spinning", "0"
-        )  # spinning threads burn CPU time for nothing
+        # spinning threads burn CPU time for nothing
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers: list[Any] = [PROVIDERS["cpu"]]
         if self._profile is not None:
             options.enable_profiling = True
@@ -179,6 +177,11 @@ class OnnxEncoder:
         tokenizer = hashlib.sha256(self.model.tokenizer.read_bytes()).hexdigest()
         parts = [FORMAT, self._graph_sha256, tokenizer, recipe, self.device]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def strayed(self) -> str | None:
+        """Which nodes of a CUDA session ran elsewhere, in words, once something was encoded."""
+        return self.placement.strayed(PROVIDERS[self.device]) if self.placement else None
 
     @property
     def token_budget(self) -> int:
