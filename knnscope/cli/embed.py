@@ -114,8 +114,8 @@ def _side_by_side(args: argparse.Namespace, named: Sequence[str]) -> int:
             run.device,
             f"{run.load_s:.2f}",
             f"{run.first_batch_s:.3f}",
-            f"{run.steady_s:.2f}",
-            f"{run.texts_per_s:,.0f}",
+            f"{run.steady_s:.2f}" if run.steady_texts else "-",
+            f"{run.texts_per_s:,.0f}" if run.steady_texts else "-",
             f"{run.wall_s:.2f}",
             f"{run.cpu_s:.2f}",
             f"{slowest / run.wall_s:.1f}x",
@@ -126,7 +126,9 @@ def _side_by_side(args: argparse.Namespace, named: Sequence[str]) -> int:
     head = ("device", "load s", "first batch s", "steady s", "texts/s", "all s", "CPU s", "speed", "difference")
     print(f"{len(texts):,} texts, {runs[0].tokens:,} tokens, {model.name}, recipe {recipe.name}, nothing cached")
     print(table(rows, head, right=range(1, 9)))
-    print("texts/s is the steady state after the first batch; difference is the largest to the first device's vectors.")
+    print(
+        "steady: after the first batch (-: there was only one); difference: the largest to the first device's vectors"
+    )
     notes([f"{run.device}: {run.strayed}" for run in runs if run.strayed])
     if args.out:
         folder = Path(args.out)

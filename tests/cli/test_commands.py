@@ -317,3 +317,13 @@ def test_the_saved_run_can_be_searched(knnscope: Run, tmp_path: Path) -> None:
     texts, saved = (json.loads(knnscope("search", name, *options)[1]) for name in ("sample", tmp_path / "run"))
     assert texts["metric"] == saved["metric"] == "cosine"
     assert texts["engines"]["numpy64"] == saved["engines"]["numpy64"]
+
+
+def test_one_batch_has_no_steady_state(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from knnscope.encoders import devices
+
+    inner = devices.OnnxEncoder
+    monkeypatch.setattr(devices, "OnnxEncoder", lambda model, recipe, _: inner(model, recipe, "cpu"))
+    _, out, _ = knnscope("embed", "sample", "--limit", 1, "--device", "cpu,cuda")
+    rows = [line.split() for line in out.splitlines() if line.startswith("cpu ")]
+    assert [row[3:5] for row in rows] == [["-", "-"], ["-", "-"]]
