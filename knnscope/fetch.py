@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from knnscope.errors import KnnscopeError
-from knnscope.progress import bar
+from knnscope.progress import bar, say
 from knnscope.store import home, locked, make_folder, os_problem, write_json
 
 BLOCK = 1 << 18
@@ -116,6 +116,7 @@ def _fill(remote: Remote, file: IO[bytes], part: Path, timeout: float, attempts:
         file.seek(0, os.SEEK_END)
         failures = 0 if file.tell() > before else failures + 1
         if failures < attempts:
+            say(f"{remote.url}: {problem}, trying again (attempt {failures + 1} of {attempts} without a byte)")
             time.sleep(pause * 2 ** max(failures - 1, 0))
     kept = f"; {file.tell():,} bytes are kept in {part}, the same command goes on from there" if file.tell() else ""
     raise KnnscopeError(

@@ -49,6 +49,11 @@ def bar(total: int | None, what: str, unit: str, *, initial: int = 0, scale: boo
     )
 
 
+def say(line: str) -> None:
+    """A line about work that goes on, beside its bar."""
+    tqdm.write(line, file=sys.stderr)
+
+
 def skip(progress: tqdm[Any], units: int) -> None:
     """Count units that took no time: they do not enter the rate."""
     progress.n += units

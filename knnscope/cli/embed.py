@@ -57,7 +57,11 @@ class Embed:
             for column, what in ((texts.documents, "documents"), (texts.queries, "queries")):
                 work = embed.fill(cache, encoder, column.texts, f"encode {what}")
                 rate = f" at {work.encoded / work.seconds:,.0f} texts/s" if work.seconds else ""
-                print(f"{what}: {work.texts:,} texts, {work.cached:,} from the cache, {work.encoded:,} encoded{rate}")
+                again = work.texts - work.cached - work.encoded
+                repeated = f", {again:,} the same as another" if again else ""
+                print(
+                    f"{what}: {work.texts:,} texts, {work.cached:,} from the cache, {work.encoded:,} encoded{rate}{repeated}"
+                )
             if args.out:
                 facts = {"dataset": texts.name, **_facts(encoder)}
                 write_vectors(Path(args.out), cache, texts.documents, {**facts, "part": "documents"})
