@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 
-from knnscope.errors import MissingLibraryError, install_line, require, unknown_name
+from knnscope.errors import MissingLibraryError, require, unknown_name
 from knnscope.search.engine import Engine
 
 
@@ -39,16 +38,8 @@ def load(name: str) -> Engine:
     entry = ENGINES.get(name)
     if entry is None:
         raise unknown_name("engine", name, ENGINES)
-    require(entry.library, entry.extra)
     module, _, cls = entry.path.partition(":")
-    try:
-        engine: Engine = getattr(import_module(module), cls)()
-    except Exception as error:
-        # the library is there and fails, in any way it likes, when its parts are imported
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise MissingLibraryError(
-            f"{entry.library} is installed but does not load ({reason}): reinstall it with {install_hint(name)}"
-        ) from error
+    engine: Engine = getattr(require(module, entry.extra, entry.library), cls)()
     return engine
 
 
@@ -64,9 +55,3 @@ def problem(name: str) -> str | None:
 def available() -> list[str]:
     """Engines whose library is here, in the order of the list."""
     return [name for name in ENGINES if problem(name) is None]
-
-
-def install_hint(name: str) -> str:
-    """The line that installs what an engine needs."""
-    extra = ENGINES[name].extra
-    return install_line(extra) if extra else "part of knnscope itself"

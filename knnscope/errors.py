@@ -43,29 +43,31 @@ def install_line(extra: str) -> str:
     return f"pip install 'knnscope[{extra}]'"
 
 
-def require(module: str, extra: str | None = None) -> ModuleType:
+def require(module: str, extra: str | None = None, library: str | None = None) -> ModuleType:
     """Import an optional library, or say which extra brings it.
 
     Args:
-        module: dotted name to import.
-        extra: the extra to name; by default the one that declares the top-level package.
+        module: dotted name to import: the library, or the module of this package that is written for it.
+        extra: the extra to name; by default the one that declares the library.
+        library: top-level name of the library, where ``module`` is not it.
 
     Raises:
         MissingLibraryError: it is not installed, or its own import fails.
     """
-    top = module.partition(".")[0]
-    line = install_line(extra or EXTRA_OF.get(top, "cpu"))
+    library = library or module.partition(".")[0]
+    line = install_line(extra or EXTRA_OF.get(library, "cpu"))
     try:
+        importlib.import_module(library)
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingLibraryError(f"{error.name or top} is not installed: {line}") from error
     except Exception as error:
         # a library built against another version fails in any way it likes; Ctrl-C inside its set-up comes out as its error
         if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error
+        if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(f"{library}."):
+            raise MissingLibraryError(f"{error.name or library} is not installed: {line}") from error
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise MissingLibraryError(
-            f"{top} is installed but does not load ({reason}): reinstall it with {line}"
+            f"{library} is installed but does not load ({reason}): reinstall it with {line}"
         ) from error
 
 

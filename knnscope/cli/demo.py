@@ -14,10 +14,9 @@ import numpy as np
 from knnscope import catalog, environment, quality
 from knnscope.cli import options
 from knnscope.cli.data import show_texts
-from knnscope.cli.embed import write_vectors
+from knnscope.cli.embed import encode
 from knnscope.cli.search import Answer, search_all
 from knnscope.cli.show import notes, table
-from knnscope.encoders import embed
 from knnscope.records import Neighbors
 from knnscope.store import make_folder, whole_file, write_json
 from knnscope.workload import Workload
@@ -45,24 +44,17 @@ class Demo:
         workload = Workload("sample", None, options.encoder_options(args))
         texts = workload.texts
         print("== 1. A query and a document that people judged relevant\n")
-        show_texts(texts, pairs=1, offset=texts.queries.ids[:].index(QUERY), grade=2)
+        row, judged = workload.query_row(QUERY), texts.judgements
+        best = judged.queries[judged.grades == 2]
+        show_texts(texts, pairs=1, offset=int(np.flatnonzero(best == row)[0]), grade=2)
 
         print(f"\n== 2. {len(texts.documents)} documents and {len(texts.queries)} queries become vectors\n")
-        cache = embed.open_cache(workload.encoder)
-        for column, what in ((texts.documents, "documents"), (texts.queries, "queries")):
-            work = embed.fill(cache, workload.encoder, column.texts, f"encode {what}")
-            print(f"{what}: {work.cached} from the cache, {work.encoded} encoded")
-        facts = {"dataset": texts.name, **workload.encoder.model.as_dict(), "recipe": workload.encoder.recipe.as_dict()}
-        write_vectors(folder, cache, texts.documents, {**facts, "part": "documents"})
-        write_vectors(folder / "queries", cache, texts.queries, {**facts, "part": "queries"})
-        cache.close()
-        notes(workload.said())
+        encode(workload, folder)
         rows, queries, metric = workload.documents.values, workload.queries, workload.metric
         print(f"{workload.encoder.model.name}: {rows.shape[1]} components each, searched by {metric}")
 
         print("\n== 3. One query, its three nearest documents, from every engine here\n")
         found, refused = search_all(catalog.available(), rows, queries, DEPTH, metric)
-        row = workload.query_row(QUERY)
         top = {name: Neighbors(a.ids[row : row + 1, :3], a.distances[row : row + 1, :3]) for name, a in found.items()}
         print(Answer(workload, metric, row, None, queries[row : row + 1], top).as_text())
 

@@ -47,31 +47,36 @@ class Embed:
             return _side_by_side(args, named)
         args.device = named[0]
         workload = Workload(args.dataset, options.dataset_options(args), options.encoder_options(args))
-        texts = workload.texts
-        encoder = workload.encoder
-        if encoder.device == "cuda":
-            encoder.encode([""])  # its nodes are placed with the first run
-        notes(workload.said())
-        cache = embed.open_cache(encoder)
-        try:
-            for column, what in ((texts.documents, "documents"), (texts.queries, "queries")):
-                work = embed.fill(cache, encoder, column.texts, f"encode {what}")
-                rate = f" at {work.encoded / work.seconds:,.0f} texts/s" if work.seconds else ""
-                again = work.texts - work.cached - work.encoded
-                repeated = f", {again:,} the same as another" if again else ""
-                print(
-                    f"{what}: {work.texts:,} texts, {work.cached:,} from the cache, {work.encoded:,} encoded{rate}{repeated}"
-                )
-            if args.out:
-                facts = {"dataset": texts.name, **_facts(encoder)}
-                write_vectors(Path(args.out), cache, texts.documents, {**facts, "part": "documents"})
-                write_vectors(Path(args.out) / "queries", cache, texts.queries, {**facts, "part": "queries"})
-                print(f"wrote {args.out}/vectors.npy, ids.txt, meta.json, and the queries' in {args.out}/queries")
-            else:
-                print(f"kept in the cache {cache.path}: knnscope search with the same options uses them")
-        finally:
-            cache.close()
+        encode(workload, Path(args.out) if args.out else None)
+        if args.out:
+            print(f"wrote {args.out}/vectors.npy, ids.txt, meta.json, and the queries' in {args.out}/queries")
+        else:
+            print("kept in the cache: knnscope search with the same options uses them")
         return 0
+
+
+def encode(workload: Workload, folder: Path | None) -> None:
+    """Bring the documents and queries of a data set into the cache, say what was done, and write them to a folder."""
+    texts, encoder = workload.texts, workload.encoder
+    if encoder.device == "cuda":
+        encoder.encode([""])  # its nodes are placed with the first run
+    notes(workload.said())
+    cache = embed.open_cache(encoder)
+    try:
+        for column, what in ((texts.documents, "documents"), (texts.queries, "queries")):
+            work = embed.fill(cache, encoder, column.texts, f"encode {what}")
+            rate = f" at {work.encoded / work.seconds:,.0f} texts/s" if work.seconds else ""
+            again = work.texts - work.cached - work.encoded
+            repeated = f", {again:,} the same as another" if again else ""
+            print(
+                f"{what}: {work.texts:,} texts, {work.cached:,} from the cache, {work.encoded:,} encoded{rate}{repeated}"
+            )
+        if folder is not None:
+            facts = {"dataset": texts.name, **_facts(encoder)}
+            write_vectors(folder, cache, texts.documents, {**facts, "part": "documents"})
+            write_vectors(folder / "queries", cache, texts.queries, {**facts, "part": "queries"})
+    finally:
+        cache.close()
 
 
 def _facts(encoder: OnnxEncoder) -> dict[str, Any]:

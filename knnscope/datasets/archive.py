@@ -48,7 +48,7 @@ def unzip(archive: Path, folder: Path) -> None:
         LZMAError,
         ValueError,
         EOFError,
-        NotImplementedError,
+        NotImplementedError,  # zipfile's word for a compression or version it does not know
         RuntimeError,
         FileExistsError,
     ) as error:

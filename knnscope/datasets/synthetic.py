@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.errors import KnnscopeError, unknown_name
+from knnscope.progress import bar
 from knnscope.records import VectorDataset, Vectors
 
 BLOCK = 4096
@@ -82,9 +83,11 @@ def materialise(recipe: Synthetic) -> VectorDataset:
     try:
         documents = np.empty((recipe.rows, recipe.dim), np.float32)
         queries = np.empty((recipe.queries, recipe.dim), np.float32)
-        for values, stream in ((documents, 0), (queries, 1)):
-            for number, block in enumerate(blocks(recipe, len(values), stream)):
-                values[number * BLOCK : number * BLOCK + len(block)] = block
+        with bar(recipe.rows + recipe.queries, f"make {recipe.kind}", "row") as progress:
+            for values, stream in ((documents, 0), (queries, 1)):
+                for number, block in enumerate(blocks(recipe, len(values), stream)):
+                    values[number * BLOCK : number * BLOCK + len(block)] = block
+                    progress.update(len(block))
     except MemoryError as error:
         raise KnnscopeError(
             f"{recipe.name}: does not fit into memory: write it with knnscope data get, and search the file"

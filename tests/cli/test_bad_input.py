@@ -51,6 +51,7 @@ def test_bad_input_is_one_line_and_exit_code_2(knnscope: Run, argv: list[str], m
 
 def test_a_missing_library_names_the_line_that_installs_it(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "usearch", None)
+    monkeypatch.delitem(sys.modules, "knnscope.search.usearch_engine", raising=False)
     refused(
         knnscope("search", "sample", "x", "--engine", "usearch"),
         r"usearch is not installed: .*pip install -e .*\[cpu\]",
@@ -82,6 +83,11 @@ def test_a_closed_pipe_is_no_error(child_environment: dict[str, str]) -> None:
     assert done.stderr == ""
 
 
+def heed_interrupts() -> None:
+    """A shell starts its background jobs with SIGINT ignored, and a child would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_keeps_what_was_done_and_exits_130(tmp_path: Path, child_environment: dict[str, str]) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
@@ -91,7 +97,11 @@ def test_ctrl_c_keeps_what_was_done_and_exits_130(tmp_path: Path, child_environm
     (folder / "queries.jsonl").write_text('{"_id": "q", "text": "number"}\n')
     environment_ = {**child_environment, "KNNSCOPE_HOME": str(tmp_path / "home")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "knnscope", "embed", str(folder)], env=environment_, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "knnscope", "embed", str(folder)],
+        env=environment_,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
     )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:

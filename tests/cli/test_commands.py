@@ -62,6 +62,7 @@ def test_info_in_words_and_json(knnscope: Run) -> None:
 
 def test_info_names_missing_engines_clashes_and_what_hides(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.delitem(sys.modules, "knnscope.search.faiss_engine", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     real = environment.libraries()
