@@ -1,0 +1,1 @@
+"""What this machine can do at best: reading, copying and multiplying, measured once and kept."""

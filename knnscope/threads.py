@@ -1,0 +1,41 @@
+"""One thread budget for every library: the variables that steer them are cleared, then set to the same number.
+
+Libraries read them once, when they are loaded; so a budget is the environment of a child process, not a setting of this one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+STEERING = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_", "BLIS_", "GOTO_")
+"""Prefixes of the variables that steer BLAS, OpenMP and Numba."""
+
+COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def usable() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def environment(threads: int | None, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables for a child process with this budget.
+
+    Args:
+        threads: threads for every library; None is "stock": the libraries' own defaults, nothing set.
+        base: variables to start from (default: this process's).
+    """
+    kept = {k: v for k, v in (os.environ if base is None else base).items() if not k.startswith(STEERING)}
+    return kept if threads is None else {**kept, **dict.fromkeys(COUNTS, str(threads))}
+
+
+def budget() -> int:
+    """The budget that this process was given, for libraries that read no variable."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(given)) if given.isdigit() else usable()
+
+
+def cleared(base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Steering variables that ``environment`` drops or overwrites: what to tell the user."""
+    return {k: v for k, v in (os.environ if base is None else base).items() if k.startswith(STEERING)}

@@ -1,0 +1,68 @@
+"""knnscope info --measure."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+import pytest
+
+from knnscope import environment, threads
+from knnscope.ceilings import cache
+from knnscope.ceilings.record import Ceilings
+from knnscope.cli import info
+from tests.ceilings.conftest import Measured
+from tests.cli.conftest import Run, refused
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One GPU, as nvidia-smi tells of it, and CuPy."""
+    facts = {**dict.fromkeys(environment.GPU_FIELDS), "name": "some GPU", "driver": "580"}
+    monkeypatch.setattr(environment, "gpus", lambda: [facts])
+    monkeypatch.setattr(info, "require", lambda *_: None)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_in_words(knnscope: Run, child: Measured) -> None:
+    assert "At best" not in knnscope("info")[1]
+    code, out, err = knnscope("info", "--measure")
+    assert code == 0
+    assert re.search(r"^At best, some processor, 2 threads$", out, re.M)
+    assert re.search(r"^  reads +hot GB/s  cold GB/s$", out, re.M)
+    assert re.search(r"^  64 KiB +100\.0 +20\.0$", out, re.M)
+    assert "copies 25.0 GB/s (read plus written)" in out
+    assert "products in Gop/s: float64 80, float32 160" in out
+    assert re.search(r"^At best, some GPU$", out, re.M)
+    assert "device to host 8.0 GB/s, from or to pinned memory 52.0" in out
+    assert "float16 700,000, int8 1,300,000" in out
+    assert "measuring what the GPU can do" in err
+    assert child() == [f"cpu {threads.usable()} {threads.usable()}", "cuda -"]
+    _, out, _ = knnscope("info")
+    assert "some processor, 2 threads: reads 100.0 GB/s (64 KiB, hot) to 16.0 (1.0 GiB, cold)" in out
+    assert "some GPU: reads 400.0 GB/s" in out
+    assert len(child()) == 2
+
+
+def test_in_json(knnscope: Run, child: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "gpus", list)
+    assert json.loads(knnscope("info", "--json")[1])["ceilings"] == {"cpu": None, "cuda": None}
+    code, out, err = knnscope("info", "--measure", "--threads", 1, "--json")
+    assert code == 0
+    assert "note: the GPU was not measured: none seen" in err
+    ceilings = json.loads(out)["ceilings"]
+    assert Ceilings.from_json(ceilings["cpu"]) == cache.cached("cpu", 1)
+    assert ceilings["cuda"] is None
+    assert json.loads(knnscope("info", "--json", "--threads", 1)[1])["ceilings"] == ceilings
+    assert child() == ["cpu 1 1"]
+
+
+def test_what_is_missing_is_said(knnscope: Run, child: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "gpus", lambda: [dict.fromkeys(environment.GPU_FIELDS, 1)])
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    code, _, err = knnscope("info", "--measure")
+    assert code == 0
+    assert re.search(r"note: the GPU was not measured: cupy .*\[cuda13\]", err)
+    refused(knnscope("info", "--measure", "--threads", threads.usable() + 1), "this process may use")
+    refused(knnscope("info", "--threads", "0"), "not a whole number above 0")
