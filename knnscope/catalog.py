@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from knnscope.errors import MissingLibraryError, require, unknown_name
+from knnscope.search.device import gpu_problem
 from knnscope.search.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where an engine lives and what it needs."""
+    """Where an engine lives, what it needs, and where it computes: "cpu" or "cuda"."""
 
     path: str
     library: str
     extra: str | None
     what: str
+    device: str = "cpu"
 
 
 ENGINES = {
@@ -26,6 +28,17 @@ ENGINES = {
     "faiss": Entry("knnscope.search.faiss_engine:FaissEngine", "faiss", "cpu", "IndexFlat"),
     "sklearn": Entry("knnscope.search.sklearn_engine:SklearnEngine", "sklearn", "cpu", "NearestNeighbors, brute force"),
     "usearch": Entry("knnscope.search.usearch_engine:UsearchEngine", "usearch", "cpu", "exact search"),
+    "torch": Entry("knnscope.search.torch_engine:TorchEngine", "torch", "torch", "one matrix product, topk"),
+    "cupy": Entry("knnscope.search.cupy_engine:CupyEngine", "cupy", "cuda13", "matrix product and selection", "cuda"),
+    "cuvs": Entry("knnscope.search.cuvs_engine:CuvsEngine", "cuvs", "cuda13", "brute_force", "cuda"),
+    "faiss-gpu": Entry("knnscope.search.faiss_gpu_engine:FaissGpuEngine", "faiss", "cuda13", "GpuIndexFlat", "cuda"),
+    "faiss-gpu-cuvs": Entry(
+        "knnscope.search.faiss_gpu_engine:FaissGpuCuvsEngine", "faiss", "cuda13", "GpuIndexFlat through cuVS", "cuda"
+    ),
+    "torch-cuda": Entry(
+        "knnscope.search.torch_engine:TorchCudaEngine", "torch", "torch", "one matrix product, topk", "cuda"
+    ),
+    "flashlib": Entry("knnscope.search.flashlib_engine:FlashlibEngine", "flashlib", "flashlib", "flash_knn", "cuda"),
 }
 
 
@@ -38,6 +51,15 @@ def load(name: str) -> Engine:
     entry = ENGINES.get(name)
     if entry is None:
         raise unknown_name("engine", name, ENGINES)
+    return load_entry(entry)
+
+
+def load_entry(entry: Entry) -> Engine:
+    """The engine of an entry, also of one that is in no list.
+
+    Raises:
+        MissingLibraryError: names the line that installs its library.
+    """
     module, _, cls = entry.path.partition(":")
     engine: Engine = getattr(require(module, entry.extra, entry.library), cls)()
     return engine
@@ -45,6 +67,8 @@ def load(name: str) -> Engine:
 
 def problem(name: str) -> str | None:
     """Why an engine cannot be used here, with the line that mends it; None if it can."""
+    if ENGINES[name].device == "cuda" and (why := gpu_problem()):
+        return why
     try:
         load(name)
     except MissingLibraryError as error:
@@ -53,5 +77,5 @@ def problem(name: str) -> str | None:
 
 
 def available() -> list[str]:
-    """Engines whose library is here, in the order of the list."""
+    """Engines whose library, and GPU where they need one, is here, in the order of the list."""
     return [name for name in ENGINES if problem(name) is None]

@@ -207,16 +207,20 @@ GPU_FIELDS = {
 
 def gpus() -> list[dict[str, Any]]:
     """NVIDIA GPUs as nvidia-smi reports them; empty without one."""
+    return _smi(GPU_FIELDS)
+
+
+def _smi(fields: dict[str, str]) -> list[dict[str, Any]]:
     smi = shutil.which("nvidia-smi")
     if smi is None:
         return []
-    command = [smi, f"--query-gpu={','.join(GPU_FIELDS.values())}", "--format=csv,noheader,nounits"]
+    command = [smi, f"--query-gpu={','.join(fields.values())}", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     rows = [line.split(", ") for line in answer.splitlines()]
-    return [dict(zip(GPU_FIELDS, map(_number, row), strict=True)) for row in rows if len(row) == len(GPU_FIELDS)]
+    return [dict(zip(fields, map(_number, row), strict=True)) for row in rows if len(row) == len(fields)]
 
 
 def _number(text: str) -> str | float | int | None:
@@ -228,6 +232,31 @@ def _number(text: str) -> str | float | int | None:
     except ValueError:
         return text
     return int(value) if value.is_integer() and "." not in text else text if text.count(".") > 1 else value
+
+
+STATE_FIELDS = {
+    "sm_clock_mhz": "clocks.sm",
+    "memory_clock_mhz": "clocks.mem",
+    "temperature_c": "temperature.gpu",
+    "power_w": "power.draw",
+    "throttle_reasons": "clocks_throttle_reasons.active",
+}
+
+
+def state() -> dict[str, Any]:
+    """What changes while a benchmark runs: load, clocks, throttling; None where it cannot be read."""
+    load = _read("/proc/loadavg").split()
+    clocks = [float(line.split(":")[1]) for line in _read("/proc/cpuinfo").splitlines() if line.startswith("cpu MHz")]
+    throttled = dict(line.split() for line in _read("/sys/fs/cgroup/cpu.stat").splitlines() if len(line.split()) == 2)
+    ticks = [int(x) for x in _read("/proc/stat").partition("\n")[0].split()[1:]]
+    return {
+        "load_1min": float(load[0]) if load else None,
+        "cpu_mhz": round(sum(clocks) / len(clocks)) if clocks else None,
+        "throttled_usec": int(throttled["throttled_usec"]) if "throttled_usec" in throttled else None,
+        "cpu_ticks": sum(ticks[:8]) or None,
+        "stolen_ticks": ticks[7] if len(ticks) > 7 else None,
+        "gpus": _smi(STATE_FIELDS),
+    }
 
 
 def cuda_driver_version() -> str | None:

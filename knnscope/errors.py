@@ -22,6 +22,8 @@ EXTRA_OF = {
     "usearch": "cpu",
     "cupy": "cuda13",
     "cuvs": "cuda13",
+    "flashlib": "flashlib",
+    "torch": "torch",
 }
 
 
@@ -33,6 +35,14 @@ class KnnscopeError(Exception):
 
 class MissingLibraryError(KnnscopeError):
     """An optional library is not installed or does not load."""
+
+
+class UnsupportedError(KnnscopeError):
+    """An engine does not do what is asked; its text says what it does."""
+
+
+class NoGpuError(KnnscopeError):
+    """There is no GPU, or it does not answer."""
 
 
 def install_line(extra: str) -> str:

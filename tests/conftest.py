@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from knnscope.search.topk import METRICS
+
 # Fixed examples by default, so that a failure is the change's; HYPOTHESIS_PROFILE=deep draws new ones, many.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 settings.register_profile(
@@ -21,6 +23,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-gpu", action="store_true", help="fail when no test of tests/gpu ran")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every engine that a contract class names, and every metric."""
+    for fixture, values in (("name", getattr(metafunc.cls, "ENGINES", ())), ("metric", METRICS)):
+        if metafunc.cls is not None and hasattr(metafunc.cls, "ENGINES") and fixture in metafunc.fixturenames:
+            metafunc.parametrize(fixture, values)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -36,10 +45,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.getoption("--require-gpu"):
-        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        if not any("/gpu/" in report.nodeid or "gpu" in report.keywords for report in reporter.stats.get("passed", [])):
+        stats = session.config.pluginmanager.get_plugin("terminalreporter").stats
+        passed, skipped = (
+            [r.nodeid for r in stats.get(how, []) if "/gpu/" in r.nodeid] for how in ("passed", "skipped")
+        )
+        if not passed or skipped:
             session.exitstatus = 1
-            print("\nno test of tests/gpu passed: this was no GPU run")
+            print(f"\nthis was no GPU run: {len(passed)} tests of tests/gpu passed, skipped were {skipped}")
 
 
 @pytest.fixture(autouse=True)

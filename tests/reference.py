@@ -9,6 +9,8 @@ import numpy as np
 
 U32 = 2.0**-24
 """Unit roundoff of float32."""
+UTF32 = 2.0**-11
+"""Of TF32, to which a tensor core rounds the factors."""
 
 
 def distance(x: list[float], q: list[float], metric: str) -> float:
@@ -63,14 +65,14 @@ def float64(rows: np.ndarray, queries: np.ndarray, metric: str) -> np.ndarray:
     return np.divide(products, scale, out=np.zeros_like(products), where=scale != 0)
 
 
-def float32_bound(rows: np.ndarray, queries: np.ndarray, metric: str) -> np.ndarray:
+def float32_bound(rows: np.ndarray, queries: np.ndarray, metric: str, u: float = U32) -> np.ndarray:
     """What a float32 evaluation may be off by, (queries, rows): any order of summation, expanded form for l2.
 
     gamma_n = n u / (1 - n u) with n = dim + 4 (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); the
     expanded form sums three terms each at most (|x| + |q|)^2.
     """
     n = rows.shape[1] + 8
-    gamma = n * U32 / (1 - n * U32)
+    gamma = n * u / (1 - n * u)
     x, q = np.linalg.norm(rows.astype(np.float64), axis=1), np.linalg.norm(queries.astype(np.float64), axis=1)
     if metric == "l2":
         return 2 * gamma * np.add.outer(q, x) ** 2

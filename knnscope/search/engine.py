@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.checks import check_finite
-from knnscope.errors import KnnscopeError
+from knnscope.errors import KnnscopeError, UnsupportedError
 from knnscope.records import Capabilities, Neighbors
+from knnscope.search import device
+from knnscope.search.rounding import Formula
 
 Array = npt.NDArray[Any]
 
@@ -22,7 +24,11 @@ class Index(Protocol):
     """Vectors made ready to be searched."""
 
     def search(self, queries: Array, k: int) -> Neighbors:
-        """The k nearest rows of each query, best first; ids are row numbers."""
+        """The k nearest rows of each query, best first; ids are row numbers.
+
+        Queries in host memory are answered there; an engine of the device "cuda" also takes queries in GPU memory, through
+        ``__cuda_array_interface__`` or DLPack, and then leaves its answer there.
+        """
         ...
 
 
@@ -30,6 +36,10 @@ class Engine(Protocol):
     """A way to search; ``capabilities`` is read before anything is built."""
 
     capabilities: Capabilities
+
+    def formula(self, dtype: str, queries: int, dim: int) -> Formula:
+        """How a batch of this size is computed, as the library states it: grades and tests hold it to that."""
+        ...
 
     def build(self, vectors: Array, metric: str) -> Index:
         """Make an index over (rows, dim) vectors, which it may keep and must not change."""
@@ -40,7 +50,7 @@ class CheckedIndex:
     """An index whose input is checked once for all engines, so that they need not."""
 
     def __init__(self, index: Index, shape: tuple[int, int], max_k: int | None, name: str) -> None:
-        self._index = index
+        self.raw = index  # for timing: its calls go unchecked
         self._name = name
         self.rows, self.dim = shape
         self._max_k = max_k
@@ -49,22 +59,21 @@ class CheckedIndex:
         """The k nearest rows of each query.
 
         Args:
-            queries: (queries, dim), real and finite.
+            queries: (queries, dim), real and finite, in host or GPU memory.
             k: 1 to the number of rows.
 
         Raises:
             KnnscopeError: anything else.
         """
-        check_matrix(queries, "queries")
+        check_matrix(device.library().to_host(queries) if device.is_device(queries) else queries, "queries")
         if queries.shape[1] != self.dim:
             raise KnnscopeError(
                 f"queries have {queries.shape[1]} components, the rows {self.dim}: use the same encoder for both"
             )
-        check_k(k, self.rows)
-        if self._max_k is not None and k > self._max_k:
-            raise KnnscopeError(f"k = {k} is above this engine's limit of {self._max_k}")
+        check_k(k, self.rows, self._max_k)
         with np.errstate(over="ignore", invalid="ignore"):  # overflow is found below, in the answer
-            found = self._index.search(queries, k)
+            given = self.raw.search(queries, k)
+        found = _on_host(given)
         ids, distances = np.ascontiguousarray(found.ids, dtype=np.int64), np.ascontiguousarray(found.distances)
         if (
             ids.shape != (len(queries), k)
@@ -75,7 +84,14 @@ class CheckedIndex:
             raise KnnscopeError(
                 f"{self._name} gives no k valid neighbors: the numbers overflow its arithmetic, scale the vectors down"
             )
-        return Neighbors(ids, distances)
+        return given if found is not given else Neighbors(ids, distances)
+
+
+def _on_host(found: Neighbors) -> Neighbors:
+    if not device.is_device(found.ids):
+        return found
+    to_host = device.library().to_host
+    return Neighbors(to_host(found.ids), to_host(found.distances))
 
 
 def build(engine: Engine, vectors: Array, metric: str, name: str = "this engine") -> CheckedIndex:
@@ -84,21 +100,38 @@ def build(engine: Engine, vectors: Array, metric: str, name: str = "this engine"
     Raises:
         KnnscopeError: a wrong shape, type or metric, or a number that is not finite; says what would work.
     """
+    check_build(engine, vectors, metric, name)
+    rows, dim = vectors.shape
+    with np.errstate(over="ignore", invalid="ignore"):
+        return CheckedIndex(engine.build(vectors, metric), (rows, dim), engine.capabilities.max_k, name)
+
+
+def check_build(engine: Engine, vectors: Array, metric: str, name: str = "this engine") -> None:
+    """Refuse what an engine cannot build over.
+
+    Raises:
+        UnsupportedError: a metric or type that it has not.
+        KnnscopeError: a wrong shape, or a number that is not finite.
+    """
     check_matrix(vectors, "rows")
     able = engine.capabilities
     if metric not in able.metrics:
-        raise KnnscopeError(f"{name} has no metric {metric!r}: it has {', '.join(sorted(able.metrics))}")
+        raise UnsupportedError(f"{name} has no metric {metric!r}: it has {', '.join(sorted(able.metrics))}")
     if vectors.dtype.name not in able.dtypes:
-        raise KnnscopeError(f"{name} takes {', '.join(sorted(able.dtypes))}, the rows are {vectors.dtype}")
-    rows, dim = vectors.shape
-    with np.errstate(over="ignore", invalid="ignore"):
-        return CheckedIndex(engine.build(vectors, metric), (rows, dim), able.max_k, name)
+        raise UnsupportedError(f"{name} takes {', '.join(sorted(able.dtypes))}, the rows are {vectors.dtype}")
 
 
-def check_k(k: int, rows: int) -> None:
-    """Refuse a k outside 1 to the number of rows."""
+def check_k(k: int, rows: int, max_k: int | None = None) -> None:
+    """Refuse a k outside 1 to the number of rows, or above an engine's limit.
+
+    Raises:
+        KnnscopeError: outside 1 to ``rows``.
+        UnsupportedError: above ``max_k``.
+    """
     if not 1 <= k <= rows:
         raise KnnscopeError(f"k = {k} is outside 1 to {rows}, the number of rows")
+    if max_k is not None and k > max_k:
+        raise UnsupportedError(f"k = {k} is above this engine's limit of {max_k}")
 
 
 def check_matrix(values: Array, what: str) -> None:

@@ -10,6 +10,10 @@ import numpy as np
 from knnscope.records import Capabilities, Neighbors
 from knnscope.search import topk
 from knnscope.search.engine import Array, unit_rows
+from knnscope.search.rounding import Formula
+
+EXPANDED_FROM = 128_000
+"""Queries times components from which Faiss 1.15 uses the expanded form."""
 
 
 class FaissEngine:
@@ -19,6 +23,10 @@ class FaissEngine:
         metrics=frozenset(topk.METRICS),
         dtypes=frozenset({"float32", "float16", "int8", "uint8"}),
     )
+
+    def formula(self, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
+        """Differences for small batches, BLAS and the expanded form for others (faiss/utils/distances.cpp, faiss#5285)."""
+        return Formula("difference" if queries * dim < EXPANDED_FROM else "expanded")
 
     def build(self, vectors: Array, metric: str) -> FaissIndex:
         """Copy the rows into a flat index; for cosine they are divided by their norms first."""

@@ -5,12 +5,17 @@ from __future__ import annotations
 from knnscope.records import Capabilities, Neighbors
 from knnscope.search import topk
 from knnscope.search.engine import Array
+from knnscope.search.rounding import DEFINITION, Formula
 
 
 class Numpy64Engine:
     """Answers with the definition in search/topk.py itself."""
 
     capabilities = Capabilities(metrics=frozenset(topk.METRICS), dtypes=frozenset(topk.DTYPES), exact=True)
+
+    def formula(self, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
+        """The definition."""
+        return DEFINITION
 
     def build(self, vectors: Array, metric: str) -> Numpy64Index:
         """Keep the rows as they are."""

@@ -7,7 +7,10 @@ import numpy as np
 from knnscope.records import Capabilities, Neighbors
 from knnscope.search import topk
 from knnscope.search.engine import Array, unit_rows
+from knnscope.search.rounding import Formula
 
+WIDE = ("float64", "int32")
+"""Types that float32 does not hold."""
 SCORES = 1 << 24
 """Scores in memory at once: 64 MiB of float32."""
 
@@ -16,6 +19,10 @@ class NumpyEngine:
     """|x|^2 - 2 x.q + |q|^2 through BLAS. It cancels where distances are small against norms."""
 
     capabilities = Capabilities(metrics=frozenset(topk.METRICS), dtypes=frozenset(topk.DTYPES))
+
+    def formula(self, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
+        """Expanded, in the rows' own width."""
+        return Formula("expanded", "float64" if dtype in WIDE else "float32")
 
     def build(self, vectors: Array, metric: str) -> NumpyIndex:
         """Widen to float32 (float64 stays), and keep the squared norms."""
@@ -26,7 +33,7 @@ class NumpyIndex:
     """Rows for the matrix product."""
 
     def __init__(self, vectors: Array, metric: str) -> None:
-        kind = np.float64 if vectors.dtype in (np.float64, np.int32) else np.float32
+        kind = np.float64 if vectors.dtype.name in WIDE else np.float32
         self._metric = metric
         self._rows: Array = unit_rows(vectors, kind) if metric == "cosine" else np.asarray(vectors, dtype=kind)
         self._norms = np.einsum("ij,ij->i", self._rows, self._rows) if metric == "l2" else None

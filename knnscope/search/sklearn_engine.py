@@ -10,12 +10,17 @@ from sklearn.neighbors import NearestNeighbors
 from knnscope.records import Capabilities, Neighbors
 from knnscope.search import topk
 from knnscope.search.engine import Array
+from knnscope.search.rounding import Formula
 
 
 class SklearnEngine:
     """The expanded form in chunks, float32 upcast to float64 chunk by chunk."""
 
     capabilities = Capabilities(metrics=frozenset({"l2", "cosine"}), dtypes=frozenset(topk.DTYPES))
+
+    def formula(self, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
+        """Expanded; cosine of float32 rows stays in float32."""
+        return Formula("expanded", "float64" if dtype in ("float64", "int32") else "float32")
 
     def build(self, vectors: Array, metric: str) -> SklearnIndex:
         """Fit the brute-force estimator."""

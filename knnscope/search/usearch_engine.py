@@ -8,6 +8,8 @@ from usearch.index import search as exact_search
 from knnscope.records import Capabilities, Neighbors
 from knnscope.search import topk
 from knnscope.search.engine import Array
+from knnscope.search.rounding import Formula
+from knnscope.threads import budget
 
 
 class UsearchEngine:
@@ -17,6 +19,10 @@ class UsearchEngine:
         metrics=frozenset(topk.METRICS),
         dtypes=frozenset({"float32", "float16", "int8", "uint8"}),
     )
+
+    def formula(self, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
+        """Differences."""
+        return Formula("difference")
 
     def build(self, vectors: Array, metric: str) -> UsearchIndex:
         """Keep the rows as contiguous float32."""
@@ -35,7 +41,7 @@ class UsearchIndex:
     def search(self, queries: Array, k: int) -> Neighbors:
         """One exact search; the library's 1 - similarity is turned back."""
         asked = np.ascontiguousarray(queries, dtype=np.float32)
-        found = exact_search(self._rows, asked, k, self.NAMES[self._metric], exact=True)
+        found = exact_search(self._rows, asked, k, self.NAMES[self._metric], exact=True, threads=budget())
         shape = (len(asked), k)
         distances = np.asarray(found.distances).reshape(shape)
         ids = np.asarray(found.keys, dtype=np.int64).reshape(shape)

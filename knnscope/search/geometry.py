@@ -1,0 +1,56 @@
+"""What the vectors are like: their lengths, and whether the metrics rank alike on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.search import topk, truth
+from knnscope.search.rounding import norms
+
+ASKED = 50
+"""Queries that are searched by every metric."""
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Norms of the rows, and of how many queries (``queries``) every other metric gives the ids of ``metric`` in its order."""
+
+    smallest: float
+    median: float
+    largest: float
+    metric: str
+    queries: int
+    alike: dict[str, int]
+
+    def said(self) -> str:
+        """One sentence."""
+        if self.largest - self.smallest <= 1e-5 * self.largest:
+            text = f"all vectors have norm {self.median:.4g}"
+        else:
+            text = f"norms lie between {self.smallest:.4g} and {self.largest:.4g}, median {self.median:.4g}"
+        parts = [f"{name} on {count}" for name, count in self.alike.items()]
+        return f"{text}; of {self.queries} queries, {' and '.join(parts)} rank as {self.metric} does"
+
+
+def measure(rows: npt.NDArray[Any], queries: npt.NDArray[Any], k: int, metric: str) -> Geometry:
+    """Search some queries by each metric, as defined.
+
+    Args:
+        rows: (rows, dim).
+        queries: (queries, dim); the first 50 are used.
+        k: 1 to the number of rows.
+        metric: to compare the others with.
+    """
+    asked = queries[:ASKED]
+    lengths = norms(rows)
+    expected = truth.answers(rows, asked, k, metric).ids
+    alike = {
+        other: int(np.count_nonzero((truth.answers(rows, asked, k, other).ids == expected).all(axis=1)))
+        for other in topk.METRICS
+        if other != metric
+    }
+    return Geometry(float(lengths.min()), float(np.median(lengths)), float(lengths.max()), metric, len(asked), alike)

@@ -1,0 +1,88 @@
+"""How far rounding can take a computed distance from the true one: the bound that each engine's formula is held to.
+
+Standard model of floating-point arithmetic, any order of summation, with or without fused multiply-add (Higham, Accuracy and
+Stability of Numerical Algorithms, 2nd edition, sections 2.2, 3.1 and 3.5): gamma_n = n u / (1 - n u).
+
+    difference  sum (x_j - q_j)^2                gamma_{d+2} * D
+    expanded    |x|^2 - 2 x.q + |q|^2            gamma_{d+3} * (|x| + |q|)^2, which is not small where D is
+    ip          sum x_j q_j                      gamma_d * |x| |q|
+    cosine      ip of rows divided by norms      gamma_{2d+8}: the product, two norms, their roots and divisions
+
+Underflow adds less than the smallest normal number for each operation, flushed to zero or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float64 = npt.NDArray[np.float64]
+
+UNITS = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11}
+"""Unit roundoff of the arithmetic; tf32 rounds the factors to 11 bits before it multiplies them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """How an engine computes a distance.
+
+    form: difference or expanded; it matters for l2 only. precision: a key of ``UNITS``. defined: by the definition itself, in its
+    order, so that no rounding is allowed at all.
+    """
+
+    form: str
+    precision: str = "float32"
+    defined: bool = False
+
+    def __str__(self) -> str:
+        return "definition" if self.defined else f"{self.form} {self.precision}"
+
+    def bound(self, metric: str, dim: int, distances: Float64, row_norms: Float64, query_norms: Float64) -> Float64:
+        """Largest |computed - true|; arrays broadcast against each other.
+
+        Args:
+            metric: l2, ip or cosine.
+            dim: components of a row.
+            distances: true values (l2 squared).
+            row_norms: Euclidean norms of the rows.
+            query_norms: those of the queries.
+        """
+        if self.defined:
+            return np.zeros(np.broadcast_shapes(distances.shape, row_norms.shape, query_norms.shape))
+        u = UNITS[self.precision]
+        tiny = (2 * dim + 8) * (2.0**-1022 if self.precision == "float64" else 2.0**-126)
+        if metric == "cosine":
+            return gamma(2 * dim + 8, u) + tiny + np.zeros_like(distances)
+        if metric == "ip":
+            bound = gamma(dim + self._factors, u) * row_norms * query_norms
+        elif self.form == "difference":
+            bound = gamma(dim + 2, u) * distances
+        else:
+            bound = gamma(dim + 3 + self._factors, u) * (row_norms + query_norms) ** 2
+        return np.asarray(bound + tiny)
+
+    @property
+    def _factors(self) -> int:
+        return 2 if self.precision == "tf32" else 0
+
+
+DEFINITION = Formula("difference", "float64", defined=True)
+
+
+def gamma(n: int, u: float) -> float:
+    """Relative error of n roundings of unit ``u``: n u / (1 - n u); infinite where that says nothing."""
+    return n * u / (1 - n * u) if n * u < 1 else float("inf")
+
+
+def norms(values: npt.NDArray[Any]) -> Float64:
+    """Euclidean norms of rows, in float64, block by block."""
+    return np.concatenate(
+        [
+            np.sqrt(np.einsum("ij,ij->i", some, some))
+            for start in range(0, len(values), 4096)
+            for some in [np.asarray(values[start : start + 4096], dtype=np.float64)]
+        ]
+    )

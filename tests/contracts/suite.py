@@ -1,0 +1,175 @@
+"""What every engine keeps, wherever it computes: a class that a test module names its engines for.
+
+A metric that an engine has not got is asked for as well, and has to be refused.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knnscope import catalog
+from knnscope.errors import KnnscopeError, UnsupportedError
+from knnscope.search import engine as engines
+from knnscope.search import topk, truth
+from knnscope.search.grading import Judge
+from tests import reference
+
+RANDOM = np.random.default_rng
+
+
+def check(name: str, metric: str, rows: np.ndarray, queries: np.ndarray, k: int) -> None:
+    """The answer is right: ids as defined for exact engines, else up to the float32 bound."""
+    engine = catalog.load(name)
+    if metric not in engine.capabilities.metrics:
+        with pytest.raises(UnsupportedError, match=f"has no metric '{metric}'"):
+            engines.build(engine, rows, metric, name)
+        return
+    rows_before, queries_before = rows.copy(), queries.copy()
+    found = engines.build(engine, rows, metric, name).search(queries, k)
+    assert isinstance(found.ids, np.ndarray)
+    np.testing.assert_array_equal(rows, rows_before)
+    np.testing.assert_array_equal(queries, queries_before)
+    assert found.ids.shape == found.distances.shape == (len(queries), k)
+    assert found.ids.dtype == np.int64
+    assert found.distances.dtype.kind == "f"
+    assert all(len(set(line)) == k for line in found.ids.tolist())
+    assert found.ids.min() >= 0
+    assert found.ids.max() < len(rows)
+    sign = -1 if topk.descending(metric) else 1
+    if engine.capabilities.exact:
+        for line, distances, query in zip(found.ids.tolist(), found.distances.tolist(), queries, strict=True):
+            assert (line, distances) == reference.nearest(rows, query, k, metric)
+        return
+    true = reference.float64(rows, queries, metric)
+    tf32 = engine.formula(rows.dtype.name, len(queries), rows.shape[1]).precision == "tf32"
+    bound = reference.float32_bound(rows, queries, metric, reference.UTF32 if tf32 else reference.U32)
+    best = np.sort(sign * true, axis=1)[:, :k]
+    got = np.take_along_axis(sign * true, found.ids, axis=1)
+    slack = bound.max(axis=1, keepdims=True)
+    assert (got <= best + 2 * slack + 1e-30).all(), "a row is missing that is nearer by more than float32 rounding"
+    judge = Judge(rows, queries, truth.answers(rows, queries, k, metric), metric)
+    if not tf32:  # what the product says of an answer agrees with the independent check below
+        formula = engine.formula(rows.dtype.name, len(queries), rows.shape[1])
+        assert judge.grade(found.ids, 0, formula).grade != "wrong"
+    assert (np.abs(found.distances - np.take_along_axis(true, found.ids, axis=1)) <= slack + 1e-30).all()
+    if not tf32:
+        assert (np.diff(sign * found.distances.astype(np.float64), axis=1) >= -1e-12).all(), "best first"
+
+
+class EngineContract:
+    """Subclass it as ``TestX`` with ``ENGINES``; conftest.py hands every name and metric to the tests."""
+
+    ENGINES: tuple[str, ...] = ()
+
+    @pytest.mark.parametrize(
+        "shape", [(1, 1, 1), (1, 7, 3), (2, 1, 1), (17, 3, 5), (100, 384, 4), (300, 33, 40), (64, 1025, 2)]
+    )
+    def test_shapes(self, name: str, metric: str, shape: tuple[int, int, int]) -> None:
+        count, dim, asked = shape
+        random = RANDOM(sum(shape))
+        rows = random.standard_normal((count, dim)).astype(np.float32)
+        queries = random.standard_normal((asked, dim)).astype(np.float32)
+        for k in {1, min(10, count), count}:
+            check(name, metric, rows, queries, k)
+
+    @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "uint8"])
+    def test_dtypes(self, name: str, metric: str, dtype: str) -> None:
+        random = RANDOM(5)
+        rows, queries = (random.integers(0, 100, (n, 20)).astype(dtype) for n in (50, 3))
+        engine = catalog.load(name)
+        if dtype in engine.capabilities.dtypes:
+            check(name, metric, rows, queries, 7)
+        else:
+            with pytest.raises(KnnscopeError, match=f"rows are {dtype}"):
+                engines.build(engine, rows, metric, name)
+
+    def test_ties_zeros_and_constant_rows(self, name: str, metric: str) -> None:
+        random = RANDOM(6)
+        ties = random.integers(-1, 2, (200, 4)).astype(np.float32)
+        check(name, metric, ties, ties[:5], 30)
+        check(name, metric, np.zeros((9, 3), np.float32), np.zeros((2, 3), np.float32), 9)
+        constant = np.full((40, 6), 0.1, np.float32)
+        check(name, metric, constant, constant[:2], 12)
+        mixed = np.concatenate([np.zeros((3, 5)), random.standard_normal((9, 5))]).astype(np.float32)
+        check(name, metric, mixed, mixed[[0, 5]], 12)
+
+    def test_layouts(self, name: str, metric: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+        random = RANDOM(7)
+        rows = random.standard_normal((60, 12)).astype(np.float32)
+        queries = random.standard_normal((6, 12)).astype(np.float32)
+        check(name, metric, np.asfortranarray(rows), np.asfortranarray(queries), 5)
+        check(name, metric, rows[::2], queries[::-1], 5)
+        path = tmp_path_factory.mktemp("map") / "rows.npy"
+        np.save(path, rows)
+        check(name, metric, np.load(path, mmap_mode="r"), queries, 5)
+
+    def test_same_answer_twice(self, name: str, metric: str) -> None:
+        if metric not in catalog.load(name).capabilities.metrics:
+            return
+        rows = RANDOM(8).standard_normal((500, 40)).astype(np.float32)
+        index = engines.build(catalog.load(name), rows, metric, name)
+        first, second = index.search(rows[:20], 10), index.search(rows[:20], 10)
+        np.testing.assert_array_equal(first.ids, second.ids)
+        np.testing.assert_array_equal(first.distances, second.distances)
+
+    def test_refusals(self, name: str) -> None:
+        engine = catalog.load(name)
+        rows = np.ones((4, 3), np.float32)
+        index = engines.build(engine, rows, "l2", name)
+        for k in (0, -1, 5):
+            with pytest.raises(KnnscopeError, match="outside 1 to 4"):
+                index.search(rows, k)
+        with pytest.raises(KnnscopeError, match="2 components, the rows 3"):
+            index.search(rows[:, :2], 1)
+        for bad in (np.nan, np.inf, -np.inf):
+            broken = rows.copy()
+            broken[2, 1] = bad
+            with pytest.raises(KnnscopeError, match=r"row 2 has -?(nan|inf) in component 1"):
+                index.search(broken, 1)
+            with pytest.raises(KnnscopeError, match="row 2"):
+                engines.build(engine, broken, "l2", name)
+        for shape in ((3,), (0, 3), (3, 0), (1, 2, 3)):
+            with pytest.raises(KnnscopeError, match="shape"):
+                engines.build(engine, np.ones(shape, np.float32), "l2", name)
+        for dtype in ("complex64", "U3", "object"):
+            with pytest.raises(KnnscopeError, match="real numbers"):
+                engines.build(engine, np.ones((2, 2)).astype(dtype), "l2", name)
+        with pytest.raises(KnnscopeError, match="no metric 'hamming'"):
+            engines.build(engine, rows, "hamming", name)
+
+    def test_any_small_data(self, name: str) -> None:
+        @given(data=st.data())
+        def any_small_data(data: st.DataObject) -> None:
+            metric = data.draw(st.sampled_from(sorted(catalog.load(name).capabilities.metrics)))
+            count, dim, asked = (
+                data.draw(st.integers(1, 12)),
+                data.draw(st.integers(1, 6)),
+                data.draw(st.integers(1, 3)),
+            )
+            number = st.one_of(
+                st.integers(-3, 3).map(float), st.floats(-1e4, 1e4, width=32).filter(lambda v: v == 0 or abs(v) > 1e-4)
+            )
+            values = data.draw(st.lists(number, min_size=(count + asked) * dim, max_size=(count + asked) * dim))
+            both = np.array(values, np.float32).reshape(count + asked, dim)
+            check(name, metric, both[:count], both[count:], data.draw(st.integers(1, count)))
+
+        any_small_data()  # not a method: Hypothesis keeps its examples apart by engine
+
+    @pytest.mark.parametrize(("dtype", "size"), [("float32", 1e25), ("float64", 1e60), ("float64", 1e200)])
+    def test_numbers_that_overflow_give_a_right_answer_or_one_line(
+        self, name: str, metric: str, dtype: str, size: float
+    ) -> None:
+        engine = catalog.load(name)
+        if dtype not in engine.capabilities.dtypes or metric not in engine.capabilities.metrics:
+            return
+        rows = (RANDOM(9).standard_normal((6, 4)) * size).astype(dtype)
+        try:
+            found = engines.build(engine, rows, metric, name).search(rows[:2], 3)
+        except KnnscopeError as error:
+            assert "overflow" in str(error) or "only finite" in str(error)
+        else:
+            assert (found.ids >= 0).all()
+            assert np.isfinite(found.distances).all()
