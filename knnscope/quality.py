@@ -7,30 +7,62 @@ from collections.abc import Sequence
 import numpy as np
 
 from knnscope.errors import require
-from knnscope.records import Judgements, Neighbors
+from knnscope.records import IdArray, Judgements, Neighbors, TextDataset
+from knnscope.search import topk
+
+DEPTH = 10
+"""Ranks that nDCG and MRR look at."""
 
 
-def ndcg(found: Neighbors, judgements: Judgements, depth: int = 10, queries: Sequence[int] | None = None) -> float:
-    """Mean nDCG over the queries that have a relevant document, at ``depth``, with linear gain as in trec_eval.
+def own_documents(dataset: TextDataset) -> dict[int, int]:
+    """Queries that are documents themselves, as in ArguAna: query row to document row, found by their ids."""
+    rows = {name: row for row, name in enumerate(dataset.documents.ids)}
+    return {query: rows[name] for query, name in enumerate(dataset.queries.ids) if name in rows}
 
-    trec_eval orders by score and breaks ties by document name; ranks are handed over as scores, so that the order judged is
-    the order found (distance, then row number).
+
+def ranked(found: Neighbors, metric: str, own: dict[int, int], queries: Sequence[int]) -> list[list[int]]:
+    """Rows of each query, best first: by distance, then row number, without the query's own document.
 
     Args:
-        found: neighbors, line i of query ``queries[i]`` (all queries by default).
-        judgements: grades by row numbers.
-        depth: ranks that count.
+        found: neighbors, one more than will be used where ``own`` is not empty.
+        metric: decides the direction.
+        own: see ``own_documents``.
         queries: query rows of the lines of ``found``.
     """
+    keys = -found.distances if topk.descending(metric) else found.distances
+    order = np.lexsort((found.ids, keys), axis=1)
+    lines: IdArray = np.take_along_axis(found.ids, order, axis=1)
+    return [[d for d in line if d != own.get(q)] for q, line in zip(queries, lines.tolist(), strict=True)]
+
+
+def measures(
+    lines: Sequence[Sequence[int]], judgements: Judgements, k: int, queries: Sequence[int]
+) -> dict[str, float]:
+    """Mean over the queries that have a judgement: ``ndcg_at_10`` (linear gain), ``recall_at_k``, ``mrr_at_10``; as in trec_eval.
+
+    trec_eval orders by score; ranks are handed over as scores, so that the order judged is the order found.
+
+    Args:
+        lines: rows of each query, best first, at least max(k, 10) where there are so many.
+        judgements: grades by row numbers.
+        k: depth of the recall.
+        queries: query rows of the lines.
+    """
     pytrec_eval = require("pytrec_eval")
-    rows = range(len(found.ids)) if queries is None else queries
+    asked = set(queries)
     grades: dict[str, dict[str, int]] = {}
     for query, document, grade in zip(judgements.queries, judgements.documents, judgements.grades, strict=True):
-        grades.setdefault(str(query), {})[str(document)] = int(grade)
-    run = {
-        str(q): {str(d): float(-rank) for rank, d in enumerate(line[:depth])}
-        for q, line in zip(rows, found.ids.tolist(), strict=True)
+        if int(query) in asked:
+            grades.setdefault(str(query), {})[str(document)] = int(grade)
+    run = {str(q): {str(d): float(-r) for r, d in enumerate(line)} for q, line in zip(queries, lines, strict=True)}
+    first = {q: dict(list(scores.items())[:DEPTH]) for q, scores in run.items()}
+    kinds = {f"ndcg_cut.{DEPTH}", f"recall.{k}"}
+    whole = pytrec_eval.RelevanceEvaluator(grades, kinds).evaluate(run)
+    short = pytrec_eval.RelevanceEvaluator(grades, {"recip_rank"}).evaluate(first)
+    if not whole:
+        return {}
+    return {
+        "ndcg_at_10": float(np.mean([s[f"ndcg_cut_{DEPTH}"] for s in whole.values()])),
+        "recall_at_k": float(np.mean([s[f"recall_{k}"] for s in whole.values()])),
+        "mrr_at_10": float(np.mean([s["recip_rank"] for s in short.values()])),
     }
-    measure = f"ndcg_cut_{depth}"
-    scores = pytrec_eval.RelevanceEvaluator(grades, {f"ndcg_cut.{depth}"}).evaluate(run)
-    return float(np.mean([s[measure] for s in scores.values()])) if scores else 0.0

@@ -88,6 +88,17 @@ class Workload:
             raise KnnscopeError(f"{self.dataset.name}: holds no queries")
         return self.dataset.queries.values
 
+    def query_vectors(self, rows: Sequence[int]) -> npt.NDArray[Any]:
+        """Vectors of some queries; only these are encoded.
+
+        Raises:
+            KnnscopeError: a file of vectors without queries.
+        """
+        if isinstance(self.dataset, TextDataset) and "queries" not in self.__dict__:
+            return self.encode([self.dataset.queries.texts[row] for row in rows], "encode queries")[0]
+        chosen: npt.NDArray[Any] = self.queries[np.asarray(rows)]
+        return chosen
+
     @property
     def metric(self) -> str:
         """The recipe's metric, or the one the file declares, else l2."""

@@ -21,6 +21,7 @@ COMMANDS = {
     "data": "knnscope.cli.data:Data",
     "embed": "knnscope.cli.embed:Embed",
     "search": "knnscope.cli.search:Search",
+    "compare": "knnscope.cli.compare:Compare",
     "demo": "knnscope.cli.demo:Demo",
 }
 

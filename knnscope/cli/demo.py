@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from knnscope import catalog, environment, quality
+from knnscope import catalog, threads
+from knnscope.bench import session
+from knnscope.bench.plan import Options
+from knnscope.bench.session import Grid
 from knnscope.cli import options
+from knnscope.cli.compare import save, task_of
 from knnscope.cli.data import show_texts
 from knnscope.cli.embed import encode
 from knnscope.cli.search import Answer, search_all
-from knnscope.cli.show import notes, table
+from knnscope.cli.show import notes
+from knnscope.cli.verdict_text import report
 from knnscope.records import Neighbors
-from knnscope.store import make_folder, whole_file, write_json
+from knnscope.store import make_folder
 from knnscope.workload import Workload
 
 QUERY = "q-crewed-mars"
@@ -26,7 +29,7 @@ DEPTH = 10
 
 
 class Demo:
-    """The shipped sample from words to an answer: encode it, search it with every engine, show what they found.
+    """The shipped sample from words to a verdict: encode it, search it with every engine, measure which is fastest and right.
 
     Needs no network once the packages are installed. The run is saved, to be looked at or used further.
     """
@@ -58,36 +61,18 @@ class Demo:
         top = {name: Neighbors(a.ids[row : row + 1, :3], a.distances[row : row + 1, :3]) for name, a in found.items()}
         print(Answer(workload, metric, row, None, queries[row : row + 1], top).as_text())
 
-        print(f"\n== 4. All {len(queries)} queries\n")
-        results = _results(workload, found)
-        shown = [(r["engine"], f"{r['agree_queries']} of {r['queries']}", f"{r['ndcg_at_10']:.4f}") for r in results]
-        print(table(shown, ("engine", f"same top {DEPTH} as numpy64", f"nDCG@{DEPTH}"), right=(2,)))
         notes(refused)
-        with whole_file(folder / "results.jsonl", "w") as file:
-            file.writelines(json.dumps(r, allow_nan=False) + "\n" for r in results)
-        write_json(folder / "environment.json", environment.collect())
+
+        print(f"\n== 4. All {len(queries)} queries: which engine is fastest and right on this machine\n")
+        task = task_of(workload, None, None, seed=0)
+        measured = session.measure(task, Grid(list(catalog.ENGINES), (DEPTH,), (1, 10)), Options(threads.usable()))
+        save(folder, measured)
+        print(report(measured, task))
         print(
             f"\nThe run is saved in {folder.resolve()}: vectors.npy, ids.txt, meta.json, queries/, results.jsonl, environment.json"
         )
         program = "knnscope" if shutil.which("knnscope") else sys.argv[0]
-        print(f'Go on with: {program} search sample "your own words"')
+        print(f'Go on with: {program} search sample "your own words", or {program} compare with your own vectors')
+        if measured.interrupted:
+            raise KeyboardInterrupt
         return 0
-
-
-def _results(workload: Workload, found: dict[str, Neighbors]) -> list[dict[str, Any]]:
-    reference = found["numpy64"].ids
-    judged = workload.texts.judgements
-    return [
-        {
-            "engine": name,
-            "rows": len(workload.documents),
-            "dim": workload.documents.dim,
-            "metric": workload.metric,
-            "k": answer.ids.shape[1],
-            "queries": len(answer.ids),
-            "agree_queries": int(np.count_nonzero((answer.ids == reference).all(axis=1))),
-            "ndcg_at_10": round(quality.ndcg(answer, judged, DEPTH), 6),
-            "ids": answer.ids.tolist(),
-        }
-        for name, answer in found.items()
-    ]

@@ -1,0 +1,267 @@
+"""A worker in a child process: crashes, hangs and endless allocation end there, as a status.
+
+Messages are JSON lines over two pipes of their own; what libraries print goes to a file whose last line explains a crash. A child
+that is not being timed is stopped (SIGSTOP), so that the spinning threads of one library take nothing from another.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import json
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope import threads
+from knnscope.bench.plan import Case, Options
+from knnscope.bench.timing import Sample, WarmUp
+from knnscope.bench.worker import Built, Turn, Warmed, Worker
+from knnscope.catalog import Entry, load_entry
+from knnscope.environment import memory
+from knnscope.errors import KnnscopeError, MissingLibraryError, NoGpuError, UnsupportedError
+from knnscope.records import Neighbors
+from knnscope.store import os_problem
+
+MAPPED_FROM = 0.25
+"""Rows above this share of the available memory are mapped, not read."""
+
+
+class FailedError(Exception):
+    """A case ended without figures: its status, and why."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What every child works on: .npy files and a metric."""
+
+    rows: Path
+    queries: Path
+    metric: str
+
+
+class Child:
+    """A worker that runs elsewhere; every method may raise ``FailedError``."""
+
+    def __init__(self, entry: Entry, data: Data, options: Options) -> None:
+        self._timeout = options.timeout
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
+        read_here, write_there = os.pipe()
+        read_there, write_here = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "knnscope.bench.child", str(read_there), str(write_there)],
+                env=threads.environment(options.threads),
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                pass_fds=(read_there, write_there),
+                start_new_session=True,  # Ctrl-C is for the parent, which ends its children itself
+            )
+        except OSError as error:
+            raise os_problem(error, sys.executable) from error
+        finally:
+            os.close(read_there)
+            os.close(write_there)
+        self._out = os.fdopen(write_here, "w", encoding="utf-8")
+        self._in = os.fdopen(read_here, "rb", buffering=0)
+        self._pending = b""
+        self._stopped = False
+        try:
+            self._ask("open", entry=asdict(entry), rows=str(data.rows), queries=str(data.queries), metric=data.metric,
+                      memory=options.memory)  # fmt: skip
+        except BaseException:
+            self.close()
+            raise
+
+    def build(self) -> Built:
+        """See ``Worker.build``."""
+        return Built(**self._ask("build"))
+
+    def warm(self, case: Case) -> Warmed:
+        """See ``Worker.warm``."""
+        answer = self._ask("warm", case=asdict(case))
+        warm = answer.pop("warm")
+        return Warmed(warm=WarmUp(**{**warm, "first": Sample(**warm["first"])}), **answer)
+
+    def turn(self, case: Case, firsts: Sequence[int], cold: bool = False, prime: bool = True) -> Turn:
+        """See ``Worker.turn``."""
+        answer = self._ask("turn", case=asdict(case), firsts=list(firsts), cold=cold, prime=prime)
+        return Turn(
+            [Sample(*s) for s in answer["samples"]],
+            [(first, _array(packed, np.int64)) for first, packed in answer["answers"]],
+        )
+
+    def answers(self, k: int, batch: int, count: int) -> Neighbors:
+        """See ``Worker.answers``."""
+        answer = self._ask("answers", k=k, batch=batch, count=count)
+        return Neighbors(_array(answer["ids"], np.int64), _array(answer["distances"], np.float64))
+
+    def pause(self) -> None:
+        """Let it take no time until it is asked again."""
+        if not self._stopped and self._process.poll() is None:
+            os.kill(self._process.pid, signal.SIGSTOP)
+            self._stopped = True
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for stream in (self._out, self._in, self._log):
+            try:
+                stream.close()
+            except OSError:  # a message that was never read
+                continue
+
+    def _ask(self, what: str, **values: Any) -> dict[str, Any]:
+        if self._stopped:
+            os.kill(self._process.pid, signal.SIGCONT)
+            self._stopped = False
+        try:
+            self._out.write(json.dumps({"do": what, **values}) + "\n")
+            self._out.flush()
+        except OSError:
+            raise self._death() from None
+        answer: dict[str, Any] = json.loads(self._line(time.monotonic() + self._timeout))
+        if "status" in answer:
+            raise FailedError(answer["status"], answer["reason"])
+        return answer
+
+    def _line(self, deadline: float) -> bytes:
+        while b"\n" not in self._pending:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._in], [], [], left)[0]:
+                self._process.kill()
+                raise FailedError("timeout", f"no answer within {self._timeout:g} s (--timeout)")
+            if not (some := self._in.read(1 << 20)):
+                raise self._death()
+            self._pending += some
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line
+
+    def _death(self) -> FailedError:
+        code = self._process.wait()
+        lines = _tail(self._log)
+        said = f": {lines[-1]}" if lines else ""
+        if code == -signal.SIGKILL:
+            return FailedError("oom", f"killed by the system, which ran out of memory{said}")
+        if any("memory" in line.lower() and ("alloc" in line.lower() or "out of" in line.lower()) for line in lines):
+            return FailedError("oom", lines[-1])
+        ended = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return FailedError("crashed", f"its process ended {ended}{said}")
+
+
+def _tail(log: IO[bytes]) -> list[str]:
+    log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
+    return [line.strip()[:300] for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+
+
+def _array(packed: Mapping[str, Any], dtype: type[np.generic]) -> npt.NDArray[Any]:
+    return np.frombuffer(base64.b64decode(packed["data"]), dtype=dtype).reshape(packed["shape"])
+
+
+def _packed(array: npt.NDArray[Any]) -> dict[str, Any]:
+    return {"data": base64.b64encode(np.ascontiguousarray(array).tobytes()).decode(), "shape": array.shape}
+
+
+def _serve(asked: IO[str], answered: IO[str]) -> None:
+    """Answer until the pipe closes."""
+    worker: Worker | None = None
+    for line in asked:
+        message = json.loads(line)
+        try:
+            if message["do"] == "open":
+                worker, answer = _open(message), {}
+            else:
+                assert worker is not None
+                answer = ACTIONS[message.pop("do")](worker, message)
+        except Exception as error:  # an engine fails in any way it likes
+            answer = {"status": _status(error), "reason": _reason(error)}
+        answered.write(json.dumps(answer) + "\n")
+        answered.flush()
+
+
+def _open(message: Mapping[str, Any]) -> Worker:
+    engine = load_entry(Entry(**message["entry"]))
+    if message["memory"] is not None and "cuda" not in engine.capabilities.devices:
+        resource.setrlimit(resource.RLIMIT_DATA, (message["memory"], message["memory"]))
+    rows = Path(message["rows"])
+    mapped = rows.stat().st_size > MAPPED_FROM * (memory()["available"] or 0)
+    return Worker(
+        engine,
+        np.load(rows, mmap_mode="r" if mapped else None),
+        np.load(message["queries"]),
+        message["metric"],
+    )
+
+
+def _turn(worker: Worker, message: Mapping[str, Any]) -> dict[str, Any]:
+    made = worker.turn(Case(**message["case"]), message["firsts"], message["cold"], message["prime"])
+    return {
+        "samples": [(s.wall_ns, s.cpu_ns, s.event_ns) for s in made.samples],
+        "answers": [(first, _packed(ids)) for first, ids in made.answers],
+    }
+
+
+def _answers(worker: Worker, message: Mapping[str, Any]) -> dict[str, Any]:
+    found = worker.answers(message["k"], message["batch"], message["count"])
+    return {"ids": _packed(found.ids), "distances": _packed(np.asarray(found.distances, dtype=np.float64))}
+
+
+ACTIONS: dict[str, Callable[[Worker, Mapping[str, Any]], dict[str, Any]]] = {
+    "build": lambda worker, _: asdict(worker.build()),
+    "warm": lambda worker, message: asdict(worker.warm(Case(**message["case"]))),
+    "turn": _turn,
+    "answers": _answers,
+}
+
+
+def _status(error: Exception) -> str:
+    for kind, status in ((MissingLibraryError, "missing"), (NoGpuError, "no-gpu"), (UnsupportedError, "unsupported")):
+        if isinstance(error, kind):
+            return status
+    text = f"{type(error).__name__} {error}".lower()
+    if isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
+        return "oom"
+    return "unsupported" if isinstance(error, KnnscopeError) else "crashed"
+
+
+OUT_OF_MEMORY = ("outofmemory", "out of memory", "bad_alloc", "cannot allocate memory", "cudaerrormemoryallocation")
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, KnnscopeError):
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def _die_with_parent() -> None:
+    """A stopped child would outlive a parent that is killed."""
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() == 1:
+        sys.exit("the parent is gone")
+
+
+if __name__ == "__main__":
+    _die_with_parent()
+    with os.fdopen(int(sys.argv[1]), encoding="utf-8") as asked, os.fdopen(int(sys.argv[2]), "w") as answered:
+        _serve(asked, answered)

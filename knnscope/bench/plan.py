@@ -1,0 +1,80 @@
+"""What is measured: the grid of cases, how often each is called, and who takes part in which round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from knnscope import stats
+
+CACHES = ("first", "cold", "hot")
+"""First call of a case in its process; caches overwritten before the call; repeated at once."""
+BOUNDARIES = ("host", "device")
+"""Where queries start and answers end."""
+COLD_ROUNDS = 7
+"""Overwriting the caches takes longer than most calls."""
+SHORT_NS, MIDDLE_NS, LONG_NS = 10_000_000, 50_000_000, 500_000_000
+"""Calls up to these long are made 10, 5, 3 times a round; longer ones once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One line of the table before it is measured."""
+
+    engine: str
+    k: int
+    batch: int
+    boundary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to measure.
+
+    threads: for every library; None is stock. seconds: what the hot calls of a case may take in all, unless the fewest rounds that
+    allow a verdict take longer. timeout: seconds for any one call or build. memory: bytes a child may allocate (None: no limit).
+    """
+
+    threads: int | None = None
+    rounds: int = stats.ROUNDS
+    seconds: float = 20.0
+    timeout: float = 300.0
+    memory: int | None = None
+    seed: int = 0
+    cold: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Hot calls in a round, the rounds that a case takes part in, and whether a call precedes them untimed."""
+
+    samples: int
+    rounds: frozenset[int]
+    prime: bool
+
+
+def schedule(typical_ns: int, options: Options) -> Schedule:
+    """Fit a case into its budget: fewer samples a round first, then fewer rounds, evenly spread over the run."""
+    samples = 10 if typical_ns < SHORT_NS else 5 if typical_ns < MIDDLE_NS else 3 if typical_ns < LONG_NS else 1
+    prime = typical_ns < LONG_NS
+    each = max(1, typical_ns) * (samples + prime)
+    affordable = int(options.seconds * 1e9 / each)
+    rounds = min(options.rounds, max(affordable, min(stats.FEWEST_ROUNDS, options.rounds)))
+    chosen = frozenset(i * options.rounds // rounds for i in range(rounds))
+    return Schedule(samples, chosen, prime)
+
+
+def starts(queries: int, batch: int) -> list[int]:
+    """First query of each batch that the calls go through in turn."""
+    return [i * batch for i in range(max(1, queries // batch))]
+
+
+def grid(engines: Sequence[str], ks: Sequence[int], batches: Sequence[int], boundaries: Sequence[str]) -> list[Case]:
+    """Every combination, engine by engine; the host boundary and the smallest batch come first."""
+    return [
+        Case(engine, k, batch, boundary)
+        for engine in engines
+        for boundary in boundaries
+        for k in ks
+        for batch in sorted(batches)
+    ]

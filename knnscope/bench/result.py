@@ -1,0 +1,203 @@
+"""Measured cases as rows: plain values, integer nanoseconds and bytes, each checked against the schema that is shipped beside this."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import fastjsonschema
+
+from knnscope import stats
+from knnscope.bench.plan import CACHES
+from knnscope.bench.runner import Measured
+from knnscope.bench.timing import Sample
+from knnscope.ceilings.record import Ceilings
+from knnscope.errors import KnnscopeError
+from knnscope.store import whole_file
+
+SCHEMA_VERSION = 1
+P99_FROM = 100
+"""Samples from which a 99th percentile is given."""
+NOISY = 0.2
+"""A row is too noisy to tell when its interval is wider than this share of its median."""
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What all rows of a run share; ceilings by device ("cpu", "cuda") where they were measured."""
+
+    dataset: str
+    rows: int
+    dim: int
+    dtype: str
+    itemsize: int
+    metric: str
+    threads: int | None
+    ceilings: dict[str, Ceilings] = field(default_factory=dict)
+
+
+def bytes_moved(facts: Facts, batch: int, k: int) -> int:
+    """Bytes that a batch must read and write at least: all rows and queries once, an id and a distance (8 and 4 bytes) each."""
+    return (facts.rows + batch) * facts.dim * facts.itemsize + batch * k * 12
+
+
+def rows_of(
+    m: Measured, facts: Facts, device: str, formula: str | None = None, quality: dict[str, float] | None = None
+) -> list[Row]:
+    """The rows of a case, one for each state of the caches; one without figures where it failed.
+
+    Args:
+        m: the case.
+        facts: of the run.
+        device: where the engine computes, "cpu" or "cuda".
+        formula: how it says that it computes.
+        quality: retrieval measures of the engine, by name.
+    """
+    first = [[m.warmed.warm.first]] if m.warmed else []
+    figures = {"first": first, "cold": m.cold, "hot": m.hot}
+    kept = [cache for cache in CACHES if m.status not in FAILED and any(figures[cache])]
+    return [_row(m, facts, device, formula, quality or {}, cache, figures[cache]) for cache in kept or ["hot"]]
+
+
+FAILED = ("unsupported", "missing", "no-gpu", "oom", "timeout", "crashed")
+
+
+def _row(
+    m: Measured,
+    facts: Facts,
+    device: str,
+    formula: str | None,
+    quality: dict[str, float],
+    cache: str,
+    rounds: Sequence[Sequence[Sample]],
+) -> Row:
+    case, built, warmed, grade = m.case, m.built, m.warmed, m.grade
+    moved = bytes_moved(facts, case.batch, case.k)
+    ceilings = facts.ceilings.get(device)
+    rate = ceilings.products.get("float32") if ceilings else None
+    row: Row = {
+        "schema_version": SCHEMA_VERSION,
+        "engine": case.engine,
+        "dataset": facts.dataset,
+        "rows": facts.rows,
+        "dim": facts.dim,
+        "dtype": facts.dtype,
+        "metric": facts.metric,
+        "k": case.k,
+        "batch": case.batch,
+        "boundary": case.boundary,
+        "device": device,
+        "cache": cache,
+        "threads": facts.threads,
+        "status": "wrong" if m.status == "ok" and grade and grade.grade == "wrong" else m.status,
+        "reason": m.reason,
+        "formula": formula,
+        "grade": grade.grade if grade else None,
+        "judged": grade.queries if grade else 0,
+        "differing": grade.differing if grade else 0,
+        "beyond": grade.beyond if grade else 0,
+        "evidence": _evidence(m),
+        **timings(rounds),
+        "fresh": warmed.fresh if warmed and cache == "first" else None,
+        "warmup_calls": warmed.warm.calls if warmed else None,
+        "stable": warmed.warm.stable if warmed else None,
+        "overhead_ns": warmed.overhead_ns if warmed else None,
+        "builds": m.builds,
+        "build_ns": built.build_ns if built else None,
+        "build_peak_host_bytes": built.host_bytes if built else None,
+        "build_peak_gpu_bytes": built.gpu_bytes if built else None,
+        "peak_host_bytes": warmed.host_bytes if warmed else None,
+        "peak_gpu_bytes": warmed.gpu_bytes if warmed else None,
+        "bytes_moved": moved,
+        "floor_ns": ceilings.floor_ns(moved, "hot" if cache == "hot" else "cold") if ceilings else None,
+        "product_floor_ns": round(2e9 * facts.rows * facts.dim * case.batch / rate) if rate else None,
+        "ndcg_at_10": quality.get("ndcg_at_10"),
+        "recall_at_k": quality.get("recall_at_k"),
+        "mrr_at_10": quality.get("mrr_at_10"),
+    }
+    if m.status in FAILED:
+        row.update(grade=None, evidence=None, judged=0, differing=0, beyond=0)
+    return row
+
+
+def _evidence(m: Measured) -> Row | None:
+    if m.grade is None or m.grade.evidence is None:
+        return None
+    evidence = asdict(m.grade.evidence)
+    return {**evidence, "ids": list(evidence["ids"]), "expected": list(evidence["expected"])}
+
+
+def timings(rounds: Sequence[Sequence[Sample]]) -> Row:
+    """Samples by round, their median and its interval, and a 99th percentile where there are enough."""
+    walls = [[s.wall_ns for s in samples] for samples in rounds]
+    flat = [s for samples in rounds for s in samples]
+    if not flat:
+        empty = dict.fromkeys(("median_ns", "low_ns", "high_ns", "p99_ns", "cpu_ns", "cores", "event_ns", "noisy"))
+        return {"samples_ns": [], **empty}
+    middle = median(median(w) for w in walls if w)
+    low, high = stats.bootstrap(walls)
+    events = [s.event_ns for s in flat if s.event_ns is not None]
+    several = sum(map(bool, walls)) > 1
+    return {
+        "samples_ns": walls,
+        "median_ns": round(middle),
+        "low_ns": round(low) if several else None,
+        "high_ns": round(high) if several else None,
+        "p99_ns": round(quantiles((s.wall_ns for s in flat), n=100)[98]) if len(flat) >= P99_FROM else None,
+        "cpu_ns": round(median(s.cpu_ns for s in flat)),
+        "cores": round(sum(s.cpu_ns for s in flat) / sum(s.wall_ns for s in flat), 2),
+        "event_ns": round(median(events)) if events else None,
+        "noisy": high - low > NOISY * middle if several else None,
+    }
+
+
+@cache
+def _check() -> Callable[[Any], Any]:
+    schema = json.loads(resources.files("knnscope.bench").joinpath("results.schema.json").read_text("utf-8"))
+    check: Callable[[Any], Any] = fastjsonschema.compile(schema)
+    return check
+
+
+def check(row: Row) -> Row:
+    """The row itself, if it is as the schema says.
+
+    Raises:
+        KnnscopeError: names the field.
+    """
+    try:
+        _check()(row)
+    except fastjsonschema.JsonSchemaException as error:
+        raise KnnscopeError(f"a result row is not as results.schema.json says: {error}") from error
+    return row
+
+
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """All rows, a JSON object a line, each checked first; whole or not at all."""
+    lines = [json.dumps(check(row), allow_nan=False) + "\n" for row in rows]
+    with whole_file(path, "w") as file:
+        file.writelines(lines)
+
+
+def read(path: Path) -> list[Row]:
+    """Rows of a run.
+
+    Raises:
+        KnnscopeError: a line that is no row; names it.
+    """
+    found = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                found.append(check(json.loads(line)))
+            except (ValueError, KnnscopeError) as error:
+                raise KnnscopeError(
+                    f"{path}:{number}: not a result row ({error}): run knnscope compare again"
+                ) from error
+    return found

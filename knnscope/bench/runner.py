@@ -1,0 +1,233 @@
+"""Runs the cases in rounds: every case once a round, in random order, each engine in a process that stays."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.bench.child import FailedError
+from knnscope.bench.plan import COLD_ROUNDS, Case, Options, Schedule, schedule, starts
+from knnscope.bench.timing import Sample
+from knnscope.bench.worker import Built, Turn, Warmed
+from knnscope.progress import bar
+from knnscope.records import Neighbors
+from knnscope.search.grading import Grade
+
+FATAL = ("oom", "timeout", "crashed")
+"""After these a process is not used again."""
+
+
+class Host(Protocol):
+    """A worker, here or in a child process."""
+
+    def build(self) -> Built: ...  # noqa: D102 - as Worker
+    def warm(self, case: Case) -> Warmed: ...  # noqa: D102
+    def turn(self, case: Case, firsts: Sequence[int], cold: bool = False, prime: bool = True) -> Turn: ...  # noqa: D102
+    def answers(self, k: int, batch: int, count: int) -> Neighbors: ...  # noqa: D102
+
+    def pause(self) -> None:
+        """Take no time until asked again."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...
+
+
+@dataclass(slots=True)
+class Measured:
+    """A case and what is known of it; ``hot`` and ``cold`` hold the samples of each round, empty where it took no part."""
+
+    case: Case
+    status: str = "ok"
+    reason: str | None = None
+    built: Built | None = None
+    warmed: Warmed | None = None
+    schedule: Schedule | None = None
+    hot: list[list[Sample]] = field(default_factory=list)
+    cold: list[list[Sample]] = field(default_factory=list)
+    grade: Grade | None = None
+    builds: int = 0
+
+    def fail(self, error: FailedError) -> None:
+        """End with a status; what was measured before is dropped, since it is not all that it should be."""
+        self.status, self.reason = error.status, error.reason
+        self.hot, self.cold = [], []
+
+
+@dataclass(slots=True)
+class Run:
+    """The cases in their order, all answers by engine where they were asked for, and whether it was cut short."""
+
+    measured: list[Measured]
+    answers: dict[str, Neighbors] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+class Runner:
+    """Holds the resident hosts, at most as many as memory allows."""
+
+    def __init__(
+        self,
+        open_host: Callable[[str], Host],
+        judge: Callable[[Case, int, npt.NDArray[np.int64]], Grade],
+        queries: int,
+        options: Options,
+        room: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            open_host: starts the worker of an engine by its name.
+            judge: grades the answers to the queries from a first one on.
+            queries: how many there are.
+            options: how to measure.
+            room: whether memory allows one more host beside those that are there.
+        """
+        self._open, self._judge, self._queries, self._options, self._room = open_host, judge, queries, options, room
+        self._hosts: dict[str, Host] = {}  # least recently used first
+        self._built: dict[str, Built] = {}
+        self._builds: dict[str, int] = {}
+        self._failed: dict[str, FailedError] = {}
+        self._called: dict[str, set[Case]] = {}  # by the process that is there now
+
+    def run(self, cases: Sequence[Case], ask: tuple[int, int, int] | None = None) -> Run:
+        """Measure; Ctrl-C ends it and keeps what there is.
+
+        Args:
+            cases: what to measure.
+            ask: k, batch and count of a last pass that brings the answers to all queries; None for no such pass.
+        """
+        run = Run([Measured(case) for case in cases])
+        try:
+            self._prepare(run.measured)
+            self._rounds(run.measured)
+            if ask is not None:
+                self._ask(run, *ask)
+        except KeyboardInterrupt:
+            run.interrupted = True
+            for m in run.measured:
+                if m.status == "ok" and (m.schedule is None or sum(map(bool, m.hot)) < len(m.schedule.rounds)):
+                    m.status, m.reason = "interrupted", "stopped by the user"
+        finally:
+            self._close_all()
+            for m in run.measured:
+                m.builds = self._builds.get(m.case.engine, 0)
+        return run
+
+    def _prepare(self, measured: Sequence[Measured]) -> None:
+        """Build every engine, make the first calls, warm up, and fit each case into its budget."""
+        with bar(len(measured), "build and warm up", "case") as progress:
+            for m in measured:
+                progress.set_description(f"build and warm up {m.case.engine}", refresh=False)
+                self._guarded(m, self._warm)
+                progress.update()
+
+    def _warm(self, host: Host, m: Measured) -> None:
+        m.warmed = host.warm(m.case)
+        m.schedule = schedule(m.warmed.warm.typical_ns, self._options)
+        self._called[m.case.engine].add(m.case)
+
+    def _rounds(self, measured: Sequence[Measured]) -> None:
+        chance = random.Random(self._options.seed)  # noqa: S311 - an order, not a secret
+        planned = sum(len(m.schedule.rounds) for m in measured if m.schedule and m.status == "ok")
+        with bar(planned, "measure", "turn") as progress:
+            for number in range(self._options.rounds):
+                for m in measured:
+                    m.hot.append([])
+                    m.cold.append([])
+                for m in chance.sample(list(measured), len(measured)):
+                    if m.status == "ok" and m.schedule and number in m.schedule.rounds:
+                        progress.set_description(f"measure {m.case.engine}, batch {m.case.batch}", refresh=False)
+                        self._guarded(m, lambda host, m, number=number: self._turn(host, m, number))  # type: ignore[misc]
+                        progress.update()
+
+    def _turn(self, host: Host, m: Measured, number: int) -> None:
+        assert m.schedule is not None
+        firsts = starts(self._queries, m.case.batch)
+        place = number * m.schedule.samples
+        chosen = [firsts[(place + i) % len(firsts)] for i in range(m.schedule.samples)]
+        called = self._called[m.case.engine]
+        turn = host.turn(m.case, chosen, prime=m.schedule.prime or m.case not in called)
+        called.add(m.case)
+        m.hot[number] = turn.samples
+        self._grade(m, turn)
+        if self._options.cold and sum(map(bool, m.cold)) < COLD_ROUNDS:
+            turn = host.turn(m.case, chosen[:1], cold=True)
+            m.cold[number] = turn.samples
+            self._grade(m, turn)
+
+    def _grade(self, m: Measured, turn: Turn) -> None:
+        for first, ids in turn.answers:
+            found = self._judge(m.case, first, ids)
+            m.grade = found if m.grade is None else m.grade.with_others(found)
+
+    def _ask(self, run: Run, k: int, batch: int, count: int) -> None:
+        """All answers of every engine that has answered, for retrieval quality and to be looked at."""
+        engines = dict.fromkeys(m.case.engine for m in run.measured if m.status == "ok" and m.case.boundary == "host")
+        for engine in engines:
+            m = Measured(Case(engine, k, batch, "host"))
+
+            def answer(host: Host, m: Measured) -> None:
+                run.answers[m.case.engine] = host.answers(k, batch, count)
+
+            self._guarded(m, answer)
+
+    def _guarded(self, m: Measured, work: Callable[[Host, Measured], Any]) -> None:
+        """Work with an engine's host. Out of memory beside other hosts: once more without them."""
+        engine = m.case.engine
+        try:
+            try:
+                work(self._host(engine), m)
+            except FailedError as error:
+                self._drop(error, engine)
+                if error.status != "oom" or not self._hosts:
+                    raise
+                self._close_all()
+                work(self._host(engine), m)
+        except FailedError as error:
+            self._drop(error, engine)
+            m.fail(error)
+        m.built = self._built.get(engine)
+        if engine in self._hosts:
+            self._hosts[engine].pause()
+
+    def _drop(self, error: FailedError, engine: str) -> None:
+        if error.status in FATAL and engine in self._hosts:
+            self._hosts.pop(engine).close()
+
+    def _host(self, engine: str) -> Host:
+        if engine in self._failed:
+            raise self._failed[engine]
+        if (host := self._hosts.pop(engine, None)) is None:
+            while self._hosts and not self._room():
+                self._hosts.pop(next(iter(self._hosts))).close()
+            try:
+                host = self._start(engine)
+            except FailedError as error:
+                if error.status != "oom" or not self._hosts:
+                    self._failed[engine] = error
+                raise
+        self._hosts[engine] = host
+        return host
+
+    def _start(self, engine: str) -> Host:
+        host = self._open(engine)
+        try:
+            built = host.build()
+        except BaseException:
+            host.close()
+            raise
+        self._built.setdefault(engine, built)
+        self._builds[engine] = self._builds.get(engine, 0) + 1
+        self._called[engine] = set()
+        return host
+
+    def _close_all(self) -> None:
+        while self._hosts:
+            self._hosts.popitem()[1].close()

@@ -1,0 +1,208 @@
+"""From vectors to rows: reference answers, files for the children, the measurement, quality, the environment around it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope import catalog, environment, quality, threads
+from knnscope.bench import result
+from knnscope.bench.child import Child, Data, FailedError
+from knnscope.bench.plan import Case, Options, grid
+from knnscope.bench.runner import Host, Run, Runner
+from knnscope.ceilings import cache
+from knnscope.errors import KnnscopeError, MissingLibraryError
+from knnscope.progress import say
+from knnscope.records import Judgements, Neighbors
+from knnscope.search import device, geometry, truth
+from knnscope.search.engine import check_k, check_matrix
+from knnscope.search.grading import Grade, Judge
+from knnscope.search.rounding import Formula
+from knnscope.store import home, make_folder, os_problem
+
+ROOM = 3
+"""A further engine is let in where this many times the rows' bytes are available beside those that are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is searched. judgements and own are by row numbers of the whole data set; query_rows says which its queries are."""
+
+    name: str
+    rows: npt.NDArray[Any]
+    queries: npt.NDArray[Any]
+    metric: str
+    judgements: Judgements | None = None
+    query_rows: tuple[int, ...] = ()
+    own: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Engines by name, and what each is asked."""
+
+    engines: Sequence[str]
+    ks: Sequence[int] = (10,)
+    batches: Sequence[int] = (1, 10, 100)
+    boundaries: Sequence[str] | None = None
+    """None: each engine at those that it has."""
+
+    def cases(self) -> list[Case]:
+        """Every case, engine by engine."""
+        found = []
+        for name in self.engines:
+            has = ("host", "device") if catalog.ENGINES[name].device == "cuda" else ("host",)
+            found += grid([name], self.ks, self.batches, self.boundaries or has)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Rows as in results.jsonl, the environment, every engine's answers to all queries, and the data's geometry."""
+
+    rows: list[result.Row]
+    environment: dict[str, Any]
+    answers: dict[str, Neighbors]
+    geometry: geometry.Geometry
+    interrupted: bool
+
+
+def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> Result:
+    """Measure every case of the grid.
+
+    Args:
+        task: vectors and metric.
+        what: engines, k, batch sizes, boundaries.
+        options: how.
+        ceilings: also obtain this machine's read bandwidth and matrix rates (from the cache, else measured, some seconds).
+
+    Raises:
+        KnnscopeError: data that cannot be searched.
+    """
+    check_matrix(task.rows, "rows")
+    check_matrix(task.queries, "queries")
+    if task.queries.shape[1] != task.rows.shape[1]:
+        raise KnnscopeError(
+            f"queries have {task.queries.shape[1]} components, the rows {task.rows.shape[1]}: use the same encoder for both"
+        )
+    for k in what.ks:
+        check_k(k, len(task.rows))
+    depth = min(max(*what.ks, quality.DEPTH) + bool(task.own), len(task.rows)) if task.judgements else max(what.ks)
+    expected = truth.answers(task.rows, task.queries, depth, task.metric)
+    shape = geometry.measure(task.rows, task.queries, min(10, len(task.rows)), task.metric)
+    known = _ceilings(what, options) if ceilings else {}
+    facts = result.Facts(
+        task.name,
+        len(task.rows),
+        task.rows.shape[1],
+        task.rows.dtype.name,
+        task.rows.itemsize,
+        task.metric,
+        options.threads,
+        known,
+    )
+    before = environment.state()
+    with _files(task, max(what.batches)) as (data, order):
+        judge = Judge(
+            task.rows, task.queries[order], Neighbors(expected.ids[order], expected.distances[order]), task.metric
+        )
+        formulas: dict[str, Callable[[int], Formula]] = {}
+
+        def grade(case: Case, first: int, ids: npt.NDArray[np.int64]) -> Grade:
+            if case.engine not in formulas:
+                engine = catalog.load(case.engine)
+                formulas[case.engine] = lambda batch: engine.formula(task.rows.dtype.name, batch, task.rows.shape[1])
+            return judge.grade(ids, first, formulas[case.engine](case.batch))
+
+        need = ROOM * task.rows.size * max(4, task.rows.itemsize)
+        runner = Runner(
+            lambda name: _open(name, data, options),
+            grade,
+            len(order),
+            options,
+            room=lambda: (environment.memory()["available"] or need) >= need,
+        )
+        run = runner.run(what.cases(), (depth, min(max(what.batches), len(task.queries)), len(task.queries)))
+    rows = _rows(run, task, facts, formulas)
+    facts_of_run = {
+        **environment.collect(),
+        "options": asdict(options),
+        "cleared_variables": threads.cleared(),
+        "before": before,
+        "after": environment.state(),
+        "ceilings": {name: c.to_json() for name, c in known.items()},
+        "geometry": asdict(shape),
+    }
+    return Result(rows, facts_of_run, run.answers, shape, run.interrupted)
+
+
+def _rows(run: Run, task: Task, facts: result.Facts, formulas: dict[str, Callable[[int], Formula]]) -> list[result.Row]:
+    found = []
+    good: dict[tuple[str, int], dict[str, float]] = {}
+    for m in run.measured:
+        case = m.case
+        if task.judgements is not None and case.engine in run.answers and (case.engine, case.k) not in good:
+            lines = quality.ranked(run.answers[case.engine], task.metric, task.own, task.query_rows)
+            good[case.engine, case.k] = quality.measures(lines, task.judgements, case.k, task.query_rows)
+        formula = str(formulas[case.engine](case.batch)) if case.engine in formulas else None
+        found += result.rows_of(m, facts, catalog.ENGINES[case.engine].device, formula, good.get((case.engine, case.k)))
+    return found
+
+
+def _open(name: str, data: Data, options: Options) -> Host:
+    entry = catalog.ENGINES[name]
+    if entry.device == "cuda" and (why := device.gpu_problem()):
+        raise FailedError("no-gpu", why)
+    return Child(entry, data, options)
+
+
+def _ceilings(what: Grid, options: Options) -> dict[str, Any]:
+    """By device; a machine where they cannot be measured goes without."""
+    wanted = {catalog.ENGINES[name].device for name in what.engines}
+    if device.gpu_problem():
+        wanted.discard("cuda")
+    found = {}
+    for name in sorted(wanted):
+        try:
+            found[name] = cache.obtain(name, options.threads or threads.usable() if name == "cpu" else None)
+        except MissingLibraryError as error:
+            say(f"note: no read floors for {name}: {error}")
+    return found
+
+
+@contextmanager
+def _files(task: Task, largest: int) -> Iterator[tuple[Data, npt.NDArray[np.int64]]]:
+    """Rows and queries as .npy files for the children, and which query each line of the second is.
+
+    Fewer queries than the largest batch are repeated until they fill it.
+    """
+    order = np.arange(max(len(task.queries), largest)) % len(task.queries)
+    folder = Path(tempfile.mkdtemp(prefix="compare-", dir=make_folder(home())))
+    try:
+        rows = _own_file(task.rows) or folder / "rows.npy"
+        if not rows.exists():
+            np.save(rows, task.rows)
+        np.save(folder / "queries.npy", task.queries[order])
+        yield Data(rows, folder / "queries.npy", task.metric), order
+    except OSError as error:
+        raise os_problem(error, folder) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own_file(rows: npt.NDArray[Any]) -> Path | None:
+    """The .npy file that an array is a map of, whole and in order, if it is one."""
+    if not isinstance(rows, np.memmap) or rows.filename is None or not os.fspath(rows.filename).endswith(".npy"):
+        return None
+    path = Path(os.fspath(rows.filename))
+    whole = path.stat().st_size == rows.offset + rows.nbytes and rows.flags.c_contiguous
+    return path if whole and np.load(path, mmap_mode="r").shape == rows.shape else None

@@ -1,0 +1,124 @@
+"""Clocks, and a call timed by one. The clock is handed in, so tests bring their own machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Protocol, TypeVar
+
+from knnscope.search.device import Library
+
+T = TypeVar("T")
+STABLE = 0.1
+"""Warm enough: the median of the last three calls is within this of the median of the three before."""
+WARM_CALLS, WARM_SECONDS = 50, 3.0
+"""Warm-up ends here at the latest."""
+PRIME_NS = 10_000_000
+"""Untimed calls before the timed ones of a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One call, nanoseconds: wall clock, CPU time of all threads of the process, between events on the GPU."""
+
+    wall_ns: int
+    cpu_ns: int
+    event_ns: int | None = None
+
+
+class Clock(Protocol):
+    """Starts before a call and stops after it."""
+
+    def start(self) -> None:
+        """Begin; whatever was under way has ended."""
+        ...
+
+    def stop(self) -> Sample:
+        """End, when all work of the call has ended."""
+        ...
+
+
+class HostClock:
+    """For calls that return when they are done."""
+
+    def start(self) -> None:
+        """Read both clocks, the wall clock last."""
+        self._cpu = time.process_time_ns()
+        self._wall = time.perf_counter_ns()
+
+    def stop(self) -> Sample:
+        """Read them in the other order."""
+        wall = time.perf_counter_ns()
+        return Sample(wall - self._wall, time.process_time_ns() - self._cpu)
+
+
+class CudaClock:
+    """For calls that use a GPU: the device is synchronised around them, since libraries have streams of their own.
+
+    ``event_ns`` lies between two events on the default stream around the call: the GPU's own time, without the launch before its
+    first kernel. Work on a private stream that is not waited for inside the call escapes it, never the wall clock.
+    """
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._begin, self._end = library.event(), library.event()
+
+    def start(self) -> None:
+        """Wait for the device, then start."""
+        self._library.synchronize()
+        self._cpu = time.process_time_ns()
+        self._wall = time.perf_counter_ns()
+        self._begin.record()
+
+    def stop(self) -> Sample:
+        """Mark the end on the device, wait for it, then read the clocks."""
+        self._end.record()
+        self._library.synchronize()
+        wall = time.perf_counter_ns()
+        cpu = time.process_time_ns()
+        event = round(self._library.elapsed_ms(self._begin, self._end) * 1e6)
+        return Sample(wall - self._wall, cpu - self._cpu, event)
+
+
+def timed(call: Callable[[], T], clock: Clock) -> tuple[Sample, T]:
+    """One call and its result."""
+    clock.start()
+    result = call()
+    return clock.stop(), result
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """The first call, how many followed until they were stable (or not), and the time of the last three."""
+
+    first: Sample
+    calls: int
+    stable: bool
+    typical_ns: int
+
+
+def warm_up(call: Callable[[], Any], clock: Clock) -> WarmUp:
+    """Call until three calls take as long as the three before them, or 3 seconds or 50 calls have passed."""
+    first, _ = timed(call, clock)
+    walls: list[int] = []
+    while len(walls) < WARM_CALLS and sum(walls) + (0 if walls else first.wall_ns) < WARM_SECONDS * 1e9:
+        walls.append(timed(call, clock)[0].wall_ns)
+        if len(walls) >= 6:
+            before, now = median(walls[-6:-3]), median(walls[-3:])
+            if abs(now - before) <= STABLE * before:
+                return WarmUp(first, len(walls), True, round(now))
+    return WarmUp(first, len(walls), False, round(median(walls[-3:] or [first.wall_ns])))
+
+
+def prime(call: Callable[[], Any], clock: Clock, at_least_ns: int = PRIME_NS) -> None:
+    """Untimed calls until the clocks of a processor or GPU that was idle are up again, and threads awake."""
+    spent = 0
+    while spent < at_least_ns:
+        spent += max(1, timed(call, clock)[0].wall_ns)
+
+
+def overhead_ns(clock: Clock, calls: int = 200) -> int:
+    """What timing itself takes: the median of empty calls."""
+    return round(median(timed(lambda: None, clock)[0].wall_ns for _ in range(calls)))

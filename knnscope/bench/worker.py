@@ -1,0 +1,159 @@
+"""Builds one engine and calls it: the part of a measurement that runs in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.bench.peaks import peak
+from knnscope.bench.plan import Case
+from knnscope.bench.timing import Clock, CudaClock, HostClock, Sample, WarmUp, overhead_ns, timed, warm_up
+from knnscope.bench.timing import prime as wake
+from knnscope.environment import cpu
+from knnscope.errors import UnsupportedError
+from knnscope.records import Neighbors
+from knnscope.search import device
+from knnscope.search.engine import Engine, Index, check_build, check_k
+
+FLUSH_LIMIT = 1 << 29
+"""Bytes written at most to empty the processor's caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An index: how long it took, and the memory at its peak."""
+
+    build_ns: int
+    host_bytes: int | None
+    gpu_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """A case made ready: its first call (``fresh``: nothing was searched before in this process), peaks while searching."""
+
+    warm: WarmUp
+    fresh: bool
+    host_bytes: int | None
+    gpu_bytes: int | None
+    overhead_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Timed calls, and the answers that this worker has not given before: first query and ids, (batch, k)."""
+
+    samples: list[Sample]
+    answers: list[tuple[int, npt.NDArray[np.int64]]]
+
+
+class Worker:
+    """One engine over one data set."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        rows: npt.NDArray[Any],
+        queries: npt.NDArray[Any],
+        metric: str,
+        clock: Callable[[], Clock] | None = None,
+    ) -> None:
+        self._engine, self._rows, self._queries, self._metric = engine, rows, queries, metric
+        self._count = len(rows)
+        self._library = device.library() if "cuda" in engine.capabilities.devices else None
+        self._free_before = self._library.free_bytes() if self._library else None
+        self._clock = clock or self._own_clock
+        self._index: Index | None = None
+        self._searched = False
+        self._given: dict[tuple[Case, int], bytes] = {}
+        self._on_device: Any = None
+
+    def _own_clock(self) -> Clock:
+        return HostClock() if self._library is None else CudaClock(self._library)
+
+    def build(self) -> Built:
+        """Make the index; the rows are given up by this process, an engine that copied them need not hold them twice."""
+        check_build(self._engine, self._rows, self._metric, "this engine")
+        with peak(self._library, self._free_before) as found:
+            sample, self._index = timed(lambda: self._engine.build(self._rows, self._metric), self._clock())
+        self._rows = self._rows[:0]
+        return Built(sample.wall_ns, found.host, found.gpu)
+
+    def warm(self, case: Case) -> Warmed:
+        """The first call, then more until they are stable, then one whose memory is watched."""
+        check_k(case.k, self._count, self._engine.capabilities.max_k)
+        call = self._call(case, 0)
+        fresh, self._searched = not self._searched, True
+        clock = self._clock()
+        warmed = warm_up(call, clock)
+        with peak(self._library, self._free_before) as found:
+            call()
+            if self._library:
+                self._library.synchronize()
+        return Warmed(warmed, fresh, found.host, found.gpu, overhead_ns(clock))
+
+    def turn(self, case: Case, firsts: Sequence[int], cold: bool = False, prime: bool = True) -> Turn:
+        """Timed calls, one for each first query of a batch.
+
+        Args:
+            case: what to call.
+            firsts: first query of each call's batch.
+            cold: overwrite the caches before each call.
+            prime: make untimed calls before, for 10 ms.
+        """
+        clock = self._clock()
+        calls = [self._call(case, first) for first in firsts]
+        if prime and not cold:
+            wake(calls[0], clock)
+        samples, answers = [], []
+        for first, call in zip(firsts, calls, strict=True):
+            if cold:
+                self._flush()
+            sample, found = timed(call, clock)
+            samples.append(sample)
+            ids = np.ascontiguousarray(self._host(found.ids), dtype=np.int64)
+            if self._given.get((case, first)) != (raw := ids.tobytes()):
+                self._given[case, first] = raw
+                answers.append((first, ids))
+        return Turn(samples, answers)
+
+    def answers(self, k: int, batch: int, count: int) -> Neighbors:
+        """Ids and distances for the first ``count`` queries, from the host, ``batch`` at once."""
+        assert self._index is not None
+        found = [self._index.search(self._queries[i : min(i + batch, count)], k) for i in range(0, count, batch)]
+        self._searched = True
+        return Neighbors(
+            np.concatenate([np.asarray(f.ids, dtype=np.int64) for f in found]),
+            np.concatenate([np.asarray(f.distances, dtype=np.float64) for f in found]),
+        )
+
+    def _call(self, case: Case, first: int) -> Callable[[], Neighbors]:
+        index = self._index
+        assert index is not None
+        if case.boundary == "device":
+            if self._library is None:
+                raise UnsupportedError("runs on the CPU: it has no device boundary")
+            if self._on_device is None:
+                self._on_device = self._library.to_device(self._queries)
+            some = self._on_device[first : first + case.batch]
+        else:
+            some = self._queries[first : first + case.batch]
+        k = case.k
+        return lambda: index.search(some, k)
+
+    def _host(self, array: Any) -> npt.NDArray[Any]:
+        if self._library is not None and device.is_device(array):
+            return self._library.to_host(array)
+        return np.asarray(array)
+
+    def _flush(self) -> None:
+        """Overwrite the caches: twice the processor's last level, and twice the GPU's second level."""
+        size = min(2 * max(cpu()["caches"].values(), default=1 << 25), FLUSH_LIMIT)
+        np.full(size // 8, 1.0)
+        if self._library is not None:
+            self._library.flush()
+            self._library.synchronize()

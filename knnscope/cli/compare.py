@@ -1,0 +1,221 @@
+"""knnscope compare."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from knnscope import catalog, quality, stats, threads
+from knnscope.bench import result, session
+from knnscope.bench.plan import BOUNDARIES, Options
+from knnscope.bench.session import Grid, Result, Task
+from knnscope.cli import options
+from knnscope.cli.search import Answer
+from knnscope.cli.show import notes
+from knnscope.cli.verdict_text import report
+from knnscope.datasets import names
+from knnscope.errors import KnnscopeError, unknown_name
+from knnscope.records import Neighbors, TextDataset, VectorDataset
+from knnscope.search.engine import check_k
+from knnscope.store import make_folder, write_json
+from knnscope.workload import Workload
+
+QUERIES = 1000
+"""Queries that are used where the data has more, or rows held out where it has none."""
+FAIL_ON = ("wrong", "unsupported", "missing", "no-gpu", "oom", "timeout", "crashed", "noisy")
+
+
+class Compare:
+    """Which engine is fastest and right on this data and machine: every engine measured side by side, every answer checked.
+
+    Each engine runs in a process of its own with the same thread budget; rounds in random order; first call, cold and hot
+    caches apart. An answer is exact (the ids that float64 defines), float32 (only rows exchanged that float32 rounding may
+    exchange) or wrong; a wrong one never wins. Ctrl-C keeps what was measured.
+
+    knnscope compare wordnet --limit 75000 --batch 1,10,100,1000
+    knnscope compare base.fbin --queries queries.fbin -k 10,100 --engines faiss,usearch
+    """
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        options.add_dataset(parser, optional=True)
+        parser.add_argument(
+            "--queries",
+            metavar="FILE|N",
+            help=f"a file of vectors, or how many (default: the data's own, at most {QUERIES:,}; else {QUERIES:,} rows, held out)",
+        )
+        parser.add_argument("--engines", metavar="E,E...", help=f"of {', '.join(catalog.ENGINES)} (default: all)")
+        parser.add_argument("-k", default="10", metavar="K,K...", help="neighbors (default 10)")
+        parser.add_argument(
+            "--batch", default="1,10,100", metavar="B,B...", help="queries in a call (default 1,10,100)"
+        )
+        options.add_metric(parser)
+        parser.add_argument(
+            "--boundary",
+            metavar="B,B",
+            help="host: queries and answers in host memory; device: both in GPU memory (default: all that an engine has)",
+        )
+        parser.add_argument(
+            "--threads",
+            default=str(threads.usable()),
+            metavar="N|stock",
+            help="thread budget of every library (default: all cores); stock: their own defaults",
+        )
+        parser.add_argument(
+            "--rounds", type=options.positive, default=stats.ROUNDS, metavar="N", help=f"default {stats.ROUNDS}"
+        )
+        parser.add_argument(
+            "--seconds", type=options.positive, default=20, metavar="S", help="budget of a case (default 20)"
+        )
+        parser.add_argument(
+            "--timeout", type=options.positive, default=300, metavar="S", help="limit of any one call (default 300)"
+        )
+        parser.add_argument(
+            "--memory", type=options.positive, metavar="MIB", help="what one engine may allocate in host memory"
+        )
+        parser.add_argument(
+            "--seed", type=options.natural, default=0, metavar="N", help="of queries and order (default 0)"
+        )
+        parser.add_argument("--out", default="runs/compare", metavar="DIR", help="where results.jsonl goes")
+        parser.add_argument("--json", action="store_true", help="print the rows, a JSON object a line")
+        parser.add_argument(
+            "--fail-on", metavar="S,S...", help=f"exit with 1 if a row is one of {', '.join(FAIL_ON)} (or any)"
+        )
+        options.add_encoder(parser)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Measure and print."""
+        grid = grid_of(args)
+        fail_on = _choose(args.fail_on, FAIL_ON, "--fail-on") if args.fail_on else []
+        settings = Options(
+            threads=_threads(args.threads),
+            rounds=args.rounds,
+            seconds=args.seconds,
+            timeout=args.timeout,
+            memory=args.memory * 2**20 if args.memory else None,
+            seed=args.seed,
+        )
+        folder = make_folder(Path(args.out))
+        workload = Workload(args.dataset or "sample", options.dataset_options(args), options.encoder_options(args))
+        for k in grid.ks:
+            check_k(k, len(workload.dataset.documents))
+        task = task_of(workload, args.queries, args.metric, args.seed)
+        if cleared := threads.cleared():
+            notes([f"set to the thread budget or cleared for the measurement: {', '.join(sorted(cleared))}"])
+        measured = session.measure(task, grid, settings)
+        save(folder, measured)
+        notes(workload.said())
+        if args.json:
+            for row in measured.rows:
+                print(json.dumps(row, allow_nan=False))
+        else:
+            print(report(measured, task))
+            if text := side_by_side(workload, task, measured):
+                print(f"\n{text}")
+            print(f"\nsaved in {folder.resolve()}: results.jsonl, environment.json")
+        if measured.interrupted:
+            raise KeyboardInterrupt
+        return 1 if _failing(measured.rows, fail_on) else 0
+
+
+def grid_of(args: argparse.Namespace) -> Grid:
+    """The grid that the arguments describe.
+
+    Raises:
+        KnnscopeError: unknown names, or numbers that are none.
+    """
+    engines = _choose(args.engines, tuple(catalog.ENGINES), "--engines") if args.engines else list(catalog.ENGINES)
+    boundaries = _choose(args.boundary, BOUNDARIES, "--boundary") if args.boundary else None
+    return Grid(engines, _numbers(args.k, "-k"), _numbers(args.batch, "--batch"), boundaries)
+
+
+def task_of(workload: Workload, queries: str | None, metric: str | None, seed: int) -> Task:
+    """Rows and queries: those of a file, the data's own (a seeded choice where there are many), or rows held out.
+
+    Raises:
+        KnnscopeError: no such file, or no row would be left.
+    """
+    metric = metric or workload.metric
+    dataset = workload.dataset
+    if queries is not None and not (queries.isascii() and queries.isdigit()):
+        other, _ = names.load(queries)
+        if not isinstance(other, VectorDataset):
+            raise KnnscopeError(f"--queries {queries}: a file of vectors or a number was expected")
+        return Task(dataset.name, workload.documents.values, other.documents.values[:QUERIES], metric)
+    wanted = options.positive(queries) if queries is not None else QUERIES
+    chance = np.random.default_rng(seed)
+    own = len(dataset.queries) if dataset.queries is not None else 0
+    if own:
+        chosen = np.sort(chance.choice(own, wanted, replace=False)) if own > wanted else np.arange(own)
+        rows, asked = workload.documents.values, workload.query_vectors(chosen.tolist())
+        if isinstance(dataset, TextDataset) and len(dataset.judgements):
+            return Task(
+                dataset.name,
+                rows,
+                asked,
+                metric,
+                dataset.judgements,
+                tuple(chosen.tolist()),
+                quality.own_documents(dataset),
+            )
+        return Task(dataset.name, rows, asked, metric, query_rows=tuple(chosen.tolist()))
+    rows = workload.documents.values
+    if len(rows) < 2:
+        raise KnnscopeError(f"{dataset.name}: one row and no queries: give some with --queries FILE")
+    held = np.zeros(len(rows), dtype=bool)
+    held[chance.choice(len(rows), min(wanted, len(rows) // 2), replace=False)] = True
+    return Task(dataset.name, rows[~held], rows[held], metric)
+
+
+def save(folder: Path, measured: Result) -> None:
+    """results.jsonl and environment.json."""
+    result.write(folder / "results.jsonl", measured.rows)
+    write_json(folder / "environment.json", measured.environment)
+
+
+def side_by_side(workload: Workload, task: Task, measured: Result, rank: int = 3) -> str:
+    """One query's top texts from every engine: the first judged wrong on, else the first of all."""
+    if not isinstance(workload.dataset, TextDataset) or not measured.answers:
+        return ""
+    line = 0
+    shown = {
+        name: Neighbors(a.ids[line : line + 1, :rank], a.distances[line : line + 1, :rank])
+        for name, a in measured.answers.items()
+    }
+    return Answer(workload, task.metric, task.query_rows[line], None, task.queries[line : line + 1], shown).as_text()
+
+
+def _choose(text: str, known: Sequence[str], option: str) -> list[str]:
+    chosen = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not chosen:
+        raise KnnscopeError(f"{option} is empty: {', '.join(known)}")
+    if option == "--fail-on" and chosen == ["any"]:
+        return list(known)
+    for name in chosen:
+        if name not in known:
+            raise unknown_name({"--engines": "engine"}.get(option, f"choice for {option}"), name, known)
+    return chosen
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        return sorted({options.positive(part.strip()) for part in text.split(",")})
+    except argparse.ArgumentTypeError as error:
+        raise KnnscopeError(f"{option} {text!r}: {error}") from error
+
+
+def _threads(text: str) -> int | None:
+    if text == "stock":
+        return None
+    try:
+        return options.positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise KnnscopeError(f"--threads {text!r}: a number or stock was expected") from error
+
+
+def _failing(rows: Sequence[result.Row], fail_on: Sequence[str]) -> bool:
+    return any(row["status"] in fail_on or (row["noisy"] and "noisy" in fail_on) for row in rows)

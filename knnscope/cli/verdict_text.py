@@ -1,0 +1,218 @@
+"""A comparison in words: tables by batch size, a sentence for each, what was wrong, where a GPU's time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from knnscope.bench.result import FAILED, Row
+from knnscope.bench.session import Result, Task
+from knnscope.bench.verdict import Split, duration, groups, sentences, splits
+from knnscope.cli.show import plain, size, table
+
+HEAD = ("engine", "grade", "first", "cold", "hot", "95%", "p99", "CPU time", "of floor", "queries/s")
+
+
+def report(measured: Result, task: Task) -> str:
+    """Everything that is printed about the measurement."""
+    rows = measured.rows
+    some = rows[0]
+    budget = "stock threads" if some["threads"] is None else f"{some['threads']} threads"
+    parts = [
+        f"{plain(task.name)}: {some['rows']:,} x {some['dim']} {some['dtype']}, {task.metric}, {budget}, {len(task.queries):,} queries",
+        measured.geometry.said(),
+    ]
+    by_state = {(r["engine"], r["k"], r["batch"], r["boundary"], r["cache"]): r for r in rows}
+    for (k, batch, boundary), members in groups(rows).items():
+        shown = [r for r in members if r["status"] not in FAILED]
+        if not shown:
+            continue
+        where = "" if boundary == "host" else ", from and to GPU memory"
+        lines = [_line(r, by_state) for r in sorted(shown, key=lambda r: r["median_ns"] or float("inf"))]
+        parts += ["", f"{batch:,} {'query' if batch == 1 else 'queries'} a call, k = {k}{where}"]
+        parts.append(table(lines, HEAD, right=tuple(range(2, len(HEAD)))))
+    if failures := _failures(rows):
+        parts += ["", "not measured", table(failures, ("  engine", "status", "why"))]
+    parts += ["", *sentences(rows)]
+    parts += _quality(rows) + _wrong(rows) + _splits(rows) + _memory(rows) + _notes(rows)
+    if measured.interrupted:
+        parts += ["", "interrupted: the figures are those of the rounds until then"]
+    return "\n".join(parts)
+
+
+def _line(row: Row, by_state: dict[tuple[str, int, int, str, str], Row]) -> tuple[str, ...]:
+    key = (row["engine"], row["k"], row["batch"], row["boundary"])
+    first, cold = by_state.get((*key, "first")), by_state.get((*key, "cold"))
+    grade = row["grade"] or row["status"]
+    if row["differing"]:
+        count = row["beyond"] if row["grade"] == "wrong" else row["differing"]
+        grade += f" ({count} of {row['judged']} {'wrong' if row['grade'] == 'wrong' else 'differ'})"
+    median = row["median_ns"]
+    interval = ""
+    if row["low_ns"] is not None:
+        interval = "too noisy to tell" if row["noisy"] else _interval(row["low_ns"], row["high_ns"])
+    return (
+        row["engine"],
+        grade if row["status"] != "interrupted" else f"{grade}, interrupted",
+        duration(first["median_ns"]) if first and first["median_ns"] else "",
+        duration(cold["median_ns"]) if cold and cold["median_ns"] else "",
+        duration(median) if median else "",
+        interval,
+        duration(row["p99_ns"]) if row["p99_ns"] else "",
+        duration(row["cpu_ns"]) if row["cpu_ns"] else "",
+        _share(row),
+        f"{row['batch'] / median * 1e9:,.0f}" if median else "",
+    )
+
+
+def _interval(low: int, high: int) -> str:
+    """Both ends in one unit where they have the same."""
+    (a, unit), (b, other) = duration(low).split(), duration(high).split()
+    return f"{a} to {b}" if unit == other else f"{a} {unit} to {b} {other}"
+
+
+def _share(row: Row) -> str:
+    """The larger of the two floors as a share of the median: reading the bytes, or multiplying."""
+    floors = [(row[name], word) for name, word in (("floor_ns", "read"), ("product_floor_ns", "product")) if row[name]]
+    if not floors or not row["median_ns"]:
+        return ""
+    floor, word = max(floors)
+    return f"{100 * floor / row['median_ns']:.0f}% {word}"
+
+
+def _failures(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
+    """A line for each engine and status, with the cases it holds for where they are not all."""
+    found: dict[tuple[str, str, str], list[Row]] = {}
+    cases: dict[str, int] = {}
+    for row in rows:
+        if row["cache"] == "hot" or row["status"] in FAILED:
+            cases[row["engine"]] = cases.get(row["engine"], 0) + 1
+        if row["status"] in FAILED:
+            found.setdefault((row["engine"], row["status"], row["reason"]), []).append(row)
+    lines = []
+    for (engine, status, reason), some in found.items():
+        which = f"batch {', '.join(str(r['batch']) for r in some)}: " if len(some) < cases[engine] else ""
+        lines.append((f"  {engine}", status, f"{which}{plain(reason)}"))
+    return lines
+
+
+def _quality(rows: Sequence[Row]) -> list[str]:
+    """What judges think of each engine's answers; speed is not bought with it unseen."""
+    judged = {(r["engine"], r["k"]): r for r in rows if r["ndcg_at_10"] is not None}
+    lines = [
+        (engine, k, *(f"{r[name]:.4f}" for name in ("ndcg_at_10", "recall_at_k", "mrr_at_10")))
+        for (engine, k), r in judged.items()
+    ]
+    if len({line[1:] for line in lines}) == len({k for _, k in judged}) and len({name for name, _ in judged}) > 1:
+        lines = [("all", *line) for line in dict.fromkeys(line[1:] for line in lines)]
+    return ["", table(lines, ("engine", "k", "nDCG@10", "recall@k", "MRR@10"), right=(1, 2, 3, 4))] if lines else []
+
+
+def _wrong(rows: Sequence[Row]) -> list[str]:
+    """The evidence against each engine: the worst query of its worst case, and both lists."""
+    worst: dict[str, Row] = {}
+    for row in rows:
+        if row["grade"] == "wrong" and row["cache"] == "hot":
+            known = worst.get(row["engine"])
+            if known is None or row["beyond"] / row["judged"] > known["beyond"] / known["judged"]:
+                worst[row["engine"]] = row
+    said = []
+    for engine, row in worst.items():
+        e = row["evidence"]
+        gap = ""
+        if e["distance"] is not None and e["rival_distance"] is not None:
+            gap = (
+                f" (row {e['rival']}: the values are {abs(e['distance'] - e['rival_distance']):.3g} apart, "
+                f"rounding explains {e['allowed']:.3g})"
+            )
+        said += [
+            "",
+            f"{engine} is wrong at batch {row['batch']}, k = {row['k']}: {row['beyond']} of {row['judged']} queries",
+            f"  query {e['query']}, rank {e['rank']}: row {e['row']} stands where one {e['why']}{gap}",
+            f"  found    {' '.join(map(str, e['ids'][:20]))}",
+            f"  defined  {' '.join(map(str, e['expected'][:20]))}",
+        ]
+    return said
+
+
+def _splits(rows: Sequence[Row]) -> list[str]:
+    """Where a GPU's time goes, and what that means beside the fastest engine on the CPU."""
+    found = splits(rows)
+    if not found:
+        return []
+    best: dict[tuple[int, int], Row] = {}
+    for row in rows:
+        if (
+            row["device"] == "cpu"
+            and row["cache"] == "hot"
+            and row["median_ns"]
+            and row["grade"] in ("exact", "float32")
+        ):
+            key = row["k"], row["batch"]
+            if key not in best or row["median_ns"] < best[key]["median_ns"]:
+                best[key] = row
+    lines = [
+        (
+            s.engine,
+            s.k,
+            s.batch,
+            *map(duration, (s.first_ns, s.host_ns, s.transfer_ns, s.launch_ns, s.compute_ns)),
+            _against(s, best),
+        )
+        for s in found
+    ]
+    head = ("engine", "k", "batch", "first call", "host to host", "transfer", "launch", "compute", "beside the CPU")
+    return ["", "where the GPU's time goes", table(lines, head, right=tuple(range(1, 8)))]
+
+
+def _against(s: Split, best: dict[tuple[int, int], Row]) -> str:
+    row = best.get((s.k, s.batch))
+    if row is None:
+        return ""
+    ratio = row["median_ns"] / s.host_ns
+    if ratio >= 1:
+        return f"{ratio:.3g} times as fast as {row['engine']}"
+    parts = {"transfer": s.transfer_ns, "launch": s.launch_ns, "compute": s.compute_ns}
+    largest = max(parts, key=lambda name: parts[name])
+    return f"{1 / ratio:.3g} times slower than {row['engine']}, {min(100, 100 * parts[largest] / s.host_ns):.0f}% is {largest}"
+
+
+def _memory(rows: Sequence[Row]) -> list[str]:
+    lines: list[tuple[object, ...]] = []
+    for row in {r["engine"]: r for r in rows if r["build_ns"] is not None}.values():
+        peaks = [r["peak_host_bytes"] or 0 for r in rows if r["engine"] == row["engine"]]
+        gpu = [r["peak_gpu_bytes"] or 0 for r in rows if r["engine"] == row["engine"]]
+        lines.append(
+            (
+                row["engine"],
+                duration(row["build_ns"]),
+                size(row["build_peak_host_bytes"]),
+                size(max(peaks)),
+                size(row["build_peak_gpu_bytes"]) if row["device"] == "cuda" else "",
+                size(max(gpu)) if row["device"] == "cuda" else "",
+                row["builds"],
+            )
+        )
+    head: tuple[str, ...] = ("engine", "build", "peak building", "searching", "GPU building", "GPU searching", "builds")
+    if not any(line[4] for line in lines):
+        lines, head = [line[:4] + line[6:] for line in lines], head[:4] + head[6:]
+    return ["", table(lines, head, right=tuple(range(1, len(head))))] if lines else []
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """What a reader has to know to trust the figures."""
+    said = []
+    hot = [r for r in rows if r["cache"] == "hot" and r["median_ns"]]
+    overheads = [r["overhead_ns"] for r in hot if r["overhead_ns"]]
+    if overheads:
+        share = max(r["overhead_ns"] / r["median_ns"] for r in hot if r["overhead_ns"])
+        said.append(f"timing itself takes {duration(max(overheads))}, at most {100 * share:.2g}% of a row")
+    said += [
+        f"{r['engine']} kept {r['cores']:.1f} cores busy at batch {r['batch']}: more than its {r['threads']} threads"
+        for r in hot
+        if r["threads"] and r["cores"] > r["threads"] + 0.2 and r["device"] == "cpu"
+    ]
+    if unstable := sorted(
+        {f"{r['engine']} (batch {r['batch']})" for r in hot if r["stable"] is False and r["warmup_calls"] > 5}
+    ):
+        said.append(f"still changing after the warm-up: {', '.join(unstable)}")
+    return ["", *said] if said else []
