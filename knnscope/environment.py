@@ -33,6 +33,7 @@ LIBRARIES = (
     "cuvs-cu13",
     "cuvs-cu12",
     "torch",
+    "flashlib",
     "h5py",
     "pyarrow",
 )

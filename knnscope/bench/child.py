@@ -35,8 +35,14 @@ from knnscope.errors import KnnscopeError, MissingLibraryError, NoGpuError, Unsu
 from knnscope.records import Neighbors
 from knnscope.store import os_problem
 
+PACKAGE = Path(__file__).resolve().parents[2]
+"""Where children start: they find this package, installed or not, and no file of the user's that is named like a library."""
+
 MAPPED_FROM = 0.25
 """Rows above this share of the available memory are mapped, not read."""
+
+ENDS_WITHIN = 10
+"""Seconds that a process may take to end once its pipe is closed (a core dump)."""
 
 
 class FailedError(Exception):
@@ -66,8 +72,9 @@ class Child:
         read_there, write_here = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "knnscope.bench.child", str(read_there), str(write_there)],
+                [sys.executable, "-m", "knnscope.bench.child", str(read_there), str(write_there), str(os.getpid())],
                 env=threads.environment(options.threads),
+                cwd=PACKAGE,
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=self._log,
@@ -84,8 +91,10 @@ class Child:
         self._pending = b""
         self._stopped = False
         try:
-            self._ask("open", entry=asdict(entry), rows=str(data.rows), queries=str(data.queries), metric=data.metric,
-                      memory=options.memory)  # fmt: skip
+            rows, queries = os.path.abspath(data.rows), os.path.abspath(data.queries)
+            self._ask(
+                "open", entry=asdict(entry), rows=rows, queries=queries, metric=data.metric, memory=options.memory
+            )
         except BaseException:
             self.close()
             raise
@@ -116,13 +125,13 @@ class Child:
     def pause(self) -> None:
         """Let it take no time until it is asked again."""
         if not self._stopped and self._process.poll() is None:
-            os.kill(self._process.pid, signal.SIGSTOP)
+            self._signal(signal.SIGSTOP)
             self._stopped = True
 
     def close(self) -> None:
         """End it, whatever it does."""
         if self._process.poll() is None:
-            self._process.kill()
+            self._signal(signal.SIGKILL)
         self._process.wait()
         for stream in (self._out, self._in, self._log):
             try:
@@ -130,9 +139,13 @@ class Child:
             except OSError:  # a message that was never read
                 continue
 
+    def _signal(self, number: signal.Signals) -> None:
+        """To it and to processes that its library started; it is not waited for yet, so the number is still its own."""
+        os.killpg(self._process.pid, number)
+
     def _ask(self, what: str, **values: Any) -> dict[str, Any]:
         if self._stopped:
-            os.kill(self._process.pid, signal.SIGCONT)
+            self._signal(signal.SIGCONT)
             self._stopped = False
         try:
             self._out.write(json.dumps({"do": what, **values}) + "\n")
@@ -148,7 +161,7 @@ class Child:
         while b"\n" not in self._pending:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._in], [], [], left)[0]:
-                self._process.kill()
+                self._signal(signal.SIGKILL)
                 raise FailedError("timeout", f"no answer within {self._timeout:g} s (--timeout)")
             if not (some := self._in.read(1 << 20)):
                 raise self._death()
@@ -157,13 +170,19 @@ class Child:
         return line
 
     def _death(self) -> FailedError:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+            return FailedError("crashed", "it closed the pipe to its parent and went on")
         lines = _tail(self._log)
         said = f": {lines[-1]}" if lines else ""
         if code == -signal.SIGKILL:
             return FailedError("oom", f"killed by the system, which ran out of memory{said}")
-        if any("memory" in line.lower() and ("alloc" in line.lower() or "out of" in line.lower()) for line in lines):
-            return FailedError("oom", lines[-1])
+        for line in reversed(lines):
+            if any(sign in line.lower() for sign in OUT_OF_MEMORY):
+                return FailedError("oom", line)
         ended = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         return FailedError("crashed", f"its process ended {ended}{said}")
 
@@ -243,25 +262,37 @@ def _status(error: Exception) -> str:
     return "unsupported" if isinstance(error, KnnscopeError) else "crashed"
 
 
-OUT_OF_MEMORY = ("outofmemory", "out of memory", "bad_alloc", "cannot allocate memory", "cudaerrormemoryallocation")
+OUT_OF_MEMORY = (
+    "outofmemory",
+    "out of memory",
+    "memoryerror",
+    "bad_alloc",
+    "cannot allocate memory",
+    "memory allocation still failed",  # OpenBLAS
+    "cudaerrormemoryallocation",
+)
 
 
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, KnnscopeError):
+    if isinstance(error, KnnscopeError) and lines:
         return lines[0]
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
-def _die_with_parent() -> None:
-    """A stopped child would outlive a parent that is killed."""
+def _die_with_parent(parent: int) -> None:
+    """A stopped child would outlive a parent that is killed.
+
+    Args:
+        parent: its process number: 1 in a container, so "1 means that it has gone" would not do.
+    """
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    if os.getppid() == 1:
+    if os.getppid() != parent:
         sys.exit("the parent is gone")
 
 
 if __name__ == "__main__":
-    _die_with_parent()
+    _die_with_parent(int(sys.argv[3]))
     with os.fdopen(int(sys.argv[1]), encoding="utf-8") as asked, os.fdopen(int(sys.argv[2]), "w") as answered:
         _serve(asked, answered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +81,7 @@ class Worker:
         check_build(self._engine, self._rows, self._metric, "this engine")
         with peak(self._library, self._free_before) as found:
             sample, self._index = timed(lambda: self._engine.build(self._rows, self._metric), self._clock())
-        self._rows = self._rows[:0]
+        self._rows = np.empty((0, self._rows.shape[1]), self._rows.dtype)  # a slice would hold all of them
         return Built(sample.wall_ns, found.host, found.gpu)
 
     def warm(self, case: Case) -> Warmed:
@@ -115,7 +116,7 @@ class Worker:
                 self._flush()
             sample, found = timed(call, clock)
             samples.append(sample)
-            ids = np.ascontiguousarray(self._host(found.ids), dtype=np.int64)
+            ids = _whole(self._host(found.ids), case)
             if self._given.get((case, first)) != (raw := ids.tobytes()):
                 self._given[case, first] = raw
                 answers.append((first, ids))
@@ -151,9 +152,21 @@ class Worker:
         return np.asarray(array)
 
     def _flush(self) -> None:
-        """Overwrite the caches: twice the processor's last level, and twice the GPU's second level."""
-        size = min(2 * max(cpu()["caches"].values(), default=1 << 25), FLUSH_LIMIT)
-        np.full(size // 8, 1.0)
+        """Overwrite twice the last level of the caches of the processor that computes."""
         if self._library is not None:
             self._library.flush()
             self._library.synchronize()
+        else:
+            size = min(2 * max(cpu()["caches"].values(), default=1 << 25), FLUSH_LIMIT)
+            with mmap.mmap(-1, size) as room:  # shared, so that it does not count against the engine's limit
+                np.frombuffer(room).fill(1.0)
+
+
+def _whole(ids: npt.NDArray[Any], case: Case) -> npt.NDArray[np.int64]:
+    """One line for each query and k ids in each, -1 where the engine found fewer, so that none goes unjudged."""
+    count = ids.shape[1] if ids.ndim == 2 else 0
+    if len(ids) != case.batch or not 0 < count <= case.k:
+        raise ValueError(f"ids of shape {ids.shape} for {case.batch} queries and k = {case.k}")
+    found = np.full((case.batch, case.k), -1, dtype=np.int64)
+    found[:, :count] = ids
+    return found

@@ -118,7 +118,7 @@ class Compare:
                 print(f"\n{text}")
             print(f"\nsaved in {folder.resolve()}: results.jsonl, environment.json")
         if measured.interrupted:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(f"interrupted; what was measured until then is in {folder.resolve()}")
         return 1 if _failing(measured.rows, fail_on) else 0
 
 

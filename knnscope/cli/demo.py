@@ -74,5 +74,5 @@ class Demo:
         program = "knnscope" if shutil.which("knnscope") else sys.argv[0]
         print(f'Go on with: {program} search sample "your own words", or {program} compare with your own vectors')
         if measured.interrupted:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(f"interrupted; what was measured until then is in {folder.resolve()}")
         return 0

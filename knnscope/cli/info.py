@@ -12,6 +12,7 @@ from knnscope.ceilings.record import DEVICES, Ceilings
 from knnscope.cli.options import positive
 from knnscope.cli.show import notes, size, table
 from knnscope.errors import KnnscopeError, require
+from knnscope.search.device import gpu_problem
 
 
 class Info:
@@ -33,7 +34,16 @@ class Info:
         """Print it."""
         facts = environment.collect()
         facts["engines"] = {
-            name: {"available": (why := catalog.problem(name)) is None, "problem": why, "what": entry.what}
+            name: {
+                "available": (why := catalog.problem(name)) is None,
+                "state": "available"
+                if why is None
+                else "no GPU"
+                if entry.device == "cuda" and gpu_problem()
+                else "missing",
+                "problem": why,
+                "what": entry.what,
+            }
             for name, entry in catalog.ENGINES.items()
         }
         facts["clashes"] = environment.clashes()
@@ -88,10 +98,7 @@ def _show(facts: dict[str, Any]) -> None:
     if not facts["gpus"]:
         print("GPU       none seen (nvidia-smi is absent or lists none)")
     print("\nEngines")
-    rows = [
-        (f"  {n}", "available" if e["available"] else "missing", e["problem"] or e["what"])
-        for n, e in facts["engines"].items()
-    ]
+    rows = [(f"  {n}", e["state"], e["problem"] or e["what"]) for n, e in facts["engines"].items()]
     print(table(rows, ("  name", "state", "what, or how to get it")))
     print("\nLibraries")
     print("  " + ", ".join(f"{n} {v}" for n, v in facts["libraries"].items() if v))

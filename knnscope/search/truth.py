@@ -30,10 +30,12 @@ def answers(rows: npt.NDArray[Any], queries: npt.NDArray[Any], k: int, metric: s
         metric: one of ``topk.METRICS``.
     """
     asked = np.asarray(queries, dtype=np.float64)
-    query_norms = norms(asked)
+    query_norms, row_norms = norms(asked), norms(rows)
     with np.errstate(over="ignore", invalid="ignore"):
-        if not np.isfinite((query_norms.max() + norms(rows).max()) ** 2):
+        if not np.isfinite((query_norms.max() + row_norms.max()) ** 2):
             return topk.search(rows, queries, k, metric)  # the filter overflows before the definition need
+    if metric == "cosine" and (_squares_underflow(query_norms) or _squares_underflow(row_norms)):
+        return topk.search(rows, queries, k, metric)  # division by such norms makes any rounding large
     kept: list[tuple[list[npt.NDArray[np.int64]], list[npt.NDArray[np.float64]]]] = [([], []) for _ in asked]
     limits = np.full(len(asked), np.inf)
     step = max(k, 256, SCORES // len(asked))
@@ -51,6 +53,10 @@ def answers(rows: npt.NDArray[Any], queries: npt.NDArray[Any], k: int, metric: s
             progress.update(len(block))
     lines = [_refine(rows, queries[i : i + 1], k, metric, *kept[i], limits[i]) for i in range(len(asked))]
     return Neighbors(np.concatenate([n.ids for n in lines]), np.concatenate([n.distances for n in lines]))
+
+
+def _squares_underflow(lengths: npt.NDArray[np.float64]) -> bool:
+    return bool(((lengths > 0) & (lengths < 2.0**-480)).any())
 
 
 def _keys(

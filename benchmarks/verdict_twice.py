@@ -1,0 +1,66 @@
+"""`knnscope compare` twice on the same data: are the verdicts the same, where they say that they can tell?
+
+    python benchmarks/verdict_twice.py --out benchmarks/results/verdict-wordnet.json -- wordnet --limit 75000 --batch 1,10,100,1000
+
+Everything after -- goes to compare. Two verdicts contradict each other when each names one engine for certain, and not the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from knnscope.bench import result, verdict
+
+
+def main() -> None:
+    """Run, compare, print; exit code 1 where they contradict each other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/verdict.json"))
+    parser.add_argument("compare", nargs="+")
+    args = parser.parse_args()
+    runs = []
+    for number in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "knnscope", "compare", *args.compare, "--out", folder, "--seed", "0"]
+            printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+            print(f"== run {number}\n{printed}", flush=True)
+            rows = result.read(Path(folder) / "results.jsonl")
+            runs.append((rows, json.loads((Path(folder) / "environment.json").read_text())))
+    found = []
+    firsts, seconds = ({(v.k, v.batch, v.boundary, v.grade): v for v in verdict.verdicts(rows)} for rows, _ in runs)
+    for key in {**firsts, **seconds}:
+        a, b = firsts.get(key), seconds.get(key)
+        certain = [v.engine for v in (a, b) if v is not None and not v.level_with]
+        found.append(
+            {
+                "case": key,
+                "fastest": [v and v.engine for v in (a, b)],
+                "level with": [[r.engine for r in v.level_with] if v else None for v in (a, b)],
+                "contradiction": len(set(certain)) > 1,
+            }
+        )
+        print(found[-1])
+    outcome = {
+        "command": f"knnscope compare {' '.join(args.compare)}",
+        "verdicts": found,
+        "runs": [
+            {"sentences": verdict.sentences(rows), "environment": environment, "rows": [_short(r) for r in rows]}
+            for rows, environment in runs
+        ],
+    }
+    args.out.write_text(json.dumps(outcome, indent=1) + "\n")
+    sys.exit(any(f["contradiction"] for f in found))
+
+
+def _short(row: result.Row) -> result.Row:
+    """Without the samples: two runs of them are a megabyte."""
+    return {k: v for k, v in row.items() if k not in ("samples_ns", "evidence")}
+
+
+if __name__ == "__main__":
+    main()
