@@ -17,6 +17,8 @@ from knnscope.errors import NoGpuError, require
 
 CUDA = 2
 """kDLCUDA of DLPack."""
+NO_DEVICE = 100
+"""CUDA_ERROR_NO_DEVICE."""
 
 
 def is_device(array: Any) -> bool:
@@ -69,11 +71,12 @@ def gpu_problem() -> str | None:
     try:
         driver = ctypes.CDLL("libcuda.so.1")
         count = ctypes.c_int()
-        if (code := driver.cuInit(0)) or driver.cuDeviceGetCount(ctypes.byref(count)):
-            return f"the NVIDIA driver refuses (error {code}): see nvidia-smi"
+        code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     except (OSError, AttributeError):
         return "no NVIDIA driver here (libcuda.so.1)"
-    return None if count.value else "the NVIDIA driver sees no GPU: CUDA_VISIBLE_DEVICES may hide it"
+    if code == NO_DEVICE or (code == 0 and count.value == 0):
+        return "the NVIDIA driver sees no GPU: CUDA_VISIBLE_DEVICES may hide it"
+    return f"the NVIDIA driver refuses (error {code}): see nvidia-smi" if code else None
 
 
 def _check() -> None:

@@ -28,10 +28,11 @@ class Geometry:
 
     def said(self) -> str:
         """One sentence."""
-        if self.largest - self.smallest <= 1e-5 * self.largest:
+        low, high = f"{self.smallest:.4g}", f"{self.largest:.4g}"
+        if low == high or self.largest - self.smallest <= 1e-5 * self.largest:
             text = f"all vectors have norm {self.median:.4g}"
         else:
-            text = f"norms lie between {self.smallest:.4g} and {self.largest:.4g}, median {self.median:.4g}"
+            text = f"norms lie between {low} and {high}, median {self.median:.4g}"
         parts = [f"{name} on {count}" for name, count in self.alike.items()]
         return f"{text}; of {self.queries} queries, {' and '.join(parts)} rank as {self.metric} does"
 

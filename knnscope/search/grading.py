@@ -106,7 +106,10 @@ class Judge:
         chosen = np.concatenate([ids, missing])
         asked = self.queries[query : query + 1]
         values = topk.distances(self.rows[chosen], asked, self.metric)[0]
-        off = formula.bound(self.metric, self.rows.shape[1], values, norms(self.rows[chosen]), norms(asked))
+        lengths = self.metric, self.rows.shape[1], values, norms(self.rows[chosen]), norms(asked)
+        off = formula.bound(*lengths)
+        if not formula.defined:  # the values that they are compared with are rounded as well
+            off = off + Formula("difference", "float64").bound(*lengths)
         keys = -values if topk.descending(self.metric) else values
         gaps = keys[:k, None] - keys[None, :]  # how much further the row at this rank is than one that comes later
         allowed = off[:k, None] + off[None, :]

@@ -22,15 +22,15 @@ import numpy.typing as npt
 
 Float64 = npt.NDArray[np.float64]
 
-UNITS = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11}
-"""Unit roundoff of the arithmetic; tf32 rounds the factors to 11 bits before it multiplies them."""
+UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
+"""Unit roundoff of the arithmetic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Formula:
     """How an engine computes a distance.
 
-    form: difference or expanded; it matters for l2 only. precision: a key of ``UNITS``. defined: by the definition itself, in its
+    form: difference or expanded; it matters for l2 only. precision: a key of ``UNITS``, or tf32. defined: by the definition itself, in its
     order, so that no rounding is allowed at all.
     """
 
@@ -53,21 +53,21 @@ class Formula:
         """
         if self.defined:
             return np.zeros(np.broadcast_shapes(distances.shape, row_norms.shape, query_norms.shape))
-        u = UNITS[self.precision]
         tiny = (2 * dim + 8) * (2.0**-1022 if self.precision == "float64" else 2.0**-126)
         if metric == "cosine":
-            return gamma(2 * dim + 8, u) + tiny + np.zeros_like(distances)
+            return self._relative(2 * dim + 8) + tiny + np.zeros_like(distances)
         if metric == "ip":
-            bound = gamma(dim + self._factors, u) * row_norms * query_norms
+            bound = self._relative(dim) * row_norms * query_norms
         elif self.form == "difference":
-            bound = gamma(dim + 2, u) * distances
+            bound = self._relative(dim + 2) * distances
         else:
-            bound = gamma(dim + 3 + self._factors, u) * (row_norms + query_norms) ** 2
+            bound = self._relative(dim + 3) * (row_norms + query_norms) ** 2
         return np.asarray(bound + tiny)
 
-    @property
-    def _factors(self) -> int:
-        return 2 if self.precision == "tf32" else 0
+    def _relative(self, roundings: int) -> float:
+        if self.precision == "tf32":  # both factors rounded to 11 bits, then float32
+            return gamma(2, 2.0**-11) + gamma(roundings + 2, UNITS["float32"])
+        return gamma(roundings, UNITS[self.precision])
 
 
 DEFINITION = Formula("difference", "float64", defined=True)

@@ -81,7 +81,6 @@ def _keys(
         return -keys, 2 * gamma(dim + 2, u) * largest * query_norms + tiny
     scale = row_norms[None, :] * query_norms[:, None]
     np.divide(keys, scale, out=keys, where=scale != 0)
-    keys[scale == 0] = 0
     return -keys, np.full(len(queries), 2 * gamma(2 * dim + 16, u) + tiny)
 
 

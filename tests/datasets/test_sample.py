@@ -11,7 +11,7 @@ import pytest
 
 from knnscope import quality
 from knnscope.datasets import names
-from knnscope.records import Neighbors, TextDataset
+from knnscope.records import TextDataset
 from knnscope.workload import Workload
 
 
@@ -62,11 +62,13 @@ def test_the_encoder_beats_word_overlap_and_the_task_is_not_trivial(sample: Text
     frequency = Counter(w for document in said for w in set(document))
     mean = sum(map(len, said)) / len(said)
     scores = np.array([[overlap(words(q), d, frequency, len(said), mean) for d in said] for q in sample.queries.texts])
-    by_words = quality.ndcg(Neighbors(np.argsort(-scores, axis=1, kind="stable")[:, :10], scores), sample.judgements)
     workload = Workload("sample")
     similar = workload.queries @ workload.documents.values.T
-    by_meaning = quality.ndcg(
-        Neighbors(np.argsort(-similar, axis=1, kind="stable")[:, :10], similar), sample.judgements
+    by_words, by_meaning = (
+        quality.measures(np.argsort(-found, axis=1, kind="stable")[:, :10].tolist(), sample.judgements, 10, range(60))[
+            "ndcg_at_10"
+        ]
+        for found in (scores, similar)
     )
     assert by_meaning >= by_words + 0.1
     assert by_meaning < 0.95
