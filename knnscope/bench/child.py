@@ -7,6 +7,7 @@ that is not being timed is stopped (SIGSTOP), so that the spinning threads of on
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import json
 import os
@@ -141,7 +142,8 @@ class Child:
 
     def _signal(self, number: signal.Signals) -> None:
         """To it and to processes that its library started; it is not waited for yet, so the number is still its own."""
-        os.killpg(self._process.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # all of them ended
+            os.killpg(self._process.pid, number)
 
     def _ask(self, what: str, **values: Any) -> dict[str, Any]:
         if self._stopped:

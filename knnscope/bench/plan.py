@@ -15,6 +15,8 @@ COLD_ROUNDS = 7
 """Overwriting the caches takes longer than most calls."""
 SHORT_NS, MIDDLE_NS, LONG_NS = 10_000_000, 50_000_000, 500_000_000
 """Calls up to these long are made 10, 5, 3 times a round; longer ones once."""
+FAR, FAR_ROUNDS = 3, 10
+"""A case that takes more than three times as long as the best of its grade is told from it by ten rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,11 @@ class Case:
     k: int
     batch: int
     boundary: str
+
+    @property
+    def group(self) -> tuple[int, int, str]:
+        """What is asked: cases of one group compete."""
+        return self.k, self.batch, self.boundary
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +53,25 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Hot calls in a round, the rounds that a case takes part in, and whether a call precedes them untimed."""
+    """Hot calls in a round, the number of rounds, and whether untimed calls precede them.
+
+    A case takes part in the first rounds, so that any two have all rounds of the shorter one in common.
+    """
 
     samples: int
-    rounds: frozenset[int]
+    rounds: int
     prime: bool
 
 
 def schedule(typical_ns: int, options: Options) -> Schedule:
-    """Fit a case into its budget: fewer samples a round first, then fewer rounds, evenly spread over the run."""
-    samples = 10 if typical_ns < SHORT_NS else 5 if typical_ns < MIDDLE_NS else 3 if typical_ns < LONG_NS else 1
+    """Fit a case into its budget: fewer samples a round first, then fewer rounds, but as many as a verdict needs."""
+    samples = (
+        10 if typical_ns < SHORT_NS else 5 if typical_ns < MIDDLE_NS else stats.SAMPLES if typical_ns < LONG_NS else 1
+    )
     prime = typical_ns < LONG_NS
-    each = max(1, typical_ns) * (samples + prime)
-    affordable = int(options.seconds * 1e9 / each)
-    rounds = min(options.rounds, max(affordable, min(stats.FEWEST_ROUNDS, options.rounds)))
-    chosen = frozenset(i * options.rounds // rounds for i in range(rounds))
-    return Schedule(samples, chosen, prime)
+    affordable = int(options.seconds * 1e9 / (max(1, typical_ns) * (samples + prime)))
+    rounds = min(options.rounds, max(affordable, stats.FEWEST_ROUNDS))
+    return Schedule(samples, rounds, prime)
 
 
 def starts(queries: int, batch: int) -> list[int]:

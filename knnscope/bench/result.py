@@ -62,7 +62,7 @@ def rows_of(
     """
     first = [[m.warmed.warm.first]] if m.warmed else []
     figures = {"first": first, "cold": m.cold, "hot": m.hot}
-    kept = [cache for cache in CACHES if m.status not in FAILED and any(figures[cache])]
+    kept = [cache for cache in CACHES if m.status not in FAILED and (any(figures[cache]) or cache == "hot")]
     return [_row(m, facts, device, formula, quality or {}, cache, figures[cache]) for cache in kept or ["hot"]]
 
 
@@ -166,14 +166,15 @@ def _check() -> Callable[[Any], Any]:
 
 
 def check(row: Row) -> Row:
-    """The row itself, if it is as the schema says.
+    """The row itself, if it is as the schema says and every number is finite.
 
     Raises:
         KnnscopeError: names the field.
     """
     try:
         _check()(row)
-    except fastjsonschema.JsonSchemaException as error:
+        json.dumps(row, allow_nan=False)  # NaN is a number to a schema, and above no maximum
+    except ValueError as error:
         raise KnnscopeError(f"a result row is not as results.schema.json says: {error}") from error
     return row
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from knnscope.bench.child import FailedError
-from knnscope.bench.plan import COLD_ROUNDS, Case, Options, Schedule, schedule, starts
+from knnscope.bench.plan import COLD_ROUNDS, FAR, FAR_ROUNDS, Case, Options, Schedule, schedule, starts
 from knnscope.bench.timing import Sample
 from knnscope.bench.worker import Built, Turn, Warmed
 from knnscope.progress import bar
@@ -53,6 +54,11 @@ class Measured:
     cold: list[list[Sample]] = field(default_factory=list)
     grade: Grade | None = None
     builds: int = 0
+
+    @property
+    def typical_ns(self) -> float:
+        """Median of the hot calls so far."""
+        return median(s.wall_ns for samples in self.hot for s in samples)
 
     def fail(self, error: FailedError) -> None:
         """End with a status; what was measured before is dropped, since it is not all that it should be."""
@@ -112,7 +118,7 @@ class Runner:
         except KeyboardInterrupt:
             run.interrupted = True
             for m in run.measured:
-                if m.status == "ok" and (m.schedule is None or sum(map(bool, m.hot)) < len(m.schedule.rounds)):
+                if m.status == "ok" and (m.schedule is None or sum(map(bool, m.hot)) < m.schedule.rounds):
                     m.status, m.reason = "interrupted", "stopped by the user"
         finally:
             self._close_all()
@@ -135,14 +141,16 @@ class Runner:
 
     def _rounds(self, measured: Sequence[Measured]) -> None:
         chance = random.Random(self._options.seed)  # noqa: S311 - an order, not a secret
-        planned = sum(len(m.schedule.rounds) for m in measured if m.schedule and m.status == "ok")
-        with bar(planned, "measure", "turn") as progress:
+        with bar(_turns(measured), "measure", "turn") as progress:
             for number in range(self._options.rounds):
+                if number == FAR_ROUNDS:
+                    _shorten(measured)
+                    progress.total = _turns(measured)
                 for m in measured:
                     m.hot.append([])
                     m.cold.append([])
                 for m in chance.sample(list(measured), len(measured)):
-                    if m.status == "ok" and m.schedule and number in m.schedule.rounds:
+                    if m.status == "ok" and m.schedule and number < m.schedule.rounds:
                         progress.set_description(f"measure {m.case.engine}, batch {m.case.batch}", refresh=False)
                         self._guarded(m, lambda host, m, number=number: self._turn(host, m, number))  # type: ignore[misc]
                         progress.update()
@@ -157,7 +165,7 @@ class Runner:
         called.add(m.case)
         m.hot[number] = turn.samples
         self._grade(m, turn)
-        if self._options.cold and sum(map(bool, m.cold)) < COLD_ROUNDS:
+        if self._options.cold and sum(map(bool, m.cold)) < min(COLD_ROUNDS, m.schedule.rounds // 2):
             turn = host.turn(m.case, chosen[:1], cold=True)
             m.cold[number] = turn.samples
             self._grade(m, turn)
@@ -231,3 +239,21 @@ class Runner:
     def _close_all(self) -> None:
         while self._hosts:
             self._hosts.popitem()[1].close()
+
+
+def _turns(measured: Sequence[Measured]) -> int:
+    return sum(m.schedule.rounds for m in measured if m.schedule and m.status == "ok")
+
+
+def _shorten(measured: Sequence[Measured]) -> None:
+    """Let those that are far behind the best of their grade off the rounds that are left."""
+    best: dict[tuple[Any, ...], float] = {}
+    for m in measured:
+        if m.status == "ok" and m.grade is not None:
+            rival = (*m.case.group, m.grade.grade)
+            best[rival] = min(m.typical_ns, best.get(rival, float("inf")))
+    for m in measured:
+        if m.status != "ok" or m.grade is None or m.schedule is None:
+            continue
+        if m.typical_ns > FAR * best[*m.case.group, m.grade.grade]:
+            m.schedule = replace(m.schedule, rounds=min(m.schedule.rounds, FAR_ROUNDS))

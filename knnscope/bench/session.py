@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,21 @@ from knnscope.bench.child import Child, Data, FailedError
 from knnscope.bench.plan import Case, Options, grid
 from knnscope.bench.runner import Host, Run, Runner
 from knnscope.ceilings import cache
-from knnscope.errors import KnnscopeError, MissingLibraryError
+from knnscope.errors import KnnscopeError
 from knnscope.progress import say
 from knnscope.records import Judgements, Neighbors
 from knnscope.search import device, geometry, truth
 from knnscope.search.engine import check_k, check_matrix
 from knnscope.search.grading import Grade, Judge
+from knnscope.search.numpy_engine import WIDE
 from knnscope.search.rounding import Formula
-from knnscope.store import home, make_folder, os_problem
+from knnscope.store import home, locked, make_folder, os_problem
 
 ROOM = 3
 """A further engine is let in where this many times the rows' bytes are available beside those that are there."""
+
+HELD = "held"
+"""A file that a run keeps locked in its folder of vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
     """
     check_matrix(task.rows, "rows")
     check_matrix(task.queries, "queries")
+    task = replace(task, queries=_as_asked(task.queries, task.rows.dtype))
     if task.queries.shape[1] != task.rows.shape[1]:
         raise KnnscopeError(
             f"queries have {task.queries.shape[1]} components, the rows {task.rows.shape[1]}: use the same encoder for both"
@@ -121,7 +127,10 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
             if case.engine not in formulas:
                 engine = catalog.load(case.engine)
                 formulas[case.engine] = lambda batch: engine.formula(task.rows.dtype.name, batch, task.rows.shape[1])
-            return judge.grade(ids, first, formulas[case.engine](case.batch))
+            found = judge.grade(ids, first, formulas[case.engine](case.batch))
+            if found.evidence is None:
+                return found
+            return replace(found, evidence=replace(found.evidence, query=int(order[found.evidence.query])))
 
         need = ROOM * task.rows.size * max(4, task.rows.itemsize)
         runner = Runner(
@@ -143,6 +152,16 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
         "geometry": asdict(shape),
     }
     return Result(rows, facts_of_run, run.answers, shape, run.interrupted)
+
+
+def _as_asked(queries: npt.NDArray[Any], rows: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Queries that float32 holds, where the rows are such: engines would round them, and answer another question."""
+    if queries.dtype.name in WIDE and rows.name not in WIDE:
+        say(
+            f"note: the queries are {queries.dtype.name} and the rows {rows.name}: the queries are rounded to float32 for all engines"
+        )
+        return queries.astype(np.float32)
+    return queries
 
 
 def _rows(run: Run, task: Task, facts: result.Facts, formulas: dict[str, Callable[[int], Formula]]) -> list[result.Row]:
@@ -174,7 +193,7 @@ def _ceilings(what: Grid, options: Options) -> dict[str, Any]:
     for name in sorted(wanted):
         try:
             found[name] = cache.obtain(name, options.threads or threads.usable() if name == "cpu" else None)
-        except MissingLibraryError as error:
+        except KnnscopeError as error:
             say(f"note: no read floors for {name}: {error}")
     return found
 
@@ -186,7 +205,12 @@ def _files(task: Task, largest: int) -> Iterator[tuple[Data, npt.NDArray[np.int6
     Fewer queries than the largest batch are repeated until they fill it.
     """
     order = np.arange(max(len(task.queries), largest)) % len(task.queries)
-    folder = Path(tempfile.mkdtemp(prefix="compare-", dir=make_folder(home())))
+    base = make_folder(home())
+    with locked(base / "compare.lock"):  # nobody sweeps a folder that is not held yet
+        _sweep(base)
+        folder = Path(tempfile.mkdtemp(prefix="compare-", dir=base))
+        held = (folder / HELD).open("wb")
+        fcntl.flock(held, fcntl.LOCK_EX)
     try:
         rows = _own_file(task.rows) or folder / "rows.npy"
         if not rows.exists():
@@ -196,7 +220,16 @@ def _files(task: Task, largest: int) -> Iterator[tuple[Data, npt.NDArray[np.int6
     except OSError as error:
         raise os_problem(error, folder) from error
     finally:
+        held.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(base: Path) -> None:
+    """Remove what a run that was killed left behind; one under way, perhaps in another container, holds its folder."""
+    for left in base.glob(f"compare-*/{HELD}"):
+        with suppress(OSError), left.open("wb") as held:  # held, or gone since
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left.parent, ignore_errors=True)
 
 
 def _own_file(rows: npt.NDArray[Any]) -> Path | None:

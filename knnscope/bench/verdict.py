@@ -18,7 +18,7 @@ Group = tuple[int, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Another engine and how long it takes in units of the leader's time, with its 95% interval."""
+    """Another engine and how long it takes in units of the leader's time, with its 95% interval, over so many rounds."""
 
     engine: str
     median_ns: int
@@ -26,6 +26,7 @@ class Rival:
     low: float
     high: float
     significant: bool
+    rounds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,9 @@ def rival(leader: Row, other: Row) -> Rival:
         c = stats.compare(other["samples_ns"], leader["samples_ns"])
     except ValueError:  # stopped before a round had both
         ratio = other["median_ns"] / leader["median_ns"]
-        return Rival(other["engine"], other["median_ns"], ratio, ratio, ratio, False)
+        return Rival(other["engine"], other["median_ns"], ratio, ratio, ratio, False, 0)
     significant = c.verdict == "slower" and c.ratio >= MATTERS
-    return Rival(other["engine"], other["median_ns"], c.ratio, c.low, c.high, significant)
+    return Rival(other["engine"], other["median_ns"], c.ratio, c.low, c.high, significant, c.rounds)
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
@@ -107,7 +108,9 @@ def sentences(rows: Sequence[Row]) -> list[str]:
             for r in by_group[k, batch, boundary]
             if r["grade"] == "wrong" and r["median_ns"] is not None and (best is None or r["median_ns"] < best)
         ]
-        lines.append(f"{name}: {'; '.join([*(parts or ['no engine gave a right answer']), *wrong])}")
+        stopped = any(r["status"] == "interrupted" for r in by_group[k, batch, boundary])
+        none = "interrupted before any right answer was timed" if stopped else "no engine gave a right answer"
+        lines.append(f"{name}: {'; '.join([*(parts or [none]), *wrong])}")
     return lines
 
 
@@ -117,6 +120,8 @@ def _sentence(v: Verdict) -> str:
         names = [v.engine, *(r.engine for r in v.level_with)]
         times = [duration(t) for t in (v.median_ns, *(r.median_ns for r in v.level_with))]
         why = "too noisy to tell them apart" if v.noisy else "the difference is not significant"
+        if (most := max(r.rounds for r in v.level_with)) < stats.FEWEST_ROUNDS:
+            why = f"too few rounds ({most}) to tell"
         text = f"fastest {grade}: {_and(names)}, {_and(times)}, {why}"
     else:
         text = f"fastest {grade}: {v.engine}, {duration(v.median_ns)}"

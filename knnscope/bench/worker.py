@@ -123,14 +123,19 @@ class Worker:
         return Turn(samples, answers)
 
     def answers(self, k: int, batch: int, count: int) -> Neighbors:
-        """Ids and distances for the first ``count`` queries, from the host, ``batch`` at once."""
+        """Ids and distances for the first ``count`` queries, from the host, ``batch`` at once.
+
+        Raises:
+            ValueError: not k of both for each.
+        """
         assert self._index is not None
         found = [self._index.search(self._queries[i : min(i + batch, count)], k) for i in range(0, count, batch)]
         self._searched = True
-        return Neighbors(
-            np.concatenate([np.asarray(f.ids, dtype=np.int64) for f in found]),
-            np.concatenate([np.asarray(f.distances, dtype=np.float64) for f in found]),
-        )
+        ids = np.concatenate([np.asarray(f.ids, dtype=np.int64) for f in found])
+        distances = np.concatenate([np.asarray(f.distances, dtype=np.float64) for f in found])
+        if not ids.shape == distances.shape == (count, k):
+            raise ValueError(f"ids of shape {ids.shape} and distances of shape {distances.shape} for k = {k}")
+        return Neighbors(ids, distances)
 
     def _call(self, case: Case, first: int) -> Callable[[], Neighbors]:
         index = self._index

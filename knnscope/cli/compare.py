@@ -146,7 +146,7 @@ def task_of(workload: Workload, queries: str | None, metric: str | None, seed: i
         if not isinstance(other, VectorDataset):
             raise KnnscopeError(f"--queries {queries}: a file of vectors or a number was expected")
         return Task(dataset.name, workload.documents.values, other.documents.values[:QUERIES], metric)
-    wanted = options.positive(queries) if queries is not None else QUERIES
+    wanted = _number(queries, "--queries") if queries is not None else QUERIES
     chance = np.random.default_rng(seed)
     own = len(dataset.queries) if dataset.queries is not None else 0
     if own:
@@ -181,12 +181,16 @@ def side_by_side(workload: Workload, task: Task, measured: Result, rank: int = 3
     """One query's top texts from every engine: the first judged wrong on, else the first of all."""
     if not isinstance(workload.dataset, TextDataset) or not measured.answers:
         return ""
-    line = 0
+    line = next((row["evidence"]["query"] for row in measured.rows if row["grade"] == "wrong"), 0)
     shown = {
         name: Neighbors(a.ids[line : line + 1, :rank], a.distances[line : line + 1, :rank])
         for name, a in measured.answers.items()
+        if a.ids[line, :rank].min() >= 0 and a.ids[line, :rank].max() < len(task.rows)
     }
-    return Answer(workload, task.metric, task.query_rows[line], None, task.queries[line : line + 1], shown).as_text()
+    if not shown:
+        return ""
+    number = task.query_rows[line] if task.query_rows else None
+    return Answer(workload, task.metric, number, None, task.queries[line : line + 1], shown).as_text()
 
 
 def _choose(text: str, known: Sequence[str], option: str) -> list[str]:
@@ -202,10 +206,14 @@ def _choose(text: str, known: Sequence[str], option: str) -> list[str]:
 
 
 def _numbers(text: str, option: str) -> list[int]:
+    return sorted({_number(part.strip(), option) for part in text.split(",")})
+
+
+def _number(text: str, option: str) -> int:
     try:
-        return sorted({options.positive(part.strip()) for part in text.split(",")})
+        return options.positive(text)
     except argparse.ArgumentTypeError as error:
-        raise KnnscopeError(f"{option} {text!r}: {error}") from error
+        raise KnnscopeError(f"{option}: {error}") from error
 
 
 def _threads(text: str) -> int | None:

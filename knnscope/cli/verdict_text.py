@@ -17,6 +17,8 @@ def report(measured: Result, task: Task) -> str:
     rows = measured.rows
     some = rows[0]
     budget = "stock threads" if some["threads"] is None else f"{some['threads']} threads"
+    if some["threads"] == 1:
+        budget = "1 thread"
     parts = [
         f"{plain(task.name)}: {some['rows']:,} x {some['dim']} {some['dtype']}, {task.metric}, {budget}, {len(task.queries):,} queries",
         measured.geometry.said(),
@@ -52,7 +54,7 @@ def _line(row: Row, by_state: dict[tuple[str, int, int, str, str], Row]) -> tupl
         interval = "too noisy to tell" if row["noisy"] else _interval(row["low_ns"], row["high_ns"])
     return (
         row["engine"],
-        grade if row["status"] != "interrupted" else f"{grade}, interrupted",
+        f"{grade}, interrupted" if row["status"] == "interrupted" != grade else grade,
         duration(first["median_ns"]) if first and first["median_ns"] else "",
         duration(cold["median_ns"]) if cold and cold["median_ns"] else "",
         duration(median) if median else "",
@@ -186,7 +188,7 @@ def _memory(rows: Sequence[Row]) -> list[str]:
                 row["engine"],
                 duration(row["build_ns"]),
                 size(row["build_peak_host_bytes"]),
-                size(max(peaks)),
+                size(max(peaks) or None),
                 size(row["build_peak_gpu_bytes"]) if row["device"] == "cuda" else "",
                 size(max(gpu)) if row["device"] == "cuda" else "",
                 row["builds"],

@@ -61,7 +61,6 @@ class FaissGpuIndex:
     def __init__(self, vectors: Array, metric: str, cuvs: bool) -> None:
         self._metric = metric
         self._resources = faiss.StandardGpuResources()
-        self._resources.setDefaultNullStreamAllDevices()  # a stream of its own would not see what CuPy wrote just before
         config = faiss.GpuIndexFlatConfig()
         config.use_cuvs = cuvs
         kind = faiss.GpuIndexFlatL2 if metric == "l2" else faiss.GpuIndexFlatIP
@@ -77,6 +76,7 @@ class FaissGpuIndex:
         on_gpu = cp.ascontiguousarray(as_cupy(queries), dtype=cp.float32)
         if self._metric == "cosine":
             on_gpu = unit(on_gpu)
+        cp.cuda.get_current_stream().synchronize()  # Faiss has a stream of its own, which would not wait for this one
         found = cp.empty((len(on_gpu), k), dtype=cp.int64)
         distances = cp.empty((len(on_gpu), k), dtype=cp.float32)
         self._index.search_c(
@@ -86,4 +86,5 @@ class FaissGpuIndex:
             faiss.cast_integer_to_float_ptr(distances.data.ptr),
             faiss.cast_integer_to_idx_t_ptr(found.data.ptr),
         )
+        self._resources.syncDefaultStreamCurrentDevice()
         return Neighbors(found, distances)

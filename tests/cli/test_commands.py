@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from knnscope import catalog, cli, environment
+from knnscope.bench import result
 from knnscope.datasets import names
 from knnscope.encoders import models
 from tests.cli.conftest import Run, refused
@@ -167,7 +168,7 @@ def test_embed_two_devices_side_by_side(knnscope: Run, tmp_path: Path, monkeypat
 def test_search_says_whether_the_engines_agree(knnscope: Run) -> None:
     code, out, _ = knnscope("search", "sample", "--query-id", "q-sugar-tax", "-k", 4)
     assert code == 0
-    assert f"all {len(catalog.ENGINES)} engines agree on the ids and their order" in out
+    assert f"all {len(catalog.available())} engines agree on the ids and their order" in out
     assert "<- relevant, grade" in out
     assert re.search(r"relevant: .*\(grade 2\) at rank \d", out)
 
@@ -239,17 +240,32 @@ def test_engines_that_cannot_are_left_out_and_said(knnscope: Run) -> None:
     )
 
 
-def test_demo_from_words_to_an_answer(knnscope: Run, tmp_path: Path) -> None:
+def test_demo_from_words_to_an_answer(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fewer rounds than a user's, and given ceilings."""
+    from dataclasses import replace
+
+    from knnscope.bench import session
+    from tests.bench.test_result import CEILINGS
+
+    measure = session.measure
+    monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)
+    monkeypatch.setattr(
+        session, "measure", lambda task, grid, o: measure(task, grid, replace(o, rounds=7, seconds=1, cold=False))
+    )
     code, out, _ = knnscope("demo", "--out", tmp_path / "run")
     assert code == 0
     assert "document crewed-mars-con-reply, grade 2" in out
     assert "engines agree" in out
     assert str(tmp_path / "run") in out
-    results = [json.loads(line) for line in (tmp_path / "run/results.jsonl").read_text().splitlines()]
-    assert len(results) >= 4
-    for row in results:
+    rows = result.read(tmp_path / "run/results.jsonl")
+    assert {(row["engine"], row["batch"]) for row in rows} == {(e, b) for e in catalog.ENGINES for b in (1, 10)}
+    timed = [row for row in rows if row["status"] == "ok"]
+    assert {row["engine"] for row in timed} >= {"numpy64", "numpy"}
+    for row in timed:
         assert f"{row['ndcg_at_10']:.4f}" in out
         assert 0.3 < row["ndcg_at_10"] < 0.95
+    for batch in ("1 query", "10 queries"):
+        assert re.search(rf"^{batch}: fastest exact: \w+", out, re.M)
     assert json.loads((tmp_path / "run/environment.json").read_text())["cpu"]
     assert np.load(tmp_path / "run/vectors.npy").shape == (240, 384)
 

@@ -1,0 +1,327 @@
+"""Engines that fail in processes of their own: the right status for each, nothing else harmed, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from knnscope import threads
+from knnscope.bench import child as children
+from knnscope.bench import result
+from knnscope.bench.child import Child, Data, FailedError
+from knnscope.bench.plan import Case, Options
+from knnscope.bench.runner import Measured, Run, Runner
+from knnscope.bench.verdict import verdicts
+from knnscope.search import truth
+from knnscope.search.grading import Judge
+from tests.bench import planted
+
+K = 6
+FACTS = result.Facts("made up", 200, 8, "float32", 4, "l2", 2)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Data:
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "rows.npy", random.standard_normal((200, 8)).astype(np.float32))
+    np.save(tmp_path / "queries.npy", random.standard_normal((20, 8)).astype(np.float32))
+    return Data(tmp_path / "rows.npy", tmp_path / "queries.npy", "l2")
+
+
+@pytest.fixture
+def started(data: Data) -> Iterator[Callable[..., Child]]:
+    """Children that are ended after the test, whatever it found."""
+    made: list[Child] = []
+
+    def start(name: str, options: Options | None = None) -> Child:
+        made.append(Child(planted.ENGINES[name], data, options or Options()))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+def measure(data: Data, names: list[str], batches: tuple[int, ...] = (1,), k: int = K, rounds: int = 7) -> Run:
+    """Planted engines through real children and the real judge."""
+    rows, queries = np.load(data.rows), np.load(data.queries)
+    judge = Judge(rows, queries, truth.answers(rows, queries, k, data.metric), data.metric)
+    formula = planted.Right().formula("float32", 1, 8)
+    options = Options(rounds=rounds, seconds=3, cold=False)
+
+    def start(name: str) -> Child:
+        patience = 2.0 if name.startswith("Hangs") else 60.0
+        memory = 1 << 29 if name.startswith("Exhausts") else None
+        return Child(planted.ENGINES[name], data, Options(threads=1, timeout=patience, memory=memory))
+
+    runner = Runner(start, lambda _, first, ids: judge.grade(ids, first, formula), len(queries), options)
+    return runner.run([Case(name, k, batch, "host") for name in names for batch in batches])
+
+
+def rows_of(m: Measured) -> list[result.Row]:
+    return [result.check(row) for row in result.rows_of(m, FACTS, "cpu")]
+
+
+def offspring(parent: int, ended_too: bool = False) -> set[int]:
+    """Processes whose parent this is."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, ppid = stat.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(ppid) == parent and (ended_too or state != "Z"):
+            found.add(int(stat.parent.name))
+    return found
+
+
+def gone(number: int, within: float = 20) -> bool:
+    """Whether a process ends soon; one that nobody has waited for counts as ended."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def cpu_ticks(number: int) -> int:
+    fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+ENDS = {
+    "Exhausts": ("oom", "^MemoryError: Unable to allocate 64.0 MiB"),
+    "ExhaustsInCrumbs": ("oom", "MemoryError"),
+    "BadAlloc": ("oom", "bad_alloc"),  # these three first: where others are, they are closed and it is tried again
+    "Right": ("ok", None),
+    "WrongIds": ("wrong", None),
+    "WrongOrder": ("wrong", None),
+    "Twice": ("wrong", None),
+    "TooFew": ("wrong", None),
+    "Negative": ("wrong", None),
+    "OutOfRange": ("wrong", None),
+    "Fickle": ("wrong", None),
+    "TooMany": ("crashed", r"^ValueError: ids of shape \(1, 12\) for 1 queries and k = 6$"),
+    "Raises": ("crashed", "^RuntimeError: no luck today$"),
+    "RaisesBuilding": ("crashed", "^ValueError$"),
+    "SaysNothing": ("unsupported", "^KnnscopeError$"),
+    "Aborts": ("crashed", "^its process ended by signal SIGABRT: the library's last words$"),
+    "Exits": ("crashed", "^its process ended with exit code 3$"),
+    "SpeaksOfMemory": ("crashed", "SIGABRT: memory allocator ready"),
+    "Hangs": ("timeout", r"^no answer within 2 s \(--timeout\)$"),
+    "HangsDeaf": ("timeout", "no answer within 2 s"),
+    "Chatters": ("ok", None),
+    "Spins": ("ok", None),
+    "Missing": ("missing", r"^no_such_library is not installed: .*pip install -e .*\[cpu\]'$"),
+    "Shallow": ("unsupported", "^k = 6 is above this engine's limit of 5$"),
+    "AlsoRight": ("ok", None),
+}
+
+
+def test_each_ends_as_its_status_and_harms_no_other(data: Data) -> None:
+    before = offspring(os.getpid(), ended_too=True)
+    run = measure(data, list(ENDS))
+    assert offspring(os.getpid(), ended_too=True) == before
+    found = {m.case.engine: (m, rows_of(m)) for m in run.measured}
+    for name, (status, reason) in ENDS.items():
+        m, rows = found[name]
+        assert {row["status"] for row in rows} == {status}, (name, m.reason)
+        if reason is None:
+            assert m.reason is None
+            assert [row["cache"] for row in rows] == ["first", "hot"]
+            assert len(list(filter(None, m.hot))) == 7, name
+            assert m.builds == 1, name
+            assert (rows[1]["evidence"] is None) == (status == "ok")
+        else:
+            assert m.reason is not None
+            assert re.search(reason, m.reason), (name, m.reason)
+            assert "\n" not in m.reason
+            (row,) = rows
+            assert (row["reason"], row["median_ns"], row["grade"]) == (m.reason, None, None)
+    evidence = {name: found[name][1][1]["evidence"] for name, (status, _) in ENDS.items() if status == "wrong"}
+    assert evidence["WrongOrder"]["why"] == "is nearer and comes later"
+    assert evidence["WrongOrder"]["rank"] == 1
+    assert evidence["Twice"]["why"] == "is given twice"
+    assert evidence["TooFew"]["ids"][-1] == evidence["Negative"]["row"] == -1
+    assert evidence["TooFew"]["why"] == evidence["OutOfRange"]["why"] == "is no row: there are 200"
+
+
+def test_15_percent_longer_is_found_and_a_faster_wrong_one_does_not_win(data: Data) -> None:
+    run = measure(data, ["TakesLonger", "Takes", "WrongIds"], rounds=20)
+    (verdict,) = verdicts([row for m in run.measured for row in rows_of(m)])
+    assert (verdict.engine, verdict.grade) == ("Takes", "exact")
+    (rival,) = verdict.rivals
+    assert rival.engine == "TakesLonger"
+    assert rival.significant
+    assert 1.05 < rival.ratio < 1.3
+
+
+def test_a_case_that_kills_its_process_leaves_the_others_of_its_engine(data: Data) -> None:
+    run = measure(data, ["AbortsAtTen", "Right"], (1, 10, 20))
+    status = {(m.case.engine, m.case.batch): m.status for m in run.measured}
+    assert status.pop(("AbortsAtTen", 10)) == "crashed"
+    assert set(status.values()) == {"ok"}
+    assert [m.builds for m in run.measured] == [2, 2, 2, 1, 1, 1]
+
+
+def test_a_metric_that_it_has_not(data: Data) -> None:
+    cosine = Data(data.rows, data.queries, "cosine")
+    only, right = measure(cosine, ["OnlyL2", "Right"]).measured
+    assert (only.status, only.reason) == ("unsupported", "this engine has no metric 'cosine': it has l2")
+    assert right.status == "ok"
+
+
+def test_a_process_that_hangs_up_is_not_waited_for(
+    started: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "ENDS_WITHIN", 0.5)
+    child = started("HangsUp")
+    child.build()
+    with pytest.raises(FailedError, match="closed the pipe") as caught:
+        child.warm(Case("HangsUp", K, 1, "host"))
+    assert caught.value.status == "crashed"
+    assert gone(child._process.pid, 1)
+
+
+def test_thread_budget_inside_the_child(started: Callable[..., Child], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENBLAS_CORETYPE", "OMP_WAIT_POLICY", "MKL_DYNAMIC", "NUMBA_THREADING_LAYER", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "7")
+    for budget, expected in ((3, dict.fromkeys(threads.COUNTS, "3")), (None, {})):
+        with pytest.raises(FailedError) as caught:
+            started("Tells", Options(threads=budget)).build()
+        assert json.loads(caught.value.reason) == expected
+
+
+def test_a_paused_child_takes_no_time_and_comes_back(started: Callable[..., Child]) -> None:
+    child = started("Spins")
+    child.build()
+    number = child._process.pid
+
+    def ticks_in(seconds: float) -> int:
+        start = cpu_ticks(number)
+        time.sleep(seconds)
+        return cpu_ticks(number) - start
+
+    assert ticks_in(0.5) > 0
+    child.pause()
+    time.sleep(0.1)
+    assert ticks_in(0.5) == 0
+    assert len(child.turn(Case("Spins", K, 1, "host"), [0, 1]).samples) == 2
+    assert ticks_in(0.5) > 0
+    (helper,) = offspring(number)
+    child.pause()
+    child.pause()
+    child.close()
+    assert gone(number, 1)
+    assert gone(helper), "its own processes end with it"
+
+
+def test_the_limit_is_the_engines_not_the_harness_s(started: Callable[..., Child]) -> None:
+    """Overwriting the caches takes more than this where the last level is large."""
+    child = started("Right", Options(threads=1, memory=384 << 20))
+    child.build()
+    assert len(child.turn(Case("Right", K, 1, "host"), [0], cold=True).samples) == 1
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from knnscope.bench.child import Child, Data
+from knnscope.bench.plan import Case, Options
+from knnscope.bench.runner import Runner
+from tests.bench import planted
+
+data = Data(Path(sys.argv[1]), Path(sys.argv[2]), "l2")
+class Told(Child):
+    def build(self):
+        built = super().build()
+        print(self._process.pid, flush=True)
+        return built
+run = Runner(lambda name: Told(planted.ENGINES[name], data, Options()), None, 20, Options()).run(
+    [Case("AlsoRight", 6, 1, "host"), Case(sys.argv[3], 6, 1, "host"), Case("Right", 6, 1, "host")])
+print(*[m.status for m in run.measured], run.interrupted, flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_no_child_outlives_its_parent(
+    data: Data, root: Path, child_environment: dict[str, str], how: signal.Signals
+) -> None:
+    """A stopped one and one that hangs, after Ctrl-C and after kill -9."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(data.rows), str(data.queries), "Hangs"],
+        env=child_environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert parent.stdout is not None
+    numbers = [int(parent.stdout.readline()) for _ in range(2)]
+    assert offspring(parent.pid) == set(numbers)
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{numbers[0]}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < deadline, "the first is stopped while the second works"
+    time.sleep(0.2)
+    parent.send_signal(how)
+    out, _ = parent.communicate(timeout=30)
+    assert all(gone(number) for number in numbers)
+    expected = "interrupted interrupted interrupted True\n" if how == signal.SIGINT else ""
+    assert out == expected
+
+
+def test_a_child_whose_parent_is_another_process_ends(root: Path, child_environment: dict[str, str]) -> None:
+    """Process 1 may be the parent (in a container), any other than the one that started it may not."""
+    code = "import sys; from knnscope.bench import child; child._die_with_parent(int(sys.argv[1])); print('serves')"
+    for parent, says in ((os.getpid(), "serves\n"), (1 if os.getpid() != 1 else 2, "")):
+        command = [sys.executable, "-c", code, str(parent)]
+        done = subprocess.run(command, env=child_environment, capture_output=True, text=True, cwd=root)
+        assert done.stdout == says
+        assert (done.returncode == 0) == bool(says)
+
+
+def test_files_of_the_user_do_not_stand_in_for_libraries(
+    started: Callable[..., Child], tmp_path: Path, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "queue.py").write_text("raise SystemExit('not a library')")
+    (tmp_path / "numpy.py").write_text("raise SystemExit('not a library')")
+    child = Child(planted.ENGINES["Right"], Data(Path("rows.npy"), Path("queries.npy"), "l2"), Options())
+    try:
+        assert child.build().build_ns > 0
+        found = child.answers(3, 7, 20)
+    finally:
+        child.close()
+    expected = truth.answers(np.load(data.rows), np.load(data.queries), 3, "l2")
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_array_equal(found.distances, expected.distances)
+
+
+def test_large_rows_are_mapped(started: Callable[..., Child], monkeypatch: pytest.MonkeyPatch, data: Data) -> None:
+    opened = []
+    monkeypatch.setattr(children, "Worker", lambda _, rows, *__: opened.append(rows))
+    message = {
+        "entry": asdict(planted.ENGINES["Right"]),
+        "rows": str(data.rows),
+        "queries": str(data.queries),
+        "metric": "l2",
+        "memory": None,
+    }
+    for available, kind in ((1 << 40, np.ndarray), (1, np.memmap)):
+        monkeypatch.setattr(children, "memory", lambda available=available: {"available": available})
+        children._open(message)
+        assert type(opened[-1]) is kind

@@ -1,0 +1,470 @@
+"""Rounds, retries, eviction, Ctrl-C, and verdicts over simulated machines: the runner with hosts in this process."""
+
+from __future__ import annotations
+
+import random
+import weakref
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from knnscope import stats
+from knnscope.bench import result
+from knnscope.bench.child import FailedError
+from knnscope.bench.plan import COLD_ROUNDS, FAR_ROUNDS, Case, Options
+from knnscope.bench.runner import Run, Runner
+from knnscope.bench.timing import Sample, WarmUp
+from knnscope.bench.verdict import Verdict, verdicts
+from knnscope.bench.worker import Built, Turn, Warmed, Worker
+from knnscope.errors import KnnscopeError, UnsupportedError
+from knnscope.records import Neighbors
+from knnscope.search import topk
+from knnscope.search.grading import Grade, Judge
+from knnscope.search.rounding import DEFINITION
+from tests.bench import planted
+from tests.bench.planted import Right
+from tests.test_stats import Machine
+
+ROWS = np.random.default_rng(0).standard_normal((9, 2)).astype(np.float32)
+QUERIES = ROWS[:3] + np.float32(0.1)
+ANSWERS = topk.search(ROWS, QUERIES, 2, "l2")
+FACTS = result.Facts("made up", 9, 2, "float32", 4, "l2", 1)
+
+
+class OnMachine(Right):
+    """An engine whose calls cost seconds of a simulated machine; right, or with the ids of another query."""
+
+    def __init__(self, machine: Machine, cost: float, right: bool = True) -> None:
+        self.machine, self.cost, self.right = machine, cost, right
+
+    def search(self, queries: Any, k: int) -> Neighbors:
+        self.machine.call(self.cost)
+        first = 0 if not self.right else next(i for i, q in enumerate(QUERIES) if np.array_equal(q, queries[0]))
+        return Neighbors(ANSWERS.ids[first : first + 1], ANSWERS.distances[first : first + 1])
+
+
+class MachineClock:
+    """Reads the simulated time."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def start(self) -> None:
+        self.began = self.machine.now
+
+    def stop(self) -> Sample:
+        took = max(1, round((self.machine.now - self.began) * 1e9))
+        return Sample(took, took)
+
+
+class Here(Worker):
+    """A worker that is its own host."""
+
+    def pause(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def simulated(seed: int, costs: dict[str, float], wrong: str = "") -> tuple[list[Verdict], list[result.Row]]:
+    """Engines of these costs on one machine: the real worker, runner, judge, rows and verdicts."""
+    machine = Machine(seed)
+    judge = Judge(ROWS, QUERIES, ANSWERS, "l2")
+
+    def start(name: str) -> Here:
+        engine = OnMachine(machine, costs[name], name != wrong)
+        return Here(engine, ROWS, QUERIES, "l2", lambda: MachineClock(machine))
+
+    runner = Runner(
+        start,
+        lambda _, first, ids: judge.grade(ids, first, DEFINITION),
+        len(QUERIES),
+        Options(seed=seed, seconds=60, cold=False),
+    )
+    run = runner.run([Case(name, 2, 1, "host") for name in costs])
+    rows = [result.check(row) for m in run.measured for row in result.rows_of(m, FACTS, "cpu")]
+    return verdicts(rows), rows
+
+
+def test_1000_simulated_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most 5% false verdicts where there is no difference; 15% is found in at least 90%; nothing finds the slower one faster."""
+    monkeypatch.setattr(
+        stats, "bootstrap", partial(stats.bootstrap, draws=10)
+    )  # takes longest and decides nothing here
+    false = found = inverted = 0
+    ratios = []
+    for seed in range(1000):
+        cost = (0.005, 0.2, 1.0)[seed % 3]  # 10, 3 and 1 samples a round
+        (same,), _ = simulated(seed, {"a": cost, "b": cost})
+        false += same.rivals[0].significant
+        (other,), _ = simulated(seed, {"a": 1.15 * cost, "b": cost})
+        found += other.engine == "b" and other.rivals[0].significant
+        inverted += other.engine == "a" and other.rivals[0].significant
+        ratios.append(other.rivals[0].ratio if other.engine == "b" else 1 / other.rivals[0].ratio)
+    assert false <= 50
+    assert found >= 900
+    assert inverted <= 5
+    assert 1.1 < float(np.median(ratios)) < 1.2
+
+
+def test_a_wrong_engine_does_not_win_a_simulated_race() -> None:
+    (verdict,), rows = simulated(3, {"fast": 0.1, "slow": 0.2}, wrong="fast")
+    assert (verdict.engine, verdict.rivals) == ("slow", ())
+    assert {row["engine"]: row["status"] for row in rows} == {"fast": "wrong", "slow": "ok"}
+
+
+class Scripted:
+    """A host that tells a log what it is asked and does what a script says."""
+
+    def __init__(self, name: str, script: Script) -> None:
+        self.name, self.script = name, script
+        self.note("open")
+
+    def note(self, what: str, case: Case | None = None) -> None:
+        self.script.log.append((self.name, what))
+        self.script.act(self.name, what, case)
+
+    def build(self) -> Built:
+        self.note("build")
+        self.script.alive.add(self.name)
+        self.script.most = max(self.script.most, len(self.script.alive))
+        return Built(len(self.script.log), None, None)
+
+    def warm(self, case: Case) -> Warmed:
+        self.note("warm", case)
+        typical = self.script.typical.get(case, 1_000_000)
+        return Warmed(WarmUp(Sample(5_000_000, 1), 6, True, typical), True, None, None, 100)
+
+    def turn(self, case: Case, firsts: Sequence[int], cold: bool = False, prime: bool = True) -> Turn:
+        self.note("cold" if cold else "hot", case)
+        self.script.turns.append((case, tuple(firsts), cold, prime))
+        ids = ANSWERS.ids[[0] * case.batch]
+        wall = self.script.wall.get(case.engine, 1_000_000)
+        return Turn([Sample(wall, 1)] * len(firsts), [(first, ids) for first in firsts])
+
+    def answers(self, k: int, batch: int, count: int) -> Neighbors:
+        self.note("answers")
+        return Neighbors(np.zeros((count, k), np.int64), np.zeros((count, k)))
+
+    def pause(self) -> None:
+        self.script.log.append((self.name, "pause"))
+
+    def close(self) -> None:
+        self.script.log.append((self.name, "close"))
+        self.script.alive.discard(self.name)
+
+
+class Script:
+    """What scripted hosts do, and what was asked of them. ``act`` may raise."""
+
+    def __init__(self, act: Callable[[str, str, Case | None], None] = lambda *_: None) -> None:
+        self.act = act
+        self.log: list[tuple[str, str]] = []
+        self.turns: list[tuple[Case, tuple[int, ...], bool, bool]] = []
+        self.typical: dict[Case, int] = {}
+        self.wall: dict[str, int] = {}
+        self.grades: dict[str, str] = {}
+        self.alive: set[str] = set()
+        self.most = 0
+
+    def run(
+        self,
+        names: str,
+        batches: Sequence[int] = (1,),
+        options: Options | None = None,
+        room: Callable[[], bool] = lambda: True,
+        ask: tuple[int, int, int] | None = None,
+    ) -> Run:
+        runner = Runner(
+            lambda name: Scripted(name, self),
+            lambda case, *_: Grade(self.grades.get(case.engine, "exact"), 1, 0, 0),
+            1000,
+            options or Options(),
+            room,
+        )
+        run = runner.run([case(name, batch) for name in names for batch in batches], ask)
+        assert not self.alive, "every host is closed at the end"
+        return run
+
+    def order(self) -> list[str]:
+        return [f"{c.engine}{c.batch}" for c, _, cold, _ in self.turns if not cold]
+
+
+def case(name: str, batch: int = 1) -> Case:
+    return Case(name, 2, batch, "host")
+
+
+def test_every_case_once_a_round_in_an_order_that_the_seed_decides() -> None:
+    script = Script()
+    run = script.run("abc", (1, 10))
+    rounds = [script.order()[i : i + 6] for i in range(0, 120, 6)]
+    assert len(rounds) == 20
+    assert all(sorted(one) == ["a1", "a10", "b1", "b10", "c1", "c10"] for one in rounds)
+    assert len(set(map(tuple, rounds))) > 15, "random"
+    assert Counter(one[0] for one in rounds).most_common()[0][1] < 12
+    again, other = Script(), Script()
+    again.run("abc", (1, 10))
+    other.run("abc", (1, 10), Options(seed=1))
+    assert again.order() == script.order() != other.order()
+    assert all(m.status == "ok" and len(m.hot) == 20 and all(m.hot) for m in run.measured)
+    assert [len(list(filter(None, m.cold))) for m in run.measured] == [COLD_ROUNDS] * 6
+    assert all(script.log.count((name, "build")) == 1 for name in "abc")
+    paused = [i for i, (_, what) in enumerate(script.log) if what == "pause"]
+    assert len(paused) == 6 + 120, "after every piece of work"
+
+
+def test_calls_go_through_the_queries_in_turn() -> None:
+    script = Script()
+    script.run("a", (1, 300), Options(cold=False))
+    asked = {batch: [f for c, firsts, *_ in script.turns if c.batch == batch for f in firsts] for batch in (1, 300)}
+    assert asked[1] == list(range(200))
+    assert asked[300][:4] == [0, 300, 600, 0]
+
+
+def test_slow_cases_take_part_in_the_first_rounds_only() -> None:
+    script = Script()
+    script.typical[case("b")] = 2_000_000_000
+    a, b = script.run("ab", (1,), Options(seconds=20, cold=False)).measured
+    taken = [number for number, samples in enumerate(b.hot) if samples]
+    assert taken == list(range(10))
+    assert all(len(samples) == (1 if number in taken else 0) for number, samples in enumerate(b.hot))
+    assert all(len(samples) == 10 for samples in a.hot)
+    assert not any(prime for c, _, _, prime in script.turns if c.engine == "b")
+    assert (a.status, b.status) == ("ok", "ok")
+
+
+def test_who_is_far_behind_the_best_of_its_grade_is_let_off_after_ten_rounds() -> None:
+    script = Script()
+    script.wall = {"a": 3_000_000, "b": 9_000_000, "c": 9_000_001, "d": 100_000, "e": 50_000, "f": 160_000}
+    script.grades = {"d": "wrong", "e": "float32", "f": "float32"}
+    run = script.run("abcdef", (1, 10), Options(cold=False))
+    rounds = {m.case.engine: sum(map(bool, m.hot)) for m in run.measured}
+    assert rounds == {"a": 20, "b": 20, "c": FAR_ROUNDS, "d": 20, "e": 20, "f": FAR_ROUNDS}, (
+        "a wrong one shortens no other"
+    )
+    assert all(m.status == "ok" for m in run.measured)
+    assert stats.FEWEST_ROUNDS <= FAR_ROUNDS < stats.ROUNDS
+
+
+def test_without_room_the_least_recently_used_gives_way_and_is_built_again() -> None:
+    script = Script()
+    run = script.run("abc", (1,), Options(rounds=7), room=lambda: len(script.alive) < 2)
+    assert script.most == 2
+    assert all(m.status == "ok" and all(m.hot) for m in run.measured)
+    builds = Counter(name for name, what in script.log if what == "build")
+    assert {m.case.engine: m.builds for m in run.measured} == builds
+    assert sum(builds.values()) > 3
+    assert run.measured[0].built == Built(script.log.index(("a", "build")) + 1, None, None), "the first build's figures"
+    crowded = Script()
+    run = crowded.run("ab", (1,), Options(rounds=7), room=lambda: False)
+    assert crowded.most == 1, "one always finds room"
+    assert all(m.status == "ok" for m in run.measured)
+    rebuilt = [prime for c, _, cold, prime in crowded.turns if not cold]
+    assert all(rebuilt), "a new process is woken before it is timed"
+
+
+def test_a_slow_case_is_primed_in_a_new_process_only() -> None:
+    script = Script()
+    script.typical = {case("a"): 2_000_000_000, case("b"): 2_000_000_000}
+    script.run("ab", (1,), Options(rounds=7, cold=False), room=lambda: False)
+    fresh: dict[str, bool] = {}
+    expected = []
+    for name, what in script.log:
+        if what in ("build", "warm", "hot"):
+            if what == "hot":
+                expected.append(fresh[name])
+            fresh[name] = what == "build"
+    assert [prime for *_, prime in script.turns] == expected
+    assert True in expected
+
+
+def test_out_of_memory_beside_others_is_tried_again_alone() -> None:
+    def act(name: str, what: str, _: Case | None) -> None:
+        crowded = len(script.alive - {name}) > 0
+        if name == "c" and what == "build" and crowded:
+            raise FailedError("oom", "no room")
+
+    script = Script(act)
+    run = script.run("abc", (1,), Options(rounds=7))
+    assert [m.status for m in run.measured] == ["ok"] * 3
+    assert all(all(m.hot) for m in run.measured)
+    assert run.measured[2].builds >= 1 < run.measured[0].builds
+
+
+def test_out_of_memory_alone_is_final_and_asked_once() -> None:
+    def act(name: str, what: str, _: Case | None) -> None:
+        if name == "b" and what == "build":
+            raise FailedError("oom", "never room")
+
+    script = Script(act)
+    run = script.run("abc", (1, 10), Options(rounds=7))
+    assert [m.status for m in run.measured] == ["ok", "ok", "oom", "oom", "ok", "ok"]
+    assert script.log.count(("b", "build")) == 2, "beside another, then alone"
+    assert run.measured[2].reason == "never room"
+    assert run.measured[2].builds == 0
+
+
+@pytest.mark.parametrize("status", ["oom", "timeout", "crashed"])
+def test_a_failure_halfway_drops_the_case_and_keeps_the_engine(status: str) -> None:
+    def act(name: str, what: str, asked: Case | None) -> None:
+        if what == "hot" and asked == case("a", 10) and script.order().count("a10") == 3:
+            raise FailedError(status, "halfway")
+
+    script = Script(act)
+    run = script.run("ab", (1, 10), Options(rounds=7))
+    found = {(m.case.engine, m.case.batch): m for m in run.measured}
+    failed = found.pop(("a", 10))
+    assert (failed.status, failed.reason) == (status, "halfway")
+    assert not any(failed.hot)
+    assert not any(failed.cold)
+    assert all(m.status == "ok" and len(m.hot) == 7 and all(m.hot) for m in found.values())
+    (row,) = result.rows_of(failed, FACTS, "cpu")
+    assert result.check(row)["samples_ns"] == []
+
+
+def test_what_an_engine_lacks_does_not_end_its_process() -> None:
+    def act(name: str, what: str, asked: Case | None) -> None:
+        if what == "warm" and asked == case("a", 10):
+            raise FailedError("unsupported", "no tens")
+
+    script = Script(act)
+    run = script.run("a", (1, 10, 100), Options(rounds=7))
+    assert [m.status for m in run.measured] == ["ok", "unsupported", "ok"]
+    assert script.log.count(("a", "build")) == 1
+
+
+@pytest.mark.parametrize("what", ["open", "build", "warm"])
+def test_ctrl_c_before_the_rounds(what: str) -> None:
+    def act(name: str, asked: str, _: Case | None) -> None:
+        if name == "b" and asked == what:
+            raise KeyboardInterrupt
+
+    run = Script(act).run("abc")
+    assert run.interrupted
+    assert [m.status for m in run.measured] == ["interrupted"] * 3
+    assert run.measured[0].warmed is not None
+    assert run.measured[0].builds == 1
+
+
+def test_ctrl_c_keeps_what_was_measured() -> None:
+    def act(name: str, what: str, _: Case | None) -> None:
+        if what == "hot" and len(script.turns) == 10:
+            raise KeyboardInterrupt
+        if name == "c" and what == "build":
+            raise FailedError("missing", "not here")
+
+    script = Script(act)
+    script.typical[case("b")] = 20_000_000_000  # 7 of 20 rounds
+    run = script.run("abc", (1,), Options(cold=False))
+    a, b, c = run.measured
+    assert run.interrupted
+    assert [m.status for m in (a, b, c)] == ["interrupted", "interrupted", "missing"]
+    assert sum(map(len, a.hot)) == 10 * script.order().count("a1") > 0
+    assert sum(map(len, b.hot)) == script.order().count("b1") > 0
+    rows = [result.check(row) for m in run.measured for row in result.rows_of(m, FACTS, "cpu")]
+    assert [(r["engine"], r["cache"], r["status"]) for r in rows] == [
+        ("a", "first", "interrupted"),
+        ("a", "hot", "interrupted"),
+        ("b", "first", "interrupted"),
+        ("b", "hot", "interrupted"),
+        ("c", "hot", "missing"),
+    ]
+    assert rows[1]["median_ns"] == 1_000_000
+    assert rows[1]["reason"] == "stopped by the user"
+
+
+def test_ctrl_c_after_the_last_round_of_a_case_leaves_it_whole() -> None:
+    def act(name: str, what: str, _: Case | None) -> None:
+        if what == "answers" and name == "b":
+            raise KeyboardInterrupt
+
+    run = Script(act).run("ab", options=Options(rounds=7), ask=(2, 10, 30))
+    assert run.interrupted
+    assert [m.status for m in run.measured] == ["ok", "ok"]
+    assert list(run.answers) == ["a"]
+
+
+def test_all_answers_are_asked_of_those_that_answered() -> None:
+    def act(name: str, what: str, _: Case | None) -> None:
+        if (name, what) in {("b", "warm"), ("c", "answers")}:
+            raise FailedError("crashed", "gone")
+
+    run = Script(act).run("abcd", (1, 10), Options(rounds=7), ask=(5, 10, 30))
+    assert {name: found.ids.shape for name, found in run.answers.items()} == {"a": (30, 5), "d": (30, 5)}
+    assert [m.status for m in run.measured] == ["ok", "ok", "crashed", "crashed", "ok", "ok", "ok", "ok"]
+
+
+def test_grades_of_all_answers_count() -> None:
+    chance = random.Random(0)
+    grades = [Grade(chance.choice(["exact", "float32"]), 1, 1, 0) for _ in range(70)]
+    left = iter(grades)
+    runner = Runner(lambda name: Scripted(name, Script()), lambda *_: next(left), 1000, Options(rounds=7, cold=False))
+    (m,) = runner.run([case("a")]).measured
+    assert m.grade == Grade("float32", 70, 70, 0)
+
+
+def worker(engine: Right, rows: np.ndarray = ROWS, metric: str = "l2") -> Here:
+    made = Here(engine, rows, QUERIES, metric)
+    made.build()
+    return made
+
+
+def test_a_worker_hands_over_an_answer_once_and_again_when_it_changes() -> None:
+    """Each query of a fickle engine: right, right again (not handed over), then wrong, the same from then on."""
+    one = worker(planted.Fickle())
+    turns = [one.turn(case("x"), [0, 1], prime=False).answers for _ in range(5)]
+    assert [[first for first, _ in answers] for answers in turns] == [[0, 1], [], [0, 1], [], []]
+    np.testing.assert_array_equal(turns[0][1][1], ANSWERS.ids[1:2])
+    np.testing.assert_array_equal(turns[2][1][1], ANSWERS.ids[1:2, ::-1])
+    again = worker(planted.Right()).turn(Case("x", 2, 3, "host"), [0], cold=True)
+    np.testing.assert_array_equal(again.answers[0][1], ANSWERS.ids)
+
+
+def test_a_worker_keeps_no_rows_that_its_engine_copied() -> None:
+    class Copies(Right):
+        def build(self, vectors: Any, metric: str) -> Right:
+            return super().build(vectors.copy(), metric)
+
+    rows = ROWS.copy()
+    left = weakref.ref(rows)
+    one = Here(Copies(), rows, QUERIES, "l2")
+    del rows
+    assert left() is not None
+    one.build()
+    assert left() is None
+    assert one.warm(case("x")).fresh
+    assert not one.warm(case("x", 3)).fresh
+    with pytest.raises(KnnscopeError, match="k = 10 is outside 1 to 9"):
+        one.warm(Case("x", 10, 1, "host"))
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        (planted.TooMany, r"ids of shape \(1, 4\) for 1 queries and k = 2"),
+        (planted.OneLineForAll, r"ids of shape \(1, 2\) for 3 queries and k = 2"),
+        (planted.Flat, r"ids of shape \(2,\) for 1 queries and k = 2"),
+    ],
+)
+def test_ids_of_another_shape_are_refused(engine: type[Right], message: str) -> None:
+    one = worker(engine())
+    with pytest.raises(ValueError, match=message):
+        one.turn(Case("x", 2, 3 if "3 queries" in message else 1, "host"), [0])
+    with pytest.raises(ValueError, match=r"for k = 2|same number of dimensions|must match"):
+        one.answers(2, 3, 3)
+
+
+def test_a_worker_refuses_what_its_engine_has_not() -> None:
+    with pytest.raises(UnsupportedError, match="no metric 'cosine'"):
+        worker(planted.OnlyL2(), metric="cosine")
+    with pytest.raises(UnsupportedError, match="no device boundary"):
+        worker(planted.Right()).warm(Case("x", 2, 1, "device"))
+    with pytest.raises(UnsupportedError, match="limit of 5"):
+        worker(planted.Shallow()).warm(Case("x", 6, 1, "host"))
+    with pytest.raises(KnnscopeError, match="row 0 has nan"):
+        worker(planted.Right(), np.full((9, 2), np.nan, np.float32))

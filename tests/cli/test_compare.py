@@ -1,0 +1,428 @@
+"""knnscope compare as a user runs it: what it prints, writes and refuses, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from knnscope import catalog, store, threads
+from knnscope.bench import result, session
+from knnscope.ceilings import cache
+from knnscope.cli.compare import FAIL_ON
+from knnscope.cli.verdict_text import report
+from knnscope.search import geometry
+from tests.bench import planted
+from tests.bench.test_result import CEILINGS
+from tests.bench.test_verdict import rows as made_up
+from tests.cli.conftest import Run, refused
+from tests.cli.test_bad_input import heed_interrupts
+
+QUICK = ("--rounds", 7, "--seconds", 1, "--threads", 1)
+Compare = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def compare(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
+    """The command with few rounds, no cold rows, given ceilings, and planted engines beside the real ones."""
+    monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)
+    inner = session.measure
+    monkeypatch.setattr(session, "measure", lambda task, grid, o: inner(task, grid, replace(o, cold=False)))
+    for name, entry in planted.ENGINES.items():
+        monkeypatch.setitem(catalog.ENGINES, name, entry)
+    return lambda *argv: knnscope(
+        "compare", *argv, *QUICK[: 4 if "--threads" in argv else 6], "--out", tmp_path / "out"
+    )
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Path:
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32))
+    return tmp_path / "v.npy"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture
+def encoded(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample's texts are encoded by the first test that needs them."""
+    monkeypatch.setenv("KNNSCOPE_HOME", str(shared))
+
+
+def saved(folder: Path) -> list[result.Row]:
+    return result.read(folder / "out" / "results.jsonl")
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "out" / "environment.json").read_text())
+    return found
+
+
+@pytest.mark.usefixtures("encoded")
+def test_the_sample_without_any_argument(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All engines of the catalogue (here two), cold rows too, in the folder that the help names."""
+    monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)
+    for name in set(catalog.ENGINES) - {"numpy64", "numpy"}:
+        monkeypatch.delitem(catalog.ENGINES, name)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = knnscope("compare", *QUICK, "--batch", "1,10")
+    assert code == 0
+    assert "sample: 240 x 384 float32, cosine, 1 thread, 60 queries" in out
+    assert re.search(r"^10 queries a call, k = 10$", out, re.M)
+    assert re.search(r"^numpy64 +exact +\d", out, re.M)
+    assert re.search(r"^1 query: fastest exact: numpy, .* times \(.*\) as fast as numpy64$", out, re.M)
+    assert "all vectors have norm 1; of 50 queries, l2 on 50 and ip on 50 rank as cosine does" in out
+    assert re.search(r"^all +10 +0\.\d{4} +0\.\d{4} +0\.\d{4}$", out, re.M), "both are equally good"
+    assert "query q-congestion-charge" in out
+    assert "both engines agree on the ids and their order" in out
+    rows = result.read(tmp_path / "runs/compare/results.jsonl")
+    assert [(r["engine"], r["batch"], r["cache"]) for r in rows] == [
+        (engine, batch, cache)
+        for engine in ("numpy64", "numpy")
+        for batch in (1, 10)
+        for cache in ("first", "cold", "hot")
+    ]
+    assert all(r["status"] == "ok" and r["ndcg_at_10"] > 0.5 and r["dataset"] == "sample" for r in rows)
+    assert [r["fresh"] for r in rows if r["cache"] == "first"] == [True, False, True, False]
+    assert all(len(r["samples_ns"]) == 7 for r in rows if r["cache"] == "hot")
+
+
+def test_rows_held_out_are_the_queries_of_a_file_without_any(compare: Compare, vectors: Path, tmp_path: Path) -> None:
+    code, out, _ = compare(vectors, "--engines", "Right,AlsoRight", "-k", "3,1", "--batch", "7,1,7", "--queries", 50)
+    assert code == 0
+    assert ": 250 x 8 float32, l2, 1 thread, 50 queries" in out
+    rows = saved(tmp_path)
+    assert [(r["k"], r["batch"]) for r in rows if r["engine"] == "Right" and r["cache"] == "hot"] == [
+        (1, 1),
+        (1, 7),
+        (3, 1),
+        (3, 7),
+    ]
+    assert re.search(r"^7 queries, k = 3: fastest exact: ", out, re.M)
+    assert {r["rows"] for r in rows} == {250}
+    assert compare(vectors, "--engines", "Right", "--batch", 1)[0] == 0
+    assert saved(tmp_path)[0]["rows"] == 150, "half of so few"
+
+
+def test_queries_of_another_file(compare: Compare, vectors: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "q.npy", np.load(vectors)[:5] + np.float32(0.01))
+    code, out, _ = compare(
+        vectors, "--queries", tmp_path / "q.npy", "--engines", "Right", "--batch", 1, "--metric", "ip"
+    )
+    assert code == 0
+    assert "300 x 8 float32, ip, 1 thread, 5 queries" in out
+
+
+@pytest.mark.usefixtures("encoded")
+def test_queries_of_another_file_for_texts(compare: Compare, tmp_path: Path) -> None:
+    np.save(tmp_path / "q.npy", np.random.default_rng(0).standard_normal((4, 384)).astype(np.float32))
+    code, out, _ = compare("sample", "--queries", tmp_path / "q.npy", "--engines", "numpy64", "--batch", 1)
+    assert code == 0
+    assert "cosine, 1 thread, 4 queries" in out
+    assert "only numpy64 was asked" in out
+    assert saved(tmp_path)[0]["ndcg_at_10"] is None
+
+
+def test_rows_as_json(compare: Compare, vectors: Path, tmp_path: Path) -> None:
+    code, out, _ = compare(vectors, "--engines", "Right,Missing", "--batch", 1, "--json")
+    assert code == 0
+    rows = [result.check(json.loads(line)) for line in out.splitlines()]
+    assert rows == saved(tmp_path)
+    missing = rows[-1]
+    assert (missing["engine"], missing["status"], missing["samples_ns"]) == ("Missing", "missing", [])
+    assert re.fullmatch(r"no_such_library is not installed: .*pip install -e .*\[cpu\]'", missing["reason"])
+
+
+def test_failures_are_rows_and_listed(compare: Compare, vectors: Path) -> None:
+    code, out, _ = compare(vectors, "--engines", "AbortsAtTen,Missing,Right,OnlyL2,Shallow", "--batch", "1,10", "-k", 6)
+    assert code == 0
+    listed = out[out.index("not measured") :]
+    assert re.search(r"^  Missing +missing +no_such_library is not installed: .*pip install", listed, re.M)
+    assert re.search(r"^  AbortsAtTen +crashed +batch 10: its process ended by signal SIGABRT$", listed, re.M)
+    assert re.search(r"^  Shallow +unsupported +k = 6 is above this engine's limit of 5$", listed, re.M)
+    assert re.search(r"^AbortsAtTen +exact", out, re.M)
+
+
+@pytest.mark.parametrize(
+    ("engines", "fail_on", "code"),
+    [
+        ("Right", "wrong,crashed", 0),
+        ("Right,WrongOrder", "wrong", 1),
+        ("Right,WrongOrder", "crashed,missing", 0),
+        ("Right,Missing", "missing", 1),
+        ("Right,Missing", "any", 1),
+    ],
+)
+def test_fail_on(compare: Compare, vectors: Path, engines: str, fail_on: str, code: int) -> None:
+    found, out, err = compare(vectors, "--engines", engines, "--batch", 1, "--fail-on", fail_on)
+    assert found == code, err
+    assert "fastest exact: Right" in out, "printed all the same"
+
+
+def test_fail_on_noise(compare: Compare, vectors: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for width, code in ((-1, 1), (10**9, 0)):
+        monkeypatch.setattr(result, "NOISY", width)
+        found, out, _ = compare(vectors, "--engines", "Right", "--batch", 1, "--fail-on", "noisy")
+        assert found == code
+        assert ("too noisy to tell" in out) == bool(code)
+
+
+def test_a_wrong_engine_is_shown_with_its_evidence(compare: Compare, vectors: Path, tmp_path: Path) -> None:
+    _, out, _ = compare(vectors, "--engines", "WrongOrder,Right", "--batch", 1, "-k", 4)
+    (row,) = [r for r in saved(tmp_path) if r["engine"] == "WrongOrder" and r["cache"] == "hot"]
+    evidence = row["evidence"]
+    assert row["status"] == row["grade"] == "wrong"
+    assert re.search(rf"^WrongOrder +wrong \({row['beyond']} of {row['judged']} wrong\)", out, re.M)
+    assert f"query {evidence['query']}, rank 1: row {evidence['row']} stands where one is nearer and comes later" in out
+    assert row["formula"] == "difference float32"
+    apart = abs(evidence["distance"] - evidence["rival_distance"])
+    assert f"{apart:.3g} apart" in out
+    assert f"rounding explains {evidence['allowed']:.3g})" in out
+    assert f"  found    {' '.join(map(str, evidence['ids']))}\n" in out
+    assert f"  defined  {' '.join(map(str, evidence['expected']))}\n" in out
+    assert evidence["ids"][:2] == evidence["expected"][1::-1]
+    assert "fastest exact: Right" in out
+
+
+@pytest.mark.usefixtures("encoded")
+def test_answers_that_are_no_rows_do_not_end_the_run(compare: Compare, tmp_path: Path) -> None:
+    """Side by side are shown those that gave rows, for a query that one of them was wrong on."""
+    code, out, err = compare(
+        "sample", "--engines", "numpy64,Negative,OutOfRange,TooFew,WrongAtTheEnd", "--batch", 5, "--queries", 5
+    )
+    assert code == 0, err
+    assert out.count("is no row: there are 240") == 3
+    assert re.search(r"^rank +numpy64 +Negative +WrongAtTheEnd$", out, re.M), "-1 stands below the third rank"
+    assert {r["status"] for r in saved(tmp_path) if r["engine"] != "numpy64"} == {"wrong"}
+    assert {r["ndcg_at_10"] is None for r in saved(tmp_path) if r["engine"] == "TooFew"} == {True}
+
+
+@pytest.mark.usefixtures("encoded")
+def test_side_by_side_is_a_query_that_one_is_wrong_on(compare: Compare, tmp_path: Path) -> None:
+    _, out, _ = compare("sample", "--engines", "numpy64,WrongAtTheEnd", "--batch", 5, "--queries", 5, "-k", 3)
+    evidence = saved(tmp_path)[-1]["evidence"]
+    assert evidence["query"] == 4
+    assert "1 of 2 engines agree\nWrongAtTheEnd differs from numpy64 at rank 1" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["smaple"], "no data set, folder or file named 'smaple': did you mean sample"),
+        (["sample", "--engines", "numpi"], "no engine named 'numpi': did you mean numpy"),
+        (["sample", "--engines", ","], "--engines is empty"),
+        (["sample", "--boundary", "hots"], "no choice for --boundary named 'hots': did you mean host"),
+        (["sample", "--fail-on", "wrnog"], "no choice for --fail-on named 'wrnog': did you mean wrong"),
+        (["sample", "-k", "0"], "-k: '0' is not a whole number above 0"),
+        (["sample", "-k", "3,x"], "-k: 'x' is not a whole number"),
+        (["sample", "--batch", "1,,2"], "--batch: '' is not a whole number"),
+        (["sample", "--batch", "-5"], "--batch"),
+        (["sample", "-k", "10,241"], "k = 241 is outside 1 to 240"),
+        (["sample", "--rounds", "0"], "'0' is not a whole number above 0"),
+        (["sample", "--seconds", "half"], "'half' is not a whole number"),
+        (["sample", "--threads", "many"], "--threads 'many': a number or stock was expected"),
+        (["sample", "--threads", "0"], "--threads '0': a number or stock was expected"),
+        (["sample", "--queries", "0"], "--queries: '0' is not a whole number above 0"),
+        (["sample", "--queries", "9" * 30], "--queries: '9+' is not a whole number"),
+        (["sample", "--queries", "sample"], "--queries sample: a file of vectors or a number was expected"),
+        (["sample", "--queries", "nowhere.npy"], "nowhere.npy"),
+        (["sample", "--metric", "l3"], "invalid choice: 'l3'"),
+        (["sample", "--out", "/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    knnscope: Run, tmp_path: Path, argv: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(session, "measure", None)
+    refused(knnscope("compare", *argv), message)
+
+
+def test_vectors_that_cannot_be_searched(compare: Compare, vectors: Path, tmp_path: Path) -> None:
+    def queries(values: np.ndarray) -> Path:
+        np.save(tmp_path / "q.npy", values.astype(np.float32))
+        return tmp_path / "q.npy"
+
+    broken = np.ones((4, 8))
+    broken[2, 1] = np.nan
+    refused(compare(vectors, "--queries", queries(np.ones((3, 5)))), "queries have 5 components, the rows 8")
+    refused(compare(vectors, "--queries", queries(broken)), "row 2 has nan in component 1")
+    refused(compare(vectors, "-k", 200), "k = 200 is outside 1 to 150, the number of rows")
+    np.save(tmp_path / "one.npy", np.ones((1, 3), np.float32))
+    refused(compare(tmp_path / "one.npy", "-k", 1), "one row and no queries: give some with --queries FILE")
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
+def test_thread_budgets_are_recorded(
+    compare: Compare, vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    _, out, err = compare(vectors, "--engines", "Right,Tells", "--batch", 1, "--threads", "3")
+    assert "note: set to the thread budget or cleared for the measurement: OPENBLAS_CORETYPE" in err
+    assert "l2, 3 threads" in out
+    assert facts(tmp_path)["cleared_variables"] == {"OPENBLAS_CORETYPE": "Haswell"}
+    assert facts(tmp_path)["options"]["threads"] == 3
+    told = [json.loads(r["reason"]) for r in saved(tmp_path) if r["engine"] == "Tells"]
+    assert told == [dict.fromkeys(threads.COUNTS, "3")]
+    assert {r["threads"] for r in saved(tmp_path)} == {3}
+    _, out, _ = compare(vectors, "--engines", "Right,Tells", "--batch", 1, "--threads", "stock")
+    assert "l2, stock threads" in out
+    assert facts(tmp_path)["options"]["threads"] is None
+    assert [r["reason"] for r in saved(tmp_path) if r["engine"] == "Tells"] == ["{}"]
+    assert {r["threads"] for r in saved(tmp_path)} == {None}
+
+
+def test_the_environment_is_saved(compare: Compare, vectors: Path, tmp_path: Path) -> None:
+    compare(vectors, "--engines", "Right", "--batch", 1, "--memory", 2000, "--timeout", 50, "--seed", 4)
+    found = facts(tmp_path)
+    assert found["options"] == {
+        "threads": 1,
+        "rounds": 7,
+        "seconds": 1,
+        "timeout": 50,
+        "memory": 2000 << 20,
+        "seed": 4,
+        "cold": False,
+    }
+    assert found["ceilings"]["cpu"]["products"] == CEILINGS.products
+    assert found["before"].keys() == found["after"].keys()
+    assert found["libraries"]["numpy"] == np.__version__
+    assert found["cleared_variables"] == {}
+
+
+@pytest.mark.skipif(threads.usable() < 2, reason="Faiss splits one query over threads only where there are two")
+def test_faiss_on_large_norms_is_wrong_and_says_why(compare: Compare, tmp_path: Path) -> None:
+    argv = ("--engines", "faiss", "--batch", 1, "--threads", "2", "--queries", 40, "--fail-on", "wrong")
+    code, out, _ = compare("synthetic:large-norm,rows=20000,queries=40", *argv)
+    assert code == 1
+    (row,) = [r for r in saved(tmp_path) if r["cache"] == "hot"]
+    assert (row["status"], row["grade"], row["threads"]) == ("wrong", "wrong", 2)
+    evidence = row["evidence"]
+    apart = abs(evidence["distance"] - evidence["rival_distance"])
+    assert apart > 10 * evidence["allowed"] > 0
+    assert re.search(rf"^faiss +wrong \({row['beyond']} of {row['judged']} wrong\) ", out, re.M)
+    assert f"{apart:.3g} apart" in out
+    assert f"rounding explains {evidence['allowed']:.3g})" in out
+    assert "1 query: no engine gave a right answer; faiss took " in out
+
+
+def test_memory_limit_and_timeout_end_as_their_status(compare: Compare, vectors: Path, tmp_path: Path) -> None:
+    compare(vectors, "--engines", "Exhausts,Hangs,Right", "--batch", 1, "--memory", 400, "--timeout", 4)
+    assert {r["engine"]: r["status"] for r in saved(tmp_path)} == {"Exhausts": "oom", "Hangs": "timeout", "Right": "ok"}
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, home: Path, child_environment: dict[str, str]) -> None:
+    """In the middle of the rounds: exit code 130, whole rows of what was timed until then, no process left."""
+    key = cache.key_of("cpu", 1)
+    store.write_json(cache.path_of(key), replace(CEILINGS, threads=1, key=key).to_json())
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).standard_normal((20_000, 64)).astype(np.float32))
+    argv = ["v.npy", "--engines", "numpy,numpy64", "--batch", "1", "-k", "50", "--threads", "1"]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "knnscope",
+            "compare",
+            *argv,
+            "--rounds",
+            "100000",
+            "--seconds",
+            "100000",
+            "--out",
+            "out",
+        ],
+        env=child_environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
+    deadline = time.monotonic() + 30
+    children: list[int] = []
+    while time.monotonic() < deadline and (len(children) < 2 or min(map(said, children)) < 1000):
+        assert process.poll() is None
+        time.sleep(0.05)
+        children = offspring(process.pid)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "knnscope: interrupted; what was " in err
+    assert "interrupted: the figures are those of the rounds until then" in out
+    assert "exact, interrupted" in out
+    rows = saved(tmp_path)
+    assert {r["status"] for r in rows} == {"interrupted"}
+    timed = {r["engine"]: sum(map(len, r["samples_ns"])) for r in rows if r["cache"] == "hot"}
+    assert timed.keys() == {"numpy", "numpy64"}
+    assert all(timed.values())
+    assert not [number for number in children if Path(f"/proc/{number}").exists()]
+    assert not list(home.rglob("rows.npy"))
+    assert json.loads((tmp_path / "out/environment.json").read_text())["options"]["rounds"] == 100_000
+
+
+def offspring(parent: int) -> list[int]:
+    """Processes that this one started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(stat.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def said(child: int) -> int:
+    """Bytes that it wrote: some hundred up to the end of its warm-up, then the ids of timed calls."""
+    try:
+        return int(Path(f"/proc/{child}/io").read_text().partition("wchar: ")[2].split()[0])
+    except (OSError, IndexError):
+        return 0
+
+
+def test_every_failing_status_can_be_failed_on() -> None:
+    assert set(FAIL_ON) == {*result.FAILED, "wrong", "noisy"}
+
+
+def test_what_is_printed_of_a_gpu_and_of_doubtful_figures(tmp_path: Path) -> None:
+    gpu = {"device": "cuda", "noise": 0.0}
+    made = (
+        made_up("far", 900, event_us=95, **gpu)
+        + made_up("far", 100, boundary="device", event_us=90, **gpu)
+        + made_up("near", 50, event_us=40, **gpu)
+        + made_up("near", 45, boundary="device", event_us=40, **gpu)
+        + made_up("cpu", 100, noise=0.0)
+        + made_up("loud", 300, noise=0.9)
+        + made_up("few", 500, "float32", noise=0.0)
+    )
+    for row in made:
+        if row["engine"] == "cpu":
+            row.update(cores=3.4, stable=False, warmup_calls=50)
+    measured = session.Result(made, {}, {}, geometry.Geometry(1, 1, 1, "l2", 5, {"ip": 5}), False)
+    text = report(measured, session.Task("made up", np.ones((9, 3)), np.ones((4, 3)), "l2"))
+    assert "1 query a call, k = 10, from and to GPU memory" in text
+    assert re.search(
+        r"^far +10 +1 +500 µs +900 µs +800 µs +10\.0 µs +90\.0 µs +9 times slower than cpu, 89% is transfer$",
+        text,
+        re.M,
+    )
+    assert re.search(r"^near .* 2 times as fast as cpu$", text, re.M)
+    assert re.search(r"^loud +exact .* too noisy to tell ", text, re.M)
+    assert re.search(r"^few +float32 \(3 of 50 differ\) ", text, re.M)
+    assert "cpu kept 3.4 cores busy at batch 1: more than its 2 threads" in text
+    assert "still changing after the warm-up: cpu (batch 1)" in text
+    assert re.search(r"^cpu +1 ns +unknown +unknown", text, re.M), "no peak was read"
