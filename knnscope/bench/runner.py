@@ -165,7 +165,10 @@ class Runner:
         called.add(m.case)
         m.hot[number] = turn.samples
         self._grade(m, turn)
-        if self._options.cold and sum(map(bool, m.cold)) < min(COLD_ROUNDS, m.schedule.rounds // 2):
+        colds = (
+            min(COLD_ROUNDS, m.schedule.rounds // 2) if m.schedule.prime else 1
+        )  # a long call outlasts what caches hold
+        if self._options.cold and sum(map(bool, m.cold)) < colds:
             turn = host.turn(m.case, chosen[:1], cold=True)
             m.cold[number] = turn.samples
             self._grade(m, turn)

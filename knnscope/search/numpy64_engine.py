@@ -6,6 +6,7 @@ from knnscope.records import Capabilities, Neighbors
 from knnscope.search import topk
 from knnscope.search.engine import Array
 from knnscope.search.rounding import DEFINITION, Formula
+from knnscope.threads import budget
 
 
 class Numpy64Engine:
@@ -31,4 +32,4 @@ class Numpy64Index:
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """One pass over the rows for every 16 queries."""
-        return topk.search(self._rows, queries, k, self._metric)
+        return topk.search(self._rows, queries, k, self._metric, budget())

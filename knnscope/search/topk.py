@@ -13,6 +13,7 @@ ordered by row number, smallest first. So the answer does not depend on batch si
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from knnscope.records import Neighbors
 METRICS = ("l2", "ip", "cosine")
 DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int32")
 """What float64 holds without rounding."""
+GROUP = 16
+"""Queries that share a pass over the rows."""
 PAIRS = 1 << 14
 """Distances computed at once: the accumulator and one term (256 KiB together) stay in the second-level cache."""
 
@@ -109,7 +112,7 @@ def merge(a: Neighbors, b: Neighbors, k: int, metric: str) -> Neighbors:
     return Neighbors(np.take_along_axis(ids, order, axis=1), np.take_along_axis(values, order, axis=1))
 
 
-def search(rows: npt.NDArray[Any], queries: npt.NDArray[Any], k: int, metric: str) -> Neighbors:
+def search(rows: npt.NDArray[Any], queries: npt.NDArray[Any], k: int, metric: str, threads: int = 1) -> Neighbors:
     """The reference answer, block by block; memory does not grow with the number of rows.
 
     Args:
@@ -117,16 +120,23 @@ def search(rows: npt.NDArray[Any], queries: npt.NDArray[Any], k: int, metric: st
         queries: (queries, dim).
         k: 1 to the number of rows.
         metric: one of ``METRICS``.
+        threads: groups of 16 queries that are answered at once; the answer does not depend on it.
     """
-    answers = []
-    group = 16
-    for start in range(0, len(queries), group):
-        some = queries[start : start + group]
+
+    def answer(start: int) -> Neighbors:
+        some = queries[start : start + GROUP]
         step = max(256, PAIRS // len(some))
         best: Neighbors | None = None
         for first in range(0, len(rows), step):
             found = select(distances(rows[first : first + step], some, metric), k, metric, first)
             best = found if best is None else merge(best, found, k, metric)
         assert best is not None
-        answers.append(best)
+        return best
+
+    starts = range(0, len(queries), GROUP)
+    if threads == 1 or len(starts) == 1:
+        answers = [answer(start) for start in starts]
+    else:
+        with ThreadPoolExecutor(threads) as pool:  # NumPy's loops release the interpreter's lock
+            answers = list(pool.map(answer, starts))
     return Neighbors(np.concatenate([a.ids for a in answers]), np.concatenate([a.distances for a in answers]))

@@ -82,3 +82,12 @@ def test_cosine_of_a_zero_vector_is_zero() -> None:
     found = topk.search(rows, np.array([[2.0, 0.0]]), 3, "cosine")
     assert found.ids.tolist() == [[1, 0, 2]]
     assert isinstance(found, Neighbors)
+
+
+@pytest.mark.parametrize("metric", topk.METRICS)
+def test_threads_do_not_change_a_bit(metric: str) -> None:
+    random = np.random.default_rng(11)
+    rows, queries = (random.integers(-3, 4, (n, 7)).astype(np.float32) for n in (300, 70))
+    one, three = (topk.search(rows, queries, 9, metric, threads) for threads in (1, 3))
+    np.testing.assert_array_equal(one.ids, three.ids)
+    np.testing.assert_array_equal(one.distances, three.distances)
