@@ -45,21 +45,23 @@ def main() -> None:
             }
         )
         print(found[-1])
-    outcome = {
-        "command": f"knnscope compare {' '.join(args.compare)}",
-        "verdicts": found,
-        "runs": [
-            {"sentences": verdict.sentences(rows), "environment": environment, "rows": [_short(r) for r in rows]}
-            for rows, environment in runs
-        ],
-    }
-    args.out.write_text(json.dumps(outcome, indent=1) + "\n")
+    outcome = {"command": f"knnscope compare {' '.join(args.compare)}", "verdicts": found}
+    args.out.write_text(
+        json.dumps(outcome, indent=1)[:-2] + ',\n "runs": [\n' + ",\n".join(_run(*run) for run in runs) + "]\n}\n"
+    )
     sys.exit(any(f["contradiction"] for f in found))
 
 
-def _short(row: result.Row) -> result.Row:
-    """Without the samples: two runs of them are a megabyte."""
-    return {k: v for k, v in row.items() if k not in ("samples_ns", "evidence")}
+def _run(rows: list[result.Row], environment: dict[str, object]) -> str:
+    """A run in few lines: without samples, which are a megabyte, and without engines that are not here."""
+    kept = [
+        {k: v for k, v in row.items() if k not in ("samples_ns", "evidence")}
+        for row in rows
+        if row["status"] not in verdict.NOT_HERE
+    ]
+    lines = ",\n   ".join(map(json.dumps, kept))
+    said, around = json.dumps(verdict.sentences(rows)), json.dumps(environment)
+    return f' {{"sentences": {said},\n  "environment": {around},\n  "rows": [\n   {lines}]}}'
 
 
 if __name__ == "__main__":

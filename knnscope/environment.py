@@ -245,7 +245,11 @@ STATE_FIELDS = {
 
 
 def state() -> dict[str, Any]:
-    """What changes while a benchmark runs: load, clocks, throttling; None where it cannot be read."""
+    """What changes while a benchmark runs: load, clocks, throttling; None where it cannot be read.
+
+    Ticks count since the start, of all cores together: in all, busy, taken by the machine's host, and by this process and those of
+    its children that have ended.
+    """
     load = _read("/proc/loadavg").split()
     clocks = [float(line.split(":")[1]) for line in _read("/proc/cpuinfo").splitlines() if line.startswith("cpu MHz")]
     throttled = dict(line.split() for line in _read("/sys/fs/cgroup/cpu.stat").splitlines() if len(line.split()) == 2)
@@ -254,10 +258,20 @@ def state() -> dict[str, Any]:
         "load_1min": float(load[0]) if load else None,
         "cpu_mhz": round(sum(clocks) / len(clocks)) if clocks else None,
         "throttled_usec": int(throttled["throttled_usec"]) if "throttled_usec" in throttled else None,
-        "cpu_ticks": sum(ticks[:8]) or None,
+        "total_ticks": sum(ticks[:8]) or None,
+        "busy_ticks": sum(ticks[:3]) + sum(ticks[5:8]) if len(ticks) > 7 else None,
         "stolen_ticks": ticks[7] if len(ticks) > 7 else None,
+        "own_ticks": round(sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK")),
         "gpus": _smi(STATE_FIELDS),
     }
+
+
+def other_cores(before: dict[str, Any], after: dict[str, Any]) -> float | None:
+    """Cores that others kept busy between two states; None where that cannot be told."""
+    if not before["busy_ticks"] or not after["busy_ticks"] or after["total_ticks"] <= before["total_ticks"]:
+        return None
+    busy, own, total = (after[name] - before[name] for name in ("busy_ticks", "own_ticks", "total_ticks"))
+    return round(max(0.0, (busy - own) / total * (os.cpu_count() or 1)), 2)
 
 
 def cuda_driver_version() -> str | None:

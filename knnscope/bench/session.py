@@ -141,13 +141,15 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
             room=lambda: (environment.memory()["available"] or need) >= need,
         )
         run = runner.run(what.cases(), (depth, min(max(what.batches), len(task.queries)), len(task.queries)))
+    after = environment.state()
     rows = _rows(run, task, facts, formulas)
     facts_of_run = {
         **environment.collect(),
         "options": asdict(options),
         "cleared_variables": threads.cleared(),
         "before": before,
-        "after": environment.state(),
+        "after": after,
+        "other_cores": environment.other_cores(before, after),
         "ceilings": {name: c.to_json() for name, c in known.items()},
         "geometry": asdict(shape),
     }

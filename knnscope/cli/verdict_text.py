@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from knnscope.bench.result import FAILED, Row
 from knnscope.bench.session import Result, Task
 from knnscope.bench.verdict import Split, duration, groups, sentences, splits
 from knnscope.cli.show import plain, size, table
 
+OTHERS = 0.15
+"""Cores that others may keep busy unmentioned: the system itself takes a few hundredths."""
 HEAD = ("engine", "grade", "first", "cold", "hot", "95%", "p99", "CPU time", "of floor", "queries/s")
 
 
@@ -35,7 +38,7 @@ def report(measured: Result, task: Task) -> str:
     if failures := _failures(rows):
         parts += ["", "not measured", table(failures, ("  engine", "status", "why"))]
     parts += ["", *sentences(rows)]
-    parts += _quality(rows) + _wrong(rows) + _splits(rows) + _memory(rows) + _notes(rows)
+    parts += _quality(rows) + _wrong(rows) + _splits(rows) + _memory(rows) + _notes(rows, measured.environment)
     if measured.interrupted:
         parts += ["", "interrupted: the figures are those of the rounds until then"]
     return "\n".join(parts)
@@ -200,10 +203,12 @@ def _memory(rows: Sequence[Row]) -> list[str]:
     return ["", table(lines, head, right=tuple(range(1, len(head))))] if lines else []
 
 
-def _notes(rows: Sequence[Row]) -> list[str]:
+def _notes(rows: Sequence[Row], environment: Mapping[str, Any]) -> list[str]:
     """What a reader has to know to trust the figures."""
     said = []
     hot = [r for r in rows if r["cache"] == "hot" and r["median_ns"]]
+    if (others := environment["other_cores"]) is not None and others > OTHERS:
+        said.append(f"other work kept {others:.2g} cores busy meanwhile: the times are longer than on an idle machine")
     overheads = [r["overhead_ns"] for r in hot if r["overhead_ns"]]
     if overheads:
         share = max(r["overhead_ns"] / r["median_ns"] for r in hot if r["overhead_ns"])
