@@ -271,7 +271,8 @@ def other_cores(before: dict[str, Any], after: dict[str, Any]) -> float | None:
     if not before["busy_ticks"] or not after["busy_ticks"] or after["total_ticks"] <= before["total_ticks"]:
         return None
     busy, own, total = (after[name] - before[name] for name in ("busy_ticks", "own_ticks", "total_ticks"))
-    return round(max(0.0, (busy - own) / total * (os.cpu_count() or 1)), 2)
+    cores: float = max(0.0, (busy - own) / total * (os.cpu_count() or 1))
+    return round(cores, 2)
 
 
 def cuda_driver_version() -> str | None:

@@ -26,6 +26,8 @@ from knnscope.workload import Workload
 
 QUERIES = 1000
 """Queries that are used where the data has more, or rows held out where it has none."""
+FEWEST = 5
+"""Rounds; with fewer than stats.FEWEST_ROUNDS the figures stand without a verdict."""
 FAIL_ON = ("wrong", "unsupported", "missing", "no-gpu", "oom", "timeout", "crashed", "noisy")
 
 
@@ -66,13 +68,21 @@ class Compare:
             help="thread budget of every library (default: all cores); stock: their own defaults",
         )
         parser.add_argument(
-            "--rounds", type=options.positive, default=stats.ROUNDS, metavar="N", help=f"default {stats.ROUNDS}"
+            "--rounds",
+            type=options.positive,
+            default=stats.ROUNDS,
+            metavar="N",
+            help=f"at least 5; 7 allow a verdict (default {stats.ROUNDS})",
         )
         parser.add_argument(
             "--seconds", type=options.positive, default=20, metavar="S", help="budget of a case (default 20)"
         )
         parser.add_argument(
-            "--timeout", type=options.positive, default=300, metavar="S", help="limit of any one call (default 300)"
+            "--timeout",
+            type=options.positive,
+            default=300,
+            metavar="S",
+            help="limit of any one step: a build, a warm-up, a turn (default 300)",
         )
         parser.add_argument(
             "--memory", type=options.positive, metavar="MIB", help="what one engine may allocate in host memory"
@@ -90,6 +100,10 @@ class Compare:
     def run(self, args: argparse.Namespace) -> int:
         """Measure and print."""
         grid = grid_of(args)
+        if args.rounds < FEWEST:
+            raise KnnscopeError(
+                f"--rounds {args.rounds}: at least {FEWEST}, since one round says nothing about the noise"
+            )
         fail_on = _choose(args.fail_on, FAIL_ON, "--fail-on") if args.fail_on else []
         settings = Options(
             threads=_threads(args.threads),
