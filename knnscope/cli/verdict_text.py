@@ -207,7 +207,7 @@ def _notes(rows: Sequence[Row], environment: Mapping[str, Any]) -> list[str]:
     """What a reader has to know to trust the figures."""
     said = []
     hot = [r for r in rows if r["cache"] == "hot" and r["median_ns"]]
-    if (others := environment["other_cores"]) is not None and others > OTHERS:
+    if (others := environment.get("other_cores")) is not None and others > OTHERS:
         said.append(f"other work kept {others:.2g} cores busy meanwhile: the times are longer than on an idle machine")
     overheads = [r["overhead_ns"] for r in hot if r["overhead_ns"]]
     if overheads:
