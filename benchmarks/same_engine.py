@@ -43,7 +43,7 @@ def main() -> None:
         for name in ENGINES:
             for batch in BATCHES:
                 a, b = hot[name, batch], hot[f"{name} again", batch]
-                c = stats.compare(a["samples_ns"], b["samples_ns"])
+                c = stats.compare(a["samples_ns"], b["samples_ns"], a["rounds_a_process"])
                 leader, other = sorted((a, b), key=lambda r: r["median_ns"])
                 pairs.append(
                     {

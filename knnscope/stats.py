@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, median
+from statistics import NormalDist, fmean, median
 
 LEVEL = 0.03
 """Chance of a verdict where there is no difference."""
@@ -29,7 +29,8 @@ class Comparison:
     """How long A takes in units of B.
 
     ratio: median over rounds of (median time of A) / (median time of B). low, high: 95% interval of the ratio. p: exact two-sided
-    probability of so uneven an outcome without a difference. rounds: rounds in which both were timed.
+    probability of so uneven an outcome without a difference. rounds: rounds in which both were timed, those of the same processes
+    counted once.
     """
 
     ratio: float
@@ -46,22 +47,25 @@ class Comparison:
         return "faster" if self.ratio < 1 else "slower"
 
 
-def compare(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> Comparison:
+def compare(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], together: int = 1) -> Comparison:
     """Compare two engines round by round.
 
     Args:
         a: times of engine A, a sequence for each round; an empty one where the round has none.
         b: those of B, round by round beside A's.
+        together: rounds in a row that the same two processes answered. What stays for the life of a process (where its memory
+            lies) is in all of them, so they count as one: the mean of their log ratios.
 
     Raises:
         ValueError: no round has both, or a time is not above zero.
     """
-    pairs = [(median(x), median(y)) for x, y in zip(a, b, strict=True) if x and y]
-    if not pairs or min(map(min, pairs)) <= 0:
+    pairs = [(median(x), median(y)) if x and y else None for x, y in zip(a, b, strict=True)]
+    if not any(pairs) or min(min(pair) for pair in pairs if pair) <= 0:
         raise ValueError("a comparison needs a round in which both were timed, and times above zero")
-    logs = [math.log(x / y) for x, y in pairs]
+    lives = [[p for p in pairs[i : i + together] if p] for i in range(0, len(pairs), together)]
+    logs = [fmean(math.log(x / y) for x, y in life) for life in lives if life]
     low, high = walsh_interval(logs)
-    return Comparison(math.exp(median(logs)), math.exp(low), math.exp(high), signed_rank_p(logs), len(pairs))
+    return Comparison(math.exp(median(logs)), math.exp(low), math.exp(high), signed_rank_p(logs), len(logs))
 
 
 def signed_rank_p(differences: Sequence[float]) -> float:

@@ -119,3 +119,26 @@ def test_refusals() -> None:
         stats.compare([[1.0], []], [[], [1.0]])
     with pytest.raises(ValueError, match="above zero"):
         stats.compare([[0.0]], [[1.0]])
+
+
+def test_rounds_of_the_same_processes_count_as_one() -> None:
+    """One process that is 20% slower for all its rounds is one observation, not many."""
+    chance = random.Random(1)
+    a, b = [], []
+    for _ in range(4):
+        luck = math.exp(chance.gauss(0, 0.2))
+        for _ in range(5):
+            a.append([luck * math.exp(chance.gauss(0, 0.001))])
+            b.append([math.exp(chance.gauss(0, 0.001))])
+    assert stats.compare(a, b, together=5).rounds == 4
+    assert stats.compare(a, b, together=5).verdict == "cannot tell"
+    false = 0
+    for seed in range(200):
+        chance = random.Random(seed)
+        lucks = [math.exp(chance.gauss(0, 0.1)) for _ in range(10)]
+        a = [[luck * math.exp(chance.gauss(0, 0.005))] for luck in lucks for _ in range(2)]
+        b = [[math.exp(chance.gauss(0, 0.005))] for _ in range(20)]
+        false += stats.compare(a, b, together=2).verdict != "cannot tell"
+    assert false <= 12
+    (whole,) = {stats.compare([[2.0], [2.0], []], [[1.0], [], [1.0]], n).rounds for n in (2, 3)}
+    assert whole == 1

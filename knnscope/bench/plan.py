@@ -15,8 +15,11 @@ COLD_ROUNDS = 7
 """Overwriting the caches takes longer than most calls."""
 SHORT_NS, MIDDLE_NS, LONG_NS = 10_000_000, 50_000_000, 500_000_000
 """Calls up to these long are made 10, 5, 3 times a round; longer ones once."""
-FAR, FAR_ROUNDS = 3, 10
-"""A case that takes more than three times as long as the best of its grade is told from it by ten rounds."""
+ROUNDS_A_LIFE = 2
+"""The same engine in another process is up to 20% faster or slower for as long as that lives (benchmarks/same_engine.py): only many
+processes tell what is the engine's."""
+FAR = 3
+"""A case that takes more than this many times as long as the best of its grade is told from it by one round a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +53,46 @@ class Options:
     seed: int = 0
     cold: bool = True
 
+    @property
+    def per_life(self) -> int:
+        """Rounds that a process answers before it is started anew."""
+        return ROUNDS_A_LIFE if self.rounds >= ROUNDS_A_LIFE * stats.FEWEST_ROUNDS else 1
+
+    @property
+    def lives(self) -> int:
+        """Processes that an engine has one after another."""
+        return -(-self.rounds // self.per_life)
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Hot calls in a round, the number of rounds, and whether untimed calls precede them.
-
-    A case takes part in the first rounds, so that any two have all rounds of the shorter one in common.
-    """
+    """Hot calls in a round, in how many of the processes and in how many rounds of each, and whether untimed calls precede them."""
 
     samples: int
-    rounds: int
+    lives: int
+    each: int
     prime: bool
+
+    def has(self, life: int, place: int) -> bool:
+        """Whether the case takes part in a round: the ``place``-th of a process."""
+        return life < self.lives and place < self.each
+
+    @property
+    def rounds(self) -> int:
+        """About all its rounds."""
+        return self.lives * self.each
 
 
 def schedule(typical_ns: int, options: Options) -> Schedule:
-    """Fit a case into its budget: fewer samples a round first, then fewer rounds, but as many as a verdict needs."""
+    """Fit a case into its budget: fewer samples a round first, then one round a process, then as few as a verdict needs."""
     samples = (
         10 if typical_ns < SHORT_NS else 5 if typical_ns < MIDDLE_NS else stats.SAMPLES if typical_ns < LONG_NS else 1
     )
     prime = typical_ns < LONG_NS
     affordable = int(options.seconds * 1e9 / (max(1, typical_ns) * (samples + prime)))
-    rounds = min(options.rounds, max(affordable, stats.FEWEST_ROUNDS))
-    return Schedule(samples, rounds, prime)
+    if affordable >= options.rounds:
+        return Schedule(samples, options.lives, options.per_life, prime)
+    return Schedule(samples, min(options.lives, max(affordable, stats.FEWEST_ROUNDS)), 1, prime)
 
 
 def starts(queries: int, batch: int) -> list[int]:

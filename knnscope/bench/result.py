@@ -41,6 +41,7 @@ class Facts:
     metric: str
     threads: int | None
     ceilings: dict[str, Ceilings] = field(default_factory=dict)
+    rounds_a_process: int = 1
 
 
 def bytes_moved(facts: Facts, batch: int, k: int) -> int:
@@ -110,6 +111,7 @@ def _row(
         "stable": warmed.warm.stable if warmed else None,
         "overhead_ns": warmed.overhead_ns if warmed else None,
         "builds": m.builds,
+        "rounds_a_process": facts.rounds_a_process,
         "build_ns": built.build_ns if built else None,
         "build_peak_host_bytes": built.host_bytes if built else None,
         "build_peak_gpu_bytes": built.gpu_bytes if built else None,

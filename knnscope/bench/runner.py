@@ -1,4 +1,4 @@
-"""Runs the cases in rounds: every case once a round, in random order, each engine in a process that stays."""
+"""Runs the cases in rounds: every case once a round, in random order, each engine in a process that stays for a few rounds."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.bench.child import FailedError
-from knnscope.bench.plan import COLD_ROUNDS, FAR, FAR_ROUNDS, Case, Options, Schedule, schedule, starts
+from knnscope.bench.plan import COLD_ROUNDS, FAR, Case, Options, Schedule, schedule, starts
 from knnscope.bench.timing import Sample
 from knnscope.bench.worker import Built, Turn, Warmed
 from knnscope.progress import bar
 from knnscope.records import Neighbors
 from knnscope.search.grading import Grade
 
+SHORTEN_AFTER = 3
+"""Processes after which it is clear who is far behind."""
 FATAL = ("oom", "timeout", "crashed")
 """After these a process is not used again."""
 
@@ -100,6 +102,7 @@ class Runner:
         self._built: dict[str, Built] = {}
         self._builds: dict[str, int] = {}
         self._failed: dict[str, FailedError] = {}
+        self._seen: dict[tuple[Case, int], bytes] = {}
         self._called: dict[str, set[Case]] = {}  # by the process that is there now
 
     def run(self, cases: Sequence[Case], ask: tuple[int, int, int] | None = None) -> Run:
@@ -118,7 +121,7 @@ class Runner:
         except KeyboardInterrupt:
             run.interrupted = True
             for m in run.measured:
-                if m.status == "ok" and (m.schedule is None or sum(map(bool, m.hot)) < m.schedule.rounds):
+                if m.status == "ok" and (m.schedule is None or sum(map(bool, m.hot)) < self._planned(m.schedule)):
                     m.status, m.reason = "interrupted", "stopped by the user"
         finally:
             self._close_all()
@@ -134,6 +137,12 @@ class Runner:
                 self._guarded(m, self._warm)
                 progress.update()
 
+    def _turns(self, measured: Sequence[Measured]) -> int:
+        return sum(self._planned(m.schedule) for m in measured if m.schedule and m.status == "ok")
+
+    def _planned(self, schedule: Schedule) -> int:
+        return sum(schedule.has(*divmod(number, self._options.per_life)) for number in range(self._options.rounds))
+
     def _warm(self, host: Host, m: Measured) -> None:
         m.warmed = host.warm(m.case)
         m.schedule = schedule(m.warmed.warm.typical_ns, self._options)
@@ -141,16 +150,19 @@ class Runner:
 
     def _rounds(self, measured: Sequence[Measured]) -> None:
         chance = random.Random(self._options.seed)  # noqa: S311 - an order, not a secret
-        with bar(_turns(measured), "measure", "turn") as progress:
+        with bar(self._turns(measured), "measure", "turn") as progress:
             for number in range(self._options.rounds):
-                if number == FAR_ROUNDS:
+                life, place = divmod(number, self._options.per_life)
+                if life and not place:
+                    self._close_all()  # every engine starts anew
+                if life == SHORTEN_AFTER and not place:
                     _shorten(measured)
-                    progress.total = _turns(measured)
+                    progress.total = self._turns(measured)
                 for m in measured:
                     m.hot.append([])
                     m.cold.append([])
                 for m in chance.sample(list(measured), len(measured)):
-                    if m.status == "ok" and m.schedule and number < m.schedule.rounds:
+                    if m.status == "ok" and m.schedule and m.schedule.has(life, place):
                         progress.set_description(f"measure {m.case.engine}, batch {m.case.batch}", refresh=False)
                         self._guarded(m, lambda host, m, number=number: self._turn(host, m, number))  # type: ignore[misc]
                         progress.update()
@@ -161,7 +173,9 @@ class Runner:
         place = number * m.schedule.samples
         chosen = [firsts[(place + i) % len(firsts)] for i in range(m.schedule.samples)]
         called = self._called[m.case.engine]
-        turn = host.turn(m.case, chosen, prime=m.schedule.prime or m.case not in called)
+        if not called and not m.schedule.prime:
+            host.turn(replace(m.case, batch=1), chosen[:1], prime=False)  # wakes a new process for a long call
+        turn = host.turn(m.case, chosen, prime=m.schedule.prime)
         called.add(m.case)
         m.hot[number] = turn.samples
         self._grade(m, turn)
@@ -175,6 +189,9 @@ class Runner:
 
     def _grade(self, m: Measured, turn: Turn) -> None:
         for first, ids in turn.answers:
+            if self._seen.get((m.case, first)) == (raw := ids.tobytes()):
+                continue  # another process gave the same answer
+            self._seen[m.case, first] = raw
             found = self._judge(m.case, first, ids)
             m.grade = found if m.grade is None else m.grade.with_others(found)
 
@@ -244,12 +261,8 @@ class Runner:
             self._hosts.popitem()[1].close()
 
 
-def _turns(measured: Sequence[Measured]) -> int:
-    return sum(m.schedule.rounds for m in measured if m.schedule and m.status == "ok")
-
-
 def _shorten(measured: Sequence[Measured]) -> None:
-    """Let those that are far behind the best of their grade off the rounds that are left."""
+    """Let those that are far behind the best of their grade off all but one round a process."""
     best: dict[tuple[Any, ...], float] = {}
     for m in measured:
         if m.status == "ok" and m.grade is not None:
@@ -259,4 +272,4 @@ def _shorten(measured: Sequence[Measured]) -> None:
         if m.status != "ok" or m.grade is None or m.schedule is None:
             continue
         if m.typical_ns > FAR * best[*m.case.group, m.grade.grade]:
-            m.schedule = replace(m.schedule, rounds=min(m.schedule.rounds, FAR_ROUNDS))
+            m.schedule = replace(m.schedule, each=1)

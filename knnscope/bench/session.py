@@ -115,6 +115,7 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
         task.metric,
         options.threads,
         known,
+        options.per_life,
     )
     before = environment.state()
     with _files(task, max(what.batches)) as (data, order):

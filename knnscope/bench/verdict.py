@@ -9,8 +9,7 @@ from knnscope import stats
 from knnscope.bench.result import Row
 
 MATTERS = 1.05
-"""A ratio nearer to 1 than this is no difference: the layout of memory, another one in each process, does as much
-(benchmarks/results/same-engine.json)."""
+"""A ratio nearer to 1 than this is no difference that matters."""
 NOT_HERE = ("missing", "no-gpu", "unsupported")
 Group = tuple[int, int, str]
 """k, batch, boundary."""
@@ -82,7 +81,7 @@ def _verdict(group: Group, grade: str, rows: Sequence[Row]) -> Verdict:
 def rival(leader: Row, other: Row) -> Rival:
     """Another row against the leader's, over the rounds in which both were timed."""
     try:
-        c = stats.compare(other["samples_ns"], leader["samples_ns"])
+        c = stats.compare(other["samples_ns"], leader["samples_ns"], leader["rounds_a_process"])
     except ValueError:  # stopped before a round had both
         ratio = other["median_ns"] / leader["median_ns"]
         return Rival(other["engine"], other["median_ns"], ratio, ratio, ratio, False, 0)

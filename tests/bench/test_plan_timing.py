@@ -47,10 +47,13 @@ def test_a_case_keeps_to_its_budget_or_to_the_fewest_rounds(
 ) -> None:
     options = Options(rounds=rounds, seconds=seconds, seed=seed)
     s = schedule(typical, options)
-    fewest = min(rounds, stats.FEWEST_ROUNDS)
-    assert fewest <= s.rounds <= rounds
-    took = s.rounds * typical * (s.samples + s.prime) / 1e9
-    assert took <= seconds or s.rounds == fewest
+    fewest = min(options.lives, stats.FEWEST_ROUNDS)
+    assert fewest <= s.lives <= options.lives
+    assert s.each in (1, options.per_life)
+    played = sum(s.has(*divmod(number, options.per_life)) for number in range(rounds))
+    took = played * typical * (s.samples + s.prime) / 1e9
+    assert took <= seconds or (s.lives, s.each) == (fewest, 1)
+    assert options.lives >= min(rounds, stats.FEWEST_ROUNDS), "as many processes as a verdict needs"
 
 
 def test_long_calls_are_made_less_often() -> None:

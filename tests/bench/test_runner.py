@@ -15,7 +15,7 @@ import pytest
 from knnscope import stats
 from knnscope.bench import result
 from knnscope.bench.child import FailedError
-from knnscope.bench.plan import COLD_ROUNDS, FAR_ROUNDS, Case, Options
+from knnscope.bench.plan import COLD_ROUNDS, Case, Options
 from knnscope.bench.runner import Run, Runner
 from knnscope.bench.timing import Sample, WarmUp
 from knnscope.bench.verdict import Verdict, verdicts
@@ -213,7 +213,7 @@ def test_every_case_once_a_round_in_an_order_that_the_seed_decides() -> None:
     assert again.order() == script.order() != other.order()
     assert all(m.status == "ok" and len(m.hot) == 20 and all(m.hot) for m in run.measured)
     assert [len(list(filter(None, m.cold))) for m in run.measured] == [COLD_ROUNDS] * 6
-    assert all(script.log.count((name, "build")) == 1 for name in "abc")
+    assert all(script.log.count((name, "build")) == 10 for name in "abc"), "a process for every two rounds"
     paused = [i for i, (_, what) in enumerate(script.log) if what == "pause"]
     assert len(paused) == 6 + 120, "after every piece of work"
 
@@ -226,29 +226,26 @@ def test_calls_go_through_the_queries_in_turn() -> None:
     assert asked[300][:4] == [0, 300, 600, 0]
 
 
-def test_slow_cases_take_part_in_the_first_rounds_only() -> None:
+def test_slow_cases_take_part_in_one_round_of_each_process() -> None:
     script = Script()
     script.typical[case("b")] = 2_000_000_000
     a, b = script.run("ab", (1,), Options(seconds=20, cold=False)).measured
     taken = [number for number, samples in enumerate(b.hot) if samples]
-    assert taken == list(range(10))
+    assert taken == list(range(0, 20, 2))
     assert all(len(samples) == (1 if number in taken else 0) for number, samples in enumerate(b.hot))
     assert all(len(samples) == 10 for samples in a.hot)
     assert not any(prime for c, _, _, prime in script.turns if c.engine == "b")
     assert (a.status, b.status) == ("ok", "ok")
 
 
-def test_who_is_far_behind_the_best_of_its_grade_is_let_off_after_ten_rounds() -> None:
+def test_who_is_far_behind_the_best_of_its_grade_takes_part_in_one_round_of_each_process() -> None:
     script = Script()
     script.wall = {"a": 3_000_000, "b": 9_000_000, "c": 9_000_001, "d": 100_000, "e": 50_000, "f": 160_000}
     script.grades = {"d": "wrong", "e": "float32", "f": "float32"}
     run = script.run("abcdef", (1, 10), Options(cold=False))
     rounds = {m.case.engine: sum(map(bool, m.hot)) for m in run.measured}
-    assert rounds == {"a": 20, "b": 20, "c": FAR_ROUNDS, "d": 20, "e": 20, "f": FAR_ROUNDS}, (
-        "a wrong one shortens no other"
-    )
+    assert rounds == {"a": 20, "b": 20, "c": 13, "d": 20, "e": 20, "f": 13}, "a wrong one shortens no other"
     assert all(m.status == "ok" for m in run.measured)
-    assert stats.FEWEST_ROUNDS <= FAR_ROUNDS < stats.ROUNDS
 
 
 def test_without_room_the_least_recently_used_gives_way_and_is_built_again() -> None:
@@ -268,19 +265,15 @@ def test_without_room_the_least_recently_used_gives_way_and_is_built_again() -> 
     assert all(rebuilt), "a new process is woken before it is timed"
 
 
-def test_a_slow_case_is_primed_in_a_new_process_only() -> None:
+def test_a_new_process_is_woken_by_one_query_before_a_long_call() -> None:
     script = Script()
-    script.typical = {case("a"): 2_000_000_000, case("b"): 2_000_000_000}
-    script.run("ab", (1,), Options(rounds=7, cold=False), room=lambda: False)
-    fresh: dict[str, bool] = {}
-    expected = []
-    for name, what in script.log:
-        if what in ("build", "warm", "hot"):
-            if what == "hot":
-                expected.append(fresh[name])
-            fresh[name] = what == "build"
-    assert [prime for *_, prime in script.turns] == expected
-    assert True in expected
+    script.typical = {case("a", 10): 2_000_000_000}
+    script.run("a", (10,), Options(rounds=7, cold=False))
+    assert [(c.batch, prime) for c, _, _, prime in script.turns] == [(10, False)] + [(1, False), (10, False)] * 6, (
+        "the first was warmed up"
+    )
+    woken, measured = script.turns[1], script.turns[2]
+    assert woken[0].engine == measured[0].engine == "a"
 
 
 def test_out_of_memory_beside_others_is_tried_again_alone() -> None:
@@ -335,7 +328,7 @@ def test_what_an_engine_lacks_does_not_end_its_process() -> None:
     script = Script(act)
     run = script.run("a", (1, 10, 100), Options(rounds=7))
     assert [m.status for m in run.measured] == ["ok", "unsupported", "ok"]
-    assert script.log.count(("a", "build")) == 1
+    assert script.log.count(("a", "build")) == 7
 
 
 @pytest.mark.parametrize("what", ["open", "build", "warm"])
@@ -365,7 +358,7 @@ def test_ctrl_c_keeps_what_was_measured() -> None:
     assert run.interrupted
     assert [m.status for m in (a, b, c)] == ["interrupted", "interrupted", "missing"]
     assert sum(map(len, a.hot)) == 10 * script.order().count("a1") > 0
-    assert sum(map(len, b.hot)) == script.order().count("b1") > 0
+    assert 0 < sum(map(len, b.hot)) <= script.order().count("b1")
     rows = [result.check(row) for m in run.measured for row in result.rows_of(m, FACTS, "cpu")]
     assert [(r["engine"], r["cache"], r["status"]) for r in rows] == [
         ("a", "first", "interrupted"),
