@@ -1,0 +1,26 @@
+"""What is kept in benchmarks/results can be read back, and names no machine's folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from knnscope.bench import result
+
+RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
+
+
+def test_rows_are_as_the_schema_says() -> None:
+    found = sorted(RESULTS.rglob("results.jsonl"))
+    assert len(found) >= 2
+    assert all(result.read(path) for path in found)
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.*")), ids=lambda p: str(p.relative_to(RESULTS)))
+def test_no_folder_of_a_machine_and_valid_json(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert not any(folder in text for folder in ("/work/", "/root/", "/home/", "/tmp/"))
+    if path.suffix == ".json":
+        json.loads(text)
