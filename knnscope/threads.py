@@ -11,6 +11,8 @@ from collections.abc import Mapping
 STEERING = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_", "BLIS_", "GOTO_")
 """Prefixes of the variables that steer BLAS, OpenMP and Numba."""
 
+SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
+"""scikit-learn sets them in its own process when it is loaded."""
 COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -37,5 +39,6 @@ def budget() -> int:
 
 
 def cleared(base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Steering variables that ``environment`` drops or overwrites: what to tell the user."""
-    return {k: v for k, v in (os.environ if base is None else base).items() if k.startswith(STEERING)}
+    """Steering variables that ``environment`` drops or overwrites: what to tell the user, who did not set those of scikit-learn."""
+    given = (os.environ if base is None else base).items()
+    return {k: v for k, v in given if k.startswith(STEERING) and k not in SET_BY_LIBRARIES}

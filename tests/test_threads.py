@@ -15,6 +15,9 @@ def test_steering_variables_are_cleared_then_set() -> None:
     base = {"PATH": "/bin", "OPENBLAS_CORETYPE": "Zen", "OMP_WAIT_POLICY": "active", "MKL_DYNAMIC": "1", "KMP_X": "1"}
     assert threads.environment(3, base) == {"PATH": "/bin", **dict.fromkeys(threads.COUNTS, "3")}
     assert threads.environment(None, base) == {"PATH": "/bin"}
+    assert (
+        threads.environment(None, {"KMP_INIT_AT_FORK": "FALSE"}) == threads.cleared({"KMP_INIT_AT_FORK": "FALSE"}) == {}
+    )
     assert threads.cleared(base) == {k: v for k, v in base.items() if k != "PATH"}
 
 
