@@ -257,8 +257,9 @@ class Runner:
         return host
 
     def _close_all(self) -> None:
-        while self._hosts:
-            self._hosts.popitem()[1].close()
+        for engine in list(self._hosts):
+            self._hosts[engine].close()  # before it is forgotten: Ctrl-C may come in between
+            del self._hosts[engine]
 
 
 def _shorten(measured: Sequence[Measured]) -> None:
