@@ -1,4 +1,4 @@
-"""The list of engines. Adding one is a file in search/ and a line here."""
+"""The list of engines. Adding one is a file and a line here."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ class Entry:
 ENGINES = {
     "numpy64": Entry(
         "knnscope.search.numpy64_engine:Numpy64Engine", "numpy", None, "float64 reference, exact by definition"
+    ),
+    "certified": Entry(
+        "knnscope.certified.engine:CertifiedEngine", "numba", None, "int8 codes, certified bound, ranked by definition"
     ),
     "numpy": Entry("knnscope.search.numpy_engine:NumpyEngine", "numpy", None, "one matrix product, expanded form"),
     "faiss": Entry("knnscope.search.faiss_engine:FaissEngine", "faiss", "cpu", "IndexFlat"),

@@ -13,8 +13,8 @@ COMPONENTS = 1 << 22
 """Components looked at at once, so that a memory map is not read whole."""
 
 
-def check_finite(values: npt.NDArray[Any], what: str) -> None:
-    """Refuse NaN and infinity in (rows, dim).
+def check_finite(values: npt.NDArray[Any], what: str, first: int = 0) -> None:
+    """Refuse NaN and infinity in (rows, dim), whose first row is number ``first``.
 
     Raises:
         KnnscopeError: names the first such row and component.
@@ -28,6 +28,6 @@ def check_finite(values: npt.NDArray[Any], what: str) -> None:
             row, component = np.argwhere(bad)[0]
             others = f" ({count:,} such rows from there on)" if (count := int(bad.any(axis=1).sum())) > 1 else ""
             raise KnnscopeError(
-                f"{what}: row {start + row:,} has {block[row, component]} in component {component}{others}: "
+                f"{what}: row {first + start + row:,} has {block[row, component]} in component {component}{others}: "
                 "only finite numbers can be searched"
             )

@@ -16,6 +16,7 @@ from typing import Any
 
 LIBRARIES = (
     "numpy",
+    "numba",
     "onnxruntime",
     "onnxruntime-gpu",
     "onnx",

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from knnscope.checks import check_finite
 from knnscope.errors import KnnscopeError, UnsupportedError
 from knnscope.records import Capabilities, Neighbors
-from knnscope.search import device
+from knnscope.search import device, topk
 from knnscope.search.rounding import Formula
 
 Array = npt.NDArray[Any]
@@ -65,7 +65,7 @@ class CheckedIndex:
         Raises:
             KnnscopeError: anything else.
         """
-        check_matrix(device.library().to_host(queries) if device.is_device(queries) else queries, "queries")
+        check_matrix(_queries_on_host(queries), "queries")
         if queries.shape[1] != self.dim:
             raise KnnscopeError(
                 f"queries have {queries.shape[1]} components, the rows {self.dim}: use the same encoder for both"
@@ -85,6 +85,14 @@ class CheckedIndex:
                 f"{self._name} gives no k valid neighbors: the numbers overflow its arithmetic, scale the vectors down"
             )
         return given if found is not given else Neighbors(ids, distances)
+
+
+def _queries_on_host(queries: Any) -> Array:
+    if not device.is_device(queries):
+        return np.asarray(queries)
+    if (name := device.dtype_name(queries)) not in topk.DTYPES:  # bfloat16 has no NumPy array
+        raise KnnscopeError(f"queries are of type {name}: one of {', '.join(topk.DTYPES)} was expected")
+    return device.library().to_host(queries)
 
 
 def _on_host(found: Neighbors) -> Neighbors:

@@ -1,0 +1,263 @@
+"""Candidates ranked by the definition of search/topk.py: nearest by their bounds first, sixteen at a time, until a bound ends it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from knnscope.certified import certificate
+from knnscope.certified.compiled import compiled
+from knnscope.certified.sums import DIFFERENCES, PRODUCTS, SQUARES, TOGETHER, sums
+
+
+@compiled(inline="always")
+def _further(key: float, name: int, other: float, other_name: int) -> bool:
+    return key > other or (key == other and name > other_name)
+
+
+@compiled()
+def _sink(keys: Any, ids: Any, size: int, key: float, name: int) -> None:
+    """Put (key, name) at the top of a heap of ``size`` and let it sink; the furthest is on top."""
+    place = 0
+    while True:
+        child = 2 * place + 1
+        if child >= size:
+            break
+        if child + 1 < size and _further(keys[child + 1], ids[child + 1], keys[child], ids[child]):
+            child += 1
+        if not _further(keys[child], ids[child], key, name):
+            break
+        keys[place], ids[place] = keys[child], ids[child]
+        place = child
+    keys[place], ids[place] = key, name
+
+
+@compiled()
+def _sort(keys: Any, ids: Any) -> None:
+    """A heap becomes ascending."""
+    for size in range(keys.shape[0] - 1, 0, -1):
+        key, name = keys[size], ids[size]
+        keys[size], ids[size] = keys[0], ids[0]
+        _sink(keys, ids, size, key, name)
+
+
+@compiled(error_model="numpy")
+def _keys(
+    rows: Any, places: Any, query: Any, metric: int, length: float, addresses: Any, norms: Any, keys: Any
+) -> None:
+    """Values as defined of sixteen rows, as keys that ascend: ip and cosine with the other sign."""
+    sums(rows, places, query, PRODUCTS if metric else DIFFERENCES, addresses, keys)
+    if metric == 2:
+        sums(rows, places, query, SQUARES, addresses, norms)
+        for i in range(TOGETHER):
+            scale = math.sqrt(norms[i]) * length
+            keys[i] = keys[i] / scale if scale != 0 else 0.0
+    if metric:
+        for i in range(TOGETHER):
+            keys[i] = -keys[i]
+
+
+@compiled()
+def _length(query: Any) -> float:
+    """The norm as defined."""
+    total = 0.0
+    for component in query:
+        total += component * component
+    return math.sqrt(total)
+
+
+@compiled(error_model="numpy")
+def nearest(
+    rows: Any, places: Any, numbers: Any, lowers: Any, names: Any, query: Any, metric: int, base: float, gain: float,
+    widen: float, blur: float, found: Any, values: Any,
+) -> tuple[int, float]:  # fmt: skip
+    """The k nearest candidates of one query, sorted by value and name.
+
+    Args:
+        rows: as ``values.value`` reads them; candidates are ``rows[places[i]]``.
+        places: int64, (candidates,).
+        numbers: int64, (candidates,): row numbers.
+        lowers: float64, (candidates,): lower bounds; ascending ones are not needed.
+        names: int64, (rows,): what rows are called; (0,) for their numbers.
+        query: float64, (dim,).
+        metric: 0 l2, 1 ip, 2 cosine.
+        base: with ``gain``, ``widen`` and ``blur`` see asked.Asked.
+        gain: see there.
+        widen: see there.
+        blur: see there.
+        found: int64, (k,), written; -1 where there are fewer.
+        values: float64, (k,), written; infinite where there are fewer.
+
+    Returns:
+        How many were computed, -1 if one is not a number; and the smallest lower bound of those that were not: infinite if all were.
+    """
+    k, count = found.shape[0], numbers.shape[0]
+    order = np.argsort(lowers)
+    length = _length(query)
+    keys, norms = np.empty(TOGETHER), np.empty(TOGETHER)
+    some_places, addresses = np.empty(TOGETHER, dtype=np.int64), np.empty(TOGETHER, dtype=np.int64)
+    found[:] = np.iinfo(np.int64).max
+    values[:] = np.inf
+    done, rest = 0, np.inf
+    while done < count:
+        lower = lowers[order[done]]
+        if done >= k:
+            bar = math.sqrt(max(base + gain * (values[0] if metric == 0 else -values[0]), 0.0))
+            if lower > certificate.reach(bar, widen, blur):
+                rest = lower
+                break
+        some = min(TOGETHER, count - done)
+        for i in range(TOGETHER):
+            some_places[i] = places[order[done + min(i, some - 1)]]
+        _keys(rows, some_places, query, metric, length, addresses, norms, keys)
+        for i in range(some):
+            if np.isnan(keys[i]):
+                return -1, rest
+            name = numbers[order[done + i]]
+            if names.shape[0]:
+                name = names[name]
+            if _further(values[0], found[0], keys[i], name):
+                _sink(values, found, k, keys[i], name)
+        done += some
+    _finish(found, values, min(k, count), metric)
+    return done, rest
+
+
+@compiled()
+def _finish(found: Any, values: Any, filled: int, metric: int) -> None:
+    _sort(values, found)
+    if metric:
+        for i in range(filled):
+            values[i] = -values[i]
+    found[filled:] = -1
+    values[filled:] = np.inf
+
+
+@compiled(error_model="numpy")
+def exhaustive(rows: Any, first: int, names: Any, query: Any, metric: int, mask: Any, found: Any, values: Any) -> int:
+    """Let all rows compete: no bound is asked.
+
+    Args:
+        rows: (some, dim), the rows from number ``first`` on.
+        first: see there.
+        names: see ``nearest``.
+        query: float64, (dim,).
+        metric: 0 l2, 1 ip, 2 cosine.
+        mask: bool, of all rows, or (0,).
+        found: int64, (k,): the heap so far; to begin with the largest number and, in ``values``, infinity.
+        values: float64, (k,).
+
+    Returns:
+        How many were computed, -1 if one is not a number.
+    """
+    length = _length(query)
+    keys, norms = np.empty(TOGETHER), np.empty(TOGETHER)
+    some_places, addresses = np.zeros(TOGETHER, dtype=np.int64), np.empty(TOGETHER, dtype=np.int64)
+    done = waiting = 0
+    count = rows.shape[0]
+    for row in range(count + 1):
+        if row < count:
+            if mask.shape[0] and not mask[first + row]:
+                continue
+            some_places[waiting] = row
+            waiting += 1
+        if waiting == TOGETHER or (row == count and waiting):
+            _keys(rows, some_places, query, metric, length, addresses, norms, keys)
+            for i in range(waiting):
+                if np.isnan(keys[i]):
+                    return -1
+                name = first + some_places[i]
+                if names.shape[0]:
+                    name = names[name]
+                if _further(values[0], found[0], keys[i], name):
+                    _sink(values, found, found.shape[0], keys[i], name)
+            done += waiting
+            waiting = 0
+    return done
+
+
+@compiled()
+def ordered(found: Any, values: Any, filled: int, metric: int) -> None:
+    """End what ``exhaustive`` began: ``filled`` answers, sorted."""
+    _finish(found, values, filled, metric)
+
+
+@compiled(error_model="numpy")
+def finish(
+    rows: Any, names: Any, errors: Any, queries: Any, metric: int, widen: float, asked: Any, heaps: Any, squares: Any, ids: Any,
+    counts: Any, numbers: Any, first: int, last: int, found: Any, values: Any, candidates: Any, computed: Any, margins: Any,
+) -> None:  # fmt: skip
+    """Answer queries ``first`` to ``last`` from what all parts of the scan kept.
+
+    Args:
+        rows: all of them, as ``values.value`` reads them.
+        names: see ``nearest``.
+        errors: float32, (rows,): e.
+        queries: float64, (queries, dim).
+        metric: 0 l2, 1 ip, 2 cosine.
+        widen: see scan.
+        asked: asked.Asked.
+        heaps: float64, (parts, queries, k), see scan.State; so are the next three.
+        squares: float64, (parts, queries, room).
+        ids: int64, alike.
+        counts: int64, (parts, queries).
+        numbers: int64, (queries,): where the answer of each goes in the arrays below.
+        first: query.
+        last: query.
+        found: int64, (all queries, k), written, as are the rest.
+        values: float64, (queries, k).
+        candidates: int64, (queries,); -1 where a part had no room.
+        computed: int64, (queries,); -1 where a value is not a number.
+        margins: float64, (queries,).
+    """
+    parts, k = heaps.shape[0], found.shape[1]
+    uppers = np.empty(parts * k)
+    for query in range(first, last):
+        total = 0
+        for part in range(parts):
+            if counts[part, query] < 0:
+                total = -1
+                break
+            total += counts[part, query]
+            uppers[part * k : part * k + k] = heaps[part, query]
+        if total < 0:
+            continue  # its candidates stay -1
+        number = numbers[query]
+        base, gain, blur, e_q = asked.bases[query], asked.gains[query], asked.blurs[query], asked.errors[query]
+        bar = heaps[0, query, 0] if parts == 1 else np.partition(uppers, k - 1)[k - 1]
+        bar = certificate.reach(bar, widen, blur)
+        low, near = np.empty(total), np.empty(total, dtype=np.int64)
+        left = 0
+        for part in range(parts):
+            for i in range(counts[part, query]):
+                row = ids[part, query, i]
+                lower = certificate.lower(squares[part, query, i], errors[row], e_q)
+                if lower <= bar:
+                    low[left], near[left] = lower, row
+                    left += 1
+        done, rest = nearest(
+            rows, near[:left], near[:left], low[:left], names, queries[query], metric, base, gain, widen, blur,
+            found[number], values[number],
+        )  # fmt: skip
+        candidates[number], computed[number] = left, done
+        margins[number] = margin(values[number, k - 1], min(rest, bar), base, gain, metric)
+
+
+@compiled(error_model="numpy")
+def margin(last: float, lower: float, base: float, gain: float, metric: int) -> float:
+    """How much further than the k-th value every row is that was not computed.
+
+    Args:
+        last: the k-th value; infinite where there are fewer.
+        lower: the smallest lower bound of the rows that were not computed.
+        base: see asked.Asked.
+        gain: see there.
+        metric: 0 for plain (not squared) distances, else in the metric's own values.
+    """
+    if not lower < np.inf or not abs(last) < np.inf:
+        return np.inf
+    if metric == 0:
+        return max(0.0, lower / math.sqrt(gain) - math.sqrt(last))
+    return max(0.0, last - (lower * lower - base) / gain)

@@ -1,0 +1,254 @@
+"""Certified search gives the defined answer, whatever the data, batch, threads and kind of products."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import knnscope
+from knnscope.certified import index as indices
+from knnscope.certified import kinds
+from knnscope.certified.index import ExactIndex, Found
+from knnscope.datasets import names
+from knnscope.errors import KnnscopeError
+from knnscope.search import topk
+from tests import reference
+
+KINDS = kinds.available()
+METRICS = topk.METRICS
+Shape = Callable[[np.random.Generator, int, int], np.ndarray]
+SHAPES: dict[str, Shape] = {
+    "normal": lambda r, n, d: r.standard_normal((n, d)) * 3,
+    "ties": lambda r, n, d: r.integers(-1, 2, (n, d)),
+    "constant": lambda _, n, d: np.full((n, d), 0.1),
+    "near": lambda r, n, d: 5 + r.standard_normal((n, d)) * 1e-3,
+    "nearer": lambda r, n, d: 1 + r.integers(0, 3, (n, d)) * 2.0**-20,
+    "tiny": lambda r, n, d: r.standard_normal((n, d)) * 1e-4,
+    "far": lambda r, n, d: r.standard_normal((n, d)) + 1000 * (r.random((n, 1)) < 0.1),
+    "zeros": lambda r, n, d: r.standard_normal((n, d)) * (r.random((n, 1)) < 0.5),
+    "one-sided": lambda r, n, d: np.abs(r.standard_normal((n, d))) + 4,
+}
+
+
+def check(
+    found: Found, rows: np.ndarray, queries: np.ndarray, k: int, metric: str, where: np.ndarray | None = None
+) -> None:
+    """Equal to plain Python's answer, and the certificate is true."""
+    proof = found.certificate
+    assert proof.exact
+    assert proof.rows_scanned == len(rows)
+    for number, query in enumerate(queries):
+        mask = np.ones(len(rows), bool) if where is None else where if where.ndim == 1 else where[number]
+        left = np.flatnonzero(mask)
+        expected, values = reference.nearest(rows[left], query, min(k, len(left)), metric) if len(left) else ([], [])
+        short = k - len(expected)
+        assert found.ids[number].tolist() == [int(left[i]) for i in expected] + [-1] * short
+        assert found.distances[number].tolist() == values + [np.inf] * short
+        assert min(len(left), k) <= proof.computed[number] <= proof.candidates[number] <= len(left)
+        if short == 0 and len(left) > k and proof.margin[number] < np.inf:
+            _, all_values = reference.nearest(rows[left], query, len(left), metric)
+            rest = all_values[int(proof.computed[number]) :]
+            if rest:  # those that were not computed are at least the last ones of the order
+                last = values[-1]
+                gap = np.sqrt(rest[0]) - np.sqrt(last) if metric == "l2" else last - rest[0]
+                assert proof.margin[number] <= gap + 1e-9 * max(1.0, abs(last))
+
+
+@given(st.data())
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_small_data(kind: str, data: st.DataObject) -> None:
+    count, dim, asked = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 19)), data.draw(st.integers(1, 15))
+    dtype = data.draw(st.sampled_from(("float16", "float32", "float64", "int8", "uint8", "int32")))
+    metric = data.draw(st.sampled_from(METRICS))
+    random = np.random.default_rng(data.draw(st.integers(0, 9999)))
+    both = SHAPES[data.draw(st.sampled_from(sorted(SHAPES)))](random, count + asked, dim)
+    if "int" in dtype:
+        both = np.abs(both * 20) % 127
+    both = both.astype(dtype)
+    rows, queries = both[:count], both[count:]
+    index = ExactIndex(rows, metric, threads=data.draw(st.integers(1, 3)), kind=kind)
+    where = None
+    if data.draw(st.booleans()):
+        where = random.random((asked, count) if data.draw(st.booleans()) else count) < 0.4
+    k = data.draw(st.integers(1, count))
+    with pytest.MonkeyPatch.context() as patch:
+        if data.draw(st.booleans()):
+            patch.setattr(indices, "MOST", 1)  # bounds are asked however large k is
+            patch.setattr(indices, "ROOMS", ((1, 1), (1, 3)))  # and there is little room
+        check(index.search(queries, k, where), rows, queries, k, metric, where)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("data", ["text", "isotropic", "near-duplicate", "large-norm", "ties"])
+def test_kinds_of_data(kind: str, data: str) -> None:
+    dataset, _ = names.load(f"synthetic:{data},rows=3000,queries=40")
+    rows, queries = dataset.documents.values, dataset.queries.values
+    for metric in METRICS:
+        index = ExactIndex(rows, metric, threads=2, kind=kind)
+        for k in (1, 10, 100):
+            expected = topk.search(rows, queries, k, metric)
+            for batch in (1, 5, 13, 40) if k == 10 else (40,):
+                for threads in (1, 2):
+                    found = [index.search(queries[i : i + batch], k, threads=threads) for i in range(0, 40, batch)]
+                    np.testing.assert_array_equal(np.concatenate([f.ids for f in found]), expected.ids)
+                    np.testing.assert_array_equal(np.concatenate([f.distances for f in found]), expected.distances)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("data", ["text", "near-duplicate", "large-norm", "ties"])
+def test_against_the_independent_checker(data: str, metric: str) -> None:
+    dataset, _ = names.load(f"synthetic:{data},rows=5000,dim=40,queries=20")
+    rows, queries = dataset.documents.values, dataset.queries.values
+    found = ExactIndex(rows, metric).search(queries, 10)
+    for number, query in enumerate(queries):
+        expected = reference.answer(rows, query, 10, metric)
+        assert (found.ids[number].tolist(), found.distances[number].tolist()) == expected
+
+
+def test_bounds_leave_few_rows_where_data_are_like_text() -> None:
+    """Else everything above could pass by looking at all rows."""
+    dataset, _ = names.load("synthetic:text,rows=6000,queries=40")
+    for metric in METRICS:
+        for kind in KINDS:
+            index = ExactIndex(dataset.documents.values, metric, kind=kind)
+            for batch in (1, 40):
+                proof = index.search(dataset.queries.values[:batch], 10).certificate
+                assert np.median(proof.candidates) < 100, (metric, kind, batch)
+                assert "exhaustive" not in proof.path
+                assert (proof.margin > 0).all()
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 31, 64, 65, 384, 1025, 4096])
+def test_dimensions(dim: int) -> None:
+    random = np.random.default_rng(dim)
+    rows, queries = random.standard_normal((2, 100, dim)).astype(np.float32)
+    for kind in KINDS:
+        index = ExactIndex(rows, threads=1, kind=kind)
+        for batch in (1, 14):
+            check(index.search(queries[:batch], 7), rows, queries[:batch], 7, "l2")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("size", [1e-200, 1e-150, 1e-30, 1e30, 1e100])
+def test_extreme_lengths(metric: str, size: float) -> None:
+    random = np.random.default_rng(3)
+    rows, queries = random.standard_normal((60, 8)) * size, random.standard_normal((9, 8)) * size
+    check(ExactIndex(rows, metric).search(queries, 5), rows, queries, 5, metric)
+    plain = random.standard_normal((60, 8))
+    for others in (plain, rows * 10.0 ** random.integers(-40, 40, (60, 1))):
+        check(ExactIndex(others, metric).search(queries, 5), others, queries, 5, metric)
+    check(ExactIndex(rows, metric).search(plain[:9], 5), rows, plain[:9], 5, metric)
+
+
+def test_products_that_overflow_are_named() -> None:
+    rows = np.array([[1e200, 1e200], [1e200, -1e200]])
+    with pytest.raises(KnnscopeError, match="ip of finite numbers overflows: scale the vectors down"):
+        ExactIndex(rows, "ip").search(np.array([[1e200, -1e200]]), 1)
+    far = ExactIndex(rows, "l2").search(rows[:1] * -1, 2)
+    assert far.ids.tolist() == [[0, 1]], "both are infinitely far, so the smaller number comes first"
+
+
+def test_ids_decide_ties_and_are_what_comes_back() -> None:
+    rows = np.zeros((40, 3), dtype=np.float32)
+    names_ = np.arange(40)[::-1] * 10 + 7
+    found = ExactIndex(rows, ids=names_).search(np.ones((2, 3), np.float32), 3)
+    assert found.ids.tolist() == [[7, 17, 27]] * 2
+    assert ExactIndex(rows, ids=names_).search(rows[:1], 3, np.arange(40) < 2).ids.tolist() == [[387, 397, -1]]
+    for wrong in (np.arange(39), np.arange(40) * 1.0, np.arange(-1, 39), np.full(40, 2**64 - 1, np.uint64)):
+        with pytest.raises(KnnscopeError, match="ids"):
+            ExactIndex(rows, ids=wrong)
+
+
+def test_memory_maps_of_any_order(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((500, 24)).astype(np.float32)
+    for name, values in (("c", rows), ("f", np.asfortranarray(rows))):
+        np.save(tmp_path / f"{name}.npy", values)
+        mapped = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+        check(ExactIndex(mapped).search(mapped[:3], 4), rows, rows[:3], 4, "l2")
+    check(ExactIndex(rows[::3, ::2]).search(rows[:3, ::2], 4), rows[::3, ::2], rows[:3, ::2], 4, "l2")
+
+
+def test_several_threads_of_python_at_once() -> None:
+    dataset, _ = names.load("synthetic:text,rows=3000,queries=64")
+    index = ExactIndex(dataset.documents.values, threads=2)
+    expected = index.search(dataset.queries.values, 10)
+    wrong = []
+
+    def ask(first: int) -> None:
+        for _ in range(5):
+            found = index.search(dataset.queries.values[first : first + 8], 10)
+            if not np.array_equal(found.ids, expected.ids[first : first + 8]):
+                wrong.append(first)
+
+    threads = [threading.Thread(target=ask, args=(first,)) for first in range(0, 64, 8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_child_that_was_forked_searches_too() -> None:
+    index = ExactIndex(np.eye(9), threads=2)
+    index.search(np.eye(9), 2)
+    if (child := os.fork()) == 0:
+        os._exit(0 if index.search(np.eye(9), 1).ids[:, 0].tolist() == list(range(9)) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"vectors": np.ones(3)}, r"rows have shape \(3,\): two dimensions"),
+        ({"vectors": np.ones((0, 3))}, r"rows have shape \(0, 3\)"),
+        ({"vectors": [["a"]]}, "vectors of type <U1: float16"),
+        ({"vectors": np.ones((2, 2), complex)}, "vectors of type complex128"),
+        ({"vectors": np.ones((2, 2), ">f4")}, "this machine's byte order was expected"),
+        ({"vectors": np.array([[1, 2], [np.nan, 3]])}, "rows: row 1 has nan in component 0"),
+        (
+            {"vectors": np.array([[1, 2], [3, np.inf]], np.float16), "metric": "ip"},
+            "rows: row 1 has inf in component 1",
+        ),
+        ({"metric": "l3"}, "no metric named 'l3'"),
+        ({"device": "cuda"}, "device 'cuda': certified search runs on auto or cpu"),
+        ({"kind": "neon"}, "kind 'neon': this processor has .*portable"),
+        ({"threads": 0}, "threads 0: at least 1"),
+    ],
+)
+def test_what_is_refused_at_once(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(KnnscopeError, match=message):
+        ExactIndex(**{"vectors": np.eye(3), **arguments})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"queries": np.ones((1, 4))}, "queries have 4 components, the rows 3"),
+        ({"queries": np.ones(3)}, r"queries have shape \(3,\)"),
+        ({"queries": np.full((1, 3), np.nan)}, "queries: row 0 has nan"),
+        ({"k": 0}, "k = 0 is outside 1 to 3"),
+        ({"k": 4}, "k = 4 is outside 1 to 3"),
+        ({"where": np.ones(3)}, "where has shape"),
+        ({"where": np.ones(2, bool)}, r"bool, \(3,\) or \(1, 3\), was expected"),
+        ({"threads": -1}, "threads -1: at least 1"),
+    ],
+)
+def test_what_is_refused_when_asked(arguments: dict[str, object], message: str) -> None:
+    index = knnscope.ExactIndex(np.eye(3))
+    with pytest.raises(KnnscopeError, match=message):
+        index.search(**{"queries": np.ones((1, 3)), "k": 1, **arguments})  # type: ignore[arg-type]
+
+
+def test_not_finite_rows_far_into_a_memory_map_are_named(tmp_path: Path) -> None:
+    rows = np.zeros((5000, 4), dtype=np.float32)
+    rows[4321, 2] = np.nan
+    np.save(tmp_path / "v.npy", rows)
+    with pytest.raises(KnnscopeError, match="rows: row 4,321 has nan in component 2"):
+        ExactIndex(np.load(tmp_path / "v.npy", mmap_mode="r"))
