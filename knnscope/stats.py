@@ -2,7 +2,8 @@
 
 A round times every case once, in random order. Under the hypothesis that two engines are equally fast, which of the two was
 timed first in a round is a coin toss, so the sign of their log ratio is one too: the signed-rank test below is exact whatever
-the noise does over time (drift, bursts, heavy tails).
+the noise does over time (drift, bursts, heavy tails). Rounds that the same two processes answered share what stays for the life
+of a process (where its memory lies), so their signs are one coin, not many.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, median
+from statistics import NormalDist, median
 
 LEVEL = 0.03
 """Chance of a verdict where there is no difference."""
@@ -28,9 +29,9 @@ FEWEST_ROUNDS = 7
 class Comparison:
     """How long A takes in units of B.
 
-    ratio: median over rounds of (median time of A) / (median time of B). low, high: 95% interval of the ratio. p: exact two-sided
-    probability of so uneven an outcome without a difference. rounds: rounds in which both were timed, those of the same processes
-    counted once.
+    ratio: centre over rounds of (median time of A) / (median time of B), by Hodges and Lehmann. low, high: 95% interval of the
+    ratio. p: exact two-sided probability of so uneven an outcome without a difference. rounds: rounds in which both were timed,
+    those of the same processes counted once.
     """
 
     ratio: float
@@ -53,8 +54,7 @@ def compare(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], together
     Args:
         a: times of engine A, a sequence for each round; an empty one where the round has none.
         b: those of B, round by round beside A's.
-        together: rounds in a row that the same two processes answered. What stays for the life of a process (where its memory
-            lies) is in all of them, so they count as one: the mean of their log ratios.
+        together: rounds in a row that the same two processes answered.
 
     Raises:
         ValueError: no round has both, or a time is not above zero.
@@ -63,58 +63,70 @@ def compare(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], together
     if not any(pairs) or min(min(pair) for pair in pairs if pair) <= 0:
         raise ValueError("a comparison needs a round in which both were timed, and times above zero")
     lives = [[p for p in pairs[i : i + together] if p] for i in range(0, len(pairs), together)]
-    logs = [fmean(math.log(x / y) for x, y in life) for life in lives if life]
-    low, high = walsh_interval(logs)
-    return Comparison(math.exp(median(logs)), math.exp(low), math.exp(high), signed_rank_p(logs), len(logs))
+    logs = [[math.log(x / y) for x, y in life] for life in lives if life]
+    low, high = interval(logs)
+    return Comparison(math.exp(centre(logs)), math.exp(low), math.exp(high), signed_rank_p(logs), len(logs))
 
 
-def signed_rank_p(differences: Sequence[float]) -> float:
-    """Exact two-sided p of Wilcoxon's signed-rank test, ties by mid-ranks, zeros counted as half for and half against.
+def signed_rank_p(groups: Sequence[Sequence[float]]) -> float:
+    """Exact two-sided p of Wilcoxon's signed-rank test where the differences of a group change sign together.
 
-    Wilcoxon 1945, Biometrics Bulletin 1(6); zeros as in Pratt 1959, JASA 54(287).
+    All differences are ranked as one sample, so one far outlier costs its own rank and not its group's; the distribution is over
+    the groups' signs. Ties by mid-ranks, zeros counted as half for and half against. Wilcoxon 1945, Biometrics Bulletin 1(6);
+    zeros as in Pratt 1959, JASA 54(287); groups as in Rosner, Glynn and Lee 2006, Biometrics 62(1), with the exact distribution.
     """
-    order = sorted(range(len(differences)), key=lambda i: abs(differences[i]))
-    ranks = [0] * len(order)  # twice the mid-rank, a whole number
+    values = [d for group in groups for d in group]
+    order = sorted(range(len(values)), key=lambda i: abs(values[i]))
+    signed = [0] * len(order)  # twice the mid-rank, a whole number, with the sign of its difference
     start = 0
     while start < len(order):
         end = start
-        while end < len(order) and abs(differences[order[end]]) == abs(differences[order[start]]):
+        while end < len(order) and abs(values[order[end]]) == abs(values[order[start]]):
             end += 1
         for i in order[start:end]:
-            ranks[i] = start + 1 + end
+            signed[i] = (start + 1 + end) * ((values[i] > 0) - (values[i] < 0))
         start = end
-    signed = [(r, d) for r, d in zip(ranks, differences, strict=True) if d != 0]
-    ways = [1]  # ways[s]: choices of signs whose positive ranks add up to s
-    for rank, _ in signed:
-        grown = ways + [0] * rank
+    place = iter(signed)
+    sums = [s for s in (sum(next(place) for _ in group) for group in groups) if s]
+    ways = [1]  # ways[s]: choices of signs whose positive sums add up to s
+    for size in map(abs, sums):
+        grown = ways + [0] * size
         for s, count in enumerate(ways):
-            grown[s + rank] += count
+            grown[s + size] += count
         ways = grown
-    total = sum(r for r, _ in signed)
-    observed = sum(r for r, d in signed if d > 0)
-    tail = min(observed, total - observed)
-    return min(1.0, 2 * sum(ways[: tail + 1]) / float(2 ** len(signed)))
+    for_it = sum(s for s in sums if s > 0)
+    tail = min(for_it, sum(map(abs, sums)) - for_it)
+    return min(1.0, 2 * sum(ways[: tail + 1]) / float(2 ** len(sums)))
 
 
-def walsh_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Interval of the centre that the signed-rank test would not reject: order statistics of all pairwise means.
+def centre(groups: Sequence[Sequence[float]]) -> float:
+    """The shift that leaves the signed ranks in balance: median of all pairwise means (Hodges and Lehmann 1963)."""
+    return median(_walsh(groups))
 
-    Hollander, Wolfe and Chicken, Nonparametric Statistical Methods, section 3.3. With very few values it is the whole range.
-    """
-    means = sorted((x + y) / 2 for i, x in enumerate(values) for y in values[i:])
-    n = len(values)
-    ways = [1]
-    for rank in range(1, n + 1):
-        grown = ways + [0] * rank
-        for s, count in enumerate(ways):
-            grown[s + rank] += count
-        ways = grown
-    cut, tail = 0, 0
-    while cut < len(means) // 2 and (tail + ways[cut]) / 2**n <= (1 - level) / 2:
-        tail += ways[cut]
-        cut += 1
-    cut = max(cut - 1, 0)
-    return means[cut], means[len(means) - 1 - cut]
+
+def interval(groups: Sequence[Sequence[float]], level: float = 0.95) -> tuple[float, float]:
+    """Shifts of all differences that the test above does not reject. With very few groups it is the whole range."""
+    means = _walsh(groups)
+    mirrored = [[-d for d in group] for group in groups]
+    return _edge(groups, means, 1 - level), -_edge(mirrored, [-m for m in reversed(means)], 1 - level)
+
+
+def _walsh(groups: Sequence[Sequence[float]]) -> list[float]:
+    values = [d for group in groups for d in group]
+    return sorted((x + y) / 2 for i, x in enumerate(values) for y in values[i:])
+
+
+def _edge(groups: Sequence[Sequence[float]], means: Sequence[float], alpha: float) -> float:
+    """Lower end: the test changes at pairwise means only, so it is asked between them."""
+    rejected, kept = -1, len(means) // 2
+    while kept - rejected > 1:
+        i = (rejected + kept) // 2
+        shift = (means[i] + means[i + 1]) / 2
+        if signed_rank_p([[d - shift for d in group] for group in groups]) <= alpha:
+            rejected = i
+        else:
+            kept = i
+    return means[kept]
 
 
 def bootstrap(

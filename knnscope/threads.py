@@ -13,6 +13,8 @@ STEERING = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_", "BLIS_", "GO
 
 SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
 """scikit-learn sets them in its own process when it is loaded."""
+PLACES = ("NUMBA_CACHE_DIR",)
+"""Say where files lie, and steer nothing."""
 COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -28,7 +30,8 @@ def environment(threads: int | None, base: Mapping[str, str] | None = None) -> d
         threads: threads for every library; None is "stock": the libraries' own defaults, nothing set.
         base: variables to start from (default: this process's).
     """
-    kept = {k: v for k, v in (os.environ if base is None else base).items() if not k.startswith(STEERING)}
+    given = (os.environ if base is None else base).items()
+    kept = {k: v for k, v in given if k in PLACES or not k.startswith(STEERING)}
     return kept if threads is None else {**kept, **dict.fromkeys(COUNTS, str(threads))}
 
 
@@ -41,4 +44,4 @@ def budget() -> int:
 def cleared(base: Mapping[str, str] | None = None) -> dict[str, str]:
     """Steering variables that ``environment`` drops or overwrites: what to tell the user, who did not set those of scikit-learn."""
     given = (os.environ if base is None else base).items()
-    return {k: v for k, v in given if k.startswith(STEERING) and k not in SET_BY_LIBRARIES}
+    return {k: v for k, v in given if k.startswith(STEERING) and k not in (*SET_BY_LIBRARIES, *PLACES)}

@@ -15,39 +15,52 @@ from knnscope import stats
 numbers = st.floats(-100, 100, allow_subnormal=False)
 
 
-@given(st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=8))
-def test_p_is_the_share_of_all_sign_flips(values: list[float]) -> None:
+@given(st.lists(st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=3), min_size=1, max_size=8))
+def test_p_is_the_share_of_all_sign_flips(groups: list[list[float]]) -> None:
     """Against the definition, by trying every flip."""
+    values = [v for group in groups for v in group]
     sizes = sorted(map(abs, values))
     rank = {v: sum(i + 1 for i, s in enumerate(sizes) if s == v) / sizes.count(v) for v in sizes}
-    ranks = [rank[abs(v)] for v in values if v]
-    observed = sum(r for r, v in zip(ranks, [v for v in values if v], strict=True) if v > 0)
-    sums = [
-        sum(r for r, up in zip(ranks, flips, strict=True) if up)
-        for flips in itertools.product((0, 1), repeat=len(ranks))
-    ]
-    tail = min(observed, sum(ranks) - observed)
-    expected = min(1.0, 2 * sum(s <= tail for s in sums) / len(sums))
-    assert stats.signed_rank_p(values) == pytest.approx(expected)
+    sums = [sum(math.copysign(rank[abs(v)], v) for v in group if v) for group in groups]
+    flipped = [sum(s * sign for s, sign in zip(sums, signs, strict=True)) for signs in flips(len(sums))]
+    expected = sum(abs(t) >= abs(sum(sums)) for t in flipped) / len(flipped)
+    assert stats.signed_rank_p(groups) == pytest.approx(expected)
+
+
+def flips(count: int) -> itertools.product[tuple[int, ...]]:
+    return itertools.product((1, -1), repeat=count)
 
 
 def test_known_values() -> None:
-    assert stats.signed_rank_p([1, 2, 3, 4, 5]) == 2 / 32
-    assert stats.signed_rank_p([1, 2, 3, 4, 5, 6, 7]) == 2 / 128
+    assert stats.signed_rank_p(alone([1, 2, 3, 4, 5])) == 2 / 32
+    assert stats.signed_rank_p(alone([1, 2, 3, 4, 5, 6, 7])) == 2 / 128
+    assert stats.signed_rank_p([[1, 2, 3], [4, 5, 6, 7]]) == 2 / 4
     assert 2 / 128 < stats.LEVEL < 2 / 64
-    assert stats.signed_rank_p([0.0, 0.0]) == 1
+    assert stats.signed_rank_p(alone([0.0, 0.0])) == 1
     assert min(n for n in range(1, 20) if 2 / 2**n <= stats.LEVEL) == stats.FEWEST_ROUNDS
 
 
-@given(st.lists(numbers, min_size=1, max_size=12))
-def test_the_interval_is_what_the_test_does_not_reject(values: list[float]) -> None:
-    low, high = stats.walsh_interval(values)
-    assert low <= high
-    assert min(values) - 1e-9 <= low
-    assert high <= max(values) + 1e-9
-    assert stats.signed_rank_p([v - (low + high) / 2 for v in values]) > 0.05 or len(values) < 6
-    mirrored = stats.walsh_interval([-v for v in values])
+def alone(values: list[float]) -> list[list[float]]:
+    return [[v] for v in values]
+
+
+@given(st.lists(st.lists(numbers, min_size=1, max_size=2), min_size=1, max_size=12))
+def test_the_interval_is_what_the_test_does_not_reject(groups: list[list[float]]) -> None:
+    low, high = stats.interval(groups)
+    values = [v for group in groups for v in group]
+    assert min(values) <= low <= stats.centre(groups) <= high <= max(values)
+    mirrored = stats.interval([[-v for v in group] for group in groups])
     assert mirrored == (pytest.approx(-high), pytest.approx(-low))
+    for outside in (low - 1e-6 * max(1, abs(low)), high + 1e-6 * max(1, abs(high))):
+        if min(values) < outside < max(values) and len({abs(v - outside) for v in values}) == len(values):
+            assert stats.signed_rank_p([[v - outside for v in group] for group in groups]) <= 0.05
+
+
+def test_the_interval_of_single_values_is_the_published_one() -> None:
+    """Ten values: the 9th pairwise mean from either end, since P(T <= 8) = 25 / 1024 (Hollander, Wolfe and Chicken, section 3.3)."""
+    values = [math.exp(i / 3) for i in range(10)]
+    means = sorted((x + y) / 2 for i, x in enumerate(values) for y in values[i:])
+    assert stats.interval(alone(values)) == (means[8], means[-9])
 
 
 def test_bootstrap_brackets_the_median_and_is_seeded() -> None:

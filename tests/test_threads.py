@@ -18,6 +18,8 @@ def test_steering_variables_are_cleared_then_set() -> None:
     assert (
         threads.environment(None, {"KMP_INIT_AT_FORK": "FALSE"}) == threads.cleared({"KMP_INIT_AT_FORK": "FALSE"}) == {}
     )
+    place = {"NUMBA_CACHE_DIR": "/somewhere"}
+    assert (threads.environment(None, place), threads.cleared(place)) == (place, {}), "where compiled code is kept"
     assert threads.cleared(base) == {k: v for k, v in base.items() if k != "PATH"}
 
 

@@ -64,7 +64,7 @@ class Data:
 
 
 class Child:
-    """A worker that runs elsewhere; every method may raise ``FailedError``."""
+    """A worker that runs elsewhere; it starts without being waited for. Every method may raise ``FailedError``."""
 
     def __init__(self, entry: Entry, data: Data, options: Options) -> None:
         self._timeout = options.timeout
@@ -91,9 +91,10 @@ class Child:
         self._in = os.fdopen(read_here, "rb", buffering=0)
         self._pending = b""
         self._stopped = False
+        self._opening = True
         try:
             rows, queries = os.path.abspath(data.rows), os.path.abspath(data.queries)
-            self._ask(
+            self._tell(
                 "open", entry=asdict(entry), rows=rows, queries=queries, metric=data.metric, memory=options.memory
             )
         except BaseException:
@@ -149,11 +150,20 @@ class Child:
         if self._stopped:
             self._signal(signal.SIGCONT)
             self._stopped = False
+        if self._opening:
+            self._answer()
+            self._opening = False
+        self._tell(what, **values)
+        return self._answer()
+
+    def _tell(self, what: str, **values: Any) -> None:
         try:
             self._out.write(json.dumps({"do": what, **values}) + "\n")
             self._out.flush()
         except OSError:
             raise self._death() from None
+
+    def _answer(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._line(time.monotonic() + self._timeout))
         if "status" in answer:
             raise FailedError(answer["status"], answer["reason"])

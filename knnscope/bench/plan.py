@@ -42,7 +42,7 @@ class Options:
     """How to measure.
 
     threads: for every library; None is stock. seconds: what the hot calls of a case may take in all, unless the fewest rounds that
-    allow a verdict take longer. timeout: seconds for any one call or build. memory: bytes a child may allocate (None: no limit).
+    allow a verdict take longer. timeout: seconds for any one step (a build, a warm-up, a turn). memory: bytes a child may allocate (None: no limit).
     """
 
     threads: int | None = None
@@ -79,7 +79,7 @@ class Schedule:
 
     @property
     def rounds(self) -> int:
-        """About all its rounds."""
+        """Its rounds, where the last process has as many as the others."""
         return self.lives * self.each
 
 

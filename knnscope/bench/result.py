@@ -146,6 +146,7 @@ def timings(rounds: Sequence[Sequence[Sample]]) -> Row:
     middle = median(median(w) for w in walls if w)
     low, high = stats.bootstrap(walls)
     events = [s.event_ns for s in flat if s.event_ns is not None]
+    cores = sum(s.cpu_ns for s in flat) / sum(s.wall_ns for s in flat)
     several = sum(map(bool, walls)) > 1
     return {
         "samples_ns": walls,
@@ -153,8 +154,10 @@ def timings(rounds: Sequence[Sequence[Sample]]) -> Row:
         "low_ns": round(low) if several else None,
         "high_ns": round(high) if several else None,
         "p99_ns": round(quantiles((s.wall_ns for s in flat), n=100)[98]) if len(flat) >= P99_FROM else None,
-        "cpu_ns": round(median(s.cpu_ns for s in flat)),
-        "cores": round(sum(s.cpu_ns for s in flat) / sum(s.wall_ns for s in flat), 2),
+        "cpu_ns": round(
+            middle * cores
+        ),  # the system counts other threads' time in ticks of 4 ms: right over many calls only
+        "cores": round(cores, 2),
         "event_ns": round(median(events)) if events else None,
         "noisy": high - low > NOISY * middle if several else None,
     }

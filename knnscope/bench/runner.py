@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, Protocol
@@ -99,6 +100,8 @@ class Runner:
         """
         self._open, self._judge, self._queries, self._options, self._room = open_host, judge, queries, options, room
         self._hosts: dict[str, Host] = {}  # least recently used first
+        self._starting: dict[str, Host] = {}
+        self._crowded = False  # not all fit in memory at once
         self._built: dict[str, Built] = {}
         self._builds: dict[str, int] = {}
         self._failed: dict[str, FailedError] = {}
@@ -154,7 +157,7 @@ class Runner:
             for number in range(self._options.rounds):
                 life, place = divmod(number, self._options.per_life)
                 if life and not place:
-                    self._close_all()  # every engine starts anew
+                    self._renew([m for m in measured if m.schedule and m.schedule.has(life, place)])
                 if life == SHORTEN_AFTER and not place:
                     _shorten(measured)
                     progress.total = self._turns(measured)
@@ -166,6 +169,18 @@ class Runner:
                         progress.set_description(f"measure {m.case.engine}, batch {m.case.batch}", refresh=False)
                         self._guarded(m, lambda host, m, number=number: self._turn(host, m, number))  # type: ignore[misc]
                         progress.update()
+
+    def _renew(self, measured: Sequence[Measured]) -> None:
+        """Every engine starts anew: all at once, since most of a start is imports, and before anything is timed."""
+        self._close_all()
+        if self._crowded:
+            return
+        firsts = {m.case.engine: m for m in reversed(measured) if m.status == "ok"}
+        for engine in firsts:
+            with suppress(FailedError):  # it is started once more, and that failure counts
+                self._starting[engine] = self._open(engine)
+        for m in firsts.values():
+            self._guarded(m, lambda *_: None)
 
     def _turn(self, host: Host, m: Measured, number: int) -> None:
         assert m.schedule is not None
@@ -179,9 +194,8 @@ class Runner:
         called.add(m.case)
         m.hot[number] = turn.samples
         self._grade(m, turn)
-        colds = (
-            min(COLD_ROUNDS, m.schedule.rounds // 2) if m.schedule.prime else 1
-        )  # a long call outlasts what caches hold
+        # a long call outlasts what caches hold
+        colds = min(COLD_ROUNDS, m.schedule.rounds // 2) if m.schedule.prime else 1
         if self._options.cold and sum(map(bool, m.cold)) < colds:
             turn = host.turn(m.case, chosen[:1], cold=True)
             m.cold[number] = turn.samples
@@ -216,6 +230,7 @@ class Runner:
                 self._drop(error, engine)
                 if error.status != "oom" or not self._hosts:
                     raise
+                self._crowded = True
                 self._close_all()
                 work(self._host(engine), m)
         except FailedError as error:
@@ -234,6 +249,7 @@ class Runner:
             raise self._failed[engine]
         if (host := self._hosts.pop(engine, None)) is None:
             while self._hosts and not self._room():
+                self._crowded = True
                 self._hosts.pop(next(iter(self._hosts))).close()
             try:
                 host = self._start(engine)
@@ -245,7 +261,7 @@ class Runner:
         return host
 
     def _start(self, engine: str) -> Host:
-        host = self._open(engine)
+        host = self._starting.pop(engine, None) or self._open(engine)
         try:
             built = host.build()
         except BaseException:
@@ -257,9 +273,10 @@ class Runner:
         return host
 
     def _close_all(self) -> None:
-        for engine in list(self._hosts):
-            self._hosts[engine].close()  # before it is forgotten: Ctrl-C may come in between
-            del self._hosts[engine]
+        for hosts in (self._hosts, self._starting):
+            for engine in list(hosts):
+                hosts[engine].close()  # before it is forgotten: Ctrl-C may come in between
+                del hosts[engine]
 
 
 def _shorten(measured: Sequence[Measured]) -> None:

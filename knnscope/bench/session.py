@@ -40,7 +40,10 @@ HELD = "held"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is searched. judgements and own are by row numbers of the whole data set; query_rows says which its queries are."""
+    """What is searched.
+
+    judgements and own are by row numbers of the whole data set; query_rows says which its queries are. held_out: the queries were rows.
+    """
 
     name: str
     rows: npt.NDArray[Any]
@@ -49,6 +52,7 @@ class Task:
     judgements: Judgements | None = None
     query_rows: tuple[int, ...] = ()
     own: dict[int, int] = field(default_factory=dict)
+    held_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,23 +100,27 @@ class WarmUp:
 
 
 def warm_up(call: Callable[[], Any], clock: Clock) -> WarmUp:
-    """Call until three calls take as long as the three before them, or 3 seconds or 50 calls have passed."""
+    """Call until three calls take as long as the three before them, or 3 seconds or 50 calls have passed.
+
+    The first call does not count: one that compiles for 5 seconds says nothing of the next.
+    """
     first, _ = timed(call, clock)
     walls: list[int] = []
-    while len(walls) < WARM_CALLS and sum(walls) + (0 if walls else first.wall_ns) < WARM_SECONDS * 1e9:
+    while len(walls) < WARM_CALLS and sum(walls) < WARM_SECONDS * 1e9:
         walls.append(timed(call, clock)[0].wall_ns)
         if len(walls) >= 6:
             before, now = median(walls[-6:-3]), median(walls[-3:])
             if abs(now - before) <= STABLE * before:
                 return WarmUp(first, len(walls), True, round(now))
-    return WarmUp(first, len(walls), False, round(median(walls[-3:] or [first.wall_ns])))
+    return WarmUp(first, len(walls), False, round(median(walls[-3:])))
 
 
-def prime(call: Callable[[], Any], clock: Clock, at_least_ns: int = PRIME_NS) -> None:
-    """Untimed calls until the clocks of a processor or GPU that was idle are up again, and threads awake."""
-    spent = 0
-    while spent < at_least_ns:
+def prime(call: Callable[[], Any], clock: Clock, at_least_ns: int = PRIME_NS, calls: int = 1) -> None:
+    """Untimed calls until the clocks of a processor or GPU that was idle are up again, and threads awake; at least ``calls``."""
+    spent = made = 0
+    while spent < at_least_ns or made < calls:
         spent += max(1, timed(call, clock)[0].wall_ns)
+        made += 1
 
 
 def overhead_ns(clock: Clock, calls: int = 200) -> int:

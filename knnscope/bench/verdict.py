@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from knnscope import stats
 from knnscope.bench.result import Row
 
 MATTERS = 1.05
 """A ratio nearer to 1 than this is no difference that matters."""
+LEVEL_UP_TO = 1.5
+"""One that cannot be told from the leader and takes longer than this is not level with it, but too noisy to place."""
 NOT_HERE = ("missing", "no-gpu", "unsupported")
 Group = tuple[int, int, str]
 """k, batch, boundary."""
@@ -89,6 +92,11 @@ def rival(leader: Row, other: Row) -> Rival:
     return Rival(other["engine"], other["median_ns"], c.ratio, c.low, c.high, significant, c.rounds)
 
 
+def as_json(rows: Sequence[Row]) -> dict[str, object]:
+    """The verdicts and the sentences, for verdict.json."""
+    return {"verdicts": [asdict(v) for v in verdicts(rows)], "sentences": sentences(rows)}
+
+
 def sentences(rows: Sequence[Row]) -> list[str]:
     """One for each group: who is fastest among the right, by how much, and who was faster and wrong."""
     by_group = groups(rows)
@@ -115,20 +123,31 @@ def sentences(rows: Sequence[Row]) -> list[str]:
 
 def _sentence(v: Verdict) -> str:
     grade = "exact" if v.grade == "exact" else "right up to float32 rounding"
-    if v.level_with:
-        names = [v.engine, *(r.engine for r in v.level_with)]
-        times = [duration(t) for t in (v.median_ns, *(r.median_ns for r in v.level_with))]
+    told, after = v.level_with, v.next
+    if told and (most := max(r.rounds for r in told)) < stats.FEWEST_ROUNDS:
+        return f"{grade}: {_listed(v, v.rivals)}: too few rounds ({most}) to tell which is fastest"
+    most_ns = min(LEVEL_UP_TO * v.median_ns, after.median_ns if after else math.inf)
+    level = [r for r in told if r.median_ns <= most_ns]
+    text = f"fastest {grade}: "
+    if level:
         why = "too noisy to tell them apart" if v.noisy else "the difference is not significant"
-        if (most := max(r.rounds for r in v.level_with)) < stats.FEWEST_ROUNDS:
-            why = f"too few rounds ({most}) to tell"
-        text = f"fastest {grade}: {_and(names)}, {_and(times)}, {why}"
+        text += f"{_listed(v, level)}: {why}"
     else:
-        text = f"fastest {grade}: {v.engine}, {duration(v.median_ns)}"
+        text += f"{v.engine}, {duration(v.median_ns)}"
         if not v.rivals:
             text += " (the only one)"
-    if (n := v.next) is not None:
-        text += f", {n.ratio:.3g} times ({n.low:.3g} to {n.high:.3g}) as fast as {n.engine}"
+    if after is not None:
+        text += f"; {v.engine} is" if level else ","
+        text += f" {after.ratio:.3g} times ({after.low:.3g} to {after.high:.3g}) as fast as {after.engine}"
+    if unclear := [f"{r.engine} ({duration(r.median_ns)})" for r in told if r not in level]:
+        text += f"; too noisy to place: {_and(unclear)}"
     return text
+
+
+def _listed(v: Verdict, rivals: Sequence[Rival]) -> str:
+    return _and(
+        [f"{name} {duration(ns)}" for name, ns in ((v.engine, v.median_ns), *((r.engine, r.median_ns) for r in rivals))]
+    )
 
 
 def _and(parts: Sequence[str]) -> str:

@@ -20,6 +20,8 @@ from knnscope.records import Neighbors
 from knnscope.search import device
 from knnscope.search.engine import Engine, Index, check_build, check_k
 
+NEW_CALLS = 3
+"""Untimed calls of a case that this process has not made yet: the first loads kernels, the next may still fill pools."""
 FLUSH_LIMIT = 1 << 29
 """Bytes written at most to empty the processor's caches."""
 
@@ -71,6 +73,7 @@ class Worker:
         self._index: Index | None = None
         self._searched = False
         self._given: dict[tuple[Case, int], bytes] = {}
+        self._called: set[Case] = set()
         self._on_device: Any = None
 
     def _own_clock(self) -> Clock:
@@ -91,6 +94,7 @@ class Worker:
         fresh, self._searched = not self._searched, True
         clock = self._clock()
         warmed = warm_up(call, clock)
+        self._called.add(case)
         with peak(self._library, self._free_before) as found:
             call()
             if self._library:
@@ -104,12 +108,13 @@ class Worker:
             case: what to call.
             firsts: first query of each call's batch.
             cold: overwrite the caches before each call.
-            prime: make untimed calls before, for 10 ms.
+            prime: make untimed calls before, for 10 ms, and where the case is new to this process at least three.
         """
         clock = self._clock()
         calls = [self._call(case, first) for first in firsts]
         if prime and not cold:
-            wake(calls[0], clock)
+            wake(calls[0], clock, calls=1 if case in self._called else NEW_CALLS)
+        self._called.add(case)
         samples, answers = [], []
         for first, call in zip(firsts, calls, strict=True):
             if cold:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from knnscope import catalog, quality, stats, threads
 from knnscope.bench import result, session
 from knnscope.bench.plan import BOUNDARIES, Options
 from knnscope.bench.session import Grid, Result, Task
+from knnscope.bench.verdict import as_json
 from knnscope.cli import options
 from knnscope.cli.search import Answer
 from knnscope.cli.show import notes
-from knnscope.cli.verdict_text import report
+from knnscope.cli.verdict_text import report, verdict
 from knnscope.datasets import names
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.records import Neighbors, TextDataset, VectorDataset
@@ -90,7 +92,11 @@ class Compare:
         parser.add_argument(
             "--seed", type=options.natural, default=0, metavar="N", help="of queries and order (default 0)"
         )
-        parser.add_argument("--out", default="runs/compare", metavar="DIR", help="where results.jsonl goes")
+        parser.add_argument(
+            "--out",
+            metavar="DIR",
+            help="where results.jsonl, environment.json and verdict.json go (default: runs/compare-DATE-TIME)",
+        )
         parser.add_argument("--json", action="store_true", help="print the rows, a JSON object a line")
         parser.add_argument(
             "--fail-on", metavar="S,S...", help=f"exit with 1 if a row is one of {', '.join(FAIL_ON)} (or any)"
@@ -101,10 +107,8 @@ class Compare:
         """Measure and print."""
         grid = grid_of(args)
         if args.rounds < FEWEST:
-            raise KnnscopeError(
-                f"--rounds {args.rounds}: at least {FEWEST}, since one round says nothing about the noise"
-            )
-        fail_on = _choose(args.fail_on, FAIL_ON, "--fail-on") if args.fail_on else []
+            raise KnnscopeError(f"--rounds {args.rounds}: at least {FEWEST}, since fewer say nothing about the noise")
+        fail_on = _choose(args.fail_on, FAIL_ON, "--fail-on") if args.fail_on is not None else []
         settings = Options(
             threads=_threads(args.threads),
             rounds=args.rounds,
@@ -113,11 +117,13 @@ class Compare:
             memory=args.memory * 2**20 if args.memory else None,
             seed=args.seed,
         )
-        folder = make_folder(Path(args.out))
+        folder = make_folder(Path(args.out or f"runs/compare-{datetime.now(UTC):%Y%m%d-%H%M%S}"))
         workload = Workload(args.dataset or "sample", options.dataset_options(args), options.encoder_options(args))
         for k in grid.ks:
             check_k(k, len(workload.dataset.documents))
         task = task_of(workload, args.queries, args.metric, args.seed)
+        if (settings.threads or 0) > threads.usable():
+            notes([f"{settings.threads} threads on {threads.usable()} cores: they take turns"])
         if cleared := threads.cleared():
             notes([f"set to the thread budget or cleared for the measurement: {', '.join(sorted(cleared))}"])
         measured = session.measure(task, grid, settings)
@@ -130,10 +136,18 @@ class Compare:
             print(report(measured, task))
             if text := side_by_side(workload, task, measured):
                 print(f"\n{text}")
-            print(f"\nsaved in {folder.resolve()}: results.jsonl, environment.json")
+            if text := verdict(measured):
+                print(f"\n{text}")
+            print(f"\nsaved in {folder.resolve()}: results.jsonl, environment.json, verdict.json")
         if measured.interrupted:
             raise KeyboardInterrupt(f"interrupted; what was measured until then is in {folder.resolve()}")
-        return 1 if _failing(measured.rows, fail_on) else 0
+        if failing := _failing(measured.rows, fail_on):
+            notes([f"--fail-on: {'; '.join(failing)}"])
+            return 1
+        if all(row["median_ns"] is None for row in measured.rows):
+            first = measured.rows[0]
+            raise KnnscopeError(f"nothing was measured: {first['engine']}: {first['reason']}")
+        return 0
 
 
 def grid_of(args: argparse.Namespace) -> Grid:
@@ -142,8 +156,12 @@ def grid_of(args: argparse.Namespace) -> Grid:
     Raises:
         KnnscopeError: unknown names, or numbers that are none.
     """
-    engines = _choose(args.engines, tuple(catalog.ENGINES), "--engines") if args.engines else list(catalog.ENGINES)
-    boundaries = _choose(args.boundary, BOUNDARIES, "--boundary") if args.boundary else None
+    engines = (
+        _choose(args.engines, tuple(catalog.ENGINES), "--engines")
+        if args.engines is not None
+        else list(catalog.ENGINES)
+    )
+    boundaries = _choose(args.boundary, BOUNDARIES, "--boundary") if args.boundary is not None else None
     return Grid(engines, _numbers(args.k, "-k"), _numbers(args.batch, "--batch"), boundaries)
 
 
@@ -156,10 +174,12 @@ def task_of(workload: Workload, queries: str | None, metric: str | None, seed: i
     metric = metric or workload.metric
     dataset = workload.dataset
     if queries is not None and not (queries.isascii() and queries.isdigit()):
+        if not Path(queries).exists():
+            raise KnnscopeError(f"--queries {queries}: no such file: a file of vectors or a number was expected")
         other, _ = names.load(queries)
         if not isinstance(other, VectorDataset):
             raise KnnscopeError(f"--queries {queries}: a file of vectors or a number was expected")
-        return Task(dataset.name, workload.documents.values, other.documents.values[:QUERIES], metric)
+        return Task(dataset.name, workload.documents.values, other.documents.values, metric)
     wanted = _number(queries, "--queries") if queries is not None else QUERIES
     chance = np.random.default_rng(seed)
     own = len(dataset.queries) if dataset.queries is not None else 0
@@ -180,14 +200,17 @@ def task_of(workload: Workload, queries: str | None, metric: str | None, seed: i
     rows = workload.documents.values
     if len(rows) < 2:
         raise KnnscopeError(f"{dataset.name}: one row and no queries: give some with --queries FILE")
+    if queries is not None and wanted > len(rows) // 2:
+        raise KnnscopeError(f"--queries {wanted}: at most half of the {len(rows):,} rows can be held out as queries")
     held = np.zeros(len(rows), dtype=bool)
     held[chance.choice(len(rows), min(wanted, len(rows) // 2), replace=False)] = True
-    return Task(dataset.name, rows[~held], rows[held], metric)
+    return Task(dataset.name, rows[~held], rows[held], metric, held_out=True)
 
 
 def save(folder: Path, measured: Result) -> None:
-    """results.jsonl and environment.json."""
+    """results.jsonl, environment.json and verdict.json."""
     result.write(folder / "results.jsonl", measured.rows)
+    write_json(folder / "verdict.json", as_json(measured.rows))
     write_json(folder / "environment.json", measured.environment)
 
 
@@ -208,7 +231,7 @@ def side_by_side(workload: Workload, task: Task, measured: Result, rank: int = 3
 
 
 def _choose(text: str, known: Sequence[str], option: str) -> list[str]:
-    chosen = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    chosen = options.listed(text)
     if not chosen:
         raise KnnscopeError(f"{option} is empty: {', '.join(known)}")
     if option == "--fail-on" and chosen == ["any"]:
@@ -220,7 +243,10 @@ def _choose(text: str, known: Sequence[str], option: str) -> list[str]:
 
 
 def _numbers(text: str, option: str) -> list[int]:
-    return sorted({_number(part.strip(), option) for part in text.split(",")})
+    parts = options.listed(text)
+    if not parts:
+        raise KnnscopeError(f"{option} is empty: numbers from 1 up, with commas between them")
+    return sorted({_number(part, option) for part in parts})
 
 
 def _number(text: str, option: str) -> int:
@@ -239,5 +265,11 @@ def _threads(text: str) -> int | None:
         raise KnnscopeError(f"--threads {text!r}: a number or stock was expected") from error
 
 
-def _failing(rows: Sequence[result.Row], fail_on: Sequence[str]) -> bool:
-    return any(row["status"] in fail_on or (row["noisy"] and "noisy" in fail_on) for row in rows)
+def _failing(rows: Sequence[result.Row], fail_on: Sequence[str]) -> list[str]:
+    """Each engine with what it failed in, in the order of the rows."""
+    found = []
+    for row in rows:
+        found += [
+            f"{row['engine']} {why}" for why in (row["status"], "noisy" if row["noisy"] else "") if why in fail_on
+        ]
+    return list(dict.fromkeys(found))

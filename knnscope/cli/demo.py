@@ -19,7 +19,7 @@ from knnscope.cli.data import show_texts
 from knnscope.cli.embed import encode
 from knnscope.cli.search import Answer, search_all
 from knnscope.cli.show import notes
-from knnscope.cli.verdict_text import report
+from knnscope.cli.verdict_text import report, verdict
 from knnscope.records import Neighbors
 from knnscope.store import make_folder
 from knnscope.workload import Workload
@@ -67,9 +67,9 @@ class Demo:
         task = task_of(workload, None, None, seed=0)
         measured = session.measure(task, Grid(list(catalog.ENGINES), (DEPTH,), (1, 10)), Options(threads.usable()))
         save(folder, measured)
-        print(report(measured, task))
+        print(f"{report(measured, task)}\n\n{verdict(measured)}\n")
         print(
-            f"\nThe run is saved in {folder.resolve()}: vectors.npy, ids.txt, meta.json, queries/, results.jsonl, environment.json"
+            f"\nThe run is saved in {folder.resolve()}: vectors.npy, ids.txt, meta.json, queries/, results.jsonl, environment.json, verdict.json"
         )
         program = "knnscope" if shutil.which("knnscope") else sys.argv[0]
         print(f'Go on with: {program} search sample "your own words", or {program} compare with your own vectors')

@@ -40,7 +40,7 @@ class Embed:
         """Encode."""
         if args.out:
             make_folder(Path(args.out))  # before minutes of encoding, not after
-        named = list(dict.fromkeys(args.device.split(",")))
+        named = options.listed(args.device)
         if wrong := [d for d in named if d not in PROVIDERS]:
             raise KnnscopeError(f"no device {wrong[0]!r}: cpu, cuda, or cpu,cuda to time both")
         if len(named) > 1:

@@ -19,6 +19,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def listed(text: str) -> list[str]:
+    """The parts of a comma-separated list, each once, in their order."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
 def natural(text: str) -> int:
     """A whole number from 0 up."""
     return 0 if text == "0" else positive(text)

@@ -73,7 +73,7 @@ def choose_engines(names: str | None) -> list[str]:
     """
     if names is None:
         return catalog.available()
-    chosen = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    chosen = options.listed(names)
     if not chosen:
         raise KnnscopeError(f"--engine is empty: {', '.join(catalog.ENGINES)}")
     for name in chosen:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from knnscope.bench.result import FAILED, Row
 from knnscope.bench.session import Result, Task
@@ -15,15 +14,20 @@ OTHERS = 0.15
 HEAD = ("engine", "grade", "first", "cold", "hot", "95%", "p99", "CPU time", "of floor", "queries/s")
 
 
+TOLD_FROM_NS = 200_000_000
+"""Time of a row from which its CPU time is known: ticks of 4 ms are 2% of it."""
+
+
 def report(measured: Result, task: Task) -> str:
-    """Everything that is printed about the measurement."""
+    """Everything that is printed about the measurement, but for its last words."""
     rows = measured.rows
     some = rows[0]
     budget = "stock threads" if some["threads"] is None else f"{some['threads']} threads"
     if some["threads"] == 1:
         budget = "1 thread"
+    asked = f"{len(task.queries):,} queries{' held out' if task.held_out else ''}"
     parts = [
-        f"{plain(task.name)}: {some['rows']:,} x {some['dim']} {some['dtype']}, {task.metric}, {budget}, {len(task.queries):,} queries",
+        f"{plain(task.name)}: {some['rows']:,} x {some['dim']} {some['dtype']}, {task.metric}, {budget}, {asked}",
         measured.geometry.said(),
     ]
     by_state = {(r["engine"], r["k"], r["batch"], r["boundary"], r["cache"]): r for r in rows}
@@ -37,11 +41,24 @@ def report(measured: Result, task: Task) -> str:
         parts.append(table(lines, HEAD, right=tuple(range(2, len(HEAD)))))
     if failures := _failures(rows):
         parts += ["", "not measured", table(failures, ("  engine", "status", "why"))]
-    parts += ["", *sentences(rows)]
-    parts += _quality(rows) + _wrong(rows) + _splits(rows) + _memory(rows) + _notes(rows, measured.environment)
-    if measured.interrupted:
-        parts += ["", "interrupted: the figures are those of the rounds until then"]
+    parts += _quality(rows) + _wrong(rows) + _splits(rows) + _memory(rows) + _notes(rows)
     return "\n".join(parts)
+
+
+def verdict(measured: Result) -> str:
+    """The last words: a sentence for each batch size, and what speaks against them."""
+    lines = sentences(measured.rows)
+    if (others := measured.environment.get("other_cores")) is not None and others > OTHERS and lines:
+        lines.append(
+            f"other work kept {others:.2g} cores busy meanwhile: on an idle machine times and ranking may differ"
+        )
+    if measured.interrupted:
+        lines.append("interrupted: the figures are those of the rounds until then")
+    return "\n".join(lines)
+
+
+def _spent(row: Row) -> int:
+    return sum(map(sum, row["samples_ns"]))
 
 
 def _line(row: Row, by_state: dict[tuple[str, int, int, str, str], Row]) -> tuple[str, ...]:
@@ -203,12 +220,10 @@ def _memory(rows: Sequence[Row]) -> list[str]:
     return ["", table(lines, head, right=tuple(range(1, len(head))))] if lines else []
 
 
-def _notes(rows: Sequence[Row], environment: Mapping[str, Any]) -> list[str]:
+def _notes(rows: Sequence[Row]) -> list[str]:
     """What a reader has to know to trust the figures."""
     said = []
     hot = [r for r in rows if r["cache"] == "hot" and r["median_ns"]]
-    if (others := environment.get("other_cores")) is not None and others > OTHERS:
-        said.append(f"other work kept {others:.2g} cores busy meanwhile: the times are longer than on an idle machine")
     overheads = [r["overhead_ns"] for r in hot if r["overhead_ns"]]
     if overheads:
         share = max(r["overhead_ns"] / r["median_ns"] for r in hot if r["overhead_ns"])
@@ -216,7 +231,7 @@ def _notes(rows: Sequence[Row], environment: Mapping[str, Any]) -> list[str]:
     said += [
         f"{r['engine']} kept {r['cores']:.1f} cores busy at batch {r['batch']}: more than its {r['threads']} threads"
         for r in hot
-        if r["threads"] and r["cores"] > r["threads"] + 0.2 and r["device"] == "cpu"
+        if r["threads"] and r["cores"] > r["threads"] + 0.2 and r["device"] == "cpu" and _spent(r) >= TOLD_FROM_NS
     ]
     if unstable := sorted(
         {f"{r['engine']} (batch {r['batch']})" for r in hot if r["stable"] is False and r["warmup_calls"] > 5}

@@ -1,121 +1,23 @@
-"""Rounds, retries, eviction, Ctrl-C, and verdicts over simulated machines: the runner with hosts in this process."""
+"""Rounds, retries, eviction, Ctrl-C: the runner with hosts that follow a script."""
 
 from __future__ import annotations
 
 import random
-import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
 
-from knnscope import stats
 from knnscope.bench import result
 from knnscope.bench.child import FailedError
 from knnscope.bench.plan import COLD_ROUNDS, Case, Options
 from knnscope.bench.runner import Run, Runner
 from knnscope.bench.timing import Sample, WarmUp
-from knnscope.bench.verdict import Verdict, verdicts
-from knnscope.bench.worker import Built, Turn, Warmed, Worker
-from knnscope.errors import KnnscopeError, UnsupportedError
+from knnscope.bench.worker import Built, Turn, Warmed
 from knnscope.records import Neighbors
-from knnscope.search import topk
-from knnscope.search.grading import Grade, Judge
-from knnscope.search.rounding import DEFINITION
-from tests.bench import planted
-from tests.bench.planted import Right
-from tests.test_stats import Machine
-
-ROWS = np.random.default_rng(0).standard_normal((9, 2)).astype(np.float32)
-QUERIES = ROWS[:3] + np.float32(0.1)
-ANSWERS = topk.search(ROWS, QUERIES, 2, "l2")
-FACTS = result.Facts("made up", 9, 2, "float32", 4, "l2", 1)
-
-
-class OnMachine(Right):
-    """An engine whose calls cost seconds of a simulated machine; right, or with the ids of another query."""
-
-    def __init__(self, machine: Machine, cost: float, right: bool = True) -> None:
-        self.machine, self.cost, self.right = machine, cost, right
-
-    def search(self, queries: Any, k: int) -> Neighbors:
-        self.machine.call(self.cost)
-        first = 0 if not self.right else next(i for i, q in enumerate(QUERIES) if np.array_equal(q, queries[0]))
-        return Neighbors(ANSWERS.ids[first : first + 1], ANSWERS.distances[first : first + 1])
-
-
-class MachineClock:
-    """Reads the simulated time."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-
-    def start(self) -> None:
-        self.began = self.machine.now
-
-    def stop(self) -> Sample:
-        took = max(1, round((self.machine.now - self.began) * 1e9))
-        return Sample(took, took)
-
-
-class Here(Worker):
-    """A worker that is its own host."""
-
-    def pause(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-def simulated(seed: int, costs: dict[str, float], wrong: str = "") -> tuple[list[Verdict], list[result.Row]]:
-    """Engines of these costs on one machine: the real worker, runner, judge, rows and verdicts."""
-    machine = Machine(seed)
-    judge = Judge(ROWS, QUERIES, ANSWERS, "l2")
-
-    def start(name: str) -> Here:
-        engine = OnMachine(machine, costs[name], name != wrong)
-        return Here(engine, ROWS, QUERIES, "l2", lambda: MachineClock(machine))
-
-    runner = Runner(
-        start,
-        lambda _, first, ids: judge.grade(ids, first, DEFINITION),
-        len(QUERIES),
-        Options(seed=seed, seconds=60, cold=False),
-    )
-    run = runner.run([Case(name, 2, 1, "host") for name in costs])
-    rows = [result.check(row) for m in run.measured for row in result.rows_of(m, FACTS, "cpu")]
-    return verdicts(rows), rows
-
-
-def test_1000_simulated_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most 5% false verdicts where there is no difference; 15% is found in at least 90%; nothing finds the slower one faster."""
-    monkeypatch.setattr(
-        stats, "bootstrap", partial(stats.bootstrap, draws=10)
-    )  # takes longest and decides nothing here
-    false = found = inverted = 0
-    ratios = []
-    for seed in range(1000):
-        cost = (0.005, 0.2, 1.0)[seed % 3]  # 10, 3 and 1 samples a round
-        (same,), _ = simulated(seed, {"a": cost, "b": cost})
-        false += same.rivals[0].significant
-        (other,), _ = simulated(seed, {"a": 1.15 * cost, "b": cost})
-        found += other.engine == "b" and other.rivals[0].significant
-        inverted += other.engine == "a" and other.rivals[0].significant
-        ratios.append(other.rivals[0].ratio if other.engine == "b" else 1 / other.rivals[0].ratio)
-    assert false <= 50
-    assert found >= 900
-    assert inverted <= 5
-    assert 1.1 < float(np.median(ratios)) < 1.2
-
-
-def test_a_wrong_engine_does_not_win_a_simulated_race() -> None:
-    (verdict,), rows = simulated(3, {"fast": 0.1, "slow": 0.2}, wrong="fast")
-    assert (verdict.engine, verdict.rivals) == ("slow", ())
-    assert {row["engine"]: row["status"] for row in rows} == {"fast": "wrong", "slow": "ok"}
+from knnscope.search.grading import Grade
+from tests.bench.small import ANSWERS, FACTS, case
 
 
 class Scripted:
@@ -195,10 +97,6 @@ class Script:
         return [f"{c.engine}{c.batch}" for c, _, cold, _ in self.turns if not cold]
 
 
-def case(name: str, batch: int = 1) -> Case:
-    return Case(name, 2, batch, "host")
-
-
 def test_every_case_once_a_round_in_an_order_that_the_seed_decides() -> None:
     script = Script()
     run = script.run("abc", (1, 10))
@@ -215,7 +113,39 @@ def test_every_case_once_a_round_in_an_order_that_the_seed_decides() -> None:
     assert [len(list(filter(None, m.cold))) for m in run.measured] == [COLD_ROUNDS] * 6
     assert all(script.log.count((name, "build")) == 10 for name in "abc"), "a process for every two rounds"
     paused = [i for i, (_, what) in enumerate(script.log) if what == "pause"]
-    assert len(paused) == 6 + 120, "after every piece of work"
+    assert len(paused) == 6 + 9 * 3 + 120, "after every piece of work"
+
+
+def test_new_processes_start_side_by_side_before_any_is_timed() -> None:
+    script = Script()
+    script.run("abc", (1,), Options(rounds=14, cold=False))
+    log = script.log[[i for i, (_, what) in enumerate(script.log) if what == "close"][2] + 1 :]
+    assert log[:3] == [(name, "open") for name in "cba"]
+    assert [what for _, what in log[3:10]] == ["build", "pause"] * 3 + ["hot"]
+    assert script.most == 3
+
+
+def test_a_start_that_fails_later_is_tried_once_more() -> None:
+    opened: list[str] = []
+
+    def act(name: str, what: str, _: Case | None) -> None:
+        if what == "open":
+            opened.append(name)
+            if opened.count("a") == 3 and name == "a":
+                raise FailedError("crashed", "once")
+
+    run = Script(act).run("ab", (1,), Options(rounds=14))
+    assert [m.status for m in run.measured] == ["ok", "ok"]
+    assert run.measured[0].builds == 7
+    assert opened.count("a") == 8
+
+
+def test_where_one_gave_way_they_start_one_by_one() -> None:
+    script = Script()
+    script.run("ab", (1,), Options(rounds=14), room=lambda: False)
+    following = zip(script.log, script.log[1:], strict=False)
+    assert {after for (_, what), (_, after) in following if what == "open"} == {"build"}
+    assert script.most == 1
 
 
 def test_calls_go_through_the_queries_in_turn() -> None:
@@ -399,65 +329,3 @@ def test_grades_of_all_answers_count() -> None:
     runner = Runner(lambda name: Scripted(name, Script()), lambda *_: next(left), 1000, Options(rounds=7, cold=False))
     (m,) = runner.run([case("a")]).measured
     assert m.grade == Grade("float32", 70, 70, 0)
-
-
-def worker(engine: Right, rows: np.ndarray = ROWS, metric: str = "l2") -> Here:
-    made = Here(engine, rows, QUERIES, metric)
-    made.build()
-    return made
-
-
-def test_a_worker_hands_over_an_answer_once_and_again_when_it_changes() -> None:
-    """Each query of a fickle engine: right, right again (not handed over), then wrong, the same from then on."""
-    one = worker(planted.Fickle())
-    turns = [one.turn(case("x"), [0, 1], prime=False).answers for _ in range(5)]
-    assert [[first for first, _ in answers] for answers in turns] == [[0, 1], [], [0, 1], [], []]
-    np.testing.assert_array_equal(turns[0][1][1], ANSWERS.ids[1:2])
-    np.testing.assert_array_equal(turns[2][1][1], ANSWERS.ids[1:2, ::-1])
-    again = worker(planted.Right()).turn(Case("x", 2, 3, "host"), [0], cold=True)
-    np.testing.assert_array_equal(again.answers[0][1], ANSWERS.ids)
-
-
-def test_a_worker_keeps_no_rows_that_its_engine_copied() -> None:
-    class Copies(Right):
-        def build(self, vectors: Any, metric: str) -> Right:
-            return super().build(vectors.copy(), metric)
-
-    rows = ROWS.copy()
-    left = weakref.ref(rows)
-    one = Here(Copies(), rows, QUERIES, "l2")
-    del rows
-    assert left() is not None
-    one.build()
-    assert left() is None
-    assert one.warm(case("x")).fresh
-    assert not one.warm(case("x", 3)).fresh
-    with pytest.raises(KnnscopeError, match="k = 10 is outside 1 to 9"):
-        one.warm(Case("x", 10, 1, "host"))
-
-
-@pytest.mark.parametrize(
-    ("engine", "message"),
-    [
-        (planted.TooMany, r"ids of shape \(1, 4\) for 1 queries and k = 2"),
-        (planted.OneLineForAll, r"ids of shape \(1, 2\) for 3 queries and k = 2"),
-        (planted.Flat, r"ids of shape \(2,\) for 1 queries and k = 2"),
-    ],
-)
-def test_ids_of_another_shape_are_refused(engine: type[Right], message: str) -> None:
-    one = worker(engine())
-    with pytest.raises(ValueError, match=message):
-        one.turn(Case("x", 2, 3 if "3 queries" in message else 1, "host"), [0])
-    with pytest.raises(ValueError, match=r"for k = 2|same number of dimensions|must match"):
-        one.answers(2, 3, 3)
-
-
-def test_a_worker_refuses_what_its_engine_has_not() -> None:
-    with pytest.raises(UnsupportedError, match="no metric 'cosine'"):
-        worker(planted.OnlyL2(), metric="cosine")
-    with pytest.raises(UnsupportedError, match="no device boundary"):
-        worker(planted.Right()).warm(Case("x", 2, 1, "device"))
-    with pytest.raises(UnsupportedError, match="limit of 5"):
-        worker(planted.Shallow()).warm(Case("x", 6, 1, "host"))
-    with pytest.raises(KnnscopeError, match="row 0 has nan"):
-        worker(planted.Right(), np.full((9, 2), np.nan, np.float32))

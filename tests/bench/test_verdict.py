@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 
 import pytest
 
@@ -12,7 +14,7 @@ from knnscope.bench.plan import Case
 from knnscope.bench.result import Facts, Row
 from knnscope.bench.runner import Measured
 from knnscope.bench.timing import Sample, WarmUp
-from knnscope.bench.verdict import MATTERS, Split, duration, groups, sentences, splits, verdicts
+from knnscope.bench.verdict import MATTERS, Split, as_json, duration, groups, sentences, splits, verdicts
 from knnscope.bench.worker import Built, Warmed
 from knnscope.search.grading import Evidence, Grade
 
@@ -116,16 +118,42 @@ def test_a_difference_must_be_significant_and_matter() -> None:
     assert loud.noisy
     (few,) = verdicts(rows("a", 100, rounds=6) + rows("b", 300, rounds=6))
     assert not few.rivals[0].significant
-    assert sentences(rows("a", 100, rounds=6) + rows("b", 300, rounds=6))[0].endswith("too few rounds (6) to tell")
+    assert sentences(rows("a", 100, rounds=6) + rows("b", 300, rounds=6))[0].endswith(
+        ": too few rounds (6) to tell which is fastest"
+    )
 
 
 def test_level_engines_are_named_together_and_the_next_after_them() -> None:
     (line,) = sentences(rows("a", 100) + rows("b", 101) + rows("c", 102) + rows("d", 400))
-    assert "fastest exact: a, b and c, " in line
-    assert "the difference is not significant, " in line
+    assert re.search(
+        r"fastest exact: a \d+ µs, b \d+ µs and c \d+ µs: the difference is not significant; a is [34]", line
+    )
     assert line.endswith(" as fast as d")
     (line,) = sentences(rows("a", 100, noise=0.9) + rows("b", 101, noise=0.9))
-    assert "too noisy to tell them apart" in line
+    assert line.endswith(": too noisy to tell them apart")
+
+
+def test_one_too_noisy_to_place_does_not_share_the_first_place() -> None:
+    """c's median is above b's, and b is slower than a for certain; c is noisy enough to be told from nobody."""
+    c = rows("c", 300, noise=0.01)
+    hot = next(r for r in c if r["cache"] == "hot")
+    hot["samples_ns"] = [[20_000] * 3 if i % 4 < 2 else w for i, w in enumerate(hot["samples_ns"])]
+    hot["median_ns"] = 270_000
+    (line,) = sentences(rows("a", 100) + rows("b", 200) + c)
+    assert re.search(
+        r"fastest exact: a, \d+ µs, (2|1\.9\d|2\.0\d) times \(.*\) as fast as b; too noisy to place: c \(270 µs\)$",
+        line,
+    )
+    alone = sentences(rows("a", 100) + c)[0]
+    assert re.search(r"fastest exact: a, \d+ µs; too noisy to place: c \(270 µs\)$", alone)
+
+
+def test_the_verdict_as_json() -> None:
+    made = rows("a", 100) + rows("b", 200) + failed("c", "oom")
+    told = json.loads(json.dumps(as_json(made), allow_nan=False))
+    assert told["sentences"] == sentences(made)
+    (found,) = told["verdicts"]
+    assert (found["engine"], found["rivals"][0]["engine"], found["rivals"][0]["significant"]) == ("a", "b", True)
 
 
 def test_a_wrong_one_never_wins_and_is_mentioned_where_it_was_faster() -> None:

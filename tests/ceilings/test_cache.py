@@ -118,7 +118,8 @@ def test_the_child_finds_the_package_from_anywhere(tmp_path: Path, monkeypatch: 
 def test_interrupted_it_leaves_no_child(tmp_path: Path, child_environment: dict[str, str]) -> None:
     note = tmp_path / "pid"
     code = (
-        "import sys; from knnscope import cli; from knnscope.ceilings import cache\n"
+        "import signal, sys; from knnscope import cli; from knnscope.ceilings import cache\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job inherits it ignored
         f"""cache.CHILD = [sys.executable, '-c', "import os, signal, time; signal.signal(2, signal.SIG_IGN);"""
         f""" open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"]\n"""
         "sys.argv = ['knnscope', 'info', '--measure']; sys.exit(cli.run())"

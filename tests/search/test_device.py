@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from knnscope.errors import MissingLibraryError, NoGpuError
-from knnscope.search import device
+from knnscope import catalog
+from knnscope.errors import KnnscopeError, MissingLibraryError, NoGpuError
+from knnscope.search import device, engine
 
 
 class CudaArray:
@@ -38,6 +39,16 @@ def test_where_an_array_lies() -> None:
 def test_types_have_one_name(name: str) -> None:
     assert device.dtype_name(np.ones(1, name)) == name
     assert device.dtype_name(SimpleNamespace(dtype=f"torch.{name}")) == name
+
+
+def test_queries_of_a_type_that_numpy_has_not_are_refused_in_one_line() -> None:
+    class Bfloat16(CudaArray):
+        dtype = "torch.bfloat16"
+        shape = (1, 3)
+
+    index = engine.build(catalog.load("numpy"), np.ones((4, 3), np.float32), "l2")
+    with pytest.raises(KnnscopeError, match="queries are of type bfloat16"):
+        index.search(Bfloat16(), 1)  # type: ignore[arg-type]
 
 
 class Driver:
