@@ -15,7 +15,7 @@ from knnscope import catalog, threads
 from knnscope.bench import session
 from knnscope.bench.plan import Options
 from knnscope.cli.compare import save
-from knnscope.cli.verdict_text import report
+from knnscope.cli.verdict_text import report, verdict
 from knnscope.datasets import names
 from knnscope.store import make_folder
 
@@ -39,7 +39,7 @@ def main() -> None:
     measured = session.measure(task, grid, options)
     folder = make_folder(args.out / f"compare-gpu-{args.rows}")
     save(folder, measured)
-    text = report(measured, task)
+    text = f"{report(measured, task)}\n\n{verdict(measured)}"
     (folder / "report.txt").write_text(text + "\n")
     print(text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,6 @@ def test_rows_are_as_the_schema_says() -> None:
 @pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.*")), ids=lambda p: str(p.relative_to(RESULTS)))
 def test_no_folder_of_a_machine_and_valid_json(path: Path) -> None:
     text = path.read_text("utf-8")
-    assert not any(folder in text for folder in ("/work/", "/root/", "/home/", "/tmp/"))
+    assert not re.search(r"/(?:work|root|home|tmp)/", text)
     if path.suffix == ".json":
         json.loads(text)
