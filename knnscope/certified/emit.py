@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -64,25 +64,29 @@ class Emit:
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), args)
 
     def loop(self, count: Any, carried: Sequence[Any], body: Callable[[Any, list[Any]], Sequence[Any]]) -> list[Any]:
-        """Run ``body(index, values)`` ``count`` times, at least once; it returns the values of the next turn."""
-        before, turn = self.builder.block, self.builder.append_basic_block("turn")
-        after = self.builder.append_basic_block("after")
-        self.builder.branch(turn)
-        self.builder.position_at_end(turn)
+        """Run ``body(index, values)`` ``count`` times; it returns the values of the next turn."""
+        before, head, turn, after = (
+            self.builder.block,
+            *(self.builder.append_basic_block(name) for name in ("head", "turn", "after")),
+        )
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
         index = self.builder.phi(I64)
         index.add_incoming(self.number(0), before)
         values = [self.builder.phi(value.type) for value in carried]
         for phi, value in zip(values, carried, strict=True):
             phi.add_incoming(value, before)
-        following = body(index, values)
+        self.builder.cbranch(self.builder.icmp_signed("<", index, count), turn, after)
+        self.builder.position_at_end(turn)
+        following = body(index, list(values))
         step = self.builder.add(index, self.number(1))
         end = self.builder.block
+        self.builder.branch(head)
         index.add_incoming(step, end)
         for phi, value in zip(values, following, strict=True):
             phi.add_incoming(value, end)
-        self.builder.cbranch(self.builder.icmp_signed("<", step, count), turn, after)
         self.builder.position_at_end(after)
-        return list(following)
+        return list(values)
 
 
 def instructions(result: Any = types.void) -> Callable[[Callable[..., Any]], Any]:
@@ -108,6 +112,26 @@ def trailing_zeros(emit: Emit, value: Any) -> Any:
     return emit.call("llvm.cttz.i64", I64, value, emit.number(1, ir.IntType(1)))
 
 
+class Rows16(NamedTuple):
+    """s, e and N of certificate.py for 16 rows, in registers."""
+
+    scales: Any
+    errors: Any
+    terms: Any
+
+    def kept(self, emit: Emit, product: Any, step: Any, slope: Any, limit: Any) -> Any:
+        """16 bits: rows with N - (s step) f - C e <= V, the test of certificate.py, for a query's f, 2 t, C and V."""
+        b = emit.builder
+        value = emit.call("llvm.fmuladd.v16f32", FLOATS, b.fneg(b.fmul(self.scales, step)), product, self.terms)
+        value = emit.call("llvm.fmuladd.v16f32", FLOATS, b.fneg(slope), self.errors, value)
+        return b.bitcast(b.fcmp_ordered("<=", value, limit), I16)
+
+
+def two_digits(emit: Emit, high: Any, low: Any) -> Any:
+    """254 high + low of 16 rows, rounded once to float32."""
+    return emit.call("llvm.fmuladd.v16f32", FLOATS, high, ir.Constant(FLOATS, [254.0] * 16), low)
+
+
 @instructions(types.int64)
 def excluded(
     emit: Emit, out: Any, vectors: Any, digits: Any, scales: Any, errors: Any, terms: Any, steps: Any, slopes: Any,
@@ -119,9 +143,9 @@ def excluded(
     arguments are addresses, but for ``vectors``, the query vectors in the tile, and ``digits``, 1 or 2 of them for each query.
     """
     b = emit.builder
-    (s0, s1), (e0, e1), (n0, n1) = (
-        [emit.load(FLOATS, emit.at(base, (half, 64))) for half in range(2)] for base in (scales, errors, terms)
-    )
+    halves = [
+        Rows16(*(emit.load(FLOATS, emit.at(base, (half, 64))) for base in (scales, errors, terms))) for half in range(2)
+    ]
     two = b.icmp_signed("==", digits, emit.number(2))
 
     def query(index: Any, values: list[Any]) -> list[Any]:
@@ -130,16 +154,13 @@ def excluded(
         limit = emit.spread(emit.load(F32, emit.at(limits, (index, 4))), FLOATS)
         place = emit.at(out, (b.mul(index, digits), 128))
         found = []
-        for half, (s, e, n) in enumerate(((s0, e0, n0), (s1, e1, n1))):
+        for half, rows in enumerate(halves):
             high = b.sitofp(emit.load(WORDS, emit.at(place, (half, 64))), FLOATS)
             # where there is one digit, this reads the same line again and is not used
             low_at = b.select(two, emit.at(place, (128 + 64 * half, 1)), emit.at(place, (half, 64)))
             low = b.sitofp(emit.load(WORDS, low_at), FLOATS)
-            both = emit.call("llvm.fmuladd.v16f32", FLOATS, high, ir.Constant(FLOATS, [254.0] * 16), low)
-            product = b.select(two, both, high)
-            value = emit.call("llvm.fmuladd.v16f32", FLOATS, b.fneg(b.fmul(s, step)), product, n)
-            value = emit.call("llvm.fmuladd.v16f32", FLOATS, b.fneg(slope), e, value)
-            found.append(b.zext(b.bitcast(b.fcmp_ordered("<=", value, limit), I16), I32))
+            product = b.select(two, two_digits(emit, high, low), high)
+            found.append(b.zext(rows.kept(emit, product, step, slope, limit), I32))
         mask = b.or_(found[0], b.shl(found[1], ir.Constant(I32, 16)))
         emit.store(mask, emit.at(masks, (index, 4)))
         any_row = b.zext(b.icmp_unsigned("!=", mask, ir.Constant(I32, 0)), I64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from knnscope.certified import products
+from knnscope.certified import products, stream
 from knnscope.certified.scan import SCANS
 from knnscope.environment import cpu
 from knnscope.errors import KnnscopeError
@@ -46,14 +46,18 @@ def choose(kind: str | None) -> str:
 
 
 def plan(kind: str, queries: int) -> tuple[str, int, int]:
-    """The kind that suits so many queries, query vectors in a tile, and digits of a query."""
+    """The scan that suits so many queries (a key of ``SCANS``), query vectors in a tile, and digits of a query."""
     if kind == "amx" and queries <= VNNI_UP_TO and "vnni" in available():
         kind = "vnni"
+    if kind == "vnni":
+        for width in stream.WIDTHS:
+            if width >= queries * stream.DIGITS:
+                return "stream", width, stream.DIGITS
     digits = 2 if queries <= TWO_DIGITS_UP_TO[kind] else 1
     widths = TILES[kind]
     return kind, next((width for width in widths if width >= queries * digits), widths[-1]), digits
 
 
-def scan(kind: str) -> Any:
-    """The compiled scan of this kind."""
-    return SCANS[kind]
+def scan(name: str) -> Any:
+    """The compiled scan of this name."""
+    return stream.scan if name == "stream" else SCANS[name]

@@ -17,8 +17,8 @@ from llvmlite import ir
 from knnscope.certified.compiled import compiled
 from knnscope.certified.emit import BYTES, I8, I16, I32, I64, WORDS, Emit, instructions
 
-VNNI_TILES = (2, 4, 12)
-"""Query vectors of a tile: 12 x 2 sums, 2 registers of codes and 1 of queries fill 27 of 32 registers."""
+VNNI_TILES = (12,)
+"""Query vectors of a tile (few queries: see stream.py): 12 x 2 sums, 2 registers of codes and 1 of queries fill 27 of 32 registers."""
 AVX2_TILES = (4,)
 AMX_TILES = (16, 32)
 AHEAD = 128 * 2
@@ -57,7 +57,7 @@ def _vnni(count: int) -> Any:
     return vnni
 
 
-_vnni_2, _vnni_4, _vnni_12 = (_vnni(count) for count in VNNI_TILES)
+_vnni_12 = _vnni(VNNI_TILES[0])
 
 
 @instructions()
@@ -160,12 +160,7 @@ def vnni(count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any
     at = codes.ctypes.data + block * groups * 64
     queries = packed.ctypes.data + tile * groups * count * 4
     bias = biases.ctypes.data + tile * count * 4
-    if count == 2:
-        _vnni_2(at, groups, queries, bias, out.ctypes.data)
-    elif count == 4:
-        _vnni_4(at, groups, queries, bias, out.ctypes.data)
-    else:
-        _vnni_12(at, groups, queries, bias, out.ctypes.data)
+    _vnni_12(at, groups, queries, bias, out.ctypes.data)
 
 
 @compiled()

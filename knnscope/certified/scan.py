@@ -68,6 +68,75 @@ def _compact(squares: Any, ids: Any, errors: Any, query: int, e_q: float, bar: f
     return left
 
 
+@compiled(inline="always")
+def admit(
+    mask: int, query: int, own: int, place: int, row0: int, rows: int, digits: int, out: Any, scales: Any, errors: Any,
+    terms: Any, p2: float, e_q: float, blur: float, step: float, widen: float, allowed: Any, heaps: Any, squares: Any,
+    ids: Any, counts: Any, bars: Any, slopes: Any, limits: Any,
+) -> None:  # fmt: skip
+    """Rows that the test left in become candidates of a query, and T shrinks.
+
+    Args:
+        mask: a bit for each row from ``row0`` on.
+        query: its number in the state.
+        own: its place in ``bars``, ``slopes`` and ``limits``.
+        place: its place in the tile, whose products are ``out``.
+        row0: see ``mask``.
+        rows: without padding.
+        digits: 1 or 2.
+        out: int32, (vectors, rows at once).
+        scales: see codes.Coded, as ``errors`` and ``terms``.
+        errors: see there.
+        terms: see there.
+        p2: |p|^2; with ``e_q``, ``blur`` and ``step``, t, see asked.Asked.
+        e_q: see there.
+        blur: see there.
+        step: see there.
+        widen: see ``_scan``, as ``allowed``.
+        allowed: see there.
+        heaps: see State, as the next three.
+        squares: see there.
+        ids: see there.
+        counts: see there.
+        bars: float64, the largest of the k smallest upper bounds.
+        slopes: float32, C.
+        limits: float32, V.
+    """
+    room = ids.shape[1]
+    while mask:
+        r = trailing_zeros(mask)
+        mask &= mask - 1
+        row = row0 + r
+        if row >= rows:
+            break
+        if allowed.shape[0] and not allowed[min(query, allowed.shape[0] - 1), row]:
+            continue
+        dot = np.float64(out[digits * place, r])
+        if digits == 2:
+            dot = BASE * dot + np.float64(out[2 * place + 1, r])
+        e = np.float64(errors[row])
+        least, most = certificate.squares(terms[row], e, p2, np.float64(scales[row]) * step * dot)
+        now = counts[query]
+        if now == room:
+            bar = certificate.reach(bars[own], widen, blur)
+            now = _compact(squares, ids, errors, query, e_q, bar)
+            if 4 * now > 3 * room:
+                counts[query] = -1
+                limits[own] = np.float32(-np.inf)
+                break
+        squares[query, now] = least
+        ids[query, now] = row
+        counts[query] = now + 1
+        near = bars[own] - (e + e_q) * certificate.WIDEN
+        if near > 0 and most < near * near:
+            replace_top(heaps, query, certificate.upper(most, e, e_q))
+            bars[own] = heaps[query, 0]
+            if bars[own] < np.inf:
+                a = certificate.reach(bars[own], widen, blur) + e_q * certificate.WIDEN
+                slopes[own] = certificate.coefficient(a)
+                limits[own] = certificate.limit(a, p2)
+
+
 def _scan(
     coded: Any, rows: int, first: int, last: int, asked: Any, count: int, digits: int, first_tile: int, last_tile: int,
     widen: float, allowed: Any, state: Any,
@@ -94,7 +163,6 @@ def _scan(
     codes, scales, errors, terms = coded
     packed, biases, steps, lengths2, query_errors, _, _, blurs, _ = asked
     heaps, squares, ids, counts = state
-    room = ids.shape[1]
     raw = np.empty(PANEL * count + 16, dtype=np.int32)
     skip = (-raw.ctypes.data % 64) // 4
     out = raw[skip : skip + PANEL * count].reshape(count, PANEL)
@@ -122,40 +190,11 @@ def _scan(
                     some &= some - 1
                     mask = np.int64(masks[place])
                     query, own = low + base + place, base + place
-                    p2, e_q, blur = lengths2[query], query_errors[query], blurs[query]
-                    step = np.float64(steps[query]) * 0.5
-                    while mask:
-                        r = trailing_zeros(mask)
-                        mask &= mask - 1
-                        row = row0 + r
-                        if row >= rows:
-                            break
-                        if allowed.shape[0] and not allowed[min(query, allowed.shape[0] - 1), row]:
-                            continue
-                        dot = np.float64(out[digits * place, r])
-                        if digits == 2:
-                            dot = BASE * dot + np.float64(out[2 * place + 1, r])
-                        e = np.float64(errors[row])
-                        least, most = certificate.squares(terms[row], e, p2, np.float64(scales[row]) * step * dot)
-                        now = counts[query]
-                        if now == room:
-                            bar = certificate.reach(bars[own], widen, blur)
-                            now = _compact(squares, ids, errors, query, e_q, bar)
-                            if 4 * now > 3 * room:
-                                counts[query] = -1
-                                limits[own] = np.float32(-np.inf)
-                                break
-                        squares[query, now] = least
-                        ids[query, now] = row
-                        counts[query] = now + 1
-                        near = bars[own] - (e + e_q) * certificate.WIDEN
-                        if near > 0 and most < near * near:
-                            replace_top(heaps, query, certificate.upper(most, e, e_q))
-                            bars[own] = heaps[query, 0]
-                            if bars[own] < np.inf:
-                                a = certificate.reach(bars[own], widen, blur) + e_q * certificate.WIDEN
-                                slopes[own] = certificate.coefficient(a)
-                                limits[own] = certificate.limit(a, p2)
+                    admit(
+                        mask, query, own, place, row0, rows, digits, out, scales, errors, terms, lengths2[query],
+                        query_errors[query], blurs[query], np.float64(steps[query]) * 0.5, widen, allowed, heaps,
+                        squares, ids, counts, bars, slopes, limits,
+                    )  # fmt: skip
     end()
 
 
