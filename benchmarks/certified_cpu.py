@@ -27,6 +27,7 @@ from knnscope import ExactIndex, catalog
 from knnscope.bench import session
 from knnscope.bench.plan import Case, Options
 from knnscope.catalog import Entry
+from knnscope.ceilings.record import Ceilings
 from knnscope.certified import kinds
 from knnscope.datasets import names
 
@@ -65,7 +66,7 @@ def best_coretype() -> str:
         "b = time.process_time(); i.search(x[:500], 10); print(time.process_time() - b)"
     )
     took = {}
-    for name in ("", "Haswell", "SkylakeX", "Cooperlake"):
+    for name in ("", "Haswell", "Zen", "SkylakeX", "Cooperlake"):
         base = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")}
         env = {**base, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", CORETYPE: name}
         runs = [subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True) for _ in range(3)]
@@ -95,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=75_000)
     parser.add_argument("--few", action="store_true")
+    parser.add_argument("-k", type=int, nargs="+", default=KS)
     parser.add_argument("--kind", help=f"of products, one of {', '.join(kinds.available())}")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -106,10 +108,10 @@ def main() -> None:
     peers = [n for n in ("usearch", "sklearn", "numpy", "torch") if catalog.problem(n) is None]
     dataset, _ = names.load(f"synthetic:text,rows={args.rows},queries=1000")
     task = session.Task(dataset.name, dataset.documents.values, dataset.queries.values, "l2")
-    grid = Cases(["certified", "faiss", *TUNED, *peers], KS, BATCHES, few=args.few)
+    grid = Cases(["certified", "faiss", *TUNED, *peers], args.k, BATCHES, few=args.few)
     measured = session.measure(task, grid, Options(threads=1, rounds=10, seconds=10_000, timeout=900))
     rows = [r for r in measured.rows if r["cache"] != "first"]
-    lines = table(rows)
+    lines = table(rows, Ceilings.from_json(measured.environment["ceilings"]["cpu"]))
     for line in lines:
         print(line)
     threads = two_threads(task.rows, task.queries)
@@ -124,7 +126,7 @@ def main() -> None:
     )
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
+def table(rows: list[dict[str, Any]], ceilings: Ceilings) -> list[str]:
     """A line a case: times, ratio to tuned Faiss and to each peer, share of the read floors."""
     cpu = {(r["engine"], r["batch"], r["k"], r["cache"]): r["cpu_ns"] for r in rows if r["cpu_ns"]}
     grades = {(r["engine"], r["batch"], r["k"]): r["grade"] for r in rows}
@@ -137,7 +139,9 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         asked = FLOORS.get((batch, k))
         shares = ""
         if own["floor_ns"]:
-            int8 = own["floor_ns"] * (own["dim"] + 12) / (4 * own["dim"])
+            int8 = ceilings.floor_ns(
+                own["rows"] * (own["dim"] + 12), cache
+            )  # at the rate for so many bytes: they may fit a cache
             shares = f"{100 * int8 / mine:.0f}% of int8's floor, {100 * own['floor_ns'] / mine:.0f}% of float32's"
         lines.append(
             f"{batch:>5} queries, k = {k:>3}, {cache:4}: {mine / 1e6:9.2f} ms"

@@ -41,7 +41,7 @@ class Certificate:
 
     rows_scanned: rows whose bound was looked at. candidates: int64, (queries,): rows that it could not exclude. computed: of those,
     distances computed. margin: float64, (queries,): the rows left out are at least this much further than the k-th neighbor (for l2
-    in plain distance, not squared; infinite where none was left out). path: the products used, and "exhaustive" where bounds were of
+    in plain distance, not squared; infinite where none was left out). path: the scans used (``kinds.scan``), and "exhaustive" where bounds were of
     no use.
     """
 

@@ -94,7 +94,7 @@ def test_kinds_of_data(kind: str, data: str) -> None:
         index = ExactIndex(rows, metric, threads=2, kind=kind)
         for k in (1, 10, 100):
             expected = topk.search(rows, queries, k, metric)
-            for batch in (1, 5, 13, 40) if k == 10 else (40,):
+            for batch in (1, 2, 4, 5, 13, 40) if k == 10 else (40,):
                 for threads in (1, 2):
                     found = [index.search(queries[i : i + batch], k, threads=threads) for i in range(0, 40, batch)]
                     np.testing.assert_array_equal(np.concatenate([f.ids for f in found]), expected.ids)
@@ -110,6 +110,18 @@ def test_against_the_independent_checker(data: str, metric: str) -> None:
     for number, query in enumerate(queries):
         expected = reference.answer(rows, query, 10, metric)
         assert (found.ids[number].tolist(), found.distances[number].tolist()) == expected
+
+
+@pytest.mark.skipif("vnni" not in KINDS, reason="this processor has no VNNI")
+@pytest.mark.parametrize("dim", [1, 5, 13, 20, 31, 36, 384])
+def test_codes_that_stream_leave_the_same_candidates_as_plain_loops(dim: int) -> None:
+    """Groups that are no multiple of those taken at once, rows that fill no block, two parts."""
+    random = np.random.default_rng(dim)
+    rows, queries = random.standard_normal((1003, dim)), random.standard_normal((2, dim))
+    found = [ExactIndex(rows, kind=kind, threads=2).search(queries, 5).certificate for kind in ("vnni", "portable")]
+    assert [f.path for f in found] == [("stream",), ("portable",)]
+    np.testing.assert_array_equal(found[0].candidates, found[1].candidates)
+    np.testing.assert_array_equal(found[0].margin, found[1].margin)
 
 
 def test_bounds_leave_few_rows_where_data_are_like_text() -> None:
