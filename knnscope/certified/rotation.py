@@ -22,32 +22,28 @@ LANES = 16
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """factors: float64, (dim,): +-1 over the root of the block's size. ends: where each block ends; none for no rotation."""
+    """factors: float64, (dim,): +-1 over the root of the block's size. ends: where each block ends; none for no rotation.
+
+    roundings: unit roundoffs that mapping a vector may cost, relative to its length. A butterfly rounds each result once, so a stage
+    costs one; a factor is rounded itself and rounds its product. The map in exact arithmetic is orthogonal.
+    """
 
     factors: npt.NDArray[np.float64]
     ends: npt.NDArray[np.int64]
-
-    @property
-    def roundings(self) -> int:
-        """Unit roundoffs that mapping a vector may cost, relative to its length.
-
-        A butterfly rounds each result once, so a stage costs one; a factor is rounded itself and rounds its product. The map in exact
-        arithmetic is orthogonal.
-        """
-        largest = int(np.diff(self.ends, prepend=0).max()) if len(self.ends) else 1
-        return int(math.log2(largest)) + 2
+    roundings: int
 
 
 def make(dim: int, seed: int = 0) -> Rotation:
     """Random signs for vectors of this dimension."""
     sizes = [1 << bit for bit in range(dim.bit_length() - 1, -1, -1) if dim >> bit & 1]
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], dim)
-    return Rotation(signs / np.sqrt(np.repeat(np.array(sizes, dtype=np.float64), sizes)), np.cumsum(sizes))
+    factors = signs / np.sqrt(np.repeat(np.array(sizes, dtype=np.float64), sizes))
+    return Rotation(factors, np.cumsum(sizes), int(math.log2(sizes[0])) + 2)
 
 
 def none(dim: int) -> Rotation:
     """The identity."""
-    return Rotation(np.ones(dim), np.empty(0, dtype=np.int64))
+    return Rotation(np.ones(dim), np.empty(0, dtype=np.int64), 2)
 
 
 def _butterflies(kind: Any) -> Any:
