@@ -35,7 +35,7 @@ def _stream(count: int) -> Any:
 
     @instructions(types.int64)
     def stream(
-        emit: Emit, codes: Any, groups: Any, block: Any, last: Any, queries: Any, biases: Any, scales: Any, errors: Any,
+        emit: Emit, block: Any, last: Any, groups: Any, codes: Any, queries: Any, biases: Any, scales: Any, errors: Any,
         terms: Any, steps: Any, slopes: Any, limits: Any, out: Any, masks: Any,
     ) -> Any:  # fmt: skip
         """The first block from ``block`` on that has a row the bound cannot exclude, ``last`` if none has.
@@ -144,62 +144,17 @@ def scan(
         if counts[query] >= 0:
             limits[query] = np.float32(np.inf)
     block, end = first * PANEL // 16, min(last * PANEL // 16, (rows + 15) // 16)
-    a_codes, a_packed, a_biases = codes.ctypes.data, packed.ctypes.data, biases.ctypes.data
-    a_scales, a_errors, a_terms = scales.ctypes.data, errors.ctypes.data, terms.ctypes.data
-    a_steps, a_slopes, a_limits = steps.ctypes.data, slopes.ctypes.data, limits.ctypes.data
-    a_out, a_masks = out.ctypes.data, masks.ctypes.data
+    fixed = (
+        groups, codes.ctypes.data, packed.ctypes.data, biases.ctypes.data, scales.ctypes.data, errors.ctypes.data,
+        terms.ctypes.data, steps.ctypes.data, slopes.ctypes.data, limits.ctypes.data, out.ctypes.data, masks.ctypes.data,
+    )  # fmt: skip
     while block < end:
         if count == 2:
-            block = _stream_2(
-                a_codes,
-                groups,
-                block,
-                end,
-                a_packed,
-                a_biases,
-                a_scales,
-                a_errors,
-                a_terms,
-                a_steps,
-                a_slopes,
-                a_limits,
-                a_out,
-                a_masks,
-            )
+            block = _stream_2(block, end, *fixed)
         elif count == 4:
-            block = _stream_4(
-                a_codes,
-                groups,
-                block,
-                end,
-                a_packed,
-                a_biases,
-                a_scales,
-                a_errors,
-                a_terms,
-                a_steps,
-                a_slopes,
-                a_limits,
-                a_out,
-                a_masks,
-            )
+            block = _stream_4(block, end, *fixed)
         else:
-            block = _stream_8(
-                a_codes,
-                groups,
-                block,
-                end,
-                a_packed,
-                a_biases,
-                a_scales,
-                a_errors,
-                a_terms,
-                a_steps,
-                a_slopes,
-                a_limits,
-                a_out,
-                a_masks,
-            )
+            block = _stream_8(block, end, *fixed)
         if block >= end:
             break
         for query in range(counts.shape[0]):

@@ -67,7 +67,7 @@ def _value(rows: Any, row: Any, j: Any) -> Any:  # noqa: ARG001
 
 def centred(rows: Any, row: int, j: int, centre: Any) -> np.float32:
     """Component ``j`` of a row less that of the centre, rounded once; for float32 rows the centre has to be float32 as well."""
-    raise NotImplementedError
+    raise NotImplementedError  # only inside compiled functions
 
 
 @overload(centred, inline="always")
