@@ -41,7 +41,7 @@ class Certificate:
 
     rows_scanned: rows whose bound was looked at. candidates: int64, (queries,): rows that it could not exclude. computed: of those,
     distances computed. margin: float64, (queries,): the rows left out are at least this much further than the k-th neighbor (for l2
-    in plain distance, not squared; infinite where none was left out). path: the scans used (``kinds.scan``), and "exhaustive" where bounds were of
+    in plain distance, not squared; infinite where none was left out). path: the scans used (``kinds.plan``), and "exhaustive" where bounds were of
     no use.
     """
 
@@ -203,7 +203,7 @@ class _Search:
         state.counts[:, asked.far[:count]] = -1
         self.far[numbers] = asked.far[:count]
         allowed = self.allowed if every or len(self.allowed) < 2 else self.allowed[numbers]
-        scan = kinds.scan(kind)
+        scan = kinds.scan(kind, width)
         pieces = self.workers.count if by_query else parts
 
         def work(piece: int) -> None:

@@ -46,7 +46,7 @@ def choose(kind: str | None) -> str:
 
 
 def plan(kind: str, queries: int) -> tuple[str, int, int]:
-    """The scan that suits so many queries (a key of ``SCANS``), query vectors in a tile, and digits of a query."""
+    """The scan that suits so many queries (a key of ``SCANS``, or "stream"), query vectors in a tile, and digits of a query."""
     if kind == "amx" and queries <= VNNI_UP_TO and "vnni" in available():
         kind = "vnni"
     if kind == "vnni":
@@ -58,6 +58,6 @@ def plan(kind: str, queries: int) -> tuple[str, int, int]:
     return kind, next((width for width in widths if width >= queries * digits), widths[-1]), digits
 
 
-def scan(name: str) -> Any:
-    """The compiled scan of this name."""
-    return stream.scan if name == "stream" else SCANS[name]
+def scan(name: str, width: int) -> Any:
+    """The compiled scan that ``plan`` chose."""
+    return stream.SCANS[width] if name == "stream" else SCANS[name]

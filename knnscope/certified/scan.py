@@ -5,7 +5,6 @@ For each query a heap holds the k smallest upper bounds of distances seen so far
 
 from __future__ import annotations
 
-import types as pythons
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from knnscope.certified import certificate, products
 from knnscope.certified.asked import BASE
 from knnscope.certified.codes import PANEL
-from knnscope.certified.compiled import compiled
+from knnscope.certified.compiled import compiled, specialised
 from knnscope.certified.emit import excluded, trailing_zeros
 
 BATCH = 2
@@ -199,12 +198,8 @@ def _scan(
 
 
 def _with(kind: str, dots: Any, begin: Any, end: Any) -> Any:
-    """The scan, compiled with one kind's products; a function of its own for each, since Numba's cache goes by name."""
-    name = f"scan_{kind}"
-    made = pythons.FunctionType(_scan.__code__, {**globals(), "dots": dots, "begin": begin, "end": end}, name)
-    made.__qualname__ = name
-    made.__module__ = __name__
-    return compiled(error_model="numpy")(made)
+    """The scan with one kind's products."""
+    return specialised(_scan, f"scan_{kind}", dots=dots, begin=begin, end=end)
 
 
 SCANS = {

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import types
 
 from knnscope.certified.codes import PANEL
-from knnscope.certified.compiled import compiled
+from knnscope.certified.compiled import specialised
 from knnscope.certified.emit import BYTES, F32, FLOATS, I16, I32, I64, WORDS, Emit, Rows16, instructions, two_digits
 from knnscope.certified.scan import admit
 
@@ -119,11 +119,11 @@ def _stream(count: int) -> Any:
     return stream
 
 
-_stream_2, _stream_4, _stream_8 = (_stream(count) for count in WIDTHS)
+stream: Any = None
+"""The instructions for one width: each compiled scan has its own, so that a first search waits for one."""
 
 
-@compiled(error_model="numpy")
-def scan(
+def _scan(
     coded: Any, rows: int, first: int, last: int, asked: Any, count: int, digits: int, first_tile: int, last_tile: int,  # noqa: ARG001
     widen: float, allowed: Any, state: Any,
 ) -> None:  # fmt: skip
@@ -149,12 +149,7 @@ def scan(
         terms.ctypes.data, steps.ctypes.data, slopes.ctypes.data, limits.ctypes.data, out.ctypes.data, masks.ctypes.data,
     )  # fmt: skip
     while block < end:
-        if count == 2:
-            block = _stream_2(block, end, *fixed)
-        elif count == 4:
-            block = _stream_4(block, end, *fixed)
-        else:
-            block = _stream_8(block, end, *fixed)
+        block = stream(block, end, *fixed)
         if block >= end:
             break
         for query in range(counts.shape[0]):
@@ -165,3 +160,7 @@ def scan(
                     bars, slopes, limits,
                 )  # fmt: skip
         block += 1
+
+
+SCANS = {width: specialised(_scan, f"scan_stream_{width}", stream=_stream(width)) for width in WIDTHS}
+"""By query vectors in a tile."""
