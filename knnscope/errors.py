@@ -20,6 +20,7 @@ EXTRA_OF = {
     "sklearn": "cpu",
     "tokenizers": "cpu",
     "usearch": "cpu",
+    "cupti": "cupti",
     "cupy": "cuda13",
     "cuvs": "cuda13",
     "flashlib": "flashlib",

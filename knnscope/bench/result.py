@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-import fastjsonschema
-
 from knnscope import stats
+from knnscope.bench import lines
 from knnscope.bench.plan import CACHES
 from knnscope.bench.runner import Measured
 from knnscope.bench.timing import Sample
 from knnscope.ceilings.record import Ceilings
-from knnscope.errors import KnnscopeError
-from knnscope.store import whole_file
 
 SCHEMA_VERSION = 1
+SCHEMA = "results.schema.json"
 P99_FROM = 100
 """Samples from which a 99th percentile is given."""
 NOISY = 0.2
@@ -163,32 +158,18 @@ def timings(rounds: Sequence[Sequence[Sample]]) -> Row:
     }
 
 
-@cache
-def _check() -> Callable[[Any], Any]:
-    schema = json.loads(resources.files("knnscope.bench").joinpath("results.schema.json").read_text("utf-8"))
-    check: Callable[[Any], Any] = fastjsonschema.compile(schema)
-    return check
-
-
 def check(row: Row) -> Row:
     """The row itself, if it is as the schema says and every number is finite.
 
     Raises:
         KnnscopeError: names the field.
     """
-    try:
-        _check()(row)
-        json.dumps(row, allow_nan=False)  # NaN is a number to a schema, and above no maximum
-    except ValueError as error:
-        raise KnnscopeError(f"a result row is not as results.schema.json says: {error}") from error
-    return row
+    return lines.check(row, SCHEMA)
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
     """All rows, a JSON object a line, each checked first; whole or not at all."""
-    lines = [json.dumps(check(row), allow_nan=False) + "\n" for row in rows]
-    with whole_file(path, "w") as file:
-        file.writelines(lines)
+    lines.write(path, rows, SCHEMA)
 
 
 def read(path: Path) -> list[Row]:
@@ -197,13 +178,4 @@ def read(path: Path) -> list[Row]:
     Raises:
         KnnscopeError: a line that is no row; names it.
     """
-    found = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                found.append(check(json.loads(line)))
-            except (ValueError, KnnscopeError) as error:
-                raise KnnscopeError(
-                    f"{path}:{number}: not a result row ({error}): run knnscope compare again"
-                ) from error
-    return found
+    return lines.read(path, SCHEMA, "knnscope compare")

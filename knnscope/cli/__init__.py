@@ -22,6 +22,7 @@ COMMANDS = {
     "embed": "knnscope.cli.embed:Embed",
     "search": "knnscope.cli.search:Search",
     "compare": "knnscope.cli.compare:Compare",
+    "ladder": "knnscope.cli.ladder:Ladder",
     "demo": "knnscope.cli.demo:Demo",
 }
 

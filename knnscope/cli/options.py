@@ -55,13 +55,14 @@ def dataset_options(args: argparse.Namespace) -> DatasetOptions:
     return DatasetOptions(Selection(args.subset, args.limit, args.split), args.wordnet, args.lemmas)
 
 
-def add_encoder(parser: argparse.ArgumentParser, devices: str = "cpu or cuda") -> None:
-    """The encoder, its recipe and device."""
+def add_encoder(parser: argparse.ArgumentParser, devices: str | None = "cpu or cuda") -> None:
+    """The encoder, its recipe and, unless the command means another one by it, its device."""
     parser.add_argument(
         "--encoder", default=DEFAULT, metavar="NAME|DIR", help=f"{', '.join(MODELS)}, or a folder (default: {DEFAULT})"
     )
     parser.add_argument("--recipe", metavar="NAME", help=f"own (the model's), {', '.join(RECIPES)} (default: own)")
-    parser.add_argument("--device", default="cpu", metavar="DEVICE", help=f"{devices} (default: cpu)")
+    if devices:
+        parser.add_argument("--device", default="cpu", metavar="DEVICE", help=f"{devices} (default: cpu)")
 
 
 def encoder_options(args: argparse.Namespace) -> EncoderOptions:

@@ -4,6 +4,7 @@ Standard model of floating-point arithmetic, any order of summation, with or wit
 Stability of Numerical Algorithms, 2nd edition, sections 2.2, 3.1 and 3.5): gamma_n = n u / (1 - n u).
 
     difference  sum (x_j - q_j)^2                gamma_{d+2} * D
+    rooted      the root of that, as it sorts    gamma_{d+4} * D
     expanded    |x|^2 - 2 x.q + |q|^2            gamma_{d+3} * (|x| + |q|)^2, which is not small where D is
     ip          sum x_j q_j                      gamma_d * |x| |q|
     cosine      ip of rows divided by norms      gamma_{2d+8}: the product, two norms, their roots and divisions
@@ -30,7 +31,7 @@ UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
 class Formula:
     """How an engine computes a distance.
 
-    form: difference or expanded; it matters for l2 only. precision: a key of ``UNITS``, or tf32. defined: by the definition itself, in its
+    form: difference, rooted or expanded; it matters for l2 only. precision: a key of ``UNITS``, or tf32. defined: by the definition itself, in its
     order, so that no rounding is allowed at all.
     """
 
@@ -58,8 +59,8 @@ class Formula:
             return self._relative(2 * dim + 8) + tiny + np.zeros_like(distances)
         if metric == "ip":
             bound = self._relative(dim) * row_norms * query_norms
-        elif self.form == "difference":
-            bound = self._relative(dim + 2) * distances
+        elif self.form in ("difference", "rooted"):  # a root's rounding is two of what is below it
+            bound = self._relative(dim + (2 if self.form == "difference" else 4)) * distances
         else:
             bound = self._relative(dim + 3) * (row_norms + query_norms) ** 2
         return np.asarray(bound + tiny)

@@ -1,0 +1,313 @@
+"""Climbs the ladder: every rung timed in this process, so that a profiler around it sees what was measured, and every answer judged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope import annotate, catalog
+from knnscope.ceilings.record import Ceilings
+from knnscope.errors import MissingLibraryError, NoGpuError, UnsupportedError, require
+from knnscope.profile.counts import Counts, count
+from knnscope.progress import bar
+from knnscope.search import device, ladder, truth
+from knnscope.search.grading import Grade, Judge
+from knnscope.search.ladder.rung import Rung
+
+ENGINES = ("faiss", "certified", "faiss-gpu", "cuvs")
+"""Stand beside the rungs: what others, and this project, make of the same search."""
+SECONDS = 60.0
+"""After so long a rung is called no more, whatever ``repeat`` says."""
+LONG_NS = 2_000_000_000
+"""A first call this long is a sample as well."""
+COUNTED_NS = 2_000_000_000
+"""A search that takes longer is not done once more to be counted."""
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Climb:
+    """What is searched and how often.
+
+    rows: (rows, dim) float32. queries: (queries, dim) float32, asked in turn. where: "cpu" or "cuda", what the array module of the rungs is
+    for. loop_rows: rows that a Python loop visits at most; its time is then scaled. ceilings: by device, where they were measured.
+    """
+
+    dataset: str
+    rows: npt.NDArray[np.float32]
+    queries: npt.NDArray[np.float32]
+    k: int
+    where: str
+    repeat: int = 10
+    loop_rows: int | None = None
+    ceilings: dict[str, Ceilings] = field(default_factory=dict)
+
+
+class Machine:
+    """The array module and the clock of a device."""
+
+    def __init__(self, where: str) -> None:
+        self.problem = device.gpu_problem() if where == "cuda" else None
+        self.library = None
+        self.xp: Any = np
+        if where == "cuda" and self.problem is None:
+            self.xp = require("cupy", "cuda13")
+            self.library = device.library()
+
+    def wait(self) -> None:
+        """Until the GPU has nothing to do."""
+        if self.library is not None:
+            self.library.synchronize()
+
+    def wall(self, work: Callable[..., Any], *arguments: Any) -> tuple[Any, int]:
+        """What it returns, and nanoseconds until the GPU has finished with it."""
+        start = time.perf_counter_ns()
+        found = work(*arguments)
+        self.wait()
+        return found, time.perf_counter_ns() - start
+
+    def timed(self, work: Callable[..., Any], *arguments: Any) -> tuple[Any, int | None, int]:
+        """What it returns; nanoseconds between events around it, where there is a GPU; and on the wall until it returns."""
+        self.wait()
+        if self.library is None:
+            start = time.perf_counter_ns()
+            found = work(*arguments)
+            return found, None, time.perf_counter_ns() - start
+        first, last = self.library.event(), self.library.event()
+        start = time.perf_counter_ns()
+        first.record()
+        found = work(*arguments)
+        last.record()
+        wall = time.perf_counter_ns() - start
+        last.synchronize()
+        return found, round(self.library.elapsed_ms(first, last) * 1e6), wall
+
+
+class EngineRung(Rung):
+    """An engine of the catalogue among the rungs."""
+
+    def __init__(self, name: str, xp: Any) -> None:
+        super().__init__(xp)
+        self.entry, self.name = catalog.ENGINES[name], name
+        self.changed = self.entry.what  # type: ignore[misc]
+
+    @property
+    def on_gpu(self) -> bool:
+        """Where the engine computes."""
+        return self.entry.device == "cuda"
+
+    def load(self, rows: Any) -> None:
+        """The engine copies them when it builds."""
+        self.rows = rows
+
+    def build(self, k: int) -> None:  # noqa: ARG002
+        """Its index."""
+        engine = catalog.load(self.name)
+        self.formula = engine.formula("float32", 1, self.rows.shape[1])  # type: ignore[misc]
+        self.index = engine.build(self.rows, "l2")
+
+    def ready(self, query: Any) -> Any:
+        """One line of a batch, where the engine computes."""
+        return (self.xp.asarray(query) if self.on_gpu else np.asarray(query))[None]
+
+    def search(self, query: Any, k: int) -> Any:
+        """Its ids."""
+        return self.index.search(query, k).ids
+
+    def copy_back(self, found: Any) -> list[int]:
+        """Of the one query."""
+        return [int(i) for i in device.library().to_host(found)[0]] if self.on_gpu else found[0].tolist()
+
+    def moved(self, k: int) -> int:  # noqa: ARG002
+        """Unknown: at least the rows, or their codes."""
+        return 0
+
+    def launches(self, k: int) -> tuple[int, int] | None:  # noqa: ARG002
+        """Unknown, unless it is none."""
+        return None if self.on_gpu else (0, 0)
+
+
+def climb(names: Sequence[str], plan: Climb) -> Iterator[Row]:
+    """A row for each name, in the order given, as it is measured."""
+    machine = Machine(plan.where)
+    judges: dict[int, Judge] = {}
+    times: list[int] = []
+    for name in names:
+        cls = None if name in ENGINES else ladder.rung_class(name)
+        row: Row = {
+            "schema_version": 1,
+            "rung": name,
+            "changed": cls.changed if cls else catalog.ENGINES[name].what,
+            "dataset": plan.dataset,
+            "rows": len(plan.rows),
+            "dim": plan.rows.shape[1],
+            "k": plan.k,
+            "device": plan.where,
+            **dict.fromkeys(FIGURES),
+        }
+        row |= _attempt(name, plan, machine, judges)
+        if took := row["wall_ns"]:
+            row["ratio_below"] = round(times[-1] / took, 4) if times else None
+            row["ratio_first"] = round(times[0] / took, 4) if times else None
+            times.append(took)
+        yield row
+
+
+def _attempt(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge]) -> Row:
+    """The figures of a rung, or why it has none."""
+    try:
+        return _measure(name, plan, machine, judges)
+    except NoGpuError as error:
+        return {"status": "no-gpu", "reason": str(error)}
+    except MissingLibraryError as error:
+        return {"status": "missing", "reason": str(error)}
+    except UnsupportedError as error:
+        return {"status": "unsupported", "reason": str(error)}
+    except Exception as error:  # a rung is a row, whatever its library raises
+        oom = isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
+        text = str(error).strip().splitlines()
+        line = f"{type(error).__name__}: {text[-1]}" if text else type(error).__name__
+        return {"status": "oom" if oom else "crashed", "reason": line}
+
+
+FIGURES = (
+    *(
+        "status",
+        "reason",
+        "visited",
+        "scaled",
+        "grade",
+        "judged",
+        "differing",
+        "ids",
+        "load_ns",
+        "build_ns",
+        "first_ns",
+    ),
+    *("samples_ns", "wall_ns", "event_ns", "copy_back_ns", "bytes_moved", "kernels", "copies", "copied_bytes"),
+    *("counted_by", "floor_ns", "ratio_below", "ratio_first", "note"),
+)
+
+
+def _make(name: str, plan: Climb, machine: Machine) -> Rung:
+    if name in ENGINES:
+        if catalog.ENGINES[name].device == "cuda" and plan.where != "cuda":
+            raise NoGpuError("computes on a GPU: --device cuda")
+        if why := catalog.problem(name):
+            raise (
+                NoGpuError if device.gpu_problem() and catalog.ENGINES[name].device == "cuda" else MissingLibraryError
+            )(why)
+        return EngineRung(name, machine.xp)
+    if machine.problem and name != "numpy-loop":
+        raise NoGpuError(machine.problem)
+    if ladder.rung_class(name).gpu and plan.where != "cuda":
+        raise NoGpuError("uses what only a GPU has: --device cuda")
+    return ladder.make(name, machine.xp)
+
+
+@dataclass(slots=True)
+class Timed:
+    """Searches of a rung: the answer to each query asked, and times in nanoseconds."""
+
+    answers: dict[int, list[int]] = field(default_factory=dict)
+    first: int = 0
+    walls: list[int] = field(default_factory=list)
+    events: list[int] = field(default_factory=list)
+    backs: list[int] = field(default_factory=list)
+
+
+def _measure(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge]) -> Row:
+    rung = _make(name, plan, machine)
+    visited = min(len(plan.rows), plan.loop_rows or len(plan.rows)) if rung.loop else len(plan.rows)
+    rows, k = plan.rows[:visited], min(plan.k, visited)
+    shape = {"rows": visited, "dim": rows.shape[1], "k": k, "batch": 1}
+    with annotate.phase("load", name, **shape):
+        _, load_ns = machine.wall(rung.load, rows)
+    with annotate.phase("build", name, **shape):
+        _, build_ns = machine.wall(rung.build, k)
+    timed = _search(name, rung, plan, machine, shape)
+    if visited not in judges:
+        judges[visited] = Judge(rows, plan.queries, truth.answers(rows, plan.queries, k, "l2"), "l2")
+    grade = reduce(
+        Grade.with_others,
+        [
+            judges[visited].grade(np.asarray([ids], np.int64), query, rung.formula)
+            for query, ids in sorted(timed.answers.items())
+        ],
+    )
+    where = "cuda" if rung.on_gpu or rung.gpu else "cpu"
+    ceilings = plan.ceilings.get(where)
+    scale = len(plan.rows) / visited
+    return {
+        "status": "wrong" if grade.grade == "wrong" else "ok",
+        "device": where,
+        "visited": visited,
+        "scaled": visited < len(plan.rows),
+        "grade": grade.grade,
+        "judged": grade.queries,
+        "differing": grade.differing,
+        "ids": timed.answers[min(timed.answers)],
+        "load_ns": load_ns,
+        "build_ns": build_ns,
+        "first_ns": timed.first,
+        "samples_ns": timed.walls,
+        "wall_ns": round(median(timed.walls) * scale),
+        "event_ns": round(median(timed.events) * scale) if timed.events and where == "cuda" else None,
+        "copy_back_ns": round(median(timed.backs)),
+        "bytes_moved": round(rung.moved(k) * scale) or None,
+        **_counts(rung, rung.ready(plan.queries[0]), k, machine, median(timed.walls)),
+        "floor_ns": ceilings.floor_ns(plan.rows.nbytes, "hot") if ceilings else None,
+        "note": rung.note,
+    }
+
+
+def _search(name: str, rung: Rung, plan: Climb, machine: Machine, shape: dict[str, int]) -> Timed:
+    """Every query in turn, after a first call that loads kernels; of a search so long that this is no matter, it counts as well."""
+    asked = [rung.ready(query) for query in plan.queries]
+    timed = Timed()
+    began = time.monotonic()
+    with bar(plan.repeat + 1, name, "search") as progress:
+        for turn in range(plan.repeat + 1):
+            which = max(turn - 1, 0) % len(asked)
+            with annotate.phase("search", name, **shape):
+                found, event, wall = machine.timed(rung.search, asked[which], shape["k"])
+            with annotate.phase("copy back", name, **shape):
+                answer, back = machine.wall(rung.copy_back, found)
+            progress.update()
+            if turn == 0:
+                timed.first = wall + back
+                if timed.first < LONG_NS:
+                    continue
+            timed.answers[which] = answer
+            timed.walls.append(wall + back)
+            timed.backs.append(back)
+            if event is not None:
+                timed.events.append(event)
+            if time.monotonic() - began > SECONDS:
+                break
+    return timed
+
+
+def _counts(rung: Rung, query: Any, k: int, machine: Machine, typical_ns: float) -> Row:
+    """By CUPTI where it is here and the search is short, else what follows from the code."""
+    found: Counts | None = None
+    if rung.on_gpu and typical_ns < COUNTED_NS:
+        found = count(lambda: rung.search(query, k), machine.wait)
+    if found:
+        return {
+            "kernels": found.kernels,
+            "copies": found.copies,
+            "copied_bytes": found.copied_bytes,
+            "counted_by": "cupti",
+        }
+    known = rung.launches(k)
+    if known is None:
+        return {}
+    return {"kernels": known[0], "copies": known[1], "counted_by": "code"}

@@ -1,0 +1,138 @@
+"""The climb: figures, ratios, scaling, grades, and rungs that fail as rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from knnscope.bench import ladder as climbing
+from knnscope.bench import lines
+from knnscope.bench.ladder import Climb, climb
+from knnscope.errors import UnsupportedError
+from knnscope.search import device, ladder
+from knnscope.search.ladder.rung import Rung
+from tests.bench.test_result import CEILINGS
+
+SCHEMA = "ladder.schema.json"
+
+
+def plan(count: int = 300, dim: int = 16, k: int = 3, **options: Any) -> Climb:
+    random = np.random.default_rng(count)
+    rows, queries = (random.standard_normal((n, dim)).astype(np.float32) for n in (count, 4))
+    return Climb("drawn", rows, queries, k, **{"where": "cpu", "repeat": 5, **options})
+
+
+def rows_of(names: list[str], p: Climb) -> dict[str, dict[str, Any]]:
+    return {row["rung"]: lines.check(row, SCHEMA) for row in climb(names, p)}
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, search: Any, **more: Any) -> None:
+    cls = type("Planted", (Rung,), {"changed": "planted", "search": search, "moved": lambda self, k: 1, **more})
+    monkeypatch.setattr(ladder, "rung_class", lambda name: cls)
+
+
+def test_figures_of_a_climb() -> None:
+    found = rows_of(
+        ["numpy-loop", "argsort", "faiss"],
+        plan(ceilings={"cpu": CEILINGS["cpu"]} if isinstance(CEILINGS, dict) else {"cpu": CEILINGS}),
+    )
+    first, second, engine = found.values()
+    for row in found.values():
+        assert row["status"] == "ok"
+        assert row["grade"] in ("exact", "float32")
+        assert row["judged"] == 4
+        assert len(row["samples_ns"]) == 5
+        assert row["wall_ns"] == sorted(row["samples_ns"])[2]
+        assert row["event_ns"] is None
+        assert len(row["ids"]) == 3
+        assert row["floor_ns"] > 0
+        assert (row["kernels"], row["copies"], row["counted_by"]) == (0, 0, "code")
+    assert first["ratio_below"] is None
+    assert second["ratio_below"] == second["ratio_first"] == round(first["wall_ns"] / second["wall_ns"], 4)
+    assert engine["ratio_first"] == round(first["wall_ns"] / engine["wall_ns"], 4)
+    assert first["ids"] == second["ids"] == engine["ids"]
+    assert first["bytes_moved"] == 6 * 300 * 16 * 4
+    assert engine["bytes_moved"] is None
+
+
+def test_a_loop_over_fewer_rows_is_scaled_and_marked_and_judged_by_what_it_saw() -> None:
+    found = rows_of(["numpy-loop", "vectorized"], plan(loop_rows=30))
+    loop, whole = found.values()
+    assert (loop["scaled"], loop["visited"], loop["rows"]) == (True, 30, 300)
+    assert loop["wall_ns"] == pytest.approx(10 * sorted(loop["samples_ns"])[2], abs=10)
+    assert loop["bytes_moved"] == 6 * 300 * 16 * 4
+    assert loop["grade"] in ("exact", "float32")
+    assert max(loop["ids"]) < 30
+    assert (whole["scaled"], whole["visited"]) == (False, 300)
+
+
+def test_rungs_for_a_gpu_are_rows_without_one() -> None:
+    if device.gpu_problem() is None:
+        pytest.skip("there is a GPU here")
+    found = rows_of([*ladder.RUNGS, *climbing.ENGINES], plan())
+    for name, row in found.items():
+        gpu = name in ("faiss-gpu", "cuvs") or (name in ladder.RUNGS and ladder.rung_class(name).gpu)
+        assert row["status"] == ("no-gpu" if gpu else "ok"), name
+        assert (row["wall_ns"] is None) == gpu
+        assert bool(row["reason"]) == gpu
+    asked = rows_of([*ladder.RUNGS, "faiss", "cuvs"], plan(where="cuda"))
+    assert {name for name, row in asked.items() if row["status"] == "ok"} == {"numpy-loop", "faiss"}
+    assert {row["status"] for row in asked.values()} == {"ok", "no-gpu"}
+
+
+def test_a_wrong_answer_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(monkeypatch, lambda self, query, k: list(range(k)))
+    row = rows_of(["numpy-loop"], plan())["numpy-loop"]
+    assert (row["status"], row["grade"]) == ("wrong", "wrong")
+    assert row["differing"] > 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RuntimeError("the library broke\nin two lines"), "crashed"),
+        (MemoryError(), "oom"),
+        (type("OutOfMemoryError", (Exception,), {})("of the GPU's"), "oom"),
+        (UnsupportedError("not this k"), "unsupported"),
+    ],
+)
+def test_a_rung_that_fails_is_a_row_and_the_next_goes_on(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, status: str
+) -> None:
+    def search(self: Rung, query: Any, k: int) -> list[int]:
+        raise error
+
+    inner = ladder.rung_class
+    cls = type("Planted", (Rung,), {"changed": "planted", "search": search, "moved": lambda self, k: 1})
+    monkeypatch.setattr(ladder, "rung_class", lambda name: cls if name == "cupy-loop" else inner(name))
+    found = rows_of(["numpy-loop", "cupy-loop", "argsort"], plan())
+    assert found["cupy-loop"]["status"] == status
+    assert found["cupy-loop"]["wall_ns"] is None
+    assert found["cupy-loop"]["reason"]
+    assert found["argsort"]["ratio_below"] == found["argsort"]["ratio_first"]
+
+
+def test_a_long_first_call_is_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    planted(monkeypatch, lambda self, query, k: calls.append(1) or [0, 1, 2])
+    monkeypatch.setattr(climbing, "LONG_NS", 0)
+    row = rows_of(["numpy-loop"], plan(repeat=1))["numpy-loop"]
+    assert len(row["samples_ns"]) == len(calls) == 2
+    monkeypatch.setattr(climbing, "SECONDS", 0.0)
+    assert len(rows_of(["numpy-loop"], plan(repeat=9))["numpy-loop"]["samples_ns"]) == 1
+
+
+def test_phases_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.search.test_ladder import fake_nvtx
+
+    with fake_nvtx(monkeypatch) as said:
+        rows_of(["argsort"], plan(repeat=1))
+    shape = "rows=300 dim=16 k=3 batch=1"
+    starts = [text for text in said if text != "end"]
+    assert starts == [
+        f"knnscope: {phase} argsort {shape}"
+        for phase in ("load", "build", "search", "copy back", "search", "copy back")
+    ]
+    assert said.count("end") == len(starts)
