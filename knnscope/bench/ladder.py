@@ -73,21 +73,25 @@ class Machine:
         self.wait()
         return found, time.perf_counter_ns() - start
 
-    def timed(self, work: Callable[..., Any], *arguments: Any) -> tuple[Any, int | None, int]:
-        """What it returns; nanoseconds between events around it, where there is a GPU; and on the wall until it returns."""
-        self.wait()
+    def events(self) -> tuple[Any, Any]:
+        """Two, to be recorded around a search; without a GPU they record nothing."""
         if self.library is None:
-            start = time.perf_counter_ns()
-            found = work(*arguments)
-            return found, None, time.perf_counter_ns() - start
-        first, last = self.library.event(), self.library.event()
-        start = time.perf_counter_ns()
-        first.record()
-        found = work(*arguments)
-        last.record()
-        wall = time.perf_counter_ns() - start
-        last.synchronize()
-        return found, round(self.library.elapsed_ms(first, last) * 1e6), wall
+            return NoEvent(), NoEvent()
+        return self.library.event(), self.library.event()
+
+    def between(self, first: Any, last: Any) -> int | None:
+        """Nanoseconds between two recorded events."""
+        if self.library is None:
+            return None
+        self.wait()
+        return round(self.library.elapsed_ms(first, last) * 1e6)
+
+
+class NoEvent:
+    """Where there is no GPU."""
+
+    def record(self) -> None:
+        """Nothing to record."""
 
 
 class EngineRung(Rung):
@@ -276,18 +280,26 @@ def _search(name: str, rung: Rung, plan: Climb, machine: Machine, shape: dict[st
     with bar(plan.repeat + 1, name, "search") as progress:
         for turn in range(plan.repeat + 1):
             which = max(turn - 1, 0) % len(asked)
+            first, last = machine.events()
+            machine.wait()
+            start = time.perf_counter_ns()
             with annotate.phase("search", name, **shape):
-                found, event, wall = machine.timed(rung.search, asked[which], shape["k"])
+                first.record()
+                found = rung.search(asked[which], shape["k"])
+                last.record()
+            searched = time.perf_counter_ns()
             with annotate.phase("copy back", name, **shape):
-                answer, back = machine.wall(rung.copy_back, found)
+                answer = rung.copy_back(found)  # which waits for the search
+            done = time.perf_counter_ns()
+            event = machine.between(first, last)
             progress.update()
             if turn == 0:
-                timed.first = wall + back
+                timed.first = done - start
                 if timed.first < LONG_NS:
                     continue
             timed.answers[which] = answer
-            timed.walls.append(wall + back)
-            timed.backs.append(back)
+            timed.walls.append(done - start)
+            timed.backs.append(done - searched)
             if event is not None:
                 timed.events.append(event)
             if time.monotonic() - began > SECONDS:

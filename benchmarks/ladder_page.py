@@ -1,0 +1,139 @@
+"""Writes docs/ladder.md from the results of knnscope ladder and of benchmarks/fused_topk.py.
+
+    python -m benchmarks.ladder_page [--check]
+
+--check writes nothing and exits with 1 where the page is not what the results say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any
+
+from knnscope.bench import lines
+from knnscope.cli.ladder import SCHEMA, duration, share
+from knnscope.search import ladder
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "ladder.md"
+RUNS = ("ladder-75000-k3", "ladder-75000-k10", "ladder-1000000-k10")
+HEAD = """# The ladder
+
+One brute-force search, version after version: from a Python loop to a kernel that reads the rows at memory's rate. This page is
+written by `python -m benchmarks.ladder_page` from the results beside it; a test fails when it is stale. On your data and GPU:
+
+    knnscope ladder vectors.npy -k 10
+    knnscope ladder --rungs verbose          # what a search does, in words
+
+*Wall* is a search and copying its answer back, as Python sees it; *events* is the GPU's time between two events around the search,
+the host's hesitation included. *Moved* is what the array operations read and write, each by itself. *Kernels* and *copies* (between host
+and GPU) are counted by CUPTI; ~ marks what follows from the code where a search is too long to be done once more for counting. *Of floor* is
+the time that reading the rows once takes at this GPU's measured best (`knnscope info --measure`), as a share of the events' time, or of
+the wall's where there are none.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for name in RUNS:
+        rows = lines.read(RESULTS / name / "results.jsonl", SCHEMA, "knnscope ladder")
+        environment = json.loads((RESULTS / name / "environment.json").read_text())
+        parts.append(_run(name, rows, environment))
+    parts.append(_own(json.loads((RESULTS / "fused-topk.json").read_text())))
+    parts.append(_lessons())
+    return "\n".join(parts)
+
+
+def _run(name: str, rows: list[dict[str, Any]], environment: dict[str, Any]) -> str:
+    gpu = environment["gpus"][0]
+    first = rows[0]
+    title = f"## {first['rows']:,} rows of {first['dim']} components, k = {first['k']}"
+    where = (
+        f"{gpu['name']}, driver {gpu['driver']}, {environment['cpu']['model']}, Python {environment['python']}, "
+        f"CuPy {environment['libraries'].get('cupy-cuda13x') or environment['libraries'].get('cupy')}; `{first['dataset']}`; "
+        f"results in `benchmarks/results/{name}`"
+    )
+    table = [
+        "| rung | grade | wall | events | x below | x first | moved | kernels | copies | of floor |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        *("| " + " | ".join(_cells(row)) + " |" for row in rows),
+    ]
+    marked = (
+        ["", "\\* the loop visited fewer rows, and its time was scaled to all."]
+        if any(r["scaled"] for r in rows)
+        else []
+    )
+    notes = [f"- {row['rung']}: {row['note']}" for row in rows if row["note"]]
+    return "\n".join([title, "", where, "", *table, *marked, *([""] if notes else []), *notes, ""])
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    name = f"`{row['rung']}`" + (" \\*" if row["scaled"] else "")
+    if row["wall_ns"] is None:
+        return [name, row["status"], *[""] * 8]
+    mark = "" if row["counted_by"] == "cupti" or row["device"] == "cpu" else "~"
+    timed = row["event_ns"] or row["wall_ns"]
+
+    def times(value: float | None) -> str:
+        return "" if value is None else f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
+
+    return [
+        name,
+        row["grade"],
+        duration(row["wall_ns"]),
+        duration(row["event_ns"]),
+        times(row["ratio_below"]),
+        times(row["ratio_first"]),
+        f"{row['bytes_moved'] / 1e6:,.0f} MB" if row["bytes_moved"] else "",
+        "" if row["kernels"] is None else f"{mark}{row['kernels']:,}",
+        "" if row["copies"] is None else f"{mark}{row['copies']:,}",
+        share(row["floor_ns"] / timed) if row["floor_ns"] else "",
+    ]
+
+
+def _own(found: dict[str, Any]) -> str:
+    """The kernel by itself."""
+    gpu = found["environment"]["gpus"][0]
+    head = [
+        "## fused-topk by itself",
+        "",
+        f"{gpu['name']}; one query, medians of {found['searches']} event-timed searches, interleaved with reading the same bytes once by the "
+        "project's own reading kernel (the floor). *Queued*: events enclose the kernel alone; *as called*: a call from Python on an idle GPU. "
+        "`python -m benchmarks.fused_topk`.",
+        "",
+        "| rows | type | k | floor | queued | times the floor | as called | asked |",
+        "|--:|---|--:|--:|--:|--:|--:|---|",
+    ]
+    rows = [
+        f"| {c['rows']:,} | {c['dtype']} | {c['k']:,} | {c['us']['floor']:.1f} us | {c['us']['queued']:.1f} us | {c['times the floor']:.3f} | "
+        f"{c['us']['as called']:.1f} us | {c.get('asked', '')} |"
+        for c in found["cases"]
+    ]
+    return "\n".join([*head, *rows, ""])
+
+
+def _lessons() -> str:
+    parts = ["## The lessons", ""]
+    for name in ladder.RUNGS:
+        cls = ladder.rung_class(name)
+        parts += [f"### `{name}`", "", f"*New: {cls.changed}.*", "", cleandoc(cls.__doc__ or ""), ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def main() -> None:
+    """Write, or compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    if parser.parse_args().check:
+        sys.exit(PAGE.read_text("utf-8") != page())
+    PAGE.write_text(page(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Pages that are generated or quote results say what the results say."""
+
+from __future__ import annotations
+
+import lzma
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from benchmarks import ladder_page
+
+ROOT = Path(__file__).resolve().parents[1]
+ERRATA = (ROOT / "docs" / "notebook-errata.md").read_text("utf-8")
+QUOTED = re.findall(r"```sql\n-- (\S+)\n(.*?)```\n\n((?:    [^\n]*\n)+)", ERRATA, re.S)
+
+
+def test_the_ladders_page_is_what_its_results_say() -> None:
+    assert ladder_page.PAGE.read_text("utf-8") == ladder_page.page(), "run python -m benchmarks.ladder_page"
+
+
+def test_a_stale_page_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stale = tmp_path / "ladder.md"
+    stale.write_text(ladder_page.page().replace("75,000", "75,001", 1), "utf-8")
+    monkeypatch.setattr(ladder_page, "PAGE", stale)
+    monkeypatch.setattr("sys.argv", ["ladder_page", "--check"])
+    with pytest.raises(SystemExit) as stop:
+        ladder_page.main()
+    assert stop.value.code == 1
+    monkeypatch.setattr("sys.argv", ["ladder_page"])
+    ladder_page.main()
+    assert stale.read_text("utf-8") == ladder_page.page()
+
+
+def test_every_query_of_the_errata_is_found() -> None:
+    assert len(QUOTED) == ERRATA.count("```sql") == 10
+
+
+@pytest.mark.parametrize(("trace", "query", "printed"), QUOTED)
+def test_the_errata_quote_what_their_traces_say(trace: str, query: str, printed: str) -> None:
+    base = sqlite3.connect(":memory:")
+    base.deserialize(lzma.decompress((ROOT / "tests/fixtures/traces" / f"{trace}.sqlite.xz").read_bytes()))
+    found = base.execute(query)
+    lines = [[column[0] for column in found.description], *([str(cell) for cell in row] for row in found)]
+    assert [re.split(r"\s{2,}", line.strip()) for line in printed.splitlines()] == lines
+
+
+def test_the_errata_agree_with_the_ladder_about_cuvs() -> None:
+    for name, low, high in (("ladder-75000-k10", 0.2, 0.3), ("ladder-1000000-k10", 0.6, 0.85)):
+        rows = {
+            row["rung"]: row
+            for row in ladder_page.lines.read(
+                ladder_page.RESULTS / name / "results.jsonl", ladder_page.SCHEMA, "knnscope ladder"
+            )
+        }
+        assert low < rows["fused"]["wall_ns"] / rows["cuvs"]["wall_ns"] < high
