@@ -25,6 +25,7 @@ EXTRA_OF = {
     "cuvs": "cuda13",
     "flashlib": "flashlib",
     "torch": "torch",
+    "matplotlib": "report",
 }
 
 

@@ -23,6 +23,9 @@ COMMANDS = {
     "search": "knnscope.cli.search:Search",
     "compare": "knnscope.cli.compare:Compare",
     "ladder": "knnscope.cli.ladder:Ladder",
+    "profile": "knnscope.cli.profile:Profile",
+    "timeline": "knnscope.cli.timeline:Timeline",
+    "sql": "knnscope.cli.sql:Sql",
     "demo": "knnscope.cli.demo:Demo",
 }
 
@@ -88,7 +91,12 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if argv[0] not in COMMANDS:
         raise unknown_name("command", argv[0], COMMANDS)
-    args = parser_of(argv[0]).parse_intermixed_args(argv[1:])
+    own, rest = list(argv[1:]), None
+    if "--" in own and getattr(load(argv[0]), "runs_commands", False):
+        cut = own.index("--")
+        own, rest = own[:cut], own[cut + 1 :]
+    args = parser_of(argv[0]).parse_intermixed_args(own)
+    args.rest = rest
     return int(args.command.run(args))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from knnscope import annotate, environment
+from knnscope import annotate, catalog, environment
 from knnscope.bench import lines
 from knnscope.bench.ladder import ENGINES, Climb, Row, climb
 from knnscope.ceilings import cache
@@ -50,8 +50,11 @@ class Ladder:
             "--rows", type=options.positive, metavar="N", dest="limit", help="the same as --limit: the first N rows"
         )
         parser.add_argument("-k", type=options.positive, default=3, metavar="K", help="neighbors (default 3)")
-        known = ["verbose", *ladder.RUNGS, *ENGINES]
-        parser.add_argument("--rungs", metavar="R,R...", help=f"of {', '.join(known)} (default: all but verbose)")
+        parser.add_argument(
+            "--rungs",
+            metavar="R,R...",
+            help=f"of verbose, {', '.join(ladder.RUNGS)}, or engines (default: all but verbose, and {', '.join(ENGINES)})",
+        )
         parser.add_argument("--device", choices=DEVICES, help="of the rungs (default: cuda where there is a GPU)")
         parser.add_argument(
             "--repeat", type=options.positive, default=10, metavar="N", help="timed searches of a rung (default 10)"
@@ -157,9 +160,9 @@ def share(value: float) -> str:
 
 
 def _chosen(text: str | None) -> list[str]:
-    known = ("verbose", *ladder.RUNGS, *ENGINES)
+    known = ("verbose", *ladder.RUNGS, *catalog.ENGINES)
     if text is None:
-        return list(known[1:])
+        return [*ladder.RUNGS, *ENGINES]
     names = options.listed(text)
     if not names:
         raise KnnscopeError(f"--rungs {text!r}: names of rungs were expected, such as argsort,fused-topk")

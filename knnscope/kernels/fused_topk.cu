@@ -265,6 +265,33 @@ struct Pool {
     }
 };
 
+// What all blocks have found, written; the last of them merges it into the answer.
+__device__ __forceinline__ void finish(Pool& pool, Key* found, unsigned* done, long long* ids, float* distances, int lane)
+{
+    const int k = pool.k;
+    pool.tidy(MANY_AT_ONCE, true);
+    found += (size_t)blockIdx.y * gridDim.x * k;
+    const int held = *pool.count;
+    for (int i = threadIdx.x; i < k; i += THREADS) found[(size_t)i * gridDim.x + blockIdx.x] = i < held ? pool.keys[i] : NONE;
+    if (!last_block(done + blockIdx.y)) return;
+
+    // All firsts, then all seconds, and so on. As many at a time as there are threads are one or more of every block, and each
+    // block's are in order: where none of them is wanted, none that follows is.
+    if (threadIdx.x == 0) *pool.count = 0;
+    pool.bound = NONE;
+    pool.tidy(0, false);
+    const size_t all = (size_t)k * gridDim.x;
+    for (size_t start = 0; start < all; start += THREADS) {
+        const size_t i = start + threadIdx.x;
+        const Key key = i < all ? __ldcg(found + i) : NONE;
+        if (!__syncthreads_or(key < pool.bound)) break;
+        pool.offer(key, true, lane);
+        pool.tidy(THREADS, false);
+    }
+    pool.tidy(MANY_AT_ONCE, true);
+    for (int i = threadIdx.x; i < k; i += THREADS) answer(pool.keys[i], (long long)blockIdx.y * k + i, ids, distances);
+}
+
 // Any k up to slots - MANY_AT_ONCE; `slots` keys of dynamic shared memory, a power of two from 2 * MANY_AT_ONCE on.
 // At most THREADS blocks. `found`: k * gridDim.x keys a query, a block's first beside the other blocks' first.
 extern "C" __global__ void __launch_bounds__(THREADS, 1) nearest_many(
@@ -293,26 +320,26 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) nearest_many(
         }
         if (++round % ROUNDS == 0) pool.tidy(MANY_AT_ONCE, false);
     }
-    pool.tidy(MANY_AT_ONCE, true);
-    found += (size_t)blockIdx.y * gridDim.x * k;
-    for (int i = threadIdx.x; i < k; i += THREADS) found[(size_t)i * gridDim.x + blockIdx.x] = i < held ? pool.keys[i] : NONE;
-    if (!last_block(done + blockIdx.y)) return;
+    finish(pool, found, done, ids, distances, lane);
+}
 
-    // All firsts, then all seconds, and so on. As many at a time as there are threads are one or more of every block, and each
-    // block's are in order: where none of them is wanted, none that follows is.
+// The k smallest of `count` distances of each query, of equal ones the first; otherwise as nearest_many.
+extern "C" __global__ void __launch_bounds__(THREADS, 1) select_nearest(
+    const float* __restrict__ values, unsigned count, int k, Key* found, unsigned* done, long long* ids, float* distances,
+    int slots)
+{
+    extern __shared__ Key keys_of_block[];
+    __shared__ int held;
     if (threadIdx.x == 0) held = 0;
-    pool.bound = NONE;
+    Pool pool{keys_of_block, &held, slots, k, NONE};
     pool.tidy(0, false);
-    const size_t all = (size_t)k * gridDim.x;
-    for (size_t start = 0; start < all; start += THREADS) {
-        const size_t i = start + threadIdx.x;
-        const Key key = i < all ? __ldcg(found + i) : NONE;
-        if (!__syncthreads_or(key < pool.bound)) break;
-        pool.offer(key, true, lane);
-        pool.tidy(THREADS, false);
+    values += (size_t)blockIdx.y * count;
+    for (size_t start = (size_t)blockIdx.x * THREADS; start < count; start += (size_t)gridDim.x * THREADS) {
+        const size_t row = start + threadIdx.x;
+        pool.offer(row < count ? (Key)__float_as_uint(values[row]) << 32 | (unsigned)row : NONE, true, threadIdx.x % 32);
+        pool.tidy(MANY_AT_ONCE, false);
     }
-    pool.tidy(MANY_AT_ONCE, true);
-    for (int i = threadIdx.x; i < k; i += THREADS) answer(pool.keys[i], (long long)blockIdx.y * k + i, ids, distances);
+    finish(pool, found, done, ids, distances, threadIdx.x % 32);
 }
 
 // Every row's key, (queries, count), for a k that no pool holds.

@@ -31,6 +31,41 @@ class Scratch:
     done: Any
 
 
+def slots_for(k: int) -> int:
+    """Keys of a block's pool: a power of two."""
+    return max(LEAST_SLOTS, 1 << (2 * k - 1).bit_length())
+
+
+class SelectNearest:
+    """The k smallest of an array of distances, by one kernel; of equal ones the first."""
+
+    def __init__(self, count: int, k: int) -> None:
+        """Allocate what a launch needs.
+
+        Args:
+            count: distances, fewer than 2^32.
+            k: 1 to the smaller of ``count`` and ``MOST``.
+        """
+        source = sources.fused_topk(1, half=False)
+        self._kernel = cp.RawModule(code=source.code, options=source.options).get_function("select_nearest")
+        self._blocks = min(int(cp.cuda.Device().attributes["MultiProcessorCount"]), -(-count // THREADS), THREADS)
+        self._found, self._done = cp.empty(k * self._blocks, cp.uint64), cp.zeros(1, cp.uint32)
+        self.ids, self.distances = cp.empty(k, cp.int64), cp.empty(k, cp.float32)
+        self._numbers = np.uint32(count), np.int32(k)
+
+    def __call__(self, distances: Any) -> Any:
+        """Queue the selection; the row numbers are written to ``ids`` again each time.
+
+        Args:
+            distances: cupy.ndarray, (count,), float32, not negative.
+        """
+        count, k = self._numbers
+        slots = slots_for(int(k))
+        arguments = (distances, count, k, self._found, self._done, self.ids, self.distances, np.int32(slots))
+        self._kernel((self._blocks,), (THREADS,), arguments, shared_mem=8 * slots)
+        return self.ids
+
+
 class FusedTopk:
     """The k nearest rows by squared Euclidean distance, summed in float32; of equal sums the smallest row number comes first."""
 
@@ -104,7 +139,7 @@ class FusedTopk:
         if k <= FEW:
             self._few(grid, (THREADS,), arguments)
         else:
-            slots = max(LEAST_SLOTS, 1 << (2 * k - 1).bit_length())
+            slots = slots_for(k)
             self._many(grid, (THREADS,), (*arguments, np.int32(slots)), shared_mem=8 * slots)
 
     def _sort_all(self, queries: Any, k: int, ids: Any, distances: Any) -> None:

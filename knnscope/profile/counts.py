@@ -11,8 +11,8 @@ from typing import Any
 from knnscope.errors import MissingLibraryError, require
 
 BUFFER = 8 << 20
-PROFILERS = ("NSYS_PROFILING_SESSION_ID", "CUDA_INJECTION64_PATH")
-"""Set where a profiler has put itself into this process: CUPTI serves one."""
+PROFILERS = ("NSYS_PROFILING_SESSION_ID", "CUDA_INJECTION64_PATH", "KNNSCOPE_RECORDING")
+"""Set where a profiler has put itself into this process, or our own recorder: CUPTI serves one."""
 TO_DEVICE, TO_HOST = 1, 2
 """CUpti_ActivityMemcpyKind: host to device, device to host."""
 
@@ -26,6 +26,11 @@ class Counts:
     copied_bytes: int
 
 
+def recorded() -> bool:
+    """Whether a profiler, or our own recorder, is in this process."""
+    return any(name in os.environ for name in PROFILERS)
+
+
 def count(work: Callable[[], object], synchronize: Callable[[], None]) -> Counts | None:
     """Do the work and count; None where there is no CUPTI to count with, or another profiler has it.
 
@@ -33,7 +38,7 @@ def count(work: Callable[[], object], synchronize: Callable[[], None]) -> Counts
         work: what may be done once more.
         synchronize: waits until the GPU has finished.
     """
-    if importlib.util.find_spec("cupti") is None or any(name in os.environ for name in PROFILERS):
+    if importlib.util.find_spec("cupti") is None or recorded():
         return None
     try:
         cupti = require("cupti.cupti", "cupti", "cupti")

@@ -21,6 +21,7 @@ def shapes(count: int, seed: int) -> Iterator[tuple[int, int, int, int, bool]]:
     known += [(129, edge, 10, 1, bool(i % 2)) for i, edge in enumerate(EDGES)]
     known += [(1025, 32, edge, 1, False) for edge in EDGES]
     known += [(edge, 5, edge, 2, True) for edge in EDGES]
+    known += [(33, 5, 3, edge, bool(i % 2)) for i, edge in enumerate(EDGES)]
     known += [(4097, 8, 2048, 1, False), (4097, 8, 2049, 1, False), (9000, 384, 10, 33, False)]
     while len(known) < count:
         rows = chance.choice(EDGES)
@@ -34,10 +35,10 @@ def main() -> None:
     """All shapes; the answers are looked at as well."""
     import cupy
 
-    from knnscope.kernels.fused_topk import FusedTopk
+    from knnscope.kernels.fused_topk import MOST, FusedTopk, SelectNearest
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shapes", type=int, default=64)
+    parser.add_argument("--shapes", type=int, default=80)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     done = 0
@@ -50,6 +51,10 @@ def main() -> None:
         best = np.sort(true, axis=1)[:, :k]
         np.testing.assert_allclose(distances.get(), best, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(np.take_along_axis(true, ids.get(), axis=1), best, rtol=1e-4, atol=1e-6)
+        if k <= MOST:
+            flat = cupy.asarray(true[0].astype(np.float32))
+            chosen = SelectNearest(rows, k)(flat).get()
+            np.testing.assert_array_equal(chosen, np.argsort(flat.get(), kind="stable")[:k])
         done += 1
     print(f"{done} shapes")
 

@@ -130,6 +130,23 @@ def test_two_streams_at_once() -> None:
         assert all((f.get() == e).all() for f, e in zip(found, expected, strict=True))
 
 
+@pytest.mark.parametrize("k", [1, 10, 33, 500, 2048])
+@pytest.mark.parametrize("count", [1, 33, 511, 512, 513, 2048, 75_000, 1_000_001])
+def test_selection_from_distances(count: int, k: int) -> None:
+    import cupy
+
+    from knnscope.kernels.fused_topk import SelectNearest
+
+    k = min(k, count)
+    values = np.random.default_rng(count + k).integers(0, 5000, count).astype(np.float32)
+    select = SelectNearest(count, k)
+    for _ in range(3):  # what a launch leaves behind serves the next
+        ids = select(cupy.asarray(values)).get()
+        assert ids.tolist() == np.argsort(values, kind="stable")[:k].tolist()
+        np.testing.assert_array_equal(select.distances.get(), values[ids])
+        values = values[::-1].copy()
+
+
 def test_extreme_values() -> None:
     rows = np.float32([[0, 0], [3e19, 0], [1e-30, 0], [65504, 1], [-3e38, 0]])
     ids, distances = search(rows, np.zeros((1, 2), dtype=np.float32), 5)

@@ -113,7 +113,7 @@ def test_bytes_and_launches_by_arithmetic(name: str) -> None:
         __name__="cupy", asarray=np.asarray
     )  # where the arrays' module is another, kernels count
     on_gpu = ladder.rung_class(name)(fake)
-    on_gpu.rows = rung.rows
+    on_gpu.rows, on_gpu.selection = rung.rows, None
     expected = {
         "numpy-loop": (0, 0),
         "cupy-loop-numpy-input": (10, 10),

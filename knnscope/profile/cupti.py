@@ -1,0 +1,249 @@
+"""Records this process by CUPTI into the schema of an Nsight Systems export, where no nsys is at hand.
+
+Reached by ``errors.require`` alone. Records are only kept while the program runs; they are decoded when it has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cupti import cupti
+
+from knnscope.errors import KnnscopeError
+from knnscope.profile.schema import MEMORY_KINDS, PUSH_POP, Writer
+
+BUFFER = 8 << 20
+SYSTEM_THREADS = 1
+"""CUPTI_ACTIVITY_THREAD_ID_TYPE_SYSTEM: the numbers that ps and nsys show."""
+START, END = 1 << 1, 1 << 2
+"""CUPTI_ACTIVITY_FLAG_MARKER_START and _END."""
+RECORDER = "knnscope, CUPTI in process"
+Kind = cupti.ActivityKind
+KINDS = (
+    *(Kind.CONCURRENT_KERNEL, Kind.MEMCPY, Kind.MEMSET, Kind.RUNTIME, Kind.DRIVER, Kind.SYNCHRONIZATION, Kind.MARKER),
+)
+
+
+class Recorder:
+    """Between ``start`` and ``stop`` everything is recorded."""
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+        self.began = 0
+        self.epoch_ns = 0
+        self.dropped = 0
+
+    def start(self) -> None:
+        """Subscribe.
+
+        Raises:
+            KnnscopeError: another profiler holds CUPTI's only subscription, or CUPTI refuses.
+        """
+        try:
+            cupti.set_thread_id_type(SYSTEM_THREADS)
+            cupti.activity_register_callbacks(lambda: (BUFFER, 0), self.records.extend)
+            for kind in KINDS:
+                cupti.activity_enable(kind)
+        except cupti.cuptiError as error:
+            raise KnnscopeError(
+                f"CUPTI cannot record here ({error}): another profiler in this process, or a driver that does not allow it"
+            ) from error
+        self.began, self.epoch_ns = cupti.get_timestamp(), time.time_ns()
+
+    def stop(self) -> None:
+        """Wait for the last records. The GPU must have finished."""
+        cupti.activity_flush_all(1)
+        for kind in KINDS:
+            cupti.activity_disable(kind)
+        cupti.activity_flush_all(1)
+        lost = ctypes.c_size_t()
+        with contextlib.suppress(Exception):  # no context, no answer
+            cupti.activity_get_num_dropped_records(0, 0, ctypes.addressof(lost))
+            self.dropped = int(lost.value)
+
+    def write(self, path: Path) -> None:
+        """The database."""
+        path.unlink(missing_ok=True)
+        writer = Writer(str(path))
+        sorted_out: dict[int, list[Any]] = {int(kind): [] for kind in KINDS}
+        for record in self.records:
+            sorted_out.setdefault(int(record.kind), []).append(record)
+        of = {kind.name: sorted_out[int(kind)] for kind in KINDS}
+        self._device_work(writer, of)
+        self._host_work(writer, of)
+        self._about(writer)
+        writer.close()
+
+    def _common(self, r: Any) -> tuple[int, ...]:
+        begin, end = r.start - self.began, r.end - self.began
+        pid = (os.getpid() & 0xFFFFFF) << 24
+        return begin, end, getattr(r, "device_id", 0), r.context_id, r.stream_id, r.correlation_id, pid
+
+    def _device_work(self, writer: Writer, of: dict[str, list[Any]]) -> None:
+        common = ("start", "end", "deviceId", "contextId", "streamId", "correlationId", "globalPid")
+        writer.rows(
+            "CUPTI_ACTIVITY_KIND_KERNEL",
+            (
+                *(
+                    *common,
+                    "demangledName",
+                    "shortName",
+                    "mangledName",
+                    "registersPerThread",
+                    "gridX",
+                    "gridY",
+                    "gridZ",
+                ),
+                *("blockX", "blockY", "blockZ", "staticSharedMemory", "dynamicSharedMemory", "localMemoryPerThread"),
+                *("gridId", "graphNodeId"),
+            ),
+            (
+                (
+                    *self._common(r),
+                    writer.string(demangled(r.name)),
+                    writer.string(short(r.name)),
+                    writer.string(r.name),
+                    *(r.registers_per_thread, r.grid_x, r.grid_y, r.grid_z, r.block_x, r.block_y, r.block_z),
+                    *(r.static_shared_memory, r.dynamic_shared_memory, r.local_memory_per_thread),
+                    *(r.grid_id, r.graph_node_id or None),
+                )
+                for r in of["CONCURRENT_KERNEL"]
+            ),
+        )
+        writer.rows(
+            "CUPTI_ACTIVITY_KIND_MEMCPY",
+            (*common, "bytes", "copyKind", "srcKind", "dstKind", "graphNodeId"),
+            (
+                (
+                    *(*self._common(r), r.bytes, int(r.copy_kind)),
+                    *(
+                        MEMORY_KINDS.get(int(r.src_kind), 7),
+                        MEMORY_KINDS.get(int(r.dst_kind), 7),
+                        r.graph_node_id or None,
+                    ),
+                )
+                for r in of["MEMCPY"]
+            ),
+        )
+        writer.rows(
+            "CUPTI_ACTIVITY_KIND_MEMSET",
+            (*common, "value", "bytes", "memKind", "graphNodeId"),
+            (
+                (*self._common(r), r.value, r.bytes, MEMORY_KINDS.get(int(r.memory_kind), 7), r.graph_node_id or None)
+                for r in of["MEMSET"]
+            ),
+        )
+        writer.rows(
+            "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION",
+            (*common, "syncType", "eventId"),
+            ((*self._common(r), int(r.type), r.cuda_event_id & 0x7FFFFFFF) for r in of["SYNCHRONIZATION"]),
+        )
+
+    def _host_work(self, writer: Writer, of: dict[str, list[Any]]) -> None:
+        names: dict[tuple[int, int], int] = {}
+        domains = cupti.CallbackDomain.RUNTIME_API, cupti.CallbackDomain.DRIVER_API
+
+        def name(driver: int, cbid: int) -> int:
+            if (driver, cbid) not in names:
+                names[driver, cbid] = writer.string(str(cupti.get_callback_name(domains[driver], cbid)))
+            return names[driver, cbid]
+
+        pid = (os.getpid() & 0xFFFFFF) << 24
+        writer.rows(
+            "CUPTI_ACTIVITY_KIND_RUNTIME",
+            ("start", "end", "eventClass", "globalTid", "correlationId", "nameId", "returnValue"),
+            (
+                (
+                    *(r.start - self.began, r.end - self.began, driver, pid | (r.thread_id & 0xFFFFFF)),
+                    *(r.correlation_id, name(driver, r.cbid), r.return_value),
+                )
+                for driver, kind in enumerate(("RUNTIME", "DRIVER"))
+                for r in of[kind]
+            ),
+        )
+        writer.rows(
+            "NVTX_EVENTS",
+            ("start", "end", "eventType", "text", "globalTid", "domainId"),
+            self._ranges(of["MARKER"], pid),
+        )
+
+    def _ranges(self, markers: list[Any], pid: int) -> list[tuple[Any, ...]]:
+        """A marker's beginning and end have the same id."""
+        open_ones: dict[int, Any] = {}
+        found = []
+        for r in sorted(markers, key=lambda r: r.timestamp):
+            if int(r.flags_) & START:
+                open_ones[r.id] = r
+            elif int(r.flags_) & END and r.id in open_ones:
+                first = open_ones.pop(r.id)
+                where = pid | (getattr(first.object_id.pt, "thread_id", 0) & 0xFFFFFF)
+                found.append((first.timestamp - self.began, r.timestamp - self.began, PUSH_POP, first.name, where, 0))
+        return sorted(found)
+
+    def _about(self, writer: Writer) -> None:
+        when = datetime.fromtimestamp(self.epoch_ns / 1e9, UTC).isoformat()
+        writer.rows("TARGET_INFO_SESSION_START_TIME", ("utcEpochNs", "utcTime"), [(self.epoch_ns, when)])
+        about = [("RECORDER", RECORDER), ("DROPPED_RECORDS", str(self.dropped))]
+        writer.rows("META_DATA_CAPTURE", ("name", "value"), about)
+        with contextlib.suppress(Exception):  # a program without CuPy: the GPU stays unnamed
+            import importlib
+
+            runtime = importlib.import_module("cupy").cuda.runtime
+            facts = runtime.getDeviceProperties(0)
+            width, clock = facts["memoryBusWidth"], facts.get("memoryClockRate") or runtime.deviceGetAttribute(36, 0)
+            writer.rows(
+                "TARGET_INFO_GPU",
+                (
+                    "id",
+                    "name",
+                    "memoryBandwidth",
+                    "smCount",
+                    "l2CacheSize",
+                    "totalMemory",
+                    "computeMajor",
+                    "computeMinor",
+                ),
+                [
+                    (
+                        *(0, facts["name"].decode(), 2 * clock * 1000 * width // 8, facts["multiProcessorCount"]),
+                        *(facts["l2CacheSize"], facts["totalGlobalMem"], facts["major"], facts["minor"]),
+                    )
+                ],
+            )
+
+
+def short(name: str) -> str:
+    """The function's own name: of a C++ one without namespaces, arguments and templates."""
+    if not name.startswith("_Z"):
+        return name
+    rest = name[3:] if name.startswith("_ZN") else name[2:]
+    last = name
+    while rest and rest[0].isdigit():
+        digits = len(rest) - len(rest.lstrip("0123456789"))
+        size = int(rest[:digits])
+        last, rest = rest[digits : digits + size], rest[digits + size :]
+    return last
+
+
+def demangled(name: str) -> str:
+    """As C++ would write it; the name itself where that cannot be told."""
+    if not name.startswith("_Z"):
+        return name
+    try:
+        library = ctypes.CDLL("libstdc++.so.6")
+        library.__cxa_demangle.restype = ctypes.c_void_p
+        status = ctypes.c_int()
+        found = library.__cxa_demangle(name.encode(), None, None, ctypes.byref(status))
+        if status.value or not found:
+            return name
+        text = ctypes.cast(found, ctypes.c_char_p).value or b""
+        ctypes.CDLL(None).free(ctypes.c_void_p(found))
+        return text.decode("utf-8", "replace")
+    except (OSError, AttributeError):
+        return name

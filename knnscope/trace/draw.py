@@ -1,0 +1,326 @@
+"""A part of a trace as a picture, by matplotlib: lanes over one axis of time, as a profiler's timeline shows them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import IO, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from knnscope.trace.lanes import (
+    CALL_TONES,
+    LABELS,
+    PHASE_TONES,
+    Lane,
+    Window,
+    busy,
+    inside,
+    lanes,
+    nbytes_text,
+    short,
+    time_text,
+    unit_of,
+)
+from knnscope.trace.model import Trace
+
+WIDTH, HEIGHT, DPI = 1600, 700, 100
+LEFT, RIGHT, TOP, BOTTOM = 250, 26, 92, 84
+"""Pixels around the lanes."""
+BLOCK, LEAST, GAP = 76, 26, 14
+"""Pixels of a block's height at most and at least, and between lanes."""
+TALLEST = 1600
+INK, QUIET, GRID, FOCUS = "#1b1b1b", "#5c5c5c", "#dcdcdc", "#fff3c4"
+# the colours of Okabe and Ito, which people with any kind of colour blindness tell apart
+COLOURS = {
+    "kernels": ("#0072B2",),
+    "host to device": ("#009E73",),
+    "device to host": ("#D55E00",),
+    "within the GPU": ("#CC79A7",),
+    "between GPUs": ("#7B4FA3",),
+    "fills": ("#8A7B00",),
+    "other copies": ("#333333",),
+    "calls": ("#0072B2", "#E69F00", "#4d4d4d", "#7B4FA3", "#a9a9a9"),
+    "ranges": ("#b9cfe4", "#cbbfdf", "#bfe3c8", "#f3d3b0", "#c8c8c8"),
+}
+LIGHT = frozenset({"#E69F00", "#a9a9a9", "#CC79A7", *COLOURS["ranges"]})
+"""Colours that need dark text."""
+PALE = 0.3
+"""How much of its colour is left behind what is shorter than a pixel."""
+THIN = 2
+"""Pixels of a block's width at least."""
+SEEN = 3
+"""Pixels of a dark part's height at least, however little of the time it stands for."""
+ANGLE, APART = 40, 21
+"""Degrees of names that stand above their blocks and would overlap lying, and the pixels from one to the next."""
+
+
+def draw(trace: Trace, window: Window, file: IO[bytes], kind: str) -> tuple[int, int]:
+    """Draw the window as ``png`` or ``svg``; returns the picture's width and height in pixels."""
+    pixels = WIDTH - LEFT - RIGHT
+    rows = lanes(trace, window, pixels)
+    style = {"svg.fonttype": "none", "svg.hashsalt": "knnscope", "font.size": 10, "path.simplify": False}
+    with warnings.catch_warnings(), mpl.rc_context(style):  # type: ignore[arg-type,unused-ignore]
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script that the font lacks
+        sheet = Sheet(window, trace.span[0], rows)
+        sheet.lanes()
+        sheet.head(trace)
+        sheet.foot()
+        with_date: dict[str, Any] = {"Date": None} if kind == "svg" else {}
+        sheet.figure.savefig(file, format=kind, dpi=DPI, metadata=with_date)
+    return WIDTH, sheet.height
+
+
+class Sheet:
+    """One picture being drawn; down the page in pixels, along it in units of time since the trace's first event."""
+
+    def __init__(self, window: Window, origin: int, rows: list[Lane]) -> None:
+        self.window, self.origin, self.rows = window, origin, rows
+        self.unit, self.size = unit_of(window.high - window.low)
+        self.low, self.high = ((t - origin) / self.size for t in (window.low, window.high))
+        self.pixel = (self.high - self.low) / (WIDTH - LEFT - RIGHT)
+        self.figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
+        self.renderer: Any = FigureCanvasAgg(self.figure).get_renderer()  # type: ignore[no-untyped-call,unused-ignore]
+        self.labels = [_place(self, lane) for lane in rows]
+        above = sum(label.room for label in self.labels)
+        spare = HEIGHT - TOP - BOTTOM - above - GAP * (len(rows) + 1)
+        self.block = max(LEAST, min(BLOCK, spare // max(len(rows), 1)))
+        used = above + GAP * (len(rows) + 1) + self.block * len(rows)
+        self.height = min(TALLEST, TOP + BOTTOM + max(used, 120))
+        self.depth = self.height - TOP - BOTTOM
+        self.figure.set_size_inches(WIDTH / DPI, self.height / DPI)
+        place = (LEFT / WIDTH, BOTTOM / self.height, (WIDTH - LEFT - RIGHT) / WIDTH, self.depth / self.height)
+        self.axes: Axes = self.figure.add_axes(place)
+        self._axes()
+
+    def _axes(self) -> None:
+        axes = self.axes
+        axes.set_xlim(self.low, self.high)
+        axes.set_ylim(self.depth, 0)
+        axes.set_yticks([])
+        for side in ("top", "left", "right"):
+            axes.spines[side].set_visible(False)
+        axes.spines["bottom"].set_color(QUIET)
+        axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10]))
+        ticks = axes.get_xticks()
+        step = float(ticks[1] - ticks[0]) if len(ticks) > 1 else 1.0
+        decimals = max(0, min(9, -int(np.floor(np.log10(step) + 1e-9)))) if step > 0 else 0
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.{decimals}f}"))
+        axes.tick_params(axis="x", colors=INK, labelsize=10)
+        axes.grid(axis="x", color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.set_xlabel(f"{self.unit} since the trace's first event", fontsize=10, color=INK)
+        if self.window.focus:
+            begin, end = self.times(np.asarray(self.window.focus))
+            axes.add_patch(Rectangle((begin, 0), end - begin, self.depth, facecolor=FOCUS, edgecolor="none", zorder=0))
+
+    def times(self, values: Any) -> Any:
+        """Nanoseconds of the trace in units of the axis."""
+        return (values - self.origin) / self.size
+
+    def measure(self, text: str, size: float) -> float:
+        """Pixels that the text is wide."""
+        return float(self.renderer.get_text_width_height_descent(text, FontProperties(size=size), False)[0])
+
+    def fitted(self, text: str, size: float, width: float) -> str:
+        """The text, cut to a width in pixels; "" where next to nothing of it fits."""
+        whole = self.measure(text, size)
+        if whole <= width:
+            return text
+        keep = int(len(text) * width / whole) - 1
+        while keep > 3 and self.measure(short(text, keep), size) > width:
+            keep -= 1
+        return short(text, keep) if keep > 3 else ""
+
+    def text(self, x: float, y: float, text: str, **style: Any) -> None:
+        """Text on the page, in pixels from its upper left; never read as a formula."""
+        self.figure.text(x / WIDTH, 1 - y / self.height, text, parse_math=False, **style)
+
+    def lanes(self) -> None:
+        """Every lane, its name and figures to the left."""
+        y = float(GAP)
+        for lane, labels in zip(self.rows, self.labels, strict=True):
+            y += labels.room
+            self._blocks(lane, y)
+            labels.draw(self, lane, y)
+            middle = TOP + y + self.block / 2
+            style = {"ha": "right", "va": "center"}
+            self.text(LEFT - 14, middle - 9, lane.title, fontsize=11, weight="bold", color=INK, **style)
+            self.text(LEFT - 14, middle + 9, self._figures(lane), fontsize=8.5, color=QUIET, **style)
+            y += self.block + GAP
+
+    def _figures(self, lane: Lane) -> str:
+        if not lane.drawn:
+            return "none here"
+        share = lane.busy / (self.window.high - self.window.low)
+        moved = f" · {nbytes_text(lane.nbytes)}" if lane.nbytes else ""
+        return f"{lane.drawn:,}{moved} · {time_text(lane.busy)} ({_percent(share)})"
+
+    def _blocks(self, lane: Lane, y: float) -> None:
+        left, right = self.times(lane.start), self.times(lane.end)
+        thin = THIN * self.pixel
+        right = np.minimum(np.maximum(right, left + thin), self.high)
+        left = np.minimum(left, right - thin)
+        for tone, colour in enumerate(COLOURS[lane.kind]):
+            mine = lane.tone == tone
+            if not mine.any():
+                continue
+            partly = mine & (lane.share < 1)
+            if partly.any():
+                self._boxes(left[partly], right[partly], y, np.full(partly.sum(), self.block), _pale(colour), 2)
+            height = np.maximum(lane.share * self.block, SEEN)
+            self._boxes(left[mine], right[mine], y, height[mine], colour, 3)
+        wide = lane.share >= 1
+        if 1 < wide.sum() < 2000:  # where one ends and the next begins
+            edges = left[wide][(right - left)[wide] > 5 * self.pixel]
+            self.axes.vlines(edges, y, y + self.block, color="white", linewidth=0.8, zorder=4)
+
+    def _boxes(self, left: Any, right: Any, y: float, height: Any, colour: str, order: int) -> None:
+        """Boxes on the lane's floor, as one path: a picture of ten thousand stays small, and neighbors show no seam."""
+        floor = np.full(len(left), y + self.block)
+        corners = np.empty((len(left), 5, 2))
+        corners[:, :, 0] = np.stack([left, left, right, right, left], 1)
+        corners[:, :, 1] = np.stack([floor, floor - height, floor - height, floor, floor], 1)
+        codes = np.tile(np.array([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY], dtype=np.uint8), len(left))
+        shape = Path(corners.reshape(-1, 2), codes)
+        self.axes.add_patch(PathPatch(shape, facecolor=colour, linewidth=0, zorder=order))
+
+    def head(self, trace: Trace) -> None:
+        """What is shown, how long it took, how busy the GPU was."""
+        low, high = self.window.low, self.window.high
+        kernels, copies = (len(inside(e, low, high)) for e in (trace.kernels, trace.copies))
+        calls = trace.calls.outer[inside(trace.calls, low, high)].sum()
+        on_gpu = busy(trace, low, high)
+        name = trace.path.replace("\\", "/").rsplit("/", 1)[-1]
+        title = self.fitted(f"{trace.gpu.name}   {name}   {self.window.title}", 14, WIDTH - 60)
+        self.text(30, 28, title, fontsize=14, weight="bold", color=INK, va="center")
+        facts = (
+            f"{time_text(high - low)}, of which the GPU worked {time_text(on_gpu)} ({_percent(on_gpu / (high - low))}):  "
+            f"{_count(kernels, 'kernel')}, {_count(copies, 'copy', 'copies')};  {_count(calls, 'API call')}"
+        )
+        self.text(30, 54, facts, fontsize=11, color=INK, va="center")
+        if self.window.focus:
+            begin, end = self.window.focus
+            on_gpu = busy(trace, begin, end)
+            said = f"{self.window.focus_title}: {time_text(end - begin)}, GPU {time_text(on_gpu)} ({_percent(on_gpu / max(end - begin, 1))})"
+            middle = float(self.times((begin + end) / 2))
+            x = LEFT + (middle - self.low) / self.pixel
+            self.text(x, TOP - 8, said, fontsize=10, weight="bold", color="#7a5b00", ha="center", va="center")
+
+    def foot(self) -> None:
+        """What colours and heights mean."""
+        x, y = 30.0, self.height - 20.0
+        for kind, names, what in (("calls", CALL_TONES, "API calls:"), ("ranges", PHASE_TONES, "ranges:")):
+            used = sorted({int(t) for lane in self.rows if lane.kind == kind for t in np.unique(lane.tone)})
+            if not used:
+                continue
+            self.text(x, y, what, fontsize=9, color=QUIET, va="center")
+            x += self.measure(what, 9) + 10
+            for tone in used:
+                box = Rectangle((x / WIDTH, 1 - (y + 6) / self.height), 14 / WIDTH, 12 / self.height)
+                box.set(facecolor=COLOURS[kind][tone], edgecolor="none", transform=self.figure.transFigure)
+                self.figure.add_artist(box)
+                self.text(x + 19, y, names[tone], fontsize=9, color=INK, va="center")
+                x += self.measure(names[tone], 9) + 36
+            x += 14
+        if any((lane.share < 1).any() for lane in self.rows):
+            said = "pale: events shorter than a pixel; dark: the share of time they cover"
+            self.text(WIDTH - RIGHT, y, said, fontsize=9, color=QUIET, ha="right", va="center")
+
+
+class Labels:
+    """Names of a lane's blocks: inside those that are wide enough, above the others if the lane has few."""
+
+    def __init__(
+        self, within: Sequence[tuple[int, str]], above: Sequence[tuple[int, str]], angle: int, room: int
+    ) -> None:
+        self.within, self.above, self.angle, self.room = within, above, angle, room
+
+    def draw(self, sheet: Sheet, lane: Lane, y: float) -> None:
+        """Write them."""
+        for i, text in self.within:
+            left, right = sheet.times(lane.start[i]), sheet.times(lane.end[i])
+            colour = COLOURS[lane.kind][int(lane.tone[i])]
+            ink = INK if colour in LIGHT else "white"
+            at = (left + right) / 2, y + sheet.block / 2
+            sheet.axes.text(*at, text, fontsize=9, color=ink, ha="center", va="center", parse_math=False, zorder=5)
+        for i, text in self.above:
+            middle = (sheet.times(lane.start[i]) + sheet.times(lane.end[i])) / 2
+            style: dict[str, Any] = {"rotation": self.angle, "rotation_mode": "anchor"} if self.angle else {}
+            ha = "left" if self.angle else "center"
+            sheet.axes.text(
+                *(middle, y - 4, text), fontsize=8.5, color=INK, ha=ha, va="bottom", parse_math=False, zorder=5, **style
+            )
+
+
+def _place(sheet: Sheet, lane: Lane) -> Labels:
+    """Which blocks are named where; what would overlap is left out, the iteration that the picture is about coming first."""
+    named = [i for i, text in enumerate(lane.label) if text]
+    pixels = {i: float(lane.end[i] - lane.start[i]) / sheet.size / sheet.pixel for i in named}
+    within, above = [], []
+    for i in named:
+        if lane.share[i] < 1 or pixels[i] < 30:
+            above.append(i)
+            continue
+        text = _timed(lane.label[i], int(lane.took[i]))
+        if lane.kind == "ranges":
+            text = sheet.fitted(text, 9, pixels[i] - 8)
+        elif sheet.measure(text, 9) > pixels[i] - 8:
+            text = lane.label[i] if sheet.measure(lane.label[i], 9) <= pixels[i] - 8 else ""
+        if text:
+            within.append((i, text))
+        else:
+            above.append(i)
+    if lane.kind == "ranges" or lane.drawn > LABELS or not above:
+        return Labels(within, [], 0, 0)
+    texts = {i: short(lane.label[i], 30) for i in above}
+    at = {i: float((lane.start[i] + lane.end[i]) / 2 - sheet.window.low) / sheet.size / sheet.pixel for i in above}
+    lying = all(
+        at[b] - at[a] > (sheet.measure(texts[a], 8.5) + sheet.measure(texts[b], 8.5)) / 2 + 6
+        for a, b in pairwise(above)
+    ) and all(
+        at[i] - width / 2 > -LEFT / 3 and at[i] + width / 2 < WIDTH - LEFT - 4
+        for i in (above[0], above[-1])
+        for width in [sheet.measure(texts[i], 8.5)]
+    )
+    if lying:
+        return Labels(within, [(i, texts[i]) for i in above], 0, 18)
+    low, high = sheet.window.focus or (sheet.window.low, sheet.window.high)
+    chosen: list[int] = []
+    for i in sorted(above, key=lambda i: (not low <= lane.start[i] <= high, -pixels[i])):
+        room = (WIDTH - RIGHT - LEFT + 18 - at[i]) / np.cos(np.radians(ANGLE))
+        texts[i] = sheet.fitted(texts[i], 8.5, room)
+        if texts[i] and all(abs(at[i] - at[j]) >= APART for j in chosen):
+            chosen.append(i)
+    tall = max((sheet.measure(texts[i], 8.5) for i in chosen), default=0.0) * np.sin(np.radians(ANGLE)) + 16
+    return Labels(within, [(i, texts[i]) for i in chosen], ANGLE, int(tall))
+
+
+def _timed(label: str, ns: int) -> str:
+    """The name with its duration, before what a range says of its shape."""
+    words = label.split(" ")
+    at = next((i for i, word in enumerate(words) if "=" in word and i), len(words))
+    return " ".join([*words[:at], f"({time_text(ns)})", *words[at:]])
+
+
+def _pale(colour: str) -> str:
+    """The colour mixed with white."""
+    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(255 - PALE * (255 - part)):02x}" for part in parts)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}" if share >= 0.001 else "<0.1%"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

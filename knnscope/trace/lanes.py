@@ -1,0 +1,346 @@
+"""Which part of a trace is shown, and as which blocks: events closer together than a pixel become one. Pure; nothing is drawn here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from knnscope.annotate import PHASES, PREFIX
+from knnscope.errors import KnnscopeError
+from knnscope.trace.intervals import covered, union
+from knnscope.trace.model import PEER, TO_DEVICE, TO_HOST, UNKNOWN, WITHIN_DEVICE, Copies, Events, Ints, Trace
+
+COPIES = (
+    ("host to device", (TO_DEVICE,)),
+    ("device to host", (TO_HOST,)),
+    ("within the GPU", (WITHIN_DEVICE,)),
+    ("between GPUs", (PEER,)),
+    ("fills", (UNKNOWN,)),
+)
+OTHER_COPIES = "other copies"
+CALLS = (
+    ("launch", re.compile("launch", re.IGNORECASE)),
+    ("copy", re.compile("memcpy|memset", re.IGNORECASE)),
+    ("wait", re.compile("synchronize|query|wait", re.IGNORECASE)),
+    ("memory", re.compile("alloc|free|hostregister", re.IGNORECASE)),
+)
+CALL_TONES = (*(name for name, _ in CALLS), "other call")
+"""What a call does; tones of the lanes of calls."""
+PHASE_TONES = (*PHASES, "other range")
+"""Tones of the lanes of ranges."""
+THREADS = 4
+"""Threads with a lane of their own; the others share one."""
+DEPTHS = 3
+"""Nested ranges that are shown."""
+LABELS = 60
+"""A lane of more events names only those that are wide enough for it."""
+NEAR = 4
+"""An iteration that took more than this many usual ones is shown in part: it waited for a compiler, or is the first of another loop."""
+SHORTEST = 1000
+"""Nanoseconds of a window at least; GPUs time no finer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What is shown, in nanoseconds of the trace; ``focus`` is the one iteration that it is about."""
+
+    low: int
+    high: int
+    title: str
+    focus: tuple[int, int] | None = None
+    focus_title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A row of blocks, in order of ``start`` and cut to the window.
+
+    share: how much of a block's time is covered; below 1 where it is a pixel with shorter events. tone: what it is, within its kind.
+    label: "" for several events. took: nanoseconds of the whole event. drawn: events in the window. busy: what they cover of it.
+    """
+
+    title: str
+    kind: str
+    start: Ints
+    end: Ints
+    share: Any
+    tone: Ints
+    label: tuple[str, ...]
+    took: Ints
+    drawn: int
+    busy: int
+    nbytes: int = 0
+
+
+def whole(trace: Trace) -> Window:
+    """All of it.
+
+    Raises:
+        KnnscopeError: nothing was recorded.
+    """
+    if not any(len(events) for events in (trace.kernels, trace.copies, trace.calls, trace.ranges)):
+        raise KnnscopeError(f"{trace.path}: nothing to draw: no kernels, copies, API calls or ranges were recorded")
+    low, high = trace.span
+    return Window(low, max(high, low + SHORTEST), "the whole trace")
+
+
+def between(trace: Trace, begin: float | None, end: float | None) -> Window:
+    """From and to, in milliseconds after the trace's first event.
+
+    Raises:
+        KnnscopeError: nothing lies between.
+    """
+    everything = whole(trace)
+    length = (everything.high - everything.low) / 1e6
+    begin, end = begin or 0.0, length if end is None else min(end, length)
+    if begin >= length:
+        raise KnnscopeError(f"--from {begin:g}: the trace ends after {length:.6g} ms")
+    if begin >= end:
+        raise KnnscopeError(f"--from {begin:g} --to {end:g}: the first has to be smaller")
+    low = everything.low + round(begin * 1e6)
+    window = Window(low, max(low + SHORTEST, everything.low + round(end * 1e6)), f"{begin:.6g} to {end:.6g} ms")
+    if not sum(lane.drawn for lane in lanes(trace, window, 1)):
+        raise KnnscopeError(f"--from {begin:g} --to {end:g}: nothing happens there")
+    return window
+
+
+def phase(trace: Trace, text: str) -> Window:
+    """The first range whose name contains the text.
+
+    Raises:
+        KnnscopeError: there is none.
+    """
+    whole(trace)
+    ranges = trace.ranges
+    found = [number for number, name in enumerate(trace.names) if text.casefold() in name.casefold()]
+    places = np.flatnonzero(np.isin(ranges.name, found))
+    if text.strip() and len(places):
+        low, high = int(ranges.start[places[0]]), int(ranges.end[places[0]])
+        alike = f" (the first of {len(places):,})" if len(places) > 1 else ""
+        return Window(low, max(high, low + SHORTEST), short(trace.names[ranges.name[places[0]]], 110) + alike)
+    numbers, first = np.unique(ranges.name, return_index=True)
+    known = [short(trace.names[number], 50) for number in numbers[np.argsort(first)][:8]]
+    more = f" and {len(numbers) - len(known):,} more" if len(numbers) > len(known) else ""
+    said = f"there are: {'; '.join(known)}{more}" if known else "the trace has no NVTX ranges"
+    raise KnnscopeError(f"--phase {text!r}: no range's name contains it: {said}")
+
+
+def around(trace: Trace, number: int) -> Window:
+    """One iteration of a loop, which ends with the N-th copy to the host, or kernel, with the ones before and after it.
+
+    Raises:
+        KnnscopeError: there is no N-th.
+    """
+    everything = whole(trace)
+    chosen = np.flatnonzero(trace.copies.kind == TO_HOST) if len(trace.copies) else np.zeros(0, dtype=np.int64)
+    marks: Events = trace.copies if len(chosen) else trace.kernels
+    what = "copy to the host" if len(chosen) else "kernel"
+    if not len(chosen):
+        chosen = np.arange(len(marks))
+    if not 1 <= number <= len(chosen):
+        raise KnnscopeError(f"--around {number}: the trace has {len(chosen):,} of what it counts ({what})")
+    chosen = chosen[np.argsort(marks.end[chosen], kind="stable")]  # those of several streams may end in another order
+    ends, i = marks.end[chosen], number - 1
+    near = np.diff(ends[max(0, i - 5) : i + 6])
+    mark = int(chosen[i])
+    alone = 3 * max(int(ends[i]) - _launched(trace, marks, mark), SHORTEST)
+    usual = max(int(np.median(near)), SHORTEST) if len(near) else alone
+    if usual > 100 * alone:  # the neighbors belong to other searches, not to a loop
+        usual = alone
+    known = i > 0 and int(ends[i] - ends[i - 1]) <= NEAR * usual
+    begin = int(ends[i - 1]) if known else int(ends[i]) - usual
+    before = max(int(ends[i - 2]), begin - usual) if i > 1 else begin - usual
+    after = min(int(ends[i + 1]), int(ends[i]) + NEAR * usual) if i + 1 < len(ends) else int(ends[i]) + usual
+    begin, before, after = max(begin, everything.low), max(before, everything.low), min(after, everything.high)
+    margin = max((after - before) // 50, 1)
+    title = f"around {what} {number:,} of {len(chosen):,}"
+    return Window(
+        before - margin,
+        after + margin,
+        title,
+        (begin, int(ends[i])),
+        f"iteration {number:,}" if known else f"before {what} {number:,}",
+    )
+
+
+def _launched(trace: Trace, marks: Events, mark: int) -> int:
+    """When the call began that started it, or itself where that is unknown."""
+    key = int(marks.key[mark])
+    calls: Any = np.flatnonzero(trace.calls.key == key) if key else ()
+    return min(int(marks.start[mark]), int(trace.calls.start[calls[0]])) if len(calls) else int(marks.start[mark])
+
+
+def lanes(trace: Trace, window: Window, pixels: int) -> list[Lane]:
+    """Every lane of which the trace has anything, from the host's ranges down to the GPU's kernels."""
+    return [*_ranges(trace, window, pixels), *_calls(trace, window, pixels), *_gpu(trace, window, pixels)]
+
+
+def busy(trace: Trace, low: int, high: int) -> int:
+    """Nanoseconds in which a kernel, copy or fill was under way."""
+    parts = [
+        (np.maximum(e.start[chosen], low), np.minimum(e.end[chosen], high))
+        for e in (trace.kernels, trace.copies)
+        for chosen in [inside(e, low, high)]
+    ]
+    return covered(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
+
+
+def inside(events: Events, low: int, high: int) -> Any:
+    """Numbers of the events of which any part lies in [low, high)."""
+    return np.flatnonzero((events.start < high) & ((events.end > low) | (events.start >= low)))
+
+
+def _ranges(trace: Trace, window: Window, pixels: int) -> list[Lane]:
+    ranges, found = trace.ranges, []
+    tones = np.asarray([_phase_of(name) for name in trace.names] or [0], dtype=np.int64)
+    chosen = inside(ranges, window.low, window.high)
+    for depth in range(min(int(ranges.depth.max()) + 1, DEPTHS) if len(ranges) else 0):
+        mine = chosen[ranges.depth[chosen] == depth]
+        labels = _Names(trace.names, ranges.name)
+        title = "NVTX ranges" if depth == 0 else f"nested ranges {depth}" if depth > 1 else "nested ranges"
+        found.append(_lane(title, "ranges", ranges, mine, tones[ranges.name[mine]], window, pixels, labels))
+    return found
+
+
+def _calls(trace: Trace, window: Window, pixels: int) -> list[Lane]:
+    calls, found = trace.calls, []
+    tones = np.asarray([_call_of(name) for name in trace.names] or [0], dtype=np.int64)
+    threads, counts = np.unique(calls.thread[calls.outer], return_counts=True)
+    threads = threads[np.argsort(-counts, kind="stable")]
+    chosen = inside(calls, window.low, window.high)
+    chosen = chosen[calls.outer[chosen]]
+    for i, thread in enumerate(threads[: THREADS + 1]):
+        rest = i == THREADS
+        mine = chosen[np.isin(calls.thread[chosen], threads[THREADS:] if rest else [thread])]
+        many = len(threads) > 1
+        title = f"API, {len(threads) - THREADS:,} other threads" if rest else f"API, thread {int(thread) & 0xFFFFFF}"
+        labels = _Names(trace.names, calls.name)
+        title = title if many else "CUDA API calls"
+        found.append(_lane(title, "calls", calls, mine, tones[calls.name[mine]], window, pixels, labels))
+    return found
+
+
+def _gpu(trace: Trace, window: Window, pixels: int) -> list[Lane]:
+    kernels, copies, found = trace.kernels, trace.copies, []
+    if len(copies):
+        chosen = inside(copies, window.low, window.high)
+        known = [kind for _, kinds in COPIES for kind in kinds]
+        for title, kinds in (*COPIES, (OTHER_COPIES, ())):
+            mask = np.isin(copies.kind, kinds) if kinds else ~np.isin(copies.kind, known)
+            if mask.any():
+                mine = chosen[mask[chosen]]
+                tones = np.zeros(len(mine), dtype=np.int64)
+                found.append(_lane(title, title, copies, mine, tones, window, pixels, _Sizes(copies)))
+    if len(kernels):
+        mine = inside(kernels, window.low, window.high)
+        tones = np.zeros(len(mine), dtype=np.int64)
+        labels = _Names(trace.names, kernels.name)
+        found.append(_lane("kernels", "kernels", kernels, mine, tones, window, pixels, labels))
+    return found
+
+
+class _Names:
+    """Labels of events by their names."""
+
+    def __init__(self, names: tuple[str, ...], numbers: Ints) -> None:
+        self.names, self.numbers = names, numbers
+
+    def of(self, event: int) -> str:
+        name: str = self.names[self.numbers[event]]
+        return name.removeprefix(PREFIX)
+
+
+class _Sizes:
+    """Labels of copies by their bytes."""
+
+    def __init__(self, copies: Copies) -> None:
+        self.nbytes = copies.nbytes
+
+    def of(self, event: int) -> str:
+        return nbytes_text(int(self.nbytes[event]))
+
+
+def _lane(
+    title: str, kind: str, events: Events, mine: Any, tones: Any, window: Window, pixels: int, labels: _Names | _Sizes
+) -> Lane:
+    """Blocks of these events (their numbers): a pixel and wider each by itself, narrower ones together by pixel."""
+    start = np.maximum(events.start[mine].astype(np.int64), window.low)
+    end = np.minimum(events.end[mine].astype(np.int64), window.high)
+    pixel = (window.high - window.low) / max(pixels, 1)
+    wide = end - start >= pixel
+    parts = [_alone(start[wide], end[wide], tones[wide], mine[wide], pixels)]
+    parts.append(_merged(start[~wide], end[~wide], tones[~wide], mine[~wide], window.low, pixel))
+    first, last, share, tone, which = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(first, kind="stable")
+    names = tuple(labels.of(i) if i >= 0 else "" for i in which[order].tolist())
+    lengths = events.end[which[order]] - events.start[which[order]] if len(which) else which
+    nbytes = int(events.nbytes[mine].sum()) if isinstance(events, Copies) else 0
+    first, last, share, tone = (column[order] for column in (first, last, share, tone))
+    return Lane(title, kind, first, last, share, tone, names, lengths, len(mine), covered(start, end), nbytes)
+
+
+def _alone(start: Any, end: Any, tone: Any, which: Any, pixels: int) -> tuple[Any, ...]:
+    if len(start) > 2 * pixels:  # more than fit side by side: they overlap
+        start, end = union(start, end)
+        tone = np.full(len(start), tone[0])
+        which = np.full(len(start), -1)
+    return start, end, np.ones(len(start)), tone, which
+
+
+def _merged(start: Any, end: Any, tone: Any, which: Any, low: int, pixel: float) -> tuple[Any, ...]:
+    """Events by the pixel in which they begin; the tone is that of most of the time."""
+    if not len(start):
+        return start, end, np.ones(0), tone, which
+    pixel_of, group = np.unique(((start - low) / pixel).astype(np.int64), return_inverse=True)
+    counts = np.bincount(group)
+    time = np.maximum(end - start, 1).astype(np.float64)
+    tones = int(tone.max()) + 1
+    by_tone = np.bincount(group * tones + tone, time, len(pixel_of) * tones).reshape(-1, tones)
+    begins = np.full(len(pixel_of), np.iinfo(np.int64).max)
+    ends = np.zeros(len(pixel_of), dtype=np.int64)
+    np.minimum.at(begins, group, start)
+    np.maximum.at(ends, group, end)
+    single = counts == 1
+    # several are spread over all of their pixel, so that neighbors touch
+    begins = np.where(single, begins, (low + pixel_of * pixel).astype(np.int64))
+    ends = np.where(single, ends, (low + (pixel_of + 1) * pixel).astype(np.int64))
+    share = np.minimum(1.0, by_tone.sum(1) / pixel)
+    member = np.zeros(len(pixel_of), dtype=np.int64)
+    member[group] = which
+    return begins, ends, share, by_tone.argmax(1), np.where(single, member, -1)
+
+
+def _call_of(name: str) -> int:
+    return next((i for i, (_, pattern) in enumerate(CALLS) if pattern.search(name)), len(CALLS))
+
+
+def _phase_of(name: str) -> int:
+    own = name.removeprefix(PREFIX)
+    return next((i for i, what in enumerate(PHASES) if own.startswith(what)), len(PHASES))
+
+
+def short(text: str, most: int) -> str:
+    """The text, cut to so many characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def nbytes_text(count: int) -> str:
+    """Bytes in decimal units, as bandwidths are."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}" if count < 1000 * size else f"{count / size:,.0f} {unit}"
+    return f"{count} B"
+
+
+def unit_of(span: float) -> tuple[str, int]:
+    """The unit that suits a span, and its nanoseconds."""
+    return next(((unit, size) for unit, size in (("s", 10**9), ("ms", 10**6)) if span >= 2 * size), ("us", 1000))
+
+
+def time_text(ns: float) -> str:
+    """A duration in the unit that suits it."""
+    unit, size = next(((u, s) for u, s in (("s", 10**9), ("ms", 10**6)) if ns >= s), ("us", 1000))
+    return f"{ns / size:.3g} {unit}" if ns < 1000 * size else f"{ns / size:,.0f} {unit}"

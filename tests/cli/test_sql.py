@@ -1,0 +1,149 @@
+"""knnscope sql as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import lzma
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from knnscope.cli import sql as command
+from knnscope.trace.queries import QUERIES
+from tests.cli.conftest import Run, refused
+from tests.trace import mutate
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    path = tmp_path / "trace.sqlite"
+    path.write_bytes(lzma.decompress(mutate.FIXTURE.read_bytes()))
+    return path
+
+
+def test_without_a_question_the_questions_are_listed(knnscope: Run, trace: Path) -> None:
+    code, out, _ = knnscope("sql", trace)
+    assert code == 0
+    for name, query in QUERIES.items():
+        assert name in out
+        assert query.sentence[:60] in out
+
+
+def test_a_question_by_name_in_three_formats(knnscope: Run, trace: Path) -> None:
+    code, out, err = knnscope("sql", trace, "copy-throughput")
+    assert (code, err) == (0, "")
+    assert "mib_per_s" in out.splitlines()[0]
+    rows = list(csv.DictReader(io.StringIO(knnscope("sql", trace, "copy-throughput", "--format", "csv")[1])))
+    objects = json.loads(knnscope("sql", trace, "copy-throughput", "--format", "json")[1])
+    assert [{key: str(value) for key, value in row.items()} for row in objects] == rows
+    assert objects[0]["direction"] == "Host-to-Device"
+
+
+def test_a_select(knnscope: Run, trace: Path) -> None:
+    code, out, _ = knnscope("sql", trace, "SELECT count(*) AS n FROM CUPTI_ACTIVITY_KIND_KERNEL;", "--format", "csv")
+    assert (code, out) == (0, "n\n1200\n")
+    assert (
+        knnscope("sql", trace, f"{ENDLESS} SELECT sum(i) FROM (SELECT i FROM n LIMIT 4)", "--format", "csv")[1]
+        == "sum(i)\n10\n"
+    )
+
+
+def test_rows_are_limited_and_more_is_said(knnscope: Run, trace: Path) -> None:
+    code, out, err = knnscope("sql", trace, f"{ENDLESS} SELECT i FROM n", "--limit", 3)
+    assert code == 0, "endless rows: only some are fetched"
+    assert out.split() == ["i", "1", "2", "3"]
+    assert "more rows" in err
+    assert len(knnscope("sql", trace, f"{ENDLESS} SELECT i FROM n", "--format", "csv")[1].splitlines()) == 201
+    assert knnscope("sql", trace, f"{ENDLESS} SELECT i FROM n LIMIT 3", "--limit", 3)[2] == ""
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "DELETE FROM StringIds",
+        "INSERT INTO StringIds VALUES (1, 'x')",
+        "DROP TABLE StringIds",
+        "CREATE TABLE t (a)",
+        "CREATE TEMP TABLE t (a)",
+        "PRAGMA journal_mode = DELETE",
+        "PRAGMA table_info(StringIds)",
+        "SELECT * FROM pragma_database_list",
+        "ATTACH '/tmp/other.sqlite' AS other",
+        "VACUUM INTO '{beside}'",
+        "BEGIN IMMEDIATE",
+        "SAVEPOINT s",
+        "REINDEX StringIds",
+        "ANALYZE StringIds",
+        "SELECT load_extension('x')",
+        "SELECT LOAD_EXTENSION('x')",
+        "SELECT 1; SELECT 2",
+        "SELECT 1; DROP TABLE StringIds",
+        "WITH a AS (SELECT 1) DELETE FROM StringIds",
+        "-- nothing at all",
+        " ; ",
+    ],
+)
+def test_only_one_reading_statement(knnscope: Run, trace: Path, question: str) -> None:
+    before = hashlib.sha256(trace.read_bytes()).digest()
+    refused(
+        knnscope("sql", trace, question.format(beside=trace.parent / "copy.sqlite")),
+        "only a SELECT|one question at a time|asks for nothing|not authorized|no such function",
+    )
+    assert hashlib.sha256(trace.read_bytes()).digest() == before
+    assert os.listdir(trace.parent) == [trace.name]
+
+
+def test_a_long_question_is_stopped(knnscope: Run, trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "SECONDS", 0.2)
+    began = time.monotonic()
+    refused(knnscope("sql", trace, f"{ENDLESS} SELECT max(i) FROM n"), "stopped after 0.2 s")
+    assert time.monotonic() - began < 5
+
+
+def test_an_endless_view_of_the_traces_own(knnscope: Run, trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "SECONDS", 0.2)
+    view = f"CREATE VIEW CUPTI_ACTIVITY_KIND_KERNEL AS {ENDLESS} SELECT i AS start, i + 1 AS end FROM n"
+    trace.write_bytes(mutate.statements(trace.read_bytes(), "DROP TABLE CUPTI_ACTIVITY_KIND_KERNEL", view))
+    refused(knnscope("sql", trace, "SELECT count(*) FROM CUPTI_ACTIVITY_KIND_KERNEL"), "stopped")
+    refused(knnscope("sql", trace, "kernels"), "no table CUPTI_ACTIVITY_KIND_KERNEL")
+
+
+def test_cells_steer_no_terminal(knnscope: Run, trace: Path) -> None:
+    question = "SELECT char(27) || '[2J' || char(10) || 'x' AS \"a\x1b[1mb\", x'00ff' AS raw, NULL AS none, 1e999 AS huge, 2 AS raw"
+    for form in ("table", "csv", "json"):
+        code, out, _ = knnscope("sql", trace, question, "--format", form)
+        assert code == 0
+        assert not any(not c.isprintable() and c != "\n" for c in out)
+    (row,) = json.loads(out)
+    assert row == {"a\x1b[1mb": "\x1b[2J\nx", "raw": "00ff", "none": None, "huge": None, "raw_2": 2}
+    wide = knnscope("sql", trace, "SELECT printf('%1000d', 1) || 'x'")[1]
+    assert max(map(len, wide.splitlines())) <= command.CELL
+
+
+def test_a_huge_cell_is_refused(knnscope: Run, trace: Path) -> None:
+    refused(knnscope("sql", trace, "SELECT zeroblob(900000000)"), "too big")
+
+
+def test_mistakes_are_told(knnscope: Run, trace: Path, tmp_path: Path) -> None:
+    refused(knnscope("sql", trace, "kernls"), "did you mean kernels")
+    refused(knnscope("sql", trace, "SELECT a FROM nowhere"), "no such table: nowhere")
+    refused(knnscope("sql", trace, "SELEKT 1"), "syntax error")
+    refused(knnscope("sql", tmp_path / "absent.sqlite", "kernels"), "a trace .* was expected")
+    refused(knnscope("sql", tmp_path / "absent.sqlite"), "a trace .* was expected")
+    refused(knnscope("sql", trace, "kernels", "--format", "xml"), "invalid choice")
+    trace.write_bytes(mutate.statements(trace.read_bytes(), "DROP TABLE CUPTI_ACTIVITY_KIND_MEMCPY"))
+    refused(knnscope("sql", trace, "copies"), "no table CUPTI_ACTIVITY_KIND_MEMCPY")
+
+
+def test_a_damaged_page_is_damage(knnscope: Run, trace: Path) -> None:
+    data = trace.read_bytes()
+    size = mutate.page_size(data)
+    trace.write_bytes(data[:size] + b"\xa5" * (len(data) - size))
+    refused(knnscope("sql", trace, "SELECT * FROM StringIds"), "damaged")
