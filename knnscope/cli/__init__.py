@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": "knnscope.cli.compare:Compare",
     "ladder": "knnscope.cli.ladder:Ladder",
     "profile": "knnscope.cli.profile:Profile",
+    "explain": "knnscope.cli.explain:Explain",
     "timeline": "knnscope.cli.timeline:Timeline",
     "sql": "knnscope.cli.sql:Sql",
     "demo": "knnscope.cli.demo:Demo",

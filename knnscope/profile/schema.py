@@ -66,7 +66,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "StringIds": {"id": "INTEGER NOT NULL PRIMARY KEY", "value": "TEXT NOT NULL"},
     "TARGET_INFO_GPU": {
-        "id": INTEGER,
+        "id": REQUIRED,
         "name": TEXT,
         **dict.fromkeys(("memoryBandwidth", "smCount", "l2CacheSize", "totalMemory"), INTEGER),
         **dict.fromkeys(("computeMajor", "computeMinor"), INTEGER),
@@ -98,7 +98,11 @@ ENUMS: dict[str, tuple[tuple[int, str, str], ...]] = {
         (0, "TRACE_PROCESS_EVENT_CUDA_RUNTIME", "CUDA runtime"),
         (1, "TRACE_PROCESS_EVENT_CUDA_DRIVER", "CUDA driver"),
     ),
-    "ENUM_NSYS_EVENT_TYPE": ((34, "NvtxMark", "NVTX mark"), (59, "NvtxPushPopRange", "NVTX push/pop range")),
+    "ENUM_NSYS_EVENT_TYPE": (
+        (34, "NvtxMark", "NvtxMark"),
+        (59, "NvtxPushPopRange", "NvtxPushPopRange"),
+        (60, "NvtxStartEndRange", "NvtxStartEndRange"),
+    ),
     "ENUM_CUPTI_SYNC_TYPE": (
         (0, "CUPTI_ACTIVITY_SYNCHRONIZATION_TYPE_UNKNOWN", "Unknown"),
         (1, "CUPTI_ACTIVITY_SYNCHRONIZATION_TYPE_EVENT_SYNCHRONIZE", "Event sync"),

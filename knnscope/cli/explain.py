@@ -1,0 +1,139 @@
+"""knnscope explain."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from knnscope.cli.show import notes, plain, table
+from knnscope.trace import reader
+from knnscope.trace.compare import Pair, pairs
+from knnscope.trace.explain import Explanation, explain, figures
+from knnscope.trace.findings import SEVERITIES
+
+CHANGES = 12
+"""Changes that are printed of a phase."""
+
+
+class Explain:
+    """Why a trace is slow: findings ranked by what mending them would save, each with its evidence and a remedy.
+
+    TRACE is what knnscope profile wrote, or any SQLite export of Nsight Systems. Savings are predicted for one time through a phase,
+    the first time (which loads kernels) left out. --against compares with a later trace, and says whether the predictions came true.
+
+    knnscope explain runs/traces/cupy-loop-75000x384-k10.sqlite
+    knnscope explain before.sqlite --against after.sqlite
+    """
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("trace", metavar="TRACE", help="a SQLite export of Nsight Systems, or of knnscope profile")
+        parser.add_argument("--against", metavar="TRACE", help="a later trace of what should do the same")
+        parser.add_argument("--json", action="store_true", help="print a JSON object")
+        parser.add_argument(
+            "--fail-on", choices=SEVERITIES, help="exit with 1 if there is a finding of this severity or above"
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Read, explain, print."""
+        told = explain(reader.read(args.trace))
+        compared = pairs(told, explain(reader.read(args.against))) if args.against else None
+        if args.json:
+            whole = told.to_json()
+            if compared is not None:
+                whole["against"] = [pair.to_json() for pair in compared]
+            print(json.dumps(whole, indent=2, allow_nan=False))
+        else:
+            print(report(told))
+            for pair in compared or []:
+                print(f"\n{against(pair)}")
+        notes([*told.trace.notes, *told.trace.lacks])
+        if args.fail_on:
+            counted = SEVERITIES[: SEVERITIES.index(args.fail_on) + 1]
+            failing = [f for f in told.findings if f.severity in counted]
+            if failing:
+                notes([f"--fail-on {args.fail_on}: {len(failing)} findings"])
+                return 1
+        return 0
+
+
+def report(told: Explanation) -> str:
+    """Phases, then findings, then what could not be told."""
+    trace = told.trace
+    low, high = trace.span
+    parts = [
+        f"{plain(trace.gpu.name)}, {(high - low) / 1e9:.3f} s: {len(trace.kernels):,} kernels, {len(trace.copies):,} copies, "
+        f"{len(trace.calls):,} API calls; recorded by {plain(trace.recorder)}",
+        "",
+    ]
+    rows = []
+    for phase in told.phases:
+        f = figures(phase)
+        rows.append(
+            (
+                plain(phase.name)[:60],
+                f"{f['times']:,}",
+                milli(f["host_ms"]),
+                milli(f["api_ms"]),
+                milli(f["gpu_busy_ms"]),
+                f"{f['kernels']:,}",
+                f"{f['copies']:,}",
+                f"{100 * f['kernel_share']:.0f}/{100 - 100 * f['kernel_share']:.0f}" if f["gpu_busy_ms"] else "",
+                f"{f['bytes_to_device'] / 1e6:,.1f}",
+                f"{f['bytes_to_host'] / 1e6:,.1f}",
+            )
+        )
+    head = ("phase", "times", "host", "in API", "GPU busy", "kernels", "copies", "kernel/copy %", "MB up", "MB back")
+    parts += [table(rows, head, right=tuple(range(1, len(head)))), ""]
+    for finding in told.findings:
+        parts += [
+            f"{finding.severity:<6} {finding.rule} in {plain(finding.phase)}: {plain(finding.title)}",
+            f"       would save about {milli(finding.saving_ms)} of each time ({100 * finding.share:.0f}%). {finding.remedy}",
+            f"       evidence: {finding.rows:,} rows of: {plain(finding.sql)[:300]}",
+        ]
+    if not told.findings:
+        parts.append("no rule finds anything that is worth mending")
+    if told.unanswered:
+        parts += ["", "not to be told from this trace:"]
+        parts += [f"  {name}: {why}" for name, why in told.unanswered]
+    return "\n".join(parts)
+
+
+def against(pair: Pair) -> str:
+    """A phase before and after."""
+    before, after = pair.before, pair.after
+    was, now = before.host_ns / before.times / 1e6, after.host_ns / after.times / 1e6
+    lines = [
+        f"{plain(before.name)} -> {plain(after.name)}: {milli(was)} -> {milli(now)}, {was / max(now, 1e-9):,.2f} times as fast"
+    ]
+    cells = [
+        (
+            c.word,
+            c.what,
+            plain(c.name)[:60],
+            f"{c.before[0]:,.4g}",
+            f"{c.after[0]:,.4g}",
+            milli(c.before[1]),
+            milli(c.after[1]),
+        )
+        for c in pair.changes[:CHANGES]
+    ]
+    if cells:
+        head = ("", "", "name", "before", "after", "time before", "time after")
+        lines.append(table(cells, head, right=(3, 4, 5, 6)))
+    if len(pair.changes) > CHANGES:
+        lines.append(f"... and {len(pair.changes) - CHANGES} more")
+    if pair.came_true is not None:
+        lines.append(
+            f"predicted to save {milli(pair.predicted_ms)}, saved {milli(pair.measured_ms)}: "
+            + ("came true" if pair.came_true else "did not come true")
+        )
+    return "\n".join(lines)
+
+
+def milli(ms: float) -> str:
+    """Milliseconds in the unit that suits them."""
+    sign, size = ("-" if ms < 0 else ""), abs(ms)
+    return sign + (
+        f"{size / 1e3:,.2f} s" if size >= 1e3 else f"{size:,.2f} ms" if size >= 1 else f"{size * 1e3:,.1f} us"
+    )

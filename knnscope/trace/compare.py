@@ -1,0 +1,114 @@
+"""Two traces of what should do the same: what vanished, appeared and shrank, and whether the first one's predictions came true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from knnscope.trace.explain import Explanation, figures
+from knnscope.trace.phases import Phase
+
+OFF = 0.3
+"""A prediction that is off by less came true."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A kernel or API call, each of one time through the phase: how often, and milliseconds, before and after."""
+
+    what: str
+    name: str
+    before: tuple[float, float]
+    after: tuple[float, float]
+
+    @property
+    def word(self) -> str:
+        """Vanished, appeared, shrank or grew."""
+        if not self.after[0]:
+            return "vanished"
+        if not self.before[0]:
+            return "appeared"
+        return "shrank" if self.after[1] < self.before[1] else "grew"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A phase in both traces.
+
+    predicted_ms: what the findings promised that the second trace has no more, or smaller ones of; they may overlap, and never exceed the
+    phase's time.
+    """
+
+    before: Phase
+    after: Phase
+    changes: tuple[Change, ...]
+    predicted_ms: float
+
+    @property
+    def measured_ms(self) -> float:
+        """What was saved of one time through it."""
+        return (self.before.host_ns / self.before.times - self.after.host_ns / self.after.times) / 1e6
+
+    @property
+    def came_true(self) -> bool | None:
+        """Whether the prediction is within 30% of what was saved; None where nothing was promised."""
+        if not self.predicted_ms:
+            return None
+        return abs(self.predicted_ms - self.measured_ms) <= OFF * abs(self.measured_ms)
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return {
+            "before": figures(self.before),
+            "after": figures(self.after),
+            "changes": [
+                {"what": c.what, "name": c.name, "word": c.word, "before": list(c.before), "after": list(c.after)}
+                for c in self.changes
+            ],
+            "predicted_ms": round(self.predicted_ms, 6),
+            "measured_ms": round(self.measured_ms, 6),
+            "came_true": self.came_true,
+        }
+
+
+def pairs(before: Explanation, after: Explanation) -> list[Pair]:
+    """Phases that do the same: ours by what they do, others by name."""
+    found = []
+    rest = {_role(phase): phase for phase in after.phases}
+    for phase in before.phases:
+        other = rest.get(_role(phase))
+        if other is None:
+            continue
+        left = {f.rule: f.saving_ms for f in after.findings if f.phase == other.name}
+        promised = sum(max(0.0, f.saving_ms - left.get(f.rule, 0.0)) for f in before.findings if f.phase == phase.name)
+        limit = phase.host_ns / phase.times / 1e6
+        found.append(Pair(phase, other, tuple(_changes(phase, other)), min(promised, limit)))
+    return found
+
+
+def _role(phase: Phase) -> str:
+    return phase.name.partition(" ")[0] if phase.shape else phase.name
+
+
+def _changes(before: Phase, after: Phase) -> list[Change]:
+    found = []
+    for what in ("kernels", "calls"):
+        a, b = _table(before, what), _table(after, what)
+        found += [Change(what[:-1], name, a.get(name, (0.0, 0.0)), b.get(name, (0.0, 0.0))) for name in {**a, **b}]
+    found.sort(key=lambda c: -abs(c.before[1] - c.after[1]))
+    return found
+
+
+def _table(phase: Phase, what: str) -> dict[str, tuple[float, float]]:
+    events = getattr(phase, what)
+    if not len(events):
+        return {}
+    names, places = np.unique(events.name, return_inverse=True)
+    counts = np.bincount(places) / phase.times
+    spent = np.bincount(places, events.duration) / phase.times / 1e6
+    return {
+        phase.trace.names[int(n)]: (round(float(c), 3), round(float(s), 6))
+        for n, c, s in zip(names, counts, spent, strict=True)
+    }
