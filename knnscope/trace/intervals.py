@@ -1,41 +1,72 @@
-"""Arithmetic on intervals: unions, what overlaps, what lies between. All pure; starts in order."""
+"""Arithmetic on intervals: unions, what overlaps, what lies between. All pure; a million at a time, so that a long trace is not copied."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+CHUNK = 1 << 20
+
+
+def parts(start: Any, end: Any) -> Iterator[tuple[Any, Any]]:
+    """The intervals that are covered at all, in order and apart from each other, in parts.
+
+    An interval that ends where the next begins is one with it.
+    """
+    order = None if (start[1:] >= start[:-1]).all() else np.argsort(start, kind="stable")
+    open_start: Any = None  # the last interval so far, which the next part may lengthen
+    open_end: Any = None
+    for first in range(0, len(start), CHUNK):
+        chosen = slice(first, first + CHUNK) if order is None else order[first : first + CHUNK]
+        begins, ends = start[chosen], end[chosen]
+        if open_start is not None:
+            begins, ends = np.append(open_start, begins), np.append(open_end, ends)
+        reach = np.maximum.accumulate(ends)
+        new = np.ones(len(begins), dtype=bool)
+        new[1:] = begins[1:] > reach[:-1]
+        places = np.flatnonzero(new)
+        lows, highs = begins[places], reach[np.append(places[1:], len(begins)) - 1]
+        open_start, open_end = lows[-1], highs[-1]
+        if len(lows) > 1:
+            yield lows[:-1], highs[:-1]
+    if open_start is not None:
+        yield np.asarray([open_start]), np.asarray([open_end])
+
 
 def union(start: Any, end: Any) -> tuple[Any, Any]:
-    """The intervals that are covered at all, in order and apart from each other."""
-    if not len(start):
+    """The intervals that are covered at all."""
+    found = list(parts(start, end))
+    if not found:
         return start, end
-    order = np.argsort(start, kind="stable")
-    start, end = start[order], end[order]
-    reach = np.maximum.accumulate(end)
-    first = np.ones(len(start), dtype=bool)
-    first[1:] = start[1:] > reach[:-1]
-    places = np.flatnonzero(first)
-    return start[places], reach[np.append(places[1:], len(start)) - 1]
+    return np.concatenate([p[0] for p in found]), np.concatenate([p[1] for p in found])
 
 
 def covered(start: Any, end: Any) -> int:
     """Nanoseconds that are covered at all."""
-    begins, ends = union(start, end)
-    return int((ends - begins).sum())
+    return sum(int((ends - begins).sum()) for begins, ends in parts(start, end))
 
 
-def gaps(start: Any, end: Any) -> tuple[Any, Any]:
-    """What lies between the intervals of a union."""
-    begins, ends = union(start, end)
-    return ends[:-1], begins[1:]
+def gaps(start: Any, end: Any, least: int = 0) -> tuple[Any, Any]:
+    """What lies between the intervals of a union, where it is as long as ``least``."""
+    lows, highs, last = [], [], None
+    for begins, ends in parts(start, end):
+        before = ends[:-1] if last is None else np.append(last, ends[:-1])
+        after = begins[1:] if last is None else begins
+        long = after - before >= least
+        lows.append(before[long])
+        highs.append(after[long])
+        last = ends[-1]
+    none = np.zeros(0, dtype=np.int64)
+    return np.concatenate([none, *lows]), np.concatenate([none, *highs])
 
 
 def overlap(start: Any, end: Any, low: int, high: int) -> int:
     """Nanoseconds of a union inside [low, high)."""
-    begins, ends = union(start, end)
-    return int(np.maximum(0, np.minimum(ends, high) - np.maximum(begins, low)).sum())
+    return sum(
+        int(np.maximum(0, np.minimum(ends, high) - np.maximum(begins, low)).sum()) for begins, ends in parts(start, end)
+    )
 
 
 def within(start: Any, low: int, high: int) -> slice:

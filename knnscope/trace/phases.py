@@ -86,8 +86,8 @@ class Phase:
 
     def named(self, pattern: str) -> Any:
         """Which calls have names that match."""
-        wanted = [i for i, name in enumerate(self.trace.names) if re.search(pattern, name)]
-        return np.isin(self.calls.name, wanted)
+        wanted = np.asarray([bool(re.search(pattern, name)) for name in self.trace.names] or [False])
+        return wanted[self.calls.name]
 
     @property
     def span(self) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import pytest
 
 from knnscope.ceilings import kernels as ceilings
 from knnscope.kernels import sources
+from knnscope.search import ladder
 from tests.kernels.nvrtc import compiled
 
 
@@ -26,6 +27,19 @@ def test_every_source_compiles(capability: int) -> None:
 @pytest.mark.parametrize("capability", sources.ARCHITECTURES)
 def test_the_kernels_that_measure_compile(capability: int) -> None:
     assert compiled(ceilings.SOURCE, (sources.STANDARD,), capability).startswith(b"\x7fELF")
+
+
+@pytest.mark.parametrize("capability", sources.ARCHITECTURES)
+def test_the_body_of_the_elementwise_rung_compiles(capability: int) -> None:
+    """CuPy puts it into a loop over ``i``."""
+    body = (Path(ladder.__file__).parent / "fused.cu").read_text("utf-8")
+    kernel = f"""extern "C" __global__ void fused(const float* rows, const float* query, int dim, float* out, size_t count) {{
+        for (size_t i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (size_t)gridDim.x * blockDim.x) {{
+            float& distance = out[i];
+            {body}
+        }}
+    }}"""
+    assert compiled(kernel, (sources.STANDARD,), capability).startswith(b"\x7fELF")
 
 
 def test_what_does_not_compile_is_told() -> None:

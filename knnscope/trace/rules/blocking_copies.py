@@ -23,17 +23,17 @@ def find(phase: Phase) -> Iterator[Finding]:
     if (phase.trace.copies.source < 0).all() and (phase.trace.copies.target < 0).all():
         raise CannotTellError("the kinds of memory were not recorded")
     pageable = np.isin(copies.kind, (TO_DEVICE, TO_HOST)) & ((copies.source == PAGEABLE) | (copies.target == PAGEABLE))
-    asynchronous = phase.named("Async")
-    inside = asynchronous & np.isin(calls.key, copies.key[pageable & (copies.key > 0)])
-    if inside.sum() < OFTEN * phase.times:
+    asynchronous = np.flatnonzero(phase.named("Async"))
+    inside = asynchronous[np.isin(calls.key[asynchronous], copies.key[pageable & (copies.key > 0)])]
+    if len(inside) < OFTEN * phase.times:
         return
-    lengths = calls.duration[inside]
+    lengths = calls.end[inside] - calls.start[inside]
     copying = copies.duration[pageable]
     saving = float(np.maximum(0, lengths - QUEUED_NS).sum()) / phase.times
     yield Finding(
         "blocking-copies",
         phase.name,
-        f"{inside.sum() / phase.times:,.0f} asynchronous copies of pageable memory: the host is {micro(float(np.median(lengths)))} in the call, "
+        f"{len(inside) / phase.times:,.0f} asynchronous copies of pageable memory: the host is {micro(float(np.median(lengths)))} in the call, "
         f"the copy takes {micro(float(np.median(copying)))}",
         "SELECT start, end, bytes FROM CUPTI_ACTIVITY_KIND_MEMCPY WHERE copyKind IN (1, 2) "
         f"AND 0 IN (srcKind, dstKind) AND {between(phase)}",

@@ -23,12 +23,11 @@ def find(phase: Phase) -> Iterator[Finding]:
     end = np.concatenate([phase.kernels.end, phase.copies.end])
     if not len(start):
         return
-    begins, ends = intervals.gaps(start, end)
-    long = (ends - begins) >= LONG_NS
+    begins, ends = intervals.gaps(start, end, LONG_NS)
     inside = np.zeros(len(begins), dtype=bool)
     for low, high in phase.steady:
         inside |= (begins >= low) & (ends <= high)
-    chosen = long & inside
+    chosen = inside
     if not chosen.any():
         return
     idle = float((ends - begins)[chosen].sum())
