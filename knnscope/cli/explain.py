@@ -52,7 +52,7 @@ class Explain:
             counted = SEVERITIES[: SEVERITIES.index(args.fail_on) + 1]
             failing = [f for f in told.findings if f.severity in counted]
             if failing:
-                notes([f"--fail-on {args.fail_on}: {len(failing)} findings"])
+                notes([f"--fail-on {args.fail_on}: {len(failing)} finding{'s' if len(failing) != 1 else ''}"])
                 return 1
         return 0
 

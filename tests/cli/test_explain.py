@@ -28,16 +28,19 @@ def test_in_words(knnscope: Run, folder: Path) -> None:
 
 def test_json_and_exit_codes(knnscope: Run, folder: Path) -> None:
     path = fixtures.unpacked("cupti-argsort", folder)
-    code, out, _ = knnscope("explain", path, "--json", "--fail-on", "high")
+    code, out, err = knnscope("explain", path, "--json", "--fail-on", "high")
     told = json.loads(out)
-    assert code == 0
+    assert code == 1
+    assert "--fail-on high: 1 finding" in err
     assert {"rule", "severity", "phase", "title", "evidence", "saving_ms", "remedy"} <= told["findings"][0].keys()
     assert told["findings"][0]["evidence"].keys() == {"sql", "rows"}
     assert [f["saving_ms"] for f in told["findings"]] == sorted(
         (f["saving_ms"] for f in told["findings"]), reverse=True
     )
     assert told["phases"][-1]["kernels"] == 12
-    assert knnscope("explain", path, "--fail-on", "medium")[0] == 1
+    fused = fixtures.unpacked("cupti-fused", folder)
+    assert knnscope("explain", fused, "--fail-on", "high")[0] == 0
+    assert knnscope("explain", fused, "--fail-on", "medium")[0] == 1
     assert knnscope("explain", fixtures.unpacked("cupti-fused-topk", folder), "--fail-on", "low")[0] == 0
 
 
