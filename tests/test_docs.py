@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,10 @@ def test_every_query_of_the_errata_is_found() -> None:
 
 @pytest.mark.parametrize(("trace", "query", "printed"), QUOTED)
 def test_the_errata_quote_what_their_traces_say(trace: str, query: str, printed: str) -> None:
-    base = sqlite3.connect(":memory:")
-    base.deserialize(lzma.decompress((ROOT / "tests/fixtures/traces" / f"{trace}.sqlite.xz").read_bytes()))
-    found = base.execute(query)
-    lines = [[column[0] for column in found.description], *([str(cell) for cell in row] for row in found)]
+    with closing(sqlite3.connect(":memory:")) as base:
+        base.deserialize(lzma.decompress((ROOT / "tests/fixtures/traces" / f"{trace}.sqlite.xz").read_bytes()))
+        found = base.execute(query)
+        lines = [[column[0] for column in found.description], *([str(cell) for cell in row] for row in found)]
     assert [re.split(r"\s{2,}", line.strip()) for line in printed.splitlines()] == lines
 
 

@@ -8,6 +8,7 @@ import re
 import sqlite3
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "traces" / "300-cupy-loop.sqlite.xz"
@@ -35,6 +36,13 @@ EDGES: Values = (
 )
 
 
+def _taken(base: sqlite3.Connection) -> bytes:
+    """All of a database, which is closed."""
+    data = base.serialize()
+    base.close()
+    return data
+
+
 def small(rows: int = 100) -> bytes:
     """A real trace with the tables that are read, and at most some rows of each."""
     base = sqlite3.connect(":memory:")
@@ -46,19 +54,19 @@ def small(rows: int = 100) -> bytes:
             base.execute(f'DELETE FROM "{name}" WHERE rowid NOT IN (SELECT rowid FROM "{name}" LIMIT {rows})')
     base.commit()
     base.execute("VACUUM")
-    return base.serialize()
+    return _taken(base)
 
 
 def statements(data: bytes, *lines: str, values: Values = ()) -> bytes:
     """The trace after some SQL, and after one more with values where there are any."""
-    base = sqlite3.connect(":memory:")
-    base.deserialize(data)
-    for line in lines[:-1] if values else lines:
-        base.execute(line)
-    if values:
-        base.execute(lines[-1], values)
-    base.commit()
-    return base.serialize()
+    with closing(sqlite3.connect(":memory:")) as base:
+        base.deserialize(data)
+        for line in lines[:-1] if values else lines:
+            base.execute(line)
+        if values:
+            base.execute(lines[-1], values)
+        base.commit()
+        return base.serialize()
 
 
 def schema(data: bytes, old: str, new: str) -> bytes:
@@ -151,14 +159,11 @@ def _schema(chance: random.Random, data: bytes) -> bytes:
 
 def columns_of(data: bytes) -> list[tuple[str, str]]:
     """Tables and columns."""
-    base = sqlite3.connect(":memory:")
-    base.deserialize(data)
-    names = [
-        n
-        for (n,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")
-        if re.fullmatch(r"\w+", n)
-    ]
-    return [(name, row[1]) for name in names for row in base.execute(f'PRAGMA table_info("{name}")')]
+    with closing(sqlite3.connect(":memory:")) as base:
+        base.deserialize(data)
+        tables = [n for (n,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")]
+        names = [name for name in tables if re.fullmatch(r"\w+", name)]
+        return [(name, row[1]) for name in names for row in base.execute(f'PRAGMA table_info("{name}")')]
 
 
 def _value(chance: random.Random) -> object:

@@ -127,8 +127,10 @@ def test_cut_off(seed: bytes, write: Write, share: float) -> None:
 def test_a_database_without_a_schema(write: Write) -> None:
     base = sqlite3.connect(":memory:")
     base.execute("CREATE TABLE people (name TEXT)")
+    data = base.serialize()
+    base.close()
     with pytest.raises(KnnscopeError, match="without any table of a trace"):
-        reader.read(write(base.serialize()))
+        reader.read(write(data))
 
 
 def test_every_page_corrupted_in_turn(seed: bytes, write: Write) -> None:
@@ -196,6 +198,7 @@ def test_a_tree_that_leads_back_into_itself_ends(write: Write) -> None:
     base.execute(f"INSERT INTO {KERNEL} VALUES (1, 2)")
     base.commit()
     head = bytearray(base.serialize())
+    base.close()
     leaf = bytes(head[4096:8192])
 
     def inner(child: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -85,14 +86,13 @@ def test_both_recorders_tell_the_same(rung: str, folder: Path) -> None:
 @pytest.mark.parametrize("recorder", fixtures.RECORDERS)
 @pytest.mark.parametrize("rung", ladder.RUNGS)
 def test_evidence_is_what_its_query_gives(recorder: str, rung: str, folder: Path) -> None:
-    base = sqlite3.connect(fixtures.unpacked(f"{recorder}-{rung}", folder))
-    for finding in told(f"{recorder}-{rung}", folder).findings:
-        if finding.rule in ("startup-cost", "host-compute", "sync-in-loop"):
-            assert len(base.execute(finding.sql).fetchall()) >= finding.rows, (
-                finding
-            )  # calls inside calls are not counted
-        else:
-            assert len(base.execute(finding.sql).fetchall()) == finding.rows, finding
+    with closing(sqlite3.connect(fixtures.unpacked(f"{recorder}-{rung}", folder))) as base:
+        for finding in told(f"{recorder}-{rung}", folder).findings:
+            given = len(base.execute(finding.sql).fetchall())
+            if finding.rule in ("startup-cost", "host-compute", "sync-in-loop"):
+                assert given >= finding.rows, finding  # calls inside calls are not counted
+            else:
+                assert given == finding.rows, finding
 
 
 @pytest.mark.parametrize("name", RULES)
