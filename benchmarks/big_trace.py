@@ -46,6 +46,7 @@ NAMES = {
     8: "cudaStreamSynchronize_v3020",
 }
 Rows = Iterator[tuple[int, ...]]
+WHERE = {"deviceId": 0, "contextId": 1, "greenContextId": 0, "streamId": 7, "globalPid": PID}
 
 
 def kernels(count: int) -> Rows:
@@ -82,39 +83,31 @@ def waits(count: int) -> Rows:
 TABLES: dict[str, tuple[tuple[str, ...], dict[str, int], Callable[[int], Rows]]] = {
     "CUPTI_ACTIVITY_KIND_KERNEL": (
         ("start", "end", "correlationId", "demangledName", "shortName", "mangledName"),
-        {"deviceId": 0, "contextId": 1, "greenContextId": 0, "streamId": 7, "globalPid": PID, "registersPerThread": 24}
-        | {
-            "gridX": 3,
-            "gridY": 1,
-            "gridZ": 1,
-            "blockX": 128,
-            "blockY": 1,
-            "blockZ": 1,
-            "staticSharedMemory": 0,
-            "dynamicSharedMemory": 0,
-        }
-        | {
-            "launchType": 1,
-            "localMemoryPerThread": 0,
-            "localMemoryTotal": 155_713_536,
-            "gridId": 1,
-            "sharedMemoryExecuted": 32_768,
+        {
+            **WHERE,
+
+                "gridX": 3,
+                "gridY": 1,
+                "gridZ": 1,
+                "blockX": 128,
+                "blockY": 1,
+                "blockZ": 1,
+                "gridId": 1,
+                "launchType": 1
+            ,
+
+                "registersPerThread": 24,
+                "staticSharedMemory": 0,
+                "dynamicSharedMemory": 0,
+                "sharedMemoryExecuted": 32_768
+            ,
+            "localMemoryPerThread": 0, "localMemoryTotal": 155_713_536,
         },
         kernels,
     ),
     "CUPTI_ACTIVITY_KIND_MEMCPY": (
         ("start", "end", "correlationId"),
-        {
-            "deviceId": 0,
-            "contextId": 1,
-            "greenContextId": 0,
-            "streamId": 7,
-            "globalPid": PID,
-            "bytes": 4,
-            "copyKind": 2,
-            "srcKind": 2,
-            "dstKind": 0,
-        },
+        {**WHERE, "bytes": 4, "copyKind": 2, "srcKind": 2, "dstKind": 0},
         copies,
     ),
     "CUPTI_ACTIVITY_KIND_RUNTIME": (
@@ -124,15 +117,7 @@ TABLES: dict[str, tuple[tuple[str, ...], dict[str, int], Callable[[int], Rows]]]
     ),
     "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION": (
         ("start", "end", "correlationId"),
-        {
-            "deviceId": 0,
-            "contextId": 1,
-            "greenContextId": 0,
-            "streamId": 7,
-            "globalPid": PID,
-            "syncType": 3,
-            "eventId": 0,
-        },
+        {**WHERE, "syncType": 3, "eventId": 0},
         waits,
     ),
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from knnscope.bench import lines
-from knnscope.cli.ladder import SCHEMA, duration, share
+from knnscope.cli.ladder import COLUMNS, SCHEMA, cells
 from knnscope.search import ladder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,10 +59,11 @@ def _run(name: str, rows: list[dict[str, Any]], environment: dict[str, Any]) -> 
         f"CuPy {environment['libraries'].get('cupy-cuda13x') or environment['libraries'].get('cupy')}; `{first['dataset']}`; "
         f"results in `benchmarks/results/{name}`"
     )
+    shown = [(f"`{row['rung']}`" + (" \\*" if row["scaled"] else ""), *cells(row)) for row in rows]
     table = [
-        "| rung | grade | wall | events | x below | x first | moved | kernels | copies | of floor |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
-        *("| " + " | ".join(_cells(row)) + " |" for row in rows),
+        f"| {' | '.join(COLUMNS)} |",
+        "|---|---|" + "--:|" * (len(COLUMNS) - 2),
+        *(f"| {' | '.join(line)} |" for line in shown),
     ]
     marked = (
         ["", "\\* the loop visited fewer rows, and its time was scaled to all."]
@@ -71,30 +72,6 @@ def _run(name: str, rows: list[dict[str, Any]], environment: dict[str, Any]) -> 
     )
     notes = [f"- {row['rung']}: {row['note']}" for row in rows if row["note"]]
     return "\n".join([title, "", where, "", *table, *marked, *([""] if notes else []), *notes, ""])
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    name = f"`{row['rung']}`" + (" \\*" if row["scaled"] else "")
-    if row["wall_ns"] is None:
-        return [name, row["status"], *[""] * 8]
-    mark = "" if row["counted_by"] == "cupti" or row["device"] == "cpu" else "~"
-    timed = row["event_ns"] or row["wall_ns"]
-
-    def times(value: float | None) -> str:
-        return "" if value is None else f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
-
-    return [
-        name,
-        row["grade"],
-        duration(row["wall_ns"]),
-        duration(row["event_ns"]),
-        times(row["ratio_below"]),
-        times(row["ratio_first"]),
-        f"{row['bytes_moved'] / 1e6:,.0f} MB" if row["bytes_moved"] else "",
-        "" if row["kernels"] is None else f"{mark}{row['kernels']:,}",
-        "" if row["copies"] is None else f"{mark}{row['copies']:,}",
-        share(row["floor_ns"] / timed) if row["floor_ns"] else "",
-    ]
 
 
 def _own(found: dict[str, Any]) -> str:

@@ -103,7 +103,7 @@ class EngineRung(Rung):
     def __init__(self, name: str, xp: Any) -> None:
         super().__init__(xp)
         self.entry, self.name = catalog.ENGINES[name], name
-        self.changed = self.entry.what  # type: ignore[misc]
+        self.changed = self.entry.what
 
     @property
     def on_gpu(self) -> bool:
@@ -117,7 +117,7 @@ class EngineRung(Rung):
     def build(self, k: int) -> None:  # noqa: ARG002
         """Its index."""
         engine = catalog.load(self.name)
-        self.formula = engine.formula("float32", 1, self.rows.shape[1])  # type: ignore[misc]
+        self.formula = engine.formula("float32", 1, self.rows.shape[1])
         self.index = engine.build(self.rows, "l2")
 
     def ready(self, query: Any) -> Any:
@@ -132,9 +132,8 @@ class EngineRung(Rung):
         """Of the one query."""
         return [int(i) for i in device.library().to_host(found)[0]] if self.on_gpu else found[0].tolist()
 
-    def moved(self, k: int) -> int:  # noqa: ARG002
-        """Unknown: at least the rows, or their codes."""
-        return 0
+    def moved(self, k: int) -> None:
+        """The engine's own affair: at least the rows, or their codes."""
 
     def launches(self, k: int) -> tuple[int, int] | None:  # noqa: ARG002
         """Unknown, unless it is none."""
@@ -268,7 +267,7 @@ def _measure(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge])
         "wall_ns": round(median(timed.walls) * scale),
         "event_ns": round(median(timed.events) * scale) if timed.events and where == "cuda" else None,
         "copy_back_ns": round(median(timed.backs)),
-        "bytes_moved": round(rung.moved(k) * scale) or None,
+        "bytes_moved": None if (moved := rung.moved(k)) is None else round(moved * scale),
         **_counts(rung, rung.ready(plan.queries[0]), k, machine, median(timed.walls)),
         "floor_ns": ceilings.floor_ns(plan.rows.nbytes, "hot") if ceilings else None,
         "note": rung.note,

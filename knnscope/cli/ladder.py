@@ -30,6 +30,7 @@ ROWS = 75_000
 QUERIES = 16
 """Asked in turn, so that a rung is not judged by one."""
 SCHEMA = "ladder.schema.json"
+COLUMNS = ("rung", "grade", "wall", "events", "x below", "x first", "moved", "kernels", "copies", "of floor")
 
 
 class Ladder:
@@ -107,9 +108,8 @@ def report(rows: list[Row], plan: Climb) -> str:
         f"{plan.dataset}: {len(plan.rows):,} rows of {plan.rows.shape[1]} components, k = {plan.k}, one query, "
         f"{'on the GPU' if plan.where == 'cuda' else 'no GPU: what says cupy or GPU is NumPy here'}"
     )
-    cells = [_cells(row) for row in rows]
-    names = ("rung", "grade", "wall", "events", "x below", "x first", "moved", "kernels", "copies", "of floor")
-    parts = [head, table(cells, names, right=tuple(range(2, len(names))))]
+    shown = [(row["rung"] + ("*" if row["scaled"] else ""), *cells(row)) for row in rows]
+    parts = [head, table(shown, COLUMNS, right=tuple(range(2, len(COLUMNS))))]
     if any(row["scaled"] for row in rows):
         parts.append("* the loop visited fewer rows, and its time was scaled to all")
     width = max((len(row["rung"]) for row in rows), default=0)
@@ -120,18 +120,17 @@ def report(rows: list[Row], plan: Climb) -> str:
     return "\n".join([parts[0], "", *parts[1:2], "", *parts[2:]])
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    name = row["rung"] + ("*" if row["scaled"] else "")
+def cells(row: Row) -> tuple[str, ...]:
+    """A row under ``COLUMNS``, all but its name; ~ marks counts that follow from the code."""
     if row["wall_ns"] is None:
-        return (name, row["status"], *[""] * 8)
+        return (row["status"], *[""] * 8)
     timed = row["event_ns"] or row["wall_ns"]
-    counted = "" if row["counted_by"] == "cupti" else "~" if row["device"] == "cuda" else ""
+    counted = "~" if row["device"] == "cuda" and row["counted_by"] != "cupti" else ""
 
     def times(value: float | None) -> str:
         return "" if value is None else f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
 
     return (
-        name,
         row["grade"],
         duration(row["wall_ns"]),
         duration(row["event_ns"]),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from knnscope import catalog
 from knnscope.bench import ladder as climbing
 from knnscope.bench import lines
 from knnscope.bench.ladder import Climb, climb
@@ -68,9 +69,9 @@ def test_a_loop_over_fewer_rows_is_scaled_and_marked_and_judged_by_what_it_saw()
     assert (whole["scaled"], whole["visited"]) == (False, 300)
 
 
-def test_rungs_for_a_gpu_are_rows_without_one() -> None:
-    if device.gpu_problem() is None:
-        pytest.skip("there is a GPU here")
+def test_rungs_for_a_gpu_are_rows_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (device, catalog):
+        monkeypatch.setattr(module, "gpu_problem", lambda: "no GPU here")
     found = rows_of([*ladder.RUNGS, *climbing.ENGINES], plan())
     for name, row in found.items():
         gpu = name in ("faiss-gpu", "cuvs") or (name in ladder.RUNGS and ladder.rung_class(name).gpu)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,20 +13,20 @@ FLOAT = 4
 """Bytes of a component, a distance, a copied scalar."""
 
 
-class Rung:
+class Rung(ABC):
     """A version of the search for one query.
 
     ``load`` puts the rows where the search wants them, ``build`` prepares what does not depend on the query, ``search`` answers, and
     ``copy_back`` brings the answer to the host. Only the last two are the search's time.
     """
 
-    changed: ClassVar[str]
+    changed: str
     """What is new against the rung below, in a sentence."""
     gpu: ClassVar[bool] = False
     """Whether it uses what only a GPU has."""
     loop: ClassVar[bool] = False
     """Whether Python visits every row, so that its time may be scaled from fewer."""
-    formula: ClassVar[Formula] = Formula("rooted")
+    formula: Formula = Formula("rooted")
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp
@@ -41,24 +42,24 @@ class Rung:
         """Keep the rows, (rows, dim) float32, in this module's memory."""
         self.rows = self.xp.asarray(rows)
 
-    def build(self, k: int) -> None:
+    def build(self, k: int) -> None:  # noqa: B027 - most have nothing to prepare
         """Prepare for searches with this k."""
 
     def ready(self, query: Any) -> Any:
         """The query, (dim,) float32, where the search wants it."""
         return self.xp.asarray(query)
 
+    @abstractmethod
     def search(self, query: Any, k: int) -> Any:
         """Row numbers of the k nearest, best first."""
-        raise NotImplementedError
 
     def copy_back(self, found: Any) -> list[int]:
         """The answer as Python's own numbers."""
         return [int(row) for row in found.tolist()] if hasattr(found, "tolist") else list(found)
 
-    def moved(self, k: int) -> int:
-        """Bytes that the search's array operations read and write, each by itself; selection is not counted."""
-        raise NotImplementedError
+    @abstractmethod
+    def moved(self, k: int) -> int | None:
+        """Bytes that the search's array operations read and write, each by itself, without selection; None where that is not known."""
 
     def launches(self, k: int) -> tuple[int, int] | None:  # noqa: ARG002
         """Kernels and copies between host and GPU in a search, where they follow from the code; else None."""
