@@ -203,18 +203,18 @@ FIGURES = (
 
 
 def _make(name: str, plan: Climb, machine: Machine) -> Rung:
-    if name in catalog.ENGINES:
-        if catalog.ENGINES[name].device == "cuda" and plan.where != "cuda":
-            raise NoGpuError("computes on a GPU: --device cuda")
+    engine = catalog.ENGINES.get(name)
+    needs_gpu = engine.device == "cuda" if engine else ladder.rung_class(name).gpu
+    if needs_gpu and (why := device.gpu_problem()):
+        raise NoGpuError(why)
+    if needs_gpu and plan.where != "cuda":
+        raise NoGpuError("computes on a GPU: --device cuda")
+    if engine:
         if why := catalog.problem(name):
-            raise (
-                NoGpuError if device.gpu_problem() and catalog.ENGINES[name].device == "cuda" else MissingLibraryError
-            )(why)
+            raise MissingLibraryError(why)
         return EngineRung(name, machine.xp)
     if machine.problem and name != "numpy-loop":
         raise NoGpuError(machine.problem)
-    if ladder.rung_class(name).gpu and plan.where != "cuda":
-        raise NoGpuError("uses what only a GPU has: --device cuda")
     return ladder.make(name, machine.xp)
 
 

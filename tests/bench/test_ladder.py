@@ -78,6 +78,7 @@ def test_rungs_for_a_gpu_are_rows_without_one(monkeypatch: pytest.MonkeyPatch) -
         assert row["status"] == ("no-gpu" if gpu else "ok"), name
         assert (row["wall_ns"] is None) == gpu
         assert bool(row["reason"]) == gpu
+        assert not gpu or row["reason"] == "no GPU here", "no option helps where there is none"
     asked = rows_of([*ladder.RUNGS, "faiss", "cuvs"], plan(where="cuda"))
     assert {name for name, row in asked.items() if row["status"] == "ok"} == {"numpy-loop", "faiss"}
     assert {row["status"] for row in asked.values()} == {"ok", "no-gpu"}
