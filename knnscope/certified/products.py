@@ -91,9 +91,9 @@ def _avx2(emit: Emit, codes: Any, groups: Any, queries: Any, out: Any) -> None:
             emit.store(total, emit.at(out, (query, 128), (eight, 32)))
 
 
-def _amx(tiles: int, ahead: bool) -> Any:
+def _amx(tiles: int) -> Any:
     @instructions()
-    def amx(emit: Emit, codes: Any, groups: Any, steps: Any, queries: Any, out: Any) -> None:
+    def amx(emit: Emit, codes: Any, groups: Any, steps: Any, queries: Any, first: Any, lines: Any, out: Any) -> None:
         """tdpbssd: 16 or 32 query vectors times 32 rows, 64 components a step; sums stay in tile registers."""
 
         def tile(name: str, *args: Any) -> None:
@@ -109,8 +109,13 @@ def _amx(tiles: int, ahead: bool) -> Any:
         def step(index: Any, _: list[Any]) -> list[Any]:
             for block in range(2):
                 at = emit.at(codes, (index, 1024), (b.mul(groups, emit.number(block)), 64))
-                for line_ahead in range(16 if ahead else 0):
-                    emit.prefetch(emit.at(at, (groups, AHEAD), (line_ahead, 64)))
+                then = emit.at(at, (groups, AHEAD), (first, 64))
+
+                def ahead(line: Any, _: list[Any], then: Any = then) -> list[Any]:
+                    emit.prefetch(emit.at(then, (line, 64)))
+                    return []
+
+                emit.loop(lines, [], ahead)
                 tile("tileloadd64", place(6 + block), emit.pointer(I8, at), line)
             for half in range(tiles):
                 at = emit.at(queries, (index, 1024 * tiles), (half, 1024))
@@ -128,7 +133,7 @@ def _amx(tiles: int, ahead: bool) -> Any:
     return amx
 
 
-_amx_16, _amx_32, _amx_32_ahead = _amx(1, ahead=True), _amx(2, ahead=False), _amx(2, ahead=True)
+_amx_16, _amx_32 = _amx(1), _amx(2)
 
 
 @instructions()
@@ -143,7 +148,9 @@ def _release(emit: Emit, _: Any) -> None:
 
 
 @compiled()
-def vnni(count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, fresh: bool, out: Any) -> None:  # noqa: ARG001
+def vnni(
+    count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, ahead: int, lines: int, out: Any
+) -> None:
     """Products of blocks ``block`` and ``block + 1`` with AVX-512 VNNI.
 
     Args:
@@ -153,7 +160,9 @@ def vnni(count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any
         packed: query vectors, see ``pack``.
         tile: of them.
         biases: int32, (tiles, count): -128 times the sum of each vector.
-        fresh: the blocks were not read just before, so it is worth to ask for those that follow.
+        ahead: of 16 lines of codes that follow, the first to ask for: each tile of queries asks for its share, so that they arrive
+            while all compute.
+        lines: how many of them.
         out: int32, (count, 32), written.
     """
     groups = codes.shape[1]
@@ -164,7 +173,9 @@ def vnni(count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any
 
 
 @compiled()
-def avx2(count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, fresh: bool, out: Any) -> None:  # noqa: ARG001
+def avx2(
+    count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, ahead: int, lines: int, out: Any
+) -> None:
     """As ``vnni``, with AVX2."""
     groups = codes.shape[1]
     queries = packed.ctypes.data + tile * groups * count * 8
@@ -172,18 +183,18 @@ def avx2(count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any
 
 
 @compiled()
-def amx(count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, fresh: bool, out: Any) -> None:  # noqa: ARG001
+def amx(
+    count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, ahead: int, lines: int, out: Any
+) -> None:
     """As ``vnni``, with AMX tiles; between ``begin_amx`` and ``end_amx``."""
     groups = codes.shape[1]
     at = codes.ctypes.data + block * groups * 64
     steps = (groups + 15) // 16
     queries = packed.ctypes.data + tile * steps * count * 64
     if count == 16:
-        _amx_16(at, groups, steps, queries, out.ctypes.data)
-    elif fresh:
-        _amx_32_ahead(at, groups, steps, queries, out.ctypes.data)
+        _amx_16(at, groups, steps, queries, ahead, lines, out.ctypes.data)
     else:
-        _amx_32(at, groups, steps, queries, out.ctypes.data)
+        _amx_32(at, groups, steps, queries, ahead, lines, out.ctypes.data)
 
 
 @compiled()
@@ -204,7 +215,9 @@ def end_amx() -> None:
 
 
 @compiled()
-def portable(count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, fresh: bool, out: Any) -> None:  # noqa: ARG001
+def portable(
+    count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, ahead: int, lines: int, out: Any
+) -> None:
     """As ``vnni``, in plain loops."""
     groups = codes.shape[1]
     for query in range(count):

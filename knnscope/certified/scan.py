@@ -14,10 +14,12 @@ from knnscope.certified import certificate, products
 from knnscope.certified.asked import BASE
 from knnscope.certified.codes import PANEL
 from knnscope.certified.compiled import compiled, specialised
-from knnscope.certified.emit import excluded, trailing_zeros
+from knnscope.certified.emit import alive, borrowed, excluded, trailing_zeros
 
 BATCH = 2
 """Panels that stay in the first-level cache while the tiles of queries pass."""
+MARK = (11, 32)
+"""The first of ``admit``'s marks: so many times k, and so many."""
 dots: Any = None
 begin: Any = None
 end: Any = None
@@ -56,10 +58,10 @@ def replace_top(heaps: Any, query: int, item: float) -> None:
 
 
 @compiled()
-def _compact(squares: Any, ids: Any, errors: Any, query: int, e_q: float, bar: float) -> int:
-    """Keep the candidates of a query that a smaller bar leaves."""
+def _compact(squares: Any, ids: Any, count: int, errors: Any, query: int, e_q: float, bar: float) -> int:
+    """Keep those of a query's candidates that a smaller bar leaves."""
     left = 0
-    for i in range(squares.shape[1]):
+    for i in range(count):
         if certificate.lower(squares[query, i], errors[ids[query, i]], e_q) <= bar:
             squares[query, left] = squares[query, i]
             ids[query, left] = ids[query, i]
@@ -68,17 +70,28 @@ def _compact(squares: Any, ids: Any, errors: Any, query: int, e_q: float, bar: f
 
 
 @compiled(inline="always")
+def tighten(
+    bar: float, own: int, p2: float, e_q: float, blur: float, widen: float, bars: Any, slopes: Any, limits: Any
+) -> None:
+    """A smaller T; see ``admit``."""
+    bars[own] = bar
+    a = certificate.reach(bar, widen, blur) + e_q * certificate.WIDEN
+    slopes[own] = certificate.coefficient(a)
+    limits[own] = certificate.limit(a, p2)
+
+
+@compiled(inline="always")
 def admit(
     mask: int, query: int, own: int, place: int, row0: int, rows: int, digits: int, out: Any, scales: Any, errors: Any,
     terms: Any, p2: float, e_q: float, blur: float, step: float, widen: float, allowed: Any, heaps: Any, squares: Any,
-    ids: Any, counts: Any, bars: Any, slopes: Any, limits: Any,
+    ids: Any, counts: Any, marks: Any, bars: Any, slopes: Any, limits: Any,
 ) -> None:  # fmt: skip
     """Rows that the test left in become candidates of a query, and T shrinks.
 
     Args:
         mask: a bit for each row from ``row0`` on.
-        query: its number in the state.
-        own: its place in ``bars``, ``slopes`` and ``limits``.
+        query: its number.
+        own: its place in what follows ``allowed``.
         place: its place in the tile, whose products are ``out``.
         row0: see ``mask``.
         rows: without padding.
@@ -93,10 +106,12 @@ def admit(
         step: see there.
         widen: see ``_scan``, as ``allowed``.
         allowed: see there.
-        heaps: see State, as the next three.
+        heaps: as in State, as the next three; this thread's own.
         squares: see there.
         ids: see there.
         counts: see there.
+        marks: int64, candidates at which those that a smaller T excludes are dropped: few, since what is written leaves the cache with
+            every pass; more where they do not go.
         bars: float64, the largest of the k smallest upper bounds.
         slopes: float32, C.
         limits: float32, V.
@@ -115,30 +130,65 @@ def admit(
             dot = BASE * dot + np.float64(out[2 * place + 1, r])
         e = np.float64(errors[row])
         least, most = certificate.squares(terms[row], e, p2, np.float64(scales[row]) * step * dot)
-        now = counts[query]
-        if now == room:
+        now = counts[own]
+        if now == marks[own]:
             bar = certificate.reach(bars[own], widen, blur)
-            now = _compact(squares, ids, errors, query, e_q, bar)
+            now = _compact(squares, ids, now, errors, own, e_q, bar)
+            if 2 * now > marks[own]:
+                marks[own] = min(2 * marks[own], room)
             if 4 * now > 3 * room:
-                counts[query] = -1
+                counts[own] = -1
                 limits[own] = np.float32(-np.inf)
                 break
-        squares[query, now] = least
-        ids[query, now] = row
-        counts[query] = now + 1
+        squares[own, now] = least
+        ids[own, now] = row
+        counts[own] = now + 1
         near = bars[own] - (e + e_q) * certificate.WIDEN
         if near > 0 and most < near * near:
-            replace_top(heaps, query, certificate.upper(most, e, e_q))
-            bars[own] = heaps[query, 0]
-            if bars[own] < np.inf:
-                a = certificate.reach(bars[own], widen, blur) + e_q * certificate.WIDEN
-                slopes[own] = certificate.coefficient(a)
-                limits[own] = certificate.limit(a, p2)
+            replace_top(heaps, own, certificate.upper(most, e, e_q))
+            if heaps[own, 0] < bars[own]:
+                tighten(heaps[own, 0], own, p2, e_q, blur, widen, bars, slopes, limits)
+
+
+@compiled()
+def first_marks(size: int, state: Any) -> Any:
+    """``marks`` of ``admit`` to begin with."""
+    return np.full(size, min(MARK[0] * state.heaps.shape[1] + MARK[1], state.ids.shape[1]), dtype=np.int64)
+
+
+@compiled()
+def hand_over(
+    kept: Any, bars: Any, first: int, last: int, errors: Any, query_errors: Any, blurs: Any, widen: float, state: Any
+) -> None:  # fmt: skip
+    """What is left of a thread's candidates of queries ``first`` to ``last``, by the smallest T that it knows.
+
+    Args:
+        kept: see ``_scan``.
+        bars: see ``admit``.
+        first: query.
+        last: query.
+        errors: see codes.Coded.
+        query_errors: e_q, see asked.Asked.
+        blurs: see there.
+        widen: see ``_scan``.
+        state: written.
+    """
+    for query in range(first, last):
+        own, left = query - first, 0
+        bar = certificate.reach(bars[own], widen, blurs[query])
+        for i in range(kept.counts[own]):
+            square, row = kept.squares[own, i], kept.ids[own, i]
+            if certificate.lower(square, errors[row], query_errors[query]) <= bar:
+                state.squares[query, left], state.ids[query, left] = square, row
+                left += 1
+        state.counts[query] = min(left, kept.counts[own])  # -1 stays
+        for place in range(kept.heaps.shape[1]):
+            state.heaps[query, place] = kept.heaps[own, place]
 
 
 def _scan(
     coded: Any, rows: int, first: int, last: int, asked: Any, count: int, digits: int, first_tile: int, last_tile: int,
-    widen: float, allowed: Any, state: Any,
+    widen: float, allowed: Any, kept: Any, state: Any,
 ) -> None:  # fmt: skip
     """Scan panels ``first`` to ``last`` for the queries of some tiles.
 
@@ -154,31 +204,46 @@ def _scan(
         last_tile: of the queries.
         widen: what rounding in the definition may multiply a distance with.
         allowed: bool, (0 or 1 or queries, rows): rows that may be answers; (0, rows) for all.
+        kept: State of these queries, this thread's own: lines of ``state`` are in another processor's cache, where the candidates are
+            ranked. Written over.
         state: written.
     """
     each = count // digits
     low, high = first_tile * each, min(last_tile * each, state.counts.shape[0])
-    # locals, since a view of a member costs two atomic additions each time
-    codes, scales, errors, terms = coded
-    packed, biases, steps, lengths2, query_errors, _, _, blurs, _ = asked
-    heaps, squares, ids, counts = state
+    codes, scales, errors, terms = (
+        borrowed(coded.codes), borrowed(coded.scales), borrowed(coded.errors), borrowed(coded.terms)
+    )  # fmt: skip
+    packed, biases, steps = borrowed(asked.packed), borrowed(asked.biases), borrowed(asked.steps)
+    lengths2, query_errors, blurs = borrowed(asked.lengths2), borrowed(asked.errors), borrowed(asked.blurs)
+    allowed = borrowed(allowed)
+    size = (last_tile - first_tile) * each
     raw = np.empty(PANEL * count + 16, dtype=np.int32)
     skip = (-raw.ctypes.data % 64) // 4
-    out = raw[skip : skip + PANEL * count].reshape(count, PANEL)
-    masks = np.zeros(each, dtype=np.uint32)
-    bars = np.full((last_tile - first_tile) * each, np.inf)  # the largest of the k smallest upper bounds
-    slopes = np.zeros((last_tile - first_tile) * each, dtype=np.float32)  # C
-    limits = np.full((last_tile - first_tile) * each, np.float32(-np.inf), dtype=np.float32)  # V
+    own = (
+        raw[skip : skip + PANEL * count].reshape(count, PANEL), np.zeros(each, dtype=np.uint32), np.full(size, np.inf),
+        np.zeros(size, dtype=np.float32), np.full(size, np.float32(-np.inf), dtype=np.float32), first_marks(size, state),
+    )  # fmt: skip
+    out, masks = borrowed(own[0]), borrowed(own[1])
+    bars, slopes, limits, marks = borrowed(own[2]), borrowed(own[3]), borrowed(own[4]), borrowed(own[5])
+    heaps, squares, ids, counts = (
+        borrowed(kept.heaps),
+        borrowed(kept.squares),
+        borrowed(kept.ids),
+        borrowed(kept.counts),
+    )
+    heaps[:] = np.inf
     for query in range(low, high):
-        if counts[query] >= 0:
+        counts[query - low] = -1 if asked.far[query] else 0
+        if not asked.far[query]:
             limits[query - low] = np.float32(np.inf)
+    lines = (16 + last_tile - first_tile - 1) // (last_tile - first_tile)
     begin()
     for panels in range(first, last, BATCH):
         for tile in range(first_tile, last_tile):
-            base = (tile - first_tile) * each
+            base, ahead = (tile - first_tile) * each, (tile - first_tile) * lines
             for panel in range(panels, min(panels + BATCH, last)):
                 row0 = panel * PANEL
-                dots(count, codes, panel * 2, packed, tile, biases, tile == first_tile, out)
+                dots(count, codes, panel * 2, packed, tile, biases, ahead, min(lines, max(0, 16 - ahead)), out)
                 some = excluded(
                     out.ctypes.data, count, digits, scales.ctypes.data + 4 * row0, errors.ctypes.data + 4 * row0,
                     terms.ctypes.data + 4 * row0, steps.ctypes.data + 4 * (low + base), slopes.ctypes.data + 4 * base,
@@ -188,13 +253,15 @@ def _scan(
                     place = trailing_zeros(some)
                     some &= some - 1
                     mask = np.int64(masks[place])
-                    query, own = low + base + place, base + place
+                    query, here = low + base + place, base + place
                     admit(
-                        mask, query, own, place, row0, rows, digits, out, scales, errors, terms, lengths2[query],
+                        mask, query, here, place, row0, rows, digits, out, scales, errors, terms, lengths2[query],
                         query_errors[query], blurs[query], np.float64(steps[query]) * 0.5, widen, allowed, heaps,
-                        squares, ids, counts, bars, slopes, limits,
+                        squares, ids, counts, marks, bars, slopes, limits,
                     )  # fmt: skip
     end()
+    hand_over(kept, bars, low, high, errors, query_errors, blurs, widen, state)
+    alive(own)
 
 
 def _with(kind: str, dots: Any, begin: Any, end: Any) -> Any:

@@ -17,8 +17,22 @@ from numba import types
 
 from knnscope.certified.codes import PANEL
 from knnscope.certified.compiled import specialised
-from knnscope.certified.emit import BYTES, F32, FLOATS, I16, I32, I64, WORDS, Emit, Rows16, instructions, two_digits
-from knnscope.certified.scan import admit
+from knnscope.certified.emit import (
+    BYTES,
+    F32,
+    FLOATS,
+    I16,
+    I32,
+    I64,
+    WORDS,
+    Emit,
+    Rows16,
+    alive,
+    borrowed,
+    instructions,
+    two_digits,
+)
+from knnscope.certified.scan import admit, first_marks, hand_over
 
 WIDTHS = (2, 4, 8)
 """Query vectors that one pass takes. Twelve took 3.1 ms for 10 queries and products.vnni, which shares each query's load among 32 rows, 2.7."""
@@ -125,23 +139,36 @@ stream: Any = None
 
 def _scan(
     coded: Any, rows: int, first: int, last: int, asked: Any, count: int, digits: int, first_tile: int, last_tile: int,  # noqa: ARG001
-    widen: float, allowed: Any, state: Any,
+    widen: float, allowed: Any, kept: Any, state: Any,
 ) -> None:  # fmt: skip
     """As scan.SCANS, for a single tile of queries whose width is one of ``WIDTHS``."""
-    codes, scales, errors, terms = coded
-    packed, biases, steps, lengths2, query_errors, _, _, blurs, _ = asked
-    heaps, squares, ids, counts = state
+    codes, scales, errors, terms = (
+        borrowed(coded.codes), borrowed(coded.scales), borrowed(coded.errors), borrowed(coded.terms)
+    )  # fmt: skip
+    packed, biases, steps = borrowed(asked.packed), borrowed(asked.biases), borrowed(asked.steps)
+    lengths2, query_errors, blurs = borrowed(asked.lengths2), borrowed(asked.errors), borrowed(asked.blurs)
+    allowed = borrowed(allowed)
     each = count // digits
     groups = codes.shape[1]
     raw = np.empty(16 * count + 16, dtype=np.int32)
     skip = (-raw.ctypes.data % 64) // 4
-    out = raw[skip : skip + 16 * count].reshape(count, 16)
-    masks = np.zeros(each, dtype=np.int32)
-    bars = np.full(each, np.inf)
-    slopes = np.zeros(each, dtype=np.float32)
-    limits = np.full(each, np.float32(-np.inf), dtype=np.float32)
-    for query in range(counts.shape[0]):
-        if counts[query] >= 0:
+    own = (
+        raw[skip : skip + 16 * count].reshape(count, 16), np.zeros(each, dtype=np.int32), np.full(each, np.inf),
+        np.zeros(each, dtype=np.float32), np.full(each, np.float32(-np.inf), dtype=np.float32), first_marks(each, state),
+    )  # fmt: skip
+    out, masks = borrowed(own[0]), borrowed(own[1])
+    bars, slopes, limits, marks = borrowed(own[2]), borrowed(own[3]), borrowed(own[4]), borrowed(own[5])
+    queries = state.counts.shape[0]
+    heaps, squares, ids, counts = (
+        borrowed(kept.heaps),
+        borrowed(kept.squares),
+        borrowed(kept.ids),
+        borrowed(kept.counts),
+    )
+    heaps[:] = np.inf
+    for query in range(queries):
+        counts[query] = -1 if asked.far[query] else 0
+        if not asked.far[query]:
             limits[query] = np.float32(np.inf)
     block, end = first * PANEL // 16, min(last * PANEL // 16, (rows + 15) // 16)
     fixed = (
@@ -152,14 +179,16 @@ def _scan(
         block = stream(block, end, *fixed)
         if block >= end:
             break
-        for query in range(counts.shape[0]):
+        for query in range(queries):
             if masks[query]:
                 admit(
                     np.int64(masks[query]), query, query, query, block * 16, rows, digits, out, scales, errors, terms, lengths2[query],
                     query_errors[query], blurs[query], np.float64(steps[query]) * 0.5, widen, allowed, heaps, squares, ids, counts,
-                    bars, slopes, limits,
+                    marks, bars, slopes, limits,
                 )  # fmt: skip
         block += 1
+    hand_over(kept, bars, 0, queries, errors, query_errors, blurs, widen, state)
+    alive(own)
 
 
 SCANS = {width: specialised(_scan, f"scan_stream_{width}", stream=_stream(width)) for width in WIDTHS}

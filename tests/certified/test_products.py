@@ -28,14 +28,14 @@ def test_products_are_the_defined_whole_numbers(kind: str, groups: int) -> None:
     codes[2, :, 5], codes[3, :, 7] = 127, -127
     rows = codes.transpose(0, 2, 1, 3).reshape(96, groups * 4).astype(np.int64)
     for count in kinds.TILES[kind]:
-        for fresh in (True, False):
+        for ahead, lines in ((0, 16), (4, 4), (16, 0)):
             digits = random.integers(-127, 128, (2 * count, groups * 4)).astype(np.int8)
             digits[count], digits[count + 1] = 127, -127
             biases = (-128 * digits.sum(axis=1, dtype=np.int32)).reshape(2, count)
             out = np.zeros((count, 32), dtype=np.int32)
             if kind == "amx":
                 products.begin_amx()
-            getattr(products, kind)(count, codes, 2, products.pack(digits, kind, count), 1, biases, fresh, out)
+            getattr(products, kind)(count, codes, 2, products.pack(digits, kind, count), 1, biases, ahead, lines, out)
             if kind == "amx":
                 products.end_amx()
             np.testing.assert_array_equal(out, digits[count:].astype(np.int64) @ rows[32:64].T)
