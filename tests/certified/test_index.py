@@ -86,6 +86,22 @@ def test_any_small_data(kind: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_crowd_has_room_without_another_pass(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    random, passes, scan = np.random.default_rng(3), [], kinds.scan
+    rows = random.standard_normal((6000, 24)).astype(np.float32)
+    crowd = random.permutation(6000)[:450]
+    rows[crowd] = rows[0] + random.standard_normal((450, 24)).astype(np.float32) * 1e-5  # no bound tells these apart
+    monkeypatch.setattr(kinds, "scan", lambda *a: passes.append(a) or scan(*a))
+    queries = rows[crowd[:5]] + np.float32(1e-5)
+    found = ExactIndex(rows, kind=kind, threads=1).search(queries, 10)
+    assert len(passes) == 1
+    assert (found.certificate.candidates >= 400).all()
+    expected = topk.search(rows, queries, 10, "l2")
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_array_equal(found.distances, expected.distances)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("data", ["text", "isotropic", "near-duplicate", "large-norm", "ties"])
 def test_kinds_of_data(kind: str, data: str) -> None:
     dataset, _ = names.load(f"synthetic:{data},rows=3000,queries=40")
