@@ -359,3 +359,21 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) all_keys(
             if (part == 0 && keys[r] != NONE) found[first + r * GROUPS + group] = keys[r];
     }
 }
+
+// Every row's distance, its root taken, (queries, count).
+extern "C" __global__ void __launch_bounds__(THREADS, 1) all_distances(
+    const Piece* __restrict__ rows, const float* __restrict__ queries, unsigned count, unsigned resident, float* found)
+{
+    constexpr int ROWS = most(1, IN_FLIGHT / STEPS);
+    constexpr unsigned SPAN = ROWS * GROUPS;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = lane % LANES, group = lane / LANES;
+    const Query query(queries + (size_t)blockIdx.y * DIM, part);
+    found += (size_t)blockIdx.y * count;
+    for (size_t first = (size_t)(blockIdx.x * WARPS + warp) * SPAN; first < count; first += (size_t)gridDim.x * WARPS * SPAN) {
+        Key keys[ROWS];
+        measure<ROWS>(rows, query, (unsigned)first, count, resident, part, group, keys);
+        #pragma unroll
+        for (int r = 0; r < ROWS; ++r)
+            if (part == 0 && keys[r] != NONE) found[first + r * GROUPS + group] = sqrtf(__uint_as_float((unsigned)(keys[r] >> 32)));
+    }
+}

@@ -80,8 +80,8 @@ class FusedTopk:
         self.rows = rows
         source = sources.fused_topk(rows.shape[1], rows.dtype == cp.float16)
         module = cp.RawModule(code=source.code, options=source.options)
-        self._few, self._many, self._all = (
-            module.get_function(name) for name in ("nearest_few", "nearest_many", "all_keys")
+        self._few, self._many, self._all, self._each = (
+            module.get_function(name) for name in ("nearest_few", "nearest_many", "all_keys", "all_distances")
         )
         facts = cp.cuda.Device().attributes
         self.blocks = min(THREADS, int(facts["MultiProcessorCount"]), -(-len(rows) // 32))
@@ -141,6 +141,16 @@ class FusedTopk:
         else:
             slots = slots_for(k)
             self._many(grid, (THREADS,), (*arguments, np.int32(slots)), shared_mem=8 * slots)
+
+    def distances(self, queries: Any, out: Any) -> None:
+        """Queue a kernel that writes every distance (not squared), for whoever chooses among them.
+
+        Args:
+            queries: cupy.ndarray, (queries, dim), float32, C-contiguous.
+            out: cupy.ndarray, (queries, rows), float32.
+        """
+        numbers = np.uint32(len(self.rows)), np.uint32(self._resident)
+        self._each((self.blocks, len(queries)), (THREADS,), (self.rows, queries, *numbers, out))
 
     def _sort_all(self, queries: Any, k: int, ids: Any, distances: Any) -> None:
         keys = cp.empty((len(queries), len(self.rows)), cp.uint64)

@@ -51,6 +51,9 @@ def main() -> None:
         best = np.sort(true, axis=1)[:, :k]
         np.testing.assert_allclose(distances.get(), best, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(np.take_along_axis(true, ids.get(), axis=1), best, rtol=1e-4, atol=1e-6)
+        every = cupy.empty((queries, rows), cupy.float32)
+        FusedTopk(cupy.asarray(values)).distances(cupy.asarray(asked), every)
+        np.testing.assert_allclose(every.get(), np.sqrt(true), rtol=1e-4, atol=1e-6)
         if k <= MOST:
             flat = cupy.asarray(true[0].astype(np.float32))
             chosen = SelectNearest(rows, k)(flat).get()

@@ -147,6 +147,20 @@ def test_selection_from_distances(count: int, k: int) -> None:
         values = values[::-1].copy()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(("count", "dim"), [(1, 1), (31, 33), (1025, 384), (700, 385), (4097, 1537)])
+def test_every_distance(count: int, dim: int, dtype: str) -> None:
+    import cupy
+
+    random = np.random.default_rng(count)
+    rows = random.standard_normal((count, dim)).astype(dtype)
+    queries = random.standard_normal((3, dim)).astype(np.float32)
+    out = cupy.full((3, count), -1, cupy.float32)
+    index(rows).distances(cupy.asarray(queries), out)
+    true = np.sqrt(reference.float64(rows, queries, "l2"))
+    np.testing.assert_allclose(out.get(), true, rtol=(dim + 4) * 2.0**-24)
+
+
 def test_extreme_values() -> None:
     rows = np.float32([[0, 0], [3e19, 0], [1e-30, 0], [65504, 1], [-3e38, 0]])
     ids, distances = search(rows, np.zeros((1, 2), dtype=np.float32), 5)

@@ -20,7 +20,7 @@ def test_every_source_compiles(capability: int) -> None:
         binaries = list(pool.map(lambda s: compiled(s.code, s.options, capability), sources.all_sources()))
     for binary in binaries:
         assert binary.startswith(b"\x7fELF")
-        for name in (b"nearest_few", b"nearest_many", b"select_nearest", b"all_keys"):
+        for name in (b"nearest_few", b"nearest_many", b"select_nearest", b"all_keys", b"all_distances"):
             assert name in binary
 
 

@@ -93,10 +93,11 @@ class TopK(Vectorized):
 
     One kernel (select_nearest in kernels/fused_topk.cu) passes over the distances once. Every block keeps what may still be among the k
     smallest, and the last to finish merges them. It reads as many bytes as a single step of the sort did, in one launch instead of eight.
-    NumPy's ``argpartition`` does the same on the host.
+    The distances come from a kernel whose neighboring threads read neighboring addresses (all_distances, there): eight of them
+    share a row. NumPy's ``argpartition`` does the same on the host.
     """
 
-    changed = "a selection instead of a sort: one pass over the distances"
+    changed = "a selection instead of a sort, and rows read side by side: two kernels, one pass each"
 
     def build(self, k: int) -> None:
         """The kernels, where there is a GPU."""
@@ -104,13 +105,15 @@ class TopK(Vectorized):
             return
         module = require("knnscope.kernels.fused_topk", "cuda13", "cupy")
         self.selection = module.SelectNearest(self.count, k) if k <= module.MOST else None
-        self.below = Fused(self.xp)
-        self.below.rows = self.rows
-        self.below.build(k)
+        self.index = module.FusedTopk(self.rows)
+        self.out = self.xp.empty((1, self.count), dtype=self.xp.float32)
 
     def distances(self, query: Any) -> Any:
-        """As the rung below; on the host, by whole arrays, since NumPy has nothing to fuse with."""
-        return self.below.distances(query) if self.on_gpu else super().distances(query)
+        """By one kernel; on the host, by whole arrays, since NumPy has nothing to fuse with."""
+        if not self.on_gpu:
+            return super().distances(query)
+        self.index.distances(query[None], self.out)
+        return self.out[0]
 
     def search(self, query: Any, k: int) -> Any:
         """The k smallest, in order; of equal ones the first row."""
@@ -120,8 +123,8 @@ class TopK(Vectorized):
         return smallest(self.xp, distances, k)
 
     def moved(self, k: int) -> int:
-        """As the rung below."""
-        return Fused.moved(self, k) if self.on_gpu else super().moved(k)  # type: ignore[arg-type]
+        """Rows read, distances written."""
+        return (self.elements + self.count) * FLOAT if self.on_gpu else super().moved(k)
 
     def launches(self, k: int) -> tuple[int, int] | None:  # noqa: ARG002
         """Distances, selection."""

@@ -21,6 +21,8 @@ RULES = (
     "startup-cost",
     "host-compute",
 )
+ON_GPU = ("unfused-chain", "sort-for-topk", "slow-transfer", "below-floor")
+"""What these save is the GPU's time, which a recorder leaves as it is; the others save the host's, which it stretches."""
 Rule = Callable[[Phase], Iterator[Finding]]
 
 
