@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import lzma
 import re
 import sqlite3
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ladder_page
+from benchmarks import ladder_page, predictions
+from knnscope.search import ladder
 
 ROOT = Path(__file__).resolve().parents[1]
 ERRATA = (ROOT / "docs" / "notebook-errata.md").read_text("utf-8")
@@ -56,3 +58,29 @@ def test_the_errata_agree_with_the_ladder_about_cuvs() -> None:
             )
         }
         assert low < rows["fused"]["wall_ns"] / rows["cuvs"]["wall_ns"] < high
+
+
+def test_predictions_are_those_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = predictions.page()
+    assert predictions.PAGE.read_text("utf-8") == page, "run python -m benchmarks.predictions page"
+    stale = tmp_path / "stale.md"
+    stale.write_text(page.replace("75,000", "75,001", 1), "utf-8")
+    monkeypatch.setattr(predictions, "PAGE", stale)
+    monkeypatch.setattr("sys.argv", ["predictions", "page", "--check"])
+    with pytest.raises(SystemExit) as end:
+        predictions.main()
+    assert end.value.code == 1
+
+
+@pytest.mark.parametrize("shape", predictions.SHAPES[1:])
+def test_four_steps_between_neighboring_rungs_came_true(shape: str) -> None:
+    found = json.loads((predictions.RESULTS / f"{shape}.json").read_text())
+    order = list(ladder.RUNGS)
+    right = [
+        step
+        for step, predicted, measured in predictions.steps(found)
+        if order.index(step.after) == order.index(step.before) + 1
+        and predicted is not None
+        and abs(predicted / measured - 1) <= predictions.OFF
+    ]
+    assert len(right) >= 4

@@ -10,7 +10,7 @@ from knnscope.trace.model import TO_DEVICE
 from knnscope.trace.phases import Phase
 from knnscope.trace.rules.loops import OFTEN, between, micro, tiny
 
-MUCH = 0.5
+MUCH = 0.4
 """Of the phase's time."""
 LONG_NS = 1_500_000
 """Shorter times are what Python takes to call."""
