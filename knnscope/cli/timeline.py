@@ -27,7 +27,7 @@ class Timeline:
     TRACE is an export of Nsight Systems (nsys export --type sqlite), or what knnscope profile wrote.
 
     knnscope timeline run.sqlite -o run.png                      all of it
-    knnscope timeline run.sqlite --phase search -o search.svg    the first range whose name has "search" in it
+    knnscope timeline run.sqlite --phase search -o search.svg    the last search: what "search" names first, its last time
     knnscope timeline run.sqlite --around 100 -o loop.png        one iteration: what ends with the 100th copy to the host
     knnscope timeline run.sqlite --from 20 --to 35 -o part.json  milliseconds; open it at https://ui.perfetto.dev
     """
@@ -38,7 +38,7 @@ class Timeline:
         parser.add_argument("-o", "--out", required=True, metavar="FILE", help=f"ends in {', '.join(KINDS)}")
         parser.add_argument("--from", type=_time, metavar="MS", dest="begin", help="from here, in ms of the trace")
         parser.add_argument("--to", type=_time, metavar="MS", dest="end", help="to here")
-        parser.add_argument("--phase", metavar="P", help="the first range whose name contains P")
+        parser.add_argument("--phase", metavar="P", help="the last time through the first range whose name contains P")
         parser.add_argument(
             "--around",
             type=positive,

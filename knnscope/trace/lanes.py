@@ -108,7 +108,7 @@ def between(trace: Trace, begin: float | None, end: float | None) -> Window:
 
 
 def phase(trace: Trace, text: str) -> Window:
-    """The first range whose name contains the text.
+    """The last time through the first phase whose name contains the text: the first time loads kernels.
 
     Raises:
         KnnscopeError: there is none.
@@ -118,9 +118,10 @@ def phase(trace: Trace, text: str) -> Window:
     found = [number for number, name in enumerate(trace.names) if text.casefold() in name.casefold()]
     places = np.flatnonzero(np.isin(ranges.name, found))
     if text.strip() and len(places):
-        low, high = int(ranges.start[places[0]]), int(ranges.end[places[0]])
-        alike = f" (the first of {len(places):,})" if len(places) > 1 else ""
-        return Window(low, max(high, low + SHORTEST), short(trace.names[ranges.name[places[0]]], 110) + alike)
+        places = places[ranges.name[places] == ranges.name[places[0]]]
+        low, high = int(ranges.start[places[-1]]), int(ranges.end[places[-1]])
+        alike = f" (the last of {len(places):,})" if len(places) > 1 else ""
+        return Window(low, max(high, low + SHORTEST), short(trace.names[ranges.name[places[-1]]], 110) + alike)
     numbers, first = np.unique(ranges.name, return_index=True)
     known = [short(trace.names[number], 50) for number in numbers[np.argsort(first)][:8]]
     more = f" and {len(numbers) - len(known):,} more" if len(numbers) > len(known) else ""

@@ -203,11 +203,18 @@ def test_one_copy_alone() -> None:
     assert window.high >= 600_000
 
 
-def test_a_phase_is_the_first_range_with_that_in_its_name() -> None:
-    trace = made(ranges=[(0, 5000, "load a", 0), (6000, 9000, "Search b", 0), (9000, 19000, "search c", 0)])
+def test_a_phase_is_the_last_time_through_the_first_with_that_in_its_name() -> None:
+    ranges = [
+        (0, 5000, "load a", 0),
+        (6000, 9000, "Search b", 0),
+        (9000, 19000, "search c", 0),
+        (20000, 29000, "Search b", 0),
+    ]
+    trace = made(ranges=ranges)
     window = phase(trace, "search")
-    assert (window.low, window.high) == (6000, 9000)
-    assert "first of 2" in window.title
+    assert (window.low, window.high) == (20000, 29000)
+    assert "last of 2" in window.title
+    assert phase(trace, "search c").title == "search c"
     with pytest.raises(KnnscopeError, match="there are: load a; Search b; search c"):
         phase(trace, "sort")
     with pytest.raises(KnnscopeError, match="there are"):
