@@ -157,6 +157,16 @@ def first_marks(size: int, state: Any) -> Any:
 
 
 @compiled()
+def ready(kept: Any, far: Any, first: int, last: int, limits: Any) -> None:
+    """Nothing found yet of queries ``first`` to ``last``: T is infinite, and those that are far keep no row."""
+    kept.heaps[:] = np.inf
+    for query in range(first, last):
+        own = query - first
+        kept.counts[own] = -1 if far[query] else 0
+        limits[own] = np.float32(-np.inf if far[query] else np.inf)
+
+
+@compiled()
 def hand_over(
     kept: Any, bars: Any, first: int, last: int, errors: Any, query_errors: Any, blurs: Any, widen: float, state: Any
 ) -> None:  # fmt: skip
@@ -225,17 +235,9 @@ def _scan(
     )  # fmt: skip
     out, masks = borrowed(own[0]), borrowed(own[1])
     bars, slopes, limits, marks = borrowed(own[2]), borrowed(own[3]), borrowed(own[4]), borrowed(own[5])
-    heaps, squares, ids, counts = (
-        borrowed(kept.heaps),
-        borrowed(kept.squares),
-        borrowed(kept.ids),
-        borrowed(kept.counts),
-    )
-    heaps[:] = np.inf
-    for query in range(low, high):
-        counts[query - low] = -1 if asked.far[query] else 0
-        if not asked.far[query]:
-            limits[query - low] = np.float32(np.inf)
+    heaps, squares = borrowed(kept.heaps), borrowed(kept.squares)
+    ids, counts = borrowed(kept.ids), borrowed(kept.counts)
+    ready(kept, asked.far, low, high, limits)
     lines = (16 + last_tile - first_tile - 1) // (last_tile - first_tile)
     begin()
     for panels in range(first, last, BATCH):

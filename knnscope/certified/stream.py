@@ -32,7 +32,7 @@ from knnscope.certified.emit import (
     instructions,
     two_digits,
 )
-from knnscope.certified.scan import admit, first_marks, hand_over
+from knnscope.certified.scan import admit, first_marks, hand_over, ready
 
 WIDTHS = (2, 4, 8)
 """Query vectors that one pass takes. Twelve took 3.1 ms for 10 queries and products.vnni, which shares each query's load among 32 rows, 2.7."""
@@ -159,17 +159,9 @@ def _scan(
     out, masks = borrowed(own[0]), borrowed(own[1])
     bars, slopes, limits, marks = borrowed(own[2]), borrowed(own[3]), borrowed(own[4]), borrowed(own[5])
     queries = state.counts.shape[0]
-    heaps, squares, ids, counts = (
-        borrowed(kept.heaps),
-        borrowed(kept.squares),
-        borrowed(kept.ids),
-        borrowed(kept.counts),
-    )
-    heaps[:] = np.inf
-    for query in range(queries):
-        counts[query] = -1 if asked.far[query] else 0
-        if not asked.far[query]:
-            limits[query] = np.float32(np.inf)
+    heaps, squares = borrowed(kept.heaps), borrowed(kept.squares)
+    ids, counts = borrowed(kept.ids), borrowed(kept.counts)
+    ready(kept, asked.far, 0, queries, limits)
     block, end = first * PANEL // 16, min(last * PANEL // 16, (rows + 15) // 16)
     fixed = (
         groups, codes.ctypes.data, packed.ctypes.data, biases.ctypes.data, scales.ctypes.data, errors.ctypes.data,
