@@ -12,6 +12,7 @@ from knnscope.annotate import PHASES, PREFIX
 from knnscope.errors import KnnscopeError
 from knnscope.trace.intervals import covered, union
 from knnscope.trace.model import PEER, TO_DEVICE, TO_HOST, UNKNOWN, WITHIN_DEVICE, Copies, Events, Ints, Trace
+from knnscope.trace.phases import phases
 
 COPIES = (
     ("host to device", (TO_DEVICE,)),
@@ -108,7 +109,7 @@ def between(trace: Trace, begin: float | None, end: float | None) -> Window:
 
 
 def phase(trace: Trace, text: str) -> Window:
-    """The last time through the first phase whose name contains the text: the first time loads kernels.
+    """The last time through the first phase whose name contains the text: the first time loads kernels. A search of ours ends with its answer.
 
     Raises:
         KnnscopeError: there is none.
@@ -120,6 +121,7 @@ def phase(trace: Trace, text: str) -> Window:
     if text.strip() and len(places):
         places = places[ranges.name[places] == ranges.name[places[0]]]
         low, high = int(ranges.start[places[-1]]), int(ranges.end[places[-1]])
+        high = max((end for known in phases(trace) for start, end in known.windows if start == low), default=high)
         alike = f" (the last of {len(places):,})" if len(places) > 1 else ""
         return Window(low, max(high, low + SHORTEST), short(trace.names[ranges.name[places[-1]]], 110) + alike)
     numbers, first = np.unique(ranges.name, return_index=True)

@@ -223,6 +223,13 @@ def test_a_phase_is_the_last_time_through_the_first_with_that_in_its_name() -> N
         phase(loop(3), "search")
 
 
+def test_a_search_of_ours_is_shown_until_its_answer_is_back() -> None:
+    shape = "topk rows=9 dim=3 k=1 batch=1"
+    ranges = [(0, 50000, f"knnscope: search {shape}", 0), (60000, 90000, f"knnscope: copy back {shape}", 0)]
+    window = phase(made(ranges=ranges), "search")
+    assert (window.low, window.high) == (0, 90000)
+
+
 def test_a_part_by_time() -> None:
     trace = loop(2000)
     window = between(trace, 1.0, 2.5)
