@@ -73,6 +73,11 @@ class Machine:
         self.wait()
         return found, time.perf_counter_ns() - start
 
+    def capture(self, on: bool) -> None:
+        """Let a profiler that waits for it begin, or end."""
+        if self.library is not None:
+            self.library.capture(on)
+
     def events(self) -> tuple[Any, Any]:
         """Two, to be recorded around a search; without a GPU they record nothing, nor where a profiler records more than they can.
 
@@ -275,13 +280,18 @@ def _measure(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge])
 
 
 def _search(name: str, rung: Rung, plan: Climb, machine: Machine, shape: dict[str, int]) -> Timed:
-    """Every query in turn, after a first call that loads kernels; of a search so long that this is no matter, it counts as well."""
+    """Every query in turn, after a first call that loads kernels; of a search so long that this is no matter, it counts as well.
+
+    A profiler may record what follows the first alone: the capture range.
+    """
     asked = [rung.ready(query) for query in plan.queries]
     timed = Timed()
     began = time.monotonic()
     with bar(plan.repeat + 1, name, "search") as progress:
         for turn in range(plan.repeat + 1):
             which = max(turn - 1, 0) % len(asked)
+            if turn == 1:
+                machine.capture(True)
             first, last = machine.events()
             machine.wait()
             start = time.perf_counter_ns()
@@ -306,6 +316,7 @@ def _search(name: str, rung: Rung, plan: Climb, machine: Machine, shape: dict[st
                 timed.events.append(event)
             if time.monotonic() - began > SECONDS:
                 break
+    machine.capture(False)
     return timed
 
 

@@ -32,6 +32,7 @@ class Profile:
 
     knnscope profile cupy-loop --every 75
     knnscope profile fused-topk --rows 1000000 -k 10
+    knnscope profile gemm --capture-range              # the searches alone, after the first
     knnscope profile --out traces -- python train.py --epochs 1
     """
 
@@ -58,6 +59,12 @@ class Profile:
             help="a loop visits one row of N: long loops, short traces",
         )
 
+        parser.add_argument(
+            "--capture-range",
+            action="store_true",
+            help="record between the program's cudaProfilerStart and cudaProfilerStop; of a rung, the searches after the first",
+        )
+
     def run(self, args: argparse.Namespace) -> int:
         """Record, export, say what was seen."""
         argv, name = _command(args)
@@ -69,12 +76,12 @@ class Profile:
         if program is None and args.recorder == "nsys":
             raise KnnscopeError("no nsys found: give it with --nsys or NSYS, or take --recorder cupti")
         if program is not None:
-            code, odd = nsys.record(program, argv, folder / name)
+            code, odd = nsys.record(program, argv, folder / name, nsys.CAPTURE_RANGE if args.capture_range else ())
             notes(odd)
             nsys.export(program, folder / f"{name}.nsys-rep", target)
             by = nsys.version(program)
         else:
-            code = _in_process(argv, target)
+            code = _in_process(argv, target, args.capture_range)
             by = "CUPTI in process"
         trace = reader.read(target)
         print(
@@ -109,7 +116,7 @@ def _command(args: argparse.Namespace) -> tuple[list[str], str]:
     return argv, f"{name}-{args.rows}x{args.dim}-k{args.k}"
 
 
-def _in_process(argv: list[str], target: Path) -> int:
+def _in_process(argv: list[str], target: Path, capture_range: bool) -> int:
     """By our own recorder, inside the Python program.
 
     Raises:
@@ -120,12 +127,17 @@ def _in_process(argv: list[str], target: Path) -> int:
     if not Path(argv[0]).name.startswith("python") or len(argv) < 2:
         raise KnnscopeError(f"{argv[0]}: CUPTI records inside Python programs: -- python SCRIPT, or install nsys")
     half = target.with_suffix(".half")
+    half.unlink(missing_ok=True)
     environment = {**os.environ, "KNNSCOPE_RECORDING": str(target)}
     if library := _cupti_library():
         environment.setdefault("NVTX_INJECTION64_PATH", library)  # before the first range, or none is seen
-    done = subprocess.run([argv[0], "-m", "knnscope.profile", str(half), *argv[1:]], env=environment, check=False)
+    recorder = [argv[0], "-m", "knnscope.profile", str(half), "range" if capture_range else "all"]
+    done = subprocess.run([*recorder, *argv[1:]], env=environment, check=False)
     if not half.exists():
-        raise KnnscopeError(f"CUPTI left no trace (exit code {done.returncode}): what the program says stands above")
+        why = "; did it call cudaProfilerStart?" if capture_range else ""
+        raise KnnscopeError(
+            f"CUPTI left no trace (exit code {done.returncode}): what the program says stands above{why}"
+        )
     half.rename(target)
     return done.returncode
 

@@ -1,4 +1,7 @@
-"""Runs a Python program in this process with our recorder on: python -m knnscope.profile TRACE.sqlite (-m MODULE | SCRIPT) ARGS..."""
+"""Runs a Python program in this process with our recorder on.
+
+python -m knnscope.profile TRACE.sqlite (all | range) (-m MODULE | SCRIPT) ARGS...
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from knnscope.errors import require
 
 def main() -> None:
     """Record, run, write; the program's own exit code."""
-    target = Path(sys.argv[1])
-    module = sys.argv[2] == "-m"
-    program = sys.argv[3] if module else sys.argv[2]
-    sys.argv = sys.argv[3:] if module else sys.argv[2:]
+    target, ranged = Path(sys.argv[1]), sys.argv[2] == "range"
+    module = sys.argv[3] == "-m"
+    sys.argv = sys.argv[4:] if module else sys.argv[3:]
+    program = sys.argv[0]
     recorder = require("knnscope.profile.cupti", "cupti", "cupti").Recorder()
-    recorder.start()
+    (recorder.wait if ranged else recorder.start)()
     code: object = 0
     try:
         if module:
@@ -31,8 +34,10 @@ def main() -> None:
     finally:
         if "cupy" in sys.modules:
             import_module("cupy").cuda.runtime.deviceSynchronize()
-        recorder.stop()
-        recorder.write(target)
+        if recorder.on:
+            recorder.stop()
+        if recorder.began:
+            recorder.write(target)
     sys.stdout.flush()
     os._exit(code if isinstance(code, int) else 1 if code else 0)  # what libraries do at exit is not the program's
 

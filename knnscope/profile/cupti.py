@@ -25,6 +25,9 @@ SYSTEM_THREADS = 1
 START, END = 1 << 1, 1 << 2
 """CUPTI_ACTIVITY_FLAG_MARKER_START and _END."""
 RECORDER = "knnscope, CUPTI in process"
+PROFILER_CALLS = (cupti.driver_api_trace_cbid.cuProfilerStart, cupti.driver_api_trace_cbid.cuProfilerStop)
+"""What cudaProfilerStart and cudaProfilerStop call."""
+REFUSED = "CUPTI cannot record here ({}): another profiler in this process, or a driver that does not allow it"
 Kind = cupti.ActivityKind
 KINDS = (
     *(Kind.CONCURRENT_KERNEL, Kind.MEMCPY, Kind.MEMSET, Kind.RUNTIME, Kind.DRIVER, Kind.SYNCHRONIZATION, Kind.MARKER),
@@ -32,13 +35,36 @@ KINDS = (
 
 
 class Recorder:
-    """Between ``start`` and ``stop`` everything is recorded."""
+    """Between ``start`` and ``stop`` everything is recorded; after ``wait``, what the program asks for."""
 
     def __init__(self) -> None:
         self.records: list[Any] = []
         self.began = 0
         self.epoch_ns = 0
         self.dropped = 0
+        self.on = False
+
+    def wait(self) -> None:
+        """Start at the program's first cudaProfilerStart, stop at the cudaProfilerStop that follows.
+
+        Raises:
+            KnnscopeError: another profiler holds CUPTI's only subscription.
+        """
+        params = cupti.SubscriberParams()
+        params.struct_size, params.subscriber_name = cupti.SUBSCRIBER_PARAMS_SIZE, "knnscope"
+        try:
+            subscriber = cupti.subscribe_v2(self._called, None, params.ptr)
+            for call in PROFILER_CALLS:
+                cupti.enable_callback(1, subscriber, cupti.CallbackDomain.DRIVER_API, call)
+        except cupti.cuptiError as error:
+            raise KnnscopeError(REFUSED.format(error)) from error
+
+    def _called(self, userdata: Any, domain: Any, call: int, data: Any) -> None:  # noqa: ARG002
+        left = data.callback_site == cupti.ApiCallbackSite.API_EXIT
+        if call == PROFILER_CALLS[0] and left and not self.began:
+            self.start()
+        elif call == PROFILER_CALLS[1] and not left and self.on:
+            self.stop()
 
     def start(self) -> None:
         """Subscribe.
@@ -52,13 +78,13 @@ class Recorder:
             for kind in KINDS:
                 cupti.activity_enable(kind)
         except cupti.cuptiError as error:
-            raise KnnscopeError(
-                f"CUPTI cannot record here ({error}): another profiler in this process, or a driver that does not allow it"
-            ) from error
+            raise KnnscopeError(REFUSED.format(error)) from error
+        self.on = True
         self.began, self.epoch_ns = cupti.get_timestamp(), time.time_ns()
 
     def stop(self) -> None:
         """Wait for the last records. The GPU must have finished."""
+        self.on = False
         cupti.activity_flush_all(1)
         for kind in KINDS:
             cupti.activity_disable(kind)

@@ -18,6 +18,8 @@ USUAL = (
 )
 OPTIONS = ("-t", "cuda,nvtx", "-s", "none", "--cpuctxsw=none", "--cuda-graph-trace=node", "-f", "true")
 """The GPU's and the API's events and ranges; no sampling of the CPU, which disturbs what is measured."""
+CAPTURE_RANGE = ("--capture-range=cudaProfilerApi", "--capture-range-end=stop")
+"""Between cudaProfilerStart and cudaProfilerStop only; the program goes on after it."""
 PROGRESS = re.compile(r"Processing \d+ events|^\s*\[\d+/\d+\]")
 """Its own progress, once for every percent."""
 
@@ -63,6 +65,8 @@ def record(nsys: Path, argv: Sequence[str], base: Path, options: Sequence[str] =
     """
     command = [str(nsys), "profile", *OPTIONS, *options, "-o", str(base), *argv]
     said = []
+    report = Path(f"{base}.nsys-rep")
+    report.unlink(missing_ok=True)  # an older one would pass for this one's
     try:
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
@@ -74,8 +78,9 @@ def record(nsys: Path, argv: Sequence[str], base: Path, options: Sequence[str] =
                     sys.stderr.write(line)
     except OSError as error:
         raise KnnscopeError(f"{nsys}: {error.strerror or error}") from error
-    if not base.with_suffix(".nsys-rep").exists():
-        raise KnnscopeError(f"{nsys} left no report (exit code {child.returncode}): what it says stands above")
+    if not report.exists():
+        why = "; did the program call cudaProfilerStart?" if set(CAPTURE_RANGE) & set(options) else ""
+        raise KnnscopeError(f"{nsys} left no report (exit code {child.returncode}): what it says stands above{why}")
     return child.returncode, _odd("".join(said))
 
 
@@ -83,7 +88,8 @@ def _odd(said: str) -> list[str]:
     """What its importer complains of, in words that help."""
     if "GetAPICallbackName" in said:
         return [
-            "this nsys is older than the driver's CUDA: it met an unknown call and lost records; take a newer nsys, or --recorder cupti"
+            "this nsys is older than the driver's CUDA: it met an unknown call and lost what followed: "
+            "take a newer nsys, --recorder cupti, or --capture-range, which begins after the first search"
         ]
     if "Errors occurred while processing" in said or "Analysis failed" in said:
         return ["nsys could not process all records: some may be missing"]

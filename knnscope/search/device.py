@@ -50,6 +50,8 @@ class Library:
     free_bytes: Callable[[], int]
     flush: Callable[[], None]
     """Overwrite twice the second-level cache."""
+    capture: Callable[[bool], None]
+    """cudaProfilerStart or cudaProfilerStop: profilers that were told to wait for them record in between, others take no notice."""
 
 
 def library() -> Library:
@@ -99,6 +101,7 @@ def _cupy() -> Library:
         lambda a, b: float(cp.cuda.get_elapsed_time(a, b)),
         lambda: int(cp.cuda.runtime.memGetInfo()[0]),
         lambda: cp.full(int(cp.cuda.Device().attributes["L2CacheSize"]) // 2, 1.0, dtype=cp.float32),
+        lambda on: (cp.cuda.profiler.start if on else cp.cuda.profiler.stop)(),
     )
 
 
@@ -115,4 +118,5 @@ def _torch() -> Library:
         lambda a, b: float(a.elapsed_time(b)),
         lambda: int(torch.cuda.mem_get_info()[0]),
         lambda: torch.full((torch.cuda.get_device_properties(0).L2_cache_size // 2,), 1.0, device="cuda"),
+        lambda on: (torch.cuda.profiler.start if on else torch.cuda.profiler.stop)(),
     )

@@ -84,6 +84,20 @@ def test_rungs_for_a_gpu_are_rows_without_one(monkeypatch: pytest.MonkeyPatch) -
     assert {row["status"] for row in asked.values()} == {"ok", "no-gpu"}
 
 
+def test_a_profiler_may_leave_out_loading_building_and_the_first_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The capture range holds the searches that count, and nothing else."""
+    seen: list[str] = []
+    monkeypatch.setattr(climbing.Machine, "capture", lambda self, on: seen.append("start" if on else "stop"))
+    planted(
+        monkeypatch,
+        lambda self, query, k: seen.append("search") or list(range(k)),
+        load=lambda self, rows: seen.append("load"),
+        build=lambda self, k: seen.append("build"),
+    )
+    rows_of(["numpy-loop"], plan(repeat=3))
+    assert seen == ["load", "build", "search", "start", "search", "search", "search", "stop"]
+
+
 def test_a_wrong_answer_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     planted(monkeypatch, lambda self, query, k: list(range(k)))
     row = rows_of(["numpy-loop"], plan())["numpy-loop"]

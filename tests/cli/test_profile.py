@@ -20,6 +20,7 @@ STAND_IN = """#!/bin/sh
 case $1 in
 --version) echo "NVIDIA Nsight Systems version 2099.1.1" ;;
 profile)
+    [ -n "$SAW" ] && echo "$*" >"$SAW"
     while [ "$1" != -o ]; do shift; done
     base=$2; shift 2
     "$@"; code=$?
@@ -74,6 +75,46 @@ def test_a_command_is_recorded_and_exported(knnscope: Run, program: Path, tmp_pa
     assert f"knnscope explain {found}" in out
     assert len(reader.read(found).kernels) == 36
     assert len(list((tmp_path / "out").glob("*.nsys-rep"))) == 1, "the report is kept"
+
+
+def test_a_command_may_have_a_dot_in_its_name(knnscope: Run, program: Path, tmp_path: Path) -> None:
+    (tmp_path / "python3.11").symlink_to("/bin/true")
+    code, out, _ = knnscope("profile", "--nsys", program, "--out", tmp_path / "out", "--", tmp_path / "python3.11")
+    assert code == 0
+    assert "out/python3.11-" in out
+
+
+def test_a_capture_range_is_left_to_the_program(
+    knnscope: Run, program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAW", str(tmp_path / "saw"))
+    ask = ["profile", "--nsys", program, "--out", tmp_path / "out"]
+    assert knnscope(*ask, "--", "true")[0] == 0
+    assert "capture-range" not in (tmp_path / "saw").read_text()
+    assert knnscope(*ask, "--capture-range", "--", "true")[0] == 0
+    assert "--capture-range=cudaProfilerApi --capture-range-end=stop" in (tmp_path / "saw").read_text()
+    monkeypatch.setenv("NO_REPORT", "1")
+    refused(knnscope(*ask, "--capture-range", "--", "true"), "did the program call cudaProfilerStart")
+
+
+def test_our_own_recorder_is_told_what_to_record(
+    knnscope: Run, program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without nsys the program runs inside ours; here a stand-in for it keeps what it was given."""
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\necho "$*" >"$SAW"\n[ -n "$NO_REPORT" ] || cp "$TRACE" "$3"\n')
+    python.chmod(0o755)
+    monkeypatch.setenv("SAW", str(tmp_path / "saw"))
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(command, "_cupti_library", lambda: None)
+    ask = ["profile", "--recorder", "cupti", "--out", tmp_path / "out"]
+    for more, word in ([], "all"), (["--capture-range"], "range"):
+        code, out, _ = knnscope(*ask, *more, "--", python, "a.py", "--b")
+        assert code == 0
+        assert "36 kernels" in out
+        assert (tmp_path / "saw").read_text().split()[-3:] == [word, "a.py", "--b"]
+    monkeypatch.setenv("NO_REPORT", "1")
+    refused(knnscope(*ask, "--capture-range", "--", python, "a.py"), "did it call cudaProfilerStart")
 
 
 def test_a_rung_is_the_ladder_itself(tmp_path: Path) -> None:
