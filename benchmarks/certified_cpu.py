@@ -75,14 +75,19 @@ def best_coretype() -> str:
     return min(took, key=lambda name: took[name])
 
 
+ROUNDS = 16
+"""Of one and two threads in turn, a few tenths of a second each."""
+
+
 def two_threads(rows: Any, queries: Any) -> dict[str, float]:
     """CPU time on two threads over that on one, by batch: interleaved, many calls together."""
     index = ExactIndex(rows, threads=1)
     found = {}
     for batch in BATCHES:
-        some, calls = queries[:batch], max(1, 300 // batch)
+        some = queries[:batch]
+        calls = max(2, min(300, 2000 // batch) * 75_000 // len(rows))
         spent: dict[int, list[float]] = {1: [], 2: []}
-        for threads in (1, 2) * 8:
+        for threads in (1, 2) * ROUNDS:
             began = time.process_time()
             for _ in range(calls):
                 index.search(some, 10, threads=threads)
