@@ -7,7 +7,7 @@ import json
 
 from knnscope.cli.show import notes, plain, table
 from knnscope.trace import reader
-from knnscope.trace.compare import Pair, pairs
+from knnscope.trace.compare import SAME, Pair, pairs
 from knnscope.trace.explain import Explanation, explain, figures
 from knnscope.trace.findings import SEVERITIES
 
@@ -121,6 +121,8 @@ def against(pair: Pair) -> str:
     if cells:
         head = ("", "", "name", "before", "after", "time before", "time after")
         lines.append(table(cells, head, right=(3, 4, 5, 6)))
+    else:
+        lines.append(f"no kernel or call differs in number, or in time by more than {100 * SAME:.0f}%")
     if len(pair.changes) > CHANGES:
         lines.append(f"... and {len(pair.changes) - CHANGES} more")
     if pair.came_true is not None:

@@ -8,6 +8,7 @@ import json
 import math
 import sqlite3
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,15 @@ def answer(path: str, question: str, limit: int) -> tuple[list[str], list[tuple[
         raise unknown_name("query", question, QUERIES, "(or write a SELECT)")
     with connect(path) as base:
         text = named.build(Tables(base, Path(path).stat().st_size)) if named else question
+        end = time.monotonic() + SECONDS
         try:
             cursor = ask(base, text, SECONDS)
             rows = cursor.fetchmany(limit + 1)
             head = [str(column[0]) for column in cursor.description]
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == STOPPED and time.monotonic() < end:  # not by the clock: SQLite has swallowed the user's Ctrl-C
+                raise KeyboardInterrupt from error
             if code == STOPPED:
                 raise KnnscopeError(f"stopped after {SECONDS:g} s: ask for less, with WHERE or fewer joins") from error
             if code == sqlite3.SQLITE_AUTH:

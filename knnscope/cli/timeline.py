@@ -36,7 +36,9 @@ class Timeline:
         """Declare the arguments."""
         parser.add_argument("trace", metavar="TRACE", help="a trace (.sqlite)")
         parser.add_argument("-o", "--out", required=True, metavar="FILE", help=f"ends in {', '.join(KINDS)}")
-        parser.add_argument("--from", type=_time, metavar="MS", dest="begin", help="from here, in ms of the trace")
+        parser.add_argument(
+            "--from", type=_time, metavar="MS", dest="begin", help="from here, in ms after the trace's first event"
+        )
         parser.add_argument("--to", type=_time, metavar="MS", dest="end", help="to here")
         parser.add_argument("--phase", metavar="P", help="the last time through the first range whose name contains P")
         parser.add_argument(

@@ -12,6 +12,8 @@ from knnscope.trace.phases import Phase
 
 OFF = 0.3
 """A prediction that is off by less came true."""
+SAME = 0.1
+"""As many kernels or calls that take as long to within this have not changed: recordings of one program differ by so much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,11 @@ def _changes(before: Phase, after: Phase) -> list[Change]:
     for what in ("kernels", "calls"):
         a, b = _table(before, what), _table(after, what)
         found += [Change(what[:-1], name, a.get(name, (0.0, 0.0)), b.get(name, (0.0, 0.0))) for name in {**a, **b}]
+    found = [
+        c
+        for c in found
+        if c.before[0] != c.after[0] or abs(c.before[1] - c.after[1]) > SAME * max(c.before[1], c.after[1])
+    ]
     found.sort(key=lambda c: -abs(c.before[1] - c.after[1]))
     return found
 

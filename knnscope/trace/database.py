@@ -38,7 +38,7 @@ def connect(path: str | Path) -> Iterator[sqlite3.Connection]:
     """
     path = Path(path)
     if path.exists() and not path.is_file():
-        raise KnnscopeError(f"{path}: no file: a trace (.sqlite) was expected")
+        raise KnnscopeError(f"{path}: {'a folder' if path.is_dir() else 'no file'}: a trace (.sqlite) was expected")
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

@@ -98,7 +98,8 @@ def between(trace: Trace, begin: float | None, end: float | None) -> Window:
     length = (everything.high - everything.low) / 1e6
     begin, end = begin or 0.0, length if end is None else min(end, length)
     if begin >= length:
-        raise KnnscopeError(f"--from {begin:g}: the trace ends after {length:.6g} ms")
+        since = f"counted from its first event, {everything.low / 1e6:.6g} ms after the session's start, which sql counts from"
+        raise KnnscopeError(f"--from {begin:g}: the trace ends after {length:.6g} ms, {since}")
     if begin >= end:
         raise KnnscopeError(f"--from {begin:g} --to {end:g}: the first has to be smaller")
     low = everything.low + round(begin * 1e6)

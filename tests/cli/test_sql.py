@@ -8,6 +8,8 @@ import io
 import json
 import lzma
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -147,3 +149,12 @@ def test_a_damaged_page_is_damage(knnscope: Run, trace: Path) -> None:
     size = mutate.page_size(data)
     trace.write_bytes(data[:size] + b"\xa5" * (len(data) - size))
     refused(knnscope("sql", trace, "SELECT * FROM StringIds"), "damaged")
+
+
+def test_who_stops_a_question_is_not_told_that_it_took_too_long(trace: Path) -> None:
+    """SQLite asks a function of ours whether to go on, and an interruption there looks like a no."""
+    timer = threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        command.answer(str(trace), f"{ENDLESS} SELECT count(*) FROM n", 10)
+    timer.join()

@@ -148,6 +148,7 @@ def test_predictions_are_held_against_the_next_trace(folder: Path) -> None:
     assert search.came_true is True
     same = pairs(told("nsys-argsort", folder), told("nsys-argsort", folder))
     assert all(not pair.predicted_ms and pair.came_true is None for pair in same)
+    assert not any(pair.changes for pair in same), "what is the same did not grow"
 
 
 def made(
