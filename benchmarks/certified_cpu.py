@@ -35,6 +35,8 @@ BATCHES, KS = (1, 10, 100, 1000), (3, 10, 100)
 TUNED = ("faiss-direct", "faiss-blas")
 FLOORS = {(1, 10): 4.0, (10, 10): 6.5, (100, 10): 3.6, (1000, 10): 3.6, (100, 100): 2.1}
 """Ratios to tuned Faiss that were asked for, by batch and k."""
+ROUNDS = 16
+"""Of one and two threads in turn, a few tenths of a second each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,6 @@ def best_coretype() -> str:
         took[name] = min((float(r.stdout) for r in runs if r.returncode == 0), default=float("inf"))
     print("OpenBLAS kernels, seconds:", {k or "as installed": round(v, 3) for k, v in took.items()})
     return min(took, key=lambda name: took[name])
-
-
-ROUNDS = 16
-"""Of one and two threads in turn, a few tenths of a second each."""
 
 
 def two_threads(rows: Any, queries: Any) -> dict[str, float]:

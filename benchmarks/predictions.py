@@ -144,9 +144,8 @@ def record(shape: str, out: Path, recorders: list[str], times: int, rungs: list[
                 folder = out / f"{recorder}-{turn}"
                 argv = ["profile", name, "--rows", str(rows), "--dim", str(dim), "-k", str(K), "--recorder", recorder]
                 argv += ["--repeat", "1"] if name == "vectorized" else []  # a copy for every row
-                argv += (
-                    ["--capture-range", "--repeat", "4"] if name == "gemm" else []
-                )  # cuBLAS' first call is lost on an old nsys, with all after
+                if name == "gemm":  # an old nsys does not know a call of cuBLAS' first search, and loses what follows
+                    argv += ["--capture-range", "--repeat", "4"]
                 argv += ["--out", str(folder), *(["--every", str(rows // RECORDED_ROWS)] if is_loop(name) else [])]
                 done = subprocess.run(
                     [sys.executable, "-m", "knnscope", *argv], capture_output=True, text=True, timeout=120, check=False
