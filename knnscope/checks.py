@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -31,3 +32,27 @@ def check_finite(values: npt.NDArray[Any], what: str, first: int = 0) -> None:
                 f"{what}: row {first + start + row:,} has {block[row, component]} in component {component}{others}: "
                 "only finite numbers can be searched"
             )
+
+
+def check_whole(value: Any, what: str, least: int, most: int, expected: str) -> int:
+    """A whole number in a range, of Python, NumPy or whatever counts as one; no truth value.
+
+    Args:
+        value: what was given.
+        what: its name.
+        least: the smallest allowed.
+        most: the largest allowed.
+        expected: the range in words.
+
+    Raises:
+        KnnscopeError: anything else.
+    """
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise KnnscopeError(f"{what} = {value!r}: a whole number, {expected}, was expected")
+    try:
+        number = operator.index(value)
+    except TypeError as error:  # an array of several, or of another type
+        raise KnnscopeError(f"{what} = {value!r}: a whole number, {expected}, was expected") from error
+    if not least <= number <= most:
+        raise KnnscopeError(f"{what} = {number} is outside {expected}")
+    return number

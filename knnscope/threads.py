@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from knnscope.errors import KnnscopeError
+
 STEERING = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_", "BLIS_", "GOTO_")
 """Prefixes of the variables that steer BLAS, OpenMP and Numba."""
 
@@ -16,6 +18,9 @@ SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
 PLACES = ("NUMBA_CACHE_DIR",)
 """Say where files lie, and steer nothing."""
 COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+LIMIT = 1024
+"""More threads than any machine's cores: such a number is a mistake."""
 
 
 def usable() -> int:
@@ -36,9 +41,17 @@ def environment(threads: int | None, base: Mapping[str, str] | None = None) -> d
 
 
 def budget() -> int:
-    """The budget that this process was given, for libraries that read no variable."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, int(given)) if given.isdigit() else usable()
+    """The budget that this process was given, for libraries that read no variable.
+
+    Raises:
+        KnnscopeError: ``OMP_NUM_THREADS`` is no number of threads.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2" is for nested loops
+    if not given:
+        return usable()
+    if not (given.isascii() and given.isdigit() and len(given) < 10 and 1 <= int(given) <= LIMIT):
+        raise KnnscopeError(f"OMP_NUM_THREADS is {given[:40]!r}: unset it, or set it to 1 to {LIMIT} threads")
+    return int(given)
 
 
 def cleared(base: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -14,6 +14,8 @@ from knnscope.search.topk import METRICS
 
 # Fixed examples by default, so that a failure is the change's; HYPOTHESIS_PROFILE=deep draws new ones, many.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+# Each test has a home of its own; what is compiled for one serves all, and their children.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).resolve().parent.parent / ".pytest_cache/compiled"))
 settings.register_profile(
     "default", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -102,7 +102,7 @@ def _write(
                     bases[number] = 2.0 * reach2
                     gains[number] = -2.0 * u * unit2
                     blurs[number] = (2 * dim + 40) * 2.0**-50 * reach2
-            blurs[number] = math.sqrt(blurs[number] + abs(gains[number]) * dim * 2.0**-1070)
+            blurs[number] = math.sqrt(blurs[number] + abs(gains[number]) * dim * 2.0**-1022)
             for j in range(dim):
                 z[j, lane] = (queries[number, j] * factor - centre[j]) * (scaling * factors[j])
         rotation.apply(z, ends)

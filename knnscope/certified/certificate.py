@@ -106,6 +106,13 @@ def squares(n: np.float32, e: float, p2: float, product: float) -> tuple[float, 
 
 
 @compiled(inline="always")
+def most(least: float, n: np.float32, e: float, p2: float) -> float:
+    """An upper bound of |y - p|^2 from its lower one, both as ``squares`` has them, a little larger than that one."""
+    wide = (np.float64(n) + e * e * (1 + 2 * SLACK)) * (1 + 3 * SLACK) + TINY
+    return least + (wide - (np.float64(n) + e * e) / WIDEN) + 8 * (wide + p2 + abs(least)) * (WIDEN - 1)
+
+
+@compiled(inline="always")
 def lower(square: float, e: float, e_q: float) -> float:
     """Lower bound of |z - w|, from that of |y - p|^2."""
     return max(math.sqrt(max(square, 0.0)) / WIDEN - (e + e_q) * WIDEN, 0.0)

@@ -24,10 +24,14 @@ from knnscope.checks import check_finite
 PANEL = 32
 """Rows that the scan takes at once; codes are padded to whole panels with rows that no query keeps."""
 LEVELS = 127
+MOST_DIM = (2**31 - 1) // LEVELS**2
+"""133,144 components: with more, a sum of products of codes may not fit into int32."""
 SAMPLE = 4096
 """Rows that the centre is the mean of: any centre is right, a near one is tight."""
 CHUNK = 1024
-"""Rows that a thread takes at once."""
+"""Rows that a thread takes at once, """
+CHUNK_COMPONENTS = 1 << 22
+"""and components: fewer rows where they are long."""
 FAR = 2.0**40
 """Scaled lengths up to this have squares that float32 holds."""
 EXPONENTS = 400
@@ -69,6 +73,11 @@ class Codes:
         return sum(part.nbytes for part in self.coded)
 
 
+def chunk(dim: int) -> int:
+    """Rows of this dimension that a thread takes at once: whole panels."""
+    return max(PANEL, min(CHUNK, CHUNK_COMPONENTS // dim // PANEL * PANEL))
+
+
 def aligned(shape: tuple[int, ...], dtype: Any, beyond: int = 0) -> npt.NDArray[Any]:
     """An array that begins with a cache line; ``beyond`` more bytes may be read. Not initialised."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
@@ -78,7 +87,7 @@ def aligned(shape: tuple[int, ...], dtype: Any, beyond: int = 0) -> npt.NDArray[
 
 
 def build(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation | None = None) -> Codes | None:
-    """Centre, rotate and quantise; None where lengths are such that the bounds would overflow.
+    """Centre, rotate and quantise; None where lengths are such that the bounds would overflow, and beyond ``MOST_DIM``.
 
     Args:
         rows: (rows, dim), as ``values.computable`` gives them; may be a memory map.
@@ -90,10 +99,14 @@ def build(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation 
         KnnscopeError: a number that is not finite; names row and component.
     """
     count, dim = rows.shape
+    each = chunk(dim)
+    if dim > MOST_DIM:
+        _refuse_infinite(rows)
+        return None
     turn = turn or rotation.make(dim)
     longest2 = 1.0
     if metric == "ip":
-        longest2 = max(workers.map(lambda first: _longest2(rows[first : first + CHUNK]), range(0, count, CHUNK)))
+        longest2 = max(workers.map(lambda first: _longest2(rows[first : first + each]), range(0, count, each)))
     centre, largest = _centre(rows, metric)
     largest = largest or float(np.abs(centre).max()) or 1.0  # rows that are all alike
     exponent = math.frexp(largest)[1] if math.isfinite(largest) else EXPONENTS + 1
@@ -113,7 +126,7 @@ def build(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation 
     kind = ("l2", "ip", "cosine").index(metric)
 
     def work(first: int) -> int:
-        some = np.ascontiguousarray(rows[first : first + CHUNK])
+        some = np.ascontiguousarray(rows[first : first + each])
         if not len(steps):
             some = widened(some) * np.float64(scaling)
             return int(
@@ -121,7 +134,7 @@ def build(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation 
             )
         return int(_quantise(some, first, kind, centre, scaling, reach2, steps, turn.ends, relative, lost, made))
 
-    bad = max(workers.map(work, range(0, count, CHUNK)))
+    bad = max(workers.map(work, range(0, count, each)))
     if bad >= 0 or not reach2 < FAR * FAR:
         _refuse_infinite(rows)
         return None
@@ -133,8 +146,9 @@ def build(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation 
 
 
 def _refuse_infinite(rows: npt.NDArray[Any]) -> None:
-    for first in range(0, len(rows), CHUNK):
-        check_finite(widened(rows[first : first + CHUNK]), "rows", first)
+    each = chunk(rows.shape[1])
+    for first in range(0, len(rows), each):
+        check_finite(widened(rows[first : first + each]), "rows", first)
 
 
 def _centre(rows: npt.NDArray[Any], metric: str) -> tuple[npt.NDArray[np.float64], float]:

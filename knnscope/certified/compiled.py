@@ -1,46 +1,111 @@
-"""How functions are compiled here: without the interpreter's lock, kept on disk, and compiled anew when any file of this package changes."""
+"""How functions are compiled here: without the interpreter's lock, kept on disk, one at a time, and never half.
+
+Numba's compiler is Python code with much state, which an exception from a signal handler would leave half changed, and a fork would copy
+with its lock held. Signal handlers run in the main thread only: so what the main thread needs is compiled in another one. A fork waits until the
+compiler is at rest.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import os
+import threading
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from numba import njit
+from numba import config, njit
 
+from knnscope.certified.code_cache import CodeCache
+from knnscope.certified.workers import NO_THREAD
+from knnscope.errors import KnnscopeError
 
-def _digest() -> str:
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.blake2b(b"\0".join(file.read_bytes() for file in files), digest_size=16).hexdigest()
+FORK_WAITS = 60.0
+"""Seconds; a function takes up to 4 to compile."""
 
-
-STAMP = _digest()
+_compiling = threading.RLock()
+_forks: list[bool] = []
+"""Whether the fork that is under way waited until the compiler was at rest."""
+_half = False
+"""Whether this process was forked from a compiler at work."""
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """A decorator as ``numba.njit`` with these options.
-
-    Numba keeps compiled code with the time of the function's own file, and does not see that a function of another file, which is part
-    of the code, has changed: an old bound would go on excluding rows. So the stamp is this package's digest. Where no folder can be
-    written to, nothing is kept.
-    """
+    """A decorator as ``numba.njit`` with these options."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        try:
-            made = njit(cache=True, nogil=True, **options)(function)
-        except RuntimeError:  # "no locator available"
-            return njit(nogil=True, **options)(function)
-        made._cache._cache_file._source_stamp = STAMP
+        made = njit(nogil=True, **options)(function)
+        if not config.DISABLE_JIT:
+            made._cache = CodeCache(function)
+            made._compile_for_args = _undisturbed(made._compile_for_args)
         return made
 
     return decorate
 
 
 def specialised(function: Callable[..., Any], name: str, **given: Any) -> Any:
-    """A function compiled with some of its globals replaced; under a name of its own, since Numba's cache goes by name."""
+    """A function compiled with some of its globals replaced; under a name of its own, since kept code goes by name."""
     made = types.FunctionType(function.__code__, {**function.__globals__, **given}, name)
     made.__qualname__ = name
     made.__module__ = function.__module__
     return compiled(error_model="numpy")(made)
+
+
+def _undisturbed(compile_for: Callable[..., Any]) -> Callable[..., Any]:
+    """``compile_for``, where no signal handler interrupts it."""
+
+    def alone(args: Any, options: Any) -> Any:
+        with _compiling:
+            if _half:
+                raise KnnscopeError(
+                    "this process was forked while another thread compiled: search once before the fork, or start processes with spawn"
+                )
+            return compile_for(*args, **options)
+
+    def elsewhere(*args: Any, **options: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            return alone(args, options)
+        made: list[Any] = []
+        failed: list[BaseException] = []
+        done = threading.Lock()
+        done.acquire()
+
+        def work() -> None:
+            try:
+                made.append(alone(args, options))
+            except BaseException as error:
+                failed.append(error)
+            finally:
+                done.release()
+
+        try:
+            threading.Thread(target=work).start()  # no daemon: a process ends when its compiler rests
+        except RuntimeError as error:
+            if NO_THREAD not in str(error):
+                raise
+            return alone(args, options)
+        done.acquire()
+        if failed:
+            raise failed[0]
+        return made[0]
+
+    return elsewhere
+
+
+def _before_fork() -> None:
+    _forks.append(_compiling.acquire(timeout=FORK_WAITS))
+
+
+def _after_fork() -> None:
+    if _forks.pop():
+        _compiling.release()
+
+
+def _in_child() -> None:
+    global _compiling, _half
+    if not _forks.pop():
+        _compiling, _half = threading.RLock(), True
+    else:
+        _compiling.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

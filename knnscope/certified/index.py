@@ -9,15 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope import threads as budgets
+from knnscope.arithmetic import Ieee
 from knnscope.certified import codes as coding
 from knnscope.certified import kinds, rerank, scratch
-from knnscope.certified.arrays import as_queries, as_rows
+from knnscope.certified.arrays import as_ids, as_mask, as_queries, as_rows
 from knnscope.certified.asked import ask
 from knnscope.certified.certificate import WIDEN
-from knnscope.certified.codes import CHUNK, PANEL, Codes
+from knnscope.certified.codes import PANEL, Codes, chunk
 from knnscope.certified.scan import State
 from knnscope.certified.values import computable
 from knnscope.certified.workers import Workers
+from knnscope.checks import check_whole
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.search import topk
 from knnscope.search.engine import check_k
@@ -27,6 +29,8 @@ ROOMS = ((22, 512), (64, 4096))
 BLOCK = 1024
 """Queries that share a pass over the codes, if their candidates fit in ``BLOCK_BYTES``."""
 BLOCK_BYTES = 1 << 27
+PART_BYTES = 1 << 30
+"""Of all threads' candidates: where k is large, fewer threads take part."""
 RANKED = 64
 """Queries whose candidates are ranked sooner than another thread has woken up."""
 OWN_TILES = (2, 8)
@@ -42,14 +46,14 @@ MOST = 4
 DEVICES = ("auto", "cpu")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Certificate:
     """Why an answer is exact.
 
     rows_scanned: rows whose bound was looked at. candidates: int64, (queries,): rows that it could not exclude. computed: of those,
     distances computed. margin: float64, (queries,): the rows left out are at least this much further than the k-th neighbor (for l2
     in plain distance, not squared; infinite where none was left out). path: the scans used (``kinds.plan``), and "exhaustive" where bounds were of
-    no use.
+    no use. A single query has arrays of one element.
     """
 
     rows_scanned: int
@@ -59,14 +63,28 @@ class Certificate:
     path: tuple[str, ...]
     exact: bool = True
 
+    def __repr__(self) -> str:
+        count = len(self.candidates)
+        some = f", candidates={_range(self.candidates)}, margin={_range(self.margin)}" if count else ""
+        path = ", ".join(self.path) or "nothing to scan"
+        return f"Certificate(exact={self.exact}, queries={count}, rows_scanned={self.rows_scanned}{some}, path={path})"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """ids: int64, (queries, k), -1 where fewer than k rows are allowed. distances: float64, infinite there; l2 is squared."""
+    """The answer to some queries, or to a single one.
+
+    ids: int64, (queries, k), or (k,) for a query of one dimension; -1 where fewer than k rows are allowed. distances: float64, alike; l2
+    is squared. Where a row is missing, they are infinite, with the sign that sorts last: negative for similarities.
+    """
 
     ids: npt.NDArray[np.int64]
     distances: npt.NDArray[np.float64]
     certificate: Certificate
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.ids.shape))
+        return f"Found(ids={shape} int64, distances={shape} float64, {self.certificate!r})"
 
 
 class ExactIndex:
@@ -85,9 +103,10 @@ class ExactIndex:
 
         Args:
             vectors: (rows, dim), finite: float64, float32, float16, int8, uint8 or int32, as an array, a memory map, or anything with
-                ``__array__`` or ``__dlpack__`` (also bfloat16). Kept as they are, for the last step: do not change them.
+                ``__array__`` or ``__dlpack__`` (also bfloat16). Kept as they are, for the last step: do not change them. Other types, and
+                another byte order, are copied into one of these, if it holds the numbers exactly.
             metric: l2, ip or cosine.
-            ids: whole numbers from 0, (rows,): what rows are called (default: their numbers).
+            ids: whole numbers from 0, (rows,), none twice: what rows are called (default: their numbers).
             device: auto or cpu.
             threads: how many work at once (default: the thread budget).
             kind: of products, one of ``kinds.available()`` (default: the fastest).
@@ -96,16 +115,20 @@ class ExactIndex:
             KnnscopeError: a wrong shape or type, or a number that is not finite; names where.
         """
         if metric not in topk.METRICS:
-            raise unknown_name("metric", metric, topk.METRICS)
+            raise unknown_name("metric", str(metric), topk.METRICS)
         if device not in DEVICES:
             raise KnnscopeError(f"device {device!r}: certified search runs on {' or '.join(DEVICES)}")
-        self._rows = as_rows(vectors)
-        self._metric = metric
-        self._names = _names(ids, len(self._rows))
-        self._crews: dict[int, Workers] = {}
-        self._workers = self._crew(budgets.budget() if threads is None else threads)
         self._kind = kinds.choose(kind)
-        self._codes = coding.build(computable(self._rows), metric, self._workers)
+        self._workers = Workers(budgets.budget() if threads is None else _threads(threads))
+        with np.errstate(all="ignore"), Ieee():
+            self._rows = as_rows(vectors)
+            self._metric = metric
+            self._names = as_ids(ids, len(self._rows))
+            self._codes = coding.build(computable(self._rows), metric, self._workers)
+
+    def __repr__(self) -> str:
+        rows, dim = self.shape
+        return f"ExactIndex({rows} rows x {dim}, {self._metric}, {self._kind}, {self.nbytes} bytes beside the rows)"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -124,25 +147,23 @@ class ExactIndex:
         """The k nearest rows of each query.
 
         Args:
-            queries: (queries, dim), finite, of a type that rows may have.
+            queries: (queries, dim), or (dim,) for a single one; finite, of a type that rows may have.
             k: 1 to the number of rows.
             where: bool, (rows,) or (queries, rows): rows that may be answers.
             threads: how many work at once (default: as built).
 
         Raises:
-            KnnscopeError: a wrong shape, type, k or number; or values that float64 cannot hold.
+            KnnscopeError: a wrong shape, type, k or number; values that float64 cannot hold; rows that were changed after the index was
+                built, where that shows.
         """
         rows, dim = self.shape
-        values = as_queries(queries, dim)
-        check_k(k, rows)
-        allowed = _allowed(where, len(values), rows)
-        workers = self._workers if threads is None else self._crew(threads)
-        return _Search(self, values, k, allowed, workers).run()
-
-    def _crew(self, threads: int) -> Workers:
-        if threads < 1:
-            raise KnnscopeError(f"threads {threads}: at least 1")
-        return self._crews.setdefault(threads, Workers(threads))
+        k = check_k(k, rows)
+        workers = self._workers if threads is None else self._workers.of(_threads(threads))
+        with np.errstate(all="ignore"), Ieee():
+            values, single = as_queries(queries, dim)
+            allowed = as_mask(where, len(values), rows)
+            found = _Search(self, values, k, allowed, workers).run()
+        return Found(found.ids[0], found.distances[0], found.certificate) if single else found
 
 
 class _Search:
@@ -175,7 +196,7 @@ class _Search:
         codes, index = self.index._codes, self.index
         if codes is not None and self.k * MOST <= codes.rows:
             for factor, more in ROOMS:
-                room = factor * self.k + more
+                room = min(factor * self.k + more, codes.rows + codes.rows // 2)  # a third of it stays free where all rows are in
                 left = np.flatnonzero((self.candidates < 0) & ~self.far)
                 size = max(1, min(BLOCK, BLOCK_BYTES // (32 * room + 16 * self.k)))
                 for first in range(0, len(left), size):
@@ -184,11 +205,20 @@ class _Search:
         if not scanned.all():
             self._exhaust(np.flatnonzero(~scanned))
         if (self.computed < 0).any():
-            raise KnnscopeError(f"{index._metric} of finite numbers overflows: scale the vectors down")
+            raise self._problem()
         self.margin[self.computed == len(self.rows)] = np.inf
         path = (*(sorted(self.kinds) if scanned.any() else ()), *(() if scanned.all() else ("exhaustive",)))
         proof = Certificate(len(self.rows), self.candidates, self.computed, self.margin, path)
         return Found(self.ids, self.distances, proof)
+
+    def _problem(self) -> KnnscopeError:
+        changed = np.flatnonzero(self.computed == rerank.CHANGED)
+        if len(changed):
+            row = int(self.ids[changed[0], 0])
+            return KnnscopeError(
+                f"the vectors were changed after the index was built: row {row:,} is not where its code says: build the index again"
+            )
+        return KnnscopeError(f"{self.index._metric} of finite numbers overflows: scale the vectors down")
 
     def _block(self, codes: Codes, numbers: npt.NDArray[np.int64], room: int) -> None:
         """Some queries by one pass over the codes."""
@@ -200,8 +230,10 @@ class _Search:
         asked = ask(queries, codes, kind, width, digits)
         tiles, panels = len(asked.packed), len(codes.coded.scales) // PANEL
         by_query = tiles >= OWN_TILES[codes.nbytes > NEAR] * self.workers.count
-        parts = 1 if by_query else max(1, min(self.workers.count, panels))
-        state = scratch.state("all", (parts, count), self.k, room)
+        most = max(1, PART_BYTES // (count * (8 * self.k + 16 * room)))
+        parts = 1 if by_query else max(1, min(self.workers.count, panels, most))
+        whole = scratch.borrow("all", (parts, count), self.k, room)
+        state = whole.state
         self.far[numbers] = asked.far[:count]
         allowed = self.allowed if every or len(self.allowed) < 2 else self.allowed[numbers]
         scan = kinds.scan(kind, width)
@@ -226,13 +258,14 @@ class _Search:
 
         def ranking(first: int, last: int) -> tuple[Any, ...]:
             return (
-                self.rows, self.index._names, codes.coded.errors, queries, self.metric, self.widen, asked, *state, numbers,
+                self.rows, self.index._names, codes.coded, queries, self.metric, self.widen, asked, *state, numbers,
                 first, last, self.ids, self.distances, self.candidates, self.computed, self.margin,
             )  # fmt: skip
 
         def scanned(given: tuple[Any, ...]) -> None:
-            own = scratch.state("own", ((given[8] - given[7]) * each,), self.k, room)
-            scan(*given[:-1], own, given[-1])
+            own = scratch.borrow("own", ((given[8] - given[7]) * each,), self.k, room)
+            scan(*given[:-1], own.state, given[-1])
+            scratch.give_back("own", own)
 
         def both(given: tuple[tuple[Any, ...], tuple[Any, ...]]) -> None:
             scanned(given[0])
@@ -245,25 +278,26 @@ class _Search:
                 for piece in range(pieces)
             ]
             self.workers.map(both, work)
-            return
-        self.workers.map(scanned, [scanning(piece) for piece in range(pieces)])
-        pieces = min(self.workers.count, -(-count // RANKED))
-        self.workers.map(
-            lambda given: rerank.finish(*given), [ranking(*share(count, piece)) for piece in range(pieces)]
-        )
+        else:
+            self.workers.map(scanned, [scanning(piece) for piece in range(pieces)])
+            pieces = min(self.workers.count, -(-count // RANKED))
+            self.workers.map(
+                lambda given: rerank.finish(*given), [ranking(*share(count, piece)) for piece in range(pieces)]
+            )
+        scratch.give_back("all", whole)
 
     def _exhaust(self, numbers: npt.NDArray[np.int64]) -> None:
         """Let all rows compete for these queries."""
-        rows = len(self.rows)
+        rows, each = len(self.rows), chunk(self.rows.shape[1])
 
         def work(number: int) -> None:
             mask = self.allowed[min(number, len(self.allowed) - 1)] if len(self.allowed) else np.empty(0, np.bool_)
             found, values = self.ids[number], self.distances[number]
             found[:], values[:] = np.iinfo(np.int64).max, np.inf
             done = 0
-            for first in range(0, rows, CHUNK):
+            for first in range(0, rows, each):
                 more = rerank.exhaustive(
-                    self.rows[first : first + CHUNK], first, self.index._names, self.queries[number], self.metric, mask, found, values
+                    self.rows[first : first + each], first, self.index._names, self.queries[number], self.metric, mask, found, values
                 )  # fmt: skip
                 if more < 0:
                     done = -1
@@ -275,25 +309,10 @@ class _Search:
         self.workers.map(work, numbers.tolist())
 
 
-def _names(ids: npt.ArrayLike | None, rows: int) -> npt.NDArray[np.int64]:
-    if ids is None:
-        return np.empty(0, dtype=np.int64)
-    given = np.asarray(ids)
-    if given.dtype.kind not in "iu" or given.shape != (rows,):
-        raise KnnscopeError(
-            f"ids have shape {given.shape} and type {given.dtype}: whole numbers, ({rows},), were expected"
-        )
-    if rows and (int(given.min()) < 0 or int(given.max()) >= np.iinfo(np.int64).max):
-        raise KnnscopeError("ids lie between 0 and 2^63 - 2: -1 stands for no row")
-    return np.ascontiguousarray(given, dtype=np.int64)
+def _threads(count: int) -> int:
+    return check_whole(count, "threads", 1, budgets.LIMIT, f"1 to {budgets.LIMIT}")
 
 
-def _allowed(where: npt.NDArray[np.bool_] | None, queries: int, rows: int) -> npt.NDArray[np.bool_]:
-    if where is None:
-        return np.empty((0, rows), dtype=np.bool_)
-    mask = np.asarray(where)
-    if mask.dtype != np.bool_ or mask.shape not in ((rows,), (queries, rows)):
-        raise KnnscopeError(
-            f"where has shape {mask.shape} and type {mask.dtype}: bool, ({rows},) or ({queries}, {rows}), was expected"
-        )
-    return np.ascontiguousarray(np.atleast_2d(mask))
+def _range(values: npt.NDArray[Any]) -> str:
+    least, most = values.min(), values.max()
+    return f"{least:g}" if least == most else f"{least:g} to {most:g}"

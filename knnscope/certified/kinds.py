@@ -5,18 +5,23 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import llvmlite.binding as llvm
+from numba import config
+from numba.core.registry import cpu_target
+
 from knnscope.certified import products, stream
 from knnscope.certified.scan import SCANS
-from knnscope.environment import cpu
 from knnscope.errors import KnnscopeError
 
+_AVX2 = {"sse4.2", "avx", "avx2", "fma"}
+_AVX512 = {*_AVX2, "f16c", "avx512f", "avx512bw"}
 NEEDS = {
-    "amx": {"amx_int8", "avx512f", "avx512bw"},
-    "vnni": {"avx512f", "avx512bw", "avx512_vnni"},
-    "avx2": {"avx2", "fma"},
+    "amx": {*_AVX512, "amx-tile", "amx-int8"},
+    "vnni": {*_AVX512, "avx512vnni"},
+    "avx2": _AVX2,
     "portable": set[str](),
 }
-"""Flags of the processor, fastest kind first."""
+"""Instructions, by LLVM's names, with all that these rest on; fastest kind first."""
 TILES = {"amx": products.AMX_TILES, "vnni": products.VNNI_TILES, "avx2": products.AVX2_TILES, "portable": (4,)}
 TWO_DIGITS_UP_TO = {"amx": 0, "vnni": 6, "avx2": 2, "portable": 2}
 """Queries that are written with two digits: where codes are read faster than they are multiplied, the second one is free."""
@@ -25,10 +30,26 @@ VNNI_UP_TO = 12
 
 
 @cache
+def instructions() -> frozenset[str]:
+    """What the compiler may use: this processor's own, less what NUMBA_CPU_NAME, NUMBA_CPU_FEATURES and NUMBA_ENABLE_AVX take away.
+
+    Of a processor that was named nothing is known but what is asked for beside its name.
+    """
+    try:
+        own = {name for name, there in llvm.get_host_cpu_features().items() if there}
+    except RuntimeError:  # LLVM does not know this one
+        return frozenset()
+    _, name, features = cpu_target.target_context.codegen().magic_tuple()
+    allowed = set(own) if name == llvm.get_host_cpu_name() else set[str]()
+    for feature in filter(None, features.split(",")):
+        (allowed.add if feature[0] == "+" else allowed.discard)(feature[1:])
+    return frozenset(allowed & own)
+
+
+@cache
 def available() -> tuple[str, ...]:
-    """Kinds that this processor and system have, fastest first."""
-    flags = set(cpu()["vector_instructions"])
-    found = [kind for kind, needs in NEEDS.items() if needs <= flags]
+    """Kinds that the compiler, this processor and the system have, fastest first."""
+    found = [kind for kind, needs in NEEDS.items() if needs <= instructions()]
     return tuple(kind for kind in found if kind != "amx" or products.amx_permitted())
 
 
@@ -36,12 +57,14 @@ def choose(kind: str | None) -> str:
     """The kind asked for, or the fastest.
 
     Raises:
-        KnnscopeError: this processor does not have it.
+        KnnscopeError: this processor does not have it, or nothing may be compiled.
     """
+    if config.DISABLE_JIT:
+        raise KnnscopeError("NUMBA_DISABLE_JIT is set: certified search is compiled code, unset it")
     if kind is None:
         return available()[0]
     if kind not in available():
-        raise KnnscopeError(f"kind {kind!r}: this processor has {', '.join(available())}")
+        raise KnnscopeError(f"kind {kind!r}: there are here {', '.join(available())}")
     return kind
 
 

@@ -12,6 +12,10 @@ from knnscope.certified.compiled import compiled
 from knnscope.certified.sums import DIFFERENCES, PRODUCTS, SQUARES, TOGETHER, sums
 
 
+CHANGED = -2
+"""Of a query: a row's distance lies outside the bounds that its code gives, so it is not the row that the index was built over."""
+
+
 @compiled(inline="always")
 def _further(key: float, name: int, other: float, other_name: int) -> bool:
     return key > other or (key == other and name > other_name)
@@ -59,6 +63,13 @@ def _keys(
             keys[i] = -keys[i]
 
 
+@compiled(inline="always")
+def _distance(key: float, metric: int, base: float, gain: float) -> float:
+    """The scaled distance that bounds are of, from a value's key; not a number where that is none."""
+    square = base + gain * (key if metric == 0 else -key)
+    return math.sqrt(square) if not square < 0.0 else 0.0
+
+
 @compiled()
 def _length(query: Any) -> float:
     """The norm as defined."""
@@ -70,16 +81,16 @@ def _length(query: Any) -> float:
 
 @compiled(error_model="numpy")
 def nearest(
-    rows: Any, places: Any, numbers: Any, lowers: Any, names: Any, query: Any, metric: int, base: float, gain: float,
+    rows: Any, numbers: Any, lowers: Any, uppers: Any, names: Any, query: Any, metric: int, base: float, gain: float,
     widen: float, blur: float, found: Any, values: Any,
 ) -> tuple[int, float]:  # fmt: skip
     """The k nearest candidates of one query, sorted by value and name.
 
     Args:
-        rows: as ``values.value`` reads them; candidates are ``rows[places[i]]``.
-        places: int64, (candidates,).
+        rows: as ``values.value`` reads them.
         numbers: int64, (candidates,): row numbers.
         lowers: float64, (candidates,): lower bounds; ascending ones are not needed.
+        uppers: float64, alike: upper bounds.
         names: int64, (rows,): what rows are called; (0,) for their numbers.
         query: float64, (dim,).
         metric: 0 l2, 1 ip, 2 cosine.
@@ -88,10 +99,11 @@ def nearest(
         widen: see there.
         blur: see there.
         found: int64, (k,), written; -1 where there are fewer.
-        values: float64, (k,), written; infinite where there are fewer.
+        values: float64, (k,), written; where there are fewer, infinite and last.
 
     Returns:
-        How many were computed, -1 if one is not a number; and the smallest lower bound of those that were not: infinite if all were.
+        How many were computed, or ``CHANGED``, and then ``found[0]`` is that row; and the smallest lower bound of those that were not:
+        infinite if all were.
     """
     k, count = found.shape[0], numbers.shape[0]
     order = np.argsort(lowers)
@@ -104,18 +116,22 @@ def nearest(
     while done < count:
         lower = lowers[order[done]]
         if done >= k:
-            bar = math.sqrt(max(base + gain * (values[0] if metric == 0 else -values[0]), 0.0))
+            bar = _distance(values[0], metric, base, gain)
             if lower > certificate.reach(bar, widen, blur):
                 rest = lower
                 break
         some = min(TOGETHER, count - done)
         for i in range(TOGETHER):
-            some_places[i] = places[order[done + min(i, some - 1)]]
+            some_places[i] = numbers[order[done + min(i, some - 1)]]
         _keys(rows, some_places, query, metric, length, addresses, norms, keys)
         for i in range(some):
-            if np.isnan(keys[i]):
-                return -1, rest
-            name = numbers[order[done + i]]
+            near = order[done + i]
+            name, distance = numbers[near], _distance(keys[i], metric, base, gain)
+            if not lowers[near] <= certificate.reach(distance, widen, blur) or not distance <= certificate.reach(
+                uppers[near], widen, blur
+            ):
+                found[0] = name
+                return CHANGED, rest
             if names.shape[0]:
                 name = names[name]
             if _further(values[0], found[0], keys[i], name):
@@ -132,7 +148,7 @@ def _finish(found: Any, values: Any, filled: int, metric: int) -> None:
         for i in range(filled):
             values[i] = -values[i]
     found[filled:] = -1
-    values[filled:] = np.inf
+    values[filled:] = -np.inf if metric else np.inf
 
 
 @compiled(error_model="numpy")
@@ -186,7 +202,7 @@ def ordered(found: Any, values: Any, filled: int, metric: int) -> None:
 
 @compiled(error_model="numpy")
 def finish(
-    rows: Any, names: Any, errors: Any, queries: Any, metric: int, widen: float, asked: Any, heaps: Any, squares: Any, ids: Any,
+    rows: Any, names: Any, coded: Any, queries: Any, metric: int, widen: float, asked: Any, heaps: Any, squares: Any, ids: Any,
     counts: Any, numbers: Any, first: int, last: int, found: Any, values: Any, candidates: Any, computed: Any, margins: Any,
 ) -> None:  # fmt: skip
     """Answer queries ``first`` to ``last`` from what all parts of the scan kept.
@@ -194,7 +210,7 @@ def finish(
     Args:
         rows: all of them, as ``values.value`` reads them.
         names: see ``nearest``.
-        errors: float32, (rows,): e.
+        coded: codes.Coded.
         queries: float64, (queries, dim).
         metric: 0 l2, 1 ip, 2 cosine.
         widen: see scan.
@@ -209,10 +225,10 @@ def finish(
         found: int64, (all queries, k), written, as are the rest.
         values: float64, (queries, k).
         candidates: int64, (queries,); -1 where a part had no room.
-        computed: int64, (queries,); -1 where a value is not a number.
+        computed: int64, (queries,); ``CHANGED`` where a row is not as it was.
         margins: float64, (queries,).
     """
-    parts, k = heaps.shape[0], found.shape[1]
+    parts, k, errors = heaps.shape[0], found.shape[1], coded.errors
     uppers = np.empty(parts * k)
     for query in range(first, last):
         total = 0
@@ -228,17 +244,19 @@ def finish(
         base, gain, blur, e_q = asked.bases[query], asked.gains[query], asked.blurs[query], asked.errors[query]
         bar = heaps[0, query, 0] if parts == 1 else np.sort(uppers)[k - 1]  # np.partition takes 4 s to compile
         bar = certificate.reach(bar, widen, blur)
-        low, near = np.empty(total), np.empty(total, dtype=np.int64)
+        low, high, near = np.empty(total), np.empty(total), np.empty(total, dtype=np.int64)
         left = 0
         for part in range(parts):
             for i in range(counts[part, query]):
                 row = ids[part, query, i]
-                lower = certificate.lower(squares[part, query, i], errors[row], e_q)
+                square, e = squares[part, query, i], np.float64(errors[row])
+                lower = certificate.lower(square, e, e_q)
                 if lower <= bar:
                     low[left], near[left] = lower, row
+                    high[left] = certificate.upper(certificate.most(square, coded.terms[row], e, asked.lengths2[query]), e, e_q)
                     left += 1
         done, rest = nearest(
-            rows, near[:left], near[:left], low[:left], names, queries[query], metric, base, gain, widen, blur,
+            rows, near[:left], low[:left], high[:left], names, queries[query], metric, base, gain, widen, blur,
             found[number], values[number],
         )  # fmt: skip
         candidates[number], computed[number] = left, done

@@ -15,7 +15,9 @@ KEPT_BYTES = 1 << 25
 """More is given back."""
 
 
-class _Kept(NamedTuple):
+class Borrowed(NamedTuple):
+    """``state`` and the memory below it."""
+
     words: npt.NDArray[np.int64]
     asked: tuple[tuple[int, ...], int, int]
     state: State
@@ -24,8 +26,11 @@ class _Kept(NamedTuple):
 _mine = threading.local()
 
 
-def state(use: str, shape: tuple[int, ...], k: int, room: int) -> State:
-    """Arrays of this thread, valid until it asks for the same use again; what they hold is left over.
+def borrow(use: str, shape: tuple[int, ...], k: int, room: int) -> Borrowed:
+    """Arrays that belong to the caller alone; what they hold is left over.
+
+    They are taken out of this thread's store: a search in a signal handler finds others, and whoever is stopped by an exception drops
+    them, so that a thread that still writes to them writes to nobody else's.
 
     Args:
         use: a name.
@@ -33,10 +38,10 @@ def state(use: str, shape: tuple[int, ...], k: int, room: int) -> State:
         k: neighbors.
         room: candidates of a query.
     """
-    kept: _Kept | None = getattr(_mine, use, None)
+    kept: Borrowed | None = _mine.__dict__.pop(use, None)
     asked = shape, k, room
     if kept and kept.asked == asked:  # most often, and between two scans little else may be done
-        return kept.state
+        return kept
     queries = math.prod(shape)
     ends = queries * k, queries * (k + room), queries * (k + 2 * room), queries * (k + 2 * room + 1)
     words = kept.words if kept and len(kept.words) >= ends[-1] else np.empty(ends[-1], dtype=np.int64)
@@ -46,5 +51,10 @@ def state(use: str, shape: tuple[int, ...], k: int, room: int) -> State:
         words[ends[1] : ends[2]].reshape(*shape, room),
         words[ends[2] : ends[3]].reshape(shape),
     )
-    setattr(_mine, use, _Kept(words, asked, made) if words.nbytes <= KEPT_BYTES else None)
-    return made
+    return Borrowed(words, asked, made)
+
+
+def give_back(use: str, borrowed: Borrowed) -> None:
+    """Keep arrays for this thread's next search: only when all who wrote to them have ended."""
+    if borrowed.words.nbytes <= KEPT_BYTES:
+        _mine.__dict__[use] = borrowed

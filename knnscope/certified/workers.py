@@ -2,6 +2,10 @@
 
 A scan of 75,000 rows takes two threads 0.7 ms each, so little may be done to hand it over: whoever is awake takes the next item, the
 caller too, and a future for each (concurrent.futures) was a tenth of the time.
+
+What may happen at any moment: an exception from a signal handler in the caller, another call from a signal handler, a fork, and a system
+that gives no more threads. So nobody waits for a thread that may not be there, the caller can do all the work alone, and a call that
+ends by an exception first waits until no other thread is at work for it.
 """
 
 from __future__ import annotations
@@ -9,19 +13,30 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+import numpy as np
+
+from knnscope.arithmetic import Ieee
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+PAUSE = 1.0
+"""Seconds until the system is asked again for threads that it did not give."""
+
+NO_THREAD = "new thread"
+"""What Python says in a RuntimeError where the system gives none: "can't start new thread"."""
 
 
 class _Call:
     """Items that several threads take in turn."""
 
-    __slots__ = ("_claim", "_done", "_ended", "_items", "_work", "error", "results")
+    __slots__ = ("_at_work", "_claim", "_done", "_ended", "_items", "_work", "error", "results")
 
     def __init__(self, work: Callable[[Any], Any], items: Sequence[Any]) -> None:
         self._work, self._items = work, items
@@ -29,6 +44,7 @@ class _Call:
         self.error: BaseException | None = None
         # each is one step of the interpreter, so threads need no lock for it
         self._claim, self._ended = itertools.count().__next__, itertools.count(1).__next__
+        self._at_work = set[int]()
         self._done = threading.Lock()
         self._done.acquire()
 
@@ -43,56 +59,107 @@ class _Call:
             if self._ended() == len(self._items):
                 self._done.release()
 
-    def wait(self) -> None:
-        """Until all items have ended."""
+    def help(self) -> None:
+        """``run`` in a thread that is not the caller's, to which Python delivers no signal: what begins here ends here."""
+        me = threading.get_ident()
+        self._at_work.add(me)  # before it looks for an error, as the caller looks here after it set one
         try:
-            self._done.acquire()
+            with np.errstate(all="ignore"), Ieee():
+                self.run()
         except BaseException as error:
             self.error = error
-            raise
+        finally:
+            self._at_work.discard(me)
+
+    def wait(self) -> None:
+        """Until all items have ended."""
+        self._done.acquire()
+
+    def stop(self, error: BaseException) -> None:
+        """Let nothing more begin, and wait until no other thread is at work: what the caller owns is its own again."""
+        self.error = self.error or error
+        while self._at_work:
+            try:
+                time.sleep(0.001)
+            except BaseException as again:  # a second Ctrl-C: what has begun ends soon, and would else go on behind the user's back
+                self.error = again
 
 
 def _serve(calls: SimpleQueue[_Call | None]) -> None:
     while (call := calls.get()) is not None:
-        call.run()
+        call.help()
         del call  # else its arrays live until the next
 
 
-def _dismiss(calls: SimpleQueue[_Call | None], count: int) -> None:
-    for _ in range(count):
+def _dismiss(calls: SimpleQueue[_Call | None], started: list[None]) -> None:
+    for _ in started:
         calls.put(None)
 
 
-class Workers:
-    """A number of threads, the caller among them; the others start when they are first needed, and end with this object."""
+class _Crew:
+    """Threads of one process that wait for calls; they end with this object."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._started: list[None] = []
+        self._starting = threading.RLock()  # one that a signal handler may take again
+        self._not_before = 0.0
+        weakref.finalize(self, _dismiss, self._calls, self._started)
+
+    def share(self, call: _Call, others: int) -> None:
+        """Let up to so many other threads take part, as many as the system gives."""
+        if len(self._started) < others:
+            self._start(others)
+        for _ in range(min(others, len(self._started))):
+            self._calls.put(call)
+
+    def _start(self, wanted: int) -> None:
+        with self._starting:
+            while len(self._started) < wanted and time.monotonic() >= self._not_before:
+                try:
+                    threading.Thread(target=_serve, args=(self._calls,), daemon=True).start()
+                except RuntimeError as error:
+                    if NO_THREAD not in str(error):  # a signal handler's
+                        raise
+                    self._not_before = time.monotonic() + PAUSE
+                else:
+                    self._started.append(None)
+
+
+class Workers:
+    """A number of threads, the caller among them; the others start when they are first needed, and end with the last object that has them."""
+
+    def __init__(self, count: int, crews: dict[int, _Crew] | None = None) -> None:
         self.count = count
-        self._calls: SimpleQueue[_Call | None] | None = None
-        self._process = 0
-        self._starting = threading.Lock()
+        self._crews = {} if crews is None else crews
+
+    def of(self, count: int) -> Workers:
+        """Another number of the same threads."""
+        return Workers(count, self._crews)
 
     def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Results in order. Where one fails, or the user stops it, what has not begun is dropped."""
-        if self.count == 1 or len(items) == 1:
+        """Results in order. Where one fails, or the user stops it, what has not begun is dropped, and what has begun has ended."""
+        others = min(self.count, len(items)) - 1
+        if others <= 0:
             return [work(item) for item in items]
-        calls, call = self._started(), _Call(work, items)
-        for _ in range(min(self.count, len(items)) - 1):
-            calls.put(call)
-        call.run()
-        call.wait()
+        call = _Call(work, items)
+        try:
+            self._crew().share(call, others)
+            call.run()
+            call.wait()
+        except BaseException as error:
+            call.stop(error)
+            raise
         if call.error is not None:
             raise call.error
         return call.results
 
-    def _started(self) -> SimpleQueue[_Call | None]:
-        calls = self._calls
-        if calls is None or self._process != os.getpid():  # a forked process has none of its parent's threads
-            with self._starting:
-                if self._calls is None or self._process != os.getpid():
-                    self._calls, self._process = SimpleQueue(), os.getpid()
-                    for _ in range(self.count - 1):
-                        threading.Thread(target=_serve, args=(self._calls,), daemon=True).start()
-                    weakref.finalize(self, _dismiss, self._calls, self.count - 1)
-                calls = self._calls
-        return calls
+    def _crew(self) -> _Crew:
+        process = os.getpid()
+        crew = self._crews.get(process)
+        if crew is None:
+            # a forked process has none of its parent's threads, only what stands for them
+            for other in [number for number in list(self._crews) if number != process]:
+                self._crews.pop(other, None)
+            crew = self._crews.setdefault(process, _Crew())
+        return crew

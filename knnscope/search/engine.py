@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.checks import check_finite
+from knnscope.checks import check_finite, check_whole
 from knnscope.errors import KnnscopeError, UnsupportedError
 from knnscope.records import Capabilities, Neighbors
 from knnscope.search import device, topk
@@ -70,7 +70,7 @@ class CheckedIndex:
             raise KnnscopeError(
                 f"queries have {queries.shape[1]} components, the rows {self.dim}: use the same encoder for both"
             )
-        check_k(k, self.rows, self._max_k)
+        k = check_k(k, self.rows, self._max_k)
         with np.errstate(over="ignore", invalid="ignore"):  # overflow is found below, in the answer
             given = self.raw.search(queries, k)
         found = _on_host(given)
@@ -129,17 +129,17 @@ def check_build(engine: Engine, vectors: Array, metric: str, name: str = "this e
         raise UnsupportedError(f"{name} takes {', '.join(sorted(able.dtypes))}, the rows are {vectors.dtype}")
 
 
-def check_k(k: int, rows: int, max_k: int | None = None) -> None:
-    """Refuse a k outside 1 to the number of rows, or above an engine's limit.
+def check_k(k: int, rows: int, max_k: int | None = None) -> int:
+    """k, a whole number from 1 to the number of rows and not above an engine's limit.
 
     Raises:
-        KnnscopeError: outside 1 to ``rows``.
+        KnnscopeError: no whole number, or outside 1 to ``rows``.
         UnsupportedError: above ``max_k``.
     """
-    if not 1 <= k <= rows:
-        raise KnnscopeError(f"k = {k} is outside 1 to {rows}, the number of rows")
+    k = check_whole(k, "k", 1, rows, f"1 to {rows}, the number of rows")
     if max_k is not None and k > max_k:
         raise UnsupportedError(f"k = {k} is above this engine's limit of {max_k}")
+    return k
 
 
 def check_matrix(values: Array, what: str) -> None:

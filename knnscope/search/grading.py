@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.arithmetic import ieee
 from knnscope.records import IdArray, Neighbors
 from knnscope.search import topk
 from knnscope.search.rounding import Formula, norms
@@ -70,6 +71,7 @@ class Judge:
     truth: Neighbors
     metric: str
 
+    @ieee
     def grade(self, ids: IdArray, first: int, formula: Formula) -> Grade:
         """Grade the answers to the queries from ``first`` on.
 

@@ -21,6 +21,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.arithmetic import ieee
+from knnscope.checks import COMPONENTS
+
 Float64 = npt.NDArray[np.float64]
 
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
@@ -79,10 +82,12 @@ def gamma(n: int, u: float) -> float:
     return n * u / (1 - n * u) if n * u < 1 else float("inf")
 
 
+@ieee
 def norms(values: npt.NDArray[Any]) -> Float64:
     """Euclidean norms of rows, in float64, block by block; right also where the squares underflow."""
+    step = max(1, min(4096, COMPONENTS // max(1, values.shape[1])))
     return np.concatenate(
-        [_norms(np.asarray(values[start : start + 4096], dtype=np.float64)) for start in range(0, len(values), 4096)]
+        [_norms(np.asarray(values[start : start + step], dtype=np.float64)) for start in range(0, len(values), step)]
     )
 
 

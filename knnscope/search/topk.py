@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.arithmetic import ieee
+from knnscope.checks import COMPONENTS
 from knnscope.errors import KnnscopeError
 from knnscope.records import Neighbors
 
@@ -38,6 +40,7 @@ def descending(metric: str) -> bool:
     return metric != "l2"
 
 
+@ieee
 def distances(rows: npt.NDArray[Any], queries: npt.NDArray[Any], metric: str) -> Float64:
     """All distances as defined above.
 
@@ -123,9 +126,10 @@ def search(rows: npt.NDArray[Any], queries: npt.NDArray[Any], k: int, metric: st
         threads: groups of 16 queries that are answered at once; the answer does not depend on it.
     """
 
+    @ieee
     def answer(start: int) -> Neighbors:
         some = queries[start : start + GROUP]
-        step = max(256, PAIRS // len(some))
+        step = max(1, min(max(256, PAIRS // len(some)), COMPONENTS // max(1, some.shape[1])))
         best: Neighbors | None = None
         for first in range(0, len(rows), step):
             found = select(distances(rows[first : first + step], some, metric), k, metric, first)

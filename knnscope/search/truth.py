@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.arithmetic import ieee
 from knnscope.progress import bar
 from knnscope.records import Neighbors
 from knnscope.search import topk
@@ -18,8 +19,11 @@ from knnscope.search.rounding import gamma, norms
 
 SCORES = 1 << 24
 """Products in memory at once: 128 MiB of float64."""
+BLOCK = 1 << 26
+"""Components of rows in memory at once: 512 MiB of float64."""
 
 
+@ieee
 def answers(rows: npt.NDArray[Any], queries: npt.NDArray[Any], k: int, metric: str) -> Neighbors:
     """The k nearest rows of each query as defined.
 
@@ -38,7 +42,7 @@ def answers(rows: npt.NDArray[Any], queries: npt.NDArray[Any], k: int, metric: s
         return topk.search(rows, queries, k, metric)  # division by such norms makes any rounding large
     kept: list[tuple[list[npt.NDArray[np.int64]], list[npt.NDArray[np.float64]]]] = [([], []) for _ in asked]
     limits = np.full(len(asked), np.inf)
-    step = max(k, 256, SCORES // len(asked))
+    step = max(k, min(max(256, SCORES // len(asked)), BLOCK // rows.shape[1]))
     with bar(len(rows), "reference answers", "row", scale=True) as progress:
         for first in range(0, len(rows), step):
             block = np.asarray(rows[first : first + step], dtype=np.float64)
@@ -67,7 +71,7 @@ def _keys(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Values that sort ascending, (queries, rows), and what each of a query's may be off by, product and definition together."""
     dim = block.shape[1]
-    u = 2.0**-53
+    u = 2.0**-52  # BLAS has threads of its own, whose rounding was not asked
     row_norms = norms(block)
     largest = float(row_norms.max())
     keys = queries @ block.T

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def check(
         expected, values = reference.nearest(rows[left], query, min(k, len(left)), metric) if len(left) else ([], [])
         short = k - len(expected)
         assert found.ids[number].tolist() == [int(left[i]) for i in expected] + [-1] * short
-        assert found.distances[number].tolist() == values + [np.inf] * short
+        assert found.distances[number].tolist() == values + [np.inf if metric == "l2" else -np.inf] * short
         assert min(len(left), k) <= proof.computed[number] <= proof.candidates[number] <= len(left)
         if short == 0 and len(left) > k and proof.margin[number] < np.inf:
             _, all_values = reference.nearest(rows[left], query, len(left), metric)
@@ -189,9 +190,79 @@ def test_ids_decide_ties_and_are_what_comes_back() -> None:
     found = ExactIndex(rows, ids=names_).search(np.ones((2, 3), np.float32), 3)
     assert found.ids.tolist() == [[7, 17, 27]] * 2
     assert ExactIndex(rows, ids=names_).search(rows[:1], 3, np.arange(40) < 2).ids.tolist() == [[387, 397, -1]]
-    for wrong in (np.arange(39), np.arange(40) * 1.0, np.arange(-1, 39), np.full(40, 2**64 - 1, np.uint64)):
+    twice = np.arange(40) // 39 * 7 + np.arange(40) * (np.arange(40) < 39)  # 7 at both ends of the order
+    for wrong in (np.arange(39), np.arange(40) * 1.0, np.arange(-1, 39), np.full(40, 2**64 - 1, np.uint64), twice):
         with pytest.raises(KnnscopeError, match="ids"):
             ExactIndex(rows, ids=wrong)
+    with pytest.raises(KnnscopeError, match="ids: 7 stands more than once"):
+        ExactIndex(rows, ids=twice)
+
+
+@pytest.mark.parametrize("k", [np.int8(3), np.uint64(3), np.array(3)])
+def test_k_of_any_whole_type(k: Any) -> None:
+    assert ExactIndex(np.eye(5)).search(np.eye(5)[:2], k).ids.shape == (2, 3)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_single_query_has_an_answer_of_one_dimension_and_none_has_no_lines(metric: str) -> None:
+    rows = np.random.default_rng(0).standard_normal((200, 6))
+    index = ExactIndex(rows, metric)
+    one, many = index.search(rows[3], 4), index.search(rows[3:4], 4)
+    assert one.ids.shape == one.distances.shape == (4,)
+    assert (one.ids.tolist(), one.distances.tolist()) == (many.ids[0].tolist(), many.distances[0].tolist())
+    few = index.search(rows[3].tolist(), 4, where=np.arange(200) == 7)
+    last = np.inf if metric == "l2" else -np.inf
+    assert few.ids.tolist() == [7, -1, -1, -1]
+    assert few.distances[1:].tolist() == [last] * 3
+    none = index.search([], 4)
+    assert (none.ids.shape, none.distances.shape) == ((0, 4), (0, 4))
+    assert none.certificate.exact
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_places_that_stay_empty_sort_last(metric: str) -> None:
+    """By bounds and where all rows compete alike; whoever sorts by distance or similarity keeps them at the end."""
+    rows = np.random.default_rng(1).standard_normal((4000, 8)) - 5
+    for allowed in (0, 1, 3):
+        where = np.arange(4000) < allowed
+        for k in (5, 2000):
+            found = ExactIndex(rows, metric).search(rows[:2], k, where)
+            check(found, rows, rows[:2], k, metric, where)
+            keys = found.distances if metric == "l2" else -found.distances
+            assert (np.argsort(keys, axis=1, kind="stable") == np.arange(k)).all()
+
+
+def test_what_is_printed_is_one_line() -> None:
+    rows = np.random.default_rng(0).standard_normal((900, 5))
+    index = ExactIndex(rows)
+    found = index.search(rows, 3)
+    for thing in (index, found, found.certificate, index.search([], 1), index.search(rows, 900)):
+        assert "\n" not in repr(thing)
+        assert len(repr(thing)) < 300
+    assert repr(index).startswith("ExactIndex(900 rows x 5, l2, ")
+    assert "exact=True, queries=900, rows_scanned=900, candidates=3 to " in repr(found)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "int32"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_rows_that_were_changed_are_an_error_that_says_so(metric: str, dtype: str) -> None:
+    """A candidate that moved out of its own bounds, nearer or further; to a number or to none."""
+    random = np.random.default_rng(2)
+    rows = (random.standard_normal((3000, 16)) * 30).astype(dtype)
+    queries = rows[:4].astype(np.float64)
+    numbers: tuple[float, ...] = (0, 100) if "int" in dtype else (0, 100, np.inf, np.nan)
+    for number in numbers:
+        now = rows.copy()
+        index = ExactIndex(now, metric, threads=1)
+        near = int(index.search(queries, 3).ids[2, 1])
+        now[near] = number
+        with pytest.raises(KnnscopeError, match=f"changed after the index was built: row {near:,} is not where its code says"):
+            index.search(queries, 3)
+    now = rows.copy()
+    index = ExactIndex(now, metric, threads=2)
+    now += np.array(1, dtype)
+    with pytest.raises(KnnscopeError, match="build the index again"):
+        index.search(queries, 3)
 
 
 def test_memory_maps_of_any_order(tmp_path: Path) -> None:
@@ -236,9 +307,8 @@ def test_a_child_that_was_forked_searches_too() -> None:
     [
         ({"vectors": np.ones(3)}, r"rows have shape \(3,\): two dimensions"),
         ({"vectors": np.ones((0, 3))}, r"rows have shape \(0, 3\)"),
-        ({"vectors": [["a"]]}, "vectors of type <U1: float16"),
-        ({"vectors": np.ones((2, 2), complex)}, "vectors of type complex128"),
-        ({"vectors": np.ones((2, 2), ">f4")}, "this machine's byte order was expected"),
+        ({"vectors": [["a"]]}, "rows are of type <U1: float16"),
+        ({"vectors": np.ones((2, 2), complex)}, "rows are of type complex128"),
         ({"vectors": np.array([[1, 2], [np.nan, 3]])}, "rows: row 1 has nan in component 0"),
         (
             {"vectors": np.array([[1, 2], [3, np.inf]], np.float16), "metric": "ip"},
@@ -246,8 +316,11 @@ def test_a_child_that_was_forked_searches_too() -> None:
         ),
         ({"metric": "l3"}, "no metric named 'l3'"),
         ({"device": "cuda"}, "device 'cuda': certified search runs on auto or cpu"),
-        ({"kind": "neon"}, "kind 'neon': this processor has .*portable"),
-        ({"threads": 0}, "threads 0: at least 1"),
+        ({"kind": "neon"}, "kind 'neon': there are here .*portable"),
+        ({"threads": 0}, "threads = 0 is outside 1 to 1024"),
+        ({"threads": 9999}, "threads = 9999 is outside 1 to 1024"),
+        ({"threads": True}, "threads = True: a whole number"),
+        ({"metric": None}, "no metric named 'None'"),
     ],
 )
 def test_what_is_refused_at_once(arguments: dict[str, object], message: str) -> None:
@@ -259,13 +332,21 @@ def test_what_is_refused_at_once(arguments: dict[str, object], message: str) -> 
     ("arguments", "message"),
     [
         ({"queries": np.ones((1, 4))}, "queries have 4 components, the rows 3"),
-        ({"queries": np.ones(3)}, r"queries have shape \(3,\)"),
+        ({"queries": np.ones((1, 1, 3))}, r"queries have shape \(1, 1, 3\): \(queries, 3\), or \(3,\) for one"),
+        ({"queries": np.ones(4)}, "queries have 4 components, the rows 3"),
         ({"queries": np.full((1, 3), np.nan)}, "queries: row 0 has nan"),
         ({"k": 0}, "k = 0 is outside 1 to 3"),
         ({"k": 4}, "k = 4 is outside 1 to 3"),
+        ({"k": 10**30}, "k = 1000000000000000000000000000000 is outside 1 to 3"),
+        ({"k": 2.0}, "k = 2.0: a whole number, 1 to 3, the number of rows, was expected"),
+        ({"k": True}, "k = True: a whole number"),
+        ({"k": np.True_}, "k = .*True.*: a whole number"),
+        ({"k": "2"}, "k = '2': a whole number"),
+        ({"k": None}, "k = None: a whole number"),
+        ({"k": np.array([1, 2])}, r"k = array\(\[1, 2\]\): a whole number"),
         ({"where": np.ones(3)}, "where has shape"),
         ({"where": np.ones(2, bool)}, r"bool, \(3,\) or \(1, 3\), was expected"),
-        ({"threads": -1}, "threads -1: at least 1"),
+        ({"threads": -1}, "threads = -1 is outside 1 to 1024"),
     ],
 )
 def test_what_is_refused_when_asked(arguments: dict[str, object], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Threads of an index."""
+"""Threads of an index: whatever happens to some of them, a call ends with the right results or with the error, and alone."""
 
 from __future__ import annotations
 
@@ -7,14 +7,41 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
+from knnscope.certified import workers as module
 from knnscope.certified.workers import Workers
 
+LONG = 60
+"""Seconds that only a hang takes."""
 
-def names() -> set[int]:
-    return {thread.ident or 0 for thread in threading.enumerate()}
+
+def threads() -> set[threading.Thread]:
+    """Objects, not numbers: the system gives a number again when its thread has ended."""
+    return set(threading.enumerate())
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + LONG
+    while not true():
+        assert time.monotonic() < end, "it never came about"
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[module._Call]:
+    """Every call that is made."""
+    made: list[module._Call] = []
+
+    class Seen(module._Call):
+        def __init__(self, *given: object) -> None:
+            super().__init__(*given)  # type: ignore[arg-type]
+            made.append(self)
+
+    monkeypatch.setattr(module, "_Call", Seen)
+    return made
 
 
 def test_results_come_in_order_from_several_threads() -> None:
@@ -22,7 +49,7 @@ def test_results_come_in_order_from_several_threads() -> None:
 
     def work(item: int) -> int:
         if item < 3:
-            gate.wait(10)  # three threads are here at once
+            gate.wait(LONG)  # three threads are here at once
         seen.add(threading.get_ident())
         return item * item
 
@@ -31,18 +58,62 @@ def test_results_come_in_order_from_several_threads() -> None:
     assert threading.get_ident() in seen
 
 
-def test_an_error_reaches_the_caller_and_drops_what_has_not_begun() -> None:
-    workers, done = Workers(2), list[int]()
+def test_an_error_reaches_the_caller_and_nothing_more_begins(calls: list[module._Call]) -> None:
+    workers, begun, second = Workers(2), list[int](), threading.Event()
 
     def work(item: int) -> None:
-        if item == 5:
-            raise ValueError("five")
-        done.append(item)
+        begun.append(item)
+        if item == 0:
+            assert second.wait(LONG)
+            raise ValueError("zero")
+        second.set()
+        until(lambda: calls[0].error is not None)
 
-    with pytest.raises(ValueError, match="five"):
+    with pytest.raises(ValueError, match="zero"):
         workers.map(work, range(10_000))
-    assert len(done) < 9_000
+    assert sorted(begun) == [0, 1]
     assert workers.map(lambda n: n + 1, [1, 2, 3]) == [2, 3, 4]  # and the threads are as good as before
+
+
+def test_a_call_that_ends_by_an_error_of_the_caller_waits_for_those_at_work(calls: list[module._Call]) -> None:
+    """As Ctrl-C would: what another thread has begun ends before the caller goes on."""
+    workers, begun, ended = Workers(2), threading.Event(), list[bool]()
+
+    def work(item: int) -> None:
+        if threading.current_thread() is threading.main_thread():
+            assert begun.wait(LONG)
+            raise KeyboardInterrupt
+        begun.set()
+        until(lambda: calls[0].error is not None)
+        time.sleep(0.05)  # now the caller waits
+        ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        workers.map(work, range(2))
+    assert ended == [True]
+
+
+def test_an_error_between_two_items_waits_too(calls: list[module._Call]) -> None:
+    """A signal handler strikes anywhere: here where the caller waits for the others."""
+    workers, ended = Workers(2), list[bool]()
+
+    class Struck(module._Call):
+        def wait(self) -> None:
+            raise KeyboardInterrupt
+
+    def work(item: int) -> int:
+        if threading.current_thread() is not threading.main_thread():
+            until(lambda: made.error is not None)
+            ended.append(True)
+        else:
+            until(lambda: bool(made._at_work))
+        return item
+
+    made = Struck(work, range(2))
+    module._Call = lambda *_: made  # type: ignore[assignment,misc]  # the fixture puts it back
+    with pytest.raises(KeyboardInterrupt):
+        workers.map(work, range(2))
+    assert ended == [True]
 
 
 def test_several_callers_share_the_threads() -> None:
@@ -57,22 +128,67 @@ def test_several_callers_share_the_threads() -> None:
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(60)
+        caller.join()
     assert not wrong
 
 
+def test_a_call_within_a_call() -> None:
+    workers = Workers(3)
+    assert workers.map(lambda n: sum(workers.map(lambda m: m * n, range(5))), range(9)) == [10 * n for n in range(9)]
+
+
+def test_one_crew_whatever_number_is_asked_for() -> None:
+    before, workers = threads(), Workers(2)
+    for count in (2, 4, 3, 4, 1, 2):
+        assert workers.of(count).map(abs, range(-20, 0)) == list(range(20, 0, -1))
+    assert len(threads() - before) == 3
+
+
 def test_threads_end_with_their_owner() -> None:
-    before = names()
+    before = threads()
     workers = Workers(4)
     workers.map(abs, range(8))
-    assert len(names() - before) == 3
+    assert len(threads() - before) == 3
     del workers
     gc.collect()
-    for _ in range(200):
-        if not names() - before:
-            break
-        time.sleep(0.01)
-    assert not names() - before
+    until(lambda: not threads() - before)
+
+
+def no_more(self: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")  # what Python says when the system answers EAGAIN
+
+
+@pytest.mark.parametrize("there", [0, 1])
+def test_where_threads_cannot_start_those_that_are_there_do_the_work(
+    there: int, monkeypatch: pytest.MonkeyPatch, calls: list[module._Call]
+) -> None:
+    workers, start, now = Workers(4), threading.Thread.start, [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    tried: list[None] = []
+
+    def some(self: threading.Thread) -> None:
+        tried.append(None)
+        start(self) if len(tried) <= there else no_more(self)
+
+    monkeypatch.setattr(threading.Thread, "start", some)
+    for _ in range(1000):
+        assert workers.map(abs, [-1, -2, -3, -4, -5]) == [1, 2, 3, 4, 5]
+    assert len(tried) == there + 1, "the system is not asked again at once"
+    if not there:
+        assert workers._crew()._calls.qsize() == 0, "calls that nobody takes are not left anywhere"
+    now[0] += module.PAUSE
+    monkeypatch.setattr(threading.Thread, "start", start)
+    workers.map(abs, range(8))
+    assert len(workers._crew()._started) == 3
+
+
+def test_an_error_of_a_signal_handler_is_not_taken_for_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    def struck(self: threading.Thread) -> None:
+        raise RuntimeError("the user's own time is up")
+
+    monkeypatch.setattr(threading.Thread, "start", struck)
+    with pytest.raises(RuntimeError, match="own time"):
+        Workers(2).map(abs, range(8))
 
 
 def test_a_forked_process_starts_threads_of_its_own() -> None:
@@ -85,4 +201,4 @@ def test_a_forked_process_starts_threads_of_its_own() -> None:
         "    os._exit(0 if w.map(abs, [-3, -4]) == [3, 4] else 1)\n"
         "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=LONG, check=False).returncode == 0
