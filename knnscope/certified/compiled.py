@@ -7,6 +7,7 @@ compiler is at rest.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import types
@@ -16,7 +17,7 @@ from typing import Any
 from numba import config, njit
 
 from knnscope.certified.code_cache import CodeCache
-from knnscope.certified.workers import NO_THREAD
+from knnscope.certified.workers import start_thread
 from knnscope.errors import KnnscopeError
 
 FORK_WAITS = 60.0
@@ -77,11 +78,7 @@ def _undisturbed(compile_for: Callable[..., Any]) -> Callable[..., Any]:
             finally:
                 done.release()
 
-        try:
-            threading.Thread(target=work).start()  # no daemon: a process ends when its compiler rests
-        except RuntimeError as error:
-            if NO_THREAD not in str(error):
-                raise
+        if not start_thread(work):
             return alone(args, options)
         done.acquire()
         if failed:
@@ -108,4 +105,10 @@ def _in_child() -> None:
         _compiling.release()
 
 
+def _before_exit() -> None:
+    """A process ends when its compiler is at rest: threads that run while it is taken apart would crash it."""
+    _compiling.acquire(timeout=FORK_WAITS)
+
+
+atexit.register(_before_exit)
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

@@ -10,6 +10,7 @@ ends by an exception first waits until no other thread is at work for it.
 
 from __future__ import annotations
 
+import _thread
 import itertools
 import os
 import threading
@@ -28,9 +29,6 @@ Result = TypeVar("Result")
 
 PAUSE = 1.0
 """Seconds until the system is asked again for threads that it did not give."""
-
-NO_THREAD = "new thread"
-"""What Python says in a RuntimeError where the system gives none: "can't start new thread"."""
 
 
 class _Call:
@@ -85,15 +83,25 @@ class _Call:
                 self.error = again
 
 
+def start_thread(work: Callable[..., None], *given: Any) -> bool:
+    """Start a thread; False where the system gives none.
+
+    One step of the interpreter: ``threading.Thread.start`` is many, and an exception between two of them ends the thread.
+    """
+    try:
+        _thread.start_new_thread(work, given)
+    except RuntimeError as error:
+        if "new thread" not in str(error):  # a signal handler's own
+            raise
+        return False  # "can't start new thread"
+    return True
+
+
 def _serve(calls: SimpleQueue[_Call | None]) -> None:
     while (call := calls.get()) is not None:
         call.help()
         del call  # else its arrays live until the next
-
-
-def _dismiss(calls: SimpleQueue[_Call | None], started: list[None]) -> None:
-    for _ in started:
-        calls.put(None)
+    calls.put(None)  # for the others, however many there are
 
 
 class _Crew:
@@ -101,29 +109,25 @@ class _Crew:
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
-        self._started: list[None] = []
+        self._started = 0
         self._starting = threading.RLock()  # one that a signal handler may take again
         self._not_before = 0.0
-        weakref.finalize(self, _dismiss, self._calls, self._started)
+        weakref.finalize(self, self._calls.put, None)
 
     def share(self, call: _Call, others: int) -> None:
         """Let up to so many other threads take part, as many as the system gives."""
-        if len(self._started) < others:
+        if self._started < others:
             self._start(others)
-        for _ in range(min(others, len(self._started))):
+        for _ in range(min(others, self._started)):
             self._calls.put(call)
 
     def _start(self, wanted: int) -> None:
         with self._starting:
-            while len(self._started) < wanted and time.monotonic() >= self._not_before:
-                try:
-                    threading.Thread(target=_serve, args=(self._calls,), daemon=True).start()
-                except RuntimeError as error:
-                    if NO_THREAD not in str(error):  # a signal handler's
-                        raise
-                    self._not_before = time.monotonic() + PAUSE
+            while self._started < wanted and time.monotonic() >= self._not_before:
+                if start_thread(_serve, self._calls):
+                    self._started += 1
                 else:
-                    self._started.append(None)
+                    self._not_before = time.monotonic() + PAUSE
 
 
 class Workers:

@@ -16,6 +16,7 @@ import pytest
 
 import knnscope
 from knnscope.certified import compiled as module
+from knnscope.certified import workers
 from knnscope.errors import KnnscopeError
 
 LONG = 120
@@ -116,12 +117,12 @@ def test_an_error_of_the_compiler_is_the_callers() -> None:
 
 
 def test_without_another_thread_it_is_compiled_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_more(self: threading.Thread) -> None:
+    def no_more(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     compiler = Compiler()
     compiler.go.set()
-    monkeypatch.setattr(threading.Thread, "start", no_more)
+    monkeypatch.setattr(workers._thread, "start_new_thread", no_more)
     assert module._undisturbed(compiler)(3) == (3,)
     assert compiler.where == [threading.main_thread().name]
 

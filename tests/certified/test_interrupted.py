@@ -1,0 +1,89 @@
+"""Exceptions from signal handlers, searches inside them, threads that do not start, forks: in any order, the next answer is right."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from knnscope.certified import workers
+from knnscope.certified.index import ExactIndex
+from knnscope.search import topk
+from tests.certified.interrupted import K, same, stopped, within
+
+MOMENTS = st.floats(1e-6, 0.006)
+"""A search of these takes one to four milliseconds."""
+THREADS = st.integers(1, 4)
+LONG = 120
+
+
+class Interrupted(RuleBasedStateMachine):
+    """One index, whose answers are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        random = np.random.default_rng(0)
+        self.rows = random.standard_normal((12_000, 32), dtype=np.float32)
+        self.queries = [random.standard_normal((count, 32), dtype=np.float32) for count in (1, 13, 70)]
+        self.expected: list[Any] = [topk.search(self.rows, some, K, "l2") for some in self.queries]
+        self.before = len(os.listdir("/proc/self/task"))
+
+    @initialize(threads=THREADS)
+    def build(self, threads: int) -> None:
+        self.index = ExactIndex(self.rows, threads=threads)
+
+    @rule(which=st.integers(0, 2), threads=THREADS)
+    def search(self, which: int, threads: int) -> None:
+        assert same(self.index.search(self.queries[which], K, threads=threads), self.expected[which])
+
+    @rule(which=st.integers(0, 2), threads=THREADS, seconds=MOMENTS)
+    def stop(self, which: int, threads: int, seconds: float) -> None:
+        found = stopped(self.index, self.queries[which], seconds, threads=threads)
+        assert found is None or same(found, self.expected[which])
+
+    @rule(seconds=MOMENTS)
+    def stop_a_build(self, seconds: float) -> None:
+        def build(*_: object, **__: object) -> None:
+            ExactIndex(self.rows, threads=2)
+
+        made = type("Builds", (), {"search": staticmethod(build)})
+        stopped(made, None, seconds)  # type: ignore[arg-type]
+
+    @rule(outer=st.integers(0, 2), inner=st.integers(0, 2), threads=THREADS, seconds=MOMENTS)
+    def search_in_a_handler(self, outer: int, inner: int, threads: int, seconds: float) -> None:
+        found, there = within(self.index, self.queries[outer], self.queries[inner], seconds, threads=threads)
+        assert same(found, self.expected[outer])
+        assert all(same(one, self.expected[inner]) for one in there)
+
+    @rule(which=st.integers(0, 2), threads=THREADS)
+    def search_without_new_threads(self, which: int, threads: int) -> None:
+        def no_more(*_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(workers._thread, "start_new_thread", no_more)
+            assert same(self.index.search(self.queries[which], K, threads=threads), self.expected[which])
+
+    @rule(which=st.integers(0, 2), threads=THREADS)
+    def search_in_a_fork(self, which: int, threads: int) -> None:
+        if (child := os.fork()) == 0:
+            signal.alarm(LONG)
+            found = self.index.search(self.queries[which], K, threads=threads)
+            os._exit(0 if same(found, self.expected[which]) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+    @invariant()
+    def one_crew(self) -> None:
+        there = len(os.listdir("/proc/self/task")) - self.before
+        assert there <= 3 + 8, "its own, and what builds that were stopped have not yet ended"
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+class TestInterrupted(Interrupted.TestCase):  # type: ignore[name-defined,misc]
+    settings = settings(max_examples=int(os.environ.get("KNNSCOPE_MACHINES", "20")), stateful_step_count=30, deadline=None)
