@@ -24,6 +24,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run also what takes a minute or gigabytes")
     parser.addoption("--require-gpu", action="store_true", help="fail when no test of tests/gpu ran")
 
 
@@ -39,6 +40,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--require-gpu") and not gpu:
         pytest.exit("--require-gpu: there is no NVIDIA GPU here (no nvidia-smi)", returncode=1)
     for item in items:
+        if item.get_closest_marker("slow") and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="takes a minute or gigabytes: --slow"))
         if "/gpu/" in item.path.as_posix():
             item.add_marker(pytest.mark.gpu)
             if not gpu and not config.getoption("--require-gpu"):

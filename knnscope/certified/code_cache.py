@@ -112,7 +112,9 @@ def _folder(make: bool) -> Iterator[int]:
 def _prune(base: Path) -> None:
     """Remove the folders that have not been written to for longest."""
     with contextlib.suppress(OSError):
-        others = [entry for entry in os.scandir(base) if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False)]
+        others = [
+            entry for entry in os.scandir(base) if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False)
+        ]
         others.sort(key=lambda entry: entry.stat(follow_symlinks=False).st_mtime, reverse=True)
         for entry in others[KEPT - 1 :]:
             shutil.rmtree(entry.path, ignore_errors=True)
@@ -175,7 +177,9 @@ def _notice() -> None:
 def _say_once(reason: str) -> None:
     if not _notice.cache_info().currsize:
         _notice()
-        say(f"compiled code is not kept on disk, each process compiles anew: {reason} (NUMBA_CACHE_DIR chooses a folder)")
+        say(
+            f"compiled code is not kept on disk, each process compiles anew: {reason} (NUMBA_CACHE_DIR chooses a folder)"
+        )
 
 
 class CodeCache:
@@ -199,7 +203,7 @@ class CodeCache:
             body = read(self._file(sig))
             if body is None:
                 return None
-            kept, payload = pickle.loads(body)
+            kept, payload = pickle.loads(body)  # noqa: S301 - Numba's own format, in a folder of the user's own
             return CompileResult._rebuild(target_context, *payload) if kept == (self._name, str(sig)) else None
         except UnusableError as error:
             _say_once(str(error))

@@ -193,10 +193,12 @@ class _Search:
 
     def run(self) -> Found:
         """Scan, rank, and let all rows compete where the scan was of no use."""
-        codes, index = self.index._codes, self.index
+        codes = self.index._codes
         if codes is not None and self.k * MOST <= codes.rows:
             for factor, more in ROOMS:
-                room = min(factor * self.k + more, codes.rows + codes.rows // 2)  # a third of it stays free where all rows are in
+                room = min(
+                    factor * self.k + more, codes.rows + codes.rows // 2
+                )  # a third of it stays free where all rows are in
                 left = np.flatnonzero((self.candidates < 0) & ~self.far)
                 size = max(1, min(BLOCK, BLOCK_BYTES // (32 * room + 16 * self.k)))
                 for first in range(0, len(left), size):

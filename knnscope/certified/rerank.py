@@ -11,7 +11,6 @@ from knnscope.certified import certificate
 from knnscope.certified.compiled import compiled
 from knnscope.certified.sums import DIFFERENCES, PRODUCTS, SQUARES, TOGETHER, sums
 
-
 CHANGED = -2
 """Of a query: a row's distance lies outside the bounds that its code gives, so it is not the row that the index was built over."""
 
@@ -253,7 +252,9 @@ def finish(
                 lower = certificate.lower(square, e, e_q)
                 if lower <= bar:
                     low[left], near[left] = lower, row
-                    high[left] = certificate.upper(certificate.most(square, coded.terms[row], e, asked.lengths2[query]), e, e_q)
+                    high[left] = certificate.upper(
+                        certificate.most(square, coded.terms[row], e, asked.lengths2[query]), e, e_q
+                    )
                     left += 1
         done, rest = nearest(
             rows, near[:left], low[:left], high[:left], names, queries[query], metric, base, gain, widen, blur,

@@ -27,7 +27,7 @@ K = 10
 DIM = 64
 
 
-class Alarm(Exception):
+class AlarmError(Exception):
     """What a handler raises."""
 
 
@@ -48,13 +48,13 @@ def disarm() -> None:
         try:
             signal.setitimer(signal.ITIMER_REAL, 0)
             return
-        except Alarm:
+        except AlarmError:
             continue
 
 
 def strike(*_: object) -> None:
     """A handler that raises."""
-    raise Alarm
+    raise AlarmError
 
 
 def same(one: Found, other: Found) -> bool:
@@ -69,7 +69,7 @@ def stopped(index: ExactIndex, queries: Any, seconds: float, **options: Any) -> 
         try:
             signal.setitimer(signal.ITIMER_REAL, seconds)
             found = index.search(queries, K, **options)
-        except Alarm:
+        except AlarmError:
             pass
         disarm()
     return found

@@ -106,7 +106,13 @@ def test_any_type_whose_numbers_float64_holds_is_read(dtype: str, order: str) ->
 
 @pytest.mark.parametrize(
     ("dtype", "number"),
-    [("int64", LARGE + 1), ("int64", 2**63 - 1), ("uint64", 2**64 - 1), ("uint64", LARGE + 1), ("longdouble", LARGE + 1)],
+    [
+        ("int64", LARGE + 1),
+        ("int64", 2**63 - 1),
+        ("uint64", 2**64 - 1),
+        ("uint64", LARGE + 1),
+        ("longdouble", LARGE + 1),
+    ],
 )
 def test_a_number_that_float64_does_not_hold_is_refused(dtype: str, number: int) -> None:
     values = np.zeros((3, 2), dtype=dtype)

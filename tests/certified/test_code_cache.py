@@ -53,14 +53,20 @@ def test_what_was_written_is_read_and_nothing_is_left_beside_it(folder: Path) ->
     assert folder.parent.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("how", ["empty", "half", "garbage", "one bit", "longer", "folder", "fifo", "link", "huge", "closed"])
+@pytest.mark.parametrize(
+    "how", ["empty", "half", "garbage", "one bit", "longer", "folder", "fifo", "link", "huge", "closed"]
+)
 def test_a_file_that_is_not_what_was_written_is_not_there(folder: Path, tmp_path: Path, how: str) -> None:
     code_cache.write("a", b"body" * 100)
     file = folder / "a"
     data = file.read_bytes()
     if how in ("folder", "fifo", "link"):
         file.rename(tmp_path / "elsewhere")
-        {"folder": file.mkdir, "fifo": lambda: os.mkfifo(file), "link": lambda: file.symlink_to(tmp_path / "elsewhere")}[how]()
+        {
+            "folder": file.mkdir,
+            "fifo": lambda: os.mkfifo(file),
+            "link": lambda: file.symlink_to(tmp_path / "elsewhere"),
+        }[how]()
     elif how == "huge":
         os.truncate(file, code_cache.MOST_BYTES + 1)
     elif how == "closed":
@@ -68,7 +74,15 @@ def test_a_file_that_is_not_what_was_written_is_not_there(folder: Path, tmp_path
         file.chmod(0)
     else:
         bit = bytes([data[-1] ^ 1])
-        file.write_bytes({"empty": b"", "half": data[: len(data) // 2], "garbage": os.urandom(3000), "one bit": data[:-1] + bit, "longer": data + b"x"}[how])
+        file.write_bytes(
+            {
+                "empty": b"",
+                "half": data[: len(data) // 2],
+                "garbage": os.urandom(3000),
+                "one bit": data[:-1] + bit,
+                "longer": data + b"x",
+            }[how]
+        )
     assert code_cache.read("a") is None
     if how != "folder":
         code_cache.write("a", b"new")

@@ -61,10 +61,12 @@ def test_two_processes_compile_at_once_and_a_third_finds_it(tmp_path: Path, chil
     with (site / "knnscope/certified/certificate.py").open("a") as file:
         file.write("# another bound\n")
     out, err = start().communicate(timeout=5 * LONG)
-    assert out.split()[1:] == ["0"], err or "code that holds a function of another file is compiled anew when that changes"
+    assert out.split()[1:] == ["0"], (
+        err or "code that holds a function of another file is compiled anew when that changes"
+    )
 
 
-class Alarm(Exception):
+class AlarmError(Exception):
     """What the handler of a signal raises."""
 
 
@@ -88,15 +90,18 @@ def test_what_the_main_thread_needs_is_compiled_in_another_and_goes_on_after_an_
     compile_for = module._undisturbed(compiler)
 
     def strike(*_: object) -> None:
-        raise Alarm
+        raise AlarmError
 
     before = signal.signal(signal.SIGUSR1, strike)
     try:
         killer = threading.Thread(
-            target=lambda: (compiler.begun.wait(LONG), signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1))
+            target=lambda: (
+                compiler.begun.wait(LONG),
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1),
+            )
         )
         killer.start()
-        with pytest.raises(Alarm):
+        with pytest.raises(AlarmError):
             compile_for(1)
         killer.join()
     finally:

@@ -256,7 +256,9 @@ def test_rows_that_were_changed_are_an_error_that_says_so(metric: str, dtype: st
         index = ExactIndex(now, metric, threads=1)
         near = int(index.search(queries, 3).ids[2, 1])
         now[near] = number
-        with pytest.raises(KnnscopeError, match=f"changed after the index was built: row {near:,} is not where its code says"):
+        with pytest.raises(
+            KnnscopeError, match=f"changed after the index was built: row {near:,} is not where its code says"
+        ):
             index.search(queries, 3)
     now = rows.copy()
     index = ExactIndex(now, metric, threads=2)

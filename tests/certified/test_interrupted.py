@@ -86,4 +86,6 @@ class Interrupted(RuleBasedStateMachine):
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 class TestInterrupted(Interrupted.TestCase):  # type: ignore[name-defined,misc]
-    settings = settings(max_examples=int(os.environ.get("KNNSCOPE_MACHINES", "20")), stateful_step_count=30, deadline=None)
+    settings = settings(
+        max_examples=int(os.environ.get("KNNSCOPE_MACHINES", "20")), stateful_step_count=30, deadline=None
+    )
