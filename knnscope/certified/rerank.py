@@ -260,8 +260,23 @@ def finish(
             rows, near[:left], low[:left], high[:left], names, queries[query], metric, base, gain, widen, blur,
             found[number], values[number],
         )  # fmt: skip
+        if done != CHANGED and not _consistent(uppers, left, values[number], metric, base, gain, bar):
+            continue  # its candidates stay -1
         candidates[number], computed[number] = left, done
         margins[number] = margin(values[number, k - 1], min(rest, bar), base, gain, metric)
+
+
+@compiled()
+def _consistent(uppers: Any, left: int, values: Any, metric: int, base: float, gain: float, bar: float) -> bool:
+    """What holds of every answer: the k rows with the smallest upper bounds are candidates, so the k-th neighbor is no further than these.
+
+    Where it does not, a candidate was lost or a bound was not a row's: nothing of the scan is believed then, and all rows compete.
+    """
+    k = values.shape[0]
+    known = min(k, np.count_nonzero(uppers < np.inf))
+    if left < known:
+        return False
+    return known < k or _distance(values[k - 1] if metric == 0 else -values[k - 1], metric, base, gain) <= bar
 
 
 @compiled(error_model="numpy")

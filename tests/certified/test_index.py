@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import knnscope
 from knnscope.certified import index as indices
-from knnscope.certified import kinds
+from knnscope.certified import kinds, rerank
 from knnscope.certified.index import ExactIndex, Found
 from knnscope.datasets import names
 from knnscope.errors import KnnscopeError
@@ -174,6 +174,31 @@ def test_extreme_lengths(metric: str, size: float) -> None:
     for others in (plain, rows * 10.0 ** random.integers(-40, 40, (60, 1))):
         check(ExactIndex(others, metric).search(queries, 5), others, queries, 5, metric)
     check(ExactIndex(rows, metric).search(plain[:9], 5), rows, plain[:9], 5, metric)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("how", ["a bound of another row", "candidates lost"])
+def test_what_a_scan_hands_over_is_not_believed_where_it_contradicts_itself(
+    how: str, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen once, under load and never again: upper bounds too small for the k-th neighbor, and so a single candidate."""
+    random = np.random.default_rng(4)
+    rows, queries = random.standard_normal((4000, 24)), random.standard_normal((5, 24))
+    finish = rerank.finish
+
+    def spoilt(*given: Any) -> None:
+        heaps, counts = given[7], given[10]
+        which = min(2, heaps.shape[1] - 1)
+        if how == "candidates lost":
+            counts[:, which] = np.minimum(counts[:, which], 3)
+        else:
+            heaps[:, which] = heaps[:, which].min()
+        finish(*given)
+
+    monkeypatch.setattr(rerank, "finish", spoilt)
+    found = ExactIndex(rows, metric, threads=1).search(queries, 10)
+    check(found, rows, queries, 10, metric)
+    assert "exhaustive" in found.certificate.path
 
 
 def test_products_that_overflow_are_named() -> None:
