@@ -79,6 +79,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     """A folder of its own for downloads and caches; nothing outside the machine is reached."""
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("KNNSCOPE_HOME", str(folder))
+    monkeypatch.setenv("COLUMNS", "100")  # as where nobody says: with -s the terminal would
     monkeypatch.delenv("WNSEARCHDIR", raising=False)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
