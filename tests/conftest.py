@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,10 +17,17 @@ from knnscope.search.topk import METRICS
 
 LACKS = re.compile(r"Skipped: \S+ (has no metric|takes no) \w+")
 """Why a contract has nothing to try (contracts/suite.py): the engine refuses it, and that is tested."""
-# Fixed examples by default, so that a failure is the change's; HYPOTHESIS_PROFILE=deep draws new ones, many.
+CHECKOUT = Path(__file__).resolve().parent.parent
+# Each test has a home of its own; what is compiled for one serves all, and their children. Beside a checkout of another
+# user's nothing can be kept, and every process would compile for minutes.
+KEPT = (
+    CHECKOUT / ".pytest_cache"
+    if CHECKOUT.stat().st_uid == os.geteuid()
+    else Path(gettempdir(), f"knnscope-{os.geteuid()}")
+)
+os.environ.setdefault("NUMBA_CACHE_DIR", str(KEPT / "compiled"))
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-# Each test has a home of its own; what is compiled for one serves all, and their children.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).resolve().parent.parent / ".pytest_cache/compiled"))
+# Fixed examples by default, so that a failure is the change's; HYPOTHESIS_PROFILE=deep draws new ones, many.
 settings.register_profile(
     "default", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -98,10 +106,10 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout."""
-    return Path(__file__).resolve().parent.parent
+    return CHECKOUT
 
 
 @pytest.fixture(scope="session")
 def child_environment() -> dict[str, str]:
     """For commands run as processes of their own."""
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    return {**os.environ, "PYTHONPATH": str(CHECKOUT)}
