@@ -15,6 +15,7 @@ import pytest
 
 from knnscope.errors import KnnscopeError
 from knnscope.fetch import Remote, _SafeRedirects, fetch
+from tests.processes import LONG
 
 BODY = bytes(range(256)) * 2000  # 512,000 bytes
 MD5 = "md5:" + hashlib.md5(BODY).hexdigest()
@@ -70,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[start:end])
             self.wfile.flush()
             if kind == "stall" and end < len(body):
-                Handler.release.wait(10)
+                Handler.release.wait(LONG)
             self.close_connection = True
             return
         self.wfile.write(body[start:])
@@ -93,7 +94,7 @@ def server() -> Iterator[str]:
 
 
 def get(
-    url: str, target: Path, checksum: str | None = MD5, size: int | None = len(BODY), timeout: float = 5.0
+    url: str, target: Path, checksum: str | None = MD5, size: int | None = len(BODY), timeout: float = LONG
 ) -> str | None:
     return fetch(Remote(url, size, checksum), target, timeout=timeout, attempts=3, pause=0.01)
 
@@ -116,9 +117,14 @@ def test_a_truncated_answer_is_continued_where_it_broke(server: str, tmp_path: P
 
 
 def test_a_stalled_answer_is_continued(server: str, tmp_path: Path) -> None:
-    get(f"{server}/stall", tmp_path / "file", timeout=0.3)
+    """The server sends nothing more before the test ends: it is the client that gives up waiting."""
+    get(f"{server}/stall", tmp_path / "file", timeout=0.5)
     assert (tmp_path / "file").read_bytes() == BODY
-    assert len(Handler.asked) == 3
+    first, *others = Handler.asked
+    assert first is None
+    froms = [int(str(asked).removeprefix("bytes=").rstrip("-")) for asked in others]
+    assert froms == sorted(froms), "a busy machine may stall as well, and then it goes on from wherever it was"
+    assert len(froms) >= 2
 
 
 def test_a_later_run_goes_on_with_what_an_earlier_one_left(server: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from knnscope.errors import KnnscopeError
 from knnscope.store import VectorCache, home, whole_file, write_json
+from tests.processes import LONG
 
 
 def test_a_file_appears_whole_with_ordinary_rights(tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_a_second_writer_waits_for_the_first(tmp_path: Path) -> None:
     began, done = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(tmp_path / "c.sqlite", began, done))
     other.start()
-    assert began.wait(30)
+    assert began.wait(LONG)
     cache = VectorCache(tmp_path / "c.sqlite", 3)
     done.set()
     with cache.writing():

@@ -56,7 +56,8 @@ def _keys(
         sums(rows, places, query, SQUARES, addresses, norms)
         for i in range(TOGETHER):
             scale = math.sqrt(norms[i]) * length
-            keys[i] = keys[i] / scale if scale != 0 else 0.0
+            # a quotient by what has overflowed would be 0, as if it were known
+            keys[i] = np.nan if scale == np.inf else keys[i] / scale if scale != 0 else 0.0
     if metric:
         for i in range(TOGETHER):
             keys[i] = -keys[i]

@@ -154,8 +154,14 @@ def check_matrix(values: Array, what: str) -> None:
 
 
 def unit_rows(values: Array, dtype: type[np.floating[Any]] = np.float32) -> Array:
-    """Rows divided by their norms, in float32 as the libraries do it; a zero row stays zero."""
+    """Rows divided by their norms, in float32 as the libraries do it; a zero row stays zero.
+
+    Raises:
+        KnnscopeError: squares overflow float64 as well, and a row divided by infinity would pass for a zero row.
+    """
     rows = np.asarray(values, dtype=dtype)
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))[:, None]  # squares overflow float32
+    if not np.isfinite(norms).all():
+        raise KnnscopeError("cosine of finite numbers overflows: scale the vectors down")
     unit: Array = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0, casting="same_kind")
     return unit

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from knnscope.errors import KnnscopeError
 from knnscope.records import Capabilities, Neighbors
 from knnscope.search import topk
 from knnscope.search.engine import Array
@@ -25,7 +26,7 @@ class SklearnEngine:
     def build(self, vectors: Array, metric: str) -> SklearnIndex:
         """Fit the brute-force estimator."""
         model = NearestNeighbors(algorithm="brute", metric="sqeuclidean" if metric == "l2" else "cosine")
-        model.fit(_floats(vectors))
+        model.fit(_floats(vectors, metric))
         return SklearnIndex(model, metric)
 
 
@@ -38,11 +39,19 @@ class SklearnIndex:
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """One call to kneighbors; cosine distance becomes similarity."""
-        distances, ids = self._model.kneighbors(_floats(queries), n_neighbors=k)
+        distances, ids = self._model.kneighbors(_floats(queries, self._metric), n_neighbors=k)
         return Neighbors(ids, distances if self._metric == "l2" else 1 - distances)
 
 
-def _floats(values: Array) -> Array:
-    if values.dtype in (np.float32, np.float64):
-        return values
-    return np.asarray(values, dtype=np.float64 if values.dtype == np.int32 else np.float32)
+def _floats(values: Array, metric: str) -> Array:
+    """Values as the library takes them.
+
+    Raises:
+        KnnscopeError: their squares overflow where the library adds them, which it does not notice: its answer would be wrong.
+    """
+    if values.dtype not in (np.float32, np.float64):
+        values = np.asarray(values, dtype=np.float64 if values.dtype == np.int32 else np.float32)
+    squares = np.einsum("ij,ij->i", values, values, dtype=np.float64 if metric == "l2" else values.dtype)
+    if not np.isfinite(4 * squares).all():  # |x|^2 - 2 x.q + |q|^2 is at most four times the larger
+        raise KnnscopeError(f"{metric} of finite numbers overflows scikit-learn's arithmetic: scale the vectors down")
+    return values

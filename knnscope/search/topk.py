@@ -77,6 +77,7 @@ def _norms(columns: Float64) -> Float64:
 
 def _cosine(products: Float64, row_norms: Float64, query_norms: Float64) -> Float64:
     scale = row_norms[None, :] * query_norms[:, None]
+    scale[np.isinf(scale)] = np.nan  # a quotient by what has overflowed would be 0, as if it were known
     return np.divide(products, scale, out=np.zeros_like(products), where=scale != 0)
 
 

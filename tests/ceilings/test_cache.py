@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from knnscope.ceilings import __main__ as process
 from knnscope.ceilings import cache, cpu
 from knnscope.errors import KnnscopeError
 from tests.ceilings.conftest import CPU, Measured
+from tests.processes import LONG, gone, until
 
 
 def test_measured_once_for_each_budget(child: Measured, home: Path) -> None:
@@ -79,12 +78,12 @@ def test_a_damaged_or_foreign_file_is_measured_anew(child: Measured, content: by
         ("import os; os.kill(os.getpid(), 9)", "could not be measured: exit code -9"),
         ("print('{}')", "gave no figures"),
         ("", "gave no figures"),
-        ("import time; time.sleep(30)", "took more than 1 s"),
+        ("import time; time.sleep(3600)", "took more than 1 s"),
     ],
 )
 def test_a_child_that_fails(code: str, message: str, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     monkeypatch.setattr(cache, "CHILD", [sys.executable, "-c", code])
-    monkeypatch.setattr(cache, "TIMEOUT_S", 1 if "sleep" in code else 60)
+    monkeypatch.setattr(cache, "TIMEOUT_S", 1 if "sleep" in code else LONG)
     with pytest.raises(KnnscopeError, match=message):
         cache.obtain("cpu", 1)
     assert not list(home.glob("ceilings/*.json"))
@@ -118,19 +117,15 @@ def test_the_child_finds_the_package_from_anywhere(tmp_path: Path, monkeypatch: 
 def test_interrupted_it_leaves_no_child(tmp_path: Path, child_environment: dict[str, str]) -> None:
     note = tmp_path / "pid"
     code = (
-        "import signal, sys; from knnscope import cli; from knnscope.ceilings import cache\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job inherits it ignored
+        "import sys; from knnscope import cli; from knnscope.ceilings import cache\n"
         f"""cache.CHILD = [sys.executable, '-c', "import os, signal, time; signal.signal(2, signal.SIG_IGN);"""
-        f""" open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"]\n"""
+        f""" open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(3600)"]\n"""
         "sys.argv = ['knnscope', 'info', '--measure']; sys.exit(cli.run())"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], env=child_environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
-    while not (note.exists() and note.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: note.exists() and bool(note.read_text()), "the child's number")
     parent.send_signal(signal.SIGINT)
-    _, said = parent.communicate(timeout=20)
+    _, said = parent.communicate(timeout=LONG)
     assert parent.returncode == 130
     assert "knnscope: interrupted" in said
-    with contextlib.suppress(FileNotFoundError):  # killed, it may still wait for init to take note
-        assert Path(f"/proc/{note.read_text()}/stat").read_text().split()[2] == "Z"
+    until(lambda: gone(int(note.read_text())), "the child's end")

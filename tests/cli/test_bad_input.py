@@ -7,13 +7,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from knnscope.datasets import names
 from tests.cli.conftest import Run, refused
+from tests.processes import LONG, until
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,6 @@ def test_a_closed_pipe_is_no_error(child_environment: dict[str, str]) -> None:
     assert done.stderr == ""
 
 
-def heed_interrupts() -> None:
-    """A shell starts its background jobs with SIGINT ignored, and a child would inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ctrl_c_keeps_what_was_done_and_exits_130(tmp_path: Path, child_environment: dict[str, str]) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
@@ -101,16 +96,15 @@ def test_ctrl_c_keeps_what_was_done_and_exits_130(tmp_path: Path, child_environm
         env=environment_,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_interrupts,
     )
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        caches = list((tmp_path / "home" / "vectors").glob("*.sqlite-wal"))
-        if caches and caches[0].stat().st_size > 100_000:
-            break
-        time.sleep(0.02)
+
+    def under_way() -> bool:
+        written = [wal.stat().st_size for wal in (tmp_path / "home" / "vectors").glob("*.sqlite-wal")]
+        return sum(written) > 100_000 or process.poll() is not None
+
+    until(under_way, "vectors in the cache")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=LONG)
     assert process.returncode == 130, err
     assert "interrupted; what was finished is kept" in err
     assert "Traceback" not in err

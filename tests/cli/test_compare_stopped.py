@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from knnscope import store
 from knnscope.bench import result
 from knnscope.ceilings import cache
 from tests.bench.test_result import CEILINGS
-from tests.cli.test_bad_input import heed_interrupts
+from tests.processes import LONG, gone, offspring, until
 
 
 def saved(folder: Path) -> list[result.Row]:
@@ -48,17 +47,18 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, home: Path, child_enviro
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_interrupts,
     )
-    deadline = time.monotonic() + 30
     children: set[int] = set()
-    while time.monotonic() < deadline and len(children) < 3:  # a third process: the first two have had their rounds
+
+    def a_third() -> bool:
+        """Then the first two have had their rounds."""
         assert process.poll() is None
-        time.sleep(0.02)
-        children |= set(offspring(process.pid))
-    assert len(children) >= 3
+        children.update(filter(is_engine, offspring(process.pid)))
+        return len(children) >= 3
+
+    until(a_third, "a third process of an engine")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=LONG)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "knnscope: interrupted; what was " in err
@@ -69,22 +69,15 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, home: Path, child_enviro
     timed = {r["engine"]: sum(map(len, r["samples_ns"])) for r in rows if r["cache"] == "hot"}
     assert timed.keys() == {"numpy", "numpy64"}
     assert all(timed.values())
-    while time.monotonic() < deadline and any(Path(f"/proc/{number}").exists() for number in children):
-        time.sleep(0.02)  # they die with their parent, if Ctrl-C came while it was starting or ending them
-    assert not [number for number in children if Path(f"/proc/{number}").exists()]
+    # they die with their parent, if Ctrl-C came while it was starting or ending them
+    until(lambda: all(map(gone, children)), "the end of all engines' processes")
     assert not list(home.rglob("rows.npy"))
     assert json.loads((tmp_path / "out/environment.json").read_text())["options"]["rounds"] == 100_000
 
 
-def offspring(parent: int) -> list[int]:
-    """Processes of engines that this one started; it asks git and others as well."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(stat.read_text().rpartition(")")[2].split()[1]) != parent:
-                continue
-            if b"knnscope.bench.child" in (stat.parent / "cmdline").read_bytes():
-                found.append(int(stat.parent.name))
-        except OSError:
-            continue
-    return found
+def is_engine(number: int) -> bool:
+    """It asks git and others as well."""
+    try:
+        return b"knnscope.bench.child" in Path(f"/proc/{number}/cmdline").read_bytes()
+    except OSError:
+        return False

@@ -159,6 +159,7 @@ def test_an_nsys_that_lost_records_is_told_of(
 
 
 def test_refusals(knnscope: Run, program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where no --out is given, a folder is made here
     refused(knnscope("profile"), "either the name of a rung or engine, or -- and a command")
     refused(knnscope("profile", "fused", "--", "true"), "either the name")
     refused(knnscope("profile", "fusd"), "did you mean fused")

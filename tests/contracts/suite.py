@@ -12,12 +12,26 @@ from hypothesis import strategies as st
 
 from knnscope import catalog
 from knnscope.errors import KnnscopeError, UnsupportedError
+from knnscope.records import Neighbors
 from knnscope.search import engine as engines
 from knnscope.search import topk, truth
+from knnscope.search.engine import Engine
 from knnscope.search.grading import Judge
 from tests import reference
 
 RANDOM = np.random.default_rng
+LARGEST = {"float16": 2048, "float32": 2**24, "float64": 2**24, "int8": 127, "uint8": 255, "int32": 2**24}
+"""Up to here a type holds every whole number, and so does float32."""
+
+
+def tried(name: str, metric: str, dtype: str = "float32") -> Engine:
+    """The engine; what it lacks is refused (see ``check``), and there is nothing more to try."""
+    engine = catalog.load(name)
+    if metric not in engine.capabilities.metrics:
+        pytest.skip(f"{name} has no metric {metric}")
+    if dtype not in engine.capabilities.dtypes:
+        pytest.skip(f"{name} takes no {dtype}")
+    return engine
 
 
 def check(name: str, metric: str, rows: np.ndarray, queries: np.ndarray, k: int) -> None:
@@ -29,32 +43,47 @@ def check(name: str, metric: str, rows: np.ndarray, queries: np.ndarray, k: int)
         return
     rows_before, queries_before = rows.copy(), queries.copy()
     found = engines.build(engine, rows, metric, name).search(queries, k)
-    assert isinstance(found.ids, np.ndarray)
     np.testing.assert_array_equal(rows, rows_before)
     np.testing.assert_array_equal(queries, queries_before)
-    assert found.ids.shape == found.distances.shape == (len(queries), k)
+    whole(found, len(rows), len(queries), k)
+    if engine.capabilities.exact:
+        defined(found, rows, queries, metric)
+        return
+    formula = engine.formula(rows.dtype.name, len(queries), rows.shape[1])
+    near(found, rows, queries, metric, formula.precision)
+    if formula.precision != "tf32":  # what the product says of an answer agrees with the independent check
+        judge = Judge(rows, queries, truth.answers(rows, queries, k, metric), metric)
+        assert judge.grade(found.ids, 0, formula).grade != "wrong"
+
+
+def whole(found: Neighbors, rows: int, queries: int, k: int) -> None:
+    """An answer of the right form: k different rows for each query."""
+    assert isinstance(found.ids, np.ndarray)
+    assert found.ids.shape == found.distances.shape == (queries, k)
     assert found.ids.dtype == np.int64
     assert found.distances.dtype.kind == "f"
     assert all(len(set(line)) == k for line in found.ids.tolist())
     assert found.ids.min() >= 0
-    assert found.ids.max() < len(rows)
+    assert found.ids.max() < rows
+
+
+def defined(found: Neighbors, rows: np.ndarray, queries: np.ndarray, metric: str) -> None:
+    """Bit by bit what the definition gives."""
+    for line, distances, query in zip(found.ids.tolist(), found.distances.tolist(), queries, strict=True):
+        assert (line, distances) == reference.nearest(rows, query, len(line), metric)
+
+
+def near(found: Neighbors, rows: np.ndarray, queries: np.ndarray, metric: str, precision: str = "float32") -> None:
+    """Right up to the rounding of float32, or of TF32 where that is what the engine says."""
+    tf32 = precision == "tf32"
     sign = -1 if topk.descending(metric) else 1
-    if engine.capabilities.exact:
-        for line, distances, query in zip(found.ids.tolist(), found.distances.tolist(), queries, strict=True):
-            assert (line, distances) == reference.nearest(rows, query, k, metric)
-        return
     true = reference.float64(rows, queries, metric)
-    tf32 = engine.formula(rows.dtype.name, len(queries), rows.shape[1]).precision == "tf32"
-    bound = reference.float32_bound(rows, queries, metric, reference.UTF32 if tf32 else reference.U32)
-    best = np.sort(sign * true, axis=1)[:, :k]
-    got = np.take_along_axis(sign * true, found.ids, axis=1)
-    slack = bound.max(axis=1, keepdims=True)
-    assert (got <= best + 2 * slack + 1e-30).all(), "a row is missing that is nearer by more than float32 rounding"
-    judge = Judge(rows, queries, truth.answers(rows, queries, k, metric), metric)
-    if not tf32:  # what the product says of an answer agrees with the independent check below
-        formula = engine.formula(rows.dtype.name, len(queries), rows.shape[1])
-        assert judge.grade(found.ids, 0, formula).grade != "wrong"
-    assert (np.abs(found.distances - np.take_along_axis(true, found.ids, axis=1)) <= slack + 1e-30).all()
+    slack = reference.float32_bound(rows, queries, metric, reference.UTF32 if tf32 else reference.U32)
+    slack = slack.max(axis=1, keepdims=True) + 1e-30
+    best = np.sort(sign * true, axis=1)[:, : found.ids.shape[1]]
+    got = np.take_along_axis(true, found.ids, axis=1)
+    assert (sign * got <= best + 2 * slack).all(), "a row is missing that is nearer by more than float32 rounding"
+    assert (np.abs(found.distances - got) <= slack).all()
     if not tf32:
         assert (np.diff(sign * found.distances.astype(np.float64), axis=1) >= -1e-12).all(), "best first"
 
@@ -75,16 +104,21 @@ class EngineContract:
         for k in {1, min(10, count), count}:
             check(name, metric, rows, queries, k)
 
-    @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "uint8"])
+    @pytest.mark.parametrize("dtype", topk.DTYPES)
     def test_dtypes(self, name: str, metric: str, dtype: str) -> None:
+        """Small numbers, and those at both ends of what the type and float32 hold."""
         random = RANDOM(5)
-        rows, queries = (random.integers(0, 100, (n, 20)).astype(dtype) for n in (50, 3))
+        largest = LARGEST[dtype]
         engine = catalog.load(name)
-        if dtype in engine.capabilities.dtypes or metric not in engine.capabilities.metrics:
-            check(name, metric, rows, queries, 7)
-        else:
-            with pytest.raises(KnnscopeError, match=f"rows are {dtype}"):
-                engines.build(engine, rows, metric, name)
+        for low, high in ((0, 99), (0 if dtype == "uint8" else -largest, largest)):
+            rows, queries = (random.integers(low, high, (n, 20), endpoint=True) for n in (50, 3))
+            rows[0], queries[0], queries[1] = low, high, low  # the largest difference, and none
+            rows, queries = rows.astype(dtype), queries.astype(dtype)
+            if dtype in engine.capabilities.dtypes or metric not in engine.capabilities.metrics:
+                check(name, metric, rows, queries, 7)
+            else:
+                with pytest.raises(KnnscopeError, match=f"rows are {dtype}"):
+                    engines.build(engine, rows, metric, name)
 
     def test_ties_zeros_and_constant_rows(self, name: str, metric: str) -> None:
         random = RANDOM(6)
@@ -107,10 +141,9 @@ class EngineContract:
         check(name, metric, np.load(path, mmap_mode="r"), queries, 5)
 
     def test_same_answer_twice(self, name: str, metric: str) -> None:
-        if metric not in catalog.load(name).capabilities.metrics:
-            return
+        engine = tried(name, metric)
         rows = RANDOM(8).standard_normal((500, 40)).astype(np.float32)
-        index = engines.build(catalog.load(name), rows, metric, name)
+        index = engines.build(engine, rows, metric, name)
         first, second = index.search(rows[:20], 10), index.search(rows[:20], 10)
         np.testing.assert_array_equal(first.ids, second.ids)
         np.testing.assert_array_equal(first.distances, second.distances)
@@ -160,16 +193,31 @@ class EngineContract:
 
     @pytest.mark.parametrize(("dtype", "size"), [("float32", 1e25), ("float64", 1e60), ("float64", 1e200)])
     def test_numbers_that_overflow_give_a_right_answer_or_one_line(
-        self, name: str, metric: str, dtype: str, size: float
+        self, name: str, metric: str, dtype: str, size: float, request: pytest.FixtureRequest
     ) -> None:
-        engine = catalog.load(name)
-        if dtype not in engine.capabilities.dtypes or metric not in engine.capabilities.metrics:
-            return
-        rows = (RANDOM(9).standard_normal((6, 4)) * size).astype(dtype)
-        try:
-            found = engines.build(engine, rows, metric, name).search(rows[:2], 3)
-        except KnnscopeError as error:
-            assert "overflow" in str(error) or "only finite" in str(error)
-        else:
-            assert (found.ids >= 0).all()
-            assert np.isfinite(found.distances).all()
+        """Squares of these overflow; an answer is held to that of the same numbers scaled down by powers of two, which is exact."""
+        engine = tried(name, metric, dtype)
+        if (name, metric, size) == ("certified", "cosine", 1e200):
+            why = "certified/rerank.py divides by a norm that has overflowed: every cosine is 0"
+            request.applymarker(pytest.mark.xfail(reason=why, strict=True, raises=AssertionError))
+        small = RANDOM(9).standard_normal((6, 4))
+        precision = engine.formula(dtype, 2, 4).precision
+        for up, query_up in ((size, size), (size, 1.0), (1.0, size)):
+            rows, queries = (small * up).astype(dtype), (small[:2] * query_up).astype(dtype)
+            try:
+                found = engines.build(engine, rows, metric, name).search(queries, 3)
+            except KnnscopeError as error:
+                assert "overflow" in str(error)
+                assert "\n" not in str(error)
+                continue
+            whole(found, len(rows), len(queries), 3)
+            if engine.capabilities.exact:
+                defined(found, rows, queries, metric)
+            if metric == "l2":
+                up = query_up = size
+            down, query_down = (2.0 ** -round(np.log2(value)) for value in (up, query_up))
+            distances = found.distances.astype(np.float64)
+            if metric != "cosine":
+                distances = distances * down * query_down
+            scaled = rows.astype(np.float64) * down, queries.astype(np.float64) * query_down
+            near(Neighbors(found.ids, distances), *scaled, metric, precision)

