@@ -22,7 +22,17 @@ from typing import Any
 from knnscope import environment
 
 ROOT = Path(__file__).resolve().parent.parent
-CASES = ((1, 10, 1), (10, 10, 1), (100, 10, 1), (1000, 10, 1), (100, 100, 1), (1, 10, 2), (10, 10, 2), (100, 10, 2), (1000, 10, 2))
+CASES = (
+    (1, 10, 1),
+    (10, 10, 1),
+    (100, 10, 1),
+    (1000, 10, 1),
+    (100, 100, 1),
+    (1, 10, 2),
+    (10, 10, 2),
+    (100, 10, 2),
+    (1000, 10, 2),
+)
 """Queries, k, threads."""
 SAMPLE_NS = 40_000_000
 """CPU time of a sample: calls are repeated to fill it."""

@@ -86,6 +86,6 @@ def require(module: str, extra: str | None = None, library: str | None = None) -
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> KnnscopeError:
     """The error for a mistyped name, with the nearest known ones."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     guess = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
     return KnnscopeError(f"no {kind} named {name!r}: {guess}{' ' + hint if hint else ''}")

@@ -16,11 +16,15 @@ from typing import IO, Any
 
 from knnscope.errors import KnnscopeError
 from knnscope.progress import bar, say
-from knnscope.store import home, locked, make_folder, os_problem, write_json
+from knnscope.store import home, locked, make_folder, open_own, os_problem, whole_file, write_json
 
 BLOCK = 1 << 18
 MAX_BYTES = 1 << 37
 """128 GiB: more than any file in the catalogues; a server cannot fill the disk with an endless answer."""
+
+WINDOW = 30.0
+"""Seconds in which a server sends at least ``LEAST_BYTES``."""
+LEAST_BYTES = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,25 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
             fp.close()
             raise KnnscopeError(f"{req.full_url}: redirects to {newurl}, which is not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class _LeastRate:
+    """A server that keeps a connection by a byte now and then has stalled."""
+
+    def __init__(self) -> None:
+        self._since, self._bytes = time.monotonic(), 0
+
+    def count(self, received: int) -> None:
+        """So many bytes came.
+
+        Raises:
+            TimeoutError: less than ``LEAST_BYTES`` in ``WINDOW``.
+        """
+        self._bytes += received
+        if time.monotonic() - self._since >= WINDOW:
+            if self._bytes < LEAST_BYTES:
+                raise TimeoutError
+            self._since, self._bytes = time.monotonic(), 0
 
 
 def digest(path: Path, algorithm: str) -> str:
@@ -74,7 +97,7 @@ def fetch(remote: Remote, target: Path, *, timeout: float = 30.0, attempts: int 
     make_folder(target.parent)
     part = target.with_name(target.name + ".part")
     try:
-        with locked(target.with_name(target.name + ".lock")), part.open("ab") as file:
+        with locked(target.with_name(target.name + ".lock")), open_own(part) as file:
             if target.exists():
                 part.unlink()
                 return None
@@ -142,24 +165,38 @@ def _receive(remote: Remote, file: IO[bytes], part: Path, timeout: float) -> boo
         if not resumed:
             file.truncate(0)
             have = 0
-        length = answer.headers.get("Content-Length", "")
-        whole = have + int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None
+        whole = _promised(remote.url, answer.headers.get("Content-Length"), have)
         _expect(remote, whole, part)
         tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         if tag and not tag.startswith("W/"):
-            tag_file.write_text(tag, "latin-1", "replace")
+            with whole_file(tag_file) as whole_tag:
+                whole_tag.write(tag.encode("latin-1", "replace"))
         else:
             tag_file.unlink(missing_ok=True)
         limit = remote.size or whole or MAX_BYTES
+        least = _LeastRate()
         with bar(whole or remote.size, part.stem, "B", initial=have, scale=True) as progress:
             while block := answer.read1(BLOCK):
                 have += len(block)
+                least.count(len(block))
                 if have > limit:
                     file.truncate(0)
                     raise KnnscopeError(f"{remote.url}: sends more than the {limit:,} bytes expected")
                 file.write(block)
                 progress.update(len(block))
         return have == whole if whole is not None else have > 0
+
+
+def _promised(url: str, length: str | None, have: int) -> int | None:
+    """Bytes of the whole file as the server says; None where it does not."""
+    if length is None:
+        return None
+    length = length.strip()
+    if not (length.isascii() and length.isdigit()):
+        raise KnnscopeError(f"{url}: the server says that {length[:40]!r} bytes follow, which is no number")
+    if len(length) > 15:
+        raise KnnscopeError(f"{url}: {length[:40]} bytes are more than the limit of {MAX_BYTES:,}")
+    return have + int(length)
 
 
 def _expect(remote: Remote, whole: int | None, part: Path) -> None:

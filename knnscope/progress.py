@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, TextIO
 
 from tqdm import tqdm
+
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class _Lines:
@@ -35,7 +38,7 @@ def bar(total: int | None, what: str, unit: str, *, initial: int = 0, scale: boo
     terminal = sys.stderr.isatty()
     return tqdm(
         total=total,
-        desc=what,
+        desc=harmless(what),
         unit=unit,
         initial=initial,
         unit_scale=scale,
@@ -51,7 +54,12 @@ def bar(total: int | None, what: str, unit: str, *, initial: int = 0, scale: boo
 
 def say(line: str) -> None:
     """A line about work that goes on, beside its bar."""
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(harmless(line).replace("\n", " "), file=sys.stderr)
+
+
+def harmless(text: str) -> str:
+    """The text with control characters, line ends of Unicode and what turns the direction of writing shown as their codes."""
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def skip(progress: tqdm[Any], units: int) -> None:

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import sqlite3
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ def os_problem(error: OSError, path: object) -> KnnscopeError:
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.ENOENT: "no such file or folder",
         errno.EISDIR: "this is a folder, a file was expected",
+        errno.EFBIG: "the file grows beyond what this process may write (ulimit -f): raise the limit",
+        errno.EMFILE: "too many files are open (ulimit -n): raise the limit",
         errno.ENOTDIR: "a part of this path is a file, a folder was expected",
     }
     return KnnscopeError(f"{where}: {advice.get(error.errno or 0, error.strerror or str(error))}")
@@ -49,7 +52,11 @@ def make_folder(path: Path) -> Path:
         KnnscopeError: it cannot be made.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if path != home() and home() in path.parents:
+            home().mkdir(
+                mode=0o700, parents=True, exist_ok=True
+            )  # of this user alone; what is there already stays as it is
+        path.mkdir(mode=0o700 if path == home() else 0o777, parents=True, exist_ok=True)
     except OSError as error:
         raise os_problem(error, path) from error
     return path
@@ -85,15 +92,36 @@ def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         temporary.unlink(missing_ok=True)
 
 
+def open_own(path: Path, mode: str = "ab") -> IO[bytes]:
+    """A file of a predictable name, opened for writing: nothing in it is lost, and a link is not followed, which others may have laid there.
+
+    Raises:
+        KnnscopeError: it is a link, or cannot be opened.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise KnnscopeError(f"{path}: not a plain file: remove it, or set KNNSCOPE_HOME to a folder of your own")
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise KnnscopeError(
+                f"{path}: a link, which is not followed: remove it, or set KNNSCOPE_HOME to a folder of your own"
+            ) from error
+        raise os_problem(error, path) from error
+    return os.fdopen(handle, mode)
+
+
+def no_temporary_folder(error: OSError) -> KnnscopeError:
+    """The error for a system on which nothing temporary can be written."""
+    return KnnscopeError(f"no temporary file can be written ({error.strerror}): set TMPDIR to a folder with room")
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file; another process waits here until this one is done."""
     make_folder(path.parent)
-    try:
-        lock = path.open("wb")
-    except OSError as error:
-        raise os_problem(error, path) from error
-    with lock:
+    with open_own(path) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -114,6 +142,7 @@ class VectorCache:
 
     def __init__(self, path: Path, dim: int) -> None:
         make_folder(path.parent)
+        open_own(path).close()  # SQLite itself would follow a link
         self.path = path
         self.dim = dim
         self._db = sqlite3.connect(path, timeout=60, isolation_level=None)

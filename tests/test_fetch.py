@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 
+from knnscope import fetch as module
 from knnscope.errors import KnnscopeError
 from knnscope.fetch import Remote, _SafeRedirects, fetch
 from tests.processes import LONG
@@ -234,3 +235,31 @@ def test_two_downloads_at_once_fetch_it_once(server: str, tmp_path: Path) -> Non
     assert (tmp_path / "file").read_bytes() == BODY
     assert Handler.asked == [None]
     assert leftovers(tmp_path) == ["file", "file.lock"]
+
+
+@pytest.mark.parametrize("length", ["9" * 16, "9" * 400, "-5", "5e3", "0x10", "\u0665", ""])
+def test_a_length_that_is_none_is_refused(length: str) -> None:
+    with pytest.raises(KnnscopeError, match=r"no number|more than the limit") as refused:
+        module._promised("http://server/file", length, 0)
+    assert len(str(refused.value)) < 200
+    assert module._promised("http://server/file", None, 0) is None
+    assert module._promised("http://server/file", " 17 ", 3) == 20
+
+
+def test_a_server_that_keeps_the_line_by_a_byte_now_and_then_has_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    slow = module._LeastRate()
+
+    def drip() -> None:
+        while now[0] < 1000:
+            now[0] += 0.3
+            slow.count(1)
+
+    with pytest.raises(TimeoutError):
+        drip()
+    assert module.WINDOW <= now[0] < 2 * module.WINDOW
+    fair = module._LeastRate()
+    for _ in range(1000):
+        now[0] += 1.0
+        fair.count(module.LEAST_BYTES // 20)

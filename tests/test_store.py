@@ -7,11 +7,13 @@ import multiprocessing
 import os
 import sqlite3
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from knnscope import store
 from knnscope.errors import KnnscopeError
 from knnscope.store import VectorCache, home, whole_file, write_json
 from tests.processes import LONG
@@ -159,3 +161,44 @@ def test_a_healthy_cache_is_never_advised_to_be_deleted(tmp_path: Path) -> None:
         cache.add(keys(1), np.zeros((1, 3), np.float32))
     assert "delete" not in str(caught.value)
     cache.close()
+
+
+@pytest.mark.parametrize("how", ["lock", "part", "cache", "open"])
+def test_what_others_laid_under_a_name_that_they_can_guess_is_not_followed(tmp_path: Path, how: str) -> None:
+    """A home that others can write to: a link to a file of the user's own would be emptied or written to."""
+    precious, link = tmp_path / "precious", tmp_path / "there"
+    precious.write_text("precious")
+    link.symlink_to(precious)
+    (tmp_path / "v.open").symlink_to(precious)
+    opens: dict[str, Callable[[], object]] = {
+        "lock": lambda: store.locked(link).__enter__(),
+        "part": lambda: store.open_own(link),
+        "cache": lambda: store.VectorCache(link, 4),
+        "open": lambda: store.VectorCache(tmp_path / "v.sqlite", 4),
+    }
+    with pytest.raises(KnnscopeError, match="a link, which is not followed"):
+        opens[how]()
+    assert precious.read_text() == "precious"
+
+
+def test_a_lock_keeps_what_is_in_its_file(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("of somebody")
+    with store.locked(tmp_path / "lock"):
+        assert (tmp_path / "lock").read_text() == "of somebody"
+    with store.locked(tmp_path / "new"):
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "fifo").mkdir()
+    with pytest.raises(KnnscopeError), store.locked(tmp_path / "fifo"):
+        pass
+
+
+def test_the_home_is_the_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, inner in (("a", ""), ("b/c", "downloads/x")):
+        monkeypatch.setenv("KNNSCOPE_HOME", str(tmp_path / name))
+        store.make_folder(store.home() / inner)
+        assert store.home().stat().st_mode & 0o777 == 0o700
+    there = tmp_path / "there"
+    there.mkdir(mode=0o755)
+    monkeypatch.setenv("KNNSCOPE_HOME", str(there))
+    store.make_folder(there / "inner")
+    assert there.stat().st_mode & 0o777 == 0o755, "a folder that is there stays as it is"

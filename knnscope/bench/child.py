@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import ctypes
 import json
 import os
 import resource
@@ -33,8 +32,9 @@ from knnscope.bench.worker import Built, Turn, Warmed, Worker
 from knnscope.catalog import Entry, load_entry
 from knnscope.environment import memory
 from knnscope.errors import KnnscopeError, MissingLibraryError, NoGpuError, UnsupportedError
+from knnscope.processes import end_with
 from knnscope.records import Neighbors
-from knnscope.store import os_problem
+from knnscope.store import no_temporary_folder, os_problem
 
 PACKAGE = Path(__file__).resolve().parents[2]
 """Where children start: they find this package, installed or not, and no file of the user's that is named like a library."""
@@ -68,7 +68,10 @@ class Child:
 
     def __init__(self, entry: Entry, data: Data, options: Options) -> None:
         self._timeout = options.timeout
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
+        try:
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
+        except OSError as error:
+            raise no_temporary_folder(error) from error
         read_here, write_there = os.pipe()
         read_there, write_here = os.pipe()
         try:
@@ -292,19 +295,7 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
-def _die_with_parent(parent: int) -> None:
-    """A stopped child would outlive a parent that is killed.
-
-    Args:
-        parent: its process number: 1 in a container, so "1 means that it has gone" would not do.
-    """
-    set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the parent is gone")
-
-
 if __name__ == "__main__":
-    _die_with_parent(int(sys.argv[3]))
+    end_with(int(sys.argv[3]))
     with os.fdopen(int(sys.argv[1]), encoding="utf-8") as asked, os.fdopen(int(sys.argv[2]), "w") as answered:
         _serve(asked, answered)

@@ -29,7 +29,7 @@ from knnscope.search.engine import check_k, check_matrix
 from knnscope.search.grading import Grade, Judge
 from knnscope.search.numpy_engine import WIDE
 from knnscope.search.rounding import Formula
-from knnscope.store import home, locked, make_folder, os_problem
+from knnscope.store import home, locked, make_folder, open_own, os_problem
 
 ROOM = 3
 """A further engine is let in where this many times the rows' bytes are available beside those that are there."""
@@ -234,7 +234,7 @@ def _files(task: Task, largest: int) -> Iterator[tuple[Data, npt.NDArray[np.int6
 def _sweep(base: Path) -> None:
     """Remove what a run that was killed left behind; one under way, perhaps in another container, holds its folder."""
     for left in base.glob(f"compare-*/{HELD}"):
-        with suppress(OSError), left.open("wb") as held:  # held, or gone since
+        with suppress(OSError, KnnscopeError), open_own(left) as held:  # held, or gone since
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left.parent, ignore_errors=True)
 

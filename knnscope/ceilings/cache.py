@@ -23,6 +23,8 @@ CODE = 1
 
 CHILD = [sys.executable, "-m", "knnscope.ceilings"]
 TIMEOUT_S = 300
+PARENT = "KNNSCOPE_PARENT"
+"""Tells the child whom to end with."""
 
 
 def obtain(device: str, budget: int | None = None, fresh: bool = False) -> Ceilings:
@@ -93,7 +95,7 @@ def _measure(device: str, budget: int | None) -> Ceilings:
     try:
         done = subprocess.run(
             [*CHILD, device, *([str(budget)] if budget else [])],
-            env=threads.environment(budget),
+            env={**threads.environment(budget), PARENT: str(os.getpid())},
             cwd=Path(__file__).resolve().parents[2],  # where the child finds this package, installed or not
             capture_output=True,
             text=True,

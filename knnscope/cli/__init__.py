@@ -6,7 +6,7 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from inspect import cleandoc
 from typing import NoReturn, Protocol
@@ -14,6 +14,7 @@ from typing import NoReturn, Protocol
 from knnscope.cli.show import plain
 from knnscope.environment import version
 from knnscope.errors import KnnscopeError, unknown_name
+from knnscope.progress import harmless
 from knnscope.store import os_problem
 
 COMMANDS = {
@@ -129,6 +130,13 @@ def _mend_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the life of the process
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+            if name == "stdout":  # progress on stderr redraws its line; what it is given is cleaned there
+                stream.write = _harmless(stream.write)  # type: ignore[method-assign]
+
+
+def _harmless(write: Callable[[str], int]) -> Callable[[str], int]:
+    """``write`` with whatever steers a terminal shown as its code: names of files and ids are anybody's."""
+    return lambda text: write(harmless(text))
 
 
 def _say(message: str, code: int) -> int:

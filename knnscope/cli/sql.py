@@ -40,6 +40,11 @@ class Sql:
         parser.add_argument("trace", metavar="TRACE", help="made by nsys export --type sqlite, or knnscope profile")
         parser.add_argument("question", nargs="?", metavar='NAME|"SELECT ..."', help=f"{', '.join(QUERIES)}, or SQL")
         parser.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
+        parser.add_argument(
+            "--raw-cells",
+            action="store_true",
+            help="csv: texts that begin like a formula (= + - @) as they are; a spreadsheet would run them",
+        )
         parser.add_argument("--limit", type=positive, default=200, metavar="N", help="rows to print (default 200)")
 
     def run(self, args: argparse.Namespace) -> int:
@@ -48,10 +53,10 @@ class Sql:
             with connect(args.trace) as base:
                 Tables(base, 0)  # a trace that cannot be asked is told of now
             head, rows = ["name", "question"], [(name, query.sentence) for name, query in QUERIES.items()]
-            _print(head, rows, args.format)
+            _print(head, rows, args.format, args.raw_cells)
             return 0
         head, rows, more = answer(args.trace, args.question, args.limit)
-        _print(head, rows, args.format)
+        _print(head, rows, args.format, args.raw_cells)
         if more:
             notes([f"there are more rows than these {args.limit:,}: --limit N prints more"])
         return 0
@@ -90,7 +95,7 @@ def answer(path: str, question: str, limit: int) -> tuple[list[str], list[tuple[
     return head, rows[:limit], len(rows) > limit
 
 
-def _print(head: list[str], rows: list[tuple[Any, ...]], form: str) -> None:
+def _print(head: list[str], rows: list[tuple[Any, ...]], form: str, raw: bool = False) -> None:
     if form == "json":
         names = _apart(head)
         print(json.dumps([dict(zip(names, map(_value, row), strict=True)) for row in rows], indent=2, allow_nan=False))
@@ -98,13 +103,21 @@ def _print(head: list[str], rows: list[tuple[Any, ...]], form: str) -> None:
     cells = [[plain(_text(cell)) for cell in row] for row in rows]
     if form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow([plain(name) for name in head])
-        writer.writerows(cells)
+        writer.writerow([_no_formula(plain(name), raw) for name in head])
+        for line, row in zip(cells, rows, strict=True):
+            writer.writerow(
+                [text if _number(cell) else _no_formula(text, raw) for text, cell in zip(line, row, strict=True)]
+            )
         return
     numbers = [
         i for i in range(len(head)) if any(row[i] is not None for row in rows) and all(_number(row[i]) for row in rows)
     ]
     print(table([[_cut(cell) for cell in row] for row in cells], [_cut(plain(name)) for name in head], right=numbers))
+
+
+def _no_formula(text: str, raw: bool) -> str:
+    """A text that a spreadsheet does not take for a formula and run."""
+    return f"'{text}" if not raw and text.startswith(("=", "+", "-", "@")) else text
 
 
 def _apart(names: list[str]) -> list[str]:

@@ -60,6 +60,8 @@ def unzip(archive: Path, folder: Path) -> None:
 
 
 def _check(archive: Path, members: list[zipfile.ZipInfo]) -> int:
+    if not members:
+        raise KnnscopeError(f"{archive}: holds no file: delete it and download it again")
     if len(members) > MAX_MEMBERS:
         raise KnnscopeError(f"{archive}: {len(members):,} members are more than the limit of {MAX_MEMBERS:,}")
     for member in members:

@@ -66,8 +66,8 @@ class Tokenizer:
         self._path = path
         try:
             self._inner = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:
-            # the library raises plain Exception for any malformed file
+        except BaseException as error:
+            _pass_on(error)
             raise KnnscopeError(f"{path}: no tokenizer file, or a damaged one ({str(error)[:120]})") from error
         self._inner.no_padding()
         self._inner.enable_truncation(max_length=max_tokens)
@@ -77,9 +77,15 @@ class Tokenizer:
         clean = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
         try:
             return [e.ids for e in self._inner.encode_batch_fast(clean)]
-        except Exception as error:
-            # as above
+        except BaseException as error:
+            _pass_on(error)
             raise KnnscopeError(f"{self._path}: cannot split a text into tokens ({str(error)[:120]})") from error
+
+
+def _pass_on(error: BaseException) -> None:
+    """Raise what is not the tokenizer's: it raises plain Exception for any malformed file, and a panic of Rust is no Exception."""
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error
 
 
 class OnnxEncoder:

@@ -47,6 +47,13 @@ def connect(path: str | Path) -> Iterator[sqlite3.Connection]:
         raise KnnscopeError(f"{path}: {error.strerror or error}: a trace (.sqlite) was expected") from error
     if head != HEADER:
         raise KnnscopeError(f"{path}: {_what(path, head)}")
+    for ending in ("-wal", "-journal"):
+        beside = path.with_name(path.name + ending)
+        if beside.exists() and beside.stat().st_size:
+            raise KnnscopeError(
+                f"{path}: {beside.name} beside it holds changes that are not in the file: close the program that writes it, "
+                f'or fold them in with sqlite3 {path.name} "PRAGMA wal_checkpoint(TRUNCATE)"'
+            )
     base = sqlite3.connect(f"file:{quote(os.fsencode(path.resolve()))}?mode=ro&immutable=1", uri=True)
     try:
         base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, CELL)

@@ -22,6 +22,8 @@ from knnscope.bench.child import Child, Data, FailedError
 from knnscope.bench.plan import Case, Options
 from knnscope.bench.runner import Measured, Run, Runner
 from knnscope.bench.verdict import verdicts
+from knnscope.catalog import Entry
+from knnscope.errors import KnnscopeError
 from knnscope.search import truth
 from knnscope.search.grading import Judge
 from tests.bench import planted
@@ -258,7 +260,7 @@ def test_no_child_outlives_its_parent(
 
 def test_a_child_whose_parent_is_another_process_ends(root: Path, child_environment: dict[str, str]) -> None:
     """Process 1 may be the parent (in a container), any other than the one that started it may not."""
-    code = "import sys; from knnscope.bench import child; child._die_with_parent(int(sys.argv[1])); print('serves')"
+    code = "import sys; from knnscope import processes; processes.end_with(int(sys.argv[1])); print('serves')"
     for parent, says in ((os.getpid(), "serves\n"), (1 if os.getpid() != 1 else 2, "")):
         command = [sys.executable, "-c", code, str(parent)]
         done = subprocess.run(command, env=child_environment, capture_output=True, text=True, cwd=root)
@@ -297,3 +299,12 @@ def test_large_rows_are_mapped(started: Callable[..., Child], monkeypatch: pytes
         monkeypatch.setattr(children, "memory", lambda available=available: {"available": available})
         children._open(message)
         assert type(opened[-1]) is kind
+
+
+def test_without_a_temporary_folder_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def none(*_: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(children.tempfile, "TemporaryFile", none)
+    with pytest.raises(KnnscopeError, match=r"no temporary file can be written .*: set TMPDIR"):
+        Child(Entry("a:B", "a", "cpu", "x"), Data(tmp_path, tmp_path, "l2"), Options())

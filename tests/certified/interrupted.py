@@ -38,18 +38,7 @@ def handling(handler: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        disarm()
         signal.signal(signal.SIGALRM, before)
-
-
-def disarm() -> None:
-    """No alarm any more, also none that is on its way."""
-    while True:
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            return
-        except AlarmError:
-            continue
 
 
 def strike(*_: object) -> None:
@@ -69,9 +58,9 @@ def stopped(index: ExactIndex, queries: Any, seconds: float, **options: Any) -> 
         try:
             signal.setitimer(signal.ITIMER_REAL, seconds)
             found = index.search(queries, K, **options)
+            signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm on its way strikes here at the latest
         except AlarmError:
             pass
-        disarm()
     return found
 
 
@@ -81,7 +70,7 @@ def within(index: ExactIndex, outer: Any, inner: Any, seconds: float, **options:
     with handling(lambda *_: there.append(index.search(inner, K, **options))):
         signal.setitimer(signal.ITIMER_REAL, seconds)
         found = index.search(outer, K, **options)
-        disarm()
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return found, there
 
 

@@ -51,7 +51,11 @@ def test_answers_do_not_depend_on_what_a_library_set(register: Register, data: s
     both = make(np.random.default_rng(1)).astype(dtype)
     rows, queries = both[:ROWS], both[ROWS:]
     expected = [reference.nearest(rows, query, K, metric) for query in queries]
-    built = {(kind, threads): ExactIndex(rows, metric, threads=threads, kind=kind) for kind in kinds.available() for threads in (1, 2)}
+    built = {
+        (kind, threads): ExactIndex(rows, metric, threads=threads, kind=kind)
+        for kind in kinds.available()
+        for threads in (1, 2)
+    }
     for name, mode in (*MODES.items(), ("NumPy raises", 0)):
         with np.errstate(all="raise" if mode == 0 else "warn"):
             register.set(DEFAULT | mode)

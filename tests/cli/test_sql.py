@@ -184,3 +184,23 @@ def test_who_stops_a_question_is_not_told_that_it_took_too_long(
     with pytest.raises(KeyboardInterrupt):
         command.answer(str(trace), f"{ENDLESS} SELECT count(*) FROM n", 10)
     assert next(looks) > 5
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-journal"])
+def test_changes_that_lie_beside_a_trace_are_not_passed_over(
+    knnscope: Run, trace: Path, ending: str, tmp_path: Path
+) -> None:
+    beside = trace.with_name(trace.name + ending)
+    beside.touch()
+    assert knnscope("sql", trace, "kernels")[0] == 0, "an empty one holds nothing"
+    beside.write_bytes(b"x" * 100)
+    for command_ in (("sql", trace, "kernels"), ("explain", trace), ("timeline", trace, "-o", tmp_path / "t.svg")):
+        refused(knnscope(*command_), "beside it holds changes that are not in the file")
+    assert sorted(os.listdir(trace.parent)) == sorted([trace.name, beside.name])
+
+
+def test_cells_of_csv_are_no_formulas(knnscope: Run, trace: Path) -> None:
+    question = "SELECT '=1+1' AS \"=a\", '+x' AS b, '-x' AS c, '@x' AS d, -5 AS e, '-5' AS f, 'a=b' AS g"
+    assert knnscope("sql", trace, question, "--format", "csv")[1] == "'=a,b,c,d,e,f,g\n'=1+1,'+x,'-x,'@x,-5,'-5,a=b\n"
+    raw = knnscope("sql", trace, question, "--format", "csv", "--raw-cells")[1]
+    assert raw == "=a,b,c,d,e,f,g\n=1+1,+x,-x,@x,-5,-5,a=b\n"

@@ -67,3 +67,10 @@ def test_damage_gives_one_line_and_no_folder(tmp_path_factory: pytest.TempPathFa
     except KnnscopeError:
         assert not (folder / "out").exists()
     assert {p.name for p in folder.iterdir()} <= {"a.zip", "out"}
+
+
+def test_an_archive_of_nothing_is_no_data_set(tmp_path: Path) -> None:
+    for members in ({}, {"folder/": b""}):
+        with pytest.raises(KnnscopeError, match="holds no file"):
+            unzip(make(tmp_path / "a.zip", members), tmp_path / "out")
+        assert not (tmp_path / "out").exists()

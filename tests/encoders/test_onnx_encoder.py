@@ -332,3 +332,37 @@ def test_a_tokenizer_without_special_tokens_and_an_empty_text(model: models.Mode
     vectors = encoder.encode(["", "a"])
     assert np.isfinite(vectors).all()
     assert np.isfinite(encoder.encode([""])).all()
+
+
+@pytest.mark.parametrize("when", ["loading", "encoding"])
+def test_a_panic_in_the_tokenizer_is_one_line(when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rust's panic reaches Python as a BaseException of its own; Ctrl-C stays what it is."""
+
+    class PanicException(BaseException):
+        pass
+
+    raised: list[BaseException] = [PanicException("regex: backtrack limit"), KeyboardInterrupt()]
+
+    class Inner:
+        @staticmethod
+        def from_file(_: str) -> Inner:
+            if when == "loading":
+                raise raised[0]
+            return Inner()
+
+        def no_padding(self) -> None: ...
+
+        def enable_truncation(self, max_length: int) -> None: ...
+
+        def encode_batch_fast(self, _: object) -> None:
+            raise raised[0]
+
+    class Library:
+        Tokenizer = Inner
+
+    monkeypatch.setattr(onnx_encoder, "require", lambda _: Library)
+    with pytest.raises(KnnscopeError, match="regex: backtrack limit"):
+        onnx_encoder.Tokenizer(tmp_path / "tokenizer.json", 8)(["a"])
+    raised.pop(0)
+    with pytest.raises(KeyboardInterrupt):
+        onnx_encoder.Tokenizer(tmp_path / "tokenizer.json", 8)(["a"])
