@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -236,10 +237,10 @@ print(*[m.status for m in run.measured], run.interrupted, flush=True)
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_no_child_outlives_its_parent(
-    data: Data, root: Path, child_environment: dict[str, str], how: signal.Signals
+    data: Data, root: Path, child_environment: dict[str, str], how: signal.Signals, popen: Callable[..., Any]
 ) -> None:
     """A stopped one and one that hangs, after Ctrl-C and after kill -9."""
-    parent = subprocess.Popen(
+    parent = popen(
         [sys.executable, "-c", PARENT, str(data.rows), str(data.queries), "Hangs"],
         env=child_environment,
         stdout=subprocess.PIPE,

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,7 +116,9 @@ def test_the_child_finds_the_package_from_anywhere(tmp_path: Path, monkeypatch: 
         cache._measure("cuda-less", None)
 
 
-def test_interrupted_it_leaves_no_child(tmp_path: Path, child_environment: dict[str, str]) -> None:
+def test_interrupted_it_leaves_no_child(
+    tmp_path: Path, child_environment: dict[str, str], popen: Callable[..., Any]
+) -> None:
     note = tmp_path / "pid"
     code = (
         "import sys; from knnscope import cli; from knnscope.ceilings import cache\n"
@@ -122,7 +126,7 @@ def test_interrupted_it_leaves_no_child(tmp_path: Path, child_environment: dict[
         f""" open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(3600)"]\n"""
         "sys.argv = ['knnscope', 'info', '--measure']; sys.exit(cli.run())"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], env=child_environment, stderr=subprocess.PIPE, text=True)
+    parent = popen([sys.executable, "-c", code], env=child_environment, stderr=subprocess.PIPE, text=True)
     until(lambda: note.exists() and bool(note.read_text()), "the child's number")
     parent.send_signal(signal.SIGINT)
     _, said = parent.communicate(timeout=LONG)

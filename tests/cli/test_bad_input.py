@@ -7,7 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +85,9 @@ def test_a_closed_pipe_is_no_error(child_environment: dict[str, str]) -> None:
     assert done.stderr == ""
 
 
-def test_ctrl_c_keeps_what_was_done_and_exits_130(tmp_path: Path, child_environment: dict[str, str]) -> None:
+def test_ctrl_c_keeps_what_was_done_and_exits_130(
+    tmp_path: Path, child_environment: dict[str, str], popen: Callable[..., Any]
+) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
     with (folder / "corpus.jsonl").open("w") as file:
@@ -91,7 +95,7 @@ def test_ctrl_c_keeps_what_was_done_and_exits_130(tmp_path: Path, child_environm
             file.write(json.dumps({"_id": str(i), "text": f"number {i} of very many passages"}) + "\n")
     (folder / "queries.jsonl").write_text('{"_id": "q", "text": "number"}\n')
     environment_ = {**child_environment, "KNNSCOPE_HOME": str(tmp_path / "home")}
-    process = subprocess.Popen(
+    process = popen(
         [sys.executable, "-m", "knnscope", "embed", str(folder)],
         env=environment_,
         stderr=subprocess.PIPE,

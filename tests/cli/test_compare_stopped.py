@@ -6,8 +6,10 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +24,15 @@ def saved(folder: Path) -> list[result.Row]:
     return result.read(folder / "out" / "results.jsonl")
 
 
-def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, home: Path, child_environment: dict[str, str]) -> None:
+def test_ctrl_c_keeps_what_was_measured(
+    tmp_path: Path, home: Path, child_environment: dict[str, str], popen: Callable[..., Any]
+) -> None:
     """In the middle of the rounds: exit code 130, whole rows of what was timed until then, no process left."""
     key = cache.key_of("cpu", 1)
     store.write_json(cache.path_of(key), replace(CEILINGS, threads=1, key=key).to_json())
     np.save(tmp_path / "v.npy", np.random.default_rng(0).standard_normal((20_000, 64)).astype(np.float32))
     argv = ["v.npy", "--engines", "numpy,numpy64", "--batch", "1", "-k", "50", "--threads", "1"]
-    process = subprocess.Popen(
+    process = popen(
         [
             sys.executable,
             "-m",
