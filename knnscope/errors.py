@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import resource
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,10 @@ EXTRA_OF = {
     "torch": "torch",
     "matplotlib": "report",
 }
+
+
+ROOM = 1 << 29
+"""Bytes of address space that loading a library may take: Faiss with its OpenBLAS takes the most."""
 
 
 class KnnscopeError(Exception):
@@ -67,6 +72,7 @@ def require(module: str, extra: str | None = None, library: str | None = None) -
         MissingLibraryError: it is not installed, or its own import fails.
     """
     library = library or module.partition(".")[0]
+    _room_for(library)
     line = install_line(extra or EXTRA_OF.get(library, "cpu"))
     try:
         importlib.import_module(library)
@@ -81,6 +87,22 @@ def require(module: str, extra: str | None = None, library: str | None = None) -
         raise MissingLibraryError(
             f"{library} is installed but does not load ({reason}): reinstall it with {line}"
         ) from error
+
+
+def _room_for(library: str) -> None:
+    """Refuse to load a library where its address space is nearly used up: several end the process then, by SIGSEGV."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY or library in sys.modules:
+        return
+    try:
+        used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+    except OSError:
+        return
+    if limit - used < ROOM:
+        raise KnnscopeError(
+            f"{library} is not loaded: this process may use {limit:,} bytes of address space (ulimit -v) and uses {used:,} already: "
+            f"raise the limit to {used + ROOM:,} or more"
+        )
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> KnnscopeError:

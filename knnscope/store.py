@@ -42,6 +42,8 @@ def os_problem(error: OSError, path: object) -> KnnscopeError:
         errno.EMFILE: "too many files are open (ulimit -n): raise the limit",
         errno.ENOTDIR: "a part of this path is a file, a folder was expected",
     }
+    if not error.errno and str(error).endswith(" written"):  # NumPy's "160000 requested and 25568 written"
+        return KnnscopeError(f"{where}: not all could be written ({error}): the disk is full, or ulimit -f is reached")
     return KnnscopeError(f"{where}: {advice.get(error.errno or 0, error.strerror or str(error))}")
 
 

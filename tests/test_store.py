@@ -202,3 +202,8 @@ def test_the_home_is_the_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("KNNSCOPE_HOME", str(there))
     store.make_folder(there / "inner")
     assert there.stat().st_mode & 0o777 == 0o755, "a folder that is there stays as it is"
+
+
+def test_a_write_that_numpy_could_not_end_is_told_in_words() -> None:
+    said = str(store.os_problem(OSError("160000 requested and 25568 written"), "rows.npy"))
+    assert said.startswith("rows.npy: not all could be written (160000 requested and 25568 written): the disk is full")

@@ -23,8 +23,8 @@ from knnscope.errors import KnnscopeError, require
 from knnscope.records import VectorDataset, Vectors
 from knnscope.store import os_problem
 
-MAX_DIM = 1 << 24
-"""Components of a row: with more, rounding in float32 may make anything of a sum (search/rounding.py), and nothing could be graded."""
+MAX_DIM = 1 << 22
+"""Components of a row: with more, rounding in float32 may make anything of a cosine (search/rounding.py), and nothing could be graded."""
 PROBE_SECONDS = 20
 MAX_GROWTH = 1000
 """Bytes of numbers for each byte stored: compressed zeros, but no bomb."""

@@ -8,6 +8,7 @@ from typing import Any
 import cupy as cp
 import numpy as np
 
+from knnscope.errors import UnsupportedError
 from knnscope.kernels import sources
 
 THREADS = 512
@@ -19,6 +20,8 @@ LEAST_SLOTS = 2048
 """Keys of a block's pool: 16 KiB. Twice k where that is more, so that it is tidied seldom."""
 SCRATCH = 256 << 20
 """Bytes of candidates or distances at most in one launch; more queries take several."""
+MOST_ROWS = (1 << 32) - 512
+"""Row numbers of 32 bits, and what the last round of a block counts beyond the end."""
 RESIDENT = 0.7
 """Share of the second-level cache that the first rows may keep: a search that comes soon after finds them there."""
 
@@ -43,9 +46,11 @@ class SelectNearest:
         """Allocate what a launch needs.
 
         Args:
-            count: distances, fewer than 2^32.
+            count: distances, at most ``MOST_ROWS``.
             k: 1 to the smaller of ``count`` and ``MOST``.
         """
+        if not (1 <= k <= min(count, MOST) and count <= MOST_ROWS):
+            raise ValueError(f"k = {k} of {count:,} distances: 1 to {min(count, MOST)} of at most {MOST_ROWS:,}")
         source = sources.fused_topk(1, half=False)
         self._kernel = cp.RawModule(code=source.code, options=source.options).get_function("select_nearest")
         self._blocks = min(int(cp.cuda.Device().attributes["MultiProcessorCount"]), -(-count // THREADS), THREADS)
@@ -73,8 +78,10 @@ class FusedTopk:
         """Keep the rows, and compile for their width.
 
         Args:
-            rows: cupy.ndarray, (rows, dim), float32 or float16, C-contiguous, fewer than 2^32.
+            rows: cupy.ndarray, (rows, dim), float32 or float16, C-contiguous, at most ``MOST_ROWS``.
         """
+        if len(rows) > MOST_ROWS:
+            raise UnsupportedError(f"{len(rows):,} rows: row numbers have 32 bits here, {MOST_ROWS:,} are the most")
         if rows.dtype not in (cp.float32, cp.float16) or rows.ndim != 2 or not rows.flags.c_contiguous:
             raise ValueError(f"rows are {rows.dtype} {rows.shape}: a contiguous float32 or float16 matrix was expected")
         self.rows = rows

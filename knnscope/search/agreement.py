@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.checks import COMPONENTS
 from knnscope.records import Neighbors
 from knnscope.search import topk
 
@@ -60,8 +61,9 @@ def ranks(rows: npt.NDArray[Any], query: npt.NDArray[Any], wanted: list[int], me
     """
     keys = {row: topk.distances(rows[row : row + 1], query, metric)[0, 0] for row in wanted}
     before = dict.fromkeys(wanted, 0)
-    for start in range(0, len(rows), topk.PAIRS):
-        values = topk.distances(rows[start : start + topk.PAIRS], query, metric)[0]
+    step = max(1, min(topk.PAIRS, COMPONENTS // rows.shape[1]))
+    for start in range(0, len(rows), step):
+        values = topk.distances(rows[start : start + step], query, metric)[0]
         ids = np.arange(start, start + len(values))
         for row, key in keys.items():
             nearer = values > key if topk.descending(metric) else values < key

@@ -80,7 +80,8 @@ def as_cupy(array: Any) -> Any:
 def unit(rows: Any) -> Any:
     """Rows divided by their norms on the GPU; a zero row stays zero."""
     norms = cp.sqrt((rows.astype(cp.float64) ** 2).sum(axis=1, keepdims=True))
-    return (rows / cp.where(norms > 0, norms, 1)).astype(rows.dtype)
+    norms[cp.isinf(norms)] = cp.nan  # a quotient by what has overflowed would be 0, as if it were known
+    return (rows / cp.where(norms == 0, 1, norms)).astype(rows.dtype)
 
 
 def _squares(rows: Any) -> Any:

@@ -79,6 +79,7 @@ class CheckedIndex:
             ids.shape != (len(queries), k)
             or (ids < 0).any()
             or (ids >= self.rows).any()
+            or (np.diff(np.sort(ids, axis=1), axis=1) == 0).any()
             or not np.isfinite(distances).all()
         ):
             raise KnnscopeError(

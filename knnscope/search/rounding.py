@@ -45,6 +45,7 @@ class Formula:
     def __str__(self) -> str:
         return "definition" if self.defined else f"{self.form} {self.precision}"
 
+    @ieee
     def bound(self, metric: str, dim: int, distances: Float64, row_norms: Float64, query_norms: Float64) -> Float64:
         """Largest |computed - true|; arrays broadcast against each other.
 
@@ -66,7 +67,7 @@ class Formula:
             bound = self._relative(dim + (2 if self.form == "difference" else 4)) * distances
         else:
             bound = self._relative(dim + 3) * (row_norms + query_norms) ** 2
-        return np.asarray(bound + tiny)
+        return np.where(np.isnan(bound), np.inf, bound) + tiny  # infinity times 0: nothing is known
 
     def _relative(self, roundings: int) -> float:
         if self.precision == "tf32":  # both factors rounded to 11 bits, then float32

@@ -60,7 +60,9 @@ class TorchIndex:
             asked = as_torch(queries, self._device).to(self._rows.dtype)
             if self._metric == "cosine":
                 norms = asked.double().norm(dim=1, keepdim=True)
-                asked = (asked / torch.where(norms > 0, norms, 1.0)).to(self._rows.dtype)
+                asked = (asked / torch.where(norms > 0, torch.where(norms.isinf(), torch.nan, norms), 1.0)).to(
+                    self._rows.dtype
+                )
             found = [self._some(asked[i : i + self._step], k) for i in range(0, len(asked), self._step)]
             values, ids = (torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*found, strict=True))
         if is_device(queries):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -168,3 +169,22 @@ def test_very_long_numbers(knnscope: Run, tmp_path: Path) -> None:
 def test_k_above_the_rows_is_said_before_anything_is_encoded(knnscope: Run, home: Path) -> None:
     refused(knnscope("search", "sample", "--query-id", "q-zoos", "-k", 241), "k = 241 is outside 1 to 240")
     assert not list(home.rglob("*-wal")), "nothing was encoded"
+
+
+def test_little_address_space_is_one_line_before_a_library_crashes(child_environment: dict[str, str]) -> None:
+    """Faiss ends the process by SIGSEGV where it cannot map its memory."""
+    code = (
+        "import resource, runpy, sys\n"
+        "import knnscope.cli\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20),) * 2)\n"
+        "sys.argv = ['knnscope', 'search', 'sample', 'tax']\n"
+        "sys.exit(knnscope.cli.run())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=child_environment, capture_output=True, text=True, timeout=LONG
+    )
+    assert done.returncode == 2
+    assert re.search(
+        "knnscope: .* of address space .ulimit -v. and uses .*: raise the limit to", done.stderr.splitlines()[-1]
+    )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from knnscope.datasets.vector_files import MAX_DIM
 from knnscope.search import rounding
 from knnscope.search.engine import unit_rows
 from knnscope.search.rounding import DEFINITION, UNITS, Formula
@@ -185,3 +186,12 @@ def test_norms_are_right_also_where_squares_underflow(values: list[float]) -> No
 def test_norms_of_many_rows() -> None:
     rows = np.random.default_rng(0).integers(-100, 100, (2 * 4096 + 1, 3)).astype(np.int8)
     np.testing.assert_allclose(rounding.norms(rows), np.linalg.norm(rows.astype(float), axis=1), rtol=1e-15)
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+@pytest.mark.parametrize("form", ["difference", "rooted", "expanded"])
+def test_where_rounding_may_make_anything_of_a_sum_the_bound_is_infinite_and_a_number(form: str, metric: str) -> None:
+    zero = np.zeros(2)
+    for dim in (1 << 24, 1 << 30):
+        assert (Formula(form).bound(metric, dim, zero, zero, zero) == np.inf).all()
+    assert (Formula(form).bound(metric, MAX_DIM, zero + 1, zero + 1, zero + 1) < 8).all()
