@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.arithmetic import ieee
+from knnscope.errors import KnnscopeError
 from knnscope.records import IdArray, Neighbors
 from knnscope.search import topk
 from knnscope.search.rounding import Formula, norms
@@ -64,12 +65,20 @@ class Grade:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """The data, the defined answer to every query, and the metric."""
+    """The data, the defined answer to every query, and the metric.
+
+    Raises:
+        KnnscopeError: a distance of the truth overflows: against an infinite one any answer would pass.
+    """
 
     rows: npt.NDArray[Any]
     queries: npt.NDArray[Any]
     truth: Neighbors
     metric: str
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.truth.distances).all():
+            raise KnnscopeError(f"{self.metric} of finite numbers overflows: scale the vectors down")
 
     @ieee
     def grade(self, ids: IdArray, first: int, formula: Formula) -> Grade:

@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from knnscope.datasets import names
+from knnscope.errors import KnnscopeError
 from knnscope.records import VectorDataset
 from knnscope.search import topk, truth
 from knnscope.search.grading import GRADES, Evidence, Grade, Judge
@@ -263,3 +264,9 @@ def test_the_expanded_form_that_claims_differences_is_wrong(kind: str) -> None:
     assert judged.grade(ids, 0, EXPANDED).grade == "float32"
     plain = order(by_difference(rows, queries, "l2"), "l2", 10)
     assert judged.grade(plain, 0, DIFFERENCE).grade in ("exact", "float32")
+
+
+def test_a_truth_that_overflows_judges_nobody() -> None:
+    rows = np.array([[1e200, 0.0], [-1e200, 0.0], [0.0, 1e200]])
+    with pytest.raises(KnnscopeError, match="l2 of finite numbers overflows"):
+        Judge(rows, rows[:1], truth.answers(rows, rows[:1], 3, "l2"), "l2")
