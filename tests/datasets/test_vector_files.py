@@ -138,7 +138,7 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
         (np.ones((2, 3), ">f4"), "little-endian"),
         (np.ones((2, 3), np.complex64), "complex64"),
         (np.array([["a"]]), "<U1"),
-        (np.ones((1, 70_000), np.int8), "70,000 components"),
+        (np.ones((1, vector_files.MAX_DIM + 1), np.int8), "4,194,305 components"),
     ],
 )
 def test_wrong_arrays(tmp_path: Path, values: np.ndarray, message: str) -> None:
@@ -235,9 +235,9 @@ def test_an_hdf5_distance_that_is_not_known_is_said(tmp_path: Path) -> None:
 
 
 def test_small_files_with_large_claims_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
-    table = pyarrow.table({"v": pyarrow.array([np.zeros(3_000_000)])})
+    table = pyarrow.table({"v": pyarrow.array([np.zeros(5_000_000)])})
     pyarrow.parquet.write_table(table, tmp_path / "wide.parquet", compression="zstd")
-    with pytest.raises(KnnscopeError, match="3,000,000 numbers in 1 rows"):
+    with pytest.raises(KnnscopeError, match="5,000,000 numbers in 1 rows"):
         vector_files.load(str(tmp_path / "wide.parquet"))
     table = pyarrow.table({"v": pyarrow.FixedSizeListArray.from_arrays(np.zeros(30_000_000, np.float32), 1000)})
     pyarrow.parquet.write_table(table, tmp_path / "long.parquet", compression="zstd")
