@@ -85,6 +85,7 @@ class Interrupted(RuleBasedStateMachine):
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <finalize:pytest.PytestUnraisableExceptionWarning")
 class TestInterrupted(Interrupted.TestCase):  # type: ignore[name-defined,misc]
     settings = settings(
         max_examples=int(os.environ.get("KNNSCOPE_MACHINES", "20")), stateful_step_count=30, deadline=None
