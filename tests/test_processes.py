@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from knnscope import processes
 from knnscope.ceilings import cache
-from tests.processes import LONG
+from knnscope.datasets import vector_files
+from tests.processes import LONG, gone, until
 
 CHILD = """
 import runpy, signal, sys
@@ -24,6 +28,17 @@ cpu.measure = forever
 sys.argv = ["knnscope.ceilings", "cpu", "1"]
 runpy.run_module("knnscope.ceilings", run_name="__main__")
 """
+RECORDER = """
+import runpy, signal, sys, types
+class Recorder:
+    def start(self):
+        print("records", flush=True)
+        while True: signal.pause()
+sys.modules["cupti"] = types.ModuleType("cupti")
+sys.modules["knnscope.profile.cupti"] = types.SimpleNamespace(Recorder=Recorder)
+sys.argv = ["knnscope.profile", "target", "all", "program"]
+runpy.run_module("knnscope.profile", run_name="__main__")
+"""
 PARENT = """
 import os, subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], env={**os.environ, sys.argv[2]: str(os.getpid())})
@@ -32,34 +47,27 @@ child.wait()
 """
 
 
-def gone(number: int) -> bool:
-    """Whether a process has ended; one that nobody has waited for yet has."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
-
-
-def test_measuring_ends_with_the_command_that_asked_for_it() -> None:
+@pytest.mark.parametrize(("code", "word"), [(CHILD, "measures"), (RECORDER, "records")])
+def test_measuring_ends_with_the_command_that_asked_for_it(code: str, word: str) -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, CHILD, cache.PARENT],
+        [sys.executable, "-c", PARENT, code, cache.PARENT],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
-    assert parent.stdout.readline() == "measures\n"
+    assert parent.stdout.readline() == f"{word}\n"
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     end = time.monotonic() + LONG
     while not gone(child) and time.monotonic() < end:
         time.sleep(0.01)
-    ended = gone(child)
-    if not ended:
+    over = gone(child)
+    if not over:
         os.kill(child, signal.SIGKILL)
     parent.stdout.close()
-    assert ended
+    assert over
 
 
 def test_the_child_is_told_whom_to_end_with(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +81,44 @@ def test_the_child_is_told_whom_to_end_with(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(cache.KnnscopeError):
         cache._measure("cpu", 1)
     assert seen[cache.PARENT] == str(os.getpid())
+
+
+def test_a_look_into_a_damaged_file_ends_with_the_command_that_takes_it(
+    tmp_path: Path, child_environment: dict[str, str], popen: Callable[..., Any]
+) -> None:
+    """libhdf5 loops on some, for all of the seconds that it is given; here a stand-in for h5py does."""
+    note = tmp_path / "number"
+    (tmp_path / "h5py.py").write_text(
+        f"import os, signal, sys\nif sys.argv[0] == '-c' and len(sys.argv) > 1:\n"
+        f"    open({str(note)!r}, 'w').write(f'{{os.getpid()}} ')\n    while True: signal.pause()\n"
+    )
+    code = "import pathlib, sys; from knnscope.datasets import vector_files as v; v.PROBE_SECONDS = 600; v._probe(pathlib.Path('x.h5'))"
+    path = os.pathsep.join([str(tmp_path), child_environment["PYTHONPATH"]])
+    parent = popen([sys.executable, "-c", code], env={**child_environment, "PYTHONPATH": path})
+    until(lambda: note.exists() and note.read_text().endswith(" "), "the look")
+    child = int(note.read_text())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    try:
+        until(lambda: gone(child), "the end of the child")
+    finally:
+        if not gone(child):
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_look_into_a_file_takes_no_library_from_the_users_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "h5py.py").write_text("open('taken', 'w')")
+    (tmp_path / "x.h5").write_bytes(b"no HDF5")
+    monkeypatch.chdir(tmp_path)
+    vector_files._probe(Path("x.h5"))
+    assert not (tmp_path / "taken").exists()
+
+
+def test_who_was_to_be_ended_with_is_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own children would find a parent that is not theirs, and end."""
+    monkeypatch.setattr(processes, "end_with", lambda number: None)
+    monkeypatch.setenv(processes.PARENT, "7")
+    processes.end_with_parent()
+    assert processes.PARENT not in os.environ

@@ -32,12 +32,9 @@ from knnscope.bench.worker import Built, Turn, Warmed, Worker
 from knnscope.catalog import Entry, load_entry
 from knnscope.environment import memory
 from knnscope.errors import KnnscopeError, MissingLibraryError, NoGpuError, UnsupportedError
-from knnscope.processes import end_with
+from knnscope.processes import PACKAGE, end_with
 from knnscope.records import Neighbors
 from knnscope.store import no_temporary_folder, os_problem
-
-PACKAGE = Path(__file__).resolve().parents[2]
-"""Where children start: they find this package, installed or not, and no file of the user's that is named like a library."""
 
 MAPPED_FROM = 0.25
 """Rows above this share of the available memory are mapped, not read."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 
 from knnscope.ceilings import cpu
-from knnscope.ceilings.cache import PARENT
 from knnscope.errors import KnnscopeError, require
-from knnscope.processes import end_with
+from knnscope.processes import end_with_parent
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,6 +27,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    if parent := os.environ.get(PARENT):
-        end_with(int(parent))
+    end_with_parent()
     sys.exit(main(sys.argv[1:]))

@@ -16,6 +16,7 @@ import numpy as np
 from knnscope import environment, store, threads
 from knnscope.ceilings.record import Ceilings
 from knnscope.errors import KnnscopeError
+from knnscope.processes import PACKAGE, PARENT
 from knnscope.progress import say
 
 CODE = 1
@@ -23,8 +24,6 @@ CODE = 1
 
 CHILD = [sys.executable, "-m", "knnscope.ceilings"]
 TIMEOUT_S = 300
-PARENT = "KNNSCOPE_PARENT"
-"""Tells the child whom to end with."""
 
 
 def obtain(device: str, budget: int | None = None, fresh: bool = False) -> Ceilings:
@@ -96,7 +95,7 @@ def _measure(device: str, budget: int | None) -> Ceilings:
         done = subprocess.run(
             [*CHILD, device, *([str(budget)] if budget else [])],
             env={**threads.environment(budget), PARENT: str(os.getpid())},
-            cwd=Path(__file__).resolve().parents[2],  # where the child finds this package, installed or not
+            cwd=PACKAGE,
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,

@@ -15,6 +15,7 @@ from knnscope import catalog
 from knnscope.cli import options
 from knnscope.cli.show import notes, size
 from knnscope.errors import KnnscopeError, install_line, unknown_name
+from knnscope.processes import PARENT
 from knnscope.profile import nsys
 from knnscope.search import ladder
 from knnscope.search.device import gpu_problem
@@ -81,7 +82,7 @@ class Profile:
             nsys.export(program, folder / f"{name}.nsys-rep", target)
             by = nsys.version(program)
         else:
-            code = _in_process(argv, target, args.capture_range)
+            code = _in_process(argv, target, args.capture_range, ours=args.rest is None)
             by = "CUPTI in process"
         trace = reader.read(target)
         print(
@@ -116,8 +117,8 @@ def _command(args: argparse.Namespace) -> tuple[list[str], str]:
     return argv, f"{name}-{args.rows}x{args.dim}-k{args.k}"
 
 
-def _in_process(argv: list[str], target: Path, capture_range: bool) -> int:
-    """By our own recorder, inside the Python program.
+def _in_process(argv: list[str], target: Path, capture_range: bool, ours: bool) -> int:
+    """By our own recorder, inside the Python program: one of ours ends when this process is killed, a user's command is the user's.
 
     Raises:
         KnnscopeError: no cupti-python, no Python program, or no trace came of it.
@@ -128,7 +129,7 @@ def _in_process(argv: list[str], target: Path, capture_range: bool) -> int:
         raise KnnscopeError(f"{argv[0]}: CUPTI records inside Python programs: -- python SCRIPT, or install nsys")
     half = target.with_suffix(".half")
     half.unlink(missing_ok=True)
-    environment = {**os.environ, "KNNSCOPE_RECORDING": str(target)}
+    environment = {**os.environ, "KNNSCOPE_RECORDING": str(target), **({PARENT: str(os.getpid())} if ours else {})}
     if library := _cupti_library():
         environment.setdefault("NVTX_INJECTION64_PATH", library)  # before the first range, or none is seen
     recorder = [argv[0], "-m", "knnscope.profile", str(half), "range" if capture_range else "all"]

@@ -8,6 +8,7 @@ int32 dimension before every row (http://corpus-texmex.irisa.fr); the bin family
 from __future__ import annotations
 
 import mmap
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from knnscope.environment import memory
 from knnscope.errors import KnnscopeError, require
+from knnscope.processes import PACKAGE, PARENT
 from knnscope.records import VectorDataset, Vectors
 from knnscope.store import os_problem
 
@@ -163,10 +165,16 @@ def _probe(path: Path) -> None:
     Raises:
         KnnscopeError: it did not come to an end.
     """
-    code = "import sys, h5py\nwith h5py.File(sys.argv[1]) as f: f.attrs.get('distance'), [f.get(n) for n in f]"
+    code = "import sys; from knnscope import processes; processes.end_with_parent()\nimport h5py\n"
+    code += "with h5py.File(sys.argv[1]) as f: f.attrs.get('distance'), [f.get(n) for n in f]"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code, str(path)], capture_output=True, timeout=PROBE_SECONDS, check=False
+            [sys.executable, "-c", code, str(path.absolute())],
+            env={**os.environ, PARENT: str(os.getpid())},
+            cwd=PACKAGE,
+            capture_output=True,
+            timeout=PROBE_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise KnnscopeError(f"{path}: a damaged HDF5 file: reading its header does not end") from error

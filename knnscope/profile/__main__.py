@@ -12,10 +12,12 @@ from importlib import import_module
 from pathlib import Path
 
 from knnscope.errors import require
+from knnscope.processes import end_with_parent
 
 
 def main() -> None:
     """Record, run, write; the program's own exit code."""
+    end_with_parent()
     target, ranged = Path(sys.argv[1]), sys.argv[2] == "range"
     module = sys.argv[3] == "-m"
     sys.argv = sys.argv[4:] if module else sys.argv[3:]

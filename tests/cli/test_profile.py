@@ -102,7 +102,7 @@ def test_our_own_recorder_is_told_what_to_record(
 ) -> None:
     """Without nsys the program runs inside ours; here a stand-in for it keeps what it was given."""
     python = tmp_path / "python3"
-    python.write_text('#!/bin/sh\necho "$*" >"$SAW"\n[ -n "$NO_REPORT" ] || cp "$TRACE" "$3"\n')
+    python.write_text('#!/bin/sh\necho "parent:$KNNSCOPE_PARENT $*" >"$SAW"\n[ -n "$NO_REPORT" ] || cp "$TRACE" "$3"\n')
     python.chmod(0o755)
     monkeypatch.setenv("SAW", str(tmp_path / "saw"))
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: object())
@@ -113,6 +113,10 @@ def test_our_own_recorder_is_told_what_to_record(
         assert code == 0
         assert "36 kernels" in out
         assert (tmp_path / "saw").read_text().split()[-3:] == [word, "a.py", "--b"]
+        assert (tmp_path / "saw").read_text().startswith("parent: -m"), "a user's own command is the user's"
+    monkeypatch.setattr(command.sys, "executable", str(python))
+    assert knnscope(*ask, "gemm")[0] == 0
+    assert (tmp_path / "saw").read_text().startswith(f"parent:{os.getpid()} -m"), "ours ends with us"
     monkeypatch.setenv("NO_REPORT", "1")
     refused(knnscope(*ask, "--capture-range", "--", python, "a.py"), "did it call cudaProfilerStart")
 
