@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import io
 import json
 import os
 import shutil
@@ -55,17 +56,74 @@ class _LeastRate:
     def __init__(self) -> None:
         self._since, self._bytes = time.monotonic(), 0
 
-    def count(self, received: int) -> None:
+    def count(self, received: int, enough: int | None = None) -> None:
         """So many bytes came.
 
         Raises:
-            TimeoutError: less than ``LEAST_BYTES`` in ``WINDOW``.
+            TimeoutError: less than ``enough`` in ``WINDOW``; by default ``LEAST_BYTES``.
         """
         self._bytes += received
         if time.monotonic() - self._since >= WINDOW:
-            if self._bytes < LEAST_BYTES:
+            if self._bytes < (LEAST_BYTES if enough is None else enough):
                 raise TimeoutError
             self._since, self._bytes = time.monotonic(), 0
+
+
+class _Paced(io.RawIOBase):
+    """What comes over a connection: the head within ``WINDOW``, then at the least rate, sizes of chunks and trailers too."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw = raw
+        self._rate: _LeastRate | None = None
+        self.head = True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = self._raw.readinto(buffer)
+        if self._rate is None:  # a server may think before it answers: the time-out's business
+            self._rate = _LeastRate()
+        elif count:
+            self._rate.count(count, MAX_BYTES if self.head else None)
+        return count
+
+    def body(self) -> None:
+        """The head is over."""
+        self.head, self._rate = False, None
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer whose every byte is paced."""
+
+    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self._paced = _Paced(self.fp.detach())
+        self.fp = io.BufferedReader(self._paced)
+
+    def begin(self) -> None:
+        """Read the head."""
+        super().begin()
+        self._paced.body()
+
+
+class _Pacing(urllib.request.AbstractHTTPHandler):
+    def do_open(self, http_class: Any, req: urllib.request.Request, **options: Any) -> Any:
+        """As its parent, with ``_Answer`` for the answer."""
+        paced: Any = type("Paced", (http_class,), {"response_class": _Answer})
+        return super().do_open(paced, req, **options)
+
+
+class _Http(_Pacing, urllib.request.HTTPHandler):
+    pass
+
+
+class _Https(_Pacing, urllib.request.HTTPSHandler):
+    pass
 
 
 def digest(path: Path, algorithm: str) -> str:
@@ -80,8 +138,8 @@ def fetch(remote: Remote, target: Path, *, timeout: float = 30.0, attempts: int 
     Args:
         remote: what to get and what it must be.
         target: where it goes; ``target.part`` holds what has come so far.
-        timeout: seconds without a byte after which a connection counts as stalled.
-        attempts: connections in a row that may bring nothing new.
+        timeout: seconds without a byte after which a connection counts as stalled; so does one that is slower than ``LEAST_BYTES`` in ``WINDOW``.
+        attempts: connections in a row that may bring less than ``LEAST_BYTES``.
         pause: seconds before the first new attempt; doubled each time.
 
     Returns:
@@ -127,24 +185,29 @@ def _fill(remote: Remote, file: IO[bytes], part: Path, timeout: float, attempts:
         except urllib.error.HTTPError as error:
             error.close()
             if error.code < 500 and error.code not in (408, 416, 429):
-                raise KnnscopeError(f"{remote.url}: the server answers {error.code} {error.reason}") from error
+                raise KnnscopeError(f"{remote.url}: the server answers {error.code} {_words(error.reason)}") from error
             if error.code == 416:
                 file.truncate(0)
-            problem = f"the server answers {error.code} {error.reason}"
+            problem = f"the server answers {error.code} {_words(error.reason)}"
         except ValueError as error:
             raise KnnscopeError(f"{remote.url}: the server's answer leads nowhere ({error})") from error
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             reason = getattr(error, "reason", error)
-            problem = "the server stalled" if isinstance(reason, TimeoutError) else str(reason) or type(reason).__name__
+            problem = "the server stalled" if isinstance(reason, TimeoutError) else _words(reason)
         file.seek(0, os.SEEK_END)
-        failures = 0 if file.tell() > before else failures + 1
+        failures = 0 if file.tell() - before >= LEAST_BYTES else failures + 1  # a crumb is no progress
         if failures < attempts:
-            say(f"{remote.url}: {problem}, trying again (attempt {failures + 1} of {attempts} without a byte)")
+            say(f"{remote.url}: {problem}, trying again (attempt {failures + 1} of {attempts} without progress)")
             time.sleep(pause * 2 ** max(failures - 1, 0))
     kept = f"; {file.tell():,} bytes are kept in {part}, the same command goes on from there" if file.tell() else ""
     raise KnnscopeError(
         f"{remote.url}: {problem}, {attempts} attempts in a row{kept}. Without network, put the file at {part.with_suffix('')}"
     )
+
+
+def _words(reason: object) -> str:
+    """On one line, without numbers that only a programmer knows."""
+    return " ".join(str(getattr(reason, "strerror", None) or reason).split()) or type(reason).__name__
 
 
 def _receive(remote: Remote, file: IO[bytes], part: Path, timeout: float) -> bool:
@@ -159,12 +222,14 @@ def _receive(remote: Remote, file: IO[bytes], part: Path, timeout: float) -> boo
         request.add_header("If-Range", tag_file.read_text("latin-1"))
     elif have:
         file.truncate(0)
-    opener = urllib.request.build_opener(_SafeRedirects)
+    opener = urllib.request.build_opener(_SafeRedirects, _Http, _Https)
     with opener.open(request, timeout=timeout) as answer:
         resumed = answer.status == 206 and str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
         if not resumed:
             file.truncate(0)
             have = 0
+            if answer.status != 200:  # a part that nobody asked for would pass as the whole
+                raise http.client.HTTPException(f"the server answers {answer.status}, not with the file")
         whole = _promised(remote.url, answer.headers.get("Content-Length"), have)
         _expect(remote, whole, part)
         tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
@@ -174,11 +239,9 @@ def _receive(remote: Remote, file: IO[bytes], part: Path, timeout: float) -> boo
         else:
             tag_file.unlink(missing_ok=True)
         limit = remote.size or whole or MAX_BYTES
-        least = _LeastRate()
         with bar(whole or remote.size, part.stem, "B", initial=have, scale=True) as progress:
             while block := answer.read1(BLOCK):
                 have += len(block)
-                least.count(len(block))
                 if have > limit:
                     file.truncate(0)
                     raise KnnscopeError(f"{remote.url}: sends more than the {limit:,} bytes expected")
@@ -206,6 +269,8 @@ def _expect(remote: Remote, whole: int | None, part: Path) -> None:
         raise KnnscopeError(
             f"{remote.url}: the server has {whole:,} bytes, {remote.size:,} were expected: the file was changed"
         )
+    if not whole:
+        raise KnnscopeError(f"{remote.url}: the server sends an empty file")
     if whole > MAX_BYTES:
         raise KnnscopeError(f"{remote.url}: {whole:,} bytes are more than the limit of {MAX_BYTES:,}")
     free = shutil.disk_usage(part.parent).free

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -48,6 +48,12 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        if kind in ("part", "empty"):
+            self.send_response(206 if kind == "part" else 200)
+            self.send_header("Content-Length", "3" if kind == "part" else "0")
+            self.end_headers()
+            self.wfile.write(b"abc" if kind == "part" else b"")
+            return
         if kind in ("404", "503"):
             self.send_error(int(kind))
             return
@@ -67,6 +73,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.send_header("ETag", '"second"' if kind == "changed" else '"first"')
         self.end_headers()
+        if kind == "crumb" and len(Handler.asked) < 50:
+            self.wfile.write(body[start : start + 1])
+            self.close_connection = True
+            return
         if kind in ("truncate", "norange-truncate", "stall", "norange"):
             end = min(start + 200_000, len(body))
             self.wfile.write(body[start:end])
@@ -263,3 +273,115 @@ def test_a_server_that_keeps_the_line_by_a_byte_now_and_then_has_stalled(monkeyp
     for _ in range(1000):
         now[0] += 1.0
         fair.count(module.LEAST_BYTES // 20)
+
+
+class Dripping(io.RawIOBase):
+    """A connection on which a byte comes each 0.3 s of a clock that goes by them; it never ends."""
+
+    def __init__(self, sent: bytes, again: bytes, at_once: int = 0) -> None:
+        self.now, self._sent, self._again, self._at_once = 0.0, sent, again, at_once
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.now > 1000:
+            raise AssertionError("still listening")
+        if not self._sent:
+            self._sent = self._again
+        count = min(len(buffer), max(self._at_once, 1))
+        block, self._sent = self._sent[:count], self._sent[count:]
+        self._at_once -= len(block)
+        if self._at_once < 0:
+            self.now += 0.3
+        buffer[: len(block)] = block
+        return len(block)
+
+    def makefile(self, *_: object) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "again", "at_once"),
+    [
+        (b"", b"X", 0),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", 0),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"a", 0),
+        (HEAD, b"0", len(HEAD)),
+        (HEAD, b"1\r\nx\r\n", len(HEAD)),
+        (HEAD + b"0\r\n", b"Trailer: x\r\n", len(HEAD) + 3),
+    ],
+    ids=["status", "headers", "header", "size of a chunk", "chunks", "trailers"],
+)
+def test_whatever_part_of_an_answer_drips_has_stalled(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes, again: bytes, at_once: int
+) -> None:
+    line = Dripping(sent, again, at_once)
+    monkeypatch.setattr(module.time, "monotonic", lambda: line.now)
+    answer = module._Answer(line)
+
+    def listen() -> None:
+        answer.begin()
+        while answer.read1(1 << 16):
+            pass
+
+    with pytest.raises(TimeoutError):
+        listen()
+    assert module.WINDOW <= line.now < 2 * module.WINDOW
+
+
+def test_a_head_without_an_end_has_stalled_however_fast_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Dripping(b"", CONTINUE * 100)
+    monkeypatch.setattr(module.time, "monotonic", lambda: line.now)
+    monkeypatch.setattr(module, "LEAST_BYTES", 1)
+    with pytest.raises(TimeoutError):
+        module._Answer(line).begin()
+    assert line.now < 2 * module.WINDOW
+
+
+def test_an_answer_may_be_long_in_coming(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a server thinks about is bounded by the time-out; the rate is that of what it sends."""
+    line = Dripping(HEAD + b"5\r\nwhole\r\n0\r\n\r\n", b"", 1 << 16)
+    line.now = 500.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: line.now)
+    answer = module._Answer(line)
+    answer.begin()
+    assert answer.read() == b"whole"
+
+
+@pytest.mark.parametrize(("kind", "message"), [("part", "answers 206, not with the file"), ("empty", "an empty file")])
+def test_what_is_not_the_file_does_not_pass_as_one_where_no_checksum_is_known(
+    server: str, tmp_path: Path, home: Path, kind: str, message: str
+) -> None:
+    with pytest.raises(KnnscopeError, match=message):
+        get(f"{server}/{kind}", tmp_path / "file", None, None)
+    assert not (tmp_path / "file").exists()
+    assert not (home / "checksums.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["redirect-loop", "refused"])
+def test_a_refusal_is_one_line_in_words(server: str, tmp_path: Path, kind: str) -> None:
+    with pytest.raises(KnnscopeError) as caught:
+        get("http://127.0.0.1:1/file" if kind == "refused" else f"{server}/{kind}", tmp_path / "file")
+    assert "\n" not in str(caught.value)
+    assert "Errno" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["crumb", "plain"])
+def test_the_rate_holds_for_real_connections(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A crumb a connection is no progress: a server could hold the lock for as long as the file has bytes."""
+    if kind == "crumb":
+        with pytest.raises(KnnscopeError, match="3 attempts in a row"):
+            get(f"{server}/crumb", tmp_path / "file")
+        assert len(Handler.asked) == 3
+    else:
+        monkeypatch.setattr(module, "WINDOW", -1.0)
+        monkeypatch.setattr(module, "LEAST_BYTES", 1 << 40)
+        with pytest.raises(KnnscopeError, match="stalled, 3 attempts"):
+            get(f"{server}/plain", tmp_path / "file")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 
@@ -20,11 +22,16 @@ MAX_GROWTH = 100
 """Texts pack 3 to 10 times; DEFLATE's own limit is 1,032 times."""
 
 
-def unzip(archive: Path, folder: Path) -> None:
+def unzip(archive: Path, folder: Path, check: Callable[[Path], None] = lambda _: None) -> None:
     """Unpack a zip file into a new folder, which appears only when all of it is there.
 
+    Args:
+        archive: the file.
+        folder: what to make.
+        check: raises where the unpacked files, in a folder that it is given, are not what was wanted.
+
     Raises:
-        KnnscopeError: not a zip file, damaged, a member that would land outside, too many or too large members.
+        KnnscopeError: not a zip file, damaged, a member that would land outside, too many or too large members, or ``check``'s.
     """
     make_folder(folder.parent)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -35,11 +42,12 @@ def unzip(archive: Path, folder: Path) -> None:
             with bar(total, f"unpack {archive.name}", "B", scale=True) as progress:
                 for member in members:
                     path = temporary.joinpath(*PurePosixPath(member.filename).parts)
-                    make_folder(path.parent)
+                    path.parent.mkdir(parents=True, exist_ok=True)
                     with bundle.open(member) as source, path.open("xb") as target:
                         while block := source.read(1 << 20):
                             target.write(block)
                             progress.update(len(block))
+        check(temporary)
         temporary.chmod(0o755)
         os.replace(temporary, folder)
     except (
@@ -52,11 +60,18 @@ def unzip(archive: Path, folder: Path) -> None:
         RuntimeError,
         FileExistsError,
     ) as error:
-        raise KnnscopeError(f"{archive}: a damaged zip file ({error}): delete it and download it again") from error
+        raise _damaged(archive, error) from error
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR):
+            raise _damaged(archive, error) from error
         raise os_problem(error, folder) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _damaged(archive: Path, error: Exception) -> KnnscopeError:
+    reason = (getattr(error, "strerror", None) or str(error))[:120]  # without the temporary folder's name
+    return KnnscopeError(f"{archive}: a damaged zip file ({reason}): delete it and download it again")
 
 
 def _check(archive: Path, members: list[zipfile.ZipInfo]) -> int:

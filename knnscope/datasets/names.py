@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from knnscope.checks import check_finite
-from knnscope.datasets import archive, beir, saved, synthetic, vector_files, wordnet
+from knnscope.datasets import archive, beir, lines, saved, synthetic, vector_files, wordnet
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.fetch import Remote, fetch
 from knnscope.records import TextDataset, VectorDataset
@@ -136,10 +136,21 @@ def download(spec: str) -> tuple[Path, str | None]:
         if not folder.exists():
             checksum = f"md5:{entry['md5']}" if entry.get("md5") else None
             note = fetch(Remote(entry["url"], entry.get("size"), checksum), zipped)
-            archive.unzip(zipped, folder)
+            archive.unzip(zipped, folder, lambda unpacked: _collection(zipped, _inner(unpacked, name, part)))
             zipped.unlink(missing_ok=True)
+    return _inner(folder, name, part), note
+
+
+def _inner(folder: Path, name: str, part: str) -> Path:
+    """Where corpus.jsonl lies: most archives hold a folder of their own name."""
     inner = folder / name if (folder / name).is_dir() else folder
-    return (inner / part if part else inner), note
+    return inner / part if part else inner
+
+
+def _collection(zipped: Path, folder: Path) -> None:
+    """Refuse an archive of something else: unpacked, it would count as the data set for good."""
+    if not (lines.find(folder, "corpus.jsonl") and lines.find(folder, "queries.jsonl")):
+        raise KnnscopeError(f"{zipped}: holds no corpus.jsonl and queries.jsonl: delete it and download it again")
 
 
 def catalogue(options: DatasetOptions) -> list[Entry]:

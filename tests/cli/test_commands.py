@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -303,6 +304,36 @@ def test_a_beir_archive_from_a_server_to_an_answer(
     assert "sample_data lies in" in out
     assert "240 documents, 60 queries" in knnscope("data", "show", "sample_data", "--pairs", 0)[1]
     assert not list(home.rglob("*.zip")), "the archive is deleted once unpacked"
+
+
+@pytest.mark.parametrize(
+    ("spec", "members"),
+    [
+        ("toy", []),
+        ("toy", ["notes.txt"]),
+        ("toy", ["toy/corpus.jsonl"]),
+        ("toy", ["toy/queries.jsonl"]),
+        ("toy/two", ["toy/one/corpus.jsonl", "toy/one/queries.jsonl"]),
+    ],
+)
+def test_an_archive_that_is_no_collection_is_refused_and_does_not_count_as_one(
+    knnscope: Run, home: Path, monkeypatch: pytest.MonkeyPatch, spec: str, members: list[str]
+) -> None:
+    archive = home / "downloads" / "toy.zip"
+    archive.parent.mkdir()
+    with zipfile.ZipFile(archive, "w") as bundle:
+        for member in members:
+            bundle.writestr(member, "{}\n")
+    entry: dict[str, object] = {"url": "http://127.0.0.1:1/toy.zip", "documents": 1, "queries": 1}
+    if "/" in spec:
+        entry["parts"] = ("one", "two")
+    monkeypatch.setattr(names, "published", lambda: {"toy": entry})
+    refused(
+        knnscope("data", "get", spec), "toy.zip.*(holds no file|holds no corpus.jsonl and queries.jsonl).*delete it"
+    )
+    assert not names.folder_of("toy").exists()
+    assert not list((home / "datasets").iterdir()), "nor anything else"
+    assert "downloaded" not in knnscope("data", "list")[1]
 
 
 def test_options_may_stand_anywhere(knnscope: Run) -> None:

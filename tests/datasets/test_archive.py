@@ -69,6 +69,24 @@ def test_damage_gives_one_line_and_no_folder(tmp_path_factory: pytest.TempPathFa
     assert {p.name for p in folder.iterdir()} <= {"a.zip", "out"}
 
 
+def test_an_archive_that_is_not_what_was_wanted_leaves_no_folder(tmp_path: Path) -> None:
+    def wanted(folder: Path) -> None:
+        assert (folder / "notes.txt").is_file()
+        raise KnnscopeError("no corpus.jsonl")
+
+    with pytest.raises(KnnscopeError, match="no corpus"):
+        unzip(make(tmp_path / "a.zip", {"notes.txt": b"x"}), tmp_path / "out", wanted)
+    assert {p.name for p in tmp_path.iterdir()} == {"a.zip"}
+
+
+@pytest.mark.parametrize("members", [{"a": b"x", "a/b": b"y"}, {"a" * 300: b"x"}, {"a/" * 2500 + "b": b"x"}])
+def test_members_that_cannot_be_made_are_the_archives_fault(tmp_path: Path, members: dict[str, bytes]) -> None:
+    with pytest.raises(KnnscopeError, match=r"a\.zip: a damaged zip file \(.*\): delete it") as caught:
+        unzip(make(tmp_path / "a.zip", members), tmp_path / "out")
+    assert ".out." not in str(caught.value), "a folder that is gone tells nobody anything"
+    assert {p.name for p in tmp_path.iterdir()} == {"a.zip"}
+
+
 def test_an_archive_of_nothing_is_no_data_set(tmp_path: Path) -> None:
     for members in ({}, {"folder/": b""}):
         with pytest.raises(KnnscopeError, match="holds no file"):
