@@ -53,7 +53,7 @@ def load(name: str) -> Engine:
     """
     entry = ENGINES.get(name)
     if entry is None:
-        raise unknown_name("engine", name, ENGINES, "(knnscope info lists them)")
+        raise unknown_name("engine", name, ENGINES)
     return load_entry(entry)
 
 

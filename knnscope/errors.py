@@ -34,6 +34,10 @@ ROOM = 1 << 29
 """Bytes of address space that loading a library may take: Faiss with its OpenBLAS takes the most."""
 
 
+NEAR = 0.7
+"""Likeness from which on a name may be a slip of the fingers: numba is none for numpy (0.6), fais is one for faiss (0.9)."""
+
+
 class KnnscopeError(Exception):
     """A problem that the user can act on; its text is one line: what, where, what to do."""
 
@@ -108,6 +112,8 @@ def _room_for(library: str) -> None:
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> KnnscopeError:
     """The error for a mistyped name, with the nearest known ones."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=NEAR)
     guess = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
+    if not close and "engine" in kind:
+        guess += " (knnscope info tells of each)"
     return KnnscopeError(f"no {kind} named {name!r}: {guess}{' ' + hint if hint else ''}")

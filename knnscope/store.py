@@ -39,12 +39,22 @@ def os_problem(error: OSError, path: object) -> KnnscopeError:
         errno.ENOENT: "no such file or folder",
         errno.EISDIR: "this is a folder, a file was expected",
         errno.EFBIG: "the file grows beyond what this process may write (ulimit -f): raise the limit",
+        errno.EIO: "the disk cannot be read or written: it may be faulty",
         errno.EMFILE: "too many files are open (ulimit -n): raise the limit",
         errno.ENOTDIR: "a part of this path is a file, a folder was expected",
     }
     if not error.errno and str(error).endswith(" written"):  # NumPy's "160000 requested and 25568 written"
         return KnnscopeError(f"{where}: not all could be written ({error}): the disk is full, or ulimit -f is reached")
     return KnnscopeError(f"{where}: {advice.get(error.errno or 0, error.strerror or str(error))}")
+
+
+def make_home() -> None:
+    """Create ``home``, of this user alone; one that is there stays as it is.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    home().mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def make_folder(path: Path) -> Path:
@@ -54,14 +64,29 @@ def make_folder(path: Path) -> Path:
         KnnscopeError: it cannot be made.
     """
     try:
-        if path != home() and home() in path.parents:
-            home().mkdir(
-                mode=0o700, parents=True, exist_ok=True
-            )  # of this user alone; what is there already stays as it is
-        path.mkdir(mode=0o700 if path == home() else 0o777, parents=True, exist_ok=True)
+        if home() in (path, *path.parents):
+            make_home()
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise os_problem(error, path) from error
     return path
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder for what is to come; where nothing comes, what was made of it and its parents goes again.
+
+    Raises:
+        KnnscopeError: it cannot be made.
+    """
+    whole = path.absolute()
+    made = [folder for folder in (whole, *whole.parents) if not folder.exists()]
+    try:
+        yield make_folder(path)
+    finally:
+        with contextlib.suppress(OSError):  # it holds something
+            for folder in made:
+                folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -87,9 +112,7 @@ def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            raise os_problem(error, path) from error
-        raise
+        raise os_problem(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -164,6 +187,10 @@ class VectorCache:
         if code == sqlite3.SQLITE_FULL:
             return KnnscopeError(
                 f"{self.path}: the disk is full: free some space, or set KNNSCOPE_HOME to another disk"
+            )
+        if code == sqlite3.SQLITE_IOERR:
+            return KnnscopeError(
+                f"{self.path}: cannot be read or written: the disk is full or faulty, or ulimit -f is reached"
             )
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return KnnscopeError(f"{self.path}: the cache is damaged ({error}): delete the file to start it afresh")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from knnscope import store
+from knnscope.certified import code_cache
 from knnscope.errors import KnnscopeError
 from knnscope.store import VectorCache, home, whole_file, write_json
 from tests.processes import LONG
@@ -154,6 +155,26 @@ def test_many_processes_may_open_a_new_cache_at_once(tmp_path: Path) -> None:
     assert [other.exitcode for other in others] == [0] * 6
 
 
+def _fill(folder: Path, limit: int) -> None:
+    """In a process of its own: what a limit of file sizes does to the cache."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        cache = VectorCache(folder / "c.sqlite", 100)
+        cache.add(keys(*range(2000)), np.zeros((2000, 100), np.float32))
+    except KnnscopeError as error:
+        (folder / "said").symlink_to(str(error).replace("/", "|"))  # no byte more may be written
+
+
+@pytest.mark.parametrize("limit", [0, 1000, 60_000])
+def test_a_limit_of_file_sizes_is_told_of_as_such(tmp_path: Path, limit: int) -> None:
+    process = multiprocessing.get_context("fork").Process(target=_fill, args=(tmp_path, limit))
+    process.start()
+    process.join()
+    assert "the disk is full or faulty, or ulimit -f is reached" in os.readlink(tmp_path / "said")
+
+
 def test_a_healthy_cache_is_never_advised_to_be_deleted(tmp_path: Path) -> None:
     cache = VectorCache(tmp_path / "c.sqlite", 3)
     cache._db.execute("PRAGMA query_only = 1")
@@ -196,6 +217,13 @@ def test_the_home_is_the_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name, inner in (("a", ""), ("b/c", "downloads/x")):
         monkeypatch.setenv("KNNSCOPE_HOME", str(tmp_path / name))
         store.make_folder(store.home() / inner)
+        assert store.home().stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv("KNNSCOPE_HOME", str(tmp_path / "d" / "e"))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    code_cache.write("x.code", b"what is compiled first")
+    assert (tmp_path / "d/e").stat().st_mode & 0o777 == 0o700
+    for name in ("a", "b/c"):
+        monkeypatch.setenv("KNNSCOPE_HOME", str(tmp_path / name))
         assert store.home().stat().st_mode & 0o777 == 0o700
     there = tmp_path / "there"
     there.mkdir(mode=0o755)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -215,9 +215,7 @@ def _files(task: Task, largest: int) -> Iterator[tuple[Data, npt.NDArray[np.int6
     base = make_folder(home())
     with locked(base / "compare.lock"):  # nobody sweeps a folder that is not held yet
         _sweep(base)
-        folder = Path(tempfile.mkdtemp(prefix="compare-", dir=base))
-        held = (folder / HELD).open("wb")
-        fcntl.flock(held, fcntl.LOCK_EX)
+        folder, held = _held_folder(base)
     try:
         rows = _own_file(task.rows) or folder / "rows.npy"
         if not rows.exists():
@@ -229,6 +227,25 @@ def _files(task: Task, largest: int) -> Iterator[tuple[Data, npt.NDArray[np.int6
     finally:
         held.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _held_folder(base: Path) -> tuple[Path, IO[bytes]]:
+    """A new folder, and the lock that says that it is in use: without one nobody would ever remove it."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="compare-", dir=base))
+    except OSError as error:
+        raise os_problem(error, base) from error
+    try:
+        held = (folder / HELD).open("wb")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+        except OSError:
+            held.close()
+            raise
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise os_problem(error, folder) from error
+    return folder, held
 
 
 def _sweep(base: Path) -> None:

@@ -30,7 +30,7 @@ from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
 from knnscope.progress import say
-from knnscope.store import home
+from knnscope.store import home, make_home
 
 HEAD = b"knnscope compiled code 1\n"
 MOST_BYTES = 1 << 26
@@ -95,6 +95,8 @@ def _folder(make: bool) -> Iterator[int]:
     """
     where = path()
     if make and not where.is_dir():
+        if home() in where.parents:
+            make_home()
         os.makedirs(where.parent, mode=0o700, exist_ok=True)
         _prune(where.parent)
         with contextlib.suppress(FileExistsError):

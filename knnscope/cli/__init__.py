@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -16,6 +17,9 @@ from knnscope.environment import version
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.progress import harmless
 from knnscope.store import os_problem
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Of files that have a name, the error has it too."""
 
 COMMANDS = {
     "info": "knnscope.cli.info:Info",
@@ -118,7 +122,7 @@ def run() -> int:
     except MemoryError:
         return _say("out of memory: take fewer rows with --limit, or a memory-mapped .npy file", 2)
     except OSError as error:
-        return _say(str(os_problem(error, "system")), 2)
+        return _say(str(os_problem(error, "what is printed" if error.errno in NO_ROOM else "system")), 2)
     return code
 
 

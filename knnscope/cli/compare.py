@@ -23,7 +23,7 @@ from knnscope.datasets import names
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.records import Neighbors, TextDataset, VectorDataset
 from knnscope.search.engine import check_k
-from knnscope.store import make_folder, write_json
+from knnscope.store import new_folder, write_json
 from knnscope.workload import Workload
 
 QUERIES = 1000
@@ -117,17 +117,17 @@ class Compare:
             memory=args.memory * 2**20 if args.memory else None,
             seed=args.seed,
         )
-        folder = make_folder(Path(args.out or f"runs/compare-{datetime.now(UTC):%Y%m%d-%H%M%S}"))
-        workload = Workload(args.dataset or "sample", options.dataset_options(args), options.encoder_options(args))
-        for k in grid.ks:
-            check_k(k, len(workload.dataset.documents))
-        task = task_of(workload, args.queries, args.metric, args.seed)
-        if (settings.threads or 0) > threads.usable():
-            notes([f"{settings.threads} threads on {threads.usable()} cores: they take turns"])
-        if cleared := threads.cleared():
-            notes([f"set to the thread budget or cleared for the measurement: {', '.join(sorted(cleared))}"])
-        measured = session.measure(task, grid, settings)
-        save(folder, measured)
+        with new_folder(Path(args.out or f"runs/compare-{datetime.now(UTC):%Y%m%d-%H%M%S}")) as folder:
+            workload = Workload(args.dataset or "sample", options.dataset_options(args), options.encoder_options(args))
+            for k in grid.ks:
+                check_k(k, len(workload.dataset.documents))
+            task = task_of(workload, args.queries, args.metric, args.seed)
+            if (settings.threads or 0) > threads.usable():
+                notes([f"{settings.threads} threads on {threads.usable()} cores: they take turns"])
+            if cleared := threads.cleared():
+                notes([f"set to the thread budget or cleared for the measurement: {', '.join(sorted(cleared))}"])
+            measured = session.measure(task, grid, settings)
+            save(folder, measured)
         notes(workload.said())
         if args.json:
             for row in measured.rows:

@@ -21,7 +21,7 @@ from knnscope.cli.search import Answer, search_all
 from knnscope.cli.show import notes
 from knnscope.cli.verdict_text import report, verdict
 from knnscope.records import Neighbors
-from knnscope.store import make_folder
+from knnscope.store import new_folder
 from knnscope.workload import Workload
 
 QUERY = "q-crewed-mars"
@@ -43,16 +43,16 @@ class Demo:
 
     def run(self, args: argparse.Namespace) -> int:
         """All steps in turn."""
-        folder = make_folder(Path(args.out))
-        workload = Workload("sample", None, options.encoder_options(args))
-        texts = workload.texts
-        print("== 1. A query and a document that people judged relevant\n")
-        row, judged = workload.query_row(QUERY), texts.judgements
-        best = judged.queries[judged.grades == 2]
-        show_texts(texts, pairs=1, offset=int(np.flatnonzero(best == row)[0]), grade=2)
+        with new_folder(Path(args.out)) as folder:
+            workload = Workload("sample", None, options.encoder_options(args))
+            texts = workload.texts
+            print("== 1. A query and a document that people judged relevant\n")
+            row, judged = workload.query_row(QUERY), texts.judgements
+            best = judged.queries[judged.grades == 2]
+            show_texts(texts, pairs=1, offset=int(np.flatnonzero(best == row)[0]), grade=2)
 
-        print(f"\n== 2. {len(texts.documents)} documents and {len(texts.queries)} queries become vectors\n")
-        encode(workload, folder)
+            print(f"\n== 2. {len(texts.documents)} documents and {len(texts.queries)} queries become vectors\n")
+            encode(workload, folder)
         rows, queries, metric = workload.documents.values, workload.queries, workload.metric
         print(f"{workload.encoder.model.name}: {rows.shape[1]} components each, searched by {metric}")
 

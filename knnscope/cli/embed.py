@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +19,7 @@ from knnscope.encoders import embed, models, recipes
 from knnscope.encoders.onnx_encoder import PROVIDERS, OnnxEncoder
 from knnscope.errors import KnnscopeError
 from knnscope.records import Texts
-from knnscope.store import VectorCache, make_folder, whole_file, write_json
+from knnscope.store import VectorCache, new_folder, whole_file, write_json
 from knnscope.workload import Workload
 
 
@@ -38,8 +39,10 @@ class Embed:
 
     def run(self, args: argparse.Namespace) -> int:
         """Encode."""
-        if args.out:
-            make_folder(Path(args.out))  # before minutes of encoding, not after
+        with new_folder(Path(args.out)) if args.out else nullcontext():  # before minutes of encoding, not after
+            return self._encode(args)
+
+    def _encode(self, args: argparse.Namespace) -> int:
         named = options.listed(args.device)
         if wrong := [d for d in named if d not in PROVIDERS]:
             raise KnnscopeError(f"no device {wrong[0]!r}: cpu, cuda, or cpu,cuda to time both")

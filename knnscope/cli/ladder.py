@@ -22,7 +22,7 @@ from knnscope.search import ladder
 from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k, check_matrix
 from knnscope.search.ladder.verbose import explain
-from knnscope.store import make_folder, write_json
+from knnscope.store import new_folder, write_json
 from knnscope.workload import EncoderOptions, Workload
 
 ROWS = 75_000
@@ -79,19 +79,19 @@ class Ladder:
                 return 0
             print()
         plan = _plan(args)
-        folder = make_folder(Path(args.out or f"runs/ladder-{datetime.now(UTC):%Y%m%d-%H%M%S}"))
-        rows: list[Row] = []
-        interrupted = False
-        try:
-            for row in climb(chosen, plan):
-                rows.append(lines.check(row, SCHEMA))
-                if args.json:
-                    print(json.dumps(row, allow_nan=False), flush=True)
-        except KeyboardInterrupt:
-            interrupted = True
-        lines.write(folder / "results.jsonl", rows, SCHEMA)
-        found = {device: ceilings.to_json() for device, ceilings in plan.ceilings.items()}
-        write_json(folder / "environment.json", {**environment.collect(), "ceilings": found})
+        with new_folder(Path(args.out or f"runs/ladder-{datetime.now(UTC):%Y%m%d-%H%M%S}")) as folder:
+            rows: list[Row] = []
+            interrupted = False
+            try:
+                for row in climb(chosen, plan):
+                    rows.append(lines.check(row, SCHEMA))
+                    if args.json:
+                        print(json.dumps(row, allow_nan=False), flush=True)
+            except KeyboardInterrupt:
+                interrupted = True
+            lines.write(folder / "results.jsonl", rows, SCHEMA)
+            found = {device: ceilings.to_json() for device, ceilings in plan.ceilings.items()}
+            write_json(folder / "environment.json", {**environment.collect(), "ceilings": found})
         if plan.where == "cuda" and gpu_problem() is None and (why := annotate.problem()):
             notes([why])
         if not args.json:
@@ -167,7 +167,7 @@ def _chosen(text: str | None) -> list[str]:
         raise KnnscopeError(f"--rungs {text!r}: names of rungs were expected, such as argsort,fused-topk")
     for name in names:
         if name not in known:
-            raise unknown_name("rung", name, known)
+            raise unknown_name("rung or engine", name, known)
     return [name for name in known if name in names]
 
 

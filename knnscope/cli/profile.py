@@ -19,7 +19,7 @@ from knnscope.processes import PARENT
 from knnscope.profile import nsys
 from knnscope.search import ladder
 from knnscope.search.device import gpu_problem
-from knnscope.store import make_folder
+from knnscope.store import new_folder
 from knnscope.trace import reader
 
 RECORDERS = ("nsys", "cupti")
@@ -71,15 +71,19 @@ class Profile:
         argv, name = _command(args)
         if why := gpu_problem():
             raise KnnscopeError(f"nothing to record: {why}")
-        folder = make_folder(Path(args.out))
-        target = folder / f"{name}.sqlite"
+        with new_folder(Path(args.out)) as folder:
+            return self._record(args, argv, folder / f"{name}.sqlite")
+
+    def _record(self, args: argparse.Namespace, argv: list[str], target: Path) -> int:
         program = nsys.find(args.nsys) if args.recorder != "cupti" else None
         if program is None and args.recorder == "nsys":
             raise KnnscopeError("no nsys found: give it with --nsys or NSYS, or take --recorder cupti")
         if program is not None:
-            code, odd = nsys.record(program, argv, folder / name, nsys.CAPTURE_RANGE if args.capture_range else ())
+            code, odd = nsys.record(
+                program, argv, target.with_suffix(""), nsys.CAPTURE_RANGE if args.capture_range else ()
+            )
             notes(odd)
-            nsys.export(program, folder / f"{name}.nsys-rep", target)
+            nsys.export(program, target.with_suffix(".nsys-rep"), target)
             by = nsys.version(program)
         else:
             code = _in_process(argv, target, args.capture_range, ours=args.rest is None)

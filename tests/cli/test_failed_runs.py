@@ -1,0 +1,139 @@
+"""What a run that fails leaves: no empty folder, one line in words."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+
+from knnscope import store
+from knnscope.bench import session
+from knnscope.cli import compare, embed, ladder
+from knnscope.cli import profile as profiling
+from knnscope.errors import KnnscopeError
+from tests.cli.conftest import Run, refused
+
+NSYS = "#!/bin/sh\necho NVIDIA Nsight Systems version 2099.1.1\n"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("compare", "nosuch"),
+        ("compare", "sample", "-k", "100000", "--out", "a/b"),
+        ("compare", "sample", "--queries", "nosuch.npy"),
+        ("embed", "nosuch", "-o", "a/b"),
+        ("embed", "sample", "--encoder", "nosuch", "-o", "a/b"),
+        ("embed", "sample", "--device", "tpu", "-o", "a/b"),
+        ("demo", "--encoder", "nosuch"),
+        ("ladder", "nosuch"),
+        ("profile", "--nsys", "nosuch", "--", "true"),
+        ("profile", "--nsys", "./nsys", "--", "true"),
+    ],
+    ids=" ".join,
+)
+def test_no_folder(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...]) -> None:
+    monkeypatch.setattr(profiling, "gpu_problem", lambda: None)
+    (tmp_path / "nsys").write_text(NSYS)
+    (tmp_path / "nsys").chmod(0o755)
+    code, _, err = knnscope(*argv)
+    refused((code, "", err), ".")
+    assert [p.name for p in tmp_path.iterdir()] == ["nsys"]
+
+
+@pytest.mark.parametrize("error", [KnnscopeError("no luck"), KeyboardInterrupt(), MemoryError(), OSError(5, "no luck")])
+def test_no_folder_whatever_ends_it(
+    knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(session, "measure", fail)
+    monkeypatch.setattr(ladder, "_ceilings", lambda where: {})
+    monkeypatch.setattr(ladder.environment, "collect", fail)
+    monkeypatch.setattr(ladder.lines, "write", fail)
+    np.save("v.npy", np.eye(50, dtype=np.float32))
+    for command in ("compare", "ladder"):
+        assert knnscope(command, "v.npy", *(["-k", "3", "--rungs", "gemm"] if command == "ladder" else []))[0] != 0
+        assert [p.name for p in tmp_path.iterdir()] == ["v.npy"], command
+
+
+def test_a_folder_that_was_there_stays(knnscope: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    assert knnscope("compare", "nosuch", "--out", "mine")[0] == 2
+    assert knnscope("compare", "nosuch", "--out", "mine/a/b")[0] == 2
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+def measured() -> Any:
+    return type("Measured", (), {"rows": [], "environment": {}})()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_each_file_of_a_run_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, number: int
+) -> None:
+    calls = []
+
+    def full(_: int) -> None:
+        calls.append(1)
+        if len(calls) == number:
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(KnnscopeError) as caught:
+        compare.save(tmp_path / "run", measured())
+    assert "/run/" in str(caught.value)
+    assert "Errno" not in str(caught.value)
+    assert len(list((tmp_path / "run").iterdir())) == number - 1, "whole files, or none"
+
+
+def test_a_write_that_numpy_breaks_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tells how many numbers it wrote, and no reason."""
+
+    def broken(*_: object, **__: object) -> NoReturn:
+        raise OSError("160000 requested and 25568 written")
+
+    def write() -> None:
+        with store.whole_file(tmp_path / "x.npy") as file:
+            np.save(file, np.ones(3))
+
+    monkeypatch.setattr(np, "save", broken)
+    task = session.Task("x", np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32), "l2")
+    for attempt in (lambda: session._files(task, 1).__enter__(), write):
+        with pytest.raises(KnnscopeError, match="the disk is full, or ulimit -f is reached"):
+            attempt()
+    assert not list(store.home().glob("compare-*"))
+
+
+def test_an_output_that_cannot_be_written_is_named(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(embed.Embed, "run", full)
+    refused(knnscope("embed", "sample"), "^knnscope: what is printed: the disk is full")
+
+
+def test_a_folder_of_vectors_that_cannot_be_held_goes_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody sweeps one without its lock."""
+
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(session.fcntl, "flock", full)
+    monkeypatch.setattr(session, "locked", lambda _: contextlib.nullcontext())
+    task = session.Task("x", np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32), "l2")
+    with pytest.raises(KnnscopeError, match="the disk is full"):
+        session._files(task, 1).__enter__()
+    assert not list(home.glob("compare-*"))
