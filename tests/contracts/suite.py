@@ -20,8 +20,12 @@ from knnscope.search.grading import Judge
 from tests import reference
 
 RANDOM = np.random.default_rng
-LARGEST = {"float16": 2048, "float32": 2**24, "float64": 2**24, "int8": 127, "uint8": 255, "int32": 2**24}
-"""Up to here a type holds every whole number, and so does float32."""
+LARGEST = {"float16": 2048, "float32": 2**24, "float64": 2**24, "int8": 127, "uint8": 255, "int32": 2**31 - 1}
+"""Up to here a type holds every whole number, and so does what it is computed in: int32 is never computed in float32."""
+
+
+LEAVE_OUT = {("faiss", "ip")}
+"""Known to give a wrong answer where some rows overflow."""
 
 
 def tried(name: str, metric: str, dtype: str = "float32") -> Engine:
@@ -86,6 +90,27 @@ def near(found: Neighbors, rows: np.ndarray, queries: np.ndarray, metric: str, p
     assert (np.abs(found.distances - got) <= slack).all()
     if not tf32:
         assert (np.diff(sign * found.distances.astype(np.float64), axis=1) >= -1e-12).all(), "best first"
+
+
+def right_or_one_line(
+    name: str, metric: str, engine: Engine, rows: np.ndarray, queries: np.ndarray, up: float, query_up: float
+) -> None:
+    """An answer is held to that of the same numbers scaled down by powers of two, which is exact."""
+    try:
+        found = engines.build(engine, rows, metric, name).search(queries, 3)
+    except KnnscopeError as error:
+        assert "overflow" in str(error)
+        assert "\n" not in str(error)
+        return
+    whole(found, len(rows), len(queries), 3)
+    if engine.capabilities.exact:
+        defined(found, rows, queries, metric)
+    down, query_down = (2.0 ** -round(np.log2(value)) for value in (up, query_up))
+    distances = found.distances.astype(np.float64)
+    if metric != "cosine":
+        distances = distances * down * query_down
+    scaled = rows.astype(np.float64) * down, queries.astype(np.float64) * query_down
+    near(Neighbors(found.ids, distances), *scaled, metric, engine.formula(rows.dtype.name, 2, rows.shape[1]).precision)
 
 
 class EngineContract:
@@ -195,26 +220,26 @@ class EngineContract:
     def test_numbers_that_overflow_give_a_right_answer_or_one_line(
         self, name: str, metric: str, dtype: str, size: float
     ) -> None:
-        """Squares of these overflow; an answer is held to that of the same numbers scaled down by powers of two, which is exact."""
+        """Squares of these overflow."""
         engine = tried(name, metric, dtype)
         small = RANDOM(9).standard_normal((6, 4))
-        precision = engine.formula(dtype, 2, 4).precision
         for up, query_up in ((size, size), (size, 1.0), (1.0, size)):
             rows, queries = (small * up).astype(dtype), (small[:2] * query_up).astype(dtype)
-            try:
-                found = engines.build(engine, rows, metric, name).search(queries, 3)
-            except KnnscopeError as error:
-                assert "overflow" in str(error)
-                assert "\n" not in str(error)
-                continue
-            whole(found, len(rows), len(queries), 3)
-            if engine.capabilities.exact:
-                defined(found, rows, queries, metric)
-            if metric == "l2":
-                up = query_up = size
-            down, query_down = (2.0 ** -round(np.log2(value)) for value in (up, query_up))
-            distances = found.distances.astype(np.float64)
-            if metric != "cosine":
-                distances = distances * down * query_down
-            scaled = rows.astype(np.float64) * down, queries.astype(np.float64) * query_down
-            near(Neighbors(found.ids, distances), *scaled, metric, precision)
+            right_or_one_line(
+                name, metric, engine, rows, queries, *((size, size) if metric == "l2" else (up, query_up))
+            )
+
+    def test_a_row_that_overflows_is_not_left_out(self, name: str, metric: str) -> None:
+        """Infinity minus infinity is no number, which compares as no better than any: the nearest rows by ip would be missing."""
+        engine = tried(name, metric)
+        random, size = RANDOM(10), 1e25
+        rows, queries = (random.standard_normal((n, 8)).astype(np.float32) for n in (20, 2))
+        queries[:, :2] = size
+        rows[7, :2], rows[11, :2] = (2 * size, -size), (3 * size, -size)
+        try:
+            right_or_one_line(name, metric, engine, rows, queries, size, size)
+        except AssertionError:
+            if (name, metric) not in LEAVE_OUT:
+                raise
+            pytest.xfail(f"{name} leaves rows out whose {metric} is no number in float32, and nobody notices")
+        assert (name, metric) not in LEAVE_OUT, "mended: take it from the list"
