@@ -9,6 +9,8 @@ import numpy as np
 
 U32 = 2.0**-24
 """Unit roundoff of float32."""
+U64 = 2.0**-53
+"""Of float64; what is compared with is rounded by it as well, for which the bounds below have room."""
 UTF32 = 2.0**-11
 """Of TF32, to which a tensor core rounds the factors."""
 

@@ -24,6 +24,7 @@ LARGEST = {"float16": 2048, "float32": 2**24, "float64": 2**24, "int8": 127, "ui
 """Up to here a type holds every whole number, and so does what it is computed in: int32 is never computed in float32."""
 
 
+UNITS = {"tf32": reference.UTF32, "float32": reference.U32, "float64": reference.U64}
 LEAVE_OUT = {("faiss", "ip")}
 """Known to give a wrong answer where some rows overflow."""
 
@@ -78,17 +79,16 @@ def defined(found: Neighbors, rows: np.ndarray, queries: np.ndarray, metric: str
 
 
 def near(found: Neighbors, rows: np.ndarray, queries: np.ndarray, metric: str, precision: str = "float32") -> None:
-    """Right up to the rounding of float32, or of TF32 where that is what the engine says."""
-    tf32 = precision == "tf32"
+    """Right up to the rounding of what the engine says that it computes in."""
     sign = -1 if topk.descending(metric) else 1
     true = reference.float64(rows, queries, metric)
-    slack = reference.float32_bound(rows, queries, metric, reference.UTF32 if tf32 else reference.U32)
+    slack = reference.float32_bound(rows, queries, metric, UNITS[precision])
     slack = slack.max(axis=1, keepdims=True) + 1e-30
     best = np.sort(sign * true, axis=1)[:, : found.ids.shape[1]]
     got = np.take_along_axis(true, found.ids, axis=1)
-    assert (sign * got <= best + 2 * slack).all(), "a row is missing that is nearer by more than float32 rounding"
+    assert (sign * got <= best + 2 * slack).all(), "a row is missing that is nearer by more than rounding"
     assert (np.abs(found.distances - got) <= slack).all()
-    if not tf32:
+    if precision != "tf32":
         assert (np.diff(sign * found.distances.astype(np.float64), axis=1) >= -1e-12).all(), "best first"
 
 
