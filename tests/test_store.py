@@ -226,7 +226,8 @@ def test_the_home_is_the_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("KNNSCOPE_HOME", str(tmp_path / name))
         assert store.home().stat().st_mode & 0o777 == 0o700
     there = tmp_path / "there"
-    there.mkdir(mode=0o755)
+    there.mkdir()
+    there.chmod(0o755)  # whatever the umask
     monkeypatch.setenv("KNNSCOPE_HOME", str(there))
     store.make_folder(there / "inner")
     assert there.stat().st_mode & 0o777 == 0o755, "a folder that is there stays as it is"
