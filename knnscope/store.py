@@ -181,6 +181,9 @@ class VectorCache:
         except sqlite3.Error as error:
             self._db.close()
             raise self._problem(error) from error
+        except BaseException:  # its lock is refused
+            self._db.close()
+            raise
 
     def _problem(self, error: sqlite3.Error) -> KnnscopeError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
