@@ -209,7 +209,7 @@ class CodeCache:
             return CompileResult._rebuild(target_context, *payload) if kept == (self._name, str(sig)) else None
         except UnusableError as error:
             _say_once(str(error))
-        except Exception:  # the digest is right and the content is not: of whoever wrote it
+        except Exception:  # whole, and yet nothing that Numba reads: compiled anew
             return None
         return None
 
@@ -225,13 +225,13 @@ class CodeCache:
             _say_once(f"{error.filename or path()}: {error.strerror or error}")
 
     def enable(self) -> None:
-        """Always."""
+        """Nothing to do: this cache is always on."""
 
     def disable(self) -> None:
-        """Never."""
+        """Nothing to do, as above."""
 
     def flush(self) -> None:
-        """Numba's way to compile anew: a change of the sources does it here."""
+        """Nothing to do: when the sources change, the folder's name does."""
 
     def _file(self, sig: Any) -> str:
         short = re.sub(r"\W+", "-", self._name.rpartition(".")[2])

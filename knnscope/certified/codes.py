@@ -29,9 +29,9 @@ MOST_DIM = (2**31 - 1) // LEVELS**2
 SAMPLE = 4096
 """Rows that the centre is the mean of: any centre is right, a near one is tight."""
 CHUNK = 1024
-"""Rows that a thread takes at once, """
+"""Rows that a thread takes at once."""
 CHUNK_COMPONENTS = 1 << 22
-"""and components: fewer rows where they are long."""
+"""Components that a thread takes at once: fewer rows where rows are long."""
 FAR = 2.0**40
 """Scaled lengths up to this have squares that float32 holds."""
 EXPONENTS = 400

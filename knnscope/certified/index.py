@@ -30,7 +30,7 @@ BLOCK = 1024
 """Queries that share a pass over the codes, if their candidates fit in ``BLOCK_BYTES``."""
 BLOCK_BYTES = 1 << 27
 PART_BYTES = 1 << 30
-"""Of all threads' candidates: where k is large, fewer threads take part."""
+"""Bytes of candidates of all threads together: where k is large, fewer threads take part."""
 RANKED = 64
 """Queries whose candidates are ranked sooner than another thread has woken up."""
 OWN_TILES = (2, 8)
@@ -196,9 +196,8 @@ class _Search:
         codes = self.index._codes
         if codes is not None and self.k * MOST <= codes.rows:
             for factor, more in ROOMS:
-                room = min(
-                    factor * self.k + more, codes.rows + codes.rows // 2
-                )  # a third of it stays free where all rows are in
+                # with room for half as many again as there are rows, none overflows
+                room = min(factor * self.k + more, codes.rows + codes.rows // 2)
                 left = np.flatnonzero((self.candidates < 0) & ~self.far)
                 size = max(1, min(BLOCK, BLOCK_BYTES // (32 * room + 16 * self.k)))
                 for first in range(0, len(left), size):

@@ -79,9 +79,8 @@ class _Call:
         while self._at_work:
             try:
                 time.sleep(0.001)
-            except (
-                BaseException
-            ) as again:  # a second Ctrl-C: what has begun ends soon, and would else go on behind the user's back
+            except BaseException as again:
+                # a second Ctrl-C: what has begun ends soon, and would else go on behind the user's back
                 self.error = again
 
 
