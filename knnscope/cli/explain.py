@@ -7,10 +7,13 @@ import json
 
 from knnscope.cli.show import notes, plain, table
 from knnscope.trace import reader
+from knnscope.trace.bound import Bound
 from knnscope.trace.compare import SAME, Pair, pairs
 from knnscope.trace.explain import Explanation, explain, figures
 from knnscope.trace.findings import SEVERITIES
+from knnscope.trace.model import Gpu, Trace
 
+NOTHING = "nothing was recorded on the GPU: record with knnscope profile, or with nsys profile -t cuda,nvtx PROGRAM"
 CHANGES = 12
 """Changes that are printed of a phase."""
 
@@ -58,45 +61,93 @@ class Explain:
 
 
 def report(told: Explanation) -> str:
-    """Phases, then findings, then what could not be told."""
+    """What bounds the run, then phases, findings, what they save together, and what could not be told."""
     trace = told.trace
+    parts = [bound_text(trace, bound) for bound in told.bounds] or [NOTHING]
+    parts += [f"{_events(trace)}; recorded by {plain(trace.recorder)}", "", *_phases(told), ""]
+    several = len(told.bounds) > 1
+    for finding in told.findings:
+        where = f"{plain(finding.phase)}{f' on GPU {finding.gpu}' if several else ''}"
+        overlap = f" It counts some of the same time as {', '.join(finding.overlaps)}." if finding.overlaps else ""
+        parts += [
+            f"{finding.severity:<6} {finding.rule} in {where}: {plain(finding.title)}",
+            f"       would save about {milli(finding.saving_ms)} of each time ({100 * finding.share:.0f}%).{overlap} {finding.remedy}",
+            f"       evidence: {finding.rows:,} rows of: {plain(finding.sql)}",
+        ]
+    for total in told.totals:
+        parts.append(
+            f"together{f' on GPU {total.gpu}' if several else ''} they would save about {milli(total.saving_ms)} of the whole run "
+            f"({100 * total.share:.0f}%), time that several count once"
+        )
+    if not told.findings and told.bounds:
+        parts.append("no rule finds anything that is worth mending")
+    if told.unanswered and told.bounds:
+        parts += ["", "not to be told from this trace:"]
+        reasons: dict[str, list[str]] = {}
+        for name, why in told.unanswered:
+            reasons.setdefault(why, []).append(name)
+        parts += [f"  {', '.join(names)}: {why}" for why, names in reasons.items()]
+    return "\n".join(parts)
+
+
+def bound_text(trace: Trace, bound: Bound) -> str:
+    """In a sentence."""
     low, high = trace.span
-    parts = [
-        f"{plain(trace.gpu.name)}, {(high - low) / 1e9:.3f} s: {len(trace.kernels):,} kernels, {len(trace.copies):,} copies, "
-        f"{len(trace.calls):,} API calls; recorded by {plain(trace.recorder)}",
-        "",
-    ]
+    share = {name: f"{100 * value:.1f}%" for name, value in bound.shares.items()}
+    what = {"GPU": "the GPU", "copies": "copies", "waiting": "waiting", "host": "the host"}[bound.what]
+    gpu = f"GPU {bound.gpu}, " if len(trace.used) > 1 else ""
+    return (
+        f"bound by {what}, on {gpu}{plain(trace.gpus.get(bound.gpu, Gpu()).name)}: of {(high - low) / 1e9:.3f} s kernels run {share['GPU']}, "
+        f"copies alone {share['copies']}; the GPU has nothing to do while the host waits {share['waiting']}, or does anything else {share['host']}"
+    )
+
+
+def _events(trace: Trace) -> str:
+    return f"{len(trace.kernels):,} kernels, {len(trace.copies):,} copies, {len(trace.calls):,} API calls"
+
+
+def _phases(told: Explanation) -> list[str]:
+    """A table; below it, what no phase holds."""
+    several = len(told.bounds) > 1
     rows = []
     for phase in told.phases:
         f = figures(phase)
         rows.append(
             (
-                plain(phase.name)[:60],
+                plain(phase.name)[:60] + (f" (GPU {phase.gpu})" if several else ""),
                 f"{f['times']:,}",
                 milli(f["host_ms"]),
                 milli(f["api_ms"]),
                 milli(f["gpu_busy_ms"]),
+                milli(f["gpu_work_ms"]),
                 f"{f['kernels']:,}",
                 f"{f['copies']:,}",
-                f"{100 * f['kernel_share']:.0f}/{100 - 100 * f['kernel_share']:.0f}" if f["gpu_busy_ms"] else "",
+                f"{100 * f['kernel_share']:.0f}/{100 - 100 * f['kernel_share']:.0f}" if f["gpu_work_ms"] else "",
                 f"{f['bytes_to_device'] / 1e6:,.1f}",
                 f"{f['bytes_to_host'] / 1e6:,.1f}",
             )
         )
-    head = ("phase", "times", "host", "in API", "GPU busy", "kernels", "copies", "kernel/copy %", "MB up", "MB back")
-    parts += [table(rows, head, right=tuple(range(1, len(head)))), ""]
-    for finding in told.findings:
-        parts += [
-            f"{finding.severity:<6} {finding.rule} in {plain(finding.phase)}: {plain(finding.title)}",
-            f"       would save about {milli(finding.saving_ms)} of each time ({100 * finding.share:.0f}%). {finding.remedy}",
-            f"       evidence: {finding.rows:,} rows of: {plain(finding.sql)[:300]}",
-        ]
-    if not told.findings:
-        parts.append("no rule finds anything that is worth mending")
-    if told.unanswered:
-        parts += ["", "not to be told from this trace:"]
-        parts += [f"  {name}: {why}" for name, why in told.unanswered]
-    return "\n".join(parts)
+    head = (
+        "phase",
+        "times",
+        "host",
+        "in API",
+        "GPU busy",
+        "its GPU work",
+        "kernels",
+        "copies",
+        "kernel/copy %",
+        "MB up",
+        "MB back",
+    )
+    parts = [table(rows, head, right=tuple(range(1, len(head))))] if rows else []
+    for rest, whole in zip(told.outside, told.whole, strict=False):
+        parts.append(
+            f"outside all phases{f' on GPU {rest.gpu}' if several else ''}: {milli(rest.host_ms)} of {milli(whole.host_ms)}, "
+            f"{rest.kernels:,} of {whole.kernels:,} kernels, {rest.copies:,} of {whole.copies:,} copies, "
+            f"{milli(rest.gpu_ms)} of {milli(whole.gpu_ms)} of GPU work"
+        )
+    return parts
 
 
 def against(pair: Pair) -> str:
@@ -125,6 +176,8 @@ def against(pair: Pair) -> str:
         lines.append(f"no kernel or call differs in number, or in time by more than {100 * SAME:.0f}%")
     if len(pair.changes) > CHANGES:
         lines.append(f"... and {len(pair.changes) - CHANGES} more")
+    if pair.gone:
+        lines.append(f"less than before of what these findings count: {', '.join(pair.gone)}")
     if pair.came_true is not None:
         lines.append(
             f"predicted to save {milli(pair.predicted_ms)}, saved {milli(pair.measured_ms)}: "
@@ -137,5 +190,5 @@ def milli(ms: float) -> str:
     """Milliseconds in the unit that suits them."""
     sign, size = ("-" if ms < 0 else ""), abs(ms)
     return sign + (
-        f"{size / 1e3:,.2f} s" if size >= 1e3 else f"{size:,.2f} ms" if size >= 1 else f"{size * 1e3:,.1f} us"
+        f"{size / 1e3:,.2f} s" if size >= 1e3 else f"{size:,.2f} ms" if size >= 1 else f"{size * 1e3:,.1f} µs"
     )

@@ -51,7 +51,7 @@ class Sql:
         """Ask and print."""
         if args.question is None:
             with connect(args.trace) as base:
-                Tables(base, 0)  # a trace that cannot be asked is told of now
+                Tables(base, Path(args.trace))  # a trace that cannot be asked is told of now
             head, rows = ["name", "question"], [(name, query.sentence) for name, query in QUERIES.items()]
             _print(head, rows, args.format, args.raw_cells)
             return 0
@@ -73,7 +73,7 @@ def answer(path: str, question: str, limit: int) -> tuple[list[str], list[tuple[
     if named is None and len(words) == 1 and words[0].replace("-", "").isidentifier():
         raise unknown_name("query", question, QUERIES, "(or write a SELECT)")
     with connect(path) as base:
-        text = named.build(Tables(base, Path(path).stat().st_size)) if named else question
+        text = named.build(Tables(base, Path(path))) if named else question
         end = time.monotonic() + SECONDS
         try:
             cursor = ask(base, text, SECONDS)

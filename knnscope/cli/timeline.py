@@ -92,8 +92,8 @@ def _write(trace: Trace, window: Window, out: Path, kind: str) -> str:
 def _printable(trace: Trace) -> Trace:
     """The trace with names that steer no terminal and break no picture."""
     names = tuple(plain(name[:NAME]) or "unnamed" for name in trace.names)
-    gpu = replace(trace.gpu, name=plain(trace.gpu.name[:NAME]) or "unknown GPU")
-    return replace(trace, names=names, gpu=gpu, path=plain(trace.path), recorder=plain(trace.recorder[:NAME]))
+    gpus = {number: replace(gpu, name=plain(gpu.name[:NAME]) or "unknown GPU") for number, gpu in trace.gpus.items()}
+    return replace(trace, names=names, gpus=gpus, path=plain(trace.path), recorder=plain(trace.recorder[:NAME]))
 
 
 def _time(text: str) -> float:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from knnscope.trace.explain import Explanation, figures
+from knnscope.trace.findings import CannotTellError, Finding
 from knnscope.trace.phases import Phase
+from knnscope.trace.rules import rule
 
 OFF = 0.3
 """A prediction that is off by less came true."""
@@ -39,14 +41,15 @@ class Change:
 class Pair:
     """A phase in both traces.
 
-    predicted_ms: what the findings promised that the second trace has no more, or smaller ones of; they may overlap, and never exceed the
-    phase's time.
+    predicted_ms: what the findings promised whose own events became fewer or shorter; they may overlap, and never exceed the phase's time.
+    gone: the rules of those findings.
     """
 
     before: Phase
     after: Phase
     changes: tuple[Change, ...]
     predicted_ms: float
+    gone: tuple[str, ...] = ()
 
     @property
     def measured_ms(self) -> float:
@@ -69,6 +72,7 @@ class Pair:
                 {"what": c.what, "name": c.name, "word": c.word, "before": list(c.before), "after": list(c.after)}
                 for c in self.changes
             ],
+            "gone": list(self.gone),
             "predicted_ms": round(self.predicted_ms, 6),
             "measured_ms": round(self.measured_ms, 6),
             "came_true": self.came_true,
@@ -83,15 +87,29 @@ def pairs(before: Explanation, after: Explanation) -> list[Pair]:
         other = rest.get(_role(phase))
         if other is None:
             continue
-        left = {f.rule: f.saving_ms for f in after.findings if f.phase == other.name}
-        promised = sum(max(0.0, f.saving_ms - left.get(f.rule, 0.0)) for f in before.findings if f.phase == phase.name)
-        limit = phase.host_ns / phase.times / 1e6
-        found.append(Pair(phase, other, tuple(_changes(phase, other)), min(promised, limit)))
+        left = {f.rule: f.saving_ms for f in after.findings if (f.phase, f.gpu) == (other.name, other.gpu)}
+        mended = [f for f in before.findings if (f.phase, f.gpu) == (phase.name, phase.gpu) and _less(f, other)]
+        promised = sum(max(0.0, f.saving_ms - left.get(f.rule, 0.0)) for f in mended)
+        limit = phase.long_ns / phase.times / 1e6
+        gone = tuple(f.rule for f in mended)
+        found.append(Pair(phase, other, tuple(_changes(phase, other)), min(promised, limit), gone))
     return found
 
 
+def _less(finding: Finding, after: Phase) -> bool:
+    """Its own events became fewer, or shorter: without that, whatever was saved was saved elsewhere."""
+    try:
+        cause = rule(finding.rule).cause(after)
+    except CannotTellError:
+        return True  # nothing of the kind was recorded
+    count, ns = (value / finding.times for value in (finding.cause.count, finding.cause.ns))
+    return cause.count / after.times < (1 - SAME) * count or cause.ns / after.times < (1 - SAME) * ns
+
+
 def _role(phase: Phase) -> str:
-    return phase.name.partition(" ")[0] if phase.shape else phase.name
+    gpus = phase.trace.used
+    place = f" on {gpus.index(phase.gpu)}" if len(gpus) > 1 and phase.gpu in gpus else ""
+    return (phase.name.partition(" ")[0] if phase.shape else phase.name) + place
 
 
 def _changes(before: Phase, after: Phase) -> list[Change]:

@@ -25,6 +25,30 @@ ROW = 4
 """Bytes that a row takes in a file at the very least."""
 CELL = 1 << 25
 """Bytes of a text that SQLite makes or reads at all."""
+SUFFIXED = re.compile(r"(\w+?)_[Vv]\d+")
+PREFIXES = (
+    "CUPTI_ACTIVITY_KIND_",
+    "NVTX_EVENTS",
+    "TARGET_INFO_",
+    "META_DATA_",
+    "CUDA_",
+    "OSRT_",
+    "SCHED_",
+    "ENUM_CUDA_",
+    "ENUM_NVTX_",
+)
+"""How tables of Nsight Systems' exports begin."""
+OTHERS = (
+    "EXPORT_META_DATA",
+    "COMPOSITE_EVENTS",
+    "ProcessStreams",
+    "PROFILER_OVERHEAD",
+    "ThreadNames",
+    "ANALYSIS_FILE",
+    "DIAGNOSTIC_EVENT",
+)
+NVPROF = {"CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL", "StringTable", "CUPTI_ACTIVITY_KIND_MARKER_DATA"}
+"""Tables that only nvprof and its Visual Profiler write."""
 STEPS = 32
 """Steps of SQLite's machine for each byte of the file; reading a real trace takes less than one."""
 
@@ -82,20 +106,44 @@ def _what(path: Path, head: bytes) -> str:
 class Tables:
     """What tables and columns this trace has."""
 
-    def __init__(self, base: sqlite3.Connection, size: int) -> None:
+    def __init__(self, base: sqlite3.Connection, path: Path) -> None:
         self.base = base
-        self.most = min(ROWS, size // ROW)
+        self.most = min(ROWS, path.stat().st_size // ROW)
         self.columns: dict[str, frozenset[str]] = {}
+        """Columns by the table's name; a table of a later version of the schema goes by the name without the version."""
+        self.actual: dict[str, str] = {}
+        """What the file calls it."""
         # the type that is written there may be a lie, the statement is what SQLite goes by
         found = base.execute("SELECT name, substr(sql, 1, 13) FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
         for name, statement in found.fetchall():
             if isinstance(name, str) and re.fullmatch(r"\w+", name) and str(statement).upper() == "CREATE TABLE ":
-                self.columns[name] = frozenset(str(row[1]) for row in base.execute(f'PRAGMA table_info("{name}")'))
+                self._add(name)
+        self._judge(path)
+
+    def _add(self, name: str) -> None:
+        known = SUFFIXED.fullmatch(name)
+        called = known[1] if known and known[1].startswith(PREFIXES) else name
+        if self.actual.get(called) == called or (
+            called in self.actual and called != name and self.actual[called] > name
+        ):
+            return
+        self.actual[called] = name
+        self.columns[called] = frozenset(str(row[1]) for row in self.base.execute(f'PRAGMA table_info("{name}")'))
+
+    def _judge(self, path: Path) -> None:
+        if self.columns.keys() & NVPROF:
+            raise KnnscopeError(
+                f"{path}: a database of nvprof, which ended with CUDA 12: record with Nsight Systems (nsys profile)"
+            )
+        if not any(name.startswith(PREFIXES) or name in OTHERS for name in self.columns):
+            raise KnnscopeError(
+                f"{path}: a database without any table of a trace: an export of Nsight Systems (--type sqlite) was expected"
+            )
 
     def expected(self, table: str) -> int:
         """About how many rows there are, at once; counting them would follow a tree that leads back into itself."""
         try:
-            (last,) = self.base.execute(f'SELECT max(rowid) FROM "{table}"').fetchone()  # noqa: S608
+            (last,) = self.base.execute(f'SELECT max(rowid) FROM "{self.actual[table]}"').fetchone()  # noqa: S608
         except sqlite3.OperationalError:  # a table without them
             return 0
         return max(0, min(last, self.most // 4)) if isinstance(last, int) else 0
@@ -107,7 +155,7 @@ class Tables:
             sqlite3.DatabaseError: there are more than the file has room for.
         """
         seen = 0
-        cursor = self.base.execute(f'SELECT {chosen} FROM "{table}"')  # noqa: S608 - names are checked above
+        cursor = self.base.execute(f'SELECT {chosen} FROM "{self.actual[table]}"')  # noqa: S608 - names are checked above
         for chunk in iter(lambda: cursor.fetchmany(CHUNK), []):
             seen += len(chunk)
             if seen > self.most:
@@ -117,11 +165,9 @@ class Tables:
     def numbers(self, table: str, wanted: Sequence[str]) -> Iterator[Any]:
         """Columns as int64, some rows at a time; a column that is not there is all ``UNKNOWN``."""
         have = self.columns[table]
-        # whatever lies in a cell, a number comes out: text and blobs count as nothing, reals are cut
+        # whatever lies in a cell, a whole number comes out; all else counts as nothing
         chosen = ", ".join(
-            f'CASE typeof("{c}") WHEN \'integer\' THEN "{c}" WHEN \'real\' THEN CAST("{c}" AS INTEGER) ELSE {UNKNOWN} END'
-            if c in have
-            else str(UNKNOWN)
+            f'CASE typeof("{c}") WHEN \'integer\' THEN "{c}" ELSE {UNKNOWN} END' if c in have else str(UNKNOWN)
             for c in wanted
         )
         for chunk in self.rows(table, chosen):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from knnscope.trace import intervals
+from knnscope.trace.intervals import NOWHERE, Spans
+from knnscope.trace.phases import Phase
 
 SEVERITIES = ("high", "medium", "low")
 SHARES = {"high": 0.3, "medium": 0.1, "low": 0.02}
@@ -11,11 +15,27 @@ SHARES = {"high": 0.3, "medium": 0.1, "low": 0.02}
 
 
 @dataclass(frozen=True, slots=True)
+class Cause:
+    """A rule's own events in a phase: how many, and when their time passes that could be saved.
+
+    claim: where the host is the reason, only times at which the GPU has nothing to do.
+    """
+
+    count: int
+    claim: Spans
+
+    @property
+    def ns(self) -> int:
+        """Nanoseconds of it: no finding saves more."""
+        return intervals.length(self.claim)
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A reason for slowness, with its evidence.
 
-    saving_ms: predicted, of one time through the phase. share: of the phase's time. sql, rows: a query over the trace, and how many rows
-    it gives.
+    gpu: number of the GPU. saving_ms: predicted, of one time through the phase. share: of the phase's time. sql, rows: a query over the trace, and how many
+    rows it gives. overlaps: rules whose findings count some of the same time.
     """
 
     rule: str
@@ -26,6 +46,10 @@ class Finding:
     saving_ms: float
     share: float
     remedy: str
+    gpu: int = 0
+    times: int = 1
+    cause: Cause = field(default_factory=lambda: Cause(0, NOWHERE))
+    overlaps: tuple[str, ...] = ()
 
     @property
     def severity(self) -> str | None:
@@ -38,12 +62,43 @@ class Finding:
             "rule": self.rule,
             "severity": self.severity,
             "phase": self.phase,
+            "gpu": self.gpu,
             "title": self.title,
             "evidence": {"sql": self.sql, "rows": self.rows},
             "saving_ms": round(self.saving_ms, 6),
             "share": round(self.share, 4),
+            "overlaps": list(self.overlaps),
             "remedy": self.remedy,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A finding's words: what is seen, a query with the number of rows it gives, and what to do."""
+
+    title: str
+    sql: str
+    rows: int
+    remedy: str
+
+
+def finding(rule: str, phase: Phase, cause: Cause, saving_ns: float, told: Told) -> Finding:
+    """A finding of a phase that saves so many nanoseconds of all times looked at, and no more than its cause takes."""
+    saving = min(saving_ns, float(cause.ns))
+    share = saving / max(1, phase.long_ns)
+    return Finding(
+        rule,
+        phase.name,
+        told.title,
+        told.sql,
+        told.rows,
+        saving / phase.times / 1e6,
+        share,
+        told.remedy,
+        phase.gpu,
+        phase.times,
+        cause,
+    )
 
 
 class CannotTellError(Exception):

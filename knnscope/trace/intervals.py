@@ -72,3 +72,43 @@ def overlap(start: Any, end: Any, low: int, high: int) -> int:
 def within(start: Any, low: int, high: int) -> slice:
     """Which of the starts, in order, lie inside [low, high)."""
     return slice(int(np.searchsorted(start, low, "left")), int(np.searchsorted(start, high, "left")))
+
+
+Spans = tuple[Any, Any]
+"""Intervals in order and apart from each other: where they begin, and where they end."""
+NOWHERE: Spans = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+
+
+def spans(*many: tuple[Any, Any]) -> Spans:
+    """All of these together, in order and apart; what is empty is nowhere."""
+    start = np.concatenate([NOWHERE[0], *(s for s, _ in many)])
+    end = np.concatenate([NOWHERE[1], *(e for _, e in many)])
+    real = end > start
+    if not real.all():
+        start, end = start[real], end[real]
+    return union(start, end) if len(start) else NOWHERE
+
+
+def common(one: Spans, other: Spans) -> Spans:
+    """Where both are."""
+    low: Any = np.searchsorted(other[1], one[0], "right")
+    high = np.searchsorted(other[0], one[1], "left")
+    counts = np.maximum(0, high - low)
+    mine = np.repeat(np.arange(len(counts)), counts)
+    theirs = np.arange(len(mine)) - np.repeat(np.cumsum(counts) - counts, counts) + low[mine]
+    return np.maximum(one[0][mine], other[0][theirs]), np.minimum(one[1][mine], other[1][theirs])
+
+
+def without(one: Spans, other: Spans) -> Spans:
+    """Where the first is and the second is not."""
+    if not len(one[0]) or not len(other[0]):
+        return one
+    far = np.iinfo(np.int64).max
+    begins, ends = np.append(-far, other[1]), np.append(other[0], far)
+    real = ends > begins
+    return common(one, (begins[real], ends[real]))
+
+
+def length(some: Spans) -> int:
+    """Nanoseconds of them."""
+    return int((some[1] - some[0]).sum())

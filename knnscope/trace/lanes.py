@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +12,31 @@ import numpy as np
 from knnscope.annotate import PHASES, PREFIX
 from knnscope.errors import KnnscopeError
 from knnscope.trace.intervals import covered, union
-from knnscope.trace.model import PEER, TO_DEVICE, TO_HOST, UNKNOWN, WITHIN_DEVICE, Copies, Events, Ints, Trace
-from knnscope.trace.phases import phases
+from knnscope.trace.model import (
+    PAGED_BACK,
+    PAGED_BETWEEN,
+    PAGED_UP,
+    PEER,
+    TO_DEVICE,
+    TO_HOST,
+    UNKNOWN,
+    WITHIN_DEVICE,
+    Copies,
+    Events,
+    Ints,
+    Trace,
+    Work,
+)
+from knnscope.trace.windows import windows
 
 COPIES = (
     ("host to device", (TO_DEVICE,)),
     ("device to host", (TO_HOST,)),
     ("within the GPU", (WITHIN_DEVICE,)),
     ("between GPUs", (PEER,)),
+    ("pages to device", (PAGED_UP,)),
+    ("pages to host", (PAGED_BACK,)),
+    ("pages between GPUs", (PAGED_BETWEEN,)),
     ("fills", (UNKNOWN,)),
 )
 OTHER_COPIES = "other copies"
@@ -34,6 +52,8 @@ PHASE_TONES = (*PHASES, "other range")
 """Tones of the lanes of ranges."""
 THREADS = 4
 """Threads with a lane of their own; the others share one."""
+STREAMS = 4
+"""Streams of a GPU with a lane of their own; the others share one."""
 DEPTHS = 3
 """Nested ranges that are shown."""
 LABELS = 60
@@ -122,7 +142,8 @@ def phase(trace: Trace, text: str) -> Window:
     if text.strip() and len(places):
         places = places[ranges.name[places] == ranges.name[places[0]]]
         low, high = int(ranges.start[places[-1]]), int(ranges.end[places[-1]])
-        high = max((end for known in phases(trace) for start, end in known.windows if start == low), default=high)
+        own = windows(trace)
+        high = max(int(own.end[own.start == low].max(initial=0)), high) if own.own else high
         alike = f" (the last of {len(places):,})" if len(places) > 1 else ""
         return Window(low, max(high, low + SHORTEST), short(trace.names[ranges.name[places[-1]]], 110) + alike)
     numbers, first = np.unique(ranges.name, return_index=True)
@@ -140,7 +161,7 @@ def around(trace: Trace, number: int) -> Window:
     """
     everything = whole(trace)
     chosen = np.flatnonzero(trace.copies.kind == TO_HOST) if len(trace.copies) else np.zeros(0, dtype=np.int64)
-    marks: Events = trace.copies if len(chosen) else trace.kernels
+    marks: Work = trace.copies if len(chosen) else trace.kernels
     what = "copy to the host" if len(chosen) else "kernel"
     if not len(chosen):
         chosen = np.arange(len(marks))
@@ -170,11 +191,10 @@ def around(trace: Trace, number: int) -> Window:
     )
 
 
-def _launched(trace: Trace, marks: Events, mark: int) -> int:
+def _launched(trace: Trace, marks: Work, mark: int) -> int:
     """When the call began that started it, or itself where that is unknown."""
-    key = int(marks.key[mark])
-    calls: Any = np.flatnonzero(trace.calls.key == key) if key else ()
-    return min(int(marks.start[mark]), int(trace.calls.start[calls[0]])) if len(calls) else int(marks.start[mark])
+    call = int(marks.call[mark])
+    return min(int(marks.start[mark]), int(trace.calls.start[call])) if call >= 0 else int(marks.start[mark])
 
 
 def lanes(trace: Trace, window: Window, pixels: int) -> list[Lane]:
@@ -228,22 +248,45 @@ def _calls(trace: Trace, window: Window, pixels: int) -> list[Lane]:
 
 
 def _gpu(trace: Trace, window: Window, pixels: int) -> list[Lane]:
-    kernels, copies, found = trace.kernels, trace.copies, []
-    if len(copies):
-        chosen = inside(copies, window.low, window.high)
-        known = [kind for _, kinds in COPIES for kind in kinds]
+    """Of each GPU its copies by kind and its kernels; where it ran on several streams, a lane for each, the busiest first."""
+    found = []
+    kinds_known = [kind for _, kinds in COPIES for kind in kinds]
+    for gpu in sorted(trace.used):
+        of = f"GPU {gpu}: " if len(trace.used) > 1 else ""
+        copies = _of(trace, trace.copies, gpu)
+        chosen = inside(trace.copies, window.low, window.high)
         for title, kinds in (*COPIES, (OTHER_COPIES, ())):
-            mask = np.isin(copies.kind, kinds) if kinds else ~np.isin(copies.kind, known)
+            mask = copies & (np.isin(trace.copies.kind, kinds) if kinds else ~np.isin(trace.copies.kind, kinds_known))
             if mask.any():
                 mine = chosen[mask[chosen]]
                 tones = np.zeros(len(mine), dtype=np.int64)
-                found.append(_lane(title, title, copies, mine, tones, window, pixels, _Sizes(copies)))
-    if len(kernels):
-        mine = inside(kernels, window.low, window.high)
-        tones = np.zeros(len(mine), dtype=np.int64)
-        labels = _Names(trace.names, kernels.name)
-        found.append(_lane("kernels", "kernels", kernels, mine, tones, window, pixels, labels))
+                found.append(_lane(of + title, title, trace.copies, mine, tones, window, pixels, _Sizes(trace.copies)))
+        found += _kernels(trace, window, pixels, gpu, of)
     return found
+
+
+def _of(trace: Trace, events: Work, gpu: int) -> Any:
+    mask = np.zeros(len(events), dtype=bool)
+    mask[trace.on(events, gpu)] = True
+    return mask
+
+
+def _kernels(trace: Trace, window: Window, pixels: int, gpu: int, of: str) -> Iterator[Lane]:
+    kernels = trace.kernels
+    mine = np.flatnonzero(_of(trace, kernels, gpu))
+    numbers, places = np.unique(kernels.lane[mine], return_inverse=True)
+    spent = np.bincount(places, kernels.duration[mine], len(numbers))
+    order = np.argsort(-spent, kind="stable")
+    chosen = inside(kernels, window.low, window.high)
+    labels = _Names(trace.names, kernels.name)
+    for i, place in enumerate(order[: STREAMS + 1].tolist()):
+        rest = i == STREAMS
+        some = numbers[order[STREAMS:]] if rest else numbers[place : place + 1]
+        stream = f", stream {trace.lanes[int(some[0])].stream}" if len(numbers) > 1 else ""
+        title = f"{of}kernels, {len(numbers) - STREAMS:,} other streams" if rest else f"{of}kernels{stream}"
+        shown = chosen[np.isin(kernels.lane[chosen], some)]
+        tones = np.zeros(len(shown), dtype=np.int64)
+        yield _lane(title, "kernels", kernels, shown, tones, window, pixels, labels)
 
 
 class _Names:
@@ -341,10 +384,10 @@ def nbytes_text(count: int) -> str:
 
 def unit_of(span: float) -> tuple[str, int]:
     """The unit that suits a span, and its nanoseconds."""
-    return next(((unit, size) for unit, size in (("s", 10**9), ("ms", 10**6)) if span >= 2 * size), ("us", 1000))
+    return next(((unit, size) for unit, size in (("s", 10**9), ("ms", 10**6)) if span >= 2 * size), ("µs", 1000))
 
 
 def time_text(ns: float) -> str:
     """A duration in the unit that suits it."""
-    unit, size = next(((u, s) for u, s in (("s", 10**9), ("ms", 10**6)) if ns >= s), ("us", 1000))
+    unit, size = next(((u, s) for u, s in (("s", 10**9), ("ms", 10**6)) if ns >= s), ("µs", 1000))
     return f"{ns / size:.3g} {unit}" if ns < 1000 * size else f"{ns / size:,.0f} {unit}"

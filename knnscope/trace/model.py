@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,23 +13,30 @@ Ints = npt.NDArray[np.integer[Any]]
 
 TO_DEVICE, TO_HOST, WITHIN_DEVICE, PEER = 1, 2, 8, 10
 """Kinds of copies, as in CUPTI and in every schema."""
+PAGED_UP, PAGED_BACK, PAGED_BETWEEN = 11, 12, 13
+"""Pages of unified memory on their way to the GPU, to the host, and between GPUs."""
 PAGEABLE, PINNED, DEVICE, ARRAY, MANAGED = 0, 1, 2, 3, 4
 """Kinds of memory as Nsight Systems numbers them; CUPTI's own numbers are one higher."""
 UNKNOWN = -1
 
 
+class Lane(NamedTuple):
+    """A stream: the program that it belongs to, the GPU as the machine numbers it and as the program does, and the stream's number."""
+
+    process: int
+    gpu: int
+    device: int
+    context: int
+    stream: int
+
+
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Things with a beginning and an end.
-
-    name: number of the name in ``Trace.names``. key: process and correlation id in one number, by which an API call finds what it started;
-    0 where there is none.
-    """
+    """Things with a beginning and an end. name: number of the name in ``Trace.names``."""
 
     start: Ints
     end: Ints
     name: Ints
-    key: Ints
 
     def __len__(self) -> int:
         return len(self.start)
@@ -40,17 +48,22 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
-class Kernels(Events):
-    """Kernels, and whole graphs where their nodes were not traced; ``lane`` numbers device and stream."""
+class Work(Events):
+    """What a GPU did. lane: number in ``Trace.lanes``. call: number of the API call that launched it, or ``UNKNOWN``."""
 
     lane: Ints
+    call: Ints
 
 
 @dataclass(frozen=True, slots=True)
-class Copies(Events):
+class Kernels(Work):
+    """Kernels, and whole graphs where their nodes were not recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copies(Work):
     """Copies and fills. kind: see above, or ``UNKNOWN`` for a fill. source, target: kinds of memory, or ``UNKNOWN``."""
 
-    lane: Ints
     nbytes: Ints
     kind: Ints
     source: Ints
@@ -67,10 +80,11 @@ class Calls(Events):
 
 @dataclass(frozen=True, slots=True)
 class Ranges(Events):
-    """NVTX ranges; ``depth``: how many of its thread's ranges enclose it."""
+    """NVTX ranges. depth: how many of its thread's ranges enclose it. library: a library's own, not the program's."""
 
     thread: Ints
     depth: Ints
+    library: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +99,33 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """How the file spells what was read from it, so that a query finds the same rows.
+
+    tables: names that it has for those of the schema. columns: by the schema's name. spellings: of a call's name, by its number. pageable:
+    its numbers of that kind of memory. by_process: correlation ids are told apart by process; threads: so are calls and ranges by thread.
+    strings: there is a table of them. shifted: work left out because it begins before its launch. end: where ranges without an end are
+    cut. domains: process and number of the named domains that are the program's.
+    """
+
+    tables: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, frozenset[str]] = field(default_factory=dict)
+    spellings: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    pageable: tuple[int, ...] = (PAGEABLE,)
+    by_process: bool = True
+    threads: bool = True
+    strings: bool = True
+    shifted: int = 0
+    end: int = 0
+    domains: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class Trace:
-    """A recorded run. ``lacks``: what this trace cannot answer, in words; ``notes``: what was odd about it."""
+    """A recorded run. ``lacks``: what this trace cannot answer, in words; ``notes``: what was odd about it.
+
+    gpus: by number, where the file names them. whole_graphs: launches of graphs whose kernels were not recorded.
+    """
 
     path: str
     names: tuple[str, ...]
@@ -94,17 +133,44 @@ class Trace:
     copies: Copies
     calls: Calls
     ranges: Ranges
-    gpu: Gpu
+    lanes: tuple[Lane, ...]
+    gpus: dict[int, Gpu]
     recorder: str
     lacks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    tables: dict[str, int] = field(default_factory=dict)
-    """Rows of each table that was read."""
+    whole_graphs: int = 0
+    source: Source = field(default_factory=Source)
 
-    @property
+    @cached_property
     def span(self) -> tuple[int, int]:
         """First start and last end of anything."""
         parts = [e for e in (self.kernels, self.copies, self.calls, self.ranges) if len(e)]
         if not parts:
             return 0, 0
         return min(int(e.start.min()) for e in parts), max(int(e.end.max()) for e in parts)
+
+    @cached_property
+    def used(self) -> tuple[int, ...]:
+        """Numbers of the GPUs that did anything, the one with most work first."""
+        spent: dict[int, int] = {}
+        for events in (self.kernels, self.copies):
+            if len(events):
+                for lane, ns in zip(
+                    self.lanes, np.bincount(events.lane, events.duration, len(self.lanes)), strict=True
+                ):
+                    spent[lane.gpu] = spent.get(lane.gpu, 0) + int(ns)
+        there = {self.lanes[i].gpu for e in (self.kernels, self.copies) for i in np.unique(e.lane).tolist()}
+        return tuple(sorted(there, key=lambda number: (-spent[number], number)))
+
+    @property
+    def gpu(self) -> Gpu:
+        """The one that did most; of an idle machine the first."""
+        if self.used:
+            return self.gpus.get(self.used[0], Gpu())
+        return next(iter(self.gpus.values()), Gpu())
+
+    def on(self, events: Work, gpu: int) -> Any:
+        """Which of them ran on this GPU: an index, which copies nothing where there is but one."""
+        if self.used == (gpu,):
+            return slice(None)
+        return np.asarray([lane.gpu == gpu for lane in self.lanes] or [False])[events.lane]

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from knnscope.trace.lanes import COPIES, OTHER_COPIES, Window, inside, short
-from knnscope.trace.model import Copies, Events, Trace
+from knnscope.trace.model import Copies, Events, Gpu, Trace
 
 CHUNK = 1 << 14
 """Events that are text at once."""
@@ -52,15 +52,17 @@ def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]
         inside(events, window.low, window.high) for events in (trace.kernels, trace.copies, trace.calls, trace.ranges)
     ]
     kernels_of, copies_of = _grouped(trace.kernels.lane, shown[0]), _grouped(trace.copies.lane, shown[1])
-    for lane in sorted({*kernels_of, *copies_of}):
-        device, stream = lane >> 16, lane & 0xFFFF
-        yield process("gpu", device, f"GPU {device} {short(trace.gpu.name, 100)}")
-        pid = processes["gpu", device]
+    streams: dict[int, int] = {}
+    for lane in sorted({*kernels_of, *copies_of}, key=lambda number: (trace.lanes[number].gpu, trace.lanes[number])):
+        gpu = trace.lanes[lane].gpu
+        yield process("gpu", gpu, f"GPU {gpu} {short(trace.gpus.get(gpu, Gpu()).name, 100)}")
+        pid = processes["gpu", gpu]
+        stream = streams[gpu] = streams.get(gpu, 0) + 1  # streams of several programs may have the same number
         kernels, copies = kernels_of.get(lane, NONE), copies_of.get(lane, NONE)
         start = np.concatenate([trace.kernels.start[kernels], trace.copies.start[copies]])
         end = np.concatenate([trace.kernels.end[kernels], trace.copies.end[copies]])
         track = tracks(start, end)
-        yield _track_names(pid, stream, track, f"stream {stream}")
+        yield _track_names(pid, stream, track, f"stream {trace.lanes[lane].stream}")
         tid = _tid(stream, track)
         yield _events(trace.kernels, kernels, names, origin, pid, tid[: len(kernels)], "kernel")
         yield _events(trace.copies, copies, names, origin, pid, tid[len(kernels) :], "copy")

@@ -1,101 +1,243 @@
-"""The parts of a run that NVTX ranges mark, and what happened in each: host time, GPU time, launches and copies."""
+"""The parts of a run that NVTX ranges mark, for each GPU by itself: host time, GPU time, launches and copies of each."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 
 from knnscope.trace import intervals
-from knnscope.trace.model import Calls, Copies, Events, Kernels, Trace
+from knnscope.trace.intervals import Spans
+from knnscope.trace.model import UNKNOWN, Calls, Copies, Events, Kernels, Trace, Work
+from knnscope.trace.windows import OWN, Windows, place, process_of, windows
 
-OWN = re.compile(r"knnscope: (load|build|search|copy back) (\S+)((?: \w+=\d{1,12})*)")
 MOST = 50
-"""Different phases that are told apart; a program that names more has named its iterations."""
-Windows = tuple[tuple[int, int], ...]
+"""Different phases that are told apart; of more, those with most time."""
+WHOLE = "the whole run"
+USUAL, USUAL_NS = 4, 20_000
+"""A host prepares a call for no longer than so many times what it does for three quarters of them, nor less than 20 us: what is longer
+is other work."""
 E = TypeVar("E", bound=Events)
 
 
 @dataclass(frozen=True)
-class Phase:
-    """Ranges of one name; a search of ours lasts until its answer is copied back.
+class Run:
+    """A trace with its windows, and which of them each event belongs to: ``UNKNOWN`` where it is outside all of them."""
 
-    windows: beginning and end of each time. shape: rows, dim, k, batch where the range says so.
+    trace: Trace
+    windows: Windows
+
+    @cached_property
+    def calls(self) -> Any:
+        """Of API calls: by their start and thread."""
+        return self.windows.find(self.trace.calls.start, self.trace.calls.thread)
+
+    @cached_property
+    def kernels(self) -> Any:
+        """Of kernels: by their launch calls."""
+        return place(self.trace, self.windows, self.trace.kernels, self.calls)
+
+    @cached_property
+    def copies(self) -> Any:
+        """Of copies: likewise."""
+        return place(self.trace, self.windows, self.trace.copies, self.calls)
+
+    @cached_property
+    def busy(self) -> dict[int, Spans]:
+        """When each GPU had anything to do."""
+        found = {}
+        for gpu in self.trace.used:
+            kernels, copies = self.trace.kernels, self.trace.copies
+            a, b = self.trace.on(kernels, gpu), self.trace.on(copies, gpu)
+            start = np.concatenate([kernels.start[a], copies.start[b]])
+            found[gpu] = intervals.union(start, np.concatenate([kernels.end[a], copies.end[b]]))
+        return found
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Ranges of one name, and what one GPU did for them.
+
+    gpu: its number; ``UNKNOWN`` where none was recorded. chosen: numbers of the run's windows, in order of start; none for the whole run.
+    shape: rows, dim, k, batch where the range says so.
     """
 
     name: str
-    windows: Windows
-    shape: dict[str, int]
-    trace: Trace
+    gpu: int
+    run: Run
+    chosen: Any = None
+    shape: dict[str, int] = field(default_factory=dict)
+    once: bool = False
+    """Done once, like loading: shown, and judged by no rule."""
 
     @property
-    def steady(self) -> Windows:
-        """Without the first time, which loads kernels, where there are others."""
-        return self.windows[1:] or self.windows
+    def trace(self) -> Trace:
+        """Where it is from."""
+        return self.run.trace
 
     @property
+    def whole(self) -> bool:
+        """It is the whole run: no range marks it."""
+        return self.chosen is None
+
+    @cached_property
+    def steady(self) -> Any:
+        """Numbers of the windows looked at: without the first time, which loads kernels, where there are others."""
+        return self.chosen[1:] if len(self.chosen) > 1 else self.chosen
+
+    @property
+    def windows(self) -> Spans:
+        """Beginnings and ends of all times through it, in order of start; those of several threads may overlap."""
+        if self.chosen is None:
+            low, high = self.trace.span
+            return np.asarray([low]), np.asarray([high])
+        return self.run.windows.start[self.chosen], self.run.windows.end[self.chosen]
+
+    @cached_property
     def times(self) -> int:
         """How often it is looked at."""
-        return len(self.steady)
+        return 1 if self.whole else len(self.steady)
+
+    @cached_property
+    def spans(self) -> Spans:
+        """When the host was in it, of the times looked at."""
+        if self.whole:
+            return self.windows
+        return intervals.spans((self.run.windows.start[self.steady], self.run.windows.end[self.steady]))
 
     @cached_property
     def host_ns(self) -> int:
-        """Nanoseconds of all times looked at."""
-        return sum(end - start for start, end in self.steady)
+        """Nanoseconds that the host was in it, of all times looked at."""
+        return intervals.length(self.spans)
 
-    def _inside(self, start: Any) -> Any:
-        if self.times == 1:  # a slice of what is in order: no copy of a long trace
-            low, high = self.steady[0]
-            return intervals.within(start, low, high)
-        begins = np.asarray([w[0] for w in self.steady])
-        ends = np.asarray([w[1] for w in self.steady])
-        place = np.searchsorted(begins, start, "right") - 1
-        return (place >= 0) & (start < ends[np.maximum(place, 0)])
+    @cached_property
+    def long_ns(self) -> int:
+        """Nanoseconds in which the host was in it or the GPU at work for it: what a share is of."""
+        return intervals.length(intervals.spans(self.spans, self.work))
 
     @cached_property
     def kernels(self) -> Kernels:
-        """Those that began in it."""
-        return _chosen(self.trace.kernels, self._inside(self.trace.kernels.start))
+        """Those that were launched in it, on this GPU."""
+        return chosen(self.trace.kernels, self._mine(self.run.trace.kernels, "kernels"))
 
     @cached_property
     def copies(self) -> Copies:
         """Likewise."""
-        return _chosen(self.trace.copies, self._inside(self.trace.copies.start))
+        return chosen(self.trace.copies, self._mine(self.run.trace.copies, "copies"))
+
+    def _mine(self, events: Work, what: str) -> Any:
+        here = self.trace.on(events, self.gpu)
+        if self.whole:
+            return here
+        inside = self._steady_windows[getattr(self.run, what)]
+        return inside if isinstance(here, slice) else inside & here
+
+    @cached_property
+    def _steady_windows(self) -> Any:
+        """Which windows are looked at; the last entry is what no window holds."""
+        wanted = np.zeros(len(self.run.windows) + 1, dtype=bool)
+        wanted[self.steady] = True
+        return wanted
+
+    @cached_property
+    def called(self) -> Any:
+        """Numbers of its API calls that no other call encloses: nested ones are part of those."""
+        outer = self.trace.calls.outer
+        return np.flatnonzero(outer if self.whole else outer & self._steady_windows[self.run.calls])
 
     @cached_property
     def calls(self) -> Calls:
-        """API calls that no other call encloses: nested ones are part of those."""
-        mine = _chosen(self.trace.calls, self._inside(self.trace.calls.start))
-        return mine if mine.outer.all() else _chosen(mine, mine.outer)
+        """Those calls."""
+        if len(self.called) == len(self.trace.calls):
+            return self.trace.calls
+        return chosen(self.trace.calls, self.called)
 
     @cached_property
+    def work(self) -> Spans:
+        """When the GPU was at work for it, be the host in it or not."""
+        return intervals.spans((self.kernels.start, self.kernels.end), (self.copies.start, self.copies.end))
+
+    @cached_property
+    def idle(self) -> Spans:
+        """When the host was in it, and the GPU had nothing to do at all: what the host can save."""
+        return intervals.without(self.spans, self.run.busy.get(self.gpu, intervals.NOWHERE))
+
+    @cached_property
+    def idle_ns(self) -> int:
+        """Nanoseconds of that."""
+        return intervals.length(self.idle)
+
+    @property
     def busy_ns(self) -> int:
-        """Nanoseconds in which the GPU had anything to do."""
-        start = np.concatenate([self.kernels.start, self.copies.start])
-        end = np.concatenate([self.kernels.end, self.copies.end])
-        return intervals.covered(start, end)
+        """Nanoseconds in which the host was in it and the GPU had anything to do."""
+        return self.host_ns - self.idle_ns
 
     @cached_property
+    def api(self) -> Spans:
+        """When the host was in the API for it."""
+        return intervals.common(intervals.spans((self.calls.start, self.calls.end)), self.spans)
+
+    @property
     def api_ns(self) -> int:
-        """Nanoseconds that the host spent in the API."""
-        return intervals.covered(self.calls.start, self.calls.end)
+        """Nanoseconds of that."""
+        return intervals.length(self.api)
+
+    @cached_property
+    def prepared(self) -> Any:
+        """When the host began to prepare each call: where its thread's last call ended, or the phase began, but no longer than is usual."""
+        calls = self.calls
+        begin = calls.start.astype(np.int64)
+        if not len(calls):
+            return begin
+        order = np.argsort(calls.thread, kind="stable")
+        thread, start, end = calls.thread[order], calls.start[order], calls.end[order]
+        before = np.append(start[:1], end[:-1])
+        new = np.append(True, thread[1:] != thread[:-1])
+        if not self.whole:
+            window = self.run.calls[self.called[order]]
+            new |= np.append(True, window[1:] != window[:-1])
+            before = np.where(new, self.run.windows.start[window], before)
+        else:
+            before = np.where(new, start, before)
+        gap = np.maximum(0, start - before)
+        most = max(USUAL_NS, USUAL * float(np.percentile(gap, 75)))
+        begin[order] = start - np.minimum(gap, most).astype(np.int64)
+        return begin
+
+    def matching(self, pattern: str) -> Any:
+        """Which names match, by number."""
+        return np.asarray([bool(re.search(pattern, name)) for name in self.trace.names] or [False])
 
     def named(self, pattern: str) -> Any:
         """Which calls have names that match."""
-        wanted = np.asarray([bool(re.search(pattern, name)) for name in self.trace.names] or [False])
-        return wanted[self.calls.name]
+        return self.matching(pattern)[self.calls.name]
 
-    @property
-    def span(self) -> tuple[int, int]:
-        """From the first time looked at to the last."""
-        return self.steady[0][0], self.steady[-1][1]
+    def launched(self, events: Work, mask: Any) -> Any:
+        """Which of the phase's calls launched these events; a call that is inside another counts as that one."""
+        numbers = np.unique(events.call[mask])
+        numbers = numbers[numbers >= 0]
+        calls = self.trace.calls
+        inner = numbers[~calls.outer[numbers]]
+        found = np.isin(self.called, numbers)
+        if len(inner):
+            mine = self.calls
+            for thread in np.unique(calls.thread[inner]).tolist():
+                outer = np.flatnonzero(mine.thread == thread)
+                where = (
+                    np.searchsorted(mine.start[outer], calls.start[inner[calls.thread[inner] == thread]], "right") - 1
+                )
+                found[outer[where[where >= 0]]] = True
+        return found
 
 
-def _chosen(events: E, mask: Any) -> E:
+def chosen(events: E, mask: Any) -> E:
+    """The events of an index; all of them, uncopied, for the whole slice."""
+    if isinstance(mask, slice):
+        return events
     return type(events)(*(getattr(events, name)[mask] for name in _fields(events)))
 
 
@@ -105,40 +247,59 @@ def _fields(events: Events) -> Iterator[str]:
 
 
 def phases(trace: Trace) -> list[Phase]:
-    """Our own phases; else the outermost ranges of whoever named some; else the whole run."""
-    own: dict[str, list[tuple[int, int]]] = {}
-    shapes: dict[str, dict[str, int]] = {}
-    other: dict[str, list[tuple[int, int]]] = {}
-    ranges = trace.ranges
-    last: str | None = None
-    for start, end, name, depth in zip(
-        ranges.start.tolist(), ranges.end.tolist(), ranges.name.tolist(), ranges.depth.tolist(), strict=True
-    ):
-        text = trace.names[name]
-        if found := OWN.fullmatch(text):
-            what, who, shape = found.groups()
-            if what == "copy back" and last is not None and own[last]:
-                own[last][-1] = (own[last][-1][0], max(end, own[last][-1][1]))
-                continue
-            label = f"{what} {who}"
-            own.setdefault(label, []).append((start, end))
-            shapes[label] = {k: int(v) for k, v in (pair.split("=") for pair in shape.split())}
-            last = label if what == "search" else None
-        elif depth == 0:
-            other.setdefault(text, []).append((start, end))
-    chosen = own or (other if len(other) <= MOST else {})
-    if not chosen:
-        low, high = trace.span
-        return [Phase("the whole run", ((low, high),), {}, trace)] if high > low else []
-    return [Phase(name, tuple(apart(windows)), shapes.get(name, {}), trace) for name, windows in chosen.items()]
+    """Our own phases; else the outermost ranges of whoever named some; else the whole run; of each GPU that worked for them."""
+    run = Run(trace, windows(trace))
+    low, high = trace.span
+    if high <= low:
+        return []
+    gpus = trace.used or (UNKNOWN,)
+    if not len(run.windows):
+        return [Phase(WHOLE, gpu, run) for gpu in gpus]
+    return [phase for label in _labels(run) for phase in _of_label(run, label, gpus)]
 
 
-def apart(windows: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _labels(run: Run) -> list[int]:
+    """Those shown, in order of their first beginning."""
+    many = len(run.windows.labels)
+    time = np.bincount(run.windows.label, (run.windows.end - run.windows.start), many)
+    first = np.full(many, np.iinfo(np.int64).max)
+    np.minimum.at(first, run.windows.label, run.windows.start)
+    longest = np.argsort(-time, kind="stable")[:MOST]
+    return sorted((int(i) for i in longest if first[i] < np.iinfo(np.int64).max), key=lambda i: int(first[i]))
+
+
+def _of_label(run: Run, label: int, gpus: tuple[int, ...]) -> Iterator[Phase]:
+    text = run.windows.labels[label]
+    name, shape, once = text, {}, False
+    if found := OWN.fullmatch(text):
+        what, who, numbers = found.groups()
+        shape = {k: int(v) for k, v in (pair.split("=") for pair in numbers.split())}
+        name, once = f"{what} {who}", what in ("load", "build") and bool(shape)
+        if sum(other.startswith(f"knnscope: {name} ") for other in run.windows.labels) > 1:
+            name += numbers  # the same search of other rows is another phase
+    mine = np.flatnonzero(run.windows.label == label)
+    mine = mine[np.lexsort((run.windows.thread[mine], run.windows.start[mine]))]
+    worked = [gpu for gpu in gpus if _works(run, mine, gpu)]
+    if len(worked) <= 1:
+        yield Phase(name, (worked or gpus)[0], run, mine, shape, once)
+        return
+    process = np.asarray([process_of(t) for t in run.windows.thread[mine].tolist()])
+    for gpu in worked:  # a rank's ranges are about its own GPU
+        users = {lane.process for lane in run.trace.lanes if lane.gpu == gpu}
+        part = mine[np.isin(process, list(users))] if run.trace.source.by_process else mine
+        yield Phase(name, gpu, run, part, shape, once)
+
+
+def _works(run: Run, mine: Any, gpu: int) -> bool:
+    wanted = np.zeros(len(run.windows) + 1, dtype=bool)
+    wanted[mine] = True
+    for events, where in ((run.trace.kernels, run.kernels), (run.trace.copies, run.copies)):
+        here = run.trace.on(events, gpu)
+        if bool((wanted[where][here]).any()):
+            return True
+    return False
+
+
+def apart(some: Spans) -> Spans:
     """In order, none reaching into the next: threads may be in the same phase at once."""
-    found: list[tuple[int, int]] = []
-    for start, end in sorted(windows):
-        if found and start < found[-1][1]:
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
-        else:
-            found.append((start, end))
-    return found
+    return intervals.spans(some)

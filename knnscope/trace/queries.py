@@ -13,10 +13,12 @@ from knnscope.trace.reader import GRAPH, KERNEL, LARGEST, LATEST, LONGEST, MEMCP
 
 TIMES = ("start", "end")
 SANE = (
-    "typeof(start) = 'integer' AND typeof(end) = 'integer' AND start >= 0 AND end >= start "
+    f"typeof(start) = 'integer' AND typeof(end) = 'integer' AND start > -{LATEST} AND end > 0 AND end >= start "
     f"AND end < {LATEST} AND end - start < {LONGEST}"
 )
 """Rows that the reader keeps; sums over others overflow."""
+TIME = "end - max(start, 0)"
+"""What began before the recording did counts from its beginning on."""
 SIZE = f"CASE WHEN typeof(bytes) = 'integer' AND bytes BETWEEN 0 AND {LARGEST} THEN bytes ELSE 0 END"
 DIRECTIONS = {1: "Host-to-Device", 2: "Device-to-Host", 8: "Device-to-Device", 10: "Peer-to-Peer"}
 LONGEST_SHOWN = 10
@@ -37,6 +39,10 @@ def need(tables: Tables, table: str, *columns: str) -> None:
         KnnscopeError: there is no such table, or it lacks one of the columns.
     """
     have = tables.columns.get(table)
+    if have is None and table == KERNEL and GRAPH in tables.columns:
+        raise KnnscopeError(
+            "this trace holds graphs recorded whole and no kernels: nsys profile --cuda-graph-trace=node shows those in graphs"
+        )
     if have is None:
         raise KnnscopeError(
             f"this trace has no table {table} (a table is there only where something was recorded for it)"
@@ -75,7 +81,7 @@ def _copy_throughput(tables: Tables) -> str:
         SELECT {_direction(tables)} AS direction, count(*) AS copies, sum(size) AS bytes,
                round(sum(size) / 1048576.0 / nullif(sum(time) / 1e9, 0), 1) AS mib_per_s,
                round(avg(size / 1048576.0 / nullif(time / 1e9, 0)), 1) AS mean_of_each_copys_mib_per_s
-        FROM (SELECT copyKind, {SIZE} AS size, end - start AS time FROM {MEMCPY} WHERE {SANE})
+        FROM (SELECT copyKind, {SIZE} AS size, {TIME} AS time FROM {tables.actual[MEMCPY]} WHERE {SANE})
         GROUP BY copyKind ORDER BY 3 DESC"""
 
 
@@ -85,9 +91,9 @@ def _copy_latency(tables: Tables) -> str:
         SELECT {_direction(tables)} AS direction, {_memory(tables)}, count(*) AS copies, round(avg(time) / 1e3, 2) AS mean_us,
                round(avg(CASE WHEN place IN ((members + 1) / 2, (members + 2) / 2) THEN time END) / 1e3, 2) AS median_us,
                round(max(time) / 1e3, 2) AS max_us
-        FROM (SELECT copyKind, srcKind, dstKind, end - start AS time, count(*) OVER same AS members,
-                     row_number() OVER (PARTITION BY copyKind, srcKind, dstKind ORDER BY end - start) AS place
-              FROM {MEMCPY} WHERE {SANE} WINDOW same AS (PARTITION BY copyKind, srcKind, dstKind))
+        FROM (SELECT copyKind, srcKind, dstKind, {TIME} AS time, count(*) OVER same AS members,
+                     row_number() OVER (PARTITION BY copyKind, srcKind, dstKind ORDER BY {TIME}) AS place
+              FROM {tables.actual[MEMCPY]} WHERE {SANE} WINDOW same AS (PARTITION BY copyKind, srcKind, dstKind))
         GROUP BY copyKind, srcKind, dstKind ORDER BY copies DESC"""
 
 
@@ -99,8 +105,8 @@ def _api_time(tables: Tables) -> str:
         SELECT CASE WHEN {bare} <> value AND substr({bare}, -2) = '_v' THEN substr({bare}, 1, length({bare}) - 2) ELSE value END AS api,
                CASE WHEN value LIKE 'cuda%' THEN 'runtime' WHEN value LIKE 'cu%' THEN 'driver' ELSE 'unknown' END AS kind,
                sum(calls) AS calls, round(1.0 * sum(time) / sum(calls) / 1e3, 2) AS mean_us, round(sum(time) / 1e6, 3) AS total_ms
-        FROM (SELECT {_string("nameId", "unnamed call")} AS value, count(*) AS calls, sum(end - start) AS time
-              FROM {RUNTIME} WHERE {SANE} GROUP BY nameId)
+        FROM (SELECT {_string("nameId", "unnamed call")} AS value, count(*) AS calls, sum({TIME}) AS time
+              FROM {tables.actual[RUNTIME]} WHERE {SANE} GROUP BY nameId)
         GROUP BY 1, 2 ORDER BY sum(time) DESC"""
 
 
@@ -116,7 +122,7 @@ def _work(tables: Tables) -> str:
         need(tables, table, *TIMES)
     return " UNION ALL ".join(
         f"SELECT '{what}' AS what, start, end, {'deviceId' if 'deviceId' in tables.columns[table] else 0} AS device "
-        f"FROM {table} WHERE {SANE}"
+        f"FROM {tables.actual[table]} WHERE {SANE}"
         for table, what in there
     )
 
@@ -126,12 +132,14 @@ def _ratio(tables: Tables) -> str:
         SELECT round(kernels / 1e6, 3) AS kernel_ms, round(copies / 1e6, 3) AS copy_ms,
                round(100.0 * kernels / nullif(kernels + copies, 0), 1) AS kernel_percent,
                round(100.0 * copies / nullif(kernels + copies, 0), 1) AS copy_percent
-        FROM (SELECT total(CASE WHEN what IN ('kernel', 'graph') THEN end - start END) AS kernels,
-                     total(CASE WHEN what = 'copy' THEN end - start END) AS copies FROM ({_work(tables)}))"""
+        FROM (SELECT total(CASE WHEN what IN ('kernel', 'graph') THEN {TIME} END) AS kernels,
+                     total(CASE WHEN what = 'copy' THEN {TIME} END) AS copies FROM ({_work(tables)}))"""
 
 
 def _kernels(tables: Tables) -> str:
-    name = "shortName" if "shortName" in tables.columns.get(KERNEL, ()) else "demangledName"
+    name = (
+        "demangledName" if "demangledName" in tables.columns.get(KERNEL, ()) else "shortName"
+    )  # templates share a short one
     grid, block = (tuple(part + axis for axis in "XYZ") for part in ("grid", "block"))
     need(tables, KERNEL, *TIMES, name, *grid, *block)
     need(tables, "StringIds", "id", "value")
@@ -143,8 +151,8 @@ def _kernels(tables: Tables) -> str:
                max(CASE WHEN place = 1 THEN {grid_text} END) AS most_frequent_grid,
                max(CASE WHEN place = 1 THEN {block_text} END) AS its_block
         FROM (SELECT *, row_number() OVER (PARTITION BY name ORDER BY launches DESC) AS place
-              FROM (SELECT {name} AS name, {shape}, count(*) AS launches, sum(end - start) AS time
-                    FROM {KERNEL} WHERE {SANE} GROUP BY {name}, {shape}))
+              FROM (SELECT {name} AS name, {shape}, count(*) AS launches, sum({TIME}) AS time
+                    FROM {tables.actual[KERNEL]} WHERE {SANE} GROUP BY {name}, {shape}))
         GROUP BY name ORDER BY sum(time) DESC"""
 
 
@@ -153,7 +161,7 @@ def _copies(tables: Tables) -> str:
     return f"""
         SELECT {_direction(tables)} AS direction, size AS bytes_each, {_memory(tables)}, count(*) AS copies,
                round(avg(time) / 1e3, 2) AS mean_us, round(sum(time) / 1e6, 3) AS total_ms
-        FROM (SELECT copyKind, srcKind, dstKind, {SIZE} AS size, end - start AS time FROM {MEMCPY} WHERE {SANE})
+        FROM (SELECT copyKind, srcKind, dstKind, {SIZE} AS size, {TIME} AS time FROM {tables.actual[MEMCPY]} WHERE {SANE})
         GROUP BY copyKind, size, srcKind, dstKind ORDER BY sum(time) DESC"""
 
 
@@ -181,10 +189,20 @@ def _phases(tables: Tables) -> str:
     if "textId" in have and {"id", "value"} <= tables.columns.get("StringIds", frozenset()):
         names.append("(SELECT value FROM StringIds WHERE id = textId LIMIT 1)")
     kinds = f"AND eventType IN ({PUSHED}, {STARTED})" if "eventType" in have else ""
+    there = [
+        table
+        for table in (KERNEL, GRAPH, MEMCPY, MEMSET, RUNTIME, "NVTX_EVENTS")
+        if {*TIMES} <= tables.columns.get(table, frozenset())
+    ]
+    ends = " UNION ALL ".join(f"SELECT max(end) AS last FROM {tables.actual[table]} WHERE {SANE}" for table in there)
+    begins = "UNION ALL SELECT max(start) FROM {} WHERE typeof(start) = 'integer' AND start < {}"
+    begins = begins.format(tables.actual["NVTX_EVENTS"], LATEST)
+    columns = ", ".join(c for c in ("eventType", "text", "textId") if c in have)
+    ranges = f"SELECT start, coalesce(end, (SELECT max(last) FROM ({ends} {begins}))) AS end, {columns} FROM {tables.actual['NVTX_EVENTS']}"
     return f"""
         SELECT coalesce({", ".join((*names, "'unnamed range'", "NULL"))}) AS phase, count(*) AS ranges,
-               round(sum(end - start) / 1e6, 3) AS total_ms, round(avg(end - start) / 1e6, 3) AS mean_ms
-        FROM NVTX_EVENTS WHERE {SANE} {kinds} GROUP BY 1 ORDER BY sum(end - start) DESC"""
+               round(sum({TIME}) / 1e6, 3) AS total_ms, round(avg({TIME}) / 1e6, 3) AS mean_ms
+        FROM ({ranges}) WHERE {SANE} {kinds} GROUP BY 1 ORDER BY sum({TIME}) DESC"""
 
 
 QUERIES: dict[str, Query] = {
@@ -205,5 +223,7 @@ QUERIES: dict[str, Query] = {
     "gaps": Query(
         f"When no kernel, copy or fill ran between two on the same GPU: all, and the {LONGEST_SHOWN} longest.", _gaps
     ),
-    "phases": Query("NVTX ranges by name; ranges inside ranges count in both.", _phases),
+    "phases": Query(
+        "NVTX ranges by name; ranges inside ranges count in both, one that never ended lasts to the end.", _phases
+    ),
 }

@@ -7,16 +7,17 @@ size, what is read is bounded by the file's own size, and a row that makes no se
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from knnscope.errors import KnnscopeError
-from knnscope.trace.database import CHUNK, Tables, connect
-from knnscope.trace.model import UNKNOWN, Calls, Copies, Gpu, Kernels, Ranges, Trace
+from knnscope.trace.database import Tables, connect
+from knnscope.trace.gpus import gpu_numbers, gpus_of
+from knnscope.trace.model import PAGEABLE, UNKNOWN, Calls, Copies, Kernels, Lane, Ranges, Source, Trace
+from knnscope.trace.nesting import depth_of, launches, outer_of
+from knnscope.trace.windows import fold, process_of
 
 KERNEL = "CUPTI_ACTIVITY_KIND_KERNEL"
 GRAPH = "CUPTI_ACTIVITY_KIND_GRAPH_TRACE"
@@ -35,8 +36,16 @@ NAMES = 1 << 18
 """Names at most; a trace has hundreds."""
 TEXT = 1 << 25
 """Characters of all names together."""
-PUSHED, STARTED = 59, 60
-"""NVTX ranges of a thread, and those that begin and end anywhere."""
+PUSHED, STARTED, DOMAIN = 59, 60, 75
+"""NVTX ranges of a thread, those that begin and end anywhere, and the naming of a domain."""
+LIBRARY = re.compile(
+    r"CCCL|CUB|Thrust|cuBLAS|cuDNN|cuFFT|cuSOLVER|cuSPARSE|cuRAND|cuTENSOR|NCCL|NVSHMEM|TensorRT|TRT|(lib)?cuDF|RMM|(lib)?RAFT|cuML|cuVS|DALI"
+    r"|UCX|cuGraph|KvikIO|nvCOMP|NPP|nvJPEG|OptiX|Triton",
+    re.IGNORECASE,
+)
+"""Domains of ranges that a library makes for itself."""
+SHIFTED_NS = 100_000
+"""Work that begins so long before the call that launches it was timed by another clock; below that, clocks agree as well as they can."""
 KNOWN_MEMORY = {
     "pageable": 0,
     "pinned": 1,
@@ -47,6 +56,11 @@ KNOWN_MEMORY = {
     "managed static": 4,
 }
 VERSIONED = re.compile(r"_v\d+$")
+LANES = 1 << 16
+"""Streams that are told apart at most."""
+UNNAMED = "unnamed range"
+WHERE = ("globalPid", "correlationId", "deviceId", "contextId", "streamId")
+"""Where a GPU's work belongs."""
 Decode = Callable[..., tuple[Any, ...]]
 
 
@@ -57,12 +71,7 @@ def read(path: str | Path) -> Trace:
         KnnscopeError: no trace, or a damaged one.
     """
     with connect(path) as base:
-        tables = Tables(base, Path(path).stat().st_size)
-        if not tables.columns.keys() & {KERNEL, MEMCPY, RUNTIME, GRAPH, MEMSET, "NVTX_EVENTS"}:
-            raise KnnscopeError(
-                f"{path}: a database without any table of a trace: an export of Nsight Systems (--type sqlite) was expected"
-            )
-        return Reader(str(path), tables).trace()
+        return Reader(str(path), Tables(base, Path(path))).trace()
 
 
 class Reader:
@@ -74,24 +83,59 @@ class Reader:
         self.room = TEXT
         self.lacks: list[str] = []
         self.notes: list[str] = []
-        self.rows: dict[str, int] = {}
         self.strings = self._strings()
+        self.lanes: dict[Lane, int] = {}
+        self.numbers = gpu_numbers(tables)
+        self.spellings: dict[int, set[str]] = {}
+        self.pageable: tuple[int, ...] = (PAGEABLE,)
+        self.shifted = 0
+        self.open_until = 0
+        columns = tables.columns
+        works = [columns[table] for table in (KERNEL, MEMCPY, MEMSET, GRAPH) if table in columns]
+        self.by_process = all("globalPid" in c for c in works) and "globalTid" in columns.get(RUNTIME, {"globalTid"})
+        self.threads = all("globalTid" in columns.get(table, {"globalTid"}) for table in (RUNTIME, "NVTX_EVENTS"))
 
     def trace(self) -> Trace:
         """Everything, table by table."""
-        kernels, copies, calls, ranges = self._kernels(), self._copies(), self._calls(), self._ranges()
+        if not self.tables.columns.keys() & {KERNEL, MEMCPY, RUNTIME, GRAPH, MEMSET, "NVTX_EVENTS"}:
+            self.lacks.append(
+                "this export holds no CUDA activity and no NVTX ranges: it was recorded without -t cuda,nvtx"
+            )
+        kernels, copies, calls = self._kernels(), self._copies(), self._calls()
+        whole_graphs = kernels.pop()
+        where = calls.pop()
+        kernels, copies = (
+            self._launched(work, calls, where, what) for work, what in ((kernels, "kernels"), (copies, "copies"))
+        )
+        del where
+        ends = [int(column[1].max()) for column in (kernels, copies, calls) if len(column[1])]
+        ranges, domains = self._ranges(max(ends, default=0))
+        source = Source(
+            {name: self.tables.actual[name] for name in self.tables.columns},
+            self.tables.columns,
+            {number: tuple(sorted(texts)) for number, texts in self.spellings.items()},
+            self.pageable,
+            self.by_process,
+            self.threads,
+            "StringIds" in self.tables.columns,
+            self.shifted,
+            self.open_until,
+            domains,
+        )
         return Trace(
             self.path,
             tuple(self.names),
-            kernels,
-            copies,
-            calls,
+            Kernels(*kernels),
+            Copies(*copies),
+            Calls(*calls),
             ranges,
-            self._gpu(),
+            tuple(self.lanes),
+            gpus_of(self.tables),
             self._recorder(),
             tuple(self.lacks),
             tuple(self.notes),
-            self.rows,
+            whole_graphs,
+            source,
         )
 
     def _strings(self) -> dict[int, str]:
@@ -115,7 +159,9 @@ class Reader:
         if name not in self.names:
             self.room -= len(name)
             if self.room < 0 or len(self.names) >= NAMES:
-                name = "one of too many names"
+                name = fold(name)  # iterations, mostly
+                if name not in self.names and (self.room < -TEXT or len(self.names) >= 2 * NAMES):
+                    name = "one of too many names"
         return self.names.setdefault(name, len(self.names))
 
     def _named(self, ids: Any, unknown: str, cut: re.Pattern[str] | None = None) -> Any:
@@ -123,6 +169,9 @@ class Reader:
         different, places = np.unique(ids, return_inverse=True)
         names = [self.strings.get(int(i)) or unknown for i in different]
         numbers = [self._number(cut.sub("", name) if cut else name) for name in names]
+        if cut:
+            for number, name in zip(numbers, names, strict=True):
+                self.spellings.setdefault(number, set()).add(name)
         return np.asarray(numbers, dtype=np.int32)[places]
 
     def _called(self, name: str, count: int) -> Any:
@@ -139,9 +188,9 @@ class Reader:
         columns = [np.empty(room, dtype=column.dtype) for column in empty]
         count = read = bad = 0
         for start, end, *others in self.tables.numbers(table, ("start", "end", *wanted)):
-            good = (start >= 0) & (end >= start) & (end < LATEST)
+            good = (start > -LATEST) & (end > 0) & (end >= start) & (end < LATEST)
             good[good] = end[good] - start[good] < LONGEST
-            some = [start[good], end[good], *decode(*(column[good] for column in others))]
+            some = [np.maximum(start[good], 0), end[good], *decode(*(column[good] for column in others))]
             read, bad, last = read + len(good), bad + int((~good).sum()), count + len(some[0])
             if last > room:
                 room = max(last, 2 * room)
@@ -153,67 +202,74 @@ class Reader:
         return _in_order([column if count == room else _resized(column, count, count) for column in columns])
 
     def _count(self, table: str, read: int, bad: int) -> None:
-        self.rows[table] = read
         if bad:
-            self.notes.append(f"{table}: {bad:,} of {read:,} rows have impossible times and are left out")
+            self.notes.append(
+                f"{table}: {bad:,} of {read:,} rows have impossible times (none, or the end before the start) and are left out"
+            )
 
     def _has(self, table: str, what: str, *needed: str) -> bool:
         have = self.tables.columns.get(table)
         if have is None:
-            self.lacks.append(f"no {what} (no table {table})")
+            if not self.lacks or "this export holds no" not in self.lacks[0]:
+                self.lacks.append(f"no {what} (no table {table})")
             return False
         if missing := [c for c in needed if c not in have]:
             self.lacks.append(f"no {what} ({table} has no column {', '.join(missing)})")
             return False
         return True
 
-    def _kernels(self) -> Kernels:
-        parts = []
-        if self._has(KERNEL, "kernels", "start", "end"):
-            names = "shortName" if "shortName" in self.tables.columns[KERNEL] else "demangledName"
-
-            def kernel(name: Any, process: Any, correlation: Any, device: Any, stream: Any) -> tuple[Any, ...]:
-                return self._named(name, "unnamed kernel"), _key(process, correlation), _lane(device, stream)
-
-            wanted = (names, "globalPid", "correlationId", "deviceId", "streamId")
-            parts.append(self._collect(KERNEL, wanted, kernel))
+    def _kernels(self) -> list[Any]:
+        """Columns, then how many launches of graphs were recorded whole."""
+        parts, graphs = [], 0
         if {"start", "end"} <= self.tables.columns.get(GRAPH, frozenset()):
 
-            def graph(process: Any, correlation: Any, device: Any, stream: Any) -> tuple[Any, ...]:
-                return self._called("graph", len(process)), _key(process, correlation), _lane(device, stream)
+            def graph(*where: Any) -> tuple[Any, ...]:
+                return self._called("graph", len(where[0])), self._lane(*where[:1], *where[2:]), self._key(*where[:2])
 
-            parts.append(self._collect(GRAPH, ("globalPid", "correlationId", "deviceId", "streamId"), graph))
-        return Kernels(*_together(parts, 5))
+            parts.append(self._collect(GRAPH, WHERE, graph))
+            graphs = len(parts[0][0])
+        if graphs:
+            self.lacks.append(
+                f"the kernels of {graphs:,} graph launches: graphs were recorded whole; nsys profile --cuda-graph-trace=node shows them"
+            )
+        if (not graphs or KERNEL in self.tables.columns) and self._has(KERNEL, "kernels", "start", "end"):
+            names = "shortName" if "shortName" in self.tables.columns[KERNEL] else "demangledName"
 
-    def _copies(self) -> Copies:
+            def kernel(name: Any, *where: Any) -> tuple[Any, ...]:
+                return self._named(name, "unnamed kernel"), self._lane(*where[:1], *where[2:]), self._key(*where[:2])
+
+            parts.insert(0, self._collect(KERNEL, (names, *WHERE), kernel))
+        return [*_together(parts, (np.int64, np.int64, np.int32, np.int32, np.int64)), graphs]
+
+    def _copies(self) -> list[Any]:
         parts = []
-        wanted = ("globalPid", "correlationId", "deviceId", "streamId", "bytes")
+        wanted = (*WHERE, "bytes")
         if self._has(MEMCPY, "copies", "start", "end"):
             memory = self._memory_kinds()
 
-            def copy(
-                process: Any,
-                correlation: Any,
-                device: Any,
-                stream: Any,
-                nbytes: Any,
-                kind: Any,
-                source: Any,
-                target: Any,
-            ) -> tuple[Any, ...]:
-                named, key, lane = self._called("copy", len(process)), _key(process, correlation), _lane(device, stream)
-                return named, key, lane, _size(nbytes), _small(kind), memory(source), memory(target)
+            def copy(*columns: Any) -> tuple[Any, ...]:
+                named, lane, key = (
+                    self._called("copy", len(columns[0])),
+                    self._lane(*columns[:1], *columns[2:5]),
+                    self._key(*columns[:2]),
+                )
+                nbytes, kind, source, target = columns[5:]
+                return named, lane, key, _size(nbytes), _small(kind), memory(source), memory(target)
 
             parts.append(self._collect(MEMCPY, (*wanted, "copyKind", "srcKind", "dstKind"), copy))
         if {"start", "end"} <= self.tables.columns.get(MEMSET, frozenset()):
 
-            def fill(process: Any, correlation: Any, device: Any, stream: Any, nbytes: Any) -> tuple[Any, ...]:
-                named, key, lane = self._called("fill", len(process)), _key(process, correlation), _lane(device, stream)
-                none = np.full(len(process), UNKNOWN, dtype=np.int8)
-                return named, key, lane, _size(nbytes), none, none, none
+            def fill(*columns: Any) -> tuple[Any, ...]:
+                named, lane, key = (
+                    self._called("fill", len(columns[0])),
+                    self._lane(*columns[:1], *columns[2:5]),
+                    self._key(*columns[:2]),
+                )
+                none = np.full(len(named), UNKNOWN, dtype=np.int8)
+                return named, lane, key, _size(columns[5]), none, none, none
 
             parts.append(self._collect(MEMSET, wanted, fill))
-        return Copies(*_together(parts, 9))
+        return _together(parts, (np.int64, np.int64, np.int32, np.int32, *[np.int64] * 2, *[np.int8] * 3))
 
     def _memory_kinds(self) -> Callable[[Any], Any]:
         """Numbers of memory kinds as ours, by the names that this trace gives them: CUPTI's numbers differ from Nsight Systems'."""
@@ -221,12 +277,15 @@ class Reader:
         column = next((c for c in ("label", "name") if c in known), None)
         mapping = {}
         if column and "id" in known:
-            for number, text in self.tables.base.execute(f"SELECT id, {column} FROM ENUM_CUDA_MEM_KIND LIMIT 64"):  # noqa: S608
+            for number, text in self.tables.base.execute(
+                f"SELECT id, {column} FROM {self.tables.actual['ENUM_CUDA_MEM_KIND']} LIMIT 64"
+            ):  # noqa: S608
                 word = str(text).lower().replace("cuda_memopr_memory_kind_", "").replace("_", " ")
                 if isinstance(number, int):
                     mapping[number] = KNOWN_MEMORY.get(word, UNKNOWN)
         else:
             mapping = {i: i for i in range(5)}
+        self.pageable = tuple(number for number, kind in mapping.items() if kind == PAGEABLE)
 
         def ours(numbers: Any) -> Any:
             different, places = np.unique(numbers, return_inverse=True)
@@ -234,122 +293,132 @@ class Reader:
 
         return ours
 
-    def _calls(self) -> Calls:
+    def _calls(self) -> list[Any]:
+        """Columns, then the keys by which work finds its launch."""
         if not self._has(RUNTIME, "API calls", "start", "end", "nameId"):
-            return Calls(*_together([], 5), *[np.zeros(0, dtype=bool)])
+            return [
+                *_together([], (np.int64, np.int64, np.int32, np.int64)),
+                np.zeros(0, dtype=bool),
+                np.zeros(0, dtype=np.int64),
+            ]
 
         def call(name: Any, thread: Any, correlation: Any) -> tuple[Any, ...]:
-            return self._named(name, "unnamed call", VERSIONED), _key(thread, correlation), thread
+            named = self._named(name, "unnamed call", VERSIONED)
+            return named, thread if self.threads else np.zeros_like(thread), self._key(thread, correlation)
 
-        start, end, named, key, thread = self._collect(RUNTIME, ("nameId", "globalTid", "correlationId"), call)
-        return Calls(start, end, named, key, thread, depth_of(start, end, thread) == 0)
+        start, end, named, thread, key = self._collect(RUNTIME, ("nameId", "globalTid", "correlationId"), call)
+        return [start, end, named, thread, outer_of(start, end, thread), key]
 
-    def _ranges(self) -> Ranges:
+    def _launched(self, work: list[Any], calls: list[Any], keys: Any, what: str) -> list[Any]:
+        """The work with numbers of calls in place of keys; what began well before its launch is left out."""
+        call = launches(keys, work[4])
+        work[4] = call
+        if not len(call) or not len(keys):
+            return work
+        shifted = (call >= 0) & (work[0] < calls[0][call] - SHIFTED_NS)
+        if count := int(shifted.sum()):
+            early = float((calls[0][call] - work[0])[shifted].max()) / 1e6
+            self.shifted += count
+            self.notes.append(
+                f"{count:,} of {len(call):,} {what} begin up to {early:,.1f} ms before the calls that launch them and are left out: "
+                "the clocks of host and GPU disagree"
+            )
+            work = [column[~shifted] for column in work]
+        if (lost := int((work[4] < 0).sum())) and len(work[4]):
+            self.notes.append(f"{lost:,} of {len(work[4]):,} {what} have no launch call in the trace")
+        return work
+
+    def _ranges(self, end: int) -> tuple[Ranges, tuple[tuple[int, int], ...]]:
+        none = np.zeros(0, dtype=np.int64)
         if not self._has("NVTX_EVENTS", "NVTX ranges: phases are unknown", "start", "end"):
-            return Ranges(*_together([], 6))
+            return Ranges(none, none, none.astype(np.int32), none, none.astype(np.int32), none.astype(bool)), ()
         have = self.tables.columns["NVTX_EVENTS"]
         text = f"CASE typeof(text) WHEN 'text' THEN substr(text, 1, {NAME}) END" if "text" in have else "NULL"
         kind = "eventType" if "eventType" in have else str(PUSHED)
-        others = ", ".join(c if c in have else "NULL" for c in ("textId", "globalTid"))
-        parts = [np.zeros((0, 4), dtype=np.int64)]
+        others = ", ".join(c if c in have else "NULL" for c in ("textId", "globalTid", "domainId"))
+        domains: dict[tuple[int, int], str] = {}
+        parts = [np.zeros((0, 5), dtype=np.int64)]
         read = bad = 0
         for chunk in self.tables.rows("NVTX_EVENTS", f"{kind}, start, end, {text}, {others}"):
             kept = []
-            for which, begin, stop, label, label_id, where in chunk:
+            for which, begin, stop, label, label_id, where, domain in chunk:
+                if which == DOMAIN and type(where) is int and type(domain) is int and len(domains) < NAMES:
+                    name = label if label is not None else self.strings.get(label_id) if type(label_id) is int else None
+                    domains[process_of(where), domain] = name or ""
                 if which not in (PUSHED, STARTED):
                     continue
                 read += 1
-                if type(begin) is int and type(stop) is int and 0 <= begin <= stop < min(LATEST, begin + LONGEST):
+                last = stop if type(stop) is int and stop < LATEST else LATEST if stop is None else -1
+                if (
+                    type(begin) is int
+                    and -LATEST < begin <= last
+                    and last > 0
+                    and (stop is None or last - begin < LONGEST)
+                ):
                     name = label if label is not None else self.strings.get(label_id) if type(label_id) is int else None
+                    thread = where if type(where) is int and self.threads else 0
                     kept.append(
-                        (begin, stop, self._number(name or "unnamed range"), where if type(where) is int else 0)
+                        (
+                            max(begin, 0),
+                            last,
+                            self._number(name or UNNAMED),
+                            thread,
+                            domain if type(domain) is int else 0,
+                        )
                     )
                 else:
                     bad += 1
-            parts.append(np.array(kept, dtype=np.int64).reshape(-1, 4))
+            parts.append(np.array(kept, dtype=np.int64).reshape(-1, 5))
         self._count("NVTX_EVENTS", read, bad)
-        start, end, name, tid = _in_order(list(np.concatenate(parts).T.copy()))
-        return Ranges(start, end, name.astype(np.int32), np.zeros(len(start), np.int64), tid, depth_of(start, end, tid))
-
-    def _gpu(self) -> Gpu:
-        have = self.tables.columns.get("TARGET_INFO_GPU", frozenset())
-        if "name" not in have:
-            return Gpu()
-        columns = ("memoryBandwidth", "smCount", "l2CacheSize")
-        chosen = ", ".join(c if c in have else "NULL" for c in columns)
-        found = self.tables.base.execute(
-            f"SELECT substr(name, 1, {NAME}), {chosen} FROM TARGET_INFO_GPU LIMIT 1"  # noqa: S608
-        ).fetchone()
-        if found is None:
-            return Gpu()
-        numbers = [value if isinstance(value, int | float) and 0 <= value < 1e18 else 0 for value in found[1:]]
-        name = found[0] if found[0] and isinstance(found[0], str) else Gpu().name
-        return Gpu(name, float(numbers[0]), int(numbers[1]), int(numbers[2]))
+        start, stop, name, tid, domain = _in_order(list(np.concatenate(parts).T.copy()))
+        self.open_until = max(end, int(start.max(initial=0)), int(stop[stop < LATEST].max(initial=0)))
+        stop[stop == LATEST] = self.open_until
+        programs = tuple(key for key, word in domains.items() if word and not LIBRARY.match(word))
+        library = np.zeros(len(start), dtype=bool)
+        for value in np.unique(domain[domain != 0]).tolist():
+            mine = domain == value
+            for thread in np.unique(tid[mine]).tolist():
+                key = (process_of(thread), value)
+                if key not in programs:  # a library's, or nobody knows whose
+                    library |= mine & (tid == thread)
+        return Ranges(start, stop, name.astype(np.int32), tid, depth_of(start, stop, tid), library), programs
 
     def _recorder(self) -> str:
-        for table in ("META_DATA_EXPORT", "META_DATA_CAPTURE"):
+        for table in ("META_DATA_EXPORT", "META_DATA_CAPTURE", "EXPORT_META_DATA"):
             if {"name", "value"} <= self.tables.columns.get(table, frozenset()):
                 found = self.tables.base.execute(
-                    f"SELECT substr(value, 1, {NAME}) FROM {table} WHERE name IN "  # noqa: S608
+                    f"SELECT substr(value, 1, {NAME}) FROM {self.tables.actual[table]} WHERE name IN "  # noqa: S608
                     "('EXPORT_VERSION', 'RECORDER', 'EXPORT_PRODUCT', 'EXPORT_PRODUCT_NAME', 'EXPORT_PRODUCT_VERSION') LIMIT 8"
                 ).fetchall()
                 if words := [value for (value,) in found if value and isinstance(value, str)]:
                     return " ".join(words)
         return "unknown"
 
+    def _key(self, process: Any, correlation: Any) -> Any:
+        """Process and correlation id in one number; 0 for none, or for what no correlation id can be."""
+        pid = (process >> 24) & 0xFFFFFF if self.by_process else np.zeros_like(process)
+        return np.where((correlation > 0) & (correlation < 1 << 32), (pid << 32) | (correlation & 0xFFFFFFFF), 0)
 
-def depth_of(start: Any, end: Any, thread: Any) -> Any:
-    """How many events of the same thread enclose each; events are in order of ``start``, and of equal starts the longer counts as outer."""
-    depth = np.zeros(len(start), dtype=np.int32)
-    if not len(start):
-        return depth
-    if (thread == thread[0]).all():
-        _nest(start, end, depth)
-        return depth
-    order = np.argsort(thread, kind="stable")
-    owner = thread[order]
-    edges = np.flatnonzero(np.concatenate(([True], owner[1:] != owner[:-1], [True])))
-    for i in np.flatnonzero(np.diff(edges) > 1).tolist():
-        mine = order[edges[i] : edges[i + 1]]
-        found = np.zeros(len(mine), dtype=np.int32)
-        _nest(start[mine], end[mine], found)
-        depth[mine] = found
-    return depth
-
-
-def _nest(start: Any, end: Any, depth: Any) -> None:
-    """``depth_of`` one thread's events."""
-    place = None
-    if ((start[1:] == start[:-1]) & (end[1:] > end[:-1])).any():
-        place = np.lexsort((-end, start))
-        start, end = start[place], end[place]
-    # most calls enclose nothing and follow each other: only those that begin before an earlier end need the stack
-    nested = np.zeros(len(start), dtype=bool)
-    nested[1:] = start[1:] < np.maximum.accumulate(end)[:-1]
-    nested[:-1] |= nested[1:]
-    which = np.flatnonzero(nested)
-    open_ends: list[int] = []
-    for low in range(0, len(which), CHUNK):
-        some = which[low : low + CHUNK]
-        found = []
-        for begin, stop in zip(start[some].tolist(), end[some].tolist(), strict=True):
-            # ranges that begin and end anywhere may overlap: what has ended is gone, what ends earlier does not enclose
-            del open_ends[: bisect_right(open_ends, begin)]
-            found.append(len(open_ends) - bisect_left(open_ends, stop))
-            insort(open_ends, stop)
-            if len(open_ends) > 1000:  # no program nests so deep
-                del open_ends[0]
-        depth[some if place is None else place[some]] = found
-
-
-def _key(process: Any, correlation: Any) -> Any:
-    """Process (bits 24 to 47 of a global id) and correlation id in one number; 0 for none, or for what no correlation id can be."""
-    pid = (process >> 24) & 0xFFFFFF
-    return np.where((correlation > 0) & (correlation < 1 << 32), (pid << 32) | (correlation & 0xFFFFFFFF), 0)
-
-
-def _lane(device: Any, stream: Any) -> Any:
-    return ((device & 0x7FFF) << 16 | (stream & 0xFFFF)).astype(np.int32)
+    def _lane(self, process: Any, device: Any, context: Any, stream: Any) -> Any:
+        """Numbers of streams; one that does not fit counts as one of the others."""
+        columns = [
+            (process >> 24) & 0xFFFFFF,
+            *(np.where((c >= 0) & (c < 1 << 48), c, 0) for c in (device, context, stream)),
+        ]
+        code = np.zeros(len(process), dtype=np.int64)
+        for column in columns:
+            if len(column) and not (column == column[0]).all():
+                different, places = np.unique(column, return_inverse=True)
+                code = code * len(different) + places
+        _, first, places = np.unique(code, return_index=True, return_inverse=True)
+        numbers = []
+        for i in first.tolist():
+            pid, device_number, *rest = (int(column[i]) for column in columns)
+            lane = Lane(pid, self.numbers(pid, device_number), device_number, *rest)
+            if lane not in self.lanes and len(self.lanes) >= LANES:
+                lane = Lane(0, lane.gpu, device_number, 0, 0)
+            numbers.append(self.lanes.setdefault(lane, len(self.lanes)))
+        return np.asarray(numbers or [0], dtype=np.int32)[places] if len(places) else np.zeros(0, dtype=np.int32)
 
 
 def _size(nbytes: Any) -> Any:
@@ -387,8 +456,8 @@ def _in_order(columns: list[Any]) -> list[Any]:
     return columns
 
 
-def _together(parts: list[list[Any]], width: int) -> list[Any]:
+def _together(parts: list[list[Any]], kinds: Sequence[Any]) -> list[Any]:
     """Columns of several tables as one, in order of the first."""
     if not parts:
-        return [np.zeros(0, dtype=np.int64) for _ in range(width)]
+        return [np.zeros(0, dtype=kind) for kind in kinds]
     return parts[0] if len(parts) == 1 else _in_order(_joined(parts))

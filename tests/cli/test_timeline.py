@@ -62,7 +62,7 @@ def test_one_iteration_names_its_kernels_and_calls(knnscope: Run, trace: Path) -
     for word in ("NVIDIA H200", "iteration 100: ", "12 kernels, 4 copies", "DeviceReduceSingleTileKernel"):
         assert word in said
     assert said.count("cudaStreamSynchronize") >= 2
-    assert "us since the trace's first event" in said
+    assert "µs since the trace's first event" in said
     assert "4 B" in said
 
 

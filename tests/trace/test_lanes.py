@@ -11,8 +11,9 @@ import pytest
 
 from knnscope.errors import KnnscopeError
 from knnscope.trace import lanes as lanes_of
-from knnscope.trace.lanes import Lane, Window, around, between, lanes, phase, whole
-from knnscope.trace.model import TO_DEVICE, TO_HOST, UNKNOWN, Calls, Copies, Gpu, Kernels, Ranges, Trace
+from knnscope.trace.lanes import Lane as Shown
+from knnscope.trace.lanes import Window, around, between, lanes, phase, whole
+from knnscope.trace.model import TO_DEVICE, TO_HOST, UNKNOWN, Calls, Copies, Gpu, Kernels, Lane, Ranges, Trace
 from knnscope.trace.reader import read
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "traces"
@@ -33,22 +34,29 @@ def made(
     def columns(rows: Sequence[tuple[int, ...]], named: Sequence[str]) -> list[np.ndarray]:
         start, end = (np.asarray([row[i] for row in rows], dtype=np.int64) for i in (0, 1))
         number = np.asarray([names.setdefault(name, len(names)) for name in named], dtype=np.int32)
-        return [start, end, number, np.zeros(len(rows), dtype=np.int64)]
+        return [start, end, number]
 
     def column(rows: Sequence[tuple[object, ...]], i: int) -> np.ndarray:
         return np.asarray([row[i] for row in rows], dtype=np.int64)
 
-    lane = np.asarray(streams if streams is not None else [7] * len(kernels), dtype=np.int32)
-    sevens = np.full(len(copies), 7, dtype=np.int32)
+    numbers = list(dict.fromkeys([7, *(streams or ())]))  # a stream, and from bit 16 on its GPU
+    lane = np.asarray(
+        [numbers.index(s) for s in streams] if streams is not None else [0] * len(kernels), dtype=np.int32
+    )
+    sevens = np.zeros(len(copies), dtype=np.int32)
+    unlaunched = [np.full(len(rows), UNKNOWN, dtype=np.int32) for rows in (kernels, copies)]
     kind, nbytes, memory = column(copies, 2), column(copies, 3), np.full(len(copies), UNKNOWN)
     host = np.full(len(ranges), (41 << 24) | 5, dtype=np.int64)
     events = (
-        Kernels(*columns(kernels, [row[2] for row in kernels]), lane),
-        Copies(*columns(copies, ["copy"] * len(copies)), sevens, nbytes, kind, memory, memory),
+        Kernels(*columns(kernels, [row[2] for row in kernels]), lane, unlaunched[0]),
+        Copies(*columns(copies, ["copy"] * len(copies)), sevens, unlaunched[1], nbytes, kind, memory, memory),
         Calls(*columns(calls, [row[2] for row in calls]), column(calls, 3), column(calls, 4).astype(bool)),
-        Ranges(*columns(ranges, [row[2] for row in ranges]), host, column(ranges, 3)),
+        Ranges(
+            *columns(ranges, [row[2] for row in ranges]), host, column(ranges, 3), np.zeros(len(ranges), dtype=bool)
+        ),
     )
-    return Trace("made.sqlite", tuple(names), *events, Gpu(gpu), "made")
+    lanes = tuple(Lane(41, number >> 16, number >> 16, 1, number & 0xFFFF) for number in numbers)
+    return Trace("made.sqlite", tuple(names), *events, lanes, {0: Gpu(gpu)}, "made")
 
 
 def fixture(name: str, folder: Path) -> Path:
@@ -66,7 +74,7 @@ def loop(count: int, apart: int = 10_000) -> Trace:
     )
 
 
-def named(found: list[Lane]) -> dict[str, Lane]:
+def named(found: list[Shown]) -> dict[str, Shown]:
     return {lane.title: lane for lane in found}
 
 
@@ -263,7 +271,7 @@ def test_a_recorded_loop(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ns", "text"), [(735, "0.735 us"), (22_600, "22.6 us"), (1_770_000_000, "1.77 s"), (543_000_000, "543 ms")]
+    ("ns", "text"), [(735, "0.735 µs"), (22_600, "22.6 µs"), (1_770_000_000, "1.77 s"), (543_000_000, "543 ms")]
 )
 def test_times(ns: int, text: str) -> None:
     assert lanes_of.time_text(ns) == text

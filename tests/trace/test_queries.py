@@ -29,7 +29,7 @@ def loop(tmp_path: Path) -> Path:
 
 def asked(path: Path, name: str) -> list[dict[str, Any]]:
     with connect(path) as base:
-        cursor = ask(base, QUERIES[name].build(Tables(base, path.stat().st_size)), 60)
+        cursor = ask(base, QUERIES[name].build(Tables(base, path)), 60)
         head = [column[0] for column in cursor.description]
         return [dict(zip(head, row, strict=True)) for row in cursor.fetchmany(1000)]
 

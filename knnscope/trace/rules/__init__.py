@@ -1,11 +1,12 @@
-"""The rules. One is a file with a function ``find``, and a line here."""
+"""The rules. One is a file with functions ``cause`` and ``find``, and a line here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
+from typing import Protocol, cast
 
-from knnscope.trace.findings import Finding
+from knnscope.trace.findings import Cause, Finding
 from knnscope.trace.phases import Phase
 
 RULES = (
@@ -17,16 +18,28 @@ RULES = (
     "sort-for-topk",
     "gpu-idle",
     "slow-transfer",
+    "copy-bound",
+    "unified-memory",
     "below-floor",
     "startup-cost",
     "host-compute",
 )
-ON_GPU = ("unfused-chain", "sort-for-topk", "slow-transfer", "below-floor")
+ON_GPU = ("unfused-chain", "sort-for-topk", "slow-transfer", "copy-bound", "unified-memory", "below-floor")
 """What these save is the GPU's time, which a recorder leaves as it is; the others save the host's, which it stretches."""
-Rule = Callable[[Phase], Iterator[Finding]]
+
+
+class Rule(Protocol):
+    """A rule's module. Both raise ``CannotTellError`` where the trace lacks what the rule needs."""
+
+    @staticmethod
+    def cause(phase: Phase) -> Cause:
+        """The rule's own events in a phase, be they worth a word or not."""
+
+    @staticmethod
+    def find(phase: Phase) -> Iterator[Finding]:
+        """What is worth a word."""
 
 
 def rule(name: str) -> Rule:
-    """The function of a rule: what it finds in a phase; it raises ``CannotTellError`` where the trace lacks what it needs."""
-    found: Rule = import_module(f"{__name__}.{name.replace('-', '_')}").find
-    return found
+    """A rule by its name."""
+    return cast(Rule, import_module(f"{__name__}.{name.replace('-', '_')}"))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from knnscope.trace.findings import CannotTellError, Finding
+from knnscope.trace import evidence
+from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
+from knnscope.trace.model import Gpu
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import between, micro
+from knnscope.trace.rules.loops import alone, micro, none, nothing
 from knnscope.trace.rules.unfused_chain import SIMPLE
 
 NEAR = 1.5
@@ -17,34 +20,51 @@ REACHABLE = 0.85
 """Share of the data sheet's bandwidth that a reading kernel reaches (H100 and H200: 0.86 to 0.93)."""
 
 
+def cause(phase: Phase) -> Cause:
+    """The kernel that takes longest, if it is one a time."""
+    if not {"rows", "dim"} <= phase.shape.keys():
+        raise CannotTellError("no range says how many rows and components there are")
+    if not _gpu(phase).bandwidth:
+        raise CannotTellError("the trace does not say how fast the GPU's memory is")
+    if not len(phase.kernels):
+        return nothing()
+    mine = _longest(phase)
+    return Cause(int(mine.sum()), alone(phase, mine, none(phase.copies)))
+
+
+def _gpu(phase: Phase) -> Gpu:
+    return phase.trace.gpus.get(phase.gpu, Gpu())
+
+
+def _longest(phase: Phase) -> Any:
+    names, places = np.unique(phase.kernels.name, return_inverse=True)
+    return phase.kernels.name == names[np.bincount(places, phase.kernels.duration).argmax()]
+
+
 def find(phase: Phase) -> Iterator[Finding]:
     """Saves the longest kernel's time beyond one reading of the rows."""
-    bandwidth, shape = phase.trace.gpu.bandwidth, phase.shape
-    if not {"rows", "dim"} <= shape.keys():
-        raise CannotTellError("no range says how many rows and components there are")
-    if not bandwidth:
-        raise CannotTellError("the trace does not say how fast the GPU's memory is")
-    kernels = phase.kernels
-    if not len(kernels):
+    why = cause(phase)
+    if not why.count or why.count > phase.times:
         return
-    names, places = np.unique(kernels.name, return_inverse=True)
-    totals = np.bincount(places, kernels.duration) / phase.times
-    counts = np.bincount(places) / phase.times
-    longest = int(totals.argmax())
-    floor = 4e9 * shape["rows"] * shape["dim"] * max(1, shape.get("batch", 1) // 64) / (REACHABLE * bandwidth)
-    if counts[longest] > 1 or totals[longest] < NEAR * floor or totals[longest] < floor + 10_000:
+    kernels, mine, shape = phase.kernels, _longest(phase), phase.shape
+    name = phase.trace.names[int(kernels.name[mine][0])]
+    took = float(kernels.duration[mine].sum()) / phase.times
+    floor = (
+        4e9 * shape["rows"] * shape["dim"] * max(1, shape.get("batch", 1) // 64) / (REACHABLE * _gpu(phase).bandwidth)
+    )
+    if took < NEAR * floor or took < floor + 10_000:
         return
-    if SIMPLE.search(phase.trace.names[int(names[longest])]) and len(names) > 1:
+    if SIMPLE.search(name) and len(np.unique(kernels.name)) > 1:
         return  # one of several that pass over the data: unfused-chain counts them together
-    saving = totals[longest] - floor
-    yield Finding(
+    yield finding(
         "below-floor",
-        phase.name,
-        f"{phase.trace.names[int(names[longest])][:120]} takes {micro(totals[longest])}, reading its rows once {micro(floor)}",
-        f"SELECT start, end FROM CUPTI_ACTIVITY_KIND_KERNEL k JOIN StringIds s ON s.id = k.shortName "
-        f"WHERE s.value = '{phase.trace.names[int(names[longest])].replace(chr(39), chr(39) * 2)}' AND {between(phase)}",
-        int((kernels.name == names[longest]).sum()),
-        saving / 1e6,
-        saving * phase.times / max(1, phase.host_ns),
-        "Neighboring threads should read neighboring addresses, 16 bytes each, with several loads under way.",
+        phase,
+        why,
+        (took - floor) * phase.times,
+        Told(
+            f"{name[:120]} takes {micro(took)}, reading its rows once {micro(floor)}",
+            evidence.kernels(phase, [name]),
+            why.count,
+            "Neighboring threads should read neighboring addresses, 16 bytes each, with several loads under way.",
+        ),
     )

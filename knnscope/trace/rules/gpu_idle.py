@@ -6,41 +6,50 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from knnscope.trace import intervals
-from knnscope.trace.findings import CannotTellError, Finding
+from knnscope.trace import evidence, intervals
+from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import between, micro
+from knnscope.trace.rules.loops import micro
 
 LONG_NS = 1_000_000
 """Shorter gaps are launches."""
 
 
+def cause(phase: Phase) -> Cause:
+    """Times between two pieces of work on the GPU, inside one time through the phase."""
+    if phase.gpu not in phase.run.busy:
+        raise CannotTellError("nothing was recorded on the GPU")
+    begins, ends = phase.run.busy[phase.gpu]
+    lows, highs = ends[:-1], begins[1:]
+    long = highs - lows >= LONG_NS
+    lows, highs = lows[long], highs[long]
+    if not phase.whole:
+        start, end = phase.run.windows.start[phase.steady], phase.run.windows.end[phase.steady]
+        order = np.lexsort((end, start))
+        start, end = start[order], end[order]
+        place = np.searchsorted(start, lows, "right") - 1
+        inside = (place >= 0) & (highs <= end[np.maximum(place, 0)])
+        lows, highs = lows[inside], highs[inside]
+    return Cause(len(lows), (lows, highs))
+
+
 def find(phase: Phase) -> Iterator[Finding]:
     """Saves no more than the idle time: what it is spent on says whether it can be."""
-    if not len(phase.trace.kernels) and not len(phase.trace.copies):
-        raise CannotTellError("nothing was recorded on the GPU")
-    start = np.concatenate([phase.kernels.start, phase.copies.start])
-    end = np.concatenate([phase.kernels.end, phase.copies.end])
-    if not len(start):
+    why = cause(phase)
+    if not why.count:
         return
-    begins, ends = intervals.gaps(start, end, LONG_NS)
-    inside = np.zeros(len(begins), dtype=bool)
-    for low, high in phase.steady:
-        inside |= (begins >= low) & (ends <= high)
-    chosen = inside
-    if not chosen.any():
-        return
-    idle = float((ends - begins)[chosen].sum())
-    low, high = int(begins[chosen][0]), int(ends[chosen][0])
-    api = intervals.overlap(phase.calls.start, phase.calls.end, low, high)
-    did = "in CUDA calls" if api > (high - low) / 2 else "outside CUDA: in the program itself"
-    yield Finding(
+    lows, highs = why.claim
+    api = intervals.length(intervals.common(why.claim, phase.api))
+    did = "in CUDA calls" if api > why.ns / 2 else "outside CUDA: in the program itself"
+    yield finding(
         "gpu-idle",
-        phase.name,
-        f"the GPU is idle {int(chosen.sum())} times for {micro(float(np.median((ends - begins)[chosen])))}; the host was {did}",
-        f"SELECT start, end, shortName FROM CUPTI_ACTIVITY_KIND_KERNEL WHERE {between(phase)}",
-        len(phase.kernels),
-        idle / phase.times / 1e6,
-        idle / max(1, phase.host_ns),
-        "Prepare the next work while the GPU is busy, or move to the GPU what the host does.",
+        phase,
+        why,
+        why.ns,
+        Told(
+            f"the GPU is idle {why.count / phase.times:,.3g} times for {micro(float(np.median(highs - lows)))}; the host was {did}",
+            evidence.gaps(phase, LONG_NS),
+            why.count,
+            "Prepare the next work while the GPU is busy, or move to the GPU what the host does.",
+        ),
     )

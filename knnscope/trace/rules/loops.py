@@ -1,12 +1,14 @@
-"""What rules about loops share: how a loop's time divides between launches, copies, and the host that prepares them."""
+"""What rules about calls of the host share: which calls an event costs, and when the host is busy with them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from knnscope.trace import intervals
+from knnscope.trace.findings import CannotTellError, Cause
+from knnscope.trace.intervals import Spans
 from knnscope.trace.model import TO_DEVICE, TO_HOST
 from knnscope.trace.phases import Phase
 
@@ -14,30 +16,32 @@ TINY = 4096
 """Bytes up to which a copy is all beginning and no copying."""
 OFTEN = 16
 """From so many in one time through a phase on, it is a loop."""
-LAUNCHES = r"[lL]aunch|KernelGetName"
-COPYING = r"[mM]emcpy|Synchronize|IsCapturing"
+LAUNCHES = r"[lL]aunch"
+WAITS = r"Synchronize"
+HELPERS = r"KernelGetName|IsCapturing|FuncGet|FuncSet|GetLastError|PeekAtLastError|PointerGetAttribute|Occupancy|^cu(da)?(Get|Set)Device$|CtxGet|CtxSet"
+"""Calls that only prepare the next one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Nanoseconds of a phase by what they are for, calls and the host's work around them together."""
-
-    launching: float
-    copying: float
-
-
-def split(phase: Phase) -> Split:
-    """The host prepares every call: time outside the API is divided as the calls are."""
-    launches, copies = phase.named(LAUNCHES), phase.named(COPYING)
-    lengths = phase.calls.duration
-    outside = max(0, phase.host_ns - phase.api_ns)
-    ours = int(launches.sum() + copies.sum())
-    if not ours:
-        return Split(0.0, 0.0)
-    around = outside / ours
-    return Split(
-        float(lengths[launches].sum() + around * launches.sum()), float(lengths[copies].sum() + around * copies.sum())
-    )
+def on_host(phase: Phase, mask: Any, *, waits: bool = False) -> Spans:
+    """When the host prepares and makes these calls, while the GPU has nothing to do; with the helpers before each, and waits after it."""
+    calls = phase.calls
+    if not len(calls) or not mask.any():
+        return intervals.NOWHERE
+    order = np.argsort(calls.thread, kind="stable")
+    mine = mask[order]
+    thread = calls.thread[order]
+    helper = phase.named(HELPERS)[order] & ~mine
+    place = np.arange(len(order))
+    following = np.minimum.accumulate(np.where(helper, len(order), place)[::-1])[::-1]
+    real = np.minimum(following, len(order) - 1)
+    company = mine | (helper & (following < len(order)) & mine[real] & (thread[real] == thread))
+    if waits:
+        wait = phase.named(WAITS)[order] & ~mine
+        last = np.maximum.accumulate(np.where(wait | helper, -1, place))
+        real = np.maximum(last, 0)
+        company |= wait & (last >= 0) & mine[real] & (thread[real] == thread)
+    chosen = order[company]
+    return intervals.common(intervals.spans((phase.prepared[chosen], calls.end[chosen])), phase.idle)
 
 
 def tiny(phase: Phase) -> Any:
@@ -46,14 +50,46 @@ def tiny(phase: Phase) -> Any:
     return np.isin(copies.kind, (TO_DEVICE, TO_HOST)) & (copies.nbytes <= TINY)
 
 
-def between(phase: Phase) -> str:
-    """The phase's times, for a WHERE."""
-    low, high = phase.span
-    if phase.times > 12:
-        return f"start >= {low} AND start < {high}"
-    return "(" + " OR ".join(f"start >= {a} AND start < {b}" for a, b in phase.steady) + ")"
+def need_calls(phase: Phase) -> None:
+    """Refuse what only calls can tell.
+
+    Raises:
+        CannotTellError: no calls were recorded, or nothing on the GPU.
+    """
+    if not phase.trace.used:
+        raise CannotTellError("nothing was recorded on the GPU")
+    if not len(phase.trace.calls):
+        raise CannotTellError("no API calls were recorded")
+
+
+def need_kernels(phase: Phase) -> None:
+    """Refuse what only kernels can tell.
+
+    Raises:
+        CannotTellError: none were recorded.
+    """
+    if not len(phase.trace.kernels):
+        raise CannotTellError("no kernels were recorded")
+
+
+def alone(phase: Phase, kernels: Any, copies: Any, longer: int = 0) -> Spans:
+    """When these kernels and copies of the phase run (each ``longer`` by so much) and none of its others does."""
+    ks, cs = phase.kernels, phase.copies
+    mine = intervals.spans((ks.start[kernels], ks.end[kernels] + longer), (cs.start[copies], cs.end[copies]))
+    others = intervals.spans((ks.start[~kernels], ks.end[~kernels]), (cs.start[~copies], cs.end[~copies]))
+    return intervals.without(mine, others)
+
+
+def none(events: Any) -> Any:
+    """A mask that chooses nothing."""
+    return np.zeros(len(events), dtype=bool)
+
+
+def nothing() -> Cause:
+    """There is no such event."""
+    return Cause(0, intervals.NOWHERE)
 
 
 def micro(ns: float) -> str:
     """In the unit that suits it."""
-    return f"{ns / 1e3:,.1f} us" if ns < 1e6 else f"{ns / 1e6:,.1f} ms" if ns < 1e9 else f"{ns / 1e9:,.2f} s"
+    return f"{ns / 1e3:,.1f} µs" if ns < 1e6 else f"{ns / 1e6:,.1f} ms" if ns < 1e9 else f"{ns / 1e9:,.2f} s"

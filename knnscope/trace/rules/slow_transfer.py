@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from knnscope.trace.findings import CannotTellError, Finding
-from knnscope.trace.model import PAGEABLE, TO_DEVICE, TO_HOST
+from knnscope.trace import evidence
+from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
+from knnscope.trace.model import PAGEABLE, TO_DEVICE, TO_HOST, Copies, Trace
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import between, micro
+from knnscope.trace.rules.loops import alone, micro, none
 
 LARGE = 1 << 20
 SLOW = 0.6
@@ -18,31 +20,48 @@ LINK = 25e9
 """Bytes/s of a PCIe 4.0 link of 16 lanes: what is assumed where the trace itself holds no faster copy."""
 
 
+def cause(phase: Phase) -> Cause:
+    """The time of large copies in which nothing else runs."""
+    if not _large(phase.trace.copies).any():
+        raise CannotTellError("no copy of a megabyte or more was recorded")
+    large = _large(phase.copies)
+    return Cause(int(large.sum()), alone(phase, none(phase.kernels), large))
+
+
+def _large(copies: Copies) -> Any:
+    return np.isin(copies.kind, (TO_DEVICE, TO_HOST)) & (copies.nbytes >= LARGE) & (copies.duration > 0)
+
+
+def link(trace: Trace) -> float:
+    """Bytes/s of the link between host and GPU, as far as the trace shows: its fastest large copy, or PCIe 4.0."""
+    large = _large(trace.copies)
+    rates = trace.copies.nbytes[large] / trace.copies.duration[large] * 1e9
+    return max(LINK, float(rates.max(initial=0)))
+
+
 def find(phase: Phase) -> Iterator[Finding]:
     """Saves the time beyond that at the link's rate: the best rate that the trace holds, else PCIe 4.0's."""
-    everywhere = phase.trace.copies
-    large = np.isin(everywhere.kind, (TO_DEVICE, TO_HOST)) & (everywhere.nbytes >= LARGE) & (everywhere.duration > 0)
-    if not large.any():
-        raise CannotTellError("no copy of a megabyte or more was recorded")
-    link = max(LINK, float((everywhere.nbytes[large] / everywhere.duration[large]).max()) * 1e9)
-    copies = phase.copies
-    mine = np.isin(copies.kind, (TO_DEVICE, TO_HOST)) & (copies.nbytes >= LARGE) & (copies.duration > 0)
-    if not mine.any():
+    why = cause(phase)
+    if not why.count:
         return
-    nbytes, took = float(copies.nbytes[mine].sum()), float(copies.duration[mine].sum())
+    copies, large, most = phase.copies, _large(phase.copies), link(phase.trace)
+    nbytes, took = float(copies.nbytes[large].sum()), float(copies.duration[large].sum())
     rate = nbytes / took * 1e9
-    if rate > SLOW * link:
+    if rate > SLOW * most:
         return
-    saving = (took - nbytes / link * 1e9) / phase.times
-    pageable = ((copies.source == PAGEABLE) | (copies.target == PAGEABLE))[mine].any()
-    yield Finding(
+    pageable = ((copies.source == PAGEABLE) | (copies.target == PAGEABLE))[large].any()
+    yield finding(
         "slow-transfer",
-        phase.name,
-        f"{nbytes / phase.times / 1e6:,.0f} MB at {rate / 1e9:.1f} GB/s ({micro(took / phase.times)}), the link reaches {link / 1e9:.1f}"
-        + (": the memory is pageable" if pageable else ""),
-        f"SELECT start, end, bytes FROM CUPTI_ACTIVITY_KIND_MEMCPY WHERE copyKind IN (1, 2) AND bytes >= {LARGE} AND {between(phase)}",
-        int(mine.sum()),
-        saving / 1e6,
-        saving * phase.times / max(1, phase.host_ns),
-        "Copy into pinned memory that is allocated once; better, copy only what is needed.",
+        phase,
+        why,
+        took - nbytes / most * 1e9,
+        Told(
+            f"{nbytes / phase.times / 1e6:,.0f} MB at {rate / 1e9:.1f} GB/s ({micro(took / phase.times)}), the link reaches {most / 1e9:.1f}"
+            + (": the memory is pageable" if pageable else ""),
+            evidence.copies(phase, f"copyKind IN (1, 2) AND SIZE >= {LARGE} AND end > max(start, 0)"),
+            why.count,
+            "Copy into pinned memory that is allocated once; better, copy only what is needed."
+            if pageable
+            else "Copy only what is needed, in large pieces.",
+        ),
     )

@@ -3,32 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from knnscope.trace.findings import CannotTellError, Finding
+import numpy as np
+
+from knnscope.trace import evidence, intervals
+from knnscope.trace.findings import Cause, Finding, Told, finding
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import between, micro
+from knnscope.trace.rules.loops import OFTEN, micro, need_calls, none
 
 ONCE = r"ModuleLoad|LibraryLoad|^cudaMalloc|^cuMemAlloc|^cudaFree|^cuMemFree|HostAlloc|MallocHost|cuInit|CtxCreate|GraphInstantiate"
 
 
-def find(phase: Phase) -> Iterator[Finding]:
-    """Saves the time in such calls."""
-    if not len(phase.trace.calls):
-        raise CannotTellError("no API calls were recorded")
+def cause(phase: Phase) -> Cause:
+    """The time in such calls, of those that come again, in which the GPU has nothing to do."""
+    need_calls(phase)
+    calls, again = phase.calls, _again(phase)
+    return Cause(
+        int(again.sum()), intervals.common(intervals.spans((calls.start[again], calls.end[again])), phase.idle)
+    )
+
+
+def _again(phase: Phase) -> Any:
+    """In half of the times through the phase or more, or again and again within one; now and then a pool grows."""
     once = phase.named(ONCE)
-    starts = phase.calls.start[once]
-    hit = sum(bool(((starts >= low) & (starts < high)).any()) for low, high in phase.steady)
-    if 2 * hit < phase.times or not hit:
-        return  # now and then a pool grows: not what every time pays for
-    total = float(phase.calls.duration[once].sum())
-    names = sorted({phase.trace.names[i] for i in phase.calls.name[once].tolist()})
-    yield Finding(
+    names, counts = np.unique(phase.calls.name[once], return_counts=True)
+    if phase.times > 1:
+        starts = phase.calls.start[once]
+        low, high = phase.run.windows.start[phase.steady], phase.run.windows.end[phase.steady]
+        hit = int((np.searchsorted(starts, high) > np.searchsorted(starts, low)).sum())
+        if 2 * hit >= phase.times:
+            return once
+    often = names[counts >= OFTEN * phase.times]
+    return once & np.isin(phase.calls.name, often) if len(often) else none(once)
+
+
+def find(phase: Phase) -> Iterator[Finding]:
+    """Saves that time."""
+    why = cause(phase)
+    if not why.count:
+        return
+    again = _again(phase)
+    numbers = np.unique(phase.calls.name[again]).tolist()
+    total = float(phase.calls.duration[again].sum())
+    names = sorted(phase.trace.names[i] for i in numbers)
+    yield finding(
         "startup-cost",
-        phase.name,
-        f"{once.sum() / phase.times:,.1f} calls that could be made once, {micro(total / phase.times)}: {', '.join(names[:4])}",
-        f"SELECT start, end, nameId FROM CUPTI_ACTIVITY_KIND_RUNTIME WHERE {between(phase)}",
-        len(phase.calls),
-        total / phase.times / 1e6,
-        total / max(1, phase.host_ns),
-        "Load and allocate before the loop, or warm up before measuring.",
+        phase,
+        why,
+        why.ns,
+        Told(
+            f"{why.count / phase.times:,.3g} calls that could be made once, {micro(total / phase.times)}: {', '.join(names[:4])}",
+            evidence.calls(phase, numbers),
+            why.count,
+            "Load and allocate before the loop, or warm up before measuring.",
+        ),
     )

@@ -6,29 +6,41 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from knnscope.trace.findings import CannotTellError, Finding
+from knnscope.trace import evidence, intervals
+from knnscope.trace.findings import Cause, Finding, Told, finding
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import OFTEN, between, micro
+from knnscope.trace.rules.loops import OFTEN, WAITS, micro, need_calls
+
+
+def cause(phase: Phase) -> Cause:
+    """The time with waiting calls after the GPU's last work: while it works, or until work that is queued begins, waiting costs nothing."""
+    need_calls(phase)
+    waits, calls, idle = phase.named(WAITS), phase.calls, phase.idle
+    start, end = phase.prepared[waits], calls.end[waits]
+    if not len(idle[0]):
+        return Cause(len(start), intervals.NOWHERE)
+    place = np.maximum(np.searchsorted(idle[0], end, "left") - 1, 0)
+    over = (idle[0][place] < end) & (idle[1][place] >= end)
+    return Cause(len(start), intervals.spans((np.maximum(start, idle[0][place])[over], end[over])))
 
 
 def find(phase: Phase) -> Iterator[Finding]:
-    """Saves the time in the waiting calls."""
-    if not len(phase.trace.calls):
-        raise CannotTellError("no API calls were recorded")
-    waits = phase.named("Synchronize")
-    count = int(waits.sum())
-    if count < OFTEN * phase.times:
+    """Saves that time."""
+    why = cause(phase)
+    if why.count < OFTEN * phase.times:
         return
+    waits = phase.named(WAITS)
     lengths = phase.calls.duration[waits]
-    saving = float(lengths.sum()) / phase.times
-    yield Finding(
+    yield finding(
         "sync-in-loop",
-        phase.name,
-        f"the host waits {count / phase.times:,.0f} times, {micro(float(np.median(lengths)))} each",
-        "SELECT r.start, r.end FROM CUPTI_ACTIVITY_KIND_RUNTIME r JOIN StringIds s ON s.id = r.nameId "
-        f"WHERE s.value LIKE '%Synchronize%' AND {between(phase).replace('start', 'r.start')}",
-        count,
-        saving / 1e6,
-        saving * phase.times / max(1, phase.host_ns),
-        "Queue all the work and wait once.",
+        phase,
+        why,
+        why.ns,
+        Told(
+            f"the host waits {why.count / phase.times:,.0f} times, {micro(float(np.median(lengths)))} each, "
+            f"{micro(why.ns / why.count)} of it after the GPU is done",
+            evidence.calls(phase, np.unique(phase.calls.name[waits]).tolist()),
+            why.count,
+            "Queue all the work and wait once.",
+        ),
     )

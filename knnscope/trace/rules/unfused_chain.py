@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from knnscope.trace.findings import CannotTellError, Finding
+from knnscope.trace import evidence
+from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
+from knnscope.trace.model import Gpu
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import between, micro
+from knnscope.trace.rules.loops import alone, micro, need_kernels, none, nothing
 
 SIMPLE = re.compile(r"^cupy_(?!.*(sort|copy|arange|take))|elementwise|reduce", re.I)
 LEAST = 3
@@ -19,45 +22,60 @@ REACHED = 0.41
 """One kernel takes as long as reading the data at this share of the bandwidth would, less the launches that fall away: fixed on 75,000 x 384."""
 
 
-def find(phase: Phase) -> Iterator[Finding]:
-    """Saves the chain's time, less one pass over what it reads first."""
-    if not len(phase.trace.kernels):
-        raise CannotTellError("no kernels were recorded")
+def cause(phase: Phase) -> Cause:
+    """The kernels of chains."""
+    need_kernels(phase)
+    members, _, _ = _chains(phase)
+    if not members.any():
+        return nothing()
+    return Cause(int(members.sum()), alone(phase, members, none(phase.copies)))
+
+
+def _chains(phase: Phase) -> tuple[Any, Any, Any]:
+    """Which kernels are in chains; where these begin; how long they are."""
     kernels = phase.kernels
-    simple = np.asarray([bool(SIMPLE.search(name)) for name in phase.trace.names], dtype=bool)
-    if not len(kernels) or not len(simple):
-        return
+    simple = np.asarray([bool(SIMPLE.search(name)) for name in phase.trace.names] or [False])
     chained = simple[kernels.name]
+    if not chained.any():
+        return chained, none(()), none(())
     # a copy to the host, or the end of the phase, ends a chain as another kernel does
     part = np.searchsorted(phase.copies.start, kernels.start) + np.searchsorted(
-        np.asarray([start for start, _ in phase.steady]), kernels.start, "right"
+        phase.windows[0], kernels.start, "right"
     )
     first = chained & np.concatenate([[True], ~chained[:-1] | (np.diff(part) > 0)])
     number = np.where(chained, np.cumsum(first), 0)
     sizes = np.bincount(number)
+    sizes[0] = 0
     long = np.flatnonzero(sizes >= LEAST)
-    begins = np.searchsorted(np.cumsum(first), long[long > 0])
-    lengths = sizes[long[long > 0]]
-    if not len(lengths):
+    return (sizes >= LEAST)[number], np.searchsorted(np.cumsum(first), long), sizes[long]
+
+
+def find(phase: Phase) -> Iterator[Finding]:
+    """Saves the chains' time, less one pass over what they read first."""
+    why = cause(phase)
+    if not why.count:
         return
-    until = np.concatenate([[0], np.cumsum(kernels.duration)])
-    total = float((until[begins + lengths] - until[begins]).sum())
+    kernels = phase.kernels
+    members, begins, lengths = _chains(phase)
+    total = float(kernels.duration[members].sum())
     if total / phase.times < LONG_NS or total / len(lengths) < LONG_NS:
         return
-    bandwidth = phase.trace.gpu.bandwidth
+    bandwidth = phase.trace.gpus.get(phase.gpu, Gpu()).bandwidth
     nbytes = 4 * phase.shape.get("rows", 0) * phase.shape.get("dim", 0)
     if not bandwidth or not nbytes:
         raise CannotTellError("the chain's bytes are not known: no range with rows and dim, or no bandwidth of the GPU")
-    saving = total / phase.times - 1e9 * nbytes / (REACHED * bandwidth)
+    numbers = np.unique(kernels.name[members]).tolist()
     chain = slice(int(begins[0]), int(begins[0] + lengths[0]))
     names = " > ".join(dict.fromkeys(phase.trace.names[i] for i in kernels.name[chain].tolist()))
-    yield Finding(
+    yield finding(
         "unfused-chain",
-        phase.name,
-        f"{lengths.max()} kernels in a row, {micro(total / phase.times)} together: {names[:200]}",
-        f"SELECT start, end, shortName FROM CUPTI_ACTIVITY_KIND_KERNEL WHERE {between(phase)}",
-        len(kernels),
-        saving / 1e6,
-        saving * phase.times / max(1, phase.host_ns),
-        "One kernel for all of them reads the data once and writes only the result.",
+        phase,
+        why,
+        total - phase.times * 1e9 * nbytes / (REACHED * bandwidth),
+        Told(
+            f"{lengths.max()} kernels in a row, {micro(total / phase.times)} together: {names[:200]}",
+            evidence.kernels(phase, [phase.trace.names[i] for i in numbers]),
+            int(np.isin(kernels.name, numbers).sum()),
+            "One kernel for all of them reads the data once and writes only the result.",
+        ),
     )

@@ -1,0 +1,60 @@
+"""What bounds a run: where each moment of it goes, of each GPU by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from knnscope.trace import intervals
+from knnscope.trace.intervals import Spans
+from knnscope.trace.model import Trace
+from knnscope.trace.rules.loops import WAITS
+
+SHARES = ("GPU", "copies", "waiting", "host")
+"""A moment counts for the first of these that holds: a kernel runs; a copy does; the host waits in a call; the host does anything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Shares of the trace's time, which add up to 1; ``what`` is the largest of them."""
+
+    gpu: int
+    shares: dict[str, float]
+
+    @property
+    def what(self) -> str:
+        """One of ``SHARES``."""
+        return max(self.shares, key=lambda name: self.shares[name])
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return {
+            "gpu": self.gpu,
+            "what": self.what,
+            "shares": {name: round(share, 4) for name, share in self.shares.items()},
+        }
+
+
+def bounds(trace: Trace) -> tuple[Bound, ...]:
+    """Of each GPU that did anything."""
+    low, high = trace.span
+    waits = np.asarray([WAITS in name for name in trace.names] or [False])[trace.calls.name]
+    waiting = intervals.spans((trace.calls.start[waits], trace.calls.end[waits]))
+    found = []
+    for gpu in trace.used:
+        parts: list[Spans] = []
+        for events in (trace.kernels, trace.copies):
+            mine = trace.on(events, gpu)
+            parts.append(intervals.spans((events.start[mine], events.end[mine])))
+        parts.append(waiting)
+        left: Spans = (np.asarray([low]), np.asarray([high]))
+        shares = {}
+        for name, part in zip(SHARES, parts, strict=False):
+            rest = intervals.without(left, part)
+            shares[name] = (intervals.length(left) - intervals.length(rest)) / max(1, high - low)
+            left = rest
+        shares["host"] = intervals.length(left) / max(1, high - low)
+        found.append(Bound(gpu, shares))
+    return tuple(found)

@@ -1,0 +1,486 @@
+"""Situations from the field, one small trace each: what is said of it, and what is not. Every law of ``test_laws`` holds on each."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from knnscope.errors import KnnscopeError
+from knnscope.trace import reader
+from knnscope.trace.compare import pairs
+from knnscope.trace.database import Tables, connect
+from knnscope.trace.explain import Explanation, figures
+from knnscope.trace.findings import Finding
+from knnscope.trace.lanes import lanes, whole
+from knnscope.trace.queries import QUERIES
+from tests.trace.test_laws import held
+from tests.trace.write import ALL, GPU, MS, TID, US, Trace
+
+SECOND = 1000 * MS
+WAIT = "cudaDeviceSynchronize_v3020"
+LAUNCH = "cudaLaunchKernel_v7000"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "trace.sqlite"
+
+
+def rules_of(told: Explanation) -> dict[str, Finding]:
+    return {f.rule: f for f in told.findings}
+
+
+def steps(trace: Trace, count: int = 20, name: Callable[[int], str] | None = None, **more: int) -> None:
+    """Kernels of 9 ms every 10 ms, each in a range where it has a name."""
+    for i in range(count):
+        at = SECOND + i * 10 * MS
+        if name is not None:
+            trace.range(name(i), at, at + 9 * MS)
+        trace.kernel("k", at + 6 * US, at + 9 * MS, trace.call(LAUNCH, at, at + 5 * US), **more)
+
+
+def test_a_gpu_that_is_always_busy_gains_nothing_from_waiting_less(path: Path) -> None:
+    trace = Trace(path)
+    for i in range(200):
+        at = SECOND + i * (10 * MS + 4 * US)
+        trace.kernel("big", at + 6 * US, at + 10 * MS, trace.call(LAUNCH, at, at + 5 * US))
+        trace.call(WAIT, at + 5 * US, at + 10 * MS + 2 * US)
+    told = held(trace.done())
+    assert told.findings == ()
+    assert told.bounds[0].what == "GPU"
+    assert told.bounds[0].shares["GPU"] > 0.99
+
+
+def test_work_belongs_to_the_range_that_launched_it(path: Path) -> None:
+    trace, at = Trace(path), SECOND
+    for _ in range(5):
+        gpu = at + 20 * US
+        for name in ("forward", "backward"):
+            begin = at
+            for _ in range(100):
+                trace.kernel(name, gpu, gpu + MS, trace.call(LAUNCH, at, at + 5 * US))
+                gpu, at = gpu + MS + US, at + 10 * US
+            trace.range(name, begin, at)
+        trace.range("wait", at, gpu + 5 * US)
+        trace.call("cudaStreamSynchronize_v3020", at, gpu + 4 * US)
+        at = gpu + 10 * US
+    told = held(trace.done())
+    assert {p.name: figures(p)["kernels"] for p in told.phases} == {"forward": 100, "backward": 100, "wait": 0}
+    assert {p.name: figures(p)["total"]["kernels"] for p in told.phases} == {"forward": 500, "backward": 500, "wait": 0}
+    assert told.findings == ()
+
+
+def test_ranges_of_a_library_are_no_phases(path: Path) -> None:
+    trace = Trace(path)
+    trace.range("CCCL", 0, None, 75, domain=1)
+    steps(trace, 200)
+    for i in range(200):
+        trace.range("cub::DeviceRadixSort::SortPairs", SECOND + i * 10 * MS, SECOND + i * 10 * MS + 10 * US, domain=1)
+    told = held(trace.done())
+    assert [p.name for p in told.phases] == ["the whole run"]
+    assert figures(told.phases[0])["kernels"] == 200
+
+
+@pytest.mark.parametrize(
+    ("domain", "phases"), [("cuBLAS", "the whole run"), ("libcudf", "the whole run"), ("my program", "mine")]
+)
+def test_a_domain_is_a_librarys_or_the_programs(path: Path, domain: str, phases: str) -> None:
+    trace = Trace(path)
+    trace.range(domain, 0, None, 75, domain=3)
+    steps(trace)
+    trace.range("mine", SECOND, SECOND + 300 * MS, domain=3)
+    assert [p.name for p in held(trace.done()).phases] == [phases]
+
+
+def test_what_no_phase_holds_is_stated(path: Path) -> None:
+    trace = Trace(path)
+    steps(trace)
+    trace.range("a part", SECOND, SECOND + 45 * MS)
+    told = held(trace.done())
+    (outside,), (everything,) = told.outside, told.whole
+    assert (outside.kernels, everything.kernels) == (15, 20)
+    assert outside.host_ms == pytest.approx(154)
+    assert outside.gpu_ms == pytest.approx(15 * 8.994)
+
+
+def test_an_open_range_lasts_to_the_end(path: Path) -> None:
+    trace = Trace(path)
+    steps(trace, 60, lambda _: "step")
+    trace.range("training", SECOND, None)
+    told = held(trace.done())
+    (phase,) = told.phases
+    assert (phase.name, figures(phase)["kernels"]) == ("training", 60)
+    assert figures(phase)["host_ms"] == pytest.approx(599)
+    assert not told.trace.notes
+
+
+def test_a_negative_start_is_cut(path: Path) -> None:
+    trace = Trace(path)
+    trace.range("epoch", -500 * MS, 1700 * MS)
+    steps(trace, 60, lambda _: "step")
+    told = held(trace.done())
+    assert [(p.name, figures(p)["host_ms"]) for p in told.phases] == [("epoch", pytest.approx(1700))]
+    assert not told.trace.notes
+
+
+@pytest.mark.parametrize("name", ["iteration {}", "epoch {} of 60", "batch_{:05d}", "step#{}"])
+def test_numbered_ranges_are_one_phase(path: Path, name: str) -> None:
+    trace = Trace(path)
+    steps(trace, 60, name.format)
+    (phase,) = held(trace.done()).phases
+    assert figures(phase)["times"] == 60
+    assert phase.name.count("#") >= 1
+    assert not any(digit in phase.name for digit in "0123456789")
+
+
+def test_parts_of_a_program_keep_their_numbers(path: Path) -> None:
+    trace = Trace(path)
+    steps(trace, 60, lambda i: f"layer {i % 3}")
+    assert [p.name for p in held(trace.done()).phases] == ["layer 0", "layer 1", "layer 2"]
+
+
+def test_ranges_that_cross_share_nothing(path: Path) -> None:
+    trace = Trace(path)
+    for i in range(10):
+        at = SECOND + i * 20 * MS
+        trace.range("load", at, at + 10 * MS, 60)
+        trace.range("compute", at + 5 * MS, at + 15 * MS, 60)
+        trace.kernel("k", at + 7 * MS, at + 9 * MS, trace.call(LAUNCH, at + 6 * MS, at + 6 * MS + 5 * US))
+    told = held(trace.done())
+    assert {p.name: figures(p)["total"]["kernels"] for p in told.phases} == {"load": 0, "compute": 10}
+
+
+def test_each_gpu_by_itself(path: Path) -> None:
+    trace = Trace(path, gpus=(GPU, GPU))
+    for i in range(40):
+        at = SECOND + i * 10 * MS
+        trace.kernel("stage", at, at + 10 * MS, trace.call(LAUNCH, at, at + 5 * US), i % 2, 7 + 8 * (i % 2))
+    told = held(trace.done())
+    assert [(b.gpu, round(b.shares["GPU"], 2)) for b in told.bounds] == [(0, 0.5), (1, 0.5)]
+    assert [(f.rule, f.gpu, f.rows) for f in told.findings] == [("gpu-idle", 0, 19), ("gpu-idle", 1, 19)]
+    assert [lane.title for lane in lanes(told.trace, whole(told.trace), 1000)][-2:] == [
+        "GPU 0: kernels",
+        "GPU 1: kernels",
+    ]
+
+
+def test_ranks_with_a_gpu_each_do_not_mix(path: Path) -> None:
+    """Both call theirs 0: which is which, the export says."""
+    trace = Trace(path, gpus=(GPU, GPU))
+    trace.base.execute("CREATE TABLE TARGET_INFO_CUDA_DEVICE(gpuId int, cudaId int, pid int)")
+    trace.base.executemany("INSERT INTO TARGET_INFO_CUDA_DEVICE VALUES(?, 0, ?)", [(0, 100), (1, 200)])
+    for process, length in ((100, 9 * MS), (200, 3 * MS)):
+        thread = process << 24 | process
+        for i in range(20):
+            at = SECOND + i * 10 * MS
+            trace.range("step", at, at + 9 * MS, thread=thread)
+            trace.kernel("k", at, at + length, trace.call(LAUNCH, at, at + 5 * US, thread, i + 1), process=process)
+    told = held(trace.done())
+    assert [(p.gpu, p.times, round(figures(p)["gpu_busy_ms"])) for p in told.phases] == [(0, 19, 9), (1, 19, 3)]
+
+
+@pytest.mark.parametrize("table", ["TARGET_INFO_GPU", "TARGET_INFO_CUDA_GPU", "META_DATA_CAPTURE", "EXPORT_META_DATA"])
+def test_the_gpu_that_ran_the_kernels_is_named(path: Path, table: str) -> None:
+    trace = Trace(path, gpus=())
+    if table.startswith("TARGET"):
+        trace.base.execute(f"CREATE TABLE {table}({'id' if table == 'TARGET_INFO_GPU' else 'deviceId'} int, name text)")
+        trace.base.executemany(f"INSERT INTO {table} VALUES(?, ?)", [(0, "NVIDIA T400"), (1, "NVIDIA H100")])
+    else:
+        trace.base.execute(f"CREATE TABLE {table}(name text, value text)")
+        trace.base.executemany(
+            f"INSERT INTO {table} VALUES(?, ?)", [("GPU_0_NAME", "NVIDIA T400"), ("GPU_1_NAME", "NVIDIA H100")]
+        )
+    steps(trace, device=1)
+    assert held(trace.done()).trace.gpu.name == "NVIDIA H100"
+
+
+@pytest.mark.parametrize("tables", [("call",), ("call", "range"), ()])
+def test_nothing_on_the_gpu_gets_no_advice(path: Path, tables: tuple[str, ...]) -> None:
+    trace = Trace(path, tables)
+    if "call" in tables:
+        trace.call("cuModuleGetLoadingMode", SECOND, SECOND + US)
+        trace.call("cudaGetDeviceProperties_v12000", SECOND + 100 * MS, SECOND + 100 * MS + US)
+    if "range" in tables:
+        trace.range("load", SECOND, SECOND + 100 * MS)
+    told = held(trace.done())
+    assert told.findings == ()
+    assert told.bounds == ()
+
+
+def test_a_phase_that_never_touches_the_gpu_gets_no_advice(path: Path) -> None:
+    trace = Trace(path)
+    trace.range("load", 0, SECOND)
+    trace.call("cuInit", 10 * MS, 11 * MS)
+    steps(trace, 20, lambda _: "step")
+    assert not [f for f in held(trace.done()).findings if f.phase == "load"]
+
+
+def test_an_export_of_the_processors_work_alone_is_one(path: Path) -> None:
+    trace = Trace(path, (), gpus=())
+    trace.base.execute("CREATE TABLE OSRT_API(start int, end int, globalTid int, nameId int)")
+    told = held(trace.done())
+    assert "no CUDA activity and no NVTX ranges" in told.trace.lacks[0]
+    assert len(told.trace.lacks) == 1
+
+
+def test_a_database_of_nvprof_is_refused_by_name(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as base:
+        base.execute("CREATE TABLE CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL(_id_ integer, start int, end int)")
+        base.execute("CREATE TABLE StringTable(_id_ integer, value text)")
+        base.commit()
+    with pytest.raises(KnnscopeError, match=r"nvprof.*nsys profile"):
+        reader.read(path)
+
+
+def test_tables_of_a_later_version_are_read(path: Path) -> None:
+    trace = Trace(path, suffix="_V3")
+    steps(trace, 20, lambda _: "step")
+    told = held(trace.done())
+    assert [(p.name, figures(p)["kernels"]) for p in told.phases] == [("step", 1)]
+    assert not told.trace.lacks
+    with connect(path) as base:
+        tables = Tables(base, path)
+        assert base.execute(QUERIES["kernels"].build(tables)).fetchall()[0][1] == 20
+        assert base.execute(QUERIES["phases"].build(tables)).fetchall()[0][1] == 20
+
+
+def test_allocating_once_is_no_cost_of_every_time(path: Path) -> None:
+    trace = Trace(path)
+    trace.call("cudaMalloc_v3020", 900 * MS, 990 * MS)
+    trace.call("cudaMalloc_v3020", 990 * MS, 990 * MS + 100 * US)
+    steps(trace)
+    trace.call("cudaFree_v3020", 2000 * MS, 2001 * MS)
+    assert "startup-cost" not in rules_of(held(trace.done()))
+
+
+def test_allocating_again_and_again_is(path: Path) -> None:
+    trace = Trace(path)
+    for i in range(40):
+        at = SECOND + i * 10 * MS
+        trace.call("cudaMalloc_v3020", at, at + 4 * MS)
+        trace.kernel("k", at + 4 * MS, at + 9 * MS, trace.call(LAUNCH, at + 4 * MS - US, at + 4 * MS))
+    found = rules_of(held(trace.done()))["startup-cost"]
+    assert found.rows == 40
+    assert found.saving_ms == pytest.approx(160, rel=0.03)
+
+
+def test_a_few_small_copies_are_charged_for_themselves_alone(path: Path) -> None:
+    trace = Trace(path)
+    for i in range(20):
+        at = SECOND + i * 9500 * US
+        trace.copy(1, at + 5 * US, at + 6 * US, 8, trace.call("cudaMemcpyAsync_v3020", at, at + 5 * US), source=0)
+        for j in range(1, 31):
+            number = trace.call("cudaMemcpyAsync_v3020", at + 10 * US * j, at + 10 * US * j + 5 * US)
+            trace.copy(8, at + 300 * US * j, at + 300 * US * j + 290 * US, 8 << 20, number, source=2)
+        trace.call("cudaStreamSynchronize_v3020", at + 320 * US, at + 9400 * US)
+        trace.kernel("k", at + 6 * US, at + 299 * US)
+    assert held(trace.done()).findings == ()
+
+
+def test_small_copies_up_are_gathered_on_the_host(path: Path) -> None:
+    trace = Trace(path)
+    for i in range(2000):
+        at = SECOND + i * 50 * US
+        trace.copy(1, at + 5 * US, at + 7 * US, 1024, trace.call("cuMemcpyHtoDAsync_v2", at, at + 8 * US), source=0)
+        trace.kernel("k", at + 32 * US, at + 34 * US, trace.call("cuLaunchKernel", at + 20 * US, at + 30 * US))
+    found = rules_of(held(trace.done()))
+    assert "Gather the values on the host" in found["tiny-copies"].remedy
+    assert "sort or select" not in found["tiny-copies"].remedy
+    assert found["tiny-copies"].overlaps == ("blocking-copies",)
+    assert found["tiny-copies"].share + found["launch-bound"].share < 1
+
+
+@pytest.mark.parametrize("whole_graphs", [False, True])
+def test_a_graph_that_is_replayed_already(path: Path, whole_graphs: bool) -> None:
+    trace = Trace(path, ("graph", "copy", "call", "range") if whole_graphs else ALL)
+    for i in range(20):
+        at = SECOND + i * MS
+        number = trace.call("cudaGraphLaunch_v10000", at, at + 30 * US)
+        if whole_graphs:
+            trace.graph(at + 40 * US, at + 970 * US, number)
+        else:
+            for n in range(300):
+                trace.kernel("tiny", at + 40 * US + n * 3100, at + 40 * US + n * 3100 + 1500, number)
+        trace.call("cudaStreamSynchronize_v3020", at + 31 * US, at + 975 * US)
+    told = held(trace.done())
+    if whole_graphs:
+        assert any("--cuda-graph-trace=node" in lack for lack in told.trace.lacks)
+        with connect(path) as base, pytest.raises(KnnscopeError, match="cuda-graph-trace=node"):
+            QUERIES["kernels"].build(Tables(base, path))
+        return
+    assert "replayed from a CUDA graph already" in rules_of(told)["launch-bound"].remedy
+    assert "sync-in-loop" not in rules_of(told), "the host waits for work that is queued"
+
+
+def test_copies_at_the_links_rate_bound_a_run(path: Path) -> None:
+    trace = Trace(path)
+    for i in range(50):
+        at = SECOND + i * 20_005 * US
+        trace.copy(1, at + 5 * US, at + 19 * MS, 10**9, trace.call("cudaMemcpyAsync_v3020", at, at + 5 * US), source=1)
+        trace.kernel("k", at + 19 * MS + US, at + 20 * MS, trace.call(LAUNCH, at + 6 * US, at + 10 * US))
+    told = held(trace.done())
+    assert told.bounds[0].what == "copies"
+    found = rules_of(told)["copy-bound"]
+    assert found.saving_ms == pytest.approx(50, rel=0.01), "what can be hidden behind the copies: the kernels"
+    assert "Copy less" in found.remedy
+
+
+def test_pages_of_unified_memory(path: Path) -> None:
+    trace = Trace(path)
+    for i in range(50):
+        at = SECOND + i * 10 * MS
+        trace.kernel("touch", at + 6 * US, at + 8 * MS, trace.call(LAUNCH, at, at + 5 * US))
+        for j in range(20):
+            trace.copy(11, at + 10 * US + j * 300 * US, at + 210 * US + j * 300 * US, 2 << 20)
+            trace.copy(12, at + 8 * MS + j * 100 * US, at + 8 * MS + j * 100 * US + 80 * US, 1 << 20)
+    told = held(trace.done())
+    found = rules_of(told)["unified-memory"]
+    assert (found.severity, found.rows) == ("high", 2000)
+    assert "2,097 MB up and 1,049 MB back" in found.title
+    shown = figures(told.phases[0])
+    assert (shown["bytes_to_device"], shown["bytes_to_host"]) == (1000 * (2 << 20), 1000 * (1 << 20))
+
+
+@pytest.mark.parametrize(("nbytes", "found"), [(80, True), (10_000_000, False)])
+def test_a_sort_of_which_a_few_bytes_are_copied_back(path: Path, nbytes: int, found: bool) -> None:
+    trace = Trace(path)
+    for i in range(10):
+        at = SECOND + i * MS
+        for j in range(4):
+            number = trace.call(LAUNCH, at + j * 10 * US, at + j * 10 * US + 5 * US)
+            trace.kernel("DeviceRadixSortOnesweepKernel", at + (100 + j * 100) * US, at + (199 + j * 100) * US, number)
+        trace.kernel("cupy_take", at + 500 * US, at + 505 * US, trace.call(LAUNCH, at + 50 * US, at + 55 * US))
+        trace.copy(
+            2,
+            at + 510 * US,
+            at + 600 * US,
+            nbytes,
+            trace.call("cudaMemcpyAsync_v3020", at + 60 * US, at + 605 * US),
+            target=0,
+        )
+    assert ("sort-for-topk" in rules_of(held(trace.done()))) is found
+
+
+def test_a_sort_whose_order_is_computed_with_is_needed(path: Path) -> None:
+    trace = Trace(path)
+    for i in range(10):
+        at = SECOND + i * MS
+        trace.kernel("DeviceRadixSortOnesweepKernel", at, at + 300 * US, trace.call(LAUNCH, at, at + 5 * US))
+        trace.kernel("count_different", at + 300 * US, at + 500 * US, trace.call(LAUNCH, at + 6 * US, at + 9 * US))
+        trace.copy(
+            2,
+            at + 510 * US,
+            at + 512 * US,
+            8,
+            trace.call("cudaMemcpyAsync_v3020", at + 10 * US, at + 515 * US),
+            target=0,
+        )
+    assert "sort-for-topk" not in rules_of(held(trace.done()))
+
+
+def test_work_before_its_launch_is_counted_and_left_out(path: Path) -> None:
+    trace = Trace(path)
+    steps(trace)
+    for i in range(7):
+        at = SECOND + i * 10 * MS
+        trace.kernel("early", at - 3 * MS, at - 2 * MS, trace.call(LAUNCH, at, at + 5 * US))
+    told = held(trace.done())
+    assert len(told.trace.kernels) == 20
+    assert any(note.startswith("7 of 27 kernels begin up to 3.0 ms before the calls") for note in told.trace.notes)
+
+
+def test_work_without_a_time_is_counted_and_left_out(path: Path) -> None:
+    trace = Trace(path)
+    for i in range(20):
+        at = 60 * SECOND + i * 10 * MS
+        trace.kernel("k", at + 6 * US, at + 10 * MS, trace.call(LAUNCH, at, at + 5 * US))
+    trace.kernel("k", 0, 0, 20)
+    told = held(trace.done())
+    assert told.findings == ()
+    low, high = told.trace.span
+    assert high - low == 200 * MS
+    assert any("1 of 21 rows have impossible times" in note for note in told.trace.notes)
+
+
+def test_templates_of_one_short_name_are_told_apart(path: Path) -> None:
+    trace = Trace(path)
+    for i in range(20):
+        at = SECOND + i * 10 * MS
+        for name, length in (("void elementwise<float>(int)", MS), ("void elementwise<double>(int)", 8 * MS)):
+            trace.kernel(name, at, at + length, short="elementwise")
+            at += length
+    held(trace.done())
+    with connect(path) as base:
+        rows = base.execute(QUERIES["kernels"].build(Tables(base, path))).fetchall()
+    assert [(row[0], row[1], row[3]) for row in rows] == [
+        ("void elementwise<double>(int)", 20, 160.0),
+        ("void elementwise<float>(int)", 20, 20.0),
+    ]
+
+
+def test_streams_of_large_numbers_and_of_several_programs_stay_apart(path: Path) -> None:
+    trace = Trace(path)
+    trace.kernel("a", SECOND, SECOND + 10 * MS, stream=7)
+    trace.kernel("b", SECOND, SECOND + 15 * MS, stream=7 + 65536)
+    trace.kernel("c", SECOND, SECOND + 20 * MS, stream=7, process=200)
+    read = reader.read(trace.done())
+    assert len(set(read.kernels.lane.tolist())) == 3
+    assert len([lane for lane in lanes(read, whole(read), 1000) if lane.kind == "kernels"]) == 3
+
+
+def test_the_same_correlation_ids_in_two_processes(path: Path) -> None:
+    trace = Trace(path)
+    for process in (100, 200):
+        thread = process << 24 | process
+        trace.range(f"of {'one' if process == 100 else 'two'}", SECOND, SECOND + 10 * MS, thread=thread)
+        for i in range(40):
+            at = SECOND + i * 100 * US
+            trace.call("cudaMemcpyAsync_v3020", at, at + 40 * US, thread, i + 1)
+            trace.copy(1, at + US, at + 39 * US, 100_000, i + 1, process=process)
+    told = held(trace.done())
+    assert [(p.name, figures(p)["copies"]) for p in told.phases] == [("of one", 40), ("of two", 40)]
+
+
+def test_launches_of_a_thread_without_ranges_are_outside(path: Path) -> None:
+    trace = Trace(path)
+    trace.range("step", SECOND, SECOND + 200 * MS)
+    for i in range(20):
+        at = SECOND + i * 10 * MS
+        trace.kernel("k", at, at + 5 * MS, trace.call(LAUNCH, at, at + 5 * US, TID + i % 2))
+    told = held(trace.done())
+    assert (figures(told.phases[0])["kernels"], told.outside[0].kernels) == (10, 10)
+
+
+def test_what_was_saved_elsewhere_makes_no_prediction_true(path: Path, tmp_path: Path) -> None:
+    def loop(where: Path, length: int) -> Explanation:
+        trace = Trace(where)
+        at = SECOND
+        for _ in range(4):
+            trace.range("search", at, at + 40 * MS + 100 * length)
+            for i in range(100):
+                here = at + i * (400 * US + length)
+                trace.copy(
+                    2,
+                    here + 90 * US,
+                    here + 91 * US,
+                    8,
+                    trace.call("cudaMemcpyAsync_v3020", here + 80 * US, here + 95 * US),
+                    target=1,
+                )
+                trace.kernel(
+                    "k", here + 200 * US, here + 200 * US + length, trace.call(LAUNCH, here + 195 * US, here + 199 * US)
+                )
+            at += 50 * MS + 100 * length
+        return held(trace.done())
+
+    before = loop(path, 400 * US)
+    assert "tiny-copies" in rules_of(before)
+    (pair,) = pairs(before, loop(tmp_path / "after.sqlite", 100 * US))
+    assert pair.measured_ms == pytest.approx(30)
+    assert "tiny-copies" not in pair.gone
+    assert pair.predicted_ms == 0
+    assert pair.came_true is None
