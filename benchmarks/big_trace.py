@@ -1,9 +1,10 @@
 """How much time and memory reading a large trace takes: the study's loop, whose trace is synthetic but in the schema of a real export.
 
-    python -m benchmarks.big_trace [--iterations N] [--gigabyte]
+    python -m benchmarks.big_trace [--iterations N] [--gigabyte] [--ranges]
 
 A row of the loop is 4 kernels, a copy of 4 bytes back, 6 API calls and 2 synchronisations. Without --gigabyte only the study's 75,000 rows are
-traced; with it, as many as make a file of about 1 GB. Results go to benchmarks/results/big-trace.json.
+traced; with it, as many as make a file of about 1 GB. --ranges adds a trace of 1,200,000 NVTX ranges of different names, every twelfth with a launch
+and a kernel. Results go to benchmarks/results/big-trace.json.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "tests" / "fixtures" / "traces" / "300-cupy-loop.sqlite.xz"
 RESULT = ROOT / "benchmarks" / "results" / "big-trace.json"
 STUDY = 75_000
+RANGES, RANGES_CPU_SECONDS, RANGES_RSS = 1_200_000, 10.0, 512 << 20
 GIGABYTE = 1_000_000_000
 CPU_SECONDS, GIGABYTE_CPU_SECONDS, GIGABYTE_RSS = 5.0, 90.0, 1 << 30
 TID = 0x0001_0000_0000_0000 | 4711 << 24 | 4711
@@ -149,6 +151,43 @@ def write(path: Path, count: int) -> int:
     return sum(steps * count for steps in (4, 1, 6, 2))
 
 
+def write_ranges(path: Path, count: int) -> int:
+    """Ranges in ranges, numbered; returns how many rows there are."""
+    with sqlite3.connect(path) as base:
+        base.execute("CREATE TABLE StringIds(id INTEGER PRIMARY KEY, value TEXT)")
+        base.executemany("INSERT INTO StringIds VALUES(?, ?)", NAMES.items())
+        base.execute(
+            "CREATE TABLE NVTX_EVENTS(start INT, end INT, eventType INT, text TEXT, textId INT, globalTid INT, domainId INT)"
+        )
+        base.executemany(
+            "INSERT INTO NVTX_EVENTS VALUES(?, ?, 59, ?, NULL, ?, 0)",
+            (
+                (
+                    i // 12 * 60_000 + i % 12 * 4_000 + (i % 12 > 0) * 9_000,
+                    i // 12 * 60_000 + (57_000 if not i % 12 else i % 12 * 4_000 + 12_000),
+                    f"iteration {i // 12}" if not i % 12 else f"part {i % 12} of {i // 12}",
+                    TID,
+                )
+                for i in range(count)
+            ),
+        )
+        base.execute(
+            "CREATE TABLE CUPTI_ACTIVITY_KIND_RUNTIME(start INT, end INT, globalTid INT, correlationId INT, nameId INT)"
+        )
+        base.executemany(
+            "INSERT INTO CUPTI_ACTIVITY_KIND_RUNTIME VALUES(?, ?, ?, ?, 5)",
+            ((i * 60_000 + 2_000, i * 60_000 + 6_000, TID, i + 1) for i in range(count // 12)),
+        )
+        base.execute(
+            "CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL(start INT, end INT, deviceId INT, streamId INT, correlationId INT, globalPid INT, shortName INT)"
+        )
+        base.executemany(
+            "INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES(?, ?, 0, 7, ?, ?, 1)",
+            ((i * 60_000 + 7_000, i * 60_000 + 40_000, i + 1, PID) for i in range(count // 12)),
+        )
+    return count + 2 * (count // 12)
+
+
 def child(path: str, what: str) -> None:
     """Read in this process and print what it took."""
     from knnscope.trace.reader import read  # what the child imports is a part of its memory
@@ -178,13 +217,13 @@ def measure(path: Path, what: str) -> dict[str, Any]:
     return found
 
 
-def case(folder: Path, count: int, cpu: float, rss: int | None) -> dict[str, Any]:
+def case(folder: Path, count: int, cpu: float, rss: int | None, make: Callable[[Path, int], int]) -> dict[str, Any]:
     """Write one trace and read it."""
     path = folder / "big.sqlite"
     began = time.perf_counter()
-    rows = write(path, count)
+    rows = make(path, count)
     found: dict[str, Any] = {
-        "iterations": count,
+        "ranges" if make is write_ranges else "iterations": count,
         "rows": rows,
         "bytes": path.stat().st_size,
         "written_s": round(time.perf_counter() - began, 1),
@@ -194,7 +233,10 @@ def case(folder: Path, count: int, cpu: float, rss: int | None) -> dict[str, Any
         found[what] = took = measure(path, what)
         if "failed" not in took:
             took["met"] = took["cpu_s"] <= cpu and (rss is None or took["peak_rss_bytes"] <= rss)
-        print(f"{count:,} iterations, {rows:,} rows, {found['bytes'] / 1e6:,.0f} MB: {what}: {took}", flush=True)
+        print(
+            f"{count:,} {'ranges' if make is write_ranges else 'iterations'}, {rows:,} rows, {found['bytes'] / 1e6:,.0f} MB: {what}: {took}",
+            flush=True,
+        )
     path.unlink()
     return found
 
@@ -204,6 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--iterations", type=int, default=STUDY)
     parser.add_argument("--gigabyte", action="store_true", help="also a file of about 1 GB")
+    parser.add_argument("--ranges", action="store_true", help="also 1,200,000 ranges")
     parser.add_argument("--child", nargs=2, metavar=("PATH", "WHAT"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -214,10 +257,12 @@ def main() -> None:
         need = 3 * GIGABYTE if args.gigabyte else 4_000 * args.iterations
         if (free := shutil.disk_usage(folder).free) < need:
             sys.exit(f"{folder}: {free:,} bytes free, {need:,} are needed: choose another disk with TMPDIR")
-        cases = [case(folder, args.iterations, CPU_SECONDS, None)]
+        cases = [case(folder, args.iterations, CPU_SECONDS, None, write)]
         if args.gigabyte:
             bytes_each = cases[0]["bytes"] / args.iterations
-            cases.append(case(folder, int(GIGABYTE / bytes_each), GIGABYTE_CPU_SECONDS, GIGABYTE_RSS))
+            cases.append(case(folder, int(GIGABYTE / bytes_each), GIGABYTE_CPU_SECONDS, GIGABYTE_RSS, write))
+        if args.ranges:
+            cases.append(case(folder, RANGES, RANGES_CPU_SECONDS, RANGES_RSS, write_ranges))
     RESULT.write_text(json.dumps({"environment": environment.collect(), "cases": cases}, indent=2) + "\n", "utf-8")
     print(f"saved in {RESULT}")
 

@@ -147,7 +147,7 @@ class Phase:
     def called(self) -> Any:
         """Numbers of its API calls that no other call encloses: nested ones are part of those."""
         outer = self.trace.calls.outer
-        return np.flatnonzero(outer if self.whole else outer & self._steady_windows[self.run.calls])
+        return np.flatnonzero(outer if self.whole else outer & self._steady_windows[self.run.calls]).astype(np.int32)
 
     @cached_property
     def calls(self) -> Calls:
@@ -187,26 +187,35 @@ class Phase:
         return intervals.length(self.api)
 
     @cached_property
-    def prepared(self) -> Any:
-        """When the host began to prepare each call: where its thread's last call ended, or the phase began, but no longer than is usual."""
+    def by_thread(self) -> list[Any]:
+        """Which calls are whose: an index for each thread, in order of start; one that copies nothing where there is but one."""
+        thread = self.calls.thread
+        if not len(thread) or (thread == thread[0]).all():
+            return [slice(None)]
+        order = np.argsort(thread, kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(thread[order])) + 1)
+
+    @cached_property
+    def _gaps(self) -> Any:
+        """Nanoseconds before each call since its thread's last one ended, or the phase began; no more than is usual."""
         calls = self.calls
-        begin = calls.start.astype(np.int64)
-        if not len(calls):
-            return begin
-        order = np.argsort(calls.thread, kind="stable")
-        thread, start, end = calls.thread[order], calls.start[order], calls.end[order]
-        before = np.append(start[:1], end[:-1])
-        new = np.append(True, thread[1:] != thread[:-1])
-        if not self.whole:
-            window = self.run.calls[self.called[order]]
-            new |= np.append(True, window[1:] != window[:-1])
-            before = np.where(new, self.run.windows.start[window], before)
-        else:
-            before = np.where(new, start, before)
-        gap = np.maximum(0, start - before)
-        most = max(USUAL_NS, USUAL * float(np.percentile(gap, 75)))
-        begin[order] = start - np.minimum(gap, most).astype(np.int64)
-        return begin
+        gaps = np.zeros(len(calls), dtype=np.int64)
+        for mine in self.by_thread:
+            start, end = calls.start[mine], calls.end[mine]
+            before = np.append(start[:1], end[:-1])
+            if not self.whole and len(start):
+                window = self.run.calls[self.called[mine]]
+                new = np.append(True, window[1:] != window[:-1])
+                before[new] = self.run.windows.start[window[new]]
+            gaps[mine] = np.maximum(0, start - before)
+        if len(gaps):
+            most = max(USUAL_NS, USUAL * float(np.percentile(gaps, 75)))
+            np.minimum(gaps, min(most, 2**31 - 1), out=gaps, casting="unsafe")
+        return gaps.astype(np.int32)
+
+    def prepared(self, which: Any) -> Any:
+        """When the host began to prepare these calls."""
+        return self.calls.start[which] - self._gaps[which]
 
     def matching(self, pattern: str) -> Any:
         """Which names match, by number."""

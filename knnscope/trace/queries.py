@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from knnscope.errors import KnnscopeError
+from knnscope.trace.columns import LARGEST
 from knnscope.trace.database import Tables
-from knnscope.trace.reader import GRAPH, KERNEL, LARGEST, LATEST, LONGEST, MEMCPY, MEMSET, PUSHED, RUNTIME, STARTED
+from knnscope.trace.reader import GRAPH, KERNEL, LATEST, LONGEST, MEMCPY, MEMSET, PUSHED, RUNTIME, STARTED
 
 TIMES = ("start", "end")
 SANE = (

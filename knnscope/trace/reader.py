@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from knnscope.trace.columns import in_order, resized, size, small, together
 from knnscope.trace.database import Tables, connect
 from knnscope.trace.gpus import gpu_numbers, gpus_of
 from knnscope.trace.model import PAGEABLE, UNKNOWN, Calls, Copies, Kernels, Lane, Ranges, Source, Trace
@@ -28,8 +29,6 @@ LATEST = 1 << 61
 """Times beyond it, in nanoseconds, are 73 years: no measurement."""
 LONGEST = 1 << 50
 """Thirteen days: nothing on a GPU takes longer, and sums of durations stay numbers."""
-LARGEST = 1 << 40
-"""Bytes of a copy; no memory is larger."""
 NAME = 512
 """Characters of a name that are kept; templates of C++ run to thousands."""
 NAMES = 1 << 18
@@ -194,12 +193,12 @@ class Reader:
             read, bad, last = read + len(good), bad + int((~good).sum()), count + len(some[0])
             if last > room:
                 room = max(last, 2 * room)
-                columns = [_resized(column, count, room) for column in columns]
+                columns = [resized(column, count, room) for column in columns]
             for column, piece in zip(columns, some, strict=True):
                 column[count:last] = piece
             count = last
         self._count(table, read, bad)
-        return _in_order([column if count == room else _resized(column, count, count) for column in columns])
+        return in_order([column if count == room else resized(column, count, count) for column in columns])
 
     def _count(self, table: str, read: int, bad: int) -> None:
         if bad:
@@ -239,7 +238,7 @@ class Reader:
                 return self._named(name, "unnamed kernel"), self._lane(*where[:1], *where[2:]), self._key(*where[:2])
 
             parts.insert(0, self._collect(KERNEL, (names, *WHERE), kernel))
-        return [*_together(parts, (np.int64, np.int64, np.int32, np.int32, np.int64)), graphs]
+        return [*together(parts, (np.int64, np.int64, np.int32, np.int32, np.int64)), graphs]
 
     def _copies(self) -> list[Any]:
         parts = []
@@ -254,7 +253,7 @@ class Reader:
                     self._key(*columns[:2]),
                 )
                 nbytes, kind, source, target = columns[5:]
-                return named, lane, key, _size(nbytes), _small(kind), memory(source), memory(target)
+                return named, lane, key, size(nbytes), small(kind), memory(source), memory(target)
 
             parts.append(self._collect(MEMCPY, (*wanted, "copyKind", "srcKind", "dstKind"), copy))
         if {"start", "end"} <= self.tables.columns.get(MEMSET, frozenset()):
@@ -266,10 +265,10 @@ class Reader:
                     self._key(*columns[:2]),
                 )
                 none = np.full(len(named), UNKNOWN, dtype=np.int8)
-                return named, lane, key, _size(columns[5]), none, none, none
+                return named, lane, key, size(columns[5]), none, none, none
 
             parts.append(self._collect(MEMSET, wanted, fill))
-        return _together(parts, (np.int64, np.int64, np.int32, np.int32, *[np.int64] * 2, *[np.int8] * 3))
+        return together(parts, (np.int64, np.int64, np.int32, np.int32, *[np.int64] * 2, *[np.int8] * 3))
 
     def _memory_kinds(self) -> Callable[[Any], Any]:
         """Numbers of memory kinds as ours, by the names that this trace gives them: CUPTI's numbers differ from Nsight Systems'."""
@@ -277,9 +276,8 @@ class Reader:
         column = next((c for c in ("label", "name") if c in known), None)
         mapping = {}
         if column and "id" in known:
-            for number, text in self.tables.base.execute(
-                f"SELECT id, {column} FROM {self.tables.actual['ENUM_CUDA_MEM_KIND']} LIMIT 64"
-            ):  # noqa: S608
+            table = self.tables.actual["ENUM_CUDA_MEM_KIND"]
+            for number, text in self.tables.base.execute(f"SELECT id, {column} FROM {table} LIMIT 64"):  # noqa: S608
                 word = str(text).lower().replace("cuda_memopr_memory_kind_", "").replace("_", " ")
                 if isinstance(number, int):
                     mapping[number] = KNOWN_MEMORY.get(word, UNKNOWN)
@@ -297,7 +295,7 @@ class Reader:
         """Columns, then the keys by which work finds its launch."""
         if not self._has(RUNTIME, "API calls", "start", "end", "nameId"):
             return [
-                *_together([], (np.int64, np.int64, np.int32, np.int64)),
+                *together([], (np.int64, np.int64, np.int32, np.int64)),
                 np.zeros(0, dtype=bool),
                 np.zeros(0, dtype=np.int64),
             ]
@@ -370,7 +368,7 @@ class Reader:
                     bad += 1
             parts.append(np.array(kept, dtype=np.int64).reshape(-1, 5))
         self._count("NVTX_EVENTS", read, bad)
-        start, stop, name, tid, domain = _in_order(list(np.concatenate(parts).T.copy()))
+        start, stop, name, tid, domain = in_order(list(np.concatenate(parts).T.copy()))
         self.open_until = max(end, int(start.max(initial=0)), int(stop[stop < LATEST].max(initial=0)))
         stop[stop == LATEST] = self.open_until
         programs = tuple(key for key, word in domains.items() if word and not LIBRARY.match(word))
@@ -419,45 +417,3 @@ class Reader:
                 lane = Lane(0, lane.gpu, device_number, 0, 0)
             numbers.append(self.lanes.setdefault(lane, len(self.lanes)))
         return np.asarray(numbers or [0], dtype=np.int32)[places] if len(places) else np.zeros(0, dtype=np.int32)
-
-
-def _size(nbytes: Any) -> Any:
-    return np.where((nbytes >= 0) & (nbytes <= LARGEST), nbytes, 0)
-
-
-def _small(values: Any) -> Any:
-    return np.where((values >= 0) & (values < 100), values, UNKNOWN).astype(np.int8)
-
-
-def _resized(column: Any, count: int, room: int) -> Any:
-    """The first ``count`` of a column, and room for more."""
-    longer = np.empty(room, dtype=column.dtype)
-    longer[:count] = column[:count]
-    return longer
-
-
-def _joined(parts: list[list[Any]]) -> list[Any]:
-    """Columns in one piece each; the pieces go as soon as they are used."""
-    columns = []
-    for i in range(len(parts[0])):
-        columns.append(np.concatenate([part[i] for part in parts]))
-        for part in parts:
-            part[i] = None
-    return columns
-
-
-def _in_order(columns: list[Any]) -> list[Any]:
-    """Columns in order of the first."""
-    start = columns[0]
-    if (start[1:] < start[:-1]).any():
-        order = np.argsort(start, kind="stable")
-        for i, column in enumerate(columns):
-            columns[i] = column[order]
-    return columns
-
-
-def _together(parts: list[list[Any]], kinds: Sequence[Any]) -> list[Any]:
-    """Columns of several tables as one, in order of the first."""
-    if not parts:
-        return [np.zeros(0, dtype=kind) for kind in kinds]
-    return parts[0] if len(parts) == 1 else _in_order(_joined(parts))

@@ -27,21 +27,22 @@ def on_host(phase: Phase, mask: Any, *, waits: bool = False) -> Spans:
     calls = phase.calls
     if not len(calls) or not mask.any():
         return intervals.NOWHERE
-    order = np.argsort(calls.thread, kind="stable")
-    mine = mask[order]
-    thread = calls.thread[order]
-    helper = phase.named(HELPERS)[order] & ~mine
-    place = np.arange(len(order))
-    following = np.minimum.accumulate(np.where(helper, len(order), place)[::-1])[::-1]
-    real = np.minimum(following, len(order) - 1)
-    company = mine | (helper & (following < len(order)) & mine[real] & (thread[real] == thread))
-    if waits:
-        wait = phase.named(WAITS)[order] & ~mine
-        last = np.maximum.accumulate(np.where(wait | helper, -1, place))
-        real = np.maximum(last, 0)
-        company |= wait & (last >= 0) & mine[real] & (thread[real] == thread)
-    chosen = order[company]
-    return intervals.common(intervals.spans((phase.prepared[chosen], calls.end[chosen])), phase.idle)
+    helper, wait = phase.named(HELPERS) & ~mask, phase.named(WAITS) & ~mask
+    company = mask.copy()
+    for mine in phase.by_thread:
+        own, before = mask[mine], helper[mine]
+        count = len(own)
+        place = np.arange(count, dtype=np.int32)
+        following = np.minimum.accumulate(np.where(before, np.int32(count), place)[::-1])[::-1]
+        joined = before & (following < count)
+        joined &= own[np.minimum(following, count - 1)]
+        del following
+        if waits:
+            after = wait[mine]
+            last = np.maximum.accumulate(np.where(after | before, np.int32(-1), place))
+            joined |= after & (last >= 0) & own[np.maximum(last, 0)]
+        company[mine] |= joined
+    return intervals.common(intervals.spans((phase.prepared(company), calls.end[company])), phase.idle)
 
 
 def tiny(phase: Phase) -> Any:

@@ -16,7 +16,7 @@ def cause(phase: Phase) -> Cause:
     """The time with waiting calls after the GPU's last work: while it works, or until work that is queued begins, waiting costs nothing."""
     need_calls(phase)
     waits, calls, idle = phase.named(WAITS), phase.calls, phase.idle
-    start, end = phase.prepared[waits], calls.end[waits]
+    start, end = phase.prepared(waits), calls.end[waits]
     if not len(idle[0]):
         return Cause(len(start), intervals.NOWHERE)
     place = np.maximum(np.searchsorted(idle[0], end, "left") - 1, 0)

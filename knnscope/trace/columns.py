@@ -1,0 +1,57 @@
+"""Columns of numbers as they are read: checked, put together, and put in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from knnscope.trace.model import UNKNOWN
+
+LARGEST = 1 << 40
+"""Bytes of a copy; no memory is larger."""
+
+
+def size(nbytes: Any) -> Any:
+    """Bytes of copies; what no memory holds is nothing."""
+    return np.where((nbytes >= 0) & (nbytes <= LARGEST), nbytes, 0)
+
+
+def small(values: Any) -> Any:
+    """Kinds of copies, or ``UNKNOWN``."""
+    return np.where((values >= 0) & (values < 100), values, UNKNOWN).astype(np.int8)
+
+
+def resized(column: Any, count: int, room: int) -> Any:
+    """The first ``count`` of a column, and room for more."""
+    longer = np.empty(room, dtype=column.dtype)
+    longer[:count] = column[:count]
+    return longer
+
+
+def joined(parts: list[list[Any]]) -> list[Any]:
+    """Columns in one piece each; the pieces go as soon as they are used."""
+    columns = []
+    for i in range(len(parts[0])):
+        columns.append(np.concatenate([part[i] for part in parts]))
+        for part in parts:
+            part[i] = None
+    return columns
+
+
+def in_order(columns: list[Any]) -> list[Any]:
+    """Columns in order of the first."""
+    start = columns[0]
+    if (start[1:] < start[:-1]).any():
+        order = np.argsort(start, kind="stable")
+        for i, column in enumerate(columns):
+            columns[i] = column[order]
+    return columns
+
+
+def together(parts: list[list[Any]], kinds: Sequence[Any]) -> list[Any]:
+    """Columns of several tables as one, in order of the first."""
+    if not parts:
+        return [np.zeros(0, dtype=kind) for kind in kinds]
+    return parts[0] if len(parts) == 1 else in_order(joined(parts))
