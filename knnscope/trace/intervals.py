@@ -81,8 +81,9 @@ NOWHERE: Spans = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
 def spans(*many: tuple[Any, Any]) -> Spans:
     """All of these together, in order and apart; what is empty is nowhere."""
-    start = np.concatenate([NOWHERE[0], *(s for s, _ in many)])
-    end = np.concatenate([NOWHERE[1], *(e for _, e in many)])
+    many = tuple(one for one in many if len(one[0])) or (NOWHERE,)
+    start = many[0][0] if len(many) == 1 else np.concatenate([s for s, _ in many])
+    end = many[0][1] if len(many) == 1 else np.concatenate([e for _, e in many])
     real = end > start
     if not real.all():
         start, end = start[real], end[real]

@@ -134,7 +134,7 @@ class Phase:
         if self.whole:
             return here
         inside = self._steady_windows[getattr(self.run, what)]
-        return inside if isinstance(here, slice) else inside & here
+        return unbroken(inside if isinstance(here, slice) else inside & here)
 
     @cached_property
     def _steady_windows(self) -> Any:
@@ -152,11 +152,12 @@ class Phase:
     @cached_property
     def calls(self) -> Calls:
         """Those calls."""
-        if len(self.called) == len(self.trace.calls):
-            return self.trace.calls
-        return chosen(self.trace.calls, self.called)
+        numbers = self.called
+        if len(numbers) and int(numbers[-1]) - int(numbers[0]) == len(numbers) - 1:
+            return chosen(self.trace.calls, slice(int(numbers[0]), int(numbers[-1]) + 1))
+        return chosen(self.trace.calls, numbers)
 
-    @cached_property
+    @property
     def work(self) -> Spans:
         """When the GPU was at work for it, be the host in it or not."""
         return intervals.spans((self.kernels.start, self.kernels.end), (self.copies.start, self.copies.end))
@@ -176,12 +177,12 @@ class Phase:
         """Nanoseconds in which the host was in it and the GPU had anything to do."""
         return self.host_ns - self.idle_ns
 
-    @cached_property
+    @property
     def api(self) -> Spans:
         """When the host was in the API for it."""
         return intervals.common(intervals.spans((self.calls.start, self.calls.end)), self.spans)
 
-    @property
+    @cached_property
     def api_ns(self) -> int:
         """Nanoseconds of that."""
         return intervals.length(self.api)
@@ -244,10 +245,16 @@ class Phase:
 
 
 def chosen(events: E, mask: Any) -> E:
-    """The events of an index; all of them, uncopied, for the whole slice."""
-    if isinstance(mask, slice):
-        return events
+    """The events of an index; a slice copies nothing."""
     return type(events)(*(getattr(events, name)[mask] for name in _fields(events)))
+
+
+def unbroken(mask: Any) -> Any:
+    """A slice where what is chosen is one piece."""
+    places = np.flatnonzero(mask)
+    if len(places) and int(places[-1]) - int(places[0]) == len(places) - 1:
+        return slice(int(places[0]), int(places[-1]) + 1)
+    return mask
 
 
 def _fields(events: Events) -> Iterator[str]:
