@@ -58,7 +58,7 @@ def sound(trace: Trace) -> None:
         assert (events.lane >= 0).all()
         assert (events.lane < len(trace.lanes)).all()
     assert (trace.copies.nbytes >= 0).all()
-    assert (trace.copies.nbytes <= columns.LARGEST).all()
+    assert (trace.copies.nbytes <= LARGEST).all()
     assert (trace.ranges.depth >= 0).all()
     low, high = trace.span
     assert 0 <= low <= high
