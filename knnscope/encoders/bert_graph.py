@@ -17,6 +17,7 @@ from knnscope.encoders.declared import position_offset
 from knnscope.errors import KnnscopeError, require
 
 LAYER = re.compile(r"encoder\.layer\.(\d{1,4})\.")
+SMALL = 1 << 10  # bytes below which a weight stays in the graph
 OPSET = 20  # the first with Gelu
 TYPES = ("bert", "roberta", "xlm-roberta", "camembert", "data2vec-text", "electra")
 """Architectures that have BERT's tensors and mean the same by them, but for the first position."""
@@ -45,7 +46,7 @@ def read_weights(path: Path) -> Weights:
         )
     prefix = key.removesuffix("embeddings.word_embeddings.weight")
     return {
-        k.removeprefix(prefix): v.astype(np.float32)
+        k.removeprefix(prefix): v.astype(np.float32, copy=False)
         for k, v in tensors.items()
         if k.startswith(prefix) and v.dtype.kind == "f"
     }
@@ -54,8 +55,9 @@ def read_weights(path: Path) -> Weights:
 class _Graph:
     """Nodes and weights as they are added."""
 
-    def __init__(self, weights: Weights, where: Path) -> None:
+    def __init__(self, weights: Weights, where: Path, apart: Weights | None) -> None:
         self.onnx = require("onnx")
+        self._apart = apart
         self._weights = weights
         self._where = where
         self.nodes: list[Any] = []
@@ -70,8 +72,19 @@ class _Graph:
     def constant(self, name: str, value: npt.NDArray[Any]) -> str:
         if name not in self._made:
             self._made.add(name)
-            self.initializers.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
+            value = np.ascontiguousarray(value)
+            if self._apart is None or value.nbytes < SMALL:
+                self.initializers.append(self.onnx.numpy_helper.from_array(value, name))
+            else:
+                self._apart[name] = value
+                self.initializers.append(self._absent(name, value))
         return name
+
+    def _absent(self, name: str, value: npt.NDArray[Any]) -> Any:
+        """A weight by its shape alone, float32: whoever opens the graph gives its values."""
+        tensor = self.onnx.TensorProto(name=name, data_type=1, dims=value.shape, data_location=1)
+        tensor.external_data.add(key="location", value="handed over apart")
+        return tensor
 
     def weight(self, name: str) -> str:
         return self.constant(name, self.tensor(name))
@@ -92,16 +105,17 @@ class _Graph:
         return self.add("Add", [product, self.constant(f"{name}.bias", bias)], output)
 
 
-def build(weights: Weights, config: dict[str, Any], where: Path) -> Any:
+def build(weights: Weights, config: dict[str, Any], where: Path, apart: Weights | None = None) -> Any:
     """An onnx ModelProto: input_ids and attention_mask (int64, batch x tokens) to last_hidden_state (float32).
 
-    Token types are all zero, as for single texts; query, key and value are one matrix product.
+    Token types are all zero, as for single texts; query, key and value are one matrix product. With ``apart``, the weights go
+    there by their name in the graph instead of into it, where a message of 2 GB would not hold them.
 
     Raises:
         KnnscopeError: a tensor is missing, or the configuration is not one this graph can hold.
     """
     heads, epsilon = _shape(config, where)
-    g = _Graph(weights, where)
+    g = _Graph(weights, where, apart)
     vocabulary, width = g.tensor("embeddings.word_embeddings.weight").shape
     positions = g.tensor("embeddings.position_embeddings.weight")
     if (claimed := config.get("max_position_embeddings", len(positions))) != len(positions):

@@ -21,9 +21,6 @@ from knnscope.fetch import digest
 LARGEST = (1 << 31) - 1
 """Bytes that protobuf puts into one message: a graph that is larger with its weights inside is left as it is."""
 
-SMALL = 1 << 10
-"""Bytes below which a weight stays in the message."""
-
 FLOATS = {0, 1, 10, 11, 16}
 """Element types of an output: not stated, float32, float16, float64, bfloat16."""
 BFLOAT16 = 16
@@ -64,7 +61,9 @@ def read(path: Path) -> Any:
         raise KnnscopeError(f"{path}: no ONNX model, or a damaged one ({said[0][:120]})") from error
 
 
-def prepare(model: Any, pooling: str, where: Path, assumed: bool) -> Loaded:
+def prepare(
+    model: Any, pooling: str, where: Path, assumed: bool, arrays: dict[str, npt.NDArray[Any]] | None = None
+) -> Loaded:
     """Put the pooling at the end of a graph, where it can be changed.
 
     Args:
@@ -72,19 +71,20 @@ def prepare(model: Any, pooling: str, where: Path, assumed: bool) -> Loaded:
         pooling: as in a recipe.
         where: its file.
         assumed: nobody declared the pooling, so that the graph's own is taken where there is one.
+        arrays: weights that are to be handed over apart.
 
     Raises:
         KnnscopeError: no output that can be pooled, or weights beside the graph that are missing or lie outside its folder.
     """
     hidden, own = choose_output(model.graph, pooling, where, assumed)
-    folder, beside = _beside(model, where)
-    file = where.suffix == ".onnx"
+    file, arrays = where.suffix == ".onnx", arrays or {}
+    folder, beside = _beside(model, where) if file else (None, [])
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
-    large = model.ByteSize() > LARGEST
+    large = file and model.ByteSize() > LARGEST
     sha256 = hashlib.sha256()
     for path in beside:
         sha256.update(digest(path, "sha256").encode())
-    if file and (large or (opset < OPSET and not own)):
+    if large or (file and opset < OPSET and not own):
         kind = next(o.type.tensor_type.elem_type for o in model.graph.output if o.name == hidden)
         if kind == BFLOAT16:
             raise KnnscopeError(
@@ -97,7 +97,6 @@ def prepare(model: Any, pooling: str, where: Path, assumed: bool) -> Loaded:
         _as_float32(model.graph, hidden)
     else:
         Pooling(tuple(pooling.split("+"))).append(model.graph, hidden, opset)
-    arrays = _taken_out(model) if large else {}
     message = model.SerializeToString()
     sha256.update(message)
     for array in arrays.values():
@@ -197,17 +196,3 @@ def _beside(model: Any, where: Path) -> tuple[Path | None, list[Path]]:
     for entry in entries:
         entry.value = files[entry.value].relative_to(base).as_posix()
     return base, sorted(set(files.values()))
-
-
-def _taken_out(model: Any) -> dict[str, npt.NDArray[Any]]:
-    """Move the weights of a graph out of its message, which is too large with them."""
-    onnx = require("onnx")
-    arrays = {}
-    for tensor in model.graph.initializer:
-        if len(tensor.raw_data) > SMALL:
-            arrays[tensor.name] = onnx.numpy_helper.to_array(tensor)
-            tensor.ClearField("raw_data")
-            tensor.data_location = 1
-            entry = tensor.external_data.add()
-            entry.key, entry.value = "location", "handed over apart"
-    return arrays

@@ -38,6 +38,9 @@ Measured with all-MiniLM-L6-v2: on 2 cores 1,024 tokens took 216 us of CPU time 
 4,096 gave 2,058 texts/s, 1,024 gave 1,667 and 16,384 gave 1,752.
 """
 
+ROOM = 1 << 26
+"""Bytes of a graph beside its weights, at most."""
+
 BESIDE = "session.model_external_initializers_file_folder_path"
 """ONNX Runtime's name for the folder of a graph's weights beside it."""
 
@@ -152,12 +155,15 @@ class OnnxEncoder:
     def _load(self) -> graphs.Loaded:
         """The graph; where it pools by itself, the recipe says so from then on."""
         where, recipe, declared = self.model.weights, self.recipe, self.model.declared
-        built = where.suffix != ".onnx"
-        graph = (
-            bert_graph.build(bert_graph.read_weights(where), self.model.config, where) if built else graphs.read(where)
-        )
+        apart: bert_graph.Weights = {}
+        if where.suffix == ".onnx":
+            graph = graphs.read(where)
+        else:
+            weights = bert_graph.read_weights(where)
+            large = sum(tensor.nbytes for tensor in weights.values()) > graphs.LARGEST - ROOM
+            graph = bert_graph.build(weights, self.model.config, where, apart if large else None)
         assumed = declared.assumed and recipe.name == declared.recipe.name
-        loaded = graphs.prepare(graph, recipe.pooling, where, assumed)
+        loaded = graphs.prepare(graph, recipe.pooling, where, assumed, apart)
         if loaded.own and not recipe.pool_prompt and (recipe.query_prompt or recipe.document_prompt):
             raise KnnscopeError(
                 f"{where}: pools inside the graph, but the prompts are not to be pooled: take a graph that gives tokens"

@@ -138,10 +138,8 @@ class Pooling:
 
 def _place(mode: str, kept: Array) -> Array:
     """Where the token stands that a mode takes, (batch,)."""
-    if mode == "cls":
-        return kept.argmax(axis=1)
     last = kept.shape[1] - 1 - kept[:, ::-1].argmax(axis=1)
-    place: Array = np.where(kept.any(axis=1), last, 0)
+    place: Array = kept.argmax(axis=1) if mode == "cls" else np.where(kept.any(axis=1), last, 0)
     return place
 
 

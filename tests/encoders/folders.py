@@ -70,7 +70,9 @@ class Graph:
         self.inputs = inputs or {"input_ids": TensorProto.INT64, "attention_mask": TensorProto.INT64}
         self.outputs = outputs or {"last_hidden_state": (TensorProto.FLOAT, 3)}
 
-    def model(self, opset: int = 17, shape: tuple[Any, Any] = ("batch", "tokens"), rows: np.ndarray | None = None) -> Any:
+    def model(
+        self, opset: int = 17, shape: tuple[Any, Any] = ("batch", "tokens"), rows: np.ndarray | None = None
+    ) -> Any:
         """The ModelProto."""
         nodes = [helper.make_node("Gather", ["table", "input_ids"], ["rows"])]
         last = "rows"
