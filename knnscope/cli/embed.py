@@ -18,6 +18,7 @@ from knnscope.cli.show import notes, table
 from knnscope.encoders import devices as device_runs
 from knnscope.encoders import embed
 from knnscope.encoders.onnx_encoder import PROVIDERS, OnnxEncoder
+from knnscope.encoders.recipes import told
 from knnscope.errors import KnnscopeError
 from knnscope.records import Texts
 from knnscope.store import VectorCache, new_folder, whole_file, write_json
@@ -66,6 +67,8 @@ def encode(workload: Workload, folder: Path | None) -> None:
     if encoder.device == "cuda":
         encoder.encode([""])  # its nodes are placed with the first run
     notes(workload.said())
+    if encoder.recipe == encoder.model.recipe and not encoder.model.declared.notes:  # a note says it of any other
+        print(f"{encoder.model.name}: {told(encoder.recipe)}")
     cache = embed.open_cache(encoder)
     try:
         for column, what in ((texts.documents, "documents"), (texts.queries, "queries")):

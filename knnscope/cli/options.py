@@ -55,10 +55,13 @@ def dataset_options(args: argparse.Namespace) -> DatasetOptions:
     return DatasetOptions(Selection(args.subset, args.limit, args.split), args.wordnet, args.lemmas)
 
 
-def add_encoder(parser: argparse.ArgumentParser, devices: str | None = "cpu or cuda") -> None:
+def add_encoder(
+    parser: argparse.ArgumentParser, devices: str | None = "cpu or cuda", default: str | None = DEFAULT
+) -> None:
     """The encoder, its recipe and, unless the command means another one by it, its device."""
+    usual = f"(default: {default})" if default else "(tells of it instead of the machine)"
     parser.add_argument(
-        "--encoder", default=DEFAULT, metavar="NAME|DIR", help=f"{', '.join(MODELS)}, or a folder (default: {DEFAULT})"
+        "--encoder", default=default, metavar="NAME|DIR", help=f"{', '.join(MODELS)}, or a folder {usual}"
     )
     parser.add_argument(
         "--weights", metavar="FILE", help="which of a folder's files, such as onnx/model_quantized.onnx"

@@ -150,7 +150,12 @@ class OnnxEncoder:
         self.placement: Placement | None = None
 
     def _tokenizer(self, max_tokens: int) -> Tokenizer:
-        return Tokenizer(self.model.tokenizer, max_tokens, self.recipe.lower_case, self.model.declared.truncation_side)
+        made = Tokenizer(self.model.tokenizer, max_tokens, self.recipe.lower_case, self.model.declared.truncation_side)
+        if (special := len(made([""])[0])) >= max_tokens:
+            raise KnnscopeError(
+                f"{self.model.name}: a limit of {max_tokens} tokens leaves no room for words beside {special} special tokens"
+            )
+        return made
 
     def _load(self) -> graphs.Loaded:
         """The graph; where it pools by itself, the recipe says so from then on."""

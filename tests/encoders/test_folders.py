@@ -159,6 +159,7 @@ def test_modules_that_are_not_supported(modules: Any, said: str, tmp_path: Path)
         ("1_Pooling/config.json", {}, "pooling undeclared is not supported"),
         ("sentence_bert_config.json", {"max_seq_length": "128"}, "max_seq_length is '128'"),
         ("sentence_bert_config.json", {"max_seq_length": 0}, "a whole number from 1 up"),
+        ("sentence_bert_config.json", {"max_seq_length": 2}, "leaves no room for words beside 2 special tokens"),
         ("sentence_bert_config.json", {"max_seq_length": 3.5}, "a whole number from 1 up"),
         ("sentence_bert_config.json", {"do_lower_case": "true"}, "do_lower_case is 'true'"),
         ("tokenizer_config.json", {"model_max_length": True}, "model_max_length is 'True'"),
