@@ -49,7 +49,7 @@ def test_embed_writes_both_sides_with_their_prompts_and_the_metric(
         words = {"document": "passage : ", "query": "query : "}[part]
         assert meta["prompt"] == (words if name.startswith("prompts") else "")
         assert meta["recipe"]["metric"] == metric
-    code, out, _ = knnscope("search", tmp_path / "out", "--query-id", "0", "--engine", "numpy64", "--json")
+    code, out, _ = knnscope("search", tmp_path / "out", "--query-id", "q0", "--engine", "numpy64", "--json")
     assert (code, json.loads(out)["metric"]) == (0, metric)
 
 
@@ -114,7 +114,7 @@ def test_two_devices_encode_documents_as_documents(
     model = lay_out("prompts-left-out", tmp_path / "model")
     assert knnscope("embed", data, "--encoder", model, "--device", "cpu,cuda", "-o", tmp_path / "out")[0] == 0
     expected = VECTORS["prompts-left-out.document"][ROWS]
-    found = np.load(tmp_path / "out/vectors-cuda.npy")
+    found = np.load(tmp_path / "out/vectors-cpu.npy")
     np.testing.assert_allclose(found, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
 
 

@@ -98,7 +98,7 @@ def test_the_fixtures_tell_the_cases_apart() -> None:
     ]  # fmt: skip
     for one, other in apart:
         a, b = VECTORS[f"{one}.query"], VECTORS[f"{other}.query"]
-        assert a.shape != b.shape or np.abs(a - b).max() > 1e-3, (one, other)
+        assert a.shape != b.shape or np.abs(a - b).max() > 1e-2, (one, other)
     assert VECTORS["truncated.query"].shape == (len(TEXTS), 5)
     assert np.linalg.norm(VECTORS["truncated-normalised.query"], axis=1).max() < 1, "cut after the norm, as saved"
     assert sum(p.stat().st_size for p in FIXTURES.rglob("*") if p.is_file()) < 300_000
