@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.encoders.declared import position_offset
+from knnscope.encoders.tensors import Weights, load
 from knnscope.errors import KnnscopeError, require
 
 LAYER = re.compile(r"encoder\.layer\.(\d{1,4})\.")
@@ -22,8 +23,6 @@ OPSET = 20  # the first with Gelu
 TYPES = ("bert", "roberta", "xlm-roberta", "camembert", "data2vec-text", "electra")
 """Architectures that have BERT's tensors and mean the same by them, but for the first position."""
 
-Weights = dict[str, npt.NDArray[Any]]
-
 
 def read_weights(path: Path) -> Weights:
     """Tensors of a safetensors file as float32, with any common prefix ("bert.") taken off.
@@ -31,25 +30,14 @@ def read_weights(path: Path) -> Weights:
     Raises:
         KnnscopeError: damaged, or no BERT-style encoder.
     """
-    load = require("safetensors.numpy").load_file
-    try:
-        tensors: Weights = load(path)
-    except Exception as error:
-        # the library raises its own type and, on odd headers, several builtin ones
-        raise KnnscopeError(
-            f"{path}: no safetensors file, or a damaged one ({str(error).splitlines()[0][:120]})"
-        ) from error
+    tensors = load(path)
     key = next((k for k in tensors if k.endswith("embeddings.word_embeddings.weight")), None)
     if key is None:
         raise KnnscopeError(
             f"{path}: no tensor embeddings.word_embeddings.weight: only BERT-style encoders are built from safetensors, give model.onnx instead"
         )
     prefix = key.removesuffix("embeddings.word_embeddings.weight")
-    return {
-        k.removeprefix(prefix): v.astype(np.float32, copy=False)
-        for k, v in tensors.items()
-        if k.startswith(prefix) and v.dtype.kind == "f"
-    }
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 class _Graph:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from knnscope.encoders.pooling import MODES, OWN
-from knnscope.encoders.recipes import Recipe, told
+from knnscope.encoders.recipes import Recipe, told, writable
 from knnscope.errors import KnnscopeError
 
 DEFAULT_TOKENS = 512
@@ -215,7 +215,7 @@ def _prompts(general: dict[str, Any], path: Path) -> tuple[str, str, dict[str, s
     named = general.get("prompts") or {}
     if not isinstance(named, dict) or not all(isinstance(text, str | None) for text in named.values()):
         raise KnnscopeError(f"{path}: prompts: names with their words were expected")
-    prompts = {name: text or "" for name, text in named.items()}
+    prompts = {writable(name): writable(text or "") for name, text in named.items()}
     default = general.get("default_prompt_name")
     if default is not None and default not in ("query", "document") and default not in list(prompts):
         raise KnnscopeError(f"{path}: default_prompt_name is {default!r}, but prompts has no such name")

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from knnscope.encoders.declared import declared_config
 from knnscope.encoders.recipes import Recipe
-from knnscope.errors import KnnscopeError, require
+from knnscope.encoders.tensors import load
+from knnscope.errors import KnnscopeError
 
 Vectors = npt.NDArray[np.float32]
 EPSILON = np.float32(1e-5)
@@ -108,16 +109,7 @@ def _load(folder: Path) -> Callable[[Vectors], Vectors]:
         raise KnnscopeError(
             f"{folder}: no model.safetensors there (a pickle is never read): save the model as safetensors"
         )
-    try:
-        tensors = {
-            name: tensor.astype(np.float32)
-            for name, tensor in require("safetensors.numpy").load_file(path).items()
-            if tensor.dtype.kind in "fV" or tensor.dtype.name == "bfloat16"
-        }
-    except Exception as error:
-        # the library raises its own type and, on odd headers, several builtin ones
-        said = str(error).splitlines() or [type(error).__name__]
-        raise KnnscopeError(f"{path}: no safetensors file, or a damaged one ({said[0][:120]})") from error
+    tensors = load(path)
     config = declared_config(folder)
     if "norm.weight" in tensors and "norm.bias" in tensors:
         return Norm(tensors["norm.weight"], tensors["norm.bias"])

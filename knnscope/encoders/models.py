@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from knnscope.encoders.declared import Declared, declared_config, read
-from knnscope.encoders.recipes import MEAN_256, MEAN_512, Recipe
+from knnscope.encoders.recipes import MEAN_256, MEAN_512, Recipe, writable
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.fetch import Remote, digest, fetch
 from knnscope.store import home
@@ -82,7 +82,7 @@ class Model:
 
     def as_dict(self) -> dict[str, object]:
         """What identifies the model, without paths outside its folder."""
-        return {"encoder": self.name, "weights": self.weights.name, "sha256": self.sha256, **self.source}
+        return {"encoder": self.name, "weights": writable(self.weights.name), "sha256": self.sha256, **self.source}
 
 
 def resolve(name: str, weights: str | None = None) -> Model:
@@ -104,7 +104,7 @@ def resolve(name: str, weights: str | None = None) -> Model:
     folder = Path(name)
     if not folder.is_dir():
         raise unknown_name("encoder or folder", name, MODELS)
-    declared = read(folder, folder.resolve().name)
+    declared = read(folder, writable(folder.resolve().name))
     path, notes = _choose_weights(folder, declared.base, weights)
     if not (declared.base / "tokenizer.json").is_file():
         raise KnnscopeError(_no_tokenizer(declared.base))

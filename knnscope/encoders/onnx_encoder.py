@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.encoders import bert_graph, graphs, layers
+from knnscope.encoders import bert_graph, graphs, layers, tensors
 from knnscope.encoders.declared import pad_id, position_offset, positions
 from knnscope.encoders.inputs import Inputs
 from knnscope.encoders.models import Model
@@ -160,12 +160,12 @@ class OnnxEncoder:
     def _load(self) -> graphs.Loaded:
         """The graph; where it pools by itself, the recipe says so from then on."""
         where, recipe, declared = self.model.weights, self.recipe, self.model.declared
-        apart: bert_graph.Weights = {}
+        apart: tensors.Weights = {}
         if where.suffix == ".onnx":
             graph = graphs.read(where)
         else:
             weights = bert_graph.read_weights(where)
-            large = sum(tensor.nbytes for tensor in weights.values()) > graphs.LARGEST - ROOM
+            large = sum(weight.nbytes for weight in weights.values()) > graphs.LARGEST - ROOM
             graph = bert_graph.build(weights, self.model.config, where, apart if large else None)
         assumed = declared.assumed and recipe.name == declared.recipe.name
         loaded = graphs.prepare(graph, recipe.pooling, where, assumed, apart)

@@ -89,7 +89,12 @@ def _prompt(chosen: str, known: Mapping[str, str]) -> str:
         return ""
     if chosen.replace("-", "_").isidentifier():
         raise unknown_name("prompt", chosen, [*known, "none"], "(words of your own end with a space or a colon)")
-    return chosen
+    return writable(chosen)
+
+
+def writable(text: str) -> str:
+    """The text with lone surrogates, which no file can hold, as question marks, as the tokenizer reads them."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def told(recipe: Recipe) -> str:

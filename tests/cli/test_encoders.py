@@ -149,3 +149,12 @@ def test_words_from_a_models_files_cannot_steer_the_terminal(knnscope: Run, tmp_
     code, out, err = knnscope("info", "--encoder", model)
     assert code == 0
     assert "\x1b" not in out + err
+
+
+def test_prompts_that_no_file_can_hold(knnscope: Run, tmp_path: Path, data: Path) -> None:
+    model = lay_out("prompts", tmp_path / "model")
+    write(model, "config_sentence_transformers.json", {"prompts": {"query": "a\ud800 : "}})
+    code, _, err = knnscope("embed", data, "--encoder", model, "--document-prompt", "\udcff : ", "-o", tmp_path / "out")
+    assert code == 0, err
+    assert json.loads((tmp_path / "out/queries/meta.json").read_text())["prompt"] == "a? : "
+    assert json.loads((tmp_path / "out/meta.json").read_text())["prompt"] == "? : "

@@ -278,6 +278,30 @@ def test_damaged_weights_beside_the_graph_are_one_line(
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize("kind", ["QInt8", "QUInt8"])
+def test_a_quantized_graph(kind: str, tmp_path: Path) -> None:
+    """What ONNX Runtime's own quantization makes of a BERT: its tokens pooled by NumPy are right."""
+    import onnxruntime
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    from knnscope.encoders import bert_graph
+    from tests.encoders.folders import FIXTURES
+
+    source = models.resolve(str(FIXTURES / "bert"))
+    exact = bert_graph.build(bert_graph.read_weights(source.weights), source.config, source.weights)
+    onnx.save(exact, tmp_path / "exact.onnx")
+    folder = pool(bare(tmp_path / "model"), "mean")
+    (folder / "onnx").mkdir()
+    quantized = folder / "onnx" / "model_quantized.onnx"
+    quantize_dynamic(tmp_path / "exact.onnx", quantized, weight_type=getattr(QuantType, kind))
+    encoder = open_encoder(folder)
+    session = onnxruntime.InferenceSession(str(quantized), providers=["CPUExecutionProvider"])
+    for text in WORDS:
+        ids = np.array(encoder.tokens([text]), np.int64)
+        hidden = session.run(None, {IDS: ids, MASK: np.ones_like(ids)})[0]
+        np.testing.assert_allclose(encoder.encode([text]), hidden.mean(axis=1), rtol=0, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_a_graph_of_more_than_two_gigabytes(tmp_path: Path) -> None:
     """The real size: encoded, with the weights taken into memory once at most."""

@@ -123,3 +123,25 @@ def test_named_recipes_keep_the_models_input(tmp_path: Path) -> None:
     own = models.resolve(str(lay_out("prompts", tmp_path))).recipe
     found = recipes.choose("mean-256", own)
     assert (found.max_tokens, found.query_prompt, found.document_prompt) == (48, "query : ", "passage : ")
+
+
+@pytest.mark.parametrize("name", ["pooling-mean", "dense", "dense-sigmoid-norm"])
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
+def test_weights_of_other_precisions(name: str, kind: str, tmp_path: Path) -> None:
+    """Rounded weights give the vectors of the rounded weights."""
+    import ml_dtypes
+    from safetensors.numpy import load_file, save_file
+
+    lay_out(name, tmp_path / "exact")
+    lay_out(name, tmp_path / "rounded")
+    dtype = ml_dtypes.bfloat16 if kind == "bfloat16" else np.dtype(kind)
+    for path in (tmp_path / "rounded").rglob("*.safetensors"):
+        rounded = {key: value.astype(dtype) for key, value in load_file(path).items()}
+        save_file(rounded, path)
+        save_file(
+            {k: v.astype(np.float32) for k, v in rounded.items()},
+            tmp_path / "exact" / path.relative_to(tmp_path / "rounded"),
+        )
+    found, expected = (open_encoder(tmp_path / folder).encode(TEXTS) for folder in ("rounded", "exact"))
+    np.testing.assert_array_equal(found, expected)
+    assert np.abs(found - VECTORS[f"{name}.query"]).max() < 0.5
