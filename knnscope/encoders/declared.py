@@ -34,8 +34,13 @@ LIMIT_FILES = [
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 ]
-OFFSET_TYPES = ("roberta", "xlm-roberta", "camembert", "data2vec-text", "mpnet", "longformer")
+OFFSET_TYPES = (
+    "roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "data2vec-text", "mpnet", "longformer", "xmod", "ibert",
+)  # fmt: skip
 """Architectures whose first token has the position pad_token_id + 1."""
+
+RELATIVE_TYPES = ("t5", "mt5", "umt5")
+"""Architectures whose n_positions bounds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ def declared_config(base: Path) -> dict[str, Any]:
 def positions(config: dict[str, Any], where: Path) -> int | None:
     """How many tokens the model has positions for; None where config.json does not say."""
     key = "max_position_embeddings" if "max_position_embeddings" in config else "n_positions"
-    if config.get(key) == -1:  # XLNet's word for none
+    if config.get(key) == -1 or config.get("model_type") in RELATIVE_TYPES:  # -1: XLNet's word for none
         return None
     most = _whole(config.get(key), where, key)
     return None if most is None else max(1, most - position_offset(config))

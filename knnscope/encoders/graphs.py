@@ -5,6 +5,7 @@ Weights beside the graph stay where they are: ONNX Runtime maps them, so that a 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,6 +47,22 @@ class Loaded:
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
+@contextlib.contextmanager
+def understood(where: Path) -> Iterator[None]:
+    """Damage of a graph shows in any call: a name that is no text, a type that nothing has, each as an error of its own kind.
+
+    Raises:
+        KnnscopeError: instead of any of them.
+    """
+    try:
+        yield
+    except (KnnscopeError, MemoryError):
+        raise
+    except Exception as error:
+        said = str(error).splitlines() or [type(error).__name__]
+        raise KnnscopeError(f"{where}: no ONNX model, or a damaged one ({said[0][:120]})") from error
+
+
 def read(path: Path) -> Any:
     """The ModelProto of a file, without the weights beside it.
 
@@ -53,12 +70,8 @@ def read(path: Path) -> Any:
         KnnscopeError: no ONNX file, or a damaged one.
     """
     onnx = require("onnx")
-    try:
+    with understood(path):
         return onnx.load(str(path), load_external_data=False)
-    except Exception as error:
-        # protobuf's errors and onnx's own have no common base
-        said = str(error).splitlines() or [type(error).__name__]
-        raise KnnscopeError(f"{path}: no ONNX model, or a damaged one ({said[0][:120]})") from error
 
 
 def prepare(

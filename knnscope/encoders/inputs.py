@@ -47,8 +47,9 @@ class Inputs:
     def __init__(self, session: Any, declared: Declared, own: bool, where: Path) -> None:
         ports = {port.name: port for port in session.get_inputs() if not port.name.startswith(OWN_PREFIX)}
         if "input_ids" not in ports or set(ports) - set(KNOWN):
+            taken = ", ".join(sorted(ports))[:200] or "nothing"
             raise KnnscopeError(
-                f"{where}: takes {', '.join(sorted(ports)) or 'nothing'}; an encoder takes input_ids and at most {', '.join(KNOWN[1:])}"
+                f"{where}: takes {taken}; an encoder takes input_ids and at most {', '.join(KNOWN[1:])}"
             )
         for name, port in ports.items():
             if port.type not in DTYPES:

@@ -136,7 +136,8 @@ class OnnxEncoder:
         self._profile = tempfile.TemporaryDirectory() if device == "cuda" else None
         try:
             self._session = self._open(runtime)
-            self._inputs = Inputs(self._session, model.declared, self._graph.own, model.weights)
+            with graphs.understood(model.weights):
+                self._inputs = Inputs(self._session, model.declared, self._graph.own, model.weights)
         except BaseException:
             self._end_profile()
             raise
@@ -168,7 +169,8 @@ class OnnxEncoder:
             large = sum(weight.nbytes for weight in weights.values()) > graphs.LARGEST - ROOM
             graph = bert_graph.build(weights, self.model.config, where, apart if large else None)
         assumed = declared.assumed and recipe.name == declared.recipe.name
-        loaded = graphs.prepare(graph, recipe.pooling, where, assumed, apart)
+        with graphs.understood(where):
+            loaded = graphs.prepare(graph, recipe.pooling, where, assumed, apart)
         if loaded.own and not recipe.pool_prompt and (recipe.query_prompt or recipe.document_prompt):
             raise KnnscopeError(
                 f"{where}: pools inside the graph, but the prompts are not to be pooled: take a graph that gives tokens"

@@ -278,6 +278,62 @@ def test_damaged_weights_beside_the_graph_are_one_line(
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "pad", "first"), [("bert", 0, 0), ("roberta", 1, 2), ("xlm-roberta", 3, 4), ("gpt2", 7, 0)]
+)
+def test_positions_begin_where_the_architecture_has_them(kind: str, pad: int, first: int, tmp_path: Path) -> None:
+    Graph({IDS: T.INT64, MASK: T.INT64, PLACES: T.INT64}).save(pool(bare(tmp_path), "cls") / "model.onnx")
+    write(tmp_path, "config.json", {"model_type": kind, "pad_token_id": pad, "max_position_embeddings": 40})
+    encoder = open_encoder(tmp_path)
+    assert encoder.recipe.max_tokens == 40 - first
+    expected = pooled(token_rows(encoder), "cls") + np.float32(0.1) * first
+    np.testing.assert_allclose(encoder.encode(WORDS), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_damaged_graph_is_one_line(seed: int, beside: bool, tmp_path: Path) -> None:
+    """A few bytes changed, taken out or put in, near the names and types at the end or anywhere."""
+    pool(bare(tmp_path), "mean")
+    if beside:
+        save_beside(tmp_path)
+    else:
+        Graph().save(tmp_path / "model.onnx")
+    raw, random = bytearray((tmp_path / "model.onnx").read_bytes()), np.random.default_rng(seed)
+    for _ in range(1 + seed % 3):
+        at = int(random.integers(len(raw) - 300 if seed % 2 and not beside else 0, len(raw)))
+        raw[at : at + int(random.integers(0, 4))] = random.bytes(int(random.integers(0, 4)))
+    (tmp_path / "model.onnx").write_bytes(raw)
+    try:
+        found = open_encoder(tmp_path).encode(WORDS)
+    except KnnscopeError as error:
+        assert "\n" not in str(error)
+    else:
+        assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"input_ids",
+        b"attention_mask",
+        b"last_hidden_state",
+        b"batch",
+        b"tokens",
+        b"model.onnx_data",
+        b"location",
+        b"Gather",
+    ],
+)
+def test_names_that_are_no_text_are_one_line(name: bytes, tmp_path: Path) -> None:
+    save_beside(pool(bare(tmp_path), "mean"))
+    raw = (tmp_path / "model.onnx").read_bytes()
+    (tmp_path / "model.onnx").write_bytes(raw.replace(name, name[:-1] + b"\xe1"))
+    with pytest.raises(KnnscopeError) as told:
+        open_encoder(tmp_path)
+    assert "\n" not in str(told.value)
+
+
 @pytest.mark.parametrize("kind", ["QInt8", "QUInt8"])
 def test_a_quantized_graph(kind: str, tmp_path: Path) -> None:
     """What ONNX Runtime's own quantization makes of a BERT: its tokens pooled by NumPy are right."""
