@@ -19,11 +19,28 @@ from knnscope.records import TextDataset, VectorDataset, Vectors
 
 @dataclass(frozen=True, slots=True)
 class EncoderOptions:
-    """Which model, where it runs, and the recipe (None: the model's own)."""
+    """Which model, where it runs, and the recipe (None: the model's own).
+
+    weights: which of a folder's files. query_prompt, document_prompt: None leaves the model's (``recipes.with_prompts``).
+    """
 
     name: str = models.DEFAULT
     device: str = "cpu"
     recipe: str | None = None
+    weights: str | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+
+    def open(self) -> tuple[models.Model, recipes.Recipe]:
+        """The model, and the recipe with the chosen prompts.
+
+        Raises:
+            KnnscopeError: as ``models.resolve``, ``recipes.choose`` and ``recipes.with_prompts``.
+        """
+        model = models.resolve(self.name, self.weights)
+        chosen = recipes.choose(self.recipe, model.recipe)
+        prompts = model.declared.prompts
+        return model, recipes.with_prompts(chosen, prompts, self.query_prompt, self.document_prompt)
 
 
 class Workload:
@@ -49,9 +66,12 @@ class Workload:
     @cached_property
     def encoder(self) -> OnnxEncoder:
         """The encoder of the options."""
-        model = models.resolve(self._options.name)
-        self.notes += model.notes
-        return OnnxEncoder(model, recipes.choose(self._options.recipe, model.recipe), self._options.device)
+        model, recipe = self._options.open()
+        encoder = OnnxEncoder(model, recipe, self._options.device)
+        self.notes += (*model.notes, *encoder.notes)
+        if recipe != model.recipe:
+            self.notes += (f"{model.name}: recipe {recipe.name}: {recipes.told(encoder.recipe)}",)
+        return encoder
 
     def said(self) -> tuple[str, ...]:
         """The notes so far, and which nodes of a CUDA session ran on the CPU."""
@@ -64,14 +84,16 @@ class Workload:
         """The rows to search."""
         if isinstance(self.dataset, VectorDataset):
             return self.dataset.documents
-        return Vectors(self.encode(self.dataset.documents.texts, "encode documents")[0], self.dataset.documents.ids)
+        prompt = self.encoder.recipe.document_prompt
+        values = self.encode(self.dataset.documents.texts, "encode documents", prompt)[0]
+        return Vectors(values, self.dataset.documents.ids)
 
-    def encode(self, texts: Sequence[str], what: str) -> tuple[npt.NDArray[np.float32], embed.Work]:
-        """Vectors of texts, through the cache."""
+    def encode(self, texts: Sequence[str], what: str, prompt: str) -> tuple[npt.NDArray[np.float32], embed.Work]:
+        """Vectors of texts with a prompt before each, through the cache."""
         cache = embed.open_cache(self.encoder)
         try:
-            work = embed.fill(cache, self.encoder, texts, what)
-            return embed.read(cache, texts), work
+            work = embed.fill(cache, self.encoder, texts, what, prompt)
+            return embed.read(cache, texts, prompt), work
         finally:
             cache.close()
 
@@ -83,7 +105,7 @@ class Workload:
             KnnscopeError: a file of vectors without queries.
         """
         if isinstance(self.dataset, TextDataset):
-            return self.encode(self.dataset.queries.texts, "encode queries")[0]
+            return self._encode_queries(self.dataset.queries.texts, "encode queries")
         if self.dataset.queries is None:
             raise KnnscopeError(f"{self.dataset.name}: holds no queries")
         return self.dataset.queries.values
@@ -95,7 +117,7 @@ class Workload:
             KnnscopeError: a file of vectors without queries.
         """
         if isinstance(self.dataset, TextDataset) and "queries" not in self.__dict__:
-            return self.encode([self.dataset.queries.texts[row] for row in rows], "encode queries")[0]
+            return self._encode_queries([self.dataset.queries.texts[row] for row in rows], "encode queries")
         chosen: npt.NDArray[Any] = self.queries[np.asarray(rows)]
         return chosen
 
@@ -137,4 +159,7 @@ class Workload:
         """One query as a (1, dim) array; a file without queries lends its own rows."""
         if isinstance(self.dataset, VectorDataset):
             return (self.dataset.queries or self.dataset.documents).values[row : row + 1]
-        return self.encode([self.dataset.queries.texts[row]], "encode query")[0]
+        return self._encode_queries([self.dataset.queries.texts[row]], "encode query")
+
+    def _encode_queries(self, texts: Sequence[str], what: str) -> npt.NDArray[np.float32]:
+        return self.encode(texts, what, self.encoder.recipe.query_prompt)[0]

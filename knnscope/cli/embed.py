@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,8 +16,9 @@ from knnscope import environment
 from knnscope.cli import options
 from knnscope.cli.show import notes, table
 from knnscope.encoders import devices as device_runs
-from knnscope.encoders import embed, models, recipes
+from knnscope.encoders import embed
 from knnscope.encoders.onnx_encoder import PROVIDERS, OnnxEncoder
+from knnscope.encoders.recipes import told
 from knnscope.errors import KnnscopeError
 from knnscope.records import Texts
 from knnscope.store import VectorCache, new_folder, whole_file, write_json
@@ -61,13 +63,16 @@ class Embed:
 def encode(workload: Workload, folder: Path | None) -> None:
     """Bring the documents and queries of a data set into the cache, say what was done, and write them to a folder."""
     texts, encoder = workload.texts, workload.encoder
+    prompts = {"documents": encoder.recipe.document_prompt, "queries": encoder.recipe.query_prompt}
     if encoder.device == "cuda":
         encoder.encode([""])  # its nodes are placed with the first run
     notes(workload.said())
+    if encoder.recipe == encoder.model.recipe and not encoder.model.declared.notes:  # a note says it of any other
+        print(f"{encoder.model.name}: {told(encoder.recipe)}")
     cache = embed.open_cache(encoder)
     try:
         for column, what in ((texts.documents, "documents"), (texts.queries, "queries")):
-            work = embed.fill(cache, encoder, column.texts, f"encode {what}")
+            work = embed.fill(cache, encoder, column.texts, f"encode {what}", prompts[what])
             rate = f" at {work.encoded / work.seconds:,.0f} texts/s" if work.seconds else ""
             again = work.texts - work.cached - work.encoded
             repeated = f", {again:,} the same as another" if again else ""
@@ -76,8 +81,11 @@ def encode(workload: Workload, folder: Path | None) -> None:
             )
         if folder is not None:
             facts = {"dataset": texts.name, **_facts(encoder)}
-            write_vectors(folder, cache, texts.documents, {**facts, "part": "documents"})
-            write_vectors(folder / "queries", cache, texts.queries, {**facts, "part": "queries"})
+            for column, what, place in (
+                (texts.documents, "documents", folder),
+                (texts.queries, "queries", folder / "queries"),
+            ):
+                write_vectors(place, cache, column, {**facts, "part": what, "prompt": prompts[what]})
     finally:
         cache.close()
 
@@ -98,7 +106,7 @@ def _facts(encoder: OnnxEncoder) -> dict[str, Any]:
 
 
 def write_vectors(folder: Path, cache: VectorCache, texts: Texts, facts: dict[str, Any]) -> None:
-    """vectors.npy, ids.txt and meta.json of one column of texts, each whole or not at all."""
+    """vectors.npy, ids.txt and meta.json of one column of texts, each whole or not at all; ``facts`` name the prompt."""
 
     def header(file: IO[bytes]) -> None:
         shape = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), cache.dim)}
@@ -106,7 +114,7 @@ def write_vectors(folder: Path, cache: VectorCache, texts: Texts, facts: dict[st
 
     with whole_file(folder / "vectors.npy") as file:
         header(file)
-        for _, block in embed.read_blocks(cache, texts.texts):
+        for _, block in embed.read_blocks(cache, texts.texts, facts["prompt"]):
             file.write(np.ascontiguousarray(block, dtype="<f4").data)
     with whole_file(folder / "ids.txt", "w") as file:
         file.writelines(f"{key}\n" for key in texts.ids)
@@ -116,9 +124,8 @@ def write_vectors(folder: Path, cache: VectorCache, texts: Texts, facts: dict[st
 def _side_by_side(args: argparse.Namespace, named: Sequence[str]) -> int:
     workload = Workload(args.dataset, options.dataset_options(args))
     texts = workload.texts.documents
-    model = models.resolve(args.encoder)
+    model, recipe = replace(options.encoder_options(args), device=named[0]).open()
     notes([*workload.notes, *model.notes])
-    recipe = recipes.choose(args.recipe, model.recipe)
     runs, vectors = device_runs.time_devices(model, recipe, named, texts.texts)
     slowest = max(run.wall_s for run in runs)
     rows = [

@@ -9,8 +9,11 @@ from typing import Any
 from knnscope import catalog, environment, threads
 from knnscope.ceilings import cache
 from knnscope.ceilings.record import DEVICES, Ceilings
+from knnscope.cli import options
 from knnscope.cli.options import positive
-from knnscope.cli.show import notes, size, table
+from knnscope.cli.show import notes, plain, size, table
+from knnscope.encoders.onnx_encoder import OnnxEncoder
+from knnscope.encoders.recipes import told
 from knnscope.errors import KnnscopeError, require
 from knnscope.search.device import gpu_problem
 
@@ -20,6 +23,7 @@ class Info:
 
     --measure finds out what it can do at best, in 10 to 20 seconds for the CPU and as many for a GPU: bytes read by size, from
     the caches (hot) and from memory (cold), bytes copied, matrix products. The figures are kept and shown from then on.
+    --encoder opens an encoder and tells what its files, its graph and the options decide: pooling, limit, prompts, metric.
     """
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
@@ -29,9 +33,16 @@ class Info:
         parser.add_argument(
             "--threads", type=positive, metavar="N", help="of the CPU's figures (default: every usable core)"
         )
+        options.add_encoder(parser, devices=None, default=None)
 
     def run(self, args: argparse.Namespace) -> int:
         """Print it."""
+        if args.encoder:
+            return _tell_encoder(args)
+        if given := [
+            o for o in ("weights", "recipe", "query_prompt", "document_prompt") if getattr(args, o) is not None
+        ]:
+            raise KnnscopeError(f"--{given[0].replace('_', '-')} belongs to an encoder: give --encoder NAME|DIR too")
         facts = environment.collect()
         facts["engines"] = {
             name: {
@@ -56,6 +67,31 @@ class Info:
             for found in filter(None, ceilings.values()):
                 _show_ceilings(found, whole=args.measure)
         return 0
+
+
+def _tell_encoder(args: argparse.Namespace) -> int:
+    """What an encoder's files, its graph and the options decide."""
+    model, recipe = options.encoder_options(args, "cpu").open()
+    encoder = OnnxEncoder(model, recipe)
+    if args.json:
+        facts = {
+            **model.as_dict(),
+            "dim": encoder.dim,
+            "recipe": encoder.recipe.as_dict(),
+            "prompts": model.declared.prompts,
+        }
+        print(json.dumps({**facts, "notes": [*model.notes, *encoder.notes]}, indent=2, allow_nan=False))
+        return 0
+    notes((*model.notes, *encoder.notes))
+    named = ", ".join(f"{name} {text!r}" for name, text in model.declared.prompts.items() if text)
+    rows = [
+        ("encoder", f"{model.name}, {encoder.dim} components"),
+        ("weights", f"{model.weights.name}, sha256 {model.sha256[:16]}"),
+        ("recipe", told(encoder.recipe)),
+        ("prompts", named or "none named"),
+    ]
+    print("\n".join(f"{name:<9} {plain(said)}" for name, said in rows))
+    return 0
 
 
 def _ceilings(measure: bool, budget: int | None, facts: dict[str, Any]) -> dict[str, Ceilings | None]:

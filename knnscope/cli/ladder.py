@@ -23,7 +23,7 @@ from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k, check_matrix
 from knnscope.search.ladder.verbose import explain
 from knnscope.store import new_folder, write_json
-from knnscope.workload import EncoderOptions, Workload
+from knnscope.workload import Workload
 
 ROWS = 75_000
 """Of the generated data: as many as the study had."""
@@ -173,7 +173,7 @@ def _chosen(text: str | None) -> list[str]:
 
 def _plan(args: argparse.Namespace) -> Climb:
     spec = args.dataset or f"synthetic:text,rows={args.limit or ROWS},queries={QUERIES}"
-    workload = Workload(spec, options.dataset_options(args), EncoderOptions(args.encoder, "cpu", args.recipe))
+    workload = Workload(spec, options.dataset_options(args), options.encoder_options(args, "cpu"))
     task = task_of(workload, str(QUERIES) if args.dataset and _enough(workload) else None, "l2", 0)
     rows, queries = (np.ascontiguousarray(a, dtype=np.float32) for a in (task.rows, task.queries[:QUERIES]))
     for values, what in ((rows, "rows"), (queries, "queries")):

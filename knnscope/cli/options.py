@@ -55,21 +55,35 @@ def dataset_options(args: argparse.Namespace) -> DatasetOptions:
     return DatasetOptions(Selection(args.subset, args.limit, args.split), args.wordnet, args.lemmas)
 
 
-def add_encoder(parser: argparse.ArgumentParser, devices: str | None = "cpu or cuda") -> None:
+def add_encoder(
+    parser: argparse.ArgumentParser, devices: str | None = "cpu or cuda", default: str | None = DEFAULT
+) -> None:
     """The encoder, its recipe and, unless the command means another one by it, its device."""
+    usual = f"(default: {default})" if default else "(tells of it instead of the machine)"
     parser.add_argument(
-        "--encoder", default=DEFAULT, metavar="NAME|DIR", help=f"{', '.join(MODELS)}, or a folder (default: {DEFAULT})"
+        "--encoder", default=default, metavar="NAME|DIR", help=f"{', '.join(MODELS)}, or a folder {usual}"
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", help="which of a folder's files, such as onnx/model_quantized.onnx"
     )
     parser.add_argument("--recipe", metavar="NAME", help=f"own (the model's), {', '.join(RECIPES)} (default: own)")
+    for part, plural in (("query", "queries"), ("document", "documents")):
+        parser.add_argument(
+            f"--{part}-prompt",
+            metavar="PROMPT",
+            help=f"put before {plural}: a name of the model's prompts, words such as 'query: ', or none (default: the model's)",
+        )
     if devices:
         parser.add_argument("--device", default="cpu", metavar="DEVICE", help=f"{devices} (default: cpu)")
 
 
-def encoder_options(args: argparse.Namespace) -> EncoderOptions:
-    """The record of what ``add_encoder`` read."""
-    return EncoderOptions(args.encoder, args.device, args.recipe)
+def encoder_options(args: argparse.Namespace, device: str | None = None) -> EncoderOptions:
+    """The record of what ``add_encoder`` read; ``device`` where the command's own option means another."""
+    return EncoderOptions(
+        args.encoder, device or args.device, args.recipe, args.weights, args.query_prompt, args.document_prompt
+    )
 
 
 def add_metric(parser: argparse.ArgumentParser) -> None:
     """The metric."""
-    parser.add_argument("--metric", choices=METRICS, help="default: the recipe's or the file's, else l2")
+    parser.add_argument("--metric", choices=METRICS, help="default: the model's or the file's, else l2")

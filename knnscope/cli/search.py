@@ -52,7 +52,7 @@ class Search:
         row = workload.query_row(args.query_id) if args.query_id is not None else None
         if row is None:
             workload.texts  # noqa: B018 - vectors have no words to search with: say so before encoding
-            query = workload.encoder.encode([args.text])
+            query = workload.encoder.encode([args.text], workload.encoder.recipe.query_prompt)
         else:
             query = workload.query_vector(row)
         engine.check_k(args.k, len(workload.dataset.documents))

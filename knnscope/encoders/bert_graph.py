@@ -1,4 +1,4 @@
-"""BERT-style safetensors to an ONNX graph with nothing but ``onnx``, and pooling at the end of any encoder's graph.
+"""BERT-style safetensors to an ONNX graph with nothing but ``onnx``.
 
 Architecture: Devlin et al. 2019 (https://arxiv.org/abs/1810.04805); tensor names as Hugging Face saves BertModel.
 """
@@ -6,16 +6,22 @@ Architecture: Devlin et al. 2019 (https://arxiv.org/abs/1810.04805); tensor name
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.encoders.declared import position_offset
+from knnscope.encoders.tensors import Weights, load
 from knnscope.errors import KnnscopeError, require
 
+LAYER = re.compile(r"encoder\.layer\.(\d{1,4})\.")
+SMALL = 1 << 10  # bytes below which a weight stays in the graph
 OPSET = 20  # the first with Gelu
-Weights = dict[str, npt.NDArray[Any]]
+TYPES = ("bert", "roberta", "xlm-roberta", "camembert", "data2vec-text", "electra")
+"""Architectures that have BERT's tensors and mean the same by them, but for the first position."""
 
 
 def read_weights(path: Path) -> Weights:
@@ -24,32 +30,22 @@ def read_weights(path: Path) -> Weights:
     Raises:
         KnnscopeError: damaged, or no BERT-style encoder.
     """
-    load = require("safetensors.numpy").load_file
-    try:
-        tensors: Weights = load(path)
-    except Exception as error:
-        # the library raises its own type and, on odd headers, several builtin ones
-        raise KnnscopeError(
-            f"{path}: no safetensors file, or a damaged one ({str(error).splitlines()[0][:120]})"
-        ) from error
+    tensors = load(path)
     key = next((k for k in tensors if k.endswith("embeddings.word_embeddings.weight")), None)
     if key is None:
         raise KnnscopeError(
             f"{path}: no tensor embeddings.word_embeddings.weight: only BERT-style encoders are built from safetensors, give model.onnx instead"
         )
     prefix = key.removesuffix("embeddings.word_embeddings.weight")
-    return {
-        k.removeprefix(prefix): v.astype(np.float32)
-        for k, v in tensors.items()
-        if k.startswith(prefix) and v.dtype.kind == "f"
-    }
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 class _Graph:
     """Nodes and weights as they are added."""
 
-    def __init__(self, weights: Weights, where: Path) -> None:
+    def __init__(self, weights: Weights, where: Path, apart: Weights | None) -> None:
         self.onnx = require("onnx")
+        self._apart = apart
         self._weights = weights
         self._where = where
         self.nodes: list[Any] = []
@@ -64,8 +60,19 @@ class _Graph:
     def constant(self, name: str, value: npt.NDArray[Any]) -> str:
         if name not in self._made:
             self._made.add(name)
-            self.initializers.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
+            value = np.ascontiguousarray(value)
+            if self._apart is None or value.nbytes < SMALL:
+                self.initializers.append(self.onnx.numpy_helper.from_array(value, name))
+            else:
+                self._apart[name] = value
+                self.initializers.append(self._absent(name, value))
         return name
+
+    def _absent(self, name: str, value: npt.NDArray[Any]) -> Any:
+        """A weight by its shape alone, float32: whoever opens the graph gives its values."""
+        tensor = self.onnx.TensorProto(name=name, data_type=1, dims=value.shape, data_location=1)
+        tensor.external_data.add(key="location", value="handed over apart")
+        return tensor
 
     def weight(self, name: str) -> str:
         return self.constant(name, self.tensor(name))
@@ -86,20 +93,22 @@ class _Graph:
         return self.add("Add", [product, self.constant(f"{name}.bias", bias)], output)
 
 
-def build(weights: Weights, config: dict[str, Any], where: Path) -> Any:
+def build(weights: Weights, config: dict[str, Any], where: Path, apart: Weights | None = None) -> Any:
     """An onnx ModelProto: input_ids and attention_mask (int64, batch x tokens) to last_hidden_state (float32).
 
-    Token types are all zero, as for single texts; query, key and value are one matrix product.
+    Token types are all zero, as for single texts; query, key and value are one matrix product. With ``apart``, the weights go
+    there by their name in the graph instead of into it, where a message of 2 GB would not hold them.
 
     Raises:
         KnnscopeError: a tensor is missing, or the configuration is not one this graph can hold.
     """
     heads, epsilon = _shape(config, where)
-    g = _Graph(weights, where)
+    g = _Graph(weights, where, apart)
     vocabulary, width = g.tensor("embeddings.word_embeddings.weight").shape
     positions = g.tensor("embeddings.position_embeddings.weight")
     if (claimed := config.get("max_position_embeddings", len(positions))) != len(positions):
         raise KnnscopeError(f"{where}: {len(positions)} positions, but its config.json says {claimed}")
+    positions = positions[position_offset(config) :]
     if width % heads:
         raise KnnscopeError(f"{where}: {width} hidden units do not divide into {heads} heads")
     first_type = g.tensor("embeddings.token_type_embeddings.weight")[0]
@@ -115,7 +124,7 @@ def build(weights: Weights, config: dict[str, Any], where: Path) -> Any:
     absent = g.add("Sub", [g.constant("float_one", np.array([1], np.float32)), float_mask], "absent")
     penalty = g.add("Mul", [absent, g.constant("lowest", np.array([-1e9], np.float32))], "penalty")
     bias = g.add("Unsqueeze", [penalty, g.constant("mask_axes", np.array([1, 2], np.int64))], "mask_bias")
-    layers = 1 + max((int(n.split(".")[2]) for n in weights if n.startswith("encoder.layer.")), default=-1)
+    layers = 1 + max((int(found[1]) for n in weights if (found := LAYER.match(n))), default=-1)
     for i in range(layers):
         x = _layer(g, x, i, heads, width, epsilon, bias)
     g.add("Identity", [x], "last_hidden_state")
@@ -126,14 +135,21 @@ def build(weights: Weights, config: dict[str, Any], where: Path) -> Any:
 
 
 def _shape(config: dict[str, Any], where: Path) -> tuple[int, float]:
+    if (kind := config.get("model_type", "bert")) not in TYPES:
+        raise KnnscopeError(
+            f"{where}: a model of type {str(kind)[:40]} is not built from safetensors, give model.onnx instead"
+        )
     heads = config.get("num_attention_heads")
-    if not isinstance(heads, int) or heads < 1:
+    if isinstance(heads, bool) or not isinstance(heads, int) or heads < 1:
         raise KnnscopeError(f"{where}: no config.json beside it that gives num_attention_heads")
     if config.get("hidden_act", "gelu") != "gelu" or config.get("position_embedding_type", "absolute") != "absolute":
         raise KnnscopeError(
             f"{where}: only gelu and absolute positions are built from safetensors, give model.onnx instead"
         )
-    return heads, float(config.get("layer_norm_eps", 1e-12))
+    epsilon = config.get("layer_norm_eps", 1e-12)
+    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 <= epsilon < 1:
+        raise KnnscopeError(f"{where}: its config.json says layer_norm_eps {str(epsilon)[:40]!r}, no small number")
+    return heads, float(epsilon)
 
 
 def _layer(g: _Graph, x: str, i: int, heads: int, width: int, epsilon: float, mask: str) -> str:
@@ -163,37 +179,3 @@ def _layer(g: _Graph, x: str, i: int, heads: int, width: int, epsilon: float, ma
     wide = g.add("Gelu", [g.dense(x, f"{name}.intermediate.dense", f"l{i}.wide")], f"l{i}.gelu")
     out = g.dense(wide, f"{name}.output.dense", f"l{i}.narrow")
     return g.norm(g.add("Add", [out, x], f"l{i}.residual2"), f"{name}.output.LayerNorm", epsilon, f"l{i}.out")
-
-
-def with_pooling(model: Any, pooling: str, where: Path) -> Any:
-    """The same model ending in ``pooled``, (batch, dim): the sum over real tokens ("mean") or the first token ("cls").
-
-    Only (batch, dim) then leaves the device instead of (batch, tokens, dim). The caller divides by the token counts; the
-    operators used here mean the same in every opset from 11 on.
-
-    Raises:
-        KnnscopeError: the model's first output is not (batch, tokens, dim).
-    """
-    onnx = require("onnx")
-    helper, graph = onnx.helper, model.graph
-    hidden = graph.output[0]
-    if len(hidden.type.tensor_type.shape.dim) not in (0, 3):
-        raise KnnscopeError(f"{where}: its first output {hidden.name!r} is not of shape (batch, tokens, dim)")
-    if pooling == "cls":
-        graph.initializer.append(onnx.numpy_helper.from_array(np.array(0, np.int64), "pool.first"))
-        graph.node.append(helper.make_node("Gather", [hidden.name, "pool.first"], ["pooled"], name="pool", axis=1))
-    else:
-        for name, shape in (("pool.row", [0, 1, -1]), ("pool.flat", [0, -1])):
-            graph.initializer.append(onnx.numpy_helper.from_array(np.array(shape, np.int64), name))
-        graph.node.extend(
-            [
-                helper.make_node("Cast", ["attention_mask"], ["pool.mask"], name="pool.cast", to=1),
-                helper.make_node("Reshape", ["pool.mask", "pool.row"], ["pool.mask.row"], name="pool.reshape"),
-                helper.make_node("MatMul", ["pool.mask.row", hidden.name], ["pool.sum"], name="pool.product"),
-                helper.make_node("Reshape", ["pool.sum", "pool.flat"], ["pooled"], name="pool"),
-            ]
-        )
-    while graph.output:
-        graph.output.pop()
-    graph.output.append(helper.make_tensor_value_info("pooled", 1, ["batch", None]))
-    return model

@@ -52,7 +52,7 @@ class DeviceRun:
 def time_devices(
     model: Model, recipe: Recipe, devices: Sequence[str], texts: Sequence[str]
 ) -> tuple[list[DeviceRun], list[npt.NDArray[np.float32]]]:
-    """Encode all texts on each device in turn.
+    """Encode all texts, as documents, on each device in turn.
 
     Returns:
         Figures and vectors, (texts, dim), in the order of ``devices``.
@@ -71,15 +71,17 @@ def _time(
     encoder: OnnxEncoder, texts: Sequence[str], reference: npt.NDArray[np.float32] | None
 ) -> tuple[DeviceRun, npt.NDArray[np.float32]]:
     start, cpu = time.perf_counter(), time.process_time()
+    prompt = encoder.recipe.document_prompt
+    skip = encoder.skipped(prompt)
     vectors: npt.NDArray[np.float32] | None = None
     first_s, first_texts, tokens_seen, batches, spent = 0.0, 0, 0, 0, time.perf_counter()
     with bar(len(texts), f"encode on {encoder.device}", "text") as progress:
         for offset in range(0, len(texts), WINDOW):
-            tokens = encoder.tokenizer(texts[offset : offset + WINDOW])
+            tokens = encoder.tokens(texts[offset : offset + WINDOW], prompt)
             for batch in plan([len(t) for t in tokens], encoder.token_budget):
                 if not batches:
                     spent = time.perf_counter()
-                found = encoder.encode_tokens([tokens[i] for i in batch])
+                found = encoder.encode_tokens([tokens[i] for i in batch], skip)
                 if vectors is None:
                     vectors = np.empty((len(texts), found.shape[1]), np.float32)
                     first_s, first_texts = time.perf_counter() - spent, len(batch)

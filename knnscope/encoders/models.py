@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from knnscope.encoders.recipes import MEAN_256, MEAN_512, Recipe
+from knnscope.encoders.declared import Declared, declared_config, read
+from knnscope.encoders.recipes import MEAN_256, MEAN_512, Recipe, writable
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.fetch import Remote, digest, fetch
 from knnscope.store import home
 
 DEFAULT = "all-MiniLM-L6-v2"
 HUB = "https://huggingface.co"
+PREFERRED = ("model.onnx", "onnx/model.onnx", "model.safetensors")
+"""Full precision first; any other file is taken when it is the only one, or named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,40 +55,67 @@ MODELS = {
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Files of a model on this machine."""
+    """Files of a model on this machine, and what they declare."""
 
     name: str
+    folder: Path
     weights: Path
-    tokenizer: Path
-    config: dict[str, Any]
-    recipe: Recipe
+    declared: Declared
     sha256: str
     notes: tuple[str, ...] = ()
     source: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def tokenizer(self) -> Path:
+        """tokenizer.json."""
+        return self.declared.base / "tokenizer.json"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """config.json; empty where there is none."""
+        return self.declared.config
+
+    @property
+    def recipe(self) -> Recipe:
+        """What its authors meant."""
+        return self.declared.recipe
+
     def as_dict(self) -> dict[str, object]:
-        """What identifies the model, without paths."""
-        return {"encoder": self.name, "sha256": self.sha256, **self.source}
+        """What identifies the model, without paths outside its folder."""
+        return {"encoder": self.name, "weights": writable(self.weights.name), "sha256": self.sha256, **self.source}
 
 
-def resolve(name: str) -> Model:
-    """The model of a name, or of a folder with model.onnx or model.safetensors and tokenizer.json.
+def resolve(name: str, weights: str | None = None) -> Model:
+    """The model of a name, or of a folder with an ONNX file or model.safetensors, and tokenizer.json.
+
+    Args:
+        name: a key of ``MODELS``, or a folder.
+        weights: which of a folder's files to take, by its path there.
 
     Raises:
-        KnnscopeError: unknown, not to be had, incomplete, or not what it should be.
+        KnnscopeError: unknown, not to be had, incomplete, ambiguous, or not what it should be.
     """
     if name in MODELS:
+        if weights is not None:
+            raise KnnscopeError(
+                f"--weights {weights}: {name} has one file of weights; it chooses among those of a folder"
+            )
         return _published(name, MODELS[name])
     folder = Path(name)
     if not folder.is_dir():
         raise unknown_name("encoder or folder", name, MODELS)
-    return _from_folder(folder, folder.resolve().name, None, (), {"source": "folder"})
+    declared = read(folder, writable(folder.resolve().name))
+    path, notes = _choose_weights(folder, declared.base, weights)
+    if not (declared.base / "tokenizer.json").is_file():
+        raise KnnscopeError(_no_tokenizer(declared.base))
+    sha256 = digest(path, "sha256")
+    return Model(declared.recipe.name, folder, path, declared, sha256, (*declared.notes, *notes), {"source": "folder"})
 
 
 def _published(name: str, model: Published) -> Model:
     if model.package and (folder := _package_folder(model.package)):
         _verify(folder, model)
-        return _from_folder(folder, name, model.recipe, (), {"source": f"package {model.package}"})
+        return _whole(folder, name, model, (), {"source": f"package {model.package}"})
     folder = home() / "models" / f"{name}-{model.revision[:12]}"
     notes = []
     for path, (size, sha256) in model.files.items():
@@ -102,7 +131,7 @@ def _published(name: str, model: Published) -> Model:
             ) from error
         notes += [note] if note else []
     _verify(folder, model)
-    return _from_folder(folder, name, model.recipe, tuple(notes), {"source": "hub", "revision": model.revision})
+    return _whole(folder, name, model, tuple(notes), {"source": "hub", "revision": model.revision})
 
 
 def _package_folder(package: str) -> Path | None:
@@ -122,66 +151,57 @@ def _verify(folder: Path, model: Published) -> None:
             )
 
 
-def _from_folder(
-    folder: Path, name: str, recipe: Recipe | None, notes: tuple[str, ...], source: dict[str, str]
-) -> Model:
-    candidates = [folder / p for p in ("model.onnx", "onnx/model.onnx", "model.safetensors")]
-    weights = next((p for p in candidates if p.is_file()), None)
-    tokenizer = folder / "tokenizer.json"
-    if weights is None or not tokenizer.is_file():
-        missing = "tokenizer.json" if weights else "model.onnx or model.safetensors"
-        raise KnnscopeError(f"{folder}: no {missing} there: an encoder's folder holds both weights and tokenizer.json")
-    config = _json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    if recipe is None:
-        recipe, note = _declared_recipe(folder, name, config)
-        notes += (note,)
-    return Model(name, weights, tokenizer, config, recipe, digest(weights, "sha256"), notes, source)
+def _whole(folder: Path, name: str, model: Published, notes: tuple[str, ...], source: dict[str, str]) -> Model:
+    """A published model, whose recipe is known."""
+    weights = next(folder / path for path in model.files if path.endswith((".onnx", ".safetensors")))
+    config = declared_config(folder)
+    return Model(
+        name, folder, weights, Declared(folder, config, model.recipe), digest(weights, "sha256"), notes, source
+    )
 
 
-def _declared_recipe(folder: Path, name: str, config: dict[str, Any]) -> tuple[Recipe, str]:
-    """The recipe that sentence-transformers' own files declare, else mean pooling, normalised."""
-    pooling, normalise, limit, told = "mean", True, 512, []
-    if (path := folder / "1_Pooling" / "config.json").is_file():
-        pooling = _pooling(path, folder / "modules.json")
-        normalise = (folder / "2_Normalize").exists() or "Normalize" in _text(folder / "modules.json")
-        told.append("1_Pooling")
-    if (path := folder / "sentence_bert_config.json").is_file():
-        limit = _whole(_json(path).get("max_seq_length"), limit)
-        told.append("sentence_bert_config.json")
-    limit = min(limit, _whole(config.get("max_position_embeddings"), limit))
-    recipe = Recipe(name, pooling, normalise, limit, None, "cosine" if normalise else "l2")
-    how = f"as {' and '.join(told)} says" if told else "assumed, since the folder does not say"
-    return recipe, f"{name}: {pooling} pooling, {'' if normalise else 'not '}normalised, {limit} tokens, {how}"
+def _choose_weights(folder: Path, base: Path, chosen: str | None) -> tuple[Path, tuple[str, ...]]:
+    """The file to take: the one that is named, else the first of ``PREFERRED``, else the only ONNX file; and a note of the others."""
+    there = sorted(
+        {
+            path
+            for place in (base, base / "onnx", folder, folder / "onnx")
+            for path in (*place.glob("*.onnx"), place / "model.safetensors")
+            if path.is_file()
+        }
+    )
+    names = [path.relative_to(folder).as_posix() for path in there]
+    if chosen is not None:
+        if chosen not in names:
+            raise unknown_name(f"file of weights in {folder}", chosen, names)
+        return there[names.index(chosen)], ()
+    preferred = [path for place in (base, folder) for file in PREFERRED if (path := place / file) in there]
+    if not preferred and len(there) > 1:
+        raise KnnscopeError(f"{folder}: several files of weights: choose by --weights {' or '.join(names)}")
+    if not there:
+        raise KnnscopeError(_no_weights(base))
+    taken = preferred[0] if preferred else there[0]
+    name = taken.relative_to(folder).as_posix()
+    others = [other for other in names if other != name]
+    return taken, (f"{name} is used; --weights chooses {' or '.join(others)}",) if others else ()
 
 
-def _pooling(path: Path, modules: Path) -> str:
-    """Mean or cls, as sentence-transformers declares it.
-
-    Raises:
-        KnnscopeError: another pooling, or a further layer after it.
-    """
-    known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
-    chosen = [key for key, value in _json(path).items() if key.startswith("pooling_mode") and value is True]
-    if len(chosen) != 1 or chosen[0] not in known:
-        raise KnnscopeError(f"{path}: pooling {', '.join(chosen) or 'undeclared'} is not supported: mean or cls")
-    if "Dense" in _text(modules):
-        raise KnnscopeError(f"{modules}: a dense layer after the pooling is not supported")
-    return known[chosen[0]]
+def _no_weights(base: Path) -> str:
+    lacking = (
+        f"{base}: no model.onnx or model.safetensors there: an encoder's folder holds both weights and tokenizer.json"
+    )
+    if (base / "model.safetensors.index.json").is_file():
+        return (
+            f"{base}: model.safetensors is split into several files, which is not supported: export the model to ONNX"
+        )
+    if (base / "pytorch_model.bin").is_file():
+        return f"{lacking} (pytorch_model.bin is a pickle, which is never read: save it as safetensors, or export it to ONNX)"
+    return lacking
 
 
-def _whole(value: object, default: int) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 2 < value <= 1 << 20 else default
-
-
-def _text(path: Path) -> str:
-    return path.read_text("utf-8", "replace") if path.is_file() else ""
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise KnnscopeError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise KnnscopeError(f"{path}: a JSON object was expected")
-    return value
+def _no_tokenizer(base: Path) -> str:
+    lacking = f"{base}: no tokenizer.json there: an encoder's folder holds both weights and tokenizer.json"
+    slow = [
+        f for f in ("vocab.txt", "vocab.json", "tokenizer.model", "sentencepiece.bpe.model") if (base / f).is_file()
+    ]
+    return f"{lacking} ({slow[0]} alone is not read: save the tokenizer with transformers once)" if slow else lacking

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.encoders import bert_graph
+from knnscope.encoders import bert_graph, graphs, layers, tensors
+from knnscope.encoders.declared import pad_id, position_offset, positions
+from knnscope.encoders.inputs import Inputs
 from knnscope.encoders.models import Model
+from knnscope.encoders.pooling import OWN, Pooling
 from knnscope.encoders.recipes import Recipe
 from knnscope.errors import KnnscopeError, install_line, require
 
-FORMAT = "2"
+FORMAT = "3"
 """Part of the cache's key: to be raised whenever the same text would give other bits."""
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -35,7 +38,12 @@ Measured with all-MiniLM-L6-v2: on 2 cores 1,024 tokens took 216 us of CPU time 
 4,096 gave 2,058 texts/s, 1,024 gave 1,667 and 16,384 gave 1,752.
 """
 
-FED = {"input_ids", "attention_mask", "token_type_ids"}
+ROOM = 1 << 26
+"""Bytes of a graph beside its weights, at most."""
+
+BESIDE = "session.model_external_initializers_file_folder_path"
+"""ONNX Runtime's name for the folder of a graph's weights beside it."""
+
 Vectors = npt.NDArray[np.float32]
 
 
@@ -61,16 +69,19 @@ class Placement:
 class Tokenizer:
     """tokenizer.json with its own padding and truncation overridden by the recipe's."""
 
-    def __init__(self, path: Path, max_tokens: int) -> None:
+    def __init__(self, path: Path, max_tokens: int, lower_case: bool = False, cut: str = "right") -> None:
         tokenizers = require("tokenizers")
         self._path = path
         try:
             self._inner = tokenizers.Tokenizer.from_file(str(path))
+            self._inner.no_padding()
+            self._inner.enable_truncation(max_length=max_tokens, **({"direction": cut} if cut != "right" else {}))
+            if lower_case:
+                lower, own = tokenizers.normalizers.Lowercase(), self._inner.normalizer
+                self._inner.normalizer = tokenizers.normalizers.Sequence([lower, *([own] if own else [])])
         except BaseException as error:
             _pass_on(error)
             raise KnnscopeError(f"{path}: no tokenizer file, or a damaged one ({str(error)[:120]})") from error
-        self._inner.no_padding()
-        self._inner.enable_truncation(max_length=max_tokens)
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, special tokens in; a lone surrogate is read as a question mark."""
@@ -81,6 +92,12 @@ class Tokenizer:
             _pass_on(error)
             raise KnnscopeError(f"{self._path}: cannot split a text into tokens ({str(error)[:120]})") from error
 
+    def prefix(self, prompt: str) -> int:
+        """Tokens at the beginning of a text that belong to the prompt before it, as sentence-transformers counts them."""
+        ids = self([prompt])[0]
+        special = {number for number, token in self._inner.get_added_tokens_decoder().items() if token.special}
+        return len(ids) - 1 if ids and ids[-1] in special else len(ids)
+
 
 def _pass_on(error: BaseException) -> None:
     """Raise what is not the tokenizer's: it raises plain Exception for any malformed file, and a panic of Rust is no Exception."""
@@ -89,7 +106,10 @@ def _pass_on(error: BaseException) -> None:
 
 
 class OnnxEncoder:
-    """One session on one device."""
+    """One session on one device.
+
+    recipe: as given, but for what the graph decides; notes: what it decided, in words.
+    """
 
     def __init__(self, model: Model, recipe: Recipe, device: str = "cpu", threads: int | None = None) -> None:
         # since 1.32 it calls home unless this is set before it is imported
@@ -101,38 +121,79 @@ class OnnxEncoder:
             raise KnnscopeError(
                 f"this ONNX Runtime is built without CUDA: pip uninstall onnxruntime, then {install_line('cuda13')} (or cuda12)"
             )
-        most = model.config.get("max_position_embeddings")
-        if isinstance(most, int) and max(recipe.max_tokens, recipe.pad_to or 0) > most > 0:
+        most = positions(model.config, model.declared.base / "config.json")
+        if most and max(recipe.max_tokens, recipe.pad_to or 0) > most:
             raise KnnscopeError(
                 f"recipe {recipe.name}: {recipe.max_tokens} tokens, but {model.name} has {most} positions: choose another recipe"
             )
         self.model, self.recipe, self.device = model, recipe, device
-        self.tokenizer = Tokenizer(model.tokenizer, recipe.max_tokens)
+        self.notes: tuple[str, ...] = ()
+        self.tokenizer = self._tokenizer(recipe.max_tokens)
         start = time.perf_counter()
         self.threads = threads or len(os.sched_getaffinity(0))
-        graph = self._graph()
-        self._graph_sha256 = hashlib.sha256(graph).hexdigest()
+        self._graph = self._load()
+        self._layers = layers.Chain(self.recipe, model.folder)
         self._profile = tempfile.TemporaryDirectory() if device == "cuda" else None
         try:
-            self._session = self._open(runtime, graph)
+            self._session = self._open(runtime)
+            with graphs.understood(model.weights):
+                self._inputs = Inputs(self._session, model.declared, self._graph.own, model.weights)
         except BaseException:
             self._end_profile()
             raise
-        self._inputs = {i.name for i in self._session.get_inputs()}
-        if "input_ids" not in self._inputs or self._inputs - FED:
-            wanted = ", ".join(sorted(self._inputs))
-            raise KnnscopeError(
-                f"{model.weights}: takes {wanted}; an encoder takes input_ids, attention_mask and at most token_type_ids"
+        if self._inputs.width and self._inputs.width < recipe.max_tokens:
+            self.recipe = replace(self.recipe, max_tokens=self._inputs.width)
+            self.tokenizer = self._tokenizer(self._inputs.width)
+            self.notes += (
+                f"{model.name}: {model.weights.name} takes {self._inputs.width} tokens, longer texts are cut",
             )
         self.load_seconds = time.perf_counter() - start
         self.placement: Placement | None = None
 
-    def _open(self, runtime: Any, graph: bytes) -> Any:
+    def _tokenizer(self, max_tokens: int) -> Tokenizer:
+        made = Tokenizer(self.model.tokenizer, max_tokens, self.recipe.lower_case, self.model.declared.truncation_side)
+        if (special := len(made([""])[0])) >= max_tokens:
+            raise KnnscopeError(
+                f"{self.model.name}: a limit of {max_tokens} tokens leaves no room for words beside {special} special tokens"
+            )
+        return made
+
+    def _load(self) -> graphs.Loaded:
+        """The graph; where it pools by itself, the recipe says so from then on."""
+        where, recipe, declared = self.model.weights, self.recipe, self.model.declared
+        apart: tensors.Weights = {}
+        if where.suffix == ".onnx":
+            graph = graphs.read(where)
+        else:
+            weights = bert_graph.read_weights(where)
+            large = sum(weight.nbytes for weight in weights.values()) > graphs.LARGEST - ROOM
+            graph = bert_graph.build(weights, self.model.config, where, apart if large else None)
+        assumed = declared.assumed and recipe.name == declared.recipe.name
+        with graphs.understood(where):
+            loaded = graphs.prepare(graph, recipe.pooling, where, assumed, apart)
+        if loaded.own and not recipe.pool_prompt and (recipe.query_prompt or recipe.document_prompt):
+            raise KnnscopeError(
+                f"{where}: pools inside the graph, but the prompts are not to be pooled: take a graph that gives tokens"
+            )
+        if loaded.own and recipe.pooling != OWN:
+            # what the graph gives is left as it is where nobody asked for more
+            self.recipe = replace(recipe, pooling=OWN, normalise=recipe.normalise and not assumed, layers=())
+            self.notes += (f"{self.model.name}: its graph pools by itself: {loaded.hidden} is taken as it is",)
+        elif loaded.own and recipe.layers:
+            self.recipe = replace(recipe, layers=())
+        return loaded
+
+    def _open(self, runtime: Any) -> Any:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
         # spinning threads burn CPU time for nothing
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if self._graph.folder is not None:
+            options.add_session_config_entry(BESIDE, str(self._graph.folder))
+        if self._graph.arrays:
+            values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in self._graph.arrays.values()]
+            options.add_external_initializers(list(self._graph.arrays), values)
         providers: list[Any] = [PROVIDERS["cpu"]]
         if self._profile is not None:
             options.enable_profiling = True
@@ -140,7 +201,8 @@ class OnnxEncoder:
             providers.insert(0, (PROVIDERS["cuda"], {"use_tf32": "0"}))  # TF32 keeps 10 bits of 23
         try:
             # no fallback: it would print, and go on with the CPU without a word in the result
-            session = runtime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+            source = str(self.model.weights) if self._graph.message is None else self._graph.message
+            session = runtime.InferenceSession(source, options, providers=providers, enable_fallback=0)
         except Exception as error:
             # ONNX Runtime raises a family of its own types without a common base
             if found := re.search(r"CUDA failure \d+: [^;]*", str(error)):
@@ -160,28 +222,23 @@ class OnnxEncoder:
         if self._profile is not None:
             self._profile.cleanup()
 
-    def _graph(self) -> bytes:
-        onnx = require("onnx")
-        where = self.model.weights
-        if where.suffix == ".onnx":
-            try:
-                graph = onnx.load(str(where))
-            except Exception as error:
-                # protobuf's errors and onnx's own have no common base
-                raise KnnscopeError(
-                    f"{where}: no ONNX model, or a damaged one ({str(error).splitlines()[0][:120]})"
-                ) from error
-        else:
-            graph = bert_graph.build(bert_graph.read_weights(where), self.model.config, where)
-        data: bytes = bert_graph.with_pooling(graph, self.recipe.pooling, where).SerializeToString()
-        return data
-
     @property
     def key(self) -> str:
-        """Digest of all that decides the vectors: the graph with its weights, tokenizer, recipe, device, format."""
-        recipe = {k: v for k, v in self.recipe.as_dict().items() if k not in ("name", "metric")}
+        """Digest of all that decides the vectors: graph, weights, tokenizer, layers, recipe, device, format.
+
+        Prompts are in the digest of each text (``embed.digest``), so that another query prompt leaves the documents' vectors valid.
+        """
+        apart = ("name", "metric", "query_prompt", "document_prompt")
+        recipe = {k: v for k, v in self.recipe.as_dict().items() if k not in apart}
         tokenizer = hashlib.sha256(self.model.tokenizer.read_bytes()).hexdigest()
-        parts = [FORMAT, self._graph_sha256, tokenizer, recipe, self.device]
+        declared = self.model.declared
+        sides = [
+            declared.padding_side,
+            declared.truncation_side,
+            pad_id(declared.config),
+            position_offset(declared.config),
+        ]
+        parts = [FORMAT, self._graph.sha256, self._layers.sha256, tokenizer, sides, recipe, self.device]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
@@ -199,41 +256,72 @@ class OnnxEncoder:
         """Components of a vector, found by encoding an empty text."""
         return int(self.encode([""]).shape[1])
 
-    def encode_tokens(self, tokens: Sequence[Sequence[int]]) -> Vectors:
+    def tokens(self, texts: Sequence[str], prompt: str = "") -> list[list[int]]:
+        """Token ids of each text with the prompt before it."""
+        return self.tokenizer([prompt + text for text in texts] if prompt else texts)
+
+    def skipped(self, prompt: str) -> int:
+        """Tokens of a prompt that are left out of the pooling."""
+        return 0 if self.recipe.pool_prompt or not prompt else self.tokenizer.prefix(prompt)
+
+    def encode_tokens(self, tokens: Sequence[Sequence[int]], skip: int = 0) -> Vectors:
         """Vectors of one batch of token ids.
+
+        Args:
+            tokens: those of each text.
+            skip: so many at the beginning of each are not pooled.
 
         Returns:
             float32, (texts, dim).
         """
-        width = self.recipe.pad_to or max(len(t) for t in tokens)
-        ids = np.zeros((len(tokens), width), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for i, row in enumerate(tokens):
-            ids[i, : len(row)] = row
-            mask[i, : len(row)] = 1
-        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        vectors: Vectors | None = None
+        for rows in self._inputs.groups([len(t) for t in tokens]):
+            found = self._run([tokens[i] for i in rows], skip)
+            if vectors is None:
+                vectors = np.empty((len(tokens), found.shape[1]), np.float32)
+            vectors[rows] = found
+        assert vectors is not None
+        return vectors
+
+    def _run(self, tokens: Sequence[Sequence[int]], skip: int) -> Vectors:
+        batch = self._inputs.lay_out(tokens, self.recipe.pad_to)
+        kept = batch.kept(skip)
+        pooling = None if self._graph.own else Pooling(tuple(self.recipe.pooling.split("+")))
+        extra = pooling.feeds(kept, batch.first) if pooling else {}
+        names = [self._graph.hidden] if self._graph.message is None else pooling.outputs() if pooling else ["pooled"]
         try:
-            pooled: Vectors = self._session.run(["pooled"], {k: v for k, v in feed.items() if k in self._inputs})[0]
+            found = self._session.run(names, {**self._inputs.feed(batch), **(extra if self._graph.inside else {})})
         except Exception as error:
             # ONNX Runtime raises a family of its own types without a common base
-            reason = str(error).strip().splitlines()[0][:200]
+            reason, width = str(error).strip().splitlines()[0][:200], batch.ids.shape[1]
             raise KnnscopeError(
                 f"{self.model.weights}: cannot encode {len(tokens)} texts of up to {width} tokens ({reason}): do tokenizer and model belong together?"
             ) from error
         if self._profile is not None and self.placement is None:
             self.placement = _read_profile(Path(self._session.end_profiling()))
             self._end_profile()
-        if self.recipe.pooling == "mean":
-            pooled /= np.maximum(mask.sum(axis=1, keepdims=True), 1).astype(np.float32)
-        if self.recipe.normalise:
-            pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), np.float32(1e-12))
-        if not np.isfinite(pooled).all():
+        rank = 2 if pooling is None else 3
+        if not self._graph.inside and (
+            found[0].ndim != rank or found[0].shape[: rank - 1] != batch.ids.shape[: rank - 1]
+        ):
+            raise KnnscopeError(
+                f"{self.model.weights}: gives {self._graph.hidden} of shape {found[0].shape} for input_ids of {batch.ids.shape}"
+            )
+        with np.errstate(all="ignore"):  # what is not finite is told below
+            if pooling is None:
+                pooled = found[0].astype(np.float32, copy=False)
+            elif self._graph.inside:
+                pooled = pooling.finish(dict(zip(names, found, strict=True)), kept, batch.first)
+            else:
+                pooled = pooling.finish(pooling.outside(found[0], extra), kept, batch.first)
+            vectors = self._layers(pooled[: len(tokens)])
+        if not np.isfinite(vectors).all():
             raise KnnscopeError(f"{self.model.weights}: gives vectors that are not finite: the weights are damaged")
-        return pooled
+        return vectors
 
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of a few texts, in one batch."""
-        return self.encode_tokens(self.tokenizer(texts))
+    def encode(self, texts: Sequence[str], prompt: str = "") -> Vectors:
+        """Vectors of a few texts with a prompt before each, in one batch."""
+        return self.encode_tokens(self.tokens(texts, prompt), self.skipped(prompt))
 
 
 def _read_profile(path: Path) -> Placement:
