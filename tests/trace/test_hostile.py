@@ -14,6 +14,7 @@ import pytest
 
 from knnscope.errors import KnnscopeError
 from knnscope.trace import database, nesting, reader
+from knnscope.trace.columns import LARGEST
 from knnscope.trace.explain import explain
 from knnscope.trace.model import Calls, Copies, Kernels, Ranges, Trace
 from tests.trace import mutate
