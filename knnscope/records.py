@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
@@ -83,16 +83,27 @@ class Texts:
         return len(self.ids)
 
 
+def _no_ids() -> IdArray:
+    return np.empty(0, np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class Judgements:
-    """Graded relevance: document ``documents[i]`` has grade ``grades[i]`` for query ``queries[i]`` (row numbers)."""
+    """Graded relevance: document ``documents[i]`` has grade ``grades[i]`` for query ``queries[i]`` (row numbers).
+
+    Judged documents that the corpus lacks have no row; ``absent_grades[i]`` is the grade of one for query ``absent_queries[i]``.
+    They cannot be found, and count in what could have been.
+    """
 
     queries: IdArray
     documents: IdArray
     grades: IdArray
+    absent_queries: IdArray = field(default_factory=_no_ids)
+    absent_grades: IdArray = field(default_factory=_no_ids)
 
     def __len__(self) -> int:
-        return len(self.grades)
+        """Pairs, those of absent documents among them."""
+        return len(self.grades) + len(self.absent_grades)
 
     def of(self, query: int) -> dict[int, int]:
         """Document row to grade, for one query row."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -97,6 +98,11 @@ class Compare:
             metavar="DIR",
             help="where results.jsonl, environment.json and verdict.json go (default: runs/compare-DATE-TIME)",
         )
+        parser.add_argument(
+            "--keep-own",
+            action="store_true",
+            help="measure quality with documents that have the query's own id (default: without, as BEIR does)",
+        )
         parser.add_argument("--json", action="store_true", help="print the rows, a JSON object a line")
         parser.add_argument(
             "--fail-on", metavar="S,S...", help=f"exit with 1 if a row is one of {', '.join(FAIL_ON)} (or any)"
@@ -122,6 +128,10 @@ class Compare:
             for k in grid.ks:
                 check_k(k, len(workload.dataset.documents))
             task = task_of(workload, args.queries, args.metric, args.seed)
+            if args.keep_own:
+                task = replace(task, own={})
+            elif isinstance(workload.dataset, TextDataset) and task.own:
+                notes([quality.own_note(workload.dataset, task.own)])
             if (settings.threads or 0) > threads.usable():
                 notes([f"{settings.threads} threads on {threads.usable()} cores: they take turns"])
             if cleared := threads.cleared():

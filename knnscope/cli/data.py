@@ -128,7 +128,8 @@ def show_texts(dataset: TextDataset, pairs: int, offset: int, grade: int) -> Non
         f"{dataset.name}: {len(dataset.documents):,} documents, {len(dataset.queries):,} queries, {len(judged):,} judgements"
     )
     counts = ", ".join(f"{np.count_nonzero(grades == g):,} of grade {g}" for g in np.unique(grades)[::-1])
-    print(f"judgements: {counts or 'none'}")
+    absent = f"{len(judged.absent_grades):,} of documents that the corpus lacks" if len(judged.absent_grades) else ""
+    print(f"judgements: {', '.join(filter(None, (counts, absent))) or 'none'}")
     chosen = np.flatnonzero(grades == grade)
     shown = chosen[offset : offset + pairs]
     if not len(chosen) and len(judged):

@@ -9,8 +9,10 @@ from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from knnscope.datasets.lines import find, read_lines, read_objects, string_field
 from knnscope.errors import KnnscopeError
@@ -93,37 +95,64 @@ def assemble(
     """
     wanted_queries = {q for q, _, _ in rows}
     wanted_documents = {d for _, d, _ in rows}
-    kept = (d for d in documents if selection.subset != "relevant" or d[1] in wanted_documents)
-    texts, document_rows, blanks = _column(_first(kept, selection.limit), wanted_documents, "document", name)
-    # queries whose judged documents are all outside the selection ask for nothing that is there
-    answerable = {q for q, d, _ in rows if d in document_rows} or wanted_queries
-    chosen = (q for q in queries if not rows or q[1] in answerable)
+    kept = _First((d for d in documents if selection.subset != "relevant" or d[1] in wanted_documents), selection.limit)
+    texts, document_rows, blanks = _column(kept, wanted_documents, "document", name)
+    asking = wanted_queries
+    if kept.cut:  # queries whose judged documents are all cut off ask for nothing that is there
+        asking = {q for q, d, _ in rows if d in document_rows} or wanted_queries
+    chosen = (q for q in queries if not rows or q[1] in asking)
     asked, query_rows, blank_queries = _column(chosen, wanted_queries, "query", name)
     if not len(texts):
         raise KnnscopeError(f"{name}: no documents are left: check the corpus, --subset and --limit")
     if not len(asked):
         raise KnnscopeError(f"{name}: no queries: none in the file has a judgement")
     found = [(query_rows[q], document_rows[d], g) for q, d, g in rows if q in query_rows and d in document_rows]
-    if lost := len(rows) - len(found):
-        without = len(wanted_queries) - len({q for q, _, _ in found})
-        if selection.limit is None:
-            said = (
-                f"{lost:,} of {len(rows):,} judgements name unknown ids and are left out, with them {without:,} queries"
-            )
-        else:
-            said = f"--limit {selection.limit:,} keeps {len(found):,} of {len(rows):,} judgements and leaves out the {without:,} queries about other documents"
-        notes += (f"{name}: {said}",)
+    absent = [(query_rows[q], g) for q, d, g in rows if q in query_rows and d not in document_rows and not kept.cut]
+    notes += tuple(f"{name}: {said}" for said in _left_out(rows, found, absent, query_rows, selection, kept.cut))
     if blanks or blank_queries:
         notes += (f"{name}: {blanks:,} documents and {blank_queries:,} queries have an empty text; they are kept",)
-    columns = np.array(found, dtype=np.int64).reshape(-1, 3).T
-    return TextDataset(name, texts, asked, Judgements(*np.ascontiguousarray(columns)), notes)
+    columns = (*_columns(found, 3), *_columns(absent, 2))
+    return TextDataset(name, texts, asked, Judgements(*columns), notes)
 
 
-def _first(rows: Iterable[tuple[str, str, str]], limit: int | None) -> Iterator[tuple[str, str, str]]:
-    for count, row in enumerate(rows):
-        if limit is not None and count >= limit:
-            return
-        yield row
+def _columns(rows: list[Any], count: int) -> npt.NDArray[np.int64]:
+    return np.ascontiguousarray(np.array(rows, dtype=np.int64).reshape(-1, count).T)
+
+
+def _left_out(
+    rows: list[Row], found: list[Any], absent: list[Any], queries: dict[str, int], selection: Selection, cut: bool
+) -> Iterator[str]:
+    if cut and len(rows) > len(found):
+        without = len({q for q, _, _ in rows}) - len({q for q, _, _ in found})
+        yield (
+            f"--limit {selection.limit:,} keeps {len(found):,} of {len(rows):,} judgements "
+            f"and leaves out the {without:,} queries about other documents"
+        )
+        return
+    if absent:
+        yield (
+            f"{len(absent):,} of {len(rows):,} judgements are about documents that the corpus lacks: "
+            "nobody can find them, and they count in nDCG's ideal and in recall, as in trec_eval"
+        )
+    if lost := sum(q not in queries for q, _, _ in rows):
+        without = len({q for q, _, _ in rows} - queries.keys())
+        yield (
+            f"{lost:,} of {len(rows):,} judgements are about {without:,} queries that the data set lacks: left out, as in trec_eval"
+        )
+
+
+class _First:
+    """The first rows, up to a limit; ``cut`` says afterwards whether there were more."""
+
+    def __init__(self, rows: Iterable[tuple[str, str, str]], limit: int | None) -> None:
+        self._rows, self._limit, self.cut = rows, limit, False
+
+    def __iter__(self) -> Iterator[tuple[str, str, str]]:
+        for count, row in enumerate(self._rows):
+            if self._limit is not None and count >= self._limit:
+                self.cut = True
+                return
+            yield row
 
 
 def _column(
