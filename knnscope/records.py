@@ -124,10 +124,11 @@ class TextDataset:
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """Row vectors, shape (rows, dim), and their ids where they have any."""
+    """Row vectors, shape (rows, dim), with their ids and the texts that they were made from, where there are any."""
 
     values: npt.NDArray[Any]
     ids: Sequence[str] | None = None
+    texts: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
@@ -139,14 +140,27 @@ class Vectors:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedBy:
+    """What made vectors from texts, so that other words can be encoded alike.
+
+    name: a published model, or the path of a folder. recipe: its fields, ``name`` among them.
+    """
+
+    name: str
+    sha256: str
+    recipe: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class VectorDataset:
-    """Vectors as they are: no texts; ``metric`` where the source declares one."""
+    """Vectors as they are; ``metric`` and ``encoded_by`` where the source declares them."""
 
     name: str
     documents: Vectors
     queries: Vectors | None = None
     metric: str | None = None
     notes: tuple[str, ...] = ()
+    encoded_by: EncodedBy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,9 @@ from knnscope.records import TextDataset, VectorDataset, Vectors
 
 @dataclass(frozen=True, slots=True)
 class EncoderOptions:
-    """Which model, where it runs, and the recipe (None: the model's own)."""
+    """Which model (None: the one that made the vectors, else the default), where it runs, and the recipe (None: the model's own)."""
 
-    name: str = models.DEFAULT
+    name: str | None = None
     device: str = "cpu"
     recipe: str | None = None
 
@@ -43,15 +44,60 @@ class Workload:
             KnnscopeError: it holds vectors only.
         """
         if isinstance(self.dataset, VectorDataset):
-            raise KnnscopeError(f"{self.dataset.name}: holds vectors, no texts: give --query-id ROW")
+            raise KnnscopeError(f"{self.dataset.name}: holds vectors, no texts to encode")
         return self.dataset
 
     @cached_property
     def encoder(self) -> OnnxEncoder:
-        """The encoder of the options."""
-        model = models.resolve(self._options.name)
+        """The encoder of the options; for vectors that say what made them, that one.
+
+        Raises:
+            KnnscopeError: it cannot be had, or the options name another one than made the vectors.
+        """
+        made = self.dataset.encoded_by if isinstance(self.dataset, VectorDataset) else None
+        model = models.resolve(self._options.name or (made.name if made else models.DEFAULT))
+        wanted = self._options.recipe
+        if wanted is None and made is not None and made.recipe["name"] in recipes.RECIPES:
+            wanted = str(made.recipe["name"])
+        recipe = recipes.choose(wanted, model.recipe)
+        if made is not None:
+            now = recipe.as_dict()
+            same = all(now.get(key) == value for key, value in made.recipe.items() if key != "name")  # a folder may be renamed
+            if model.sha256 != made.sha256 or not same:
+                raise KnnscopeError(
+                    f"{self.dataset.name}: its rows were encoded by {made.name}, recipe {made.recipe['name']}, with other weights or another "
+                    f"recipe than {model.name}, {recipe.name}: leave --encoder and --recipe out, or encode anew: knnscope embed -o"
+                )
         self.notes += model.notes
-        return OnnxEncoder(model, recipes.choose(self._options.recipe, model.recipe), self._options.device)
+        return OnnxEncoder(model, recipe, self._options.device)
+
+    def encoder_facts(self) -> dict[str, object]:
+        """What a record says of the encoder, so that it is found again."""
+        name = self._options.name or models.DEFAULT
+        where = {} if name in models.MODELS else {"encoder_folder": str(Path(name).resolve())}
+        return {**self.encoder.model.as_dict(), **where, "recipe": self.encoder.recipe.as_dict()}
+
+    def words(self, text: str) -> npt.NDArray[np.float32]:
+        """A query in words as a (1, dim) array.
+
+        Raises:
+            KnnscopeError: vectors that do not say what made them.
+        """
+        if isinstance(self.dataset, VectorDataset) and self.dataset.encoded_by is None:
+            raise KnnscopeError(
+                f"{self.dataset.name}: holds vectors, no texts, and does not say what encoded them: give --query-id ROW"
+            )
+        return self.encoder.encode([text])
+
+    @property
+    def document_texts(self) -> Sequence[str] | None:
+        """The texts of the rows, where they are known."""
+        return self.dataset.documents.texts
+
+    def query_text(self, row: int) -> str | None:
+        """The text of a query, where it is known."""
+        asked = self.dataset.queries if self.dataset.queries is not None else self.dataset.documents
+        return asked.texts[row] if asked.texts is not None else None
 
     def said(self) -> tuple[str, ...]:
         """The notes so far, and which nodes of a CUDA session ran on the CPU."""
@@ -124,6 +170,10 @@ class Workload:
         for row, known in enumerate(ids):
             if known == query_id:
                 return row
+        if not len(ids):
+            raise KnnscopeError(
+                f'{self.dataset.name}: holds no queries: search it with words: knnscope search DATASET "words"'
+            )
         raise KnnscopeError(f"{self.dataset.name}: no query with id {query_id!r}: ids look like {', '.join(ids[:3])}")
 
     @property

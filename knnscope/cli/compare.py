@@ -226,7 +226,7 @@ def save(folder: Path, measured: Result) -> None:
 
 def side_by_side(workload: Workload, task: Task, measured: Result, rank: int = 3) -> str:
     """One query's top texts from every engine: the first judged wrong on, else the first of all."""
-    if not isinstance(workload.dataset, TextDataset) or not measured.answers:
+    if workload.document_texts is None or task.held_out or not measured.answers:
         return ""
     line = next((row["evidence"]["query"] for row in measured.rows if row["grade"] == "wrong"), 0)
     shown = {

@@ -7,19 +7,19 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from knnscope import environment
 from knnscope.cli import options
 from knnscope.cli.show import notes, table
+from knnscope.datasets import saved
 from knnscope.encoders import devices as device_runs
 from knnscope.encoders import embed, models, recipes
 from knnscope.encoders.onnx_encoder import PROVIDERS, OnnxEncoder
 from knnscope.errors import KnnscopeError
-from knnscope.records import Texts
-from knnscope.store import VectorCache, new_folder, whole_file, write_json
+from knnscope.store import new_folder, whole_file, write_json
 from knnscope.workload import Workload
 
 
@@ -27,7 +27,8 @@ class Embed:
     """Encode the documents and queries of a data set; interrupted, it goes on where it was.
 
     Vectors are kept in a cache by text, so that nothing is encoded twice. With -o they are written to
-    DIR/vectors.npy, ids.txt and meta.json, the queries to the same files in DIR/queries.
+    DIR/vectors.npy, with ids.txt, texts.jsonl and meta.json, the queries to the same files in DIR/queries;
+    knnscope search DIR "words" encodes the words by the same encoder.
     --device cpu,cuda encodes the documents on both and shows the times side by side.
     """
 
@@ -52,7 +53,8 @@ class Embed:
         workload = Workload(args.dataset, options.dataset_options(args), options.encoder_options(args))
         encode(workload, Path(args.out) if args.out else None)
         if args.out:
-            print(f"wrote {args.out}/vectors.npy, ids.txt, meta.json, and the queries' in {args.out}/queries")
+            queries = f", and the queries' in {args.out}/queries" if len(workload.texts.queries) else ""
+            print(f"wrote {args.out}/{', '.join(saved.FILES)}{queries}")
         else:
             print("kept in the cache: knnscope search with the same options uses them")
         return 0
@@ -67,6 +69,9 @@ def encode(workload: Workload, folder: Path | None) -> None:
     cache = embed.open_cache(encoder)
     try:
         for column, what in ((texts.documents, "documents"), (texts.queries, "queries")):
+            if not len(column):
+                print(f"{what}: none in the data set")
+                continue
             work = embed.fill(cache, encoder, column.texts, f"encode {what}")
             rate = f" at {work.encoded / work.seconds:,.0f} texts/s" if work.seconds else ""
             again = work.texts - work.cached - work.encoded
@@ -75,17 +80,19 @@ def encode(workload: Workload, folder: Path | None) -> None:
                 f"{what}: {work.texts:,} texts, {work.cached:,} from the cache, {work.encoded:,} encoded{rate}{repeated}"
             )
         if folder is not None:
-            facts = {"dataset": texts.name, **_facts(encoder)}
-            write_vectors(folder, cache, texts.documents, {**facts, "part": "documents"})
-            write_vectors(folder / "queries", cache, texts.queries, {**facts, "part": "queries"})
+            facts = {"dataset": texts.name, **workload.encoder_facts(), **_facts(encoder)}
+            for part, where, column in (
+                ("documents", folder, texts.documents),
+                ("queries", folder / "queries", texts.queries),
+            ):
+                blocks = (block for _, block in embed.read_blocks(cache, column.texts))
+                saved.write(where, column, blocks, cache.dim, {**facts, "part": part})
     finally:
         cache.close()
 
 
 def _facts(encoder: OnnxEncoder) -> dict[str, Any]:
     return {
-        **encoder.model.as_dict(),
-        "recipe": encoder.recipe.as_dict(),
         "device": encoder.device,
         "knnscope": environment.version(),
         "libraries": {
@@ -97,26 +104,10 @@ def _facts(encoder: OnnxEncoder) -> dict[str, Any]:
     }
 
 
-def write_vectors(folder: Path, cache: VectorCache, texts: Texts, facts: dict[str, Any]) -> None:
-    """vectors.npy, ids.txt and meta.json of one column of texts, each whole or not at all."""
-
-    def header(file: IO[bytes]) -> None:
-        shape = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), cache.dim)}
-        np.lib.format.write_array_header_1_0(file, shape)
-
-    with whole_file(folder / "vectors.npy") as file:
-        header(file)
-        for _, block in embed.read_blocks(cache, texts.texts):
-            file.write(np.ascontiguousarray(block, dtype="<f4").data)
-    with whole_file(folder / "ids.txt", "w") as file:
-        file.writelines(f"{key}\n" for key in texts.ids)
-    write_json(folder / "meta.json", {**facts, "rows": len(texts), "dim": cache.dim, "dtype": "float32"})
-
-
 def _side_by_side(args: argparse.Namespace, named: Sequence[str]) -> int:
     workload = Workload(args.dataset, options.dataset_options(args))
     texts = workload.texts.documents
-    model = models.resolve(args.encoder)
+    model = models.resolve(args.encoder or models.DEFAULT)
     notes([*workload.notes, *model.notes])
     recipe = recipes.choose(args.recipe, model.recipe)
     runs, vectors = device_runs.time_devices(model, recipe, named, texts.texts)

@@ -58,7 +58,9 @@ def dataset_options(args: argparse.Namespace) -> DatasetOptions:
 def add_encoder(parser: argparse.ArgumentParser, devices: str | None = "cpu or cuda") -> None:
     """The encoder, its recipe and, unless the command means another one by it, its device."""
     parser.add_argument(
-        "--encoder", default=DEFAULT, metavar="NAME|DIR", help=f"{', '.join(MODELS)}, or a folder (default: {DEFAULT})"
+        "--encoder",
+        metavar="NAME|DIR",
+        help=f"{', '.join(MODELS)}, or a folder (default: the one that made the vectors, else {DEFAULT})",
     )
     parser.add_argument("--recipe", metavar="NAME", help=f"own (the model's), {', '.join(RECIPES)} (default: own)")
     if devices:

@@ -164,8 +164,8 @@ def _column(
     for place, key, text in rows:
         if not key:
             raise KnnscopeError(f"{place}: the {kind} id is empty")
-        if any(c in "\t\n\r" or "\ud800" <= c <= "\udfff" for c in key):
-            raise KnnscopeError(f"{place}: the {kind} id {key!r} has a tab, line break or lone surrogate")
+        if any(c in "\t\n" or "\ud800" <= c <= "\udfff" for c in key):  # what ids.txt and judgements cannot hold
+            raise KnnscopeError(f"{place}: the {kind} id {key!r} has a tab, line feed or lone surrogate")
         if key in wanted:
             if key in where:
                 raise KnnscopeError(f"{place}: {kind} id {key!r} stands twice; ids must be unique")

@@ -40,7 +40,7 @@ def read_lines(path: Path, what: str = "") -> Iterator[tuple[int, str]]:
                     raise KnnscopeError(f"{path}, line {number}: longer than {MAX_LINE:,} bytes")
                 if number % 4096 == 0:
                     progress.update(raw.tell() - progress.n)
-                text = line.decode("utf-8").strip("\r\n")
+                text = line.decode("utf-8").removesuffix("\n").removesuffix("\r")
                 if text and not text.isspace():
                     yield number, text
     except UnicodeDecodeError as error:

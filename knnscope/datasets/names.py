@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -106,9 +106,14 @@ def _open(spec: str, options: DatasetOptions) -> tuple[TextDataset | VectorDatas
 def _limited(dataset: VectorDataset, limit: int | None) -> VectorDataset:
     if limit is None or limit >= len(dataset.documents):
         return dataset
-    ids = dataset.documents.ids
-    kept = type(dataset.documents)(dataset.documents.values[:limit], ids[:limit] if ids else None)
-    return VectorDataset(dataset.name, kept, dataset.queries, dataset.metric, dataset.notes)
+    rows = dataset.documents
+    kept = replace(
+        rows,
+        values=rows.values[:limit],
+        ids=rows.ids[:limit] if rows.ids is not None else None,
+        texts=rows.texts[:limit] if rows.texts is not None else None,
+    )
+    return replace(dataset, documents=kept)
 
 
 def folder_of(name: str) -> Path:
