@@ -62,7 +62,9 @@ class Workload:
         recipe = recipes.choose(wanted, model.recipe)
         if made is not None:
             now = recipe.as_dict()
-            same = all(now.get(key) == value for key, value in made.recipe.items() if key != "name")  # a folder may be renamed
+            same = all(
+                now.get(key) == value for key, value in made.recipe.items() if key != "name"
+            )  # a folder may be renamed
             if model.sha256 != made.sha256 or not same:
                 raise KnnscopeError(
                     f"{self.dataset.name}: its rows were encoded by {made.name}, recipe {made.recipe['name']}, with other weights or another "
