@@ -152,8 +152,16 @@ class EncodedBy:
 
 
 @dataclass(frozen=True, slots=True)
+class GroundTruth:
+    """The nearest rows of each query as a file has them, best first: ids (queries, k), and distances where it has them."""
+
+    ids: npt.NDArray[np.integer[Any]]
+    distances: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class VectorDataset:
-    """Vectors as they are; ``metric`` and ``encoded_by`` where the source declares them."""
+    """Vectors as they are; ``metric``, ``encoded_by`` and ``truth`` where the source declares them."""
 
     name: str
     documents: Vectors
@@ -161,6 +169,7 @@ class VectorDataset:
     metric: str | None = None
     notes: tuple[str, ...] = ()
     encoded_by: EncodedBy | None = None
+    truth: GroundTruth | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ def _texts(path: Path, ids: Strings | None, rows: int) -> Strings:
             raise KnnscopeError(
                 f"{path}, line {number}: another id than line {len(texts) + 1:,} of ids.txt: the files do not belong together"
             )
-        texts.append(string_field(path, number, value, "text"))
+        texts.append(string_field(f"{path}, line {number}", value, "text"))
     if len(texts) != rows:
         raise _mismatch(path, f"{len(texts):,} texts", rows)
     return texts

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knnscope.datasets import names, vector_files
+from knnscope.datasets import array_checks, hdf5_file, names, vector_files
 from knnscope.errors import KnnscopeError
 from tests.processes import LONG
 
@@ -135,10 +135,9 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
         (np.ones((2, 2, 2), np.float32), "two dimensions"),
         (np.ones((0, 3), np.float32), "0 rows"),
         (np.ones((3, 0), np.float32), "0 components"),
-        (np.ones((2, 3), ">f4"), "little-endian"),
         (np.ones((2, 3), np.complex64), "complex64"),
         (np.array([["a"]]), "<U1"),
-        (np.ones((1, vector_files.MAX_DIM + 1), np.int8), "4,194,305 components"),
+        (np.ones((1, array_checks.MAX_DIM + 1), np.int8), "4,194,305 components"),
     ],
 )
 def test_wrong_arrays(tmp_path: Path, values: np.ndarray, message: str) -> None:
@@ -196,9 +195,9 @@ def test_missing_empty_and_unknown_files(tmp_path: Path) -> None:
     (tmp_path / "x.npy").touch()
     with pytest.raises(KnnscopeError, match="the file is empty"):
         vector_files.load(str(tmp_path / "x.npy"))
-    (tmp_path / "x.csv").write_text("1,2")
+    (tmp_path / "x.odt").write_text("1,2")
     with pytest.raises(KnnscopeError, match="not a kind of file read here"):
-        names.load(str(tmp_path / "x.csv"))
+        names.load(str(tmp_path / "x.odt"))
     with pytest.raises(KnnscopeError, match="did you mean sample"):
         names.load("smaple")
 
@@ -251,11 +250,11 @@ def test_small_files_with_large_claims_are_refused_before_they_are_decoded(tmp_p
 
 def test_a_library_that_does_not_end_or_crashes_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, _ = make(tmp_path, "a.hdf5")
-    monkeypatch.setattr(vector_files.sys, "executable", str(tmp_path / "stand-in"))
+    monkeypatch.setattr(hdf5_file.sys, "executable", str(tmp_path / "stand-in"))
     for script, message in (("kill -SEGV $$", "crashes \\(signal 11\\)"), ("sleep 3600", "does not end")):
         (tmp_path / "stand-in").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "stand-in").chmod(0o755)
-        monkeypatch.setattr(vector_files, "PROBE_SECONDS", 1 if "sleep" in script else LONG)
+        monkeypatch.setattr(hdf5_file, "PROBE_SECONDS", 1 if "sleep" in script else LONG)
         with pytest.raises(KnnscopeError, match=message):
             vector_files.load(str(path))
 
