@@ -99,4 +99,4 @@ def _is_plain(kind: Any) -> bool:
     if types.is_dictionary(kind):
         kind = kind.value_type
     text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    return bool(text or types.is_integer(kind) or types.is_floating(kind))
+    return bool(text or types.is_integer(kind) or types.is_floating(kind) or types.is_null(kind))

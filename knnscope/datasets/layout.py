@@ -16,8 +16,10 @@ SPLITS = ("test", "dev", "validation", "valid", "train")
 QRELS_FOLDERS = ("qrels", "default", "data")
 LINES = (".tsv", ".txt", ".trec", ".qrels", ".qrel")
 """Endings of judgements that are lines, not tables."""
-DEPTH = 3
-"""Folders around a data set that are looked through."""
+DEPTH = 4
+"""Levels of folders that are looked through for a data set."""
+MOST = 1000
+"""Folders of a level that are looked through."""
 
 
 def part(folder: Path, name: str, split: str | None = None) -> list[Path]:
@@ -103,7 +105,7 @@ def root(folder: Path) -> Path | None:
             )
         if found:
             return found[0]
-        level = [inner for place in level for inner in _folders(place)]
+        level = [inner for place in level for inner in _folders(place)][:MOST]
     return None
 
 
@@ -114,6 +116,6 @@ def is_one(folder: Path) -> bool:
 
 def _folders(folder: Path) -> list[Path]:
     try:
-        return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))[:1000]
+        return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
     except OSError as error:
         raise KnnscopeError(f"{folder}: cannot be read ({error.strerror})") from error

@@ -137,7 +137,9 @@ def _open_tables(
 def _open_file(
     spec: str, path: Path, column: str, selection: beir.Selection
 ) -> tuple[TextDataset | VectorDataset, tuple[str, ...]]:
-    if tables.kind(path) and path.is_file() and path.stat().st_size:
+    if path.is_file() and not path.stat().st_size:
+        raise KnnscopeError(f"{path}: the file is empty")
+    if tables.kind(path) and path.is_file():
         return _open_tables(str(path), [path], column, selection)
     if vector_files.is_vector_file(spec):
         return saved.with_queries_beside(_finite(vector_files.load(spec)), path)

@@ -107,7 +107,7 @@ def _separated(path: Path, lines: Iterator[str], delimiter: str, quoted: bool) -
     try:
         for cells in reader:
             place = f"{path}, line {reader.line_num}"
-            if not any(cells):
+            if not cells or (names is not None and len(names) > 1 and not "".join(cells).strip() and len(cells) == 1):
                 continue
             if names is None:
                 if delimiter == "\t" and len(cells) == 2 and not _KNOWN & set(cells):
