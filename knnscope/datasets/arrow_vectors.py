@@ -15,14 +15,15 @@ from knnscope.errors import KnnscopeError, require
 from knnscope.records import VectorDataset
 
 
-def list_columns(path: Path) -> list[str]:
-    """The columns that hold lists of numbers.
+def columns(path: Path) -> tuple[list[str], list[str]]:
+    """The columns that hold lists of numbers, and the others.
 
     Raises:
         KnnscopeError: no such table.
     """
     with arrow.opened(path) as table:
-        return [f.name for f in table.schema if _is_list(f.type)]
+        lists = [f.name for f in table.schema if _is_list(f.type)]
+        return lists, [f.name for f in table.schema if not _is_list(f.type)]
 
 
 def load(path: Path, column: str) -> VectorDataset:

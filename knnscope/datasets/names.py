@@ -128,7 +128,9 @@ def _open_tables(
 ) -> tuple[TextDataset | VectorDataset, tuple[str, ...]]:
     """Vectors where a column holds lists of numbers, else texts."""
     if paths[0].suffix.lower() in arrow.KINDS:
-        lists = arrow_vectors.list_columns(paths[0])
+        lists, others = arrow_vectors.columns(paths[0])
+        if column and column not in (*lists, *others):
+            raise KnnscopeError(f"{paths[0]}: no column {column!r}; there is {', '.join((*lists, *others)) or 'none'}")
         if column in lists if column else lists:
             return _finite(arrow_vectors.load_parts(name, paths, column)), ()
     return beir.load_tables(paths, column, name, selection), ()

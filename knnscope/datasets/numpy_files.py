@@ -6,6 +6,7 @@ Layout: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 import zlib
 from lzma import LZMAError
@@ -41,7 +42,8 @@ def npy(path: Path, _: str) -> VectorDataset:
         if file.read(2) == b"PK":
             raise KnnscopeError(f"{path}: an .npz archive under the name of an .npy file: rename it")
     try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=MAX_HEADER)
+        with warnings.catch_warnings(action="ignore"):  # of old names of types
+            values = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=MAX_HEADER)
     except _BAD_HEADER as error:
         raise KnnscopeError(f"{path}: {_reason(error)}") from error
     return VectorDataset(str(path), checked(path, values))
@@ -98,7 +100,8 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     }.get(version)
     if read is None:
         raise ValueError(f"version {version} of the format")
-    shape, fortran, dtype = read(file, max_header_size=MAX_HEADER)
+    with warnings.catch_warnings(action="ignore"):
+        shape, fortran, dtype = read(file, max_header_size=MAX_HEADER)
     return shape, fortran, dtype
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from knnscope.datasets import array_checks, hdf5_file, names, vector_files
 from knnscope.errors import KnnscopeError
@@ -48,20 +51,79 @@ def write_fixed(path: Path, values: np.ndarray, dtype: str) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"v": column}), path, row_group_size=10)
 
 
+def write_wide(path: Path, values: np.ndarray, dtype: str) -> None:
+    """Counts of 64 bits, as newer cuVS writes them."""
+    path.write_bytes(np.array(values.shape, "<u8").tobytes() + np.ascontiguousarray(values, dtype=dtype).tobytes())
+
+
+def write_cropped(path: Path, values: np.ndarray, dtype: str) -> None:
+    """The first rows of a billion, under the header of all."""
+    path.write_bytes(np.array([10**9, values.shape[1]], "<u4").tobytes() + values.astype(dtype).tobytes())
+
+
+def write_arrow(kind: str, stream: bool = False, compression: str | None = None) -> Callable[..., None]:
+    """A list column of this kind, in batches of 10 rows."""
+
+    def write(path: Path, values: np.ndarray, dtype: str) -> None:
+        rows, dim = values.shape
+        flat = pyarrow.array(values.astype(dtype).ravel())
+        offsets = pyarrow.array(np.arange(rows + 1) * dim, pyarrow.int64() if "large" in kind else pyarrow.int32())
+        sizes = pyarrow.array(np.full(rows, dim), offsets.type)
+        column = {
+            "list": lambda: pyarrow.ListArray.from_arrays(offsets, flat),
+            "large_list": lambda: pyarrow.LargeListArray.from_arrays(offsets, flat),
+            "fixed": lambda: pyarrow.FixedSizeListArray.from_arrays(flat, dim),
+            "list_view": lambda: pyarrow.ListViewArray.from_arrays(offsets[:-1], sizes, flat),
+            "large_list_view": lambda: pyarrow.LargeListViewArray.from_arrays(offsets[:-1], sizes, flat),
+            "tensor": lambda: pyarrow.FixedShapeTensorArray.from_numpy_ndarray(values.astype(dtype)),
+        }[kind]()
+        table = pyarrow.table({"name": [f"row {i}" for i in range(rows)], "v": column})
+        if path.suffix == ".parquet":
+            pyarrow.parquet.write_table(table, path, row_group_size=10)
+            return
+        options = pyarrow.ipc.IpcWriteOptions(compression=compression)
+        with (pyarrow.ipc.new_stream if stream else pyarrow.ipc.new_file)(path, table.schema, options=options) as file:
+            file.write_table(table, max_chunksize=10)
+
+    return write
+
+
 WRITERS: dict[str, tuple[Callable[[Path, np.ndarray, str], None], str]] = {
     "a.npy": (lambda p, v, d: np.save(p, v.astype(d)), "f4"),
     "b.npy": (lambda p, v, d: np.save(p, np.asfortranarray(v.astype(d))), "f8"),
     "c.npy": (lambda p, v, d: np.save(p, v.astype(d)), "f2"),
+    "big-endian.npy": (lambda p, v, d: np.save(p, v.astype(">" + d)), "f4"),
+    "big-endian-whole.npy": (lambda p, v, d: np.save(p, v.astype(">" + d)), "i4"),
+    "a.npz": (lambda p, v, d: np.savez(p, v.astype(d)), "f4"),
+    "b.npz": (lambda p, v, d: np.savez_compressed(p, x=np.asfortranarray(v.astype(">" + d)), n=np.arange(3)), "f8"),
+    "a.safetensors": (lambda p, v, d: save_file({"e": v.astype(d), "n": np.ones(3)}, p, {"format": "np"}), "f4"),
+    "b.safetensors": (lambda p, v, d: save_file({"e": v.astype(d)}, p), "f2"),
     "a.fvecs": (write_vecs, "f4"),
     "a.bvecs": (write_vecs, "u1"),
     "a.ivecs": (write_vecs, "i4"),
     "a.fbin": (write_bin, "f4"),
+    "a.f16bin": (write_bin, "f2"),
     "a.u8bin": (write_bin, "u1"),
     "a.i8bin": (write_bin, "i1"),
     "a.ibin": (write_bin, "i4"),
+    "wide.fbin": (write_wide, "f4"),
+    "wide.u8bin": (write_wide, "u1"),
+    "a.fbin.crop_nb_37": (write_cropped, "f4"),
+    "a.u8bin.crop_nb_37": (write_bin, "u1"),
     "a.hdf5": (write_hdf5, "f4"),
     "a.parquet": (write_parquet, "f4"),
     "fixed.parquet": (write_fixed, "f4"),
+    "large.parquet": (write_arrow("large_list"), "f4"),
+    "list.arrow": (write_arrow("list"), "f4"),
+    "large.arrow": (write_arrow("large_list"), "f8"),
+    "fixed.arrow": (write_arrow("fixed"), "f2"),
+    "view.arrow": (write_arrow("list_view"), "f4"),
+    "large-view.arrow": (write_arrow("large_list_view"), "u1"),
+    "tensor.arrow": (write_arrow("tensor"), "f4"),
+    "stream.arrow": (write_arrow("fixed", stream=True), "f4"),
+    "view.arrows": (write_arrow("list_view", stream=True), "i1"),
+    "lz4.feather": (write_arrow("list", compression="lz4"), "f4"),
+    "zstd.feather": (write_arrow("fixed", compression="zstd"), "f4"),
 }
 
 
@@ -82,7 +144,10 @@ def test_there_and_back(tmp_path: Path, name: str) -> None:
     assert len(limited.documents) == 5
 
 
-@pytest.mark.parametrize("name", ["a.npy", "a.fvecs", "a.bvecs", "a.fbin", "a.u8bin"])
+@pytest.mark.parametrize(
+    "name",
+    ["a.npy", "a.fvecs", "a.bvecs", "a.fbin", "a.f16bin", "a.u8bin", "wide.fbin", "a.safetensors", "a.fbin.crop_nb_37"],
+)
 def test_mapped_files_are_not_read_into_memory(tmp_path: Path, name: str) -> None:
     path, _ = make(tmp_path, name)
     values = vector_files.load(str(path)).documents.values
@@ -121,9 +186,14 @@ class Bomb:
 def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     np.save(tmp_path / "object.npy", np.array([[Bomb(trace)]], dtype=object))
+    np.savez(tmp_path / "object.npz", np.array([[Bomb(trace)]], dtype=object))
+    np.savez(tmp_path / "two.npz", a=np.array([[Bomb(trace)]], dtype=object), b=X)
     (tmp_path / "plain.npy").write_bytes(pickle.dumps(Bomb(trace)))
-    for name in ("object.npy", "plain.npy"):
-        with pytest.raises(KnnscopeError, match="never unpickled"):
+    with zipfile.ZipFile(tmp_path / "plain.npz", "w") as bundle:
+        bundle.writestr("x.npy", pickle.dumps(Bomb(trace)))
+    np.testing.assert_array_equal(vector_files.load(str(tmp_path / "two.npz")).documents.values, X)
+    for name in ("object.npy", "plain.npy", "object.npz", "two.npz#a", "plain.npz"):
+        with pytest.raises(KnnscopeError, match="never unpickled|magic string is not correct"):
             vector_files.load(str(tmp_path / name))
     assert not trace.exists()
 
@@ -222,6 +292,133 @@ def test_damage_gives_an_array_or_one_line(
     else:
         assert found.documents.values.ndim == 2
         assert found.documents.values.nbytes <= 1 << 24
+
+
+@pytest.mark.parametrize(
+    "stored",
+    ["angular", b"angular", np.array(["angular"], dtype=object), np.array([[b"angular"]]), np.bytes_(b"angular")],
+)
+def test_an_hdf5_attribute_may_be_stored_as_an_array(tmp_path: Path, stored: object) -> None:
+    path, _ = make(tmp_path, "a.hdf5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["distance"] = stored
+    assert vector_files.load(str(path)).metric == "cosine"
+
+
+@pytest.mark.parametrize("stored", [3, np.array(["angular", "angular"], dtype=object), h5py.Empty("S1"), np.zeros(0)])
+def test_an_hdf5_attribute_that_is_no_name_is_said(tmp_path: Path, stored: object) -> None:
+    path, _ = make(tmp_path, "a.hdf5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["distance"] = stored
+    found = vector_files.load(str(path))
+    assert found.metric is None
+    assert "declares the distance" in found.notes[0]
+
+
+def test_arrays_and_tensors_are_named_where_there_are_several(tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", a=X, b=X[:5], n=np.arange(3))
+    save_file({"a": X, "b": X[:5], "n": np.arange(3)}, tmp_path / "two.safetensors")
+    for name in ("two.npz", "two.safetensors"):
+        with pytest.raises(KnnscopeError, match=f"2 (arrays|tensors) of two dimensions.*name one as .*{name}#NAME"):
+            vector_files.load(str(tmp_path / name))
+        np.testing.assert_array_equal(vector_files.load(f"{tmp_path}/{name}#b").documents.values, X[:5])
+        np.testing.assert_array_equal(names.load(f"{tmp_path}/{name}#a")[0].documents.values, X)
+        with pytest.raises(KnnscopeError, match=rf"{name}.*"):
+            vector_files.load(f"{tmp_path}/{name}#n")
+    np.savez(tmp_path / "ann.npz", train=X, test=X[:3], neighbors=np.zeros((3, 2), np.int32))
+    save_file({"train": X, "test": X[:3], "neighbors": np.zeros((3, 2), np.int32)}, tmp_path / "ann.safetensors")
+    for name in ("ann.npz", "ann.safetensors"):
+        found = vector_files.load(str(tmp_path / name))
+        np.testing.assert_array_equal(found.documents.values, X)
+        np.testing.assert_array_equal(found.queries.values, X[:3])
+
+
+def test_bfloat16_is_held_exactly(tmp_path: Path) -> None:
+    halves = (X.view(np.uint32) >> 16).astype("<u2")
+    header = json.dumps({"e": {"dtype": "BF16", "shape": list(X.shape), "data_offsets": [0, halves.nbytes]}}).encode()
+    raw = len(header).to_bytes(8, "little") + header + halves.tobytes()
+    (tmp_path / "x.safetensors").write_bytes(raw)
+    found = vector_files.load(str(tmp_path / "x.safetensors")).documents.values
+    np.testing.assert_array_equal(found.view(np.uint32), X.view(np.uint32) >> 16 << 16)
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"shape": [37, 12], "data_offsets": [0, 1776], "dtype": "F8_E4M3"}, "components of type F8_E4M3"),
+        ({"shape": [37, 12], "data_offsets": [4, 1780], "dtype": "F32"}, "does not lie in bytes 4 to 1,780: cut off"),
+        ({"shape": [37, 12], "data_offsets": [0, 1772], "dtype": "F32"}, "37 x 12 F32 does not lie"),
+        ({"shape": [37, 12], "data_offsets": [1776, 0], "dtype": "F32"}, "does not lie"),
+        ({"shape": [1 << 61, 1 << 61], "data_offsets": [0, 0], "dtype": "F32"}, "does not lie"),
+        ({"shape": [-37, -12], "data_offsets": [0, 1776], "dtype": "F32"}, "no whole numbers"),
+        ({"shape": [0, 12], "data_offsets": [0, 0], "dtype": "F32"}, "0 rows of 12 components"),
+        ({"shape": [37, 12], "dtype": "F32"}, "no whole numbers"),
+        ({"dtype": "F32"}, "its header is damaged"),
+        ([], "its header is damaged"),
+    ],
+)  # fmt: skip
+def test_wrong_safetensors(tmp_path: Path, about: object, message: str) -> None:
+    header = json.dumps({"e": about}).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + X.tobytes())
+    with pytest.raises(KnnscopeError, match=message):
+        vector_files.load(str(tmp_path / "x.safetensors"))
+
+
+def test_a_crop_is_what_its_name_says(tmp_path: Path) -> None:
+    """Whoever cut it corrected the header or did not; fewer rows than the name says are a file cut off."""
+    path = tmp_path / "base.1B.fbin.crop_nb_37"
+    write_cropped(path, X, "f4")
+    np.testing.assert_array_equal(names.load(str(path))[0].documents.values, X)
+    path.write_bytes(path.read_bytes()[:-48])
+    with pytest.raises(KnnscopeError, match="cut off, or another format"):
+        vector_files.load(str(path))
+
+
+def test_counts_of_64_bits_beyond_32(tmp_path: Path) -> None:
+    """A sparse file of 4,294,967,298 rows of one byte: its rows are mapped, none is read."""
+    path = tmp_path / "huge.u8bin"
+    with path.open("wb") as file:
+        file.write(np.array([2**32 + 2, 1], "<u8").tobytes())
+        file.truncate(16 + 2**32 + 2)
+    assert vector_files.load(str(path)).documents.values.shape == (2**32 + 2, 1)
+
+
+def test_the_parts_of_a_table_of_vectors_are_one_data_set(tmp_path: Path) -> None:
+    for i, rows in enumerate((X[:20], X[20:30], X[30:])):
+        write_fixed(tmp_path / f"train-{i:05d}-of-00003.parquet", rows, "f4")
+    for spec in (tmp_path, f"{tmp_path}#v"):
+        found, _ = names.load(str(spec))
+        np.testing.assert_array_equal(found.documents.values, X)
+    with pytest.raises(KnnscopeError, match="no column 'w'; there is v"):
+        names.load(f"{tmp_path}#w")
+    write_fixed(tmp_path / "train-00001-of-00003.parquet", X[:5, :7], "f4")
+    with pytest.raises(
+        KnnscopeError, match=r"00001-of-00003\.parquet: its rows have 7 components, those before them 12"
+    ):
+        names.load(str(tmp_path))
+    write_fixed(tmp_path / "train-00001-of-00003.parquet", X[:5], "f8")
+    with pytest.raises(KnnscopeError, match="its parts have float32 and float64 components"):
+        names.load(str(tmp_path))
+    (tmp_path / "train-00001-of-00003.parquet").unlink()
+    with pytest.raises(KnnscopeError, match="2 of the 3 parts of train"):
+        names.load(str(tmp_path))
+
+
+def test_lists_that_overlap_in_a_file_do_not_fill_memory(tmp_path: Path) -> None:
+    rows, dim = 400_000, 3000
+    zeros = pyarrow.array(np.zeros(rows, np.int32))
+    column = pyarrow.ListViewArray.from_arrays(zeros, pyarrow.array(np.full(rows, dim, np.int32)), np.zeros(dim, "f4"))
+    table = pyarrow.table({"v": column})
+    with pyarrow.ipc.new_file(tmp_path / "x.arrow", table.schema) as file:
+        file.write_table(table)
+    with pytest.raises(KnnscopeError, match=r"claims .* and stores|bytes of memory"):
+        vector_files.load(str(tmp_path / "x.arrow"))
+
+
+def test_an_npz_that_unpacks_to_far_more_than_it_stores_is_refused(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "x.npz", np.zeros((30_000, 1000), np.float32))
+    with pytest.raises(KnnscopeError, match="claims 120,000,000 bytes of numbers and stores"):
+        vector_files.load(str(tmp_path / "x.npz"))
 
 
 def test_an_hdf5_distance_that_is_not_known_is_said(tmp_path: Path) -> None:
