@@ -15,6 +15,7 @@ from knnscope.datasets import (
     arrow,
     arrow_vectors,
     beir,
+    ground_truth,
     layout,
     lines,
     saved,
@@ -143,6 +144,9 @@ def _open_file(
         raise KnnscopeError(f"{path}: the file is empty")
     if tables.kind(path) and path.is_file():
         return _open_tables(str(path), [path], column, selection)
+    if ground_truth.is_one(path):
+        told = ground_truth.described(ground_truth.load(str(path)))
+        raise KnnscopeError(f"{path}: ground truth ({told}), no vectors: knnscope data show tells of it")
     if vector_files.is_vector_file(spec):
         return saved.with_queries_beside(_finite(vector_files.load(spec)), path)
     if path.exists():
