@@ -128,12 +128,12 @@ class Workload:
         """Vectors of all queries.
 
         Raises:
-            KnnscopeError: a file of vectors without queries.
+            KnnscopeError: the data set has none.
         """
+        if self.dataset.queries is None or not len(self.dataset.queries):
+            raise KnnscopeError(f"{self.dataset.name}: holds no queries")
         if isinstance(self.dataset, TextDataset):
             return self.encode(self.dataset.queries.texts, "encode queries")[0]
-        if self.dataset.queries is None:
-            raise KnnscopeError(f"{self.dataset.name}: holds no queries")
         return self.dataset.queries.values
 
     def query_vectors(self, rows: Sequence[int]) -> npt.NDArray[Any]:

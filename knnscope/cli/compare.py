@@ -20,7 +20,7 @@ from knnscope.cli import options
 from knnscope.cli.search import Answer
 from knnscope.cli.show import notes
 from knnscope.cli.verdict_text import report, verdict
-from knnscope.datasets import names
+from knnscope.datasets import names, vector_files
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.records import Neighbors, TextDataset, VectorDataset
 from knnscope.search.engine import check_k
@@ -184,7 +184,7 @@ def task_of(workload: Workload, queries: str | None, metric: str | None, seed: i
     metric = metric or workload.metric
     dataset = workload.dataset
     if queries is not None and not (queries.isascii() and queries.isdigit()):
-        if not Path(queries).exists():
+        if not vector_files.split(queries)[0].exists():
             raise KnnscopeError(f"--queries {queries}: no such file: a file of vectors or a number was expected")
         other, _ = names.load(queries)
         if not isinstance(other, VectorDataset):

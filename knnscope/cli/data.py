@@ -60,7 +60,7 @@ def _list(args: argparse.Namespace) -> int:
         return 0
     rows = [(e.name, f"{e.documents:,}", f"{e.queries:,}", e.state, e.what) for e in entries]
     print(table(rows, ("name", "documents", "queries", "state", "what"), right=(1, 2)))
-    print(f"\nDownloads go to {home()}. Any BEIR folder or file of vectors can stand for a name.")
+    print(f"\nDownloads go to {home()}. Any BEIR folder, table of texts or file of vectors can stand for a name.")
     return 0
 
 

@@ -35,7 +35,8 @@ def add_dataset(parser: argparse.ArgumentParser, optional: bool = False) -> None
         "dataset",
         metavar="DATASET",
         nargs="?" if optional else None,
-        help="a name (knnscope data list), a BEIR folder, or a file of vectors (.npy .fvecs .fbin .hdf5 .parquet ...)",
+        help="a name (knnscope data list), a BEIR folder or a zip of one, a table of texts (.jsonl .csv .parquet), or a file of vectors "
+        "(.npy .fbin .hdf5 .parquet ...; FILE#NAME names a column or array)",
     )
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N documents")
     parser.add_argument(

