@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from knnscope import environment
 from knnscope.datasets.array_checks import MAX_GROWTH
 from knnscope.errors import KnnscopeError, require
 
 BATCH = 1 << 14
+SLACK = 1 << 32
+"""Bytes of address space that allocators take beyond what is asked of them."""
 KINDS = {".parquet": "Parquet", ".arrow": "Arrow", ".feather": "Arrow", ".arrows": "Arrow", ".ipc": "Arrow"}
 
 
@@ -34,11 +38,34 @@ class Table:
             yield from self._file.iter_batches(columns=list(names), batch_size=BATCH)
             return
         count = getattr(self._file, "num_record_batches", None)
-        batches = self._file if count is None else (self._file.get_batch(i) for i in range(count))
-        for batch in batches:
+        number = 0
+        while count is None or number < count:
+            with _bounded(self.path):
+                try:
+                    batch = self._file.read_next_batch() if count is None else self._file.get_batch(number)
+                except StopIteration:
+                    return
             chosen = batch.select(list(names))
             chosen.validate(full=True)  # offsets may point anywhere
             yield chosen
+            number += 1
+
+
+@contextlib.contextmanager
+def _bounded(path: Path) -> Iterator[None]:
+    """Hold what is allocated inside to what a file of this size may unpack to: a compressed buffer claims any size."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    available = environment.memory()["available"] or MAX_GROWTH * path.stat().st_size
+    room = min(available, MAX_GROWTH * path.stat().st_size) + SLACK
+    limit = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize() + room
+    if soft != resource.RLIM_INFINITY and soft <= limit:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @contextlib.contextmanager
@@ -64,7 +91,8 @@ def opened(path: Path) -> Iterator[Table]:
                 source = stack.enter_context(pyarrow.memory_map(str(path)))
                 is_file = source.read(6) == b"ARROW1"
                 source.seek(0)
-                reader = (pyarrow.ipc.open_file if is_file else pyarrow.ipc.open_stream)(source)
+                alone = pyarrow.ipc.IpcReadOptions(use_threads=False)  # threads would want address space of their own
+                reader = (pyarrow.ipc.open_file if is_file else pyarrow.ipc.open_stream)(source, options=alone)
                 stack.enter_context(reader)
                 yield Table(path, reader.schema, None, reader)
     except (pyarrow.ArrowException, OSError, ValueError, IndexError, KeyError, MemoryError) as error:

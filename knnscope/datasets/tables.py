@@ -137,13 +137,11 @@ READERS: dict[str, Callable[[Path, str], Rows]] = {
     ".jsonl": _jsonl,
     ".csv": _csv,
     ".tsv": _tsv,
-    ".parquet": _arrow,
-    ".arrow": _arrow,
-    ".feather": _arrow,
+    **dict.fromkeys(arrow.KINDS, _arrow),
 }
 PACKED = (".jsonl", ".csv", ".tsv")
 """Formats that may be gzipped."""
-TYPED = (".jsonl", ".parquet", ".arrow", ".feather")
+TYPED = (".jsonl", *arrow.KINDS)
 """Formats whose columns have names, always."""
 
 

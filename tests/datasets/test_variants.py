@@ -218,6 +218,7 @@ TABLES: dict[str, bytes | pyarrow.Table] = {
     "b.parquet": pyarrow.table({"id": list(range(len(TEXTS))), "text": pyarrow.array(TEXTS).dictionary_encode()}),
     "c.parquet": pyarrow.table({"text": pyarrow.array(TEXTS, pyarrow.large_string()), "emb": [[None]] * len(TEXTS)}),
     "a.arrow": pyarrow.table({"text": pyarrow.array(TEXTS, pyarrow.string_view())}),
+    "a.ipc": pyarrow.table({"text": TEXTS, "score": [0.5] * len(TEXTS)}),
 }  # fmt: skip
 
 

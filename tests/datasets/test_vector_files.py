@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -413,6 +416,30 @@ def test_lists_that_overlap_in_a_file_do_not_fill_memory(tmp_path: Path) -> None
         file.write_table(table)
     with pytest.raises(KnnscopeError, match=r"claims .* and stores|bytes of memory"):
         vector_files.load(str(tmp_path / "x.arrow"))
+
+
+def test_a_compressed_buffer_is_not_given_what_it_claims(tmp_path: Path, child_environment: dict[str, str]) -> None:
+    """256 MiB of zeros in a file of some KiB, read where allocators get 64 MiB; the limit is taken back afterwards."""
+    path = tmp_path / "x.feather"
+    table = pyarrow.table({"v": pyarrow.FixedSizeListArray.from_arrays(np.zeros(1 << 26, np.float32), 1 << 16)})
+    with pyarrow.ipc.new_file(path, table.schema, options=pyarrow.ipc.IpcWriteOptions(compression="zstd")) as file:
+        file.write_table(table)
+    assert path.stat().st_size < 64 << 10
+    code = (
+        "import resource, sys; from pathlib import Path; import pyarrow, pyarrow.parquet, pyarrow.ipc\n"
+        "from knnscope.datasets import arrow, vector_files; from knnscope.errors import KnnscopeError\n"
+        "arrow.SLACK = 64 << 20\n"
+        "try: vector_files.load(sys.argv[1])\n"
+        "except KnnscopeError as error: print(error)\n"
+        "print(resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY)\n"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(path)], env=child_environment, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert re.search(r"x.feather: no Arrow file, or a damaged one \((malloc|realloc).* failed\)", out[0]), out
+    assert out[1] == "True"
+    with pytest.raises(KnnscopeError, match=r"claims .* and stores"):
+        vector_files.load(str(path))
 
 
 def test_an_npz_that_unpacks_to_far_more_than_it_stores_is_refused(tmp_path: Path) -> None:
