@@ -80,7 +80,7 @@ def _csv(path: Path, what: str) -> Rows:
     raw = (line for _, line in read_lines(path, what, raw=True))
     first = next(raw, "")
     # a semicolon where the comma is the decimal point; else the header tells
-    known = {d: sum(n.strip() in _KNOWN for n in next(csv.reader([first], delimiter=d), [])) for d in ",;\t"}
+    known = {d: sum(name.strip(' "\r\n') in _KNOWN for name in first.split(d)) for d in ",;\t"}
     yield from _separated(path, _chain(first, raw), max(known, key=lambda d: known[d]), quoted=True)
 
 

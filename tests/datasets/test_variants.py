@@ -262,6 +262,8 @@ def test_a_column_of_texts_may_be_named(tmp_path: Path) -> None:
         ("x.csv", b"id,text\na\n", "line 2: 1 cells, the header has 2"),
         ("x.csv", b"id,text\n", r"a header \(id, text\) and no rows"),
         ("x.csv", b"\xff\xfe", "line 1: not UTF-8"),
+        ("x.csv", b"id\rtext\na,b\n", "line 1: no row of comma-"),
+        ("x.csv", b'"' + b"x" * 200_000 + b'",text\na,b\nc\n', "line 3: 1 cells, the header has 2"),
         ("x.csv", b"1,2", r"a header \(1, 2\) and no rows"),
         ("x.jsonl", b'{"text": "a"}\n{"id": 1, "text": 2}\n', "line 2: has int for 'text'"),
         ("x.jsonl", b'{"id": "1", "text": "a"}\n{"text": "b"}\n', "line 2: has no '_id'"),
