@@ -18,7 +18,7 @@ from tests.cli.conftest import (
     knnscope,  # noqa: F401 - a fixture
     refused,
 )
-from tests.datasets.test_vector_files import write_vecs
+from tests.datasets.vector_writers import write_vecs
 
 IDS = np.random.default_rng(1).permuted(np.tile(np.arange(50, dtype=np.int32), (7, 1)), axis=1)[:, :10]
 DISTANCES = np.sort(np.random.default_rng(2).random((7, 10), dtype=np.float32), axis=1)
