@@ -20,6 +20,18 @@ def own_documents(dataset: TextDataset) -> dict[int, int]:
     return {query: rows[name] for query, name in enumerate(dataset.queries.ids) if name in rows}
 
 
+def own_note(dataset: TextDataset, own: dict[int, int]) -> str:
+    """What leaving these documents out means, for the user; empty where there are none."""
+    if not own:
+        return ""
+    judged = dataset.judgements
+    count = sum(own.get(q) == d for q, d in zip(judged.queries.tolist(), judged.documents.tolist(), strict=True))
+    return (
+        f"{dataset.name}: {len(own):,} queries have the id of a document, which is left out of their answers where quality is measured; "
+        f"{count:,} of these documents are judged (--keep-own keeps them)"
+    )
+
+
 def ranked(found: Neighbors, metric: str, own: dict[int, int], queries: Sequence[int]) -> list[list[int]]:
     """Rows of each query, best first: by distance, then row number, without the query's own document.
 
@@ -40,7 +52,8 @@ def measures(
 ) -> dict[str, float]:
     """Mean over the queries that have a judgement: ``ndcg_at_10`` (linear gain), ``recall_at_k``, ``mrr_at_10``; as in trec_eval.
 
-    trec_eval orders by score; ranks are handed over as scores, so that the order judged is the order found.
+    trec_eval orders by score; ranks are handed over as scores, so that the order judged is the order found
+    (docs/decisions/018). A query without a relevant document counts as 0.
 
     Args:
         lines: rows of each query, best first, at least max(k, 10) where there are so many.
@@ -54,6 +67,9 @@ def measures(
     for query, document, grade in zip(judgements.queries, judgements.documents, judgements.grades, strict=True):
         if int(query) in asked:
             grades.setdefault(str(query), {})[str(document)] = int(grade)
+    for number, (query, grade) in enumerate(zip(judgements.absent_queries, judgements.absent_grades, strict=True)):
+        if int(query) in asked:
+            grades.setdefault(str(query), {})[f"absent {number}"] = int(grade)
     run = {str(q): {str(d): float(-r) for r, d in enumerate(line)} for q, line in zip(queries, lines, strict=True)}
     first = {q: dict(list(scores.items())[:DEPTH]) for q, scores in run.items()}
     kinds = {f"ndcg_cut.{DEPTH}", f"recall.{k}"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
@@ -83,16 +83,27 @@ class Texts:
         return len(self.ids)
 
 
+def _no_ids() -> IdArray:
+    return np.empty(0, np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class Judgements:
-    """Graded relevance: document ``documents[i]`` has grade ``grades[i]`` for query ``queries[i]`` (row numbers)."""
+    """Graded relevance: document ``documents[i]`` has grade ``grades[i]`` for query ``queries[i]`` (row numbers).
+
+    Judged documents that the corpus lacks have no row; ``absent_grades[i]`` is the grade of one for query ``absent_queries[i]``.
+    They cannot be found, and count in what could have been.
+    """
 
     queries: IdArray
     documents: IdArray
     grades: IdArray
+    absent_queries: IdArray = field(default_factory=_no_ids)
+    absent_grades: IdArray = field(default_factory=_no_ids)
 
     def __len__(self) -> int:
-        return len(self.grades)
+        """Pairs, those of absent documents among them."""
+        return len(self.grades) + len(self.absent_grades)
 
     def of(self, query: int) -> dict[int, int]:
         """Document row to grade, for one query row."""
@@ -113,10 +124,11 @@ class TextDataset:
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """Row vectors, shape (rows, dim), and their ids where they have any."""
+    """Row vectors, shape (rows, dim), with their ids and the texts that they were made from, where there are any."""
 
     values: npt.NDArray[Any]
     ids: Sequence[str] | None = None
+    texts: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
@@ -128,14 +140,37 @@ class Vectors:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedBy:
+    """What made vectors from texts, so that other words can be encoded alike.
+
+    name: a published model, or the path of a folder. recipe: its fields, ``name`` among them. weights: which file of the folder.
+    """
+
+    name: str
+    sha256: str
+    recipe: dict[str, object]
+    weights: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroundTruth:
+    """The nearest rows of each query as a file has them, best first: ids (queries, k), and distances where it has them."""
+
+    ids: npt.NDArray[np.integer[Any]]
+    distances: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class VectorDataset:
-    """Vectors as they are: no texts; ``metric`` where the source declares one."""
+    """Vectors as they are; ``metric``, ``encoded_by`` and ``truth`` where the source declares them."""
 
     name: str
     documents: Vectors
     queries: Vectors | None = None
     metric: str | None = None
     notes: tuple[str, ...] = ()
+    encoded_by: EncodedBy | None = None
+    truth: GroundTruth | None = None
 
 
 @dataclass(frozen=True, slots=True)

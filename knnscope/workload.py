@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,17 +16,18 @@ from knnscope.datasets import names
 from knnscope.encoders import embed, models, recipes
 from knnscope.encoders.onnx_encoder import OnnxEncoder
 from knnscope.errors import KnnscopeError
-from knnscope.records import TextDataset, VectorDataset, Vectors
+from knnscope.records import EncodedBy, TextDataset, VectorDataset, Vectors
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderOptions:
     """Which model, where it runs, and the recipe (None: the model's own).
 
-    weights: which of a folder's files. query_prompt, document_prompt: None leaves the model's (``recipes.with_prompts``).
+    name: None is the one that made the vectors, else the default. weights: which of a folder's files. query_prompt, document_prompt: None
+    leaves the model's (``recipes.with_prompts``).
     """
 
-    name: str = models.DEFAULT
+    name: str | None = None
     device: str = "cpu"
     recipe: str | None = None
     weights: str | None = None
@@ -37,7 +40,7 @@ class EncoderOptions:
         Raises:
             KnnscopeError: as ``models.resolve``, ``recipes.choose`` and ``recipes.with_prompts``.
         """
-        model = models.resolve(self.name, self.weights)
+        model = models.resolve(self.name or models.DEFAULT, self.weights)
         chosen = recipes.choose(self.recipe, model.recipe)
         prompts = model.declared.prompts
         return model, recipes.with_prompts(chosen, prompts, self.query_prompt, self.document_prompt)
@@ -60,18 +63,76 @@ class Workload:
             KnnscopeError: it holds vectors only.
         """
         if isinstance(self.dataset, VectorDataset):
-            raise KnnscopeError(f"{self.dataset.name}: holds vectors, no texts: give --query-id ROW")
+            raise KnnscopeError(f"{self.dataset.name}: holds vectors, no texts to encode")
         return self.dataset
 
     @cached_property
     def encoder(self) -> OnnxEncoder:
-        """The encoder of the options."""
-        model, recipe = self._options.open()
+        """The encoder of the options; for vectors that say what made them, that one.
+
+        Raises:
+            KnnscopeError: it cannot be had, or the options name another one than made the vectors.
+        """
+        made = self.dataset.encoded_by if isinstance(self.dataset, VectorDataset) else None
+        model, recipe = self._options.open() if made is None else self._again(made)
         encoder = OnnxEncoder(model, recipe, self._options.device)
         self.notes += (*model.notes, *encoder.notes)
         if recipe != model.recipe:
             self.notes += (f"{model.name}: recipe {recipe.name}: {recipes.told(encoder.recipe)}",)
         return encoder
+
+    def _again(self, made: EncodedBy) -> tuple[models.Model, recipes.Recipe]:
+        """The encoder that made the vectors: queries may have another prompt, all else is the same."""
+        wanted = self._options
+        name = str(made.recipe["name"])
+        options = replace(
+            wanted,
+            name=wanted.name or made.name,
+            weights=wanted.weights or (made.weights if wanted.name is None else None),
+            recipe=wanted.recipe or (name if name in recipes.RECIPES else None),
+        )
+        model, recipe = options.open()
+        query, document = (made.recipe.get(part) for part in ("query_prompt", "document_prompt"))
+        if wanted.query_prompt is None and isinstance(query, str):
+            recipe = replace(recipe, query_prompt=query)
+        if wanted.document_prompt is None and isinstance(document, str):
+            recipe = replace(recipe, document_prompt=document)
+        now = json.loads(json.dumps(recipe.as_dict()))
+        free = ("name", "query_prompt")  # a folder may be renamed
+        if model.sha256 != made.sha256 or any(now.get(k) != v for k, v in made.recipe.items() if k not in free):
+            raise KnnscopeError(
+                f"{self.dataset.name}: its rows were encoded by {made.name}, recipe {name}, with other weights or another "
+                f"recipe than {model.name}, {recipe.name}: leave the encoder's options out, or encode anew: knnscope embed -o"
+            )
+        return model, recipe
+
+    def encoder_facts(self) -> dict[str, object]:
+        """What a record says of the encoder, so that it is found again."""
+        name = self._options.name or models.DEFAULT
+        where = {} if name in models.MODELS else {"encoder_folder": str(Path(name).resolve())}
+        return {**self.encoder.model.as_dict(), **where, "recipe": self.encoder.recipe.as_dict()}
+
+    def words(self, text: str) -> npt.NDArray[np.float32]:
+        """A query in words as a (1, dim) array.
+
+        Raises:
+            KnnscopeError: vectors that do not say what made them.
+        """
+        if isinstance(self.dataset, VectorDataset) and self.dataset.encoded_by is None:
+            raise KnnscopeError(
+                f"{self.dataset.name}: holds vectors, no texts, and does not say what encoded them: give --query-id ROW"
+            )
+        return self.encoder.encode([text], self.encoder.recipe.query_prompt)
+
+    @property
+    def document_texts(self) -> Sequence[str] | None:
+        """The texts of the rows, where they are known."""
+        return self.dataset.documents.texts
+
+    def query_text(self, row: int) -> str | None:
+        """The text of a query, where it is known."""
+        asked = self.dataset.queries if self.dataset.queries is not None else self.dataset.documents
+        return asked.texts[row] if asked.texts is not None else None
 
     def said(self) -> tuple[str, ...]:
         """The notes so far, and which nodes of a CUDA session ran on the CPU."""
@@ -102,12 +163,12 @@ class Workload:
         """Vectors of all queries.
 
         Raises:
-            KnnscopeError: a file of vectors without queries.
+            KnnscopeError: the data set has none.
         """
+        if self.dataset.queries is None or not len(self.dataset.queries):
+            raise KnnscopeError(f"{self.dataset.name}: holds no queries")
         if isinstance(self.dataset, TextDataset):
             return self._encode_queries(self.dataset.queries.texts, "encode queries")
-        if self.dataset.queries is None:
-            raise KnnscopeError(f"{self.dataset.name}: holds no queries")
         return self.dataset.queries.values
 
     def query_vectors(self, rows: Sequence[int]) -> npt.NDArray[Any]:
@@ -146,6 +207,10 @@ class Workload:
         for row, known in enumerate(ids):
             if known == query_id:
                 return row
+        if not len(ids):
+            raise KnnscopeError(
+                f'{self.dataset.name}: holds no queries: search it with words: knnscope search DATASET "words"'
+            )
         raise KnnscopeError(f"{self.dataset.name}: no query with id {query_id!r}: ids look like {', '.join(ids[:3])}")
 
     @property

@@ -15,7 +15,7 @@ import pytest
 
 from knnscope import processes
 from knnscope.ceilings import cache
-from knnscope.datasets import vector_files
+from knnscope.datasets import hdf5_file
 from tests.processes import LONG, gone, until
 
 CHILD = """
@@ -92,7 +92,7 @@ def test_a_look_into_a_damaged_file_ends_with_the_command_that_takes_it(
         f"import os, signal, sys\nif sys.argv[0] == '-c' and len(sys.argv) > 1:\n"
         f"    open({str(note)!r}, 'w').write(f'{{os.getpid()}} ')\n    while True: signal.pause()\n"
     )
-    code = "import pathlib, sys; from knnscope.datasets import vector_files as v; v.PROBE_SECONDS = 600; v._probe(pathlib.Path('x.h5'))"
+    code = "import pathlib, sys; from knnscope.datasets import hdf5_file as v; v.PROBE_SECONDS = 600; v._probe(pathlib.Path('x.h5'))"
     path = os.pathsep.join([str(tmp_path), child_environment["PYTHONPATH"]])
     parent = popen([sys.executable, "-c", code], env={**child_environment, "PYTHONPATH": path})
     until(lambda: note.exists() and note.read_text().endswith(" "), "the look")
@@ -112,7 +112,7 @@ def test_a_look_into_a_file_takes_no_library_from_the_users_folder(
     (tmp_path / "h5py.py").write_text("open('taken', 'w')")
     (tmp_path / "x.h5").write_bytes(b"no HDF5")
     monkeypatch.chdir(tmp_path)
-    vector_files._probe(Path("x.h5"))
+    hdf5_file._probe(Path("x.h5"))
     assert not (tmp_path / "taken").exists()
 
 

@@ -6,8 +6,12 @@ from math import log2
 
 import numpy as np
 import pytest
+import pytrec_eval
+from hypothesis import given
+from hypothesis import strategies as st
 
 from knnscope import quality
+from knnscope.datasets.beir import Selection, assemble
 from knnscope.records import Judgements, Neighbors, TextDataset, Texts
 from knnscope.search import topk
 
@@ -97,3 +101,59 @@ def test_a_query_that_is_a_document_does_not_find_itself() -> None:
     plain = quality.measures(found.ids.tolist(), dataset.judgements, k, range(3))
     assert plain["mrr_at_10"] < 1
     assert quality.own_documents(TextDataset("", dataset.documents, Texts(["x"], ["-"]), dataset.judgements)) == {}
+
+
+def by_trec_eval(run: dict[str, list[str]], qrels: dict[str, dict[str, int]], k: int) -> dict[str, float]:
+    """Means of pytrec_eval over the raw judgements; the lists are handed over as strictly falling scores."""
+    ranks = {q: {d: 1000.0 - r for r, d in enumerate(line)} for q, line in run.items()}
+    tops = {q: {d: 1000.0 - r for r, d in enumerate(line[: quality.DEPTH])} for q, line in run.items()}
+    whole = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", f"recall.{k}"}).evaluate(ranks)
+    short = pytrec_eval.RelevanceEvaluator(qrels, {"recip_rank"}).evaluate(tops)
+    return {
+        "ndcg_at_10": np.mean([v["ndcg_cut_10"] for v in whole.values()]),
+        "recall_at_k": np.mean([v[f"recall_{k}"] for v in whole.values()]),
+        "mrr_at_10": np.mean([v["recip_rank"] for v in short.values()]),
+    }
+
+
+def dataset_of(qrels: dict[str, dict[str, int]], documents: list[str], queries: list[str]) -> TextDataset:
+    rows = [(q, d, g) for q, line in qrels.items() for d, g in line.items()]
+    return assemble("toy", [("", d, d) for d in documents], [("", q, q) for q in queries], rows, Selection())
+
+
+def test_judged_documents_that_the_corpus_lacks_count_in_the_ideal() -> None:
+    """beir 101: one query complete, one with half of what is relevant, one with nothing of it; each finds all there is."""
+    qrels = {"q1": {"d1": 1}, "q2": {"d2": 1, "gone": 1}, "q3": {"gone too": 1}}
+    found = dataset_of(qrels, ["d1", "d2", "d3"], ["q1", "q2", "q3"])
+    measured = quality.measures([[0, 1, 2], [1, 0, 2], [0, 1, 2]], found.judgements, 3, range(3))
+    assert measured["ndcg_at_10"] == pytest.approx(0.5377, abs=5e-5)
+    assert measured["recall_at_k"] == pytest.approx(0.5)
+    assert measured == pytest.approx(
+        by_trec_eval({"q1": ["d1", "d2", "d3"], "q2": ["d2", "d1", "d3"], "q3": ["d1", "d2", "d3"]}, qrels, 3)
+    )
+
+
+NAMES = [f"d{i}" for i in range(12)]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["q1", "q2", "q3", "ghost"]),
+        st.dictionaries(st.sampled_from([*NAMES, "gone", "gone too"]), st.integers(-2, 4), min_size=1, max_size=9),
+        min_size=1,
+    ),
+    st.lists(st.permutations(NAMES), min_size=3, max_size=3),
+    st.integers(1, 15),
+    st.integers(0, 12),
+)
+def test_measures_are_those_of_trec_eval_on_the_raw_judgements(
+    qrels: dict[str, dict[str, int]], orders: list[list[str]], k: int, length: int
+) -> None:
+    """Grades below 0 and of 0, documents and queries that are not there, queries without a relevant document, k beyond the list."""
+    if not qrels.keys() & {"q1", "q2", "q3"}:
+        return
+    found = dataset_of(qrels, NAMES, ["q1", "q2", "q3"])
+    run = {q: order[:length] for q, order in zip(("q1", "q2", "q3"), orders, strict=True)}
+    lines = [[NAMES.index(d) for d in run[q]] for q in found.queries.ids]
+    measured = quality.measures(lines, found.judgements, k, range(len(found.queries)))
+    assert measured == pytest.approx(by_trec_eval(run, qrels, k), abs=1e-12)

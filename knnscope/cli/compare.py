@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from knnscope.cli import options
 from knnscope.cli.search import Answer
 from knnscope.cli.show import notes
 from knnscope.cli.verdict_text import report, verdict
-from knnscope.datasets import names
+from knnscope.datasets import names, vector_files
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.records import Neighbors, TextDataset, VectorDataset
 from knnscope.search.engine import check_k
@@ -97,6 +98,11 @@ class Compare:
             metavar="DIR",
             help="where results.jsonl, environment.json and verdict.json go (default: runs/compare-DATE-TIME)",
         )
+        parser.add_argument(
+            "--keep-own",
+            action="store_true",
+            help="measure quality with documents that have the query's own id (default: without, as BEIR does)",
+        )
         parser.add_argument("--json", action="store_true", help="print the rows, a JSON object a line")
         parser.add_argument(
             "--fail-on", metavar="S,S...", help=f"exit with 1 if a row is one of {', '.join(FAIL_ON)} (or any)"
@@ -122,6 +128,10 @@ class Compare:
             for k in grid.ks:
                 check_k(k, len(workload.dataset.documents))
             task = task_of(workload, args.queries, args.metric, args.seed)
+            if args.keep_own:
+                task = replace(task, own={})
+            elif isinstance(workload.dataset, TextDataset) and task.own:
+                notes([quality.own_note(workload.dataset, task.own)])
             if (settings.threads or 0) > threads.usable():
                 notes([f"{settings.threads} threads on {threads.usable()} cores: they take turns"])
             if cleared := threads.cleared():
@@ -174,7 +184,7 @@ def task_of(workload: Workload, queries: str | None, metric: str | None, seed: i
     metric = metric or workload.metric
     dataset = workload.dataset
     if queries is not None and not (queries.isascii() and queries.isdigit()):
-        if not Path(queries).exists():
+        if not vector_files.split(queries)[0].exists():
             raise KnnscopeError(f"--queries {queries}: no such file: a file of vectors or a number was expected")
         other, _ = names.load(queries)
         if not isinstance(other, VectorDataset):
@@ -216,7 +226,7 @@ def save(folder: Path, measured: Result) -> None:
 
 def side_by_side(workload: Workload, task: Task, measured: Result, rank: int = 3) -> str:
     """One query's top texts from every engine: the first judged wrong on, else the first of all."""
-    if not isinstance(workload.dataset, TextDataset) or not measured.answers:
+    if workload.document_texts is None or task.held_out or not measured.answers:
         return ""
     line = next((row["evidence"]["query"] for row in measured.rows if row["grade"] == "wrong"), 0)
     shown = {

@@ -10,7 +10,7 @@ import numpy as np
 
 from knnscope.cli import options
 from knnscope.cli.show import notes, paragraph, plain, size, table
-from knnscope.datasets import names, synthetic
+from knnscope.datasets import ground_truth, names, synthetic
 from knnscope.errors import KnnscopeError
 from knnscope.progress import bar
 from knnscope.records import TextDataset, VectorDataset
@@ -60,7 +60,7 @@ def _list(args: argparse.Namespace) -> int:
         return 0
     rows = [(e.name, f"{e.documents:,}", f"{e.queries:,}", e.state, e.what) for e in entries]
     print(table(rows, ("name", "documents", "queries", "state", "what"), right=(1, 2)))
-    print(f"\nDownloads go to {home()}. Any BEIR folder or file of vectors can stand for a name.")
+    print(f"\nDownloads go to {home()}. Any BEIR folder, table of texts or file of vectors can stand for a name.")
     return 0
 
 
@@ -100,6 +100,9 @@ def _write_synthetic(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
+    if ground_truth.is_one(Path(args.dataset)):
+        print(f"{plain(args.dataset)}: ground truth: {ground_truth.described(ground_truth.load(args.dataset))}")
+        return 0
     dataset, said = names.load(args.dataset, options.dataset_options(args))
     notes(said)
     if isinstance(dataset, VectorDataset):
@@ -114,6 +117,14 @@ def _show_vectors(dataset: VectorDataset) -> None:
     print(f"{dataset.name}: {len(rows):,} rows of {rows.dim} {rows.values.dtype}, {size(rows.values.nbytes)}")
     if dataset.queries is not None:
         print(f"{len(dataset.queries):,} queries of {dataset.queries.dim} {dataset.queries.values.dtype}")
+    if (truth := ground_truth.of(dataset)) is not None:
+        what = "stored ground truth" if dataset.truth is not None else "as ground truth, which its numbers may be"
+        print(f"{what}: {ground_truth.described(truth)}")
+    if dataset.encoded_by is not None:
+        kept = "texts are kept" if rows.texts is not None else "texts are not kept"
+        print(
+            f"encoded by {plain(dataset.encoded_by.name)}, recipe {plain(str(dataset.encoded_by.recipe['name']))}; {kept}"
+        )
     print(f"metric: {dataset.metric or 'not declared, l2 is the default'}")
     some = np.asarray(rows.values[np.linspace(0, len(rows) - 1, min(len(rows), 10_000)).astype(int)], dtype=np.float64)
     norms = np.linalg.norm(some, axis=1)
@@ -128,7 +139,8 @@ def show_texts(dataset: TextDataset, pairs: int, offset: int, grade: int) -> Non
         f"{dataset.name}: {len(dataset.documents):,} documents, {len(dataset.queries):,} queries, {len(judged):,} judgements"
     )
     counts = ", ".join(f"{np.count_nonzero(grades == g):,} of grade {g}" for g in np.unique(grades)[::-1])
-    print(f"judgements: {counts or 'none'}")
+    absent = f"{len(judged.absent_grades):,} of documents that the corpus lacks" if len(judged.absent_grades) else ""
+    print(f"judgements: {', '.join(filter(None, (counts, absent))) or 'none'}")
     chosen = np.flatnonzero(grades == grade)
     shown = chosen[offset : offset + pairs]
     if not len(chosen) and len(judged):

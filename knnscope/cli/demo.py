@@ -69,7 +69,7 @@ class Demo:
         save(folder, measured)
         print(f"{report(measured, task)}\n\n{verdict(measured)}\n")
         print(
-            f"\nThe run is saved in {folder.resolve()}: vectors.npy, ids.txt, meta.json, queries/, results.jsonl, environment.json, verdict.json"
+            f"\nThe run is saved in {folder.resolve()}: vectors.npy, ids.txt, texts.jsonl, meta.json, queries/, results.jsonl, environment.json, verdict.json"
         )
         program = "knnscope" if shutil.which("knnscope") else sys.argv[0]
         print(f'Go on with: {program} search sample "your own words", or {program} compare with your own vectors')

@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from knnscope import environment
 from knnscope.cli import options
 from knnscope.cli.show import notes, table
+from knnscope.datasets import saved
 from knnscope.encoders import devices as device_runs
 from knnscope.encoders import embed
 from knnscope.encoders.onnx_encoder import PROVIDERS, OnnxEncoder
 from knnscope.encoders.recipes import told
 from knnscope.errors import KnnscopeError
-from knnscope.records import Texts
-from knnscope.store import VectorCache, new_folder, whole_file, write_json
+from knnscope.store import new_folder, whole_file, write_json
 from knnscope.workload import Workload
 
 
@@ -29,7 +29,8 @@ class Embed:
     """Encode the documents and queries of a data set; interrupted, it goes on where it was.
 
     Vectors are kept in a cache by text, so that nothing is encoded twice. With -o they are written to
-    DIR/vectors.npy, ids.txt and meta.json, the queries to the same files in DIR/queries.
+    DIR/vectors.npy, with ids.txt, texts.jsonl and meta.json, the queries to the same files in DIR/queries;
+    knnscope search DIR "words" encodes the words by the same encoder.
     --device cpu,cuda encodes the documents on both and shows the times side by side.
     """
 
@@ -54,7 +55,8 @@ class Embed:
         workload = Workload(args.dataset, options.dataset_options(args), options.encoder_options(args))
         encode(workload, Path(args.out) if args.out else None)
         if args.out:
-            print(f"wrote {args.out}/vectors.npy, ids.txt, meta.json, and the queries' in {args.out}/queries")
+            queries = f", and the queries' in {args.out}/queries" if len(workload.texts.queries) else ""
+            print(f"wrote {args.out}/{', '.join(saved.FILES)}{queries}")
         else:
             print("kept in the cache: knnscope search with the same options uses them")
         return 0
@@ -72,6 +74,9 @@ def encode(workload: Workload, folder: Path | None) -> None:
     cache = embed.open_cache(encoder)
     try:
         for column, what in ((texts.documents, "documents"), (texts.queries, "queries")):
+            if not len(column):
+                print(f"{what}: none in the data set")
+                continue
             work = embed.fill(cache, encoder, column.texts, f"encode {what}", prompts[what])
             rate = f" at {work.encoded / work.seconds:,.0f} texts/s" if work.seconds else ""
             again = work.texts - work.cached - work.encoded
@@ -80,20 +85,19 @@ def encode(workload: Workload, folder: Path | None) -> None:
                 f"{what}: {work.texts:,} texts, {work.cached:,} from the cache, {work.encoded:,} encoded{rate}{repeated}"
             )
         if folder is not None:
-            facts = {"dataset": texts.name, **_facts(encoder)}
-            for column, what, place in (
-                (texts.documents, "documents", folder),
-                (texts.queries, "queries", folder / "queries"),
+            facts = {"dataset": texts.name, **workload.encoder_facts(), **_facts(encoder)}
+            for part, where, column in (
+                ("documents", folder, texts.documents),
+                ("queries", folder / "queries", texts.queries),
             ):
-                write_vectors(place, cache, column, {**facts, "part": what, "prompt": prompts[what]})
+                blocks = (block for _, block in embed.read_blocks(cache, column.texts, prompts[part]))
+                saved.write(where, column, blocks, cache.dim, {**facts, "part": part, "prompt": prompts[part]})
     finally:
         cache.close()
 
 
 def _facts(encoder: OnnxEncoder) -> dict[str, Any]:
     return {
-        **encoder.model.as_dict(),
-        "recipe": encoder.recipe.as_dict(),
         "device": encoder.device,
         "knnscope": environment.version(),
         "libraries": {
@@ -103,22 +107,6 @@ def _facts(encoder: OnnxEncoder) -> dict[str, Any]:
         },
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-
-
-def write_vectors(folder: Path, cache: VectorCache, texts: Texts, facts: dict[str, Any]) -> None:
-    """vectors.npy, ids.txt and meta.json of one column of texts, each whole or not at all; ``facts`` name the prompt."""
-
-    def header(file: IO[bytes]) -> None:
-        shape = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), cache.dim)}
-        np.lib.format.write_array_header_1_0(file, shape)
-
-    with whole_file(folder / "vectors.npy") as file:
-        header(file)
-        for _, block in embed.read_blocks(cache, texts.texts, facts["prompt"]):
-            file.write(np.ascontiguousarray(block, dtype="<f4").data)
-    with whole_file(folder / "ids.txt", "w") as file:
-        file.writelines(f"{key}\n" for key in texts.ids)
-    write_json(folder / "meta.json", {**facts, "rows": len(texts), "dim": cache.dim, "dtype": "float32"})
 
 
 def _side_by_side(args: argparse.Namespace, named: Sequence[str]) -> int:

@@ -33,7 +33,7 @@ class Info:
         parser.add_argument(
             "--threads", type=positive, metavar="N", help="of the CPU's figures (default: every usable core)"
         )
-        options.add_encoder(parser, devices=None, default=None)
+        options.add_encoder(parser, devices=None, usual="(tells of it instead of the machine)")
 
     def run(self, args: argparse.Namespace) -> int:
         """Print it."""

@@ -186,7 +186,8 @@ def _plan(args: argparse.Namespace) -> Climb:
 
 def _enough(workload: Workload) -> bool:
     """Whether so many rows can be held out as queries, or the data has its own."""
-    return workload.dataset.queries is not None or len(workload.dataset.documents) >= 2 * QUERIES
+    own = workload.dataset.queries
+    return bool(own is not None and len(own)) or len(workload.dataset.documents) >= 2 * QUERIES
 
 
 def _ceilings(where: str) -> dict[str, Ceilings]:

@@ -35,7 +35,8 @@ def add_dataset(parser: argparse.ArgumentParser, optional: bool = False) -> None
         "dataset",
         metavar="DATASET",
         nargs="?" if optional else None,
-        help="a name (knnscope data list), a BEIR folder, or a file of vectors (.npy .fvecs .fbin .hdf5 .parquet ...)",
+        help="a name (knnscope data list), a BEIR folder or a zip of one, a table of texts (.jsonl .csv .parquet), or a file of vectors "
+        "(.npy .fbin .hdf5 .parquet ...; FILE#NAME names a column or array)",
     )
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N documents")
     parser.add_argument(
@@ -55,14 +56,10 @@ def dataset_options(args: argparse.Namespace) -> DatasetOptions:
     return DatasetOptions(Selection(args.subset, args.limit, args.split), args.wordnet, args.lemmas)
 
 
-def add_encoder(
-    parser: argparse.ArgumentParser, devices: str | None = "cpu or cuda", default: str | None = DEFAULT
-) -> None:
+def add_encoder(parser: argparse.ArgumentParser, devices: str | None = "cpu or cuda", usual: str | None = None) -> None:
     """The encoder, its recipe and, unless the command means another one by it, its device."""
-    usual = f"(default: {default})" if default else "(tells of it instead of the machine)"
-    parser.add_argument(
-        "--encoder", default=default, metavar="NAME|DIR", help=f"{', '.join(MODELS)}, or a folder {usual}"
-    )
+    usual = usual or f"(default: the one that made the vectors, else {DEFAULT})"
+    parser.add_argument("--encoder", metavar="NAME|DIR", help=f"{', '.join(MODELS)}, or a folder {usual}")
     parser.add_argument(
         "--weights", metavar="FILE", help="which of a folder's files, such as onnx/model_quantized.onnx"
     )

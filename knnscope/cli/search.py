@@ -50,11 +50,7 @@ class Search:
         engines = choose_engines(args.engine)
         workload = Workload(args.dataset, options.dataset_options(args), options.encoder_options(args))
         row = workload.query_row(args.query_id) if args.query_id is not None else None
-        if row is None:
-            workload.texts  # noqa: B018 - vectors have no words to search with: say so before encoding
-            query = workload.encoder.encode([args.text], workload.encoder.recipe.query_prompt)
-        else:
-            query = workload.query_vector(row)
+        query = workload.words(args.text) if row is None else workload.query_vector(row)
         engine.check_k(args.k, len(workload.dataset.documents))
         metric = args.metric or workload.metric
         rows = workload.documents.values
@@ -118,14 +114,15 @@ class Answer:
     ) -> None:
         self.found, self.metric, self.row = found, metric, row
         dataset = workload.dataset
-        self.dataset = dataset if isinstance(dataset, TextDataset) else None
+        judged = dataset.judgements if isinstance(dataset, TextDataset) else None
+        self.texts = workload.document_texts
         self.name = dataset.name
         self.ids, self.query_ids = dataset.documents.ids, workload.query_ids
-        self.text = self.dataset.queries.texts[row] if self.dataset and row is not None else text
+        self.text = workload.query_text(row) if row is not None else text
         rows = workload.documents.values
         self.reference = "numpy64" if "numpy64" in found else next(iter(found))
         self.differences = agreement.differences(found, self.reference, rows, query, metric)
-        self.relevant = self.dataset.judgements.of(row) if self.dataset and row is not None else {}
+        self.relevant = judged.of(row) if judged is not None and row is not None else {}
         self.relevant = {document: grade for document, grade in self.relevant.items() if grade > 0}
         self.ranks = agreement.ranks(rows, query, list(self.relevant), metric) if self.relevant else {}
 
@@ -216,14 +213,14 @@ class Answer:
                 places.setdefault(int(where[0]) + 1, []).append(name)
         name = plain(self.id_of(row)) if self.ids else f"row {row}"
         mark = f"   <- relevant, grade {self.relevant[row]}" if row in self.relevant else ""
-        if self.dataset is not None and self._query_id() == self.id_of(row):
+        if self.texts is not None and self._query_id() == self.id_of(row):
             mark += "   (the query itself)"
         if len(places) == 1 and len(next(iter(places.values()))) == len(self.found):
             head = f"{next(iter(places))}. {name}{mark}"
         else:
             who = "; ".join(f"rank {at} by {', '.join(engines)}" for at, engines in sorted(places.items()))
             head = f"-  {name}{mark}   ({who})"
-        return [head, paragraph(self.dataset.documents.texts[row])] if self.dataset else [head]
+        return [head, paragraph(self.texts[row])] if self.texts is not None else [head]
 
     def _verdict(self) -> str:
         count = len(self.found)

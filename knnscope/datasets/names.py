@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from knnscope.checks import check_finite
-from knnscope.datasets import archive, beir, lines, saved, synthetic, vector_files, wordnet
+from knnscope.datasets import (
+    archive,
+    arrow,
+    arrow_vectors,
+    beir,
+    ground_truth,
+    layout,
+    lines,
+    saved,
+    synthetic,
+    tables,
+    vector_files,
+    wordnet,
+)
 from knnscope.errors import KnnscopeError, unknown_name
-from knnscope.fetch import Remote, fetch
+from knnscope.fetch import Remote, digest, fetch
 from knnscope.records import TextDataset, VectorDataset
 from knnscope.store import home, locked
 
@@ -56,7 +69,7 @@ def load(spec: str, options: DatasetOptions | None = None) -> tuple[TextDataset 
     """Open a data set, downloading it if need be.
 
     Args:
-        spec: a name of ``all_names``, a BEIR folder, or a file of vectors.
+        spec: a name of ``all_names``, a folder, or a file of texts or vectors; ``#NAME`` behind it names a column or array.
         options: the part to take, and WordNet's whereabouts.
 
     Returns:
@@ -85,30 +98,95 @@ def _open(spec: str, options: DatasetOptions) -> tuple[TextDataset | VectorDatas
     if spec.partition("/")[0] in published() and not Path(spec).exists():
         folder, note = download(spec)
         return beir.load_folder(folder, spec, options.selection), (note,) if note else ()
-    if vector_files.is_vector_file(spec):
-        dataset = vector_files.load(spec)
-        check_finite(dataset.documents.values, spec)
-        if dataset.queries is not None:
-            check_finite(dataset.queries.values, f"{spec}, queries")
-        return saved.with_queries_beside(dataset, Path(spec))
-    path = Path(spec)
-    if path.is_dir() and (path / "vectors.npy").is_file():
-        return saved.load(path), ()
+    path, column = vector_files.split(spec)
+    if path.suffix.lower() == ".zip" and path.is_file():
+        path = _unpacked(path)
     if path.is_dir():
-        return beir.load_folder(path, path.resolve().name, options.selection), ()
-    if path.exists():
+        return _open_folder(path, column, options.selection)
+    return _open_file(spec, path, column, options.selection)
+
+
+def _open_folder(
+    path: Path, column: str, selection: beir.Selection
+) -> tuple[TextDataset | VectorDataset, tuple[str, ...]]:
+    folder = layout.root(path)
+    if folder is None:
+        return beir.load_folder(path, path.resolve().name, selection), ()  # says what is missing
+    if (folder / "vectors.npy").is_file():
+        return saved.load(folder), ()
+    if layout.part(folder, "corpus"):
+        return beir.load_folder(folder, folder.resolve().name, selection), ()
+    found = tables.groups(folder)
+    if len(found) > 1:
         raise KnnscopeError(
-            f"{spec}: not a kind of file read here: a BEIR folder, or {' '.join(sorted(vector_files.READERS))}"
+            f"{folder}: several tables ({', '.join(sorted(found))}) and no corpus: name one file of them"
         )
+    return _open_tables(str(path), next(iter(found.values())), column, selection)
+
+
+def _open_tables(
+    name: str, paths: list[Path], column: str, selection: beir.Selection
+) -> tuple[TextDataset | VectorDataset, tuple[str, ...]]:
+    """Vectors where a column holds lists of numbers, else texts."""
+    if paths[0].suffix.lower() in arrow.KINDS:
+        lists, others = arrow_vectors.columns(paths[0])
+        if column and column not in (*lists, *others):
+            raise KnnscopeError(f"{paths[0]}: no column {column!r}; there is {', '.join((*lists, *others)) or 'none'}")
+        if column in lists if column else lists:
+            return _finite(arrow_vectors.load_parts(name, paths, column)), ()
+    return beir.load_tables(paths, column, name, selection), ()
+
+
+def _open_file(
+    spec: str, path: Path, column: str, selection: beir.Selection
+) -> tuple[TextDataset | VectorDataset, tuple[str, ...]]:
+    if path.is_file() and not path.stat().st_size:
+        raise KnnscopeError(f"{path}: the file is empty")
+    if tables.kind(path) and path.is_file():
+        return _open_tables(str(path), [path], column, selection)
+    if ground_truth.is_one(path):
+        told = ground_truth.described(ground_truth.load(str(path)))
+        raise KnnscopeError(f"{path}: ground truth ({told}), no vectors: knnscope data show tells of it")
+    if vector_files.is_vector_file(spec):
+        return saved.with_queries_beside(_finite(vector_files.load(spec)), path)
+    if path.exists():
+        raise KnnscopeError(f"{spec}: not a kind of file read here: a BEIR folder or a zip of one, or {_endings()}")
+    if tables.kind(path):
+        raise KnnscopeError(f"{path}: no such file")
     raise unknown_name("data set, folder or file", spec, all_names(), "(knnscope data list)")
+
+
+def _endings() -> str:
+    return " ".join(sorted({*vector_files.READERS, *tables.READERS}))
+
+
+def _finite(dataset: VectorDataset) -> VectorDataset:
+    check_finite(dataset.documents.values, dataset.name)
+    if dataset.queries is not None:
+        check_finite(dataset.queries.values, f"{dataset.name}, queries")
+    return dataset
+
+
+def _unpacked(zipped: Path) -> Path:
+    """The folder of a zip file's contents, unpacked once and kept by their digest."""
+    folder = home() / "unpacked" / f"{zipped.stem}-{digest(zipped, 'sha256')[:16]}"
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not folder.exists():
+            archive.unzip(zipped, folder)
+    return folder
 
 
 def _limited(dataset: VectorDataset, limit: int | None) -> VectorDataset:
     if limit is None or limit >= len(dataset.documents):
         return dataset
-    ids = dataset.documents.ids
-    kept = type(dataset.documents)(dataset.documents.values[:limit], ids[:limit] if ids else None)
-    return VectorDataset(dataset.name, kept, dataset.queries, dataset.metric, dataset.notes)
+    rows = dataset.documents
+    kept = replace(
+        rows,
+        values=rows.values[:limit],
+        ids=rows.ids[:limit] if rows.ids is not None else None,
+        texts=rows.texts[:limit] if rows.texts is not None else None,
+    )
+    return replace(dataset, documents=kept)
 
 
 def folder_of(name: str) -> Path:

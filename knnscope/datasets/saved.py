@@ -3,59 +3,134 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from knnscope.checks import check_finite
 from knnscope.datasets import vector_files
+from knnscope.datasets.lines import read_objects, string_field
 from knnscope.errors import KnnscopeError
-from knnscope.records import Strings, VectorDataset, Vectors
-from knnscope.store import os_problem
+from knnscope.records import EncodedBy, Strings, Texts, VectorDataset, Vectors
+from knnscope.store import os_problem, whole_file, write_json
 
 METRICS = ("l2", "ip", "cosine")
+FILES = ("vectors.npy", "ids.txt", "texts.jsonl", "meta.json")
+
+
+def write(
+    folder: Path, texts: Texts, blocks: Iterable[npt.NDArray[np.float32]], dim: int, facts: dict[str, Any]
+) -> None:
+    """The four files of one column of texts, each whole or not at all; a column of none removes what a former run left.
+
+    Args:
+        folder: where.
+        texts: ids and texts of the rows.
+        blocks: the rows, in order, (some, dim) at a time.
+        dim: components of a row.
+        facts: what meta.json says beside the shape; ``load`` reads encoder, encoder_folder, sha256 and recipe.
+
+    Raises:
+        KnnscopeError: the folder cannot be written, or the disk is full.
+    """
+    if not len(texts):
+        try:
+            for name in FILES:
+                (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise os_problem(error, folder) from error
+        return
+    with whole_file(folder / "vectors.npy") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), dim)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype="<f4").data)
+    with whole_file(folder / "ids.txt") as file:
+        file.writelines(f"{key}\n".encode() for key in texts.ids)
+    with whole_file(folder / "texts.jsonl") as file:
+        for key, text in zip(texts.ids, texts.texts, strict=True):
+            # lone surrogates, which UTF-8 cannot hold, stay as JSON's own escapes
+            file.write(json.dumps({"_id": key, "text": text}).encode() + b"\n")
+    write_json(folder / "meta.json", {**facts, "rows": len(texts), "dim": dim, "dtype": "float32"})
 
 
 def load(folder: Path) -> VectorDataset:
-    """vectors.npy with ids.txt, meta.json and queries/, as far as they are there.
+    """vectors.npy with ids.txt, texts.jsonl, meta.json and queries/, as far as they are there.
 
     Raises:
-        KnnscopeError: damaged, or ids and rows that do not match.
+        KnnscopeError: damaged, or ids, texts and rows that do not match.
     """
     documents = _part(folder)
     queries = _part(folder / "queries") if (folder / "queries" / "vectors.npy").is_file() else None
-    return VectorDataset(str(folder), documents, queries, _metric(folder / "meta.json"))
+    metric, encoded_by = _meta(folder / "meta.json")
+    return VectorDataset(str(folder), documents, queries, metric, (), encoded_by)
 
 
 def _part(folder: Path) -> Vectors:
-    values = vector_files.load(str(folder / "vectors.npy")).documents
-    check_finite(values.values, str(folder / "vectors.npy"))
-    path = folder / "ids.txt"
-    if not path.is_file():
-        return values
-    try:
-        ids = Strings(path.read_text("utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise KnnscopeError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    if len(ids) != len(values):
-        raise KnnscopeError(
-            f"{path}: {len(ids):,} ids for {len(values):,} rows of vectors.npy: the files do not belong together"
-        )
-    return Vectors(values.values, ids)
+    values = vector_files.load(str(folder / "vectors.npy")).documents.values
+    check_finite(values, str(folder / "vectors.npy"))
+    path, words = folder / "ids.txt", folder / "texts.jsonl"
+    ids = _ids(path) if path.is_file() else None
+    if ids is not None and len(ids) != len(values):
+        raise _mismatch(path, f"{len(ids):,} ids", len(values))
+    return Vectors(values, ids, _texts(words, ids, len(values)) if words.is_file() else None)
 
 
-def _metric(path: Path) -> str | None:
-    """The metric of the recipe that made the vectors."""
-    if not path.is_file():
-        return None
+def _mismatch(path: Path, what: str, rows: int) -> KnnscopeError:
+    return KnnscopeError(f"{path}: {what} for {rows:,} rows of vectors.npy: the files do not belong together")
+
+
+def _ids(path: Path) -> Strings:
+    """One id a line. Only the line feed ends a line: ids may hold what else Unicode counts as a line end."""
     try:
-        meta = json.loads(path.read_text("utf-8"))
-        metric = meta["recipe"]["metric"]
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise KnnscopeError(f"{path}: not UTF-8 text ({error.reason})") from error
+    except OSError as error:
+        raise os_problem(error, path) from error
+    found = text.removesuffix("\n").split("\n") if text else []
+    if not (path.parent / "meta.json").is_file():  # by hand, or by another program
+        found[:1] = [line.removeprefix("\ufeff") for line in found[:1]]
+        if all(line.endswith("\r") for line in found):
+            found = [line[:-1] for line in found]
+    return Strings(found)
+
+
+def _texts(path: Path, ids: Strings | None, rows: int) -> Strings:
+    texts = Strings()
+    for number, value in read_objects(path, "texts"):
+        if ids is not None and len(texts) < len(ids) and value.get("_id") != ids[len(texts)]:
+            raise KnnscopeError(
+                f"{path}, line {number}: another id than line {len(texts) + 1:,} of ids.txt: the files do not belong together"
+            )
+        texts.append(string_field(f"{path}, line {number}", value, "text"))
+    if len(texts) != rows:
+        raise _mismatch(path, f"{len(texts):,} texts", rows)
+    return texts
+
+
+def _meta(path: Path) -> tuple[str | None, EncodedBy | None]:
+    """The metric of the recipe that made the vectors, and what else says how they were made."""
+    if not path.is_file():
+        return None, None
+    try:
+        meta = json.loads(path.read_bytes().decode("utf-8-sig"))
+        recipe = meta["recipe"]
+        metric = recipe["metric"]
     except OSError as error:
         raise os_problem(error, path) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise KnnscopeError(f"{path}: holds no recipe: delete it to search by l2") from error
     if metric not in METRICS:
         raise KnnscopeError(f"{path}: no metric {metric!r}: {', '.join(METRICS)}")
-    return str(metric)
+    name = meta.get("encoder_folder") or meta.get("encoder")
+    if isinstance(name, str) and isinstance(meta.get("sha256"), str) and isinstance(recipe.get("name"), str):
+        weights = meta.get("weights") if "encoder_folder" in meta else None
+        return str(metric), EncodedBy(name, meta["sha256"], recipe, weights if isinstance(weights, str) else None)
+    return str(metric), None
 
 
 def with_queries_beside(dataset: VectorDataset, path: Path) -> tuple[VectorDataset, tuple[str, ...]]:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from knnscope.datasets.beir import Row, Selection, assemble
+from knnscope.datasets.beir import Selection, assemble
+from knnscope.datasets.qrels import Row
 from knnscope.errors import KnnscopeError
 from knnscope.records import TextDataset
 from knnscope.store import os_problem

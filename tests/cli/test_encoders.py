@@ -101,7 +101,9 @@ def test_files_of_weights_are_chosen(knnscope: Run, tmp_path: Path, data: Path) 
         "embed", data, "--encoder", folder, "--weights", "onnx/model_quantized.onnx", "-o", tmp_path / "o"
     )
     assert code == 0
-    assert json.loads((tmp_path / "o/meta.json").read_text())["weights"] == "model_quantized.onnx"
+    assert json.loads((tmp_path / "o/meta.json").read_text())["weights"] == "onnx/model_quantized.onnx"
+    code, out, _ = knnscope("search", tmp_path / "o", "words", "--engine", "numpy")
+    assert code == 0, "the same file of weights is opened"
 
 
 def test_two_devices_encode_documents_as_documents(

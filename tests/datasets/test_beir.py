@@ -72,10 +72,27 @@ def test_subset_and_limit(tmp_path: Path) -> None:
     assert any("keeps 1 of 3 judgements" in note and "1 queries" in note for note in first.notes)
 
 
-def test_unknown_ids_are_counted_left_out_and_said(tmp_path: Path) -> None:
-    found = load_folder(write(tmp_path, qrels=QRELS + "q1\tnowhere\t1\nghost\td1\t1\n"), "toy")
-    assert len(found.judgements) == 3
-    assert any("2 of 5 judgements name unknown ids" in note for note in found.notes)
+def test_judgements_of_unknown_ids_are_said(tmp_path: Path) -> None:
+    """A document that the corpus lacks counts in the ideal; a query that the queries lack is never asked."""
+    found = load_folder(write(tmp_path, qrels=QRELS + "q1\tnowhere\t3\nghost\td1\t1\nghost\tnowhere\t1\n"), "toy")
+    assert len(found.judgements) == 4
+    assert found.judgements.of(0) == {1: 2, 0: 1}
+    assert found.judgements.absent_queries.tolist() == [0]
+    assert found.judgements.absent_grades.tolist() == [3]
+    assert "1 of 6 judgements are about documents that the corpus lacks" in found.notes[0]
+    assert "2 of 6 judgements are about 1 queries that the data set lacks" in found.notes[1]
+
+
+def test_a_query_whose_judged_documents_are_all_absent_stays(tmp_path: Path) -> None:
+    """trec_eval counts it as 0; only --limit, which cuts documents off, leaves queries out."""
+    folder = write(tmp_path, qrels=QRELS + "q2\tnowhere\t1\n")
+    assert list(load_folder(folder, "toy").queries.ids) == ["q1", "q2", "q3"]
+    same = load_folder(folder, "toy", Selection(limit=len(CORPUS)))
+    assert list(same.queries.ids) == ["q1", "q2", "q3"], "a limit that cuts nothing off changes nothing"
+    assert same.judgements.absent_queries.tolist() == [1]
+    cut = load_folder(folder, "toy", Selection(limit=2))
+    assert list(cut.queries.ids) == ["q1"]
+    assert not cut.judgements.absent_queries.size
 
 
 def test_without_judgements_every_query_is_kept(tmp_path: Path) -> None:

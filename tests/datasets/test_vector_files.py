@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+import zipfile
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -14,62 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knnscope.datasets import names, vector_files
+from knnscope.datasets import array_checks, names, vector_files
 from knnscope.errors import KnnscopeError
-from tests.processes import LONG
-
-X = np.random.default_rng(0).standard_normal((37, 12)).astype(np.float32)
-
-
-def write_vecs(path: Path, values: np.ndarray, dtype: str) -> None:
-    with path.open("wb") as file:
-        for row in values.astype(dtype):
-            file.write(np.int32(len(row)).tobytes() + row.tobytes())
-
-
-def write_bin(path: Path, values: np.ndarray, dtype: str) -> None:
-    path.write_bytes(np.array(values.shape, "<u4").tobytes() + np.ascontiguousarray(values, dtype=dtype).tobytes())
-
-
-def write_hdf5(path: Path, values: np.ndarray, dtype: str) -> None:
-    with h5py.File(path, "w") as file:
-        file["train"], file["test"] = values.astype(dtype), values[:3].astype(dtype)
-        file.attrs["distance"] = "angular"
-
-
-def write_parquet(path: Path, values: np.ndarray, dtype: str) -> None:
-    column = pyarrow.array(list(values.astype(dtype)))
-    pyarrow.parquet.write_table(pyarrow.table({"id": list(range(len(values))), "vector": column}), path)
-
-
-def write_fixed(path: Path, values: np.ndarray, dtype: str) -> None:
-    flat = pyarrow.array(values.astype(dtype).ravel())
-    column = pyarrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    pyarrow.parquet.write_table(pyarrow.table({"v": column}), path, row_group_size=10)
-
-
-WRITERS: dict[str, tuple[Callable[[Path, np.ndarray, str], None], str]] = {
-    "a.npy": (lambda p, v, d: np.save(p, v.astype(d)), "f4"),
-    "b.npy": (lambda p, v, d: np.save(p, np.asfortranarray(v.astype(d))), "f8"),
-    "c.npy": (lambda p, v, d: np.save(p, v.astype(d)), "f2"),
-    "a.fvecs": (write_vecs, "f4"),
-    "a.bvecs": (write_vecs, "u1"),
-    "a.ivecs": (write_vecs, "i4"),
-    "a.fbin": (write_bin, "f4"),
-    "a.u8bin": (write_bin, "u1"),
-    "a.i8bin": (write_bin, "i1"),
-    "a.ibin": (write_bin, "i4"),
-    "a.hdf5": (write_hdf5, "f4"),
-    "a.parquet": (write_parquet, "f4"),
-    "fixed.parquet": (write_fixed, "f4"),
-}
-
-
-def make(folder: Path, name: str) -> tuple[Path, np.ndarray]:
-    writer, dtype = WRITERS[name]
-    values = (X * 20 + 100).astype(dtype) if dtype in ("u1", "i1", "i4") else X.astype(dtype)
-    writer(folder / name, values, dtype)
-    return folder / name, values
+from tests.datasets.vector_writers import WRITERS, X, make, write_vecs
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -82,7 +28,10 @@ def test_there_and_back(tmp_path: Path, name: str) -> None:
     assert len(limited.documents) == 5
 
 
-@pytest.mark.parametrize("name", ["a.npy", "a.fvecs", "a.bvecs", "a.fbin", "a.u8bin"])
+@pytest.mark.parametrize(
+    "name",
+    ["a.npy", "a.fvecs", "a.bvecs", "a.fbin", "a.f16bin", "a.u8bin", "wide.fbin", "a.safetensors", "a.fbin.crop_nb_37"],
+)
 def test_mapped_files_are_not_read_into_memory(tmp_path: Path, name: str) -> None:
     path, _ = make(tmp_path, name)
     values = vector_files.load(str(path)).documents.values
@@ -121,9 +70,14 @@ class Bomb:
 def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     np.save(tmp_path / "object.npy", np.array([[Bomb(trace)]], dtype=object))
+    np.savez(tmp_path / "object.npz", np.array([[Bomb(trace)]], dtype=object))
+    np.savez(tmp_path / "two.npz", a=np.array([[Bomb(trace)]], dtype=object), b=X)
     (tmp_path / "plain.npy").write_bytes(pickle.dumps(Bomb(trace)))
-    for name in ("object.npy", "plain.npy"):
-        with pytest.raises(KnnscopeError, match="never unpickled"):
+    with zipfile.ZipFile(tmp_path / "plain.npz", "w") as bundle:
+        bundle.writestr("x.npy", pickle.dumps(Bomb(trace)))
+    np.testing.assert_array_equal(vector_files.load(str(tmp_path / "two.npz")).documents.values, X)
+    for name in ("object.npy", "plain.npy", "object.npz", "two.npz#a", "plain.npz"):
+        with pytest.raises(KnnscopeError, match=r"never unpickled|magic string is not correct"):
             vector_files.load(str(tmp_path / name))
     assert not trace.exists()
 
@@ -135,10 +89,9 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
         (np.ones((2, 2, 2), np.float32), "two dimensions"),
         (np.ones((0, 3), np.float32), "0 rows"),
         (np.ones((3, 0), np.float32), "0 components"),
-        (np.ones((2, 3), ">f4"), "little-endian"),
         (np.ones((2, 3), np.complex64), "complex64"),
         (np.array([["a"]]), "<U1"),
-        (np.ones((1, vector_files.MAX_DIM + 1), np.int8), "4,194,305 components"),
+        (np.ones((1, array_checks.MAX_DIM + 1), np.int8), "4,194,305 components"),
     ],
 )
 def test_wrong_arrays(tmp_path: Path, values: np.ndarray, message: str) -> None:
@@ -171,34 +124,15 @@ def test_rows_of_different_lengths(tmp_path: Path) -> None:
         vector_files.load(str(tmp_path / "y.parquet"))
 
 
-def test_hdf5_links_are_not_followed(tmp_path: Path) -> None:
-    secret, path = tmp_path / "secret.hdf5", tmp_path / "x.hdf5"
-    write_hdf5(secret, X, "f4")
-    with h5py.File(path, "w") as file:
-        file["train"] = h5py.ExternalLink(str(secret), "train")
-    with pytest.raises(KnnscopeError, match="link to another place"):
-        vector_files.load(str(path))
-    raw = tmp_path / "raw"
-    raw.write_bytes(X.tobytes())
-    with h5py.File(path, "w") as file:
-        file.create_dataset("train", X.shape, "f4", external=[(str(raw), 0, X.nbytes)])
-    with pytest.raises(KnnscopeError, match="no plain dataset"):
-        vector_files.load(str(path))
-    with h5py.File(path, "w") as file:
-        file.create_dataset("train", (1 << 40, 64), "f4", chunks=(1024, 64))
-    with pytest.raises(KnnscopeError, match="bytes of memory"):
-        vector_files.load(str(path))
-
-
 def test_missing_empty_and_unknown_files(tmp_path: Path) -> None:
     with pytest.raises(KnnscopeError, match="no such file"):
         vector_files.load(str(tmp_path / "x.npy"))
     (tmp_path / "x.npy").touch()
     with pytest.raises(KnnscopeError, match="the file is empty"):
         vector_files.load(str(tmp_path / "x.npy"))
-    (tmp_path / "x.csv").write_text("1,2")
+    (tmp_path / "x.odt").write_text("1,2")
     with pytest.raises(KnnscopeError, match="not a kind of file read here"):
-        names.load(str(tmp_path / "x.csv"))
+        names.load(str(tmp_path / "x.odt"))
     with pytest.raises(KnnscopeError, match="did you mean sample"):
         names.load("smaple")
 
@@ -223,41 +157,6 @@ def test_damage_gives_an_array_or_one_line(
     else:
         assert found.documents.values.ndim == 2
         assert found.documents.values.nbytes <= 1 << 24
-
-
-def test_an_hdf5_distance_that_is_not_known_is_said(tmp_path: Path) -> None:
-    path, _ = make(tmp_path, "a.hdf5")
-    with h5py.File(path, "r+") as file:
-        file.attrs["distance"] = "hamming"
-    dataset, notes = names.load(str(path))
-    assert dataset.metric is None
-    assert "declares the distance 'hamming'" in notes[0]
-
-
-def test_small_files_with_large_claims_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
-    table = pyarrow.table({"v": pyarrow.array([np.zeros(5_000_000)])})
-    pyarrow.parquet.write_table(table, tmp_path / "wide.parquet", compression="zstd")
-    with pytest.raises(KnnscopeError, match="5,000,000 numbers in 1 rows"):
-        vector_files.load(str(tmp_path / "wide.parquet"))
-    table = pyarrow.table({"v": pyarrow.FixedSizeListArray.from_arrays(np.zeros(30_000_000, np.float32), 1000)})
-    pyarrow.parquet.write_table(table, tmp_path / "long.parquet", compression="zstd")
-    with pytest.raises(KnnscopeError, match=r"claims .* and stores"):
-        vector_files.load(str(tmp_path / "long.parquet"))
-    with h5py.File(tmp_path / "x.hdf5", "w") as file:
-        file.create_dataset("train", (2_000_000, 64), "f4", chunks=(1024, 64))
-    with pytest.raises(KnnscopeError, match="claims 512,000,000 bytes of numbers and stores 0"):
-        vector_files.load(str(tmp_path / "x.hdf5"))
-
-
-def test_a_library_that_does_not_end_or_crashes_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, _ = make(tmp_path, "a.hdf5")
-    monkeypatch.setattr(vector_files.sys, "executable", str(tmp_path / "stand-in"))
-    for script, message in (("kill -SEGV $$", "crashes \\(signal 11\\)"), ("sleep 3600", "does not end")):
-        (tmp_path / "stand-in").write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / "stand-in").chmod(0o755)
-        monkeypatch.setattr(vector_files, "PROBE_SECONDS", 1 if "sleep" in script else LONG)
-        with pytest.raises(KnnscopeError, match=message):
-            vector_files.load(str(path))
 
 
 def test_what_this_program_wrote_is_read_back_with_ids_queries_and_metric(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from knnscope.datasets.vector_files import MAX_DIM
+from knnscope.datasets.array_checks import MAX_DIM
 from knnscope.search import rounding
 from knnscope.search.engine import unit_rows
 from knnscope.search.rounding import DEFINITION, UNITS, Formula

@@ -1,0 +1,120 @@
+"""ANN-benchmarks' HDF5: ``train``, the queries ``test``, the stored ``neighbors`` and ``distances``.
+
+Layout: https://github.com/erikbern/ann-benchmarks
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.datasets.array_checks import MAX_DIM, checked, memory_limit
+from knnscope.errors import KnnscopeError, require
+from knnscope.processes import PACKAGE, PARENT
+from knnscope.records import GroundTruth, VectorDataset
+
+PROBE_SECONDS = 20
+METRICS = {"euclidean": "l2", "angular": "cosine", "dot": "ip", "ip": "ip", "l2": "l2", "cosine": "cosine"}
+
+
+def _probe(path: Path) -> None:
+    """Open a file once in a process of its own: libhdf5 loops or crashes on some damaged files, and cannot be stopped in this one.
+
+    Raises:
+        KnnscopeError: it did not come to an end.
+    """
+    code = "import sys; from knnscope import processes; processes.end_with_parent()\nimport h5py\n"
+    code += "with h5py.File(sys.argv[1]) as f: f.attrs.get('distance'), [f.get(n) for n in f]"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path.absolute())],
+            env={**os.environ, PARENT: str(os.getpid())},
+            cwd=PACKAGE,
+            capture_output=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise KnnscopeError(f"{path}: a damaged HDF5 file: reading its header does not end") from error
+    if done.returncode < 0:
+        raise KnnscopeError(f"{path}: a damaged HDF5 file: reading its header crashes (signal {-done.returncode})")
+
+
+def hdf5(path: Path, _: str) -> VectorDataset:
+    """Rows, queries, metric and ground truth of an ANN-benchmarks file."""
+    h5py = require("h5py", "files")
+    _probe(path)
+    try:
+        with h5py.File(path, "r") as file:
+            parts = {
+                name: checked(path, _numbers(path, file, name)) for name in ("train", "test") if _there(file, name)
+            }
+            if "train" not in parts:
+                raise KnnscopeError(
+                    f"{path}: no dataset 'train': an ANN-benchmarks file holds 'train' and 'test'; there is {', '.join(file) or 'nothing'}"
+                )
+            truth, notes = _truth(path, file)
+            declared = _text(file.attrs.get("distance"))
+            metric = METRICS.get(declared) if isinstance(declared, str) else None
+            if declared is not None and metric is None:
+                notes += (
+                    f"{path}: declares the distance {declared!r}, which is not one of {', '.join(METRICS)}: choose --metric",
+                )
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise KnnscopeError(f"{path}: no HDF5 file, or a damaged one ({reason})") from error
+    return VectorDataset(str(path), parts["train"], parts.get("test"), metric, notes, truth=truth)
+
+
+def _there(file: Any, name: str) -> bool:
+    return file.get(name, getlink=True) is not None
+
+
+def _numbers(path: Path, file: Any, name: str) -> npt.NDArray[Any]:
+    """A dataset of this file, of numbers in two dimensions.
+
+    Raises:
+        KnnscopeError: it is something else, lies elsewhere, or is too large.
+    """
+    h5py = require("h5py", "files")
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise KnnscopeError(f"{path}: {name!r} is a link to another place, which is not followed")
+    item = file[name]
+    if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
+        raise KnnscopeError(f"{path}: {name!r} is no plain dataset of this file")
+    if item.ndim != 2 or item.dtype.kind not in "fiu":
+        raise KnnscopeError(
+            f"{path}: {name!r} has shape {item.shape} and type {item.dtype}, numbers in two dimensions were expected"
+        )
+    if item.shape[1] > MAX_DIM:
+        raise KnnscopeError(f"{path}: {name!r} has {item.shape[1]:,} components a row, the limit is {MAX_DIM:,}")
+    memory_limit(path, item.size * item.dtype.itemsize, item.id.get_storage_size())
+    values: npt.NDArray[Any] = item[()]
+    return values
+
+
+def _truth(path: Path, file: Any) -> tuple[GroundTruth | None, tuple[str, ...]]:
+    """The stored neighbors; what is wrong with them does not stand in the way of the rows."""
+    if not _there(file, "neighbors"):
+        return None, ()
+    try:
+        ids = _numbers(path, file, "neighbors")
+        distances = _numbers(path, file, "distances") if _there(file, "distances") else None
+    except KnnscopeError as error:
+        return None, (f"{error}: the stored neighbors are not used",)
+    if ids.dtype.kind not in "iu" or (distances is not None and distances.shape != ids.shape):
+        return None, (f"{path}: 'neighbors' and 'distances' do not belong together: not used",)
+    return GroundTruth(ids, distances), ()
+
+
+def _text(value: Any) -> Any:
+    """An attribute as a string: some programs store it as bytes, or as an array of one."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(-1)[0]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
