@@ -59,6 +59,8 @@ LIGHT = frozenset({"#E69F00", "#a9a9a9", "#CC79A7", *COLOURS["ranges"]})
 """Colours that need dark text."""
 PALE = 0.3
 """How much of its colour is left behind what is shorter than a pixel."""
+GPUS = 4
+"""GPUs whose share is written above the picture."""
 THIN = 2
 """Pixels of a block's width at least."""
 SEEN = 3
@@ -202,19 +204,18 @@ class Sheet:
         low, high = self.window.low, self.window.high
         kernels, copies = (len(inside(e, low, high)) for e in (trace.kernels, trace.copies))
         calls = trace.calls.outer[inside(trace.calls, low, high)].sum()
-        on_gpu = busy(trace, low, high)
         name = trace.path.replace("\\", "/").rsplit("/", 1)[-1]
-        title = self.fitted(f"{trace.gpu.name}   {name}   {self.window.title}", 14, WIDTH - 60)
+        gpu = f"{trace.gpu.name}{f' and {len(trace.used) - 1} more' if len(trace.used) > 1 else ''}"
+        title = self.fitted(f"{gpu}   {name}   {self.window.title}", 14, WIDTH - 60)
         self.text(30, 28, title, fontsize=14, weight="bold", color=INK, va="center")
         facts = (
-            f"{time_text(high - low)}, of which the GPU worked {time_text(on_gpu)} ({_percent(on_gpu / (high - low))}):  "
+            f"{time_text(high - low)}, of which {_worked(trace, low, high)}:  "
             f"{_count(kernels, 'kernel')}, {_count(copies, 'copy', 'copies')};  {_count(calls, 'API call')}"
         )
         self.text(30, 54, facts, fontsize=11, color=INK, va="center")
         if self.window.focus:
             begin, end = self.window.focus
-            on_gpu = busy(trace, begin, end)
-            said = f"{self.window.focus_title}: {time_text(end - begin)}, GPU {time_text(on_gpu)} ({_percent(on_gpu / max(end - begin, 1))})"
+            said = f"{self.window.focus_title}: {time_text(end - begin)}, of which {_worked(trace, begin, end)}"
             middle = float(self.times((begin + end) / 2))
             x = LEFT + (middle - self.low) / self.pixel
             self.text(x, TOP - 8, said, fontsize=10, weight="bold", color="#7a5b00", ha="center", va="center")
@@ -319,6 +320,18 @@ def _pale(colour: str) -> str:
     """The colour mixed with white."""
     parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return "#" + "".join(f"{round(255 - PALE * (255 - part)):02x}" for part in parts)
+
+
+def _worked(trace: Trace, low: int, high: int) -> str:
+    """How busy each GPU was; of many, those with most work."""
+    many = len(trace.used) > 1
+    parts = []
+    for gpu in sorted(trace.used[:GPUS]) or [0]:
+        ns = busy(trace, low, high, gpu)
+        parts.append(
+            f"{f'GPU {gpu}' if many else 'the GPU'} worked {time_text(ns)} ({_percent(ns / max(high - low, 1))})"
+        )
+    return ", ".join(parts)
 
 
 def _percent(share: float) -> str:

@@ -202,12 +202,13 @@ def lanes(trace: Trace, window: Window, pixels: int) -> list[Lane]:
     return [*_ranges(trace, window, pixels), *_calls(trace, window, pixels), *_gpu(trace, window, pixels)]
 
 
-def busy(trace: Trace, low: int, high: int) -> int:
-    """Nanoseconds in which a kernel, copy or fill was under way."""
+def busy(trace: Trace, low: int, high: int, gpu: int) -> int:
+    """Nanoseconds in which a kernel, copy or fill was under way on this GPU."""
     parts = [
         (np.maximum(e.start[chosen], low), np.minimum(e.end[chosen], high))
         for e in (trace.kernels, trace.copies)
-        for chosen in [inside(e, low, high)]
+        for near in [inside(e, low, high)]
+        for chosen in [near[_of(trace, e, gpu)[near]]]
     ]
     return covered(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
 

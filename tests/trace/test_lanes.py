@@ -257,8 +257,8 @@ def test_an_empty_trace() -> None:
 
 def test_busy_counts_what_overlaps_once() -> None:
     trace = made(kernels=[(0, 100, "a"), (300, 400, "b")], copies=[(50, 150, TO_HOST, 4)])
-    assert lanes_of.busy(trace, 0, 1000) == 250
-    assert lanes_of.busy(trace, 90, 310) == 70
+    assert lanes_of.busy(trace, 0, 1000, 0) == 250
+    assert lanes_of.busy(trace, 90, 310, 0) == 70
 
 
 def test_a_recorded_loop(tmp_path: Path) -> None:
