@@ -49,7 +49,7 @@ def test_embed_writes_both_sides_with_their_prompts_and_the_metric(
         words = {"document": "passage : ", "query": "query : "}[part]
         assert meta["prompt"] == (words if name.startswith("prompts") else "")
         assert meta["recipe"]["metric"] == metric
-    code, out, _ = knnscope("search", tmp_path / "out", "--query-id", "q0", "--engine", "numpy64", "--json")
+    code, _, _ = knnscope("search", tmp_path / "out", "--query-id", "q0", "--engine", "numpy64", "--json")
     assert (code, json.loads(out)["metric"]) == (0, metric)
 
 
@@ -102,7 +102,7 @@ def test_files_of_weights_are_chosen(knnscope: Run, tmp_path: Path, data: Path) 
     )
     assert code == 0
     assert json.loads((tmp_path / "o/meta.json").read_text())["weights"] == "onnx/model_quantized.onnx"
-    code, out, _ = knnscope("search", tmp_path / "o", "words", "--engine", "numpy")
+    code, _, _ = knnscope("search", tmp_path / "o", "words", "--engine", "numpy")
     assert code == 0, "the same file of weights is opened"
 
 
