@@ -29,6 +29,12 @@ ENGINES = {
     ),
     "numpy": Entry("knnscope.search.numpy_engine:NumpyEngine", "numpy", None, "one matrix product, expanded form"),
     "faiss": Entry("knnscope.search.faiss_engine:FaissEngine", "faiss", "cpu", "IndexFlat"),
+    "faiss-tuned": Entry(
+        "knnscope.search.faiss_tuned_engine:FaissTunedEngine", "faiss", "cpu", "IndexFlat, set as is fastest here"
+    ),
+    "faiss-panorama": Entry(
+        "knnscope.search.faiss_panorama_engine:FaissPanoramaEngine", "faiss", "cpu", "IndexFlatPanorama, rows rotated"
+    ),
     "sklearn": Entry("knnscope.search.sklearn_engine:SklearnEngine", "sklearn", "cpu", "NearestNeighbors, brute force"),
     "usearch": Entry("knnscope.search.usearch_engine:UsearchEngine", "usearch", "cpu", "exact search"),
     "torch": Entry("knnscope.search.torch_engine:TorchEngine", "torch", "torch", "one matrix product, topk"),

@@ -122,7 +122,7 @@ class EngineRung(Rung):
     def build(self, k: int) -> None:  # noqa: ARG002
         """Its index."""
         engine = catalog.load(self.name)
-        self.formula = engine.formula("float32", 1, self.rows.shape[1])
+        self.formula = engine.formula("l2", "float32", 1, self.rows.shape[1])
         self.index = engine.build(self.rows, "l2")
 
     def ready(self, query: Any) -> Any:

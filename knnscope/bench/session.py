@@ -131,7 +131,9 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
         def grade(case: Case, first: int, ids: npt.NDArray[np.int64]) -> Grade:
             if case.engine not in formulas:
                 engine = catalog.load(case.engine)
-                formulas[case.engine] = lambda batch: engine.formula(task.rows.dtype.name, batch, task.rows.shape[1])
+                formulas[case.engine] = lambda batch: engine.formula(
+                    task.metric, task.rows.dtype.name, batch, task.rows.shape[1]
+                )
             found = judge.grade(ids, first, formulas[case.engine](case.batch))
             if found.evidence is None:
                 return found

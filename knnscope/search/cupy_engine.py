@@ -25,7 +25,7 @@ class CupyEngine:
         metrics=frozenset(topk.METRICS), dtypes=frozenset(topk.DTYPES), devices=frozenset({"cuda"})
     )
 
-    def formula(self, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
+    def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
         """Expanded, in the rows' own width."""
         return Formula("expanded", "float64" if dtype in WIDE else "float32")
 

@@ -34,7 +34,7 @@ class CuvsEngine:
         devices=frozenset({"cuda"}),
     )
 
-    def formula(self, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
+    def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
         """Expanded."""
         return Formula("expanded")
 

@@ -37,7 +37,7 @@ class Engine(Protocol):
 
     capabilities: Capabilities
 
-    def formula(self, dtype: str, queries: int, dim: int) -> Formula:
+    def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:
         """How a batch of this size is computed, as the library states it: grades and tests hold it to that."""
         ...
 

@@ -8,8 +8,9 @@ import faiss
 import numpy as np
 
 from knnscope.records import Capabilities, Neighbors
-from knnscope.search import topk
+from knnscope.search import openblas, topk
 from knnscope.search.engine import Array, unit_rows
+from knnscope.search.ranges import Range
 from knnscope.search.rounding import Formula
 
 EXPANDED_FROM = 128_000
@@ -24,28 +25,35 @@ class FaissEngine:
         dtypes=frozenset({"float32", "float16", "int8", "uint8"}),
     )
 
-    def formula(self, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
+    def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
         """Differences for small batches, BLAS and the expanded form for others (faiss/utils/distances.cpp, faiss#5285)."""
         return Formula("difference" if queries * dim < EXPANDED_FROM else "expanded")
 
     def build(self, vectors: Array, metric: str) -> FaissIndex:
         """Copy the rows into a flat index; for cosine they are divided by their norms first."""
         kind = faiss.IndexFlatL2 if metric == "l2" else faiss.IndexFlatIP
-        index = kind(vectors.shape[1])
-        index.add(_prepared(vectors, metric))
-        return FaissIndex(index, metric)
+        index, rows = kind(vectors.shape[1]), _prepared(vectors, metric)
+        index.add(rows)
+        return FaissIndex(index, metric, Range(rows, metric))
 
 
 class FaissIndex:
-    """A flat index."""
+    """A flat index. said: what it computes with, in words."""
 
-    def __init__(self, index: Any, metric: str) -> None:
-        self._index = index
-        self._metric = metric
+    def __init__(self, index: Any, metric: str, range_: Range) -> None:
+        self._index, self._metric, self._range = index, metric, range_
+        kernel = openblas.kernel_in_use()
+        old = ", which leave most of this processor unused" if openblas.is_old(kernel) else ""
+        self.said = (
+            f"as installed: OpenBLAS kernels {kernel or 'unknown'}{old}; single distances up to {EXPANDED_FROM // index.d:,} queries at once, "
+            "then matrix products"
+        )
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """One call to Faiss."""
-        distances, ids = self._index.search(_prepared(queries, self._metric), k)
+        asked = _prepared(queries, self._metric)
+        self._range.check(asked)
+        distances, ids = self._index.search(asked, k)
         return Neighbors(ids, distances)
 
 

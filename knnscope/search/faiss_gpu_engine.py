@@ -30,7 +30,7 @@ class FaissGpuEngine:
     )
     cuvs = False
 
-    def formula(self, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
+    def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
         """Expanded."""
         return Formula("expanded")
 

@@ -24,7 +24,7 @@ class FlashlibEngine:
         devices=frozenset({"cuda"}),
     )
 
-    def formula(self, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
+    def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
         """Expanded, products in TF32."""
         return Formula("expanded", "tf32")
 

@@ -14,7 +14,7 @@ class Numpy64Engine:
 
     capabilities = Capabilities(metrics=frozenset(topk.METRICS), dtypes=frozenset(topk.DTYPES), exact=True)
 
-    def formula(self, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
+    def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
         """The definition."""
         return DEFINITION
 

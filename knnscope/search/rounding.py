@@ -35,12 +35,13 @@ class Formula:
     """How an engine computes a distance.
 
     form: difference, rooted or expanded; it matters for l2 only. precision: a key of ``UNITS``, or tf32. defined: by the definition itself, in its
-    order, so that no rounding is allowed at all.
+    order, so that no rounding is allowed at all. extra: roundings beside those of the form.
     """
 
     form: str
     precision: str = "float32"
     defined: bool = False
+    extra: int = 0
 
     def __str__(self) -> str:
         return "definition" if self.defined else f"{self.form} {self.precision}"
@@ -70,6 +71,7 @@ class Formula:
         return np.where(np.isnan(bound), np.inf, bound) + tiny  # infinity times 0: nothing is known
 
     def _relative(self, roundings: int) -> float:
+        roundings += self.extra
         if self.precision == "tf32":  # both factors rounded to 11 bits, then float32
             return gamma(2, 2.0**-11) + gamma(roundings + 2, UNITS["float32"])
         return gamma(roundings, UNITS[self.precision])

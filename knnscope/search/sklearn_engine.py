@@ -19,9 +19,9 @@ class SklearnEngine:
 
     capabilities = Capabilities(metrics=frozenset({"l2", "cosine"}), dtypes=frozenset(topk.DTYPES))
 
-    def formula(self, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
-        """Expanded; cosine of float32 rows stays in float32."""
-        return Formula("expanded", "float64" if dtype in ("float64", "int32") else "float32")
+    def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
+        """Expanded, of float32 rows in float64 chunk by chunk (ArgKmin32); cosine of them stays in float32."""
+        return Formula("expanded", "float64" if metric == "l2" or dtype in ("float64", "int32") else "float32")
 
     def build(self, vectors: Array, metric: str) -> SklearnIndex:
         """Fit the brute-force estimator."""

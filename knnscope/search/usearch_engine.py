@@ -25,7 +25,7 @@ class UsearchEngine:
         dtypes=frozenset({"float32", "float16", "int8", "uint8"}),
     )
 
-    def formula(self, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
+    def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
         """Differences."""
         return Formula("difference")
 

@@ -30,7 +30,7 @@ class Right:
 
     capabilities = Capabilities(metrics=frozenset(topk.METRICS), dtypes=frozenset(topk.DTYPES))
 
-    def formula(self, dtype: str, queries: int, dim: int) -> Formula:
+    def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:
         return Formula("difference")
 
     def build(self, vectors: Any, metric: str) -> Right:

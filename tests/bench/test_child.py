@@ -60,7 +60,7 @@ def measure(data: Data, names: list[str], batches: tuple[int, ...] = (1,), k: in
     """Planted engines through real children and the real judge."""
     rows, queries = np.load(data.rows), np.load(data.queries)
     judge = Judge(rows, queries, truth.answers(rows, queries, k, data.metric), data.metric)
-    formula = planted.Right().formula("float32", 1, 8)
+    formula = planted.Right().formula("l2", "float32", 1, 8)
     options = Options(rounds=rounds, seconds=3, cold=False)
 
     def start(name: str) -> Child:

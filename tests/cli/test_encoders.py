@@ -49,7 +49,7 @@ def test_embed_writes_both_sides_with_their_prompts_and_the_metric(
         words = {"document": "passage : ", "query": "query : "}[part]
         assert meta["prompt"] == (words if name.startswith("prompts") else "")
         assert meta["recipe"]["metric"] == metric
-    code, _, _ = knnscope("search", tmp_path / "out", "--query-id", "q0", "--engine", "numpy64", "--json")
+    code, out, _ = knnscope("search", tmp_path / "out", "--query-id", "q0", "--engine", "numpy64", "--json")
     assert (code, json.loads(out)["metric"]) == (0, metric)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from knnscope import catalog
 from tests.contracts.suite import EngineContract
 
-NEEDED = ("numpy64", "certified", "numpy", "faiss", "sklearn", "usearch")
+NEEDED = ("numpy64", "certified", "numpy", "faiss", "faiss-tuned", "faiss-panorama", "sklearn", "usearch")
 
 
 def test_the_engines_of_the_cpu_extra_are_here() -> None:
