@@ -13,6 +13,7 @@ from inspect import cleandoc
 from typing import NoReturn, Protocol
 
 from knnscope.cli.show import plain
+from knnscope.cli.wrapping import Wrapped, hanging
 from knnscope.environment import version
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.progress import harmless
@@ -67,7 +68,7 @@ def parser_of(name: str) -> Parser:
     """The parser of one command, as ``knnscope NAME`` uses it."""
     command = load(name)
     doc = cleandoc(command.__doc__ or "")
-    parser = Parser(prog=f"knnscope {name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog=f"knnscope {name}", description=doc, formatter_class=Wrapped)
     command.configure(parser)
     parser.set_defaults(command=command)
     return parser
@@ -75,11 +76,14 @@ def parser_of(name: str) -> Parser:
 
 def usage() -> str:
     """The first screen."""
-    lines = [f"knnscope {version()}: which exact vector search is fastest and right on your data and machine", ""]
+    lines = [
+        *hanging(f"knnscope {version()}: which exact vector search is fastest and right on your data and machine"),
+        "",
+    ]
     for name in COMMANDS:
         summary = (load(name).__doc__ or "").strip().splitlines()[0]
-        lines.append(f"  knnscope {name:<8} {summary}")
-    lines += ["", "knnscope COMMAND --help tells more. Start with: knnscope demo"]
+        lines += hanging(summary, f"  knnscope {name:<8} ")
+    lines += ["", *hanging("knnscope COMMAND --help tells more. Start with: knnscope demo")]
     return "\n".join(lines)
 
 

@@ -89,11 +89,3 @@ def test_ctrl_c_keeps_what_was_climbed(knnscope: Run, tmp_path: Path, monkeypatc
     assert code == 130
     assert "climbed until then" in err
     assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("ns", "text"),
-    [(None, ""), (850, "0.85 us"), (33_400, "33.4 us"), (1_234_000, "1.23 ms"), (45_600_000_000, "45.6 s")],
-)
-def test_durations(ns: int | None, text: str) -> None:
-    assert command.duration(ns) == text
