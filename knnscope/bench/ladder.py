@@ -258,6 +258,7 @@ def _measure(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge])
     scale = len(plan.rows) / visited
     return {
         "status": "wrong" if grade.grade == "wrong" else "ok",
+        "changed": rung.ran,
         "device": where,
         "visited": visited,
         "scaled": visited < len(plan.rows),
