@@ -104,7 +104,8 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     said: dict[Group, list[str]] = {group: [] for group in by_group}
     found = verdicts(rows)
     for v in found:
-        said[v.k, v.batch, v.boundary].append(_sentence(v))
+        group = v.k, v.batch, v.boundary
+        said[group].append(_sentence(v, stopped=_stopped(by_group[group])))
     lines = []
     for (k, batch, boundary), parts in said.items():
         name = f"{batch:,} {'query' if batch == 1 else 'queries'}" + (f", k = {k}" if several_k else "")
@@ -115,20 +116,26 @@ def sentences(rows: Sequence[Row]) -> list[str]:
             for r in by_group[k, batch, boundary]
             if r["grade"] == "wrong" and r["median_ns"] is not None and (best is None or r["median_ns"] < best)
         ]
-        stopped = any(r["status"] == "interrupted" for r in by_group[k, batch, boundary])
-        none = "interrupted before any right answer was timed" if stopped else "no engine gave a right answer"
+        none = "no engine gave a right answer"
+        if _stopped(by_group[k, batch, boundary]):
+            none = "interrupted before any right answer was timed"
         lines.append(f"{name}: {'; '.join([*(parts or [none]), *wrong])}")
     return lines
 
 
-def _sentence(v: Verdict) -> str:
+def _stopped(rows: Iterable[Row]) -> bool:
+    """Whether what was not measured any more might have changed who is fastest."""
+    return any(row["status"] == "interrupted" for row in rows)
+
+
+def _sentence(v: Verdict, stopped: bool) -> str:
     grade = "exact" if v.grade == "exact" else "right up to float32 rounding"
     told, after = v.level_with, v.next
     if told and (most := max(r.rounds for r in told)) < stats.FEWEST_ROUNDS:
         return f"{grade}: {_listed(v, v.rivals)}: too few rounds ({most}) to tell which is fastest"
     most_ns = min(LEVEL_UP_TO * v.median_ns, after.median_ns if after else math.inf)
     level = [r for r in told if r.median_ns <= most_ns]
-    text = f"fastest {grade}: "
+    text = f"fastest of what was measured, {grade}: " if stopped else f"fastest {grade}: "
     if level:
         why = "too noisy to tell them apart" if v.noisy else "the difference is not significant"
         text += f"{_listed(v, level)}: {why}"

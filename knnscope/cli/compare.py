@@ -234,8 +234,8 @@ def _choose(text: str, known: Sequence[str], option: str) -> list[str]:
     chosen = options.listed(text)
     if not chosen:
         raise KnnscopeError(f"{option} is empty: {', '.join(known)}")
-    if option == "--fail-on" and chosen == ["any"]:
-        return list(known)
+    if option == "--fail-on" and "any" in chosen:
+        chosen = list(dict.fromkeys([*(name for name in chosen if name != "any"), *known]))
     for name in chosen:
         if name not in known:
             raise unknown_name({"--engines": "engine"}.get(option, f"choice for {option}"), name, known)
@@ -260,16 +260,20 @@ def _threads(text: str) -> int | None:
     if text == "stock":
         return None
     try:
-        return options.positive(text)
+        number = options.positive(text)
     except argparse.ArgumentTypeError as error:
         raise KnnscopeError(f"--threads {text!r}: a number or stock was expected") from error
+    if number > threads.LIMIT:
+        raise KnnscopeError(
+            f"--threads {number}: at most {threads.LIMIT:,}; this process may use {threads.usable()} cores"
+        )
+    return number
 
 
 def _failing(rows: Sequence[result.Row], fail_on: Sequence[str]) -> list[str]:
-    """Each engine with what it failed in, in the order of the rows."""
+    """Each engine with what it failed in, in the order of the rows; noisy is what the table shows as such, its hot calls."""
     found = []
     for row in rows:
-        found += [
-            f"{row['engine']} {why}" for why in (row["status"], "noisy" if row["noisy"] else "") if why in fail_on
-        ]
+        noisy = "noisy" if row["noisy"] and row["cache"] == "hot" else ""
+        found += [f"{row['engine']} {why}" for why in (row["status"], noisy) if why in fail_on]
     return list(dict.fromkeys(found))

@@ -41,6 +41,7 @@ def report(measured: Result, task: Task) -> str:
         parts.append(table(lines, HEAD, right=tuple(range(2, len(HEAD)))))
     if failures := _failures(rows):
         parts += ["", "not measured", table(failures, ("  engine", "status", "why"))]
+    parts += _no_gpu(rows)
     parts += _quality(rows) + _wrong(rows) + _splits(rows) + _memory(rows) + _notes(rows)
     return "\n".join(parts)
 
@@ -108,13 +109,22 @@ def _failures(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     for row in rows:
         if row["cache"] == "hot" or row["status"] in FAILED:
             cases[row["engine"]] = cases.get(row["engine"], 0) + 1
-        if row["status"] in FAILED:
+        if row["status"] in FAILED and row["status"] != "no-gpu":
             found.setdefault((row["engine"], row["status"], row["reason"]), []).append(row)
     lines = []
     for (engine, status, reason), some in found.items():
         which = f"batch {', '.join(str(r['batch']) for r in some)}: " if len(some) < cases[engine] else ""
         lines.append((f"  {engine}", status, f"{which}{plain(reason)}"))
     return lines
+
+
+def _no_gpu(rows: Sequence[Row]) -> list[str]:
+    """One line a reason, whatever the number of engines: none of them is at fault."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row["status"] == "no-gpu":
+            found.setdefault(plain(row["reason"]), {})[row["engine"]] = None
+    return [line for why, engines in found.items() for line in ("", f"not measured: {', '.join(engines)}: {why}")]
 
 
 def _quality(rows: Sequence[Row]) -> list[str]:

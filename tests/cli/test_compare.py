@@ -184,6 +184,7 @@ def test_more_queries_than_can_be_held_out(compare: Compare, vectors: Path) -> N
         ("Right,WrongOrder", "crashed,missing", 0),
         ("Right,Missing", "missing", 1),
         ("Right,Missing", "any", 1),
+        ("Right,Missing", "wrong,any", 1),
     ],
 )
 def test_fail_on(compare: Compare, vectors: Path, engines: str, fail_on: str, code: int) -> None:
@@ -249,6 +250,9 @@ def test_side_by_side_is_a_query_that_one_is_wrong_on(compare: Compare, tmp_path
         (["sample", "--engines", "numpi"], "no engine named 'numpi': did you mean numpy"),
         (["sample", "--engines", ","], "--engines is empty"),
         (["sample", "--boundary", "hots"], "no choice for --boundary named 'hots': did you mean host"),
+        (["sample", "--fail-on", "any,wrnog"], "no choice for --fail-on named 'wrnog': did you mean wrong"),
+        (["sample", "--threads", "9999"], r"--threads 9999: at most 1,024; this process may use \d+ cores$"),
+        (["sample", "--threads", "9" * 18], "--threads 9+: at most 1,024"),
         (["sample", "--fail-on", "wrnog"], "no choice for --fail-on named 'wrnog': did you mean wrong"),
         (["sample", "-k", "0"], "-k: '0' is not a whole number above 0"),
         (["sample", "-k", "3,x"], "-k: 'x' is not a whole number"),
