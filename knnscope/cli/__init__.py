@@ -6,7 +6,9 @@ import argparse
 import errno
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from inspect import cleandoc
@@ -110,9 +112,41 @@ def main(argv: Sequence[str]) -> int:
     return int(args.command.run(args))
 
 
+class Ended(KeyboardInterrupt):
+    """A signal asks this process to end: what Ctrl-C keeps and removes is kept and removed."""
+
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Of a supervisor, ``timeout``, a closed terminal; the exit code is 128 and the signal's number, as a shell has it."""
+
+
 def run() -> int:
     """The console script: one handler for errors, one exit."""
     _mend_streams()
+    ended: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        ended.append(number)
+        for other in ENDING:
+            signal.signal(other, signal.SIG_IGN)  # a second one would disturb the tidying up
+        raise Ended
+
+    here = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in ENDING} if here else {}
+    try:
+        for number, handler in before.items():
+            if handler is signal.SIG_DFL:  # nohup ignores one
+                signal.signal(number, end)
+        code = _run()
+        return 128 + ended[0] if ended else code
+    except Ended:  # before it began or after it ended
+        return 128 + ended[0]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run() -> int:
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()
