@@ -108,6 +108,8 @@ def _row(
         "builds": m.builds,
         "rounds_a_process": facts.rounds_a_process,
         "build_ns": built.build_ns if built else None,
+        "build_compile_ns": built.compile_ns if built else None,
+        "compile_ns": warmed.warm.compile_ns if warmed and cache == "first" else None,
         "build_peak_host_bytes": built.host_bytes if built else None,
         "build_peak_gpu_bytes": built.gpu_bytes if built else None,
         "peak_host_bytes": warmed.host_bytes if warmed else None,

@@ -230,6 +230,20 @@ def _memory(rows: Sequence[Row]) -> list[str]:
     return ["", table(lines, head, right=tuple(range(1, len(head))))] if lines else []
 
 
+def _compiling(rows: Sequence[Row]) -> list[str]:
+    """What the installation costs once; a process that finds the code on disk reads it in less."""
+    spent: dict[str, int] = {}
+    for row in rows:
+        if row["cache"] == "first":
+            building = row.get("build_compile_ns") or 0 if row["fresh"] else 0
+            spent[row["engine"]] = spent.get(row["engine"], 0) + building + (row.get("compile_ns") or 0)
+    return [
+        f"{engine} compiled its code, or read it compiled, in {duration(ns)}: not in the times of build and first call"
+        for engine, ns in spent.items()
+        if ns
+    ]
+
+
 def _notes(rows: Sequence[Row]) -> list[str]:
     """What a reader has to know to trust the figures."""
     said = []
@@ -238,6 +252,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     if overheads:
         share = max(r["overhead_ns"] / r["median_ns"] for r in hot if r["overhead_ns"])
         said.append(f"timing itself takes {duration(max(overheads))}, at most {100 * share:.2g}% of a row")
+    said += _compiling(rows)
     said += [
         f"{r['engine']} kept {r['cores']:.1f} cores busy at batch {r['batch']}: more than its {r['threads']} threads"
         for r in hot
