@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Protocol, TypeVar
 
+from knnscope.bench.plan import PRIME_NS, WARM_SECONDS
 from knnscope.compiling import SPENT
 from knnscope.search.device import Library
 
 T = TypeVar("T")
 STABLE = 0.1
 """Warm enough: the median of the last three calls is within this of the median of the three before."""
-WARM_CALLS, WARM_SECONDS = 50, 3.0
+WARM_CALLS = 50
 """Warm-up ends here at the latest."""
-PRIME_NS = 10_000_000
-"""Untimed calls before the timed ones of a turn."""
 
 
 @dataclass(frozen=True, slots=True)

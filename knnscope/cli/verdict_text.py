@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from knnscope.bench.result import FAILED, Row
 from knnscope.bench.session import Result, Task
-from knnscope.bench.verdict import Split, duration, groups, sentences, splits
+from knnscope.bench.verdict import QUICK_MATTERS, Split, duration, groups, sentences, splits
 from knnscope.cli.show import plain, size, table
 
 OTHERS = 0.15
 """Cores that others may keep busy unmentioned: the system itself takes a few hundredths."""
 HEAD = ("engine", "grade", "first", "cold", "hot", "95%", "p99", "CPU time", "of floor", "queries/s")
-
+OPTIONAL = ("cold", "p99", "of floor")
+"""Columns that are left out where no line has them."""
 
 TOLD_FROM_NS = 200_000_000
 """Time of a row from which its CPU time is known: ticks of 4 ms are 2% of it."""
@@ -26,8 +27,9 @@ def report(measured: Result, task: Task) -> str:
     if some["threads"] == 1:
         budget = "1 thread"
     asked = f"{len(task.queries):,} queries{' held out' if task.held_out else ''}"
+    quick = "quick: " if some.get("quick") else ""
     parts = [
-        f"{plain(task.name)}: {some['rows']:,} x {some['dim']} {some['dtype']}, {task.metric}, {budget}, {asked}",
+        f"{quick}{plain(task.name)}: {some['rows']:,} x {some['dim']} {some['dtype']}, {task.metric}, {budget}, {asked}",
         measured.geometry.said(),
     ]
     by_state = {(r["engine"], r["k"], r["batch"], r["boundary"], r["cache"]): r for r in rows}
@@ -38,7 +40,9 @@ def report(measured: Result, task: Task) -> str:
         where = "" if boundary == "host" else ", from and to GPU memory"
         lines = [_line(r, by_state) for r in sorted(shown, key=lambda r: r["median_ns"] or float("inf"))]
         parts += ["", f"{batch:,} {'query' if batch == 1 else 'queries'} a call, k = {k}{where}"]
-        parts.append(table(lines, HEAD, right=tuple(range(2, len(HEAD)))))
+        kept = [i for i, name in enumerate(HEAD) if name not in OPTIONAL or any(line[i] for line in lines)]
+        cut = [tuple(line[i] for i in kept) for line in lines]
+        parts.append(table(cut, [HEAD[i] for i in kept], right=tuple(range(2, len(kept)))))
     if failures := _failures(rows):
         parts += ["", "not measured", table(failures, ("  engine", "status", "why"))]
     parts += _no_gpu(rows)
@@ -52,6 +56,10 @@ def verdict(measured: Result) -> str:
     if (others := measured.environment.get("other_cores")) is not None and others > OTHERS and lines:
         lines.append(
             f"other work kept {others:.2g} cores busy meanwhile: on an idle machine times and ranking may differ"
+        )
+    if any(row.get("quick") for row in measured.rows):
+        lines.append(
+            f"quick: few rounds by one process an engine, which may be a fifth luckier than the next: below {QUICK_MATTERS:g} times nothing is told apart"
         )
     if measured.interrupted:
         lines.append("interrupted: the figures are those of the rounds until then")

@@ -16,6 +16,7 @@ from knnscope.certified.compiled import compiled
 from knnscope.cli.verdict_text import _notes
 from knnscope.compiling import SPENT, Spent
 from knnscope.records import Capabilities, Neighbors
+from knnscope.search.grading import Grade
 from knnscope.search.rounding import DEFINITION
 from tests.bench.small import ANSWERS, FACTS, QUERIES, ROWS, case
 from tests.bench.test_verdict import rows as made_up
@@ -92,7 +93,8 @@ def test_it_is_in_the_record_and_not_in_the_figures(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     worker = Worker(Compiling(), ROWS, QUERIES, "l2", HostClock)
     built, warmed = worker.build(), worker.warm(case("own"))
-    rows = result.rows_of(Measured(case("own"), built=built, warmed=warmed, hot=[[Sample(5, 5)]]), FACTS, "cpu")
+    measured = Measured(case("own"), built=built, warmed=warmed, hot=[[Sample(5, 5)]], grade=Grade("exact", 3, 0, 0))
+    rows = result.rows_of(measured, FACTS, "cpu")
     first, hot = (result.check(row) for row in rows)
     assert first["build_compile_ns"] > 5_000_000
     assert first["compile_ns"] > 5_000_000

@@ -121,7 +121,18 @@ def test_what_a_signal_leaves_of_a_comparison_under_way(
 ) -> None:
     """Whole files, or nothing at all where nothing could be said any more."""
     np.save(tmp_path / "v.npy", np.random.default_rng(0).standard_normal((20_000, 64)).astype(np.float32))
-    command = [sys.executable, "-m", "knnscope", "compare", "v.npy", "--engines", "numpy64", "--quick", "--threads", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "knnscope",
+        "compare",
+        "v.npy",
+        "--engines",
+        "numpy64",
+        "--quick",
+        "--threads",
+        "1",
+    ]
     process = popen(command, env=child_environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     until(lambda: process.poll() is not None or any(map(is_engine, offspring(process.pid))), "an engine's process")
     assert process.poll() is None
