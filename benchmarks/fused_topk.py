@@ -132,7 +132,7 @@ def main() -> None:
                 if key in ASKED:
                     row["asked"] = f"at most {ASKED[key]} times the floor"
                 if key in ASKED_US:
-                    row["asked"] = f"at most {ASKED_US[key]} us"
+                    row["asked"] = f"at most {ASKED_US[key]} µs"
                 found.append(row)
                 print({n: row[n] for n in ("rows", "dtype", "k", "us", "times the floor", "wrong")}, flush=True)
     facts = environment.collect()

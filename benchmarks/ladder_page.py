@@ -88,8 +88,8 @@ def _own(found: dict[str, Any]) -> str:
         "|--:|---|--:|--:|--:|--:|--:|---|",
     ]
     rows = [
-        f"| {c['rows']:,} | {c['dtype']} | {c['k']:,} | {c['us']['floor']:.1f} us | {c['us']['queued']:.1f} us | {c['times the floor']:.3f} | "
-        f"{c['us']['as called']:.1f} us | {c.get('asked', '')} |"
+        f"| {c['rows']:,} | {c['dtype']} | {c['k']:,} | {c['us']['floor']:.1f} µs | {c['us']['queued']:.1f} µs | {c['times the floor']:.3f} | "
+        f"{c['us']['as called']:.1f} µs | {c.get('asked', '')} |"
         for c in found["cases"]
     ]
     return "\n".join([*head, *rows, ""])

@@ -112,8 +112,9 @@ def _room_for(library: str) -> None:
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> KnnscopeError:
     """The error for a mistyped name, with the nearest known ones."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=NEAR)
+    folded = {known.casefold(): known for known in names}
+    close = [folded[found] for found in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=NEAR)]
     guess = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
     if not close and "engine" in kind:
-        guess += " (knnscope info tells of each)"
+        guess += " (see knnscope info)"
     return KnnscopeError(f"no {kind} named {name!r}: {guess}{' ' + hint if hint else ''}")

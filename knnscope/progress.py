@@ -11,6 +11,11 @@ from tqdm import tqdm
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+COUNTED = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
+UNLIKE = "{desc} {n_fmt}/{total_fmt} [{elapsed}]"
+EXPECTED = "{desc} {percentage:3.0f}% [{elapsed}<{remaining}]"
+
+
 class _Lines:
     """A stream on which a redrawn line becomes a line of its own."""
 
@@ -25,7 +30,9 @@ class _Lines:
         self._stream.flush()
 
 
-def bar(total: int | None, what: str, unit: str, *, initial: int = 0, scale: bool = False) -> tqdm[Any]:
+def bar(
+    total: float | None, what: str, unit: str, *, initial: int = 0, scale: bool = False, form: str = COUNTED
+) -> tqdm[Any]:
     """A progress bar; on a pipe it prints a line every 10 seconds instead of redrawing.
 
     Args:
@@ -34,6 +41,7 @@ def bar(total: int | None, what: str, unit: str, *, initial: int = 0, scale: boo
         unit: name of one unit ("text", "B").
         initial: units done before now; they do not count towards the rate.
         scale: print large counts with k and M.
+        form: COUNTED, UNLIKE where no time left follows from the count, EXPECTED where the units are expected seconds.
     """
     terminal = sys.stderr.isatty()
     return tqdm(
@@ -46,9 +54,7 @@ def bar(total: int | None, what: str, unit: str, *, initial: int = 0, scale: boo
         mininterval=0.2 if terminal else 10.0,
         leave=False,
         delay=1.0 if terminal else 5.0,  # short work shows nothing
-        bar_format=None
-        if total is None
-        else "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]",
+        bar_format=None if total is None else form,
     )
 
 

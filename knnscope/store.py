@@ -74,19 +74,27 @@ def make_folder(path: Path) -> Path:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder for what is to come; where nothing comes, what was made of it and its parents goes again.
+    """The name of a folder that can be made: who writes into it makes it, so that a process that is killed before leaves none.
+
+    On the way out what is empty of it and its new parents goes again.
 
     Raises:
         KnnscopeError: it cannot be made.
     """
     whole = path.absolute()
-    made = [folder for folder in (whole, *whole.parents) if not folder.exists()]
-    try:
-        yield make_folder(path)
-    finally:
-        with contextlib.suppress(OSError):  # it holds something
-            for folder in made:
+    new = [folder for folder in (whole, *whole.parents) if not folder.exists()]
+
+    def remove() -> None:
+        with contextlib.suppress(OSError):  # it holds something, or was not made
+            for folder in new:
                 folder.rmdir()
+
+    try:
+        make_folder(path)
+        remove()
+        yield path
+    finally:
+        remove()
 
 
 @contextlib.contextmanager

@@ -64,7 +64,7 @@ class Child:
     """A worker that runs elsewhere; it starts without being waited for. Every method may raise ``FailedError``."""
 
     def __init__(self, entry: Entry, data: Data, options: Options) -> None:
-        self._timeout = options.timeout
+        self._timeout, self._warm_seconds = options.timeout, options.warm_seconds
         try:
             self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         except OSError as error:
@@ -107,7 +107,7 @@ class Child:
 
     def warm(self, case: Case) -> Warmed:
         """See ``Worker.warm``."""
-        answer = self._ask("warm", case=asdict(case))
+        answer = self._ask("warm", case=asdict(case), seconds=self._warm_seconds)
         warm = answer.pop("warm")
         return Warmed(warm=WarmUp(**{**warm, "first": Sample(**warm["first"])}), **answer)
 
@@ -258,7 +258,7 @@ def _answers(worker: Worker, message: Mapping[str, Any]) -> dict[str, Any]:
 
 ACTIONS: dict[str, Callable[[Worker, Mapping[str, Any]], dict[str, Any]]] = {
     "build": lambda worker, _: asdict(worker.build()),
-    "warm": lambda worker, message: asdict(worker.warm(Case(**message["case"]))),
+    "warm": lambda worker, message: asdict(worker.warm(Case(**message["case"]), message["seconds"])),
     "turn": _turn,
     "answers": _answers,
 }

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from knnscope import annotate, catalog
 from knnscope.ceilings.record import Ceilings
+from knnscope.compiling import SPENT
 from knnscope.errors import MissingLibraryError, NoGpuError, UnsupportedError, require
 from knnscope.profile.counts import Counts, count, recorded
 from knnscope.progress import bar
@@ -201,6 +202,7 @@ FIGURES = (
         "load_ns",
         "build_ns",
         "first_ns",
+        "compile_ns",
     ),
     *("samples_ns", "wall_ns", "event_ns", "copy_back_ns", "bytes_moved", "kernels", "copies", "copied_bytes"),
     *("counted_by", "floor_ns", "ratio_below", "ratio_first", "note"),
@@ -242,7 +244,9 @@ def _measure(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge])
     with annotate.phase("load", name, **shape):
         _, load_ns = machine.wall(rung.load, rows)
     with annotate.phase("build", name, **shape):
+        before = SPENT.wall_ns
         _, build_ns = machine.wall(rung.build, k)
+        build_ns -= SPENT.wall_ns - before
     timed = _search(name, rung, plan, machine, shape)
     if visited not in judges:
         judges[visited] = Judge(rows, plan.queries, truth.answers(rows, plan.queries, k, "l2"), "l2")
@@ -258,6 +262,7 @@ def _measure(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge])
     scale = len(plan.rows) / visited
     return {
         "status": "wrong" if grade.grade == "wrong" else "ok",
+        "changed": rung.ran,
         "device": where,
         "visited": visited,
         "scaled": visited < len(plan.rows),
@@ -268,6 +273,7 @@ def _measure(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge])
         "load_ns": load_ns,
         "build_ns": build_ns,
         "first_ns": timed.first,
+        "compile_ns": SPENT.wall_ns - before,
         "samples_ns": timed.walls,
         "wall_ns": round(median(timed.walls) * scale),
         "event_ns": round(median(timed.events) * scale) if timed.events and where == "cuda" else None,
@@ -294,6 +300,7 @@ def _search(name: str, rung: Rung, plan: Climb, machine: Machine, shape: dict[st
                 machine.capture(True)
             first, last = machine.events()
             machine.wait()
+            compiled = SPENT.wall_ns
             start = time.perf_counter_ns()
             with annotate.phase("search", name, **shape):
                 first.record()
@@ -306,7 +313,7 @@ def _search(name: str, rung: Rung, plan: Climb, machine: Machine, shape: dict[st
             event = machine.between(first, last)
             progress.update()
             if turn == 0:
-                timed.first = done - start
+                timed.first = done - start - (SPENT.wall_ns - compiled)
                 if timed.first < LONG_NS:
                     continue
             timed.answers[which] = answer

@@ -20,6 +20,18 @@ ROUNDS_A_LIFE = 2
 processes tell what is the engine's."""
 FAR = 3
 """A case that takes more than this many times as long as the best of its grade is told from it by one round a process."""
+PRIME_NS = 10_000_000
+"""Untimed calls before the timed ones of a turn."""
+NEW_CALLS = 3
+"""Untimed calls of a case that this process has not made yet: the first loads kernels, the next may still fill pools."""
+QUICK_ROUNDS = 5
+"""Rounds of a quick run, all by the same processes."""
+QUICK_FEWEST = 3
+"""With fewer not even a large difference is told."""
+QUICK_SECONDS = 12.0
+"""What the hot calls of all cases of a quick run take together, unless a call alone is longer than its share."""
+WARM_SECONDS, QUICK_WARM_SECONDS = 3.0, 0.3
+"""A warm-up ends here at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,7 @@ class Options:
 
     threads: for every library; None is stock. seconds: what the hot calls of a case may take in all, unless the fewest rounds that
     allow a verdict take longer. timeout: seconds for any one step (a build, a warm-up, a turn). memory: bytes a child may allocate (None: no limit).
+    quick: one process an engine, short warm-ups, and as few rounds as fit into the seconds.
     """
 
     threads: int | None = None
@@ -52,10 +65,18 @@ class Options:
     memory: int | None = None
     seed: int = 0
     cold: bool = True
+    quick: bool = False
+
+    @property
+    def warm_seconds(self) -> float:
+        """When a warm-up ends at the latest."""
+        return QUICK_WARM_SECONDS if self.quick else WARM_SECONDS
 
     @property
     def per_life(self) -> int:
         """Rounds that a process answers before it is started anew."""
+        if self.quick:
+            return self.rounds
         return ROUNDS_A_LIFE if self.rounds >= ROUNDS_A_LIFE * stats.FEWEST_ROUNDS else 1
 
     @property
@@ -90,6 +111,10 @@ def schedule(typical_ns: int, options: Options) -> Schedule:
     )
     prime = typical_ns < LONG_NS
     affordable = int(options.seconds * 1e9 / (max(1, typical_ns) * (samples + prime)))
+    if options.quick and affordable < options.rounds:
+        prime = typical_ns < MIDDLE_NS  # a longer call wakes the processor itself
+        alone = int(options.seconds * 1e9 / (max(1, typical_ns) * (1 + prime)))
+        return Schedule(1, 1, max(QUICK_FEWEST, min(options.rounds, alone)), prime)
     if affordable >= options.rounds:
         return Schedule(samples, options.lives, options.per_life, prime)
     return Schedule(samples, min(options.lives, max(affordable, stats.FEWEST_ROUNDS)), 1, prime)

@@ -37,6 +37,7 @@ class Facts:
     threads: int | None
     ceilings: dict[str, Ceilings] = field(default_factory=dict)
     rounds_a_process: int = 1
+    quick: bool = False
 
 
 def bytes_moved(facts: Facts, batch: int, k: int) -> int:
@@ -107,7 +108,11 @@ def _row(
         "overhead_ns": warmed.overhead_ns if warmed else None,
         "builds": m.builds,
         "rounds_a_process": facts.rounds_a_process,
+        "quick": facts.quick,
+        "how": built.how if built else "",
         "build_ns": built.build_ns if built else None,
+        "build_compile_ns": built.compile_ns if built else None,
+        "compile_ns": warmed.warm.compile_ns if warmed and cache == "first" else None,
         "build_peak_host_bytes": built.host_bytes if built else None,
         "build_peak_gpu_bytes": built.gpu_bytes if built else None,
         "peak_host_bytes": warmed.host_bytes if warmed else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.bench.child import FailedError
+from knnscope.bench.forecast import TOLD_FROM, Forecast
 from knnscope.bench.plan import COLD_ROUNDS, FAR, Case, Options, Schedule, schedule, starts
 from knnscope.bench.timing import Sample
 from knnscope.bench.worker import Built, Turn, Warmed
-from knnscope.progress import bar
+from knnscope.progress import EXPECTED, UNLIKE, bar, say
 from knnscope.records import Neighbors
 from knnscope.search.grading import Grade
 
@@ -104,6 +106,7 @@ class Runner:
         self._crowded = False  # not all fit in memory at once
         self._built: dict[str, Built] = {}
         self._builds: dict[str, int] = {}
+        self._started: dict[str, float] = {}  # seconds until its first index stood
         self._failed: dict[str, FailedError] = {}
         self._seen: dict[tuple[Case, int], bytes] = {}
         self._called: dict[str, set[Case]] = {}  # by the process that is there now
@@ -118,7 +121,11 @@ class Runner:
         run = Run([Measured(case) for case in cases])
         try:
             self._prepare(run.measured)
-            self._rounds(run.measured)
+            forecast = Forecast(self._options, self._started)
+            seconds = forecast.left(run.measured) + (forecast.answers(run.measured, ask[2]) if ask else 0)
+            if seconds > TOLD_FROM:
+                say(forecast.said(seconds, run.measured))
+            self._rounds(run.measured, forecast)
             if ask is not None:
                 self._ask(run, *ask)
         except KeyboardInterrupt:
@@ -134,14 +141,11 @@ class Runner:
 
     def _prepare(self, measured: Sequence[Measured]) -> None:
         """Build every engine, make the first calls, warm up, and fit each case into its budget."""
-        with bar(len(measured), "build and warm up", "case") as progress:
+        with bar(len(measured), "build and warm up", "case", form=UNLIKE) as progress:
             for m in measured:
                 progress.set_description(f"build and warm up {m.case.engine}", refresh=False)
                 self._guarded(m, self._warm)
                 progress.update()
-
-    def _turns(self, measured: Sequence[Measured]) -> int:
-        return sum(self._planned(m.schedule) for m in measured if m.schedule and m.status == "ok")
 
     def _planned(self, schedule: Schedule) -> int:
         return sum(schedule.has(*divmod(number, self._options.per_life)) for number in range(self._options.rounds))
@@ -151,24 +155,27 @@ class Runner:
         m.schedule = schedule(m.warmed.warm.typical_ns, self._options)
         self._called[m.case.engine].add(m.case)
 
-    def _rounds(self, measured: Sequence[Measured]) -> None:
+    def _rounds(self, measured: Sequence[Measured], forecast: Forecast) -> None:
         chance = random.Random(self._options.seed)  # noqa: S311 - an order, not a secret
-        with bar(self._turns(measured), "measure", "turn") as progress:
+        with bar(forecast.left(measured), "measure", "s", form=EXPECTED) as progress:
             for number in range(self._options.rounds):
                 life, place = divmod(number, self._options.per_life)
-                if life and not place:
-                    self._renew([m for m in measured if m.schedule and m.schedule.has(life, place)])
                 if life == SHORTEN_AFTER and not place:
                     _shorten(measured)
-                    progress.total = self._turns(measured)
+                progress.total = progress.n + forecast.left(measured, number)  # some have failed, or been let off
+                if life and not place:
+                    expected = forecast.renewal(measured, life)
+                    self._renew([m for m in measured if m.schedule and m.schedule.has(life, place)])
+                    progress.update(expected)
                 for m in measured:
                     m.hot.append([])
                     m.cold.append([])
                 for m in chance.sample(list(measured), len(measured)):
                     if m.status == "ok" and m.schedule and m.schedule.has(life, place):
                         progress.set_description(f"measure {m.case.engine}, batch {m.case.batch}", refresh=False)
+                        expected = forecast.turn(m)
                         self._guarded(m, lambda host, m, number=number: self._turn(host, m, number))  # type: ignore[misc]
-                        progress.update()
+                        progress.update(expected)
 
     def _renew(self, measured: Sequence[Measured]) -> None:
         """Every engine starts anew: all at once, since most of a start is imports, and before anything is timed."""
@@ -261,12 +268,14 @@ class Runner:
         return host
 
     def _start(self, engine: str) -> Host:
+        began = time.monotonic()
         host = self._starting.pop(engine, None) or self._open(engine)
         try:
             built = host.build()
         except BaseException:
             host.close()
             raise
+        self._started.setdefault(engine, time.monotonic() - began)
         self._built.setdefault(engine, built)
         self._builds[engine] = self._builds.get(engine, 0) + 1
         self._called[engine] = set()

@@ -21,6 +21,7 @@ from knnscope.bench.child import Child, Data, FailedError
 from knnscope.bench.plan import Case, Options, grid
 from knnscope.bench.runner import Host, Run, Runner
 from knnscope.ceilings import cache
+from knnscope.ceilings.record import Ceilings
 from knnscope.errors import KnnscopeError
 from knnscope.progress import say
 from knnscope.records import Judgements, Neighbors
@@ -109,7 +110,7 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
     depth = min(max(*what.ks, quality.DEPTH) + bool(task.own), len(task.rows)) if task.judgements else max(what.ks)
     expected = truth.answers(task.rows, task.queries, depth, task.metric)
     shape = geometry.measure(task.rows, task.queries, min(10, len(task.rows)), task.metric)
-    known = _ceilings(what, options) if ceilings else {}
+    known = _ceilings(what, options, cache.cached if options.quick else cache.obtain) if ceilings else {}
     facts = result.Facts(
         task.name,
         len(task.rows),
@@ -120,6 +121,7 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
         options.threads,
         known,
         options.per_life,
+        options.quick,
     )
     before = environment.state()
     with _files(task, max(what.batches)) as (data, order):
@@ -147,7 +149,9 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
             options,
             room=lambda: (environment.memory()["available"] or need) >= need,
         )
-        run = runner.run(what.cases(), (depth, min(max(what.batches), len(task.queries)), len(task.queries)))
+        wanted = task.judgements is not None or not options.quick
+        ask = (depth, min(max(what.batches), len(task.queries)), len(task.queries)) if wanted else None
+        run = runner.run(what.cases(), ask)
     after = environment.state()
     rows = _rows(run, task, facts, formulas)
     facts_of_run = {
@@ -193,15 +197,16 @@ def _open(name: str, data: Data, options: Options) -> Host:
     return Child(entry, data, options)
 
 
-def _ceilings(what: Grid, options: Options) -> dict[str, Any]:
-    """By device; a machine where they cannot be measured goes without."""
+def _ceilings(what: Grid, options: Options, ask: Callable[..., Ceilings | None]) -> dict[str, Ceilings]:
+    """By device; a machine where they cannot be measured goes without, and a quick run has those that are kept."""
     wanted = {catalog.ENGINES[name].device for name in what.engines}
     if device.gpu_problem():
         wanted.discard("cuda")
     found = {}
     for name in sorted(wanted):
         try:
-            found[name] = cache.obtain(name, options.threads or threads.usable() if name == "cpu" else None)
+            if (of := ask(name, options.threads or threads.usable() if name == "cpu" else None)) is not None:
+                found[name] = of
         except KnnscopeError as error:
             say(f"note: no read floors for {name}: {error}")
     return found

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Protocol, TypeVar
 
+from knnscope.bench.plan import PRIME_NS, WARM_SECONDS
+from knnscope.compiling import SPENT
 from knnscope.search.device import Library
 
 T = TypeVar("T")
 STABLE = 0.1
 """Warm enough: the median of the last three calls is within this of the median of the three before."""
-WARM_CALLS, WARM_SECONDS = 50, 3.0
+WARM_CALLS = 50
 """Warm-up ends here at the latest."""
-PRIME_NS = 10_000_000
-"""Untimed calls before the timed ones of a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,30 +89,39 @@ def timed(call: Callable[[], T], clock: Clock) -> tuple[Sample, T]:
     return clock.stop(), result
 
 
+def apart(call: Callable[[], T], clock: Clock) -> tuple[Sample, T, int]:
+    """One call and its result; what it compiled, or read compiled, is left out of the sample and given beside it, in nanoseconds."""
+    wall, cpu = SPENT.wall_ns, SPENT.cpu_ns
+    sample, result = timed(call, clock)
+    wall, cpu = SPENT.wall_ns - wall, SPENT.cpu_ns - cpu
+    return replace(sample, wall_ns=max(1, sample.wall_ns - wall), cpu_ns=max(0, sample.cpu_ns - cpu)), result, wall
+
+
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """The first call, how many followed until they were stable (or not), and the time of the last three."""
+    """The first call, how many followed until they were stable (or not), the time of the last three, and what the first compiled."""
 
     first: Sample
     calls: int
     stable: bool
     typical_ns: int
+    compile_ns: int = 0
 
 
-def warm_up(call: Callable[[], Any], clock: Clock) -> WarmUp:
-    """Call until three calls take as long as the three before them, or 3 seconds or 50 calls have passed.
+def warm_up(call: Callable[[], Any], clock: Clock, seconds: float = WARM_SECONDS) -> WarmUp:
+    """Call until three calls take as long as the three before them, or these seconds or 50 calls have passed.
 
     The first call does not count: one that compiles for 5 seconds says nothing of the next.
     """
-    first, _ = timed(call, clock)
+    first, _, compiled = apart(call, clock)
     walls: list[int] = []
-    while len(walls) < WARM_CALLS and sum(walls) < WARM_SECONDS * 1e9:
+    while len(walls) < WARM_CALLS and sum(walls) < seconds * 1e9:
         walls.append(timed(call, clock)[0].wall_ns)
         if len(walls) >= 6:
             before, now = median(walls[-6:-3]), median(walls[-3:])
             if abs(now - before) <= STABLE * before:
-                return WarmUp(first, len(walls), True, round(now))
-    return WarmUp(first, len(walls), False, round(median(walls[-3:])))
+                return WarmUp(first, len(walls), True, round(now), compiled)
+    return WarmUp(first, len(walls), False, round(median(walls[-3:])), compiled)
 
 
 def prime(call: Callable[[], Any], clock: Clock, at_least_ns: int = PRIME_NS, calls: int = 1) -> None:

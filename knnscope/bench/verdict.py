@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from knnscope import stats
+from knnscope.bench.plan import QUICK_FEWEST
 from knnscope.bench.result import Row
 
 MATTERS = 1.05
 """A ratio nearer to 1 than this is no difference that matters."""
+QUICK_MATTERS = 1.5
+"""In a quick run every round's ratio has to be this far from 1: two processes of one engine may differ by a fifth each way."""
 LEVEL_UP_TO = 1.5
 """One that cannot be told from the leader and takes longer than this is not level with it, but too noisy to place."""
 NOT_HERE = ("missing", "no-gpu", "unsupported")
@@ -43,6 +46,7 @@ class Verdict:
     median_ns: int
     noisy: bool
     rivals: tuple[Rival, ...]
+    quick: bool = False
 
     @property
     def level_with(self) -> tuple[Rival, ...]:
@@ -78,23 +82,29 @@ def verdicts(rows: Iterable[Row]) -> list[Verdict]:
 def _verdict(group: Group, grade: str, rows: Sequence[Row]) -> Verdict:
     first, *others = sorted(rows, key=lambda r: r["median_ns"])
     rivals = tuple(rival(first, other) for other in others)
-    return Verdict(*group, grade, first["engine"], first["median_ns"], bool(first["noisy"]), rivals)
+    return Verdict(
+        *group, grade, first["engine"], first["median_ns"], bool(first["noisy"]), rivals, bool(first.get("quick"))
+    )
 
 
 def rival(leader: Row, other: Row) -> Rival:
     """Another row against the leader's, over the rounds in which both were timed."""
+    quick = bool(leader.get("quick"))
     try:
-        c = stats.compare(other["samples_ns"], leader["samples_ns"], leader["rounds_a_process"])
+        together = 1 if quick else leader["rounds_a_process"]
+        c = stats.compare(other["samples_ns"], leader["samples_ns"], together)
     except ValueError:  # stopped before a round had both
         ratio = other["median_ns"] / leader["median_ns"]
         return Rival(other["engine"], other["median_ns"], ratio, ratio, ratio, False, 0)
-    significant = c.verdict == "slower" and c.ratio >= MATTERS
+    apart = c.low >= QUICK_MATTERS and c.rounds >= QUICK_FEWEST
+    significant = apart if quick else c.verdict == "slower" and c.ratio >= MATTERS
     return Rival(other["engine"], other["median_ns"], c.ratio, c.low, c.high, significant, c.rounds)
 
 
 def as_json(rows: Sequence[Row]) -> dict[str, object]:
     """The verdicts and the sentences, for verdict.json."""
-    return {"verdicts": [asdict(v) for v in verdicts(rows)], "sentences": sentences(rows)}
+    quick = any(row.get("quick") for row in rows)
+    return {"quick": quick, "verdicts": [asdict(v) for v in verdicts(rows)], "sentences": sentences(rows)}
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
@@ -104,7 +114,8 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     said: dict[Group, list[str]] = {group: [] for group in by_group}
     found = verdicts(rows)
     for v in found:
-        said[v.k, v.batch, v.boundary].append(_sentence(v))
+        group = v.k, v.batch, v.boundary
+        said[group].append(_sentence(v, stopped=_stopped(by_group[group])))
     lines = []
     for (k, batch, boundary), parts in said.items():
         name = f"{batch:,} {'query' if batch == 1 else 'queries'}" + (f", k = {k}" if several_k else "")
@@ -115,22 +126,30 @@ def sentences(rows: Sequence[Row]) -> list[str]:
             for r in by_group[k, batch, boundary]
             if r["grade"] == "wrong" and r["median_ns"] is not None and (best is None or r["median_ns"] < best)
         ]
-        stopped = any(r["status"] == "interrupted" for r in by_group[k, batch, boundary])
-        none = "interrupted before any right answer was timed" if stopped else "no engine gave a right answer"
+        none = "no engine gave a right answer"
+        if _stopped(by_group[k, batch, boundary]):
+            none = "interrupted before any right answer was timed"
         lines.append(f"{name}: {'; '.join([*(parts or [none]), *wrong])}")
     return lines
 
 
-def _sentence(v: Verdict) -> str:
+def _stopped(rows: Iterable[Row]) -> bool:
+    """Whether what was not measured any more might have changed who is fastest."""
+    return any(row["status"] == "interrupted" for row in rows)
+
+
+def _sentence(v: Verdict, stopped: bool) -> str:
     grade = "exact" if v.grade == "exact" else "right up to float32 rounding"
     told, after = v.level_with, v.next
-    if told and (most := max(r.rounds for r in told)) < stats.FEWEST_ROUNDS:
+    if told and not v.quick and (most := max(r.rounds for r in told)) < stats.FEWEST_ROUNDS:
         return f"{grade}: {_listed(v, v.rivals)}: too few rounds ({most}) to tell which is fastest"
     most_ns = min(LEVEL_UP_TO * v.median_ns, after.median_ns if after else math.inf)
     level = [r for r in told if r.median_ns <= most_ns]
-    text = f"fastest {grade}: "
+    text = f"fastest of what was measured, {grade}: " if stopped else f"fastest {grade}: "
     if level:
         why = "too noisy to tell them apart" if v.noisy else "the difference is not significant"
+        if v.quick:
+            why = "too near for a quick run to tell them apart"
         text += f"{_listed(v, level)}: {why}"
     else:
         text += f"{v.engine}, {duration(v.median_ns)}"

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.bench.peaks import peak
-from knnscope.bench.plan import Case
-from knnscope.bench.timing import Clock, CudaClock, HostClock, Sample, WarmUp, overhead_ns, timed, warm_up
+from knnscope.bench.plan import NEW_CALLS, WARM_SECONDS, Case
+from knnscope.bench.timing import Clock, CudaClock, HostClock, Sample, WarmUp, apart, overhead_ns, timed, warm_up
 from knnscope.bench.timing import prime as wake
 from knnscope.environment import cpu
 from knnscope.errors import UnsupportedError
@@ -20,19 +20,20 @@ from knnscope.records import Neighbors
 from knnscope.search import device
 from knnscope.search.engine import Engine, Index, check_build, check_k
 
-NEW_CALLS = 3
-"""Untimed calls of a case that this process has not made yet: the first loads kernels, the next may still fill pools."""
 FLUSH_LIMIT = 1 << 29
 """Bytes written at most to empty the processor's caches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An index: how long it took, and the memory at its peak."""
+    """An index: how long it took, the memory at its peak, and what was compiled meanwhile, which ``build_ns`` leaves out."""
 
     build_ns: int
     host_bytes: int | None
     gpu_bytes: int | None
+    compile_ns: int = 0
+    how: str = ""
+    """How it computes, in words, as the index says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +84,17 @@ class Worker:
         """Make the index; the rows are given up by this process, an engine that copied them need not hold them twice."""
         check_build(self._engine, self._rows, self._metric, "this engine")
         with peak(self._library, self._free_before) as found:
-            sample, self._index = timed(lambda: self._engine.build(self._rows, self._metric), self._clock())
+            sample, self._index, compiled = apart(lambda: self._engine.build(self._rows, self._metric), self._clock())
         self._rows = np.empty((0, self._rows.shape[1]), self._rows.dtype)  # a slice would hold all of them
-        return Built(sample.wall_ns, found.host, found.gpu)
+        return Built(sample.wall_ns, found.host, found.gpu, compiled, str(getattr(self._index, "said", "")))
 
-    def warm(self, case: Case) -> Warmed:
-        """The first call, then more until they are stable, then one whose memory is watched."""
+    def warm(self, case: Case, seconds: float = WARM_SECONDS) -> Warmed:
+        """The first call, then more until they are stable or these seconds have passed, then one whose memory is watched."""
         check_k(case.k, self._count, self._engine.capabilities.max_k)
         call = self._call(case, 0)
         fresh, self._searched = not self._searched, True
         clock = self._clock()
-        warmed = warm_up(call, clock)
+        warmed = warm_up(call, clock, seconds)
         self._called.add(case)
         with peak(self._library, self._free_before) as found:
             call()

@@ -18,6 +18,7 @@ from numba import config, njit
 
 from knnscope.certified.code_cache import CodeCache
 from knnscope.certified.workers import start_thread
+from knnscope.compiling import SPENT
 from knnscope.errors import KnnscopeError
 
 FORK_WAITS = 60.0
@@ -55,7 +56,7 @@ def _undisturbed(compile_for: Callable[..., Any]) -> Callable[..., Any]:
     """``compile_for``, where no signal handler interrupts it."""
 
     def alone(args: Any, options: Any) -> Any:
-        with _compiling:
+        with _compiling, SPENT.counted():
             if _half:
                 raise KnnscopeError(
                     "this process was forked while another thread compiled: search once before the fork, or start processes with spawn"

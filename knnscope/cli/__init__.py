@@ -6,13 +6,16 @@ import argparse
 import errno
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from inspect import cleandoc
 from typing import NoReturn, Protocol
 
 from knnscope.cli.show import plain
+from knnscope.cli.wrapping import Wrapped, hanging
 from knnscope.environment import version
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.progress import harmless
@@ -67,7 +70,7 @@ def parser_of(name: str) -> Parser:
     """The parser of one command, as ``knnscope NAME`` uses it."""
     command = load(name)
     doc = cleandoc(command.__doc__ or "")
-    parser = Parser(prog=f"knnscope {name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog=f"knnscope {name}", description=doc, formatter_class=Wrapped)
     command.configure(parser)
     parser.set_defaults(command=command)
     return parser
@@ -75,11 +78,14 @@ def parser_of(name: str) -> Parser:
 
 def usage() -> str:
     """The first screen."""
-    lines = [f"knnscope {version()}: which exact vector search is fastest and right on your data and machine", ""]
+    lines = [
+        *hanging(f"knnscope {version()}: which exact vector search is fastest and right on your data and machine"),
+        "",
+    ]
     for name in COMMANDS:
         summary = (load(name).__doc__ or "").strip().splitlines()[0]
-        lines.append(f"  knnscope {name:<8} {summary}")
-    lines += ["", "knnscope COMMAND --help tells more. Start with: knnscope demo"]
+        lines += hanging(summary, f"  knnscope {name:<8} ")
+    lines += ["", *hanging("knnscope COMMAND --help tells more. Start with: knnscope demo")]
     return "\n".join(lines)
 
 
@@ -106,9 +112,41 @@ def main(argv: Sequence[str]) -> int:
     return int(args.command.run(args))
 
 
+class Ended(KeyboardInterrupt):
+    """A signal asks this process to end: what Ctrl-C keeps and removes is kept and removed."""
+
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Of a supervisor, ``timeout``, a closed terminal; the exit code is 128 and the signal's number, as a shell has it."""
+
+
 def run() -> int:
     """The console script: one handler for errors, one exit."""
     _mend_streams()
+    ended: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        ended.append(number)
+        for other in ENDING:
+            signal.signal(other, signal.SIG_IGN)  # a second one would disturb the tidying up
+        raise Ended
+
+    here = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in ENDING} if here else {}
+    try:
+        for number, handler in before.items():
+            if handler is signal.SIG_DFL:  # nohup ignores one
+                signal.signal(number, end)
+        code = _run()
+        return 128 + ended[0] if ended else code
+    except Ended:  # before it began or after it ended
+        return 128 + ended[0]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run() -> int:
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()

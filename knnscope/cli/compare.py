@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,9 +14,9 @@ import numpy as np
 
 from knnscope import catalog, quality, stats, threads
 from knnscope.bench import result, session
-from knnscope.bench.plan import BOUNDARIES, Options
+from knnscope.bench.plan import BOUNDARIES, QUICK_ROUNDS, QUICK_SECONDS, Options
 from knnscope.bench.session import Grid, Result, Task
-from knnscope.bench.verdict import as_json
+from knnscope.bench.verdict import QUICK_MATTERS, as_json
 from knnscope.cli import options
 from knnscope.cli.search import Answer
 from knnscope.cli.show import notes
@@ -23,12 +24,17 @@ from knnscope.cli.verdict_text import report, verdict
 from knnscope.datasets import names, vector_files
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.records import Neighbors, TextDataset, VectorDataset
+from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k
 from knnscope.store import new_folder, write_json
 from knnscope.workload import Workload
 
 QUERIES = 1000
 """Queries that are used where the data has more, or rows held out where it has none."""
+QUICK_QUERIES = 200
+"""The same in a quick run: as few as tell an engine that is wrong now and then."""
+SECONDS = 20
+"""Budget of a case."""
 FEWEST = 5
 """Rounds; with fewer than stats.FEWEST_ROUNDS the figures stand without a verdict."""
 FAIL_ON = ("wrong", "unsupported", "missing", "no-gpu", "oom", "timeout", "crashed", "noisy")
@@ -53,7 +59,17 @@ class Compare:
             metavar="FILE|N",
             help=f"a file of vectors, or how many (default: the data's own, at most {QUERIES:,}; else {QUERIES:,} rows, held out)",
         )
-        parser.add_argument("--engines", metavar="E,E...", help=f"of {', '.join(catalog.ENGINES)} (default: all)")
+        parser.add_argument(
+            "--engines",
+            metavar="E,E...",
+            help=f"of {', '.join(catalog.ENGINES)} (default: all but {catalog.REFERENCE}, by which they are judged)",
+        )
+        parser.add_argument(
+            "--quick",
+            action="store_true",
+            help=f"under a minute for 100,000 x 384: {QUICK_QUERIES} queries, {QUICK_ROUNDS} rounds by one process an engine, "
+            f"no cold caches; tells apart what differs {QUICK_MATTERS:g} times or more",
+        )
         parser.add_argument("-k", default="10", metavar="K,K...", help="neighbors (default 10)")
         parser.add_argument(
             "--batch", default="1,10,100", metavar="B,B...", help="queries in a call (default 1,10,100)"
@@ -73,12 +89,11 @@ class Compare:
         parser.add_argument(
             "--rounds",
             type=options.positive,
-            default=stats.ROUNDS,
             metavar="N",
             help=f"at least 5; 7 allow a verdict (default {stats.ROUNDS})",
         )
         parser.add_argument(
-            "--seconds", type=options.positive, default=20, metavar="S", help="budget of a case (default 20)"
+            "--seconds", type=options.positive, metavar="S", help=f"budget of a case (default {SECONDS})"
         )
         parser.add_argument(
             "--timeout",
@@ -112,22 +127,25 @@ class Compare:
     def run(self, args: argparse.Namespace) -> int:
         """Measure and print."""
         grid = grid_of(args)
-        if args.rounds < FEWEST:
+        if args.rounds is not None and args.rounds < FEWEST:
             raise KnnscopeError(f"--rounds {args.rounds}: at least {FEWEST}, since fewer say nothing about the noise")
         fail_on = _choose(args.fail_on, FAIL_ON, "--fail-on") if args.fail_on is not None else []
         settings = Options(
             threads=_threads(args.threads),
-            rounds=args.rounds,
-            seconds=args.seconds,
+            rounds=args.rounds or (QUICK_ROUNDS if args.quick else stats.ROUNDS),
+            seconds=args.seconds or (QUICK_SECONDS / _cases_here(grid) if args.quick else SECONDS),
             timeout=args.timeout,
             memory=args.memory * 2**20 if args.memory else None,
             seed=args.seed,
+            cold=not args.quick,
+            quick=args.quick,
         )
         with new_folder(Path(args.out or f"runs/compare-{datetime.now(UTC):%Y%m%d-%H%M%S}")) as folder:
             workload = Workload(args.dataset or "sample", options.dataset_options(args), options.encoder_options(args))
             for k in grid.ks:
                 check_k(k, len(workload.dataset.documents))
-            task = task_of(workload, args.queries, args.metric, args.seed)
+            at_most = QUICK_QUERIES if args.quick else QUERIES
+            task = task_of(workload, args.queries, args.metric, args.seed, at_most)
             if args.keep_own:
                 task = replace(task, own={})
             elif isinstance(workload.dataset, TextDataset) and task.own:
@@ -167,15 +185,23 @@ def grid_of(args: argparse.Namespace) -> Grid:
         KnnscopeError: unknown names, or numbers that are none.
     """
     engines = (
-        _choose(args.engines, tuple(catalog.ENGINES), "--engines")
-        if args.engines is not None
-        else list(catalog.ENGINES)
+        _choose(args.engines, tuple(catalog.ENGINES), "--engines") if args.engines is not None else catalog.timed()
     )
     boundaries = _choose(args.boundary, BOUNDARIES, "--boundary") if args.boundary is not None else None
     return Grid(engines, _numbers(args.k, "-k"), _numbers(args.batch, "--batch"), boundaries)
 
 
-def task_of(workload: Workload, queries: str | None, metric: str | None, seed: int) -> Task:
+def _cases_here(grid: Grid) -> int:
+    """Cases of engines that seem to be here, whose libraries are not loaded for it; at least one."""
+    here = {
+        name: importlib.util.find_spec(entry.library) is not None and (entry.device == "cpu" or gpu_problem() is None)
+        for name in grid.engines
+        for entry in (catalog.ENGINES[name],)
+    }
+    return max(1, sum(here[case.engine] for case in grid.cases()))
+
+
+def task_of(workload: Workload, queries: str | None, metric: str | None, seed: int, at_most: int = QUERIES) -> Task:
     """Rows and queries: those of a file, the data's own (a seeded choice where there are many), or rows held out.
 
     Raises:
@@ -190,7 +216,7 @@ def task_of(workload: Workload, queries: str | None, metric: str | None, seed: i
         if not isinstance(other, VectorDataset):
             raise KnnscopeError(f"--queries {queries}: a file of vectors or a number was expected")
         return Task(dataset.name, workload.documents.values, other.documents.values, metric)
-    wanted = _number(queries, "--queries") if queries is not None else QUERIES
+    wanted = _number(queries, "--queries") if queries is not None else at_most
     chance = np.random.default_rng(seed)
     own = len(dataset.queries) if dataset.queries is not None else 0
     if own:
@@ -244,8 +270,8 @@ def _choose(text: str, known: Sequence[str], option: str) -> list[str]:
     chosen = options.listed(text)
     if not chosen:
         raise KnnscopeError(f"{option} is empty: {', '.join(known)}")
-    if option == "--fail-on" and chosen == ["any"]:
-        return list(known)
+    if option == "--fail-on" and "any" in chosen:
+        chosen = list(dict.fromkeys([*(name for name in chosen if name != "any"), *known]))
     for name in chosen:
         if name not in known:
             raise unknown_name({"--engines": "engine"}.get(option, f"choice for {option}"), name, known)
@@ -270,16 +296,20 @@ def _threads(text: str) -> int | None:
     if text == "stock":
         return None
     try:
-        return options.positive(text)
+        number = options.positive(text)
     except argparse.ArgumentTypeError as error:
         raise KnnscopeError(f"--threads {text!r}: a number or stock was expected") from error
+    if number > threads.LIMIT:
+        raise KnnscopeError(
+            f"--threads {number}: at most {threads.LIMIT:,}; this process may use {threads.usable()} cores"
+        )
+    return number
 
 
 def _failing(rows: Sequence[result.Row], fail_on: Sequence[str]) -> list[str]:
-    """Each engine with what it failed in, in the order of the rows."""
+    """Each engine with what it failed in, in the order of the rows; noisy is what the table shows as such, its hot calls."""
     found = []
     for row in rows:
-        found += [
-            f"{row['engine']} {why}" for why in (row["status"], "noisy" if row["noisy"] else "") if why in fail_on
-        ]
+        noisy = "noisy" if row["noisy"] and row["cache"] == "hot" else ""
+        found += [f"{row['engine']} {why}" for why in (row["status"], noisy) if why in fail_on]
     return list(dict.fromkeys(found))

@@ -65,7 +65,7 @@ class Demo:
 
         print(f"\n== 4. All {len(queries)} queries: which engine is fastest and right on this machine\n")
         task = task_of(workload, None, None, seed=0)
-        measured = session.measure(task, Grid(list(catalog.ENGINES), (DEPTH,), (1, 10)), Options(threads.usable()))
+        measured = session.measure(task, Grid(catalog.timed(), (DEPTH,), (1, 10)), Options(threads.usable()))
         save(folder, measured)
         print(f"{report(measured, task)}\n\n{verdict(measured)}\n")
         print(

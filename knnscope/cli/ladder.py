@@ -12,6 +12,7 @@ import numpy as np
 from knnscope import annotate, catalog, environment
 from knnscope.bench import lines
 from knnscope.bench.ladder import ENGINES, Climb, Row, climb
+from knnscope.bench.verdict import duration
 from knnscope.ceilings import cache
 from knnscope.ceilings.record import DEVICES, Ceilings
 from knnscope.cli import options
@@ -30,7 +31,7 @@ ROWS = 75_000
 QUERIES = 16
 """Asked in turn, so that a rung is not judged by one."""
 SCHEMA = "ladder.schema.json"
-COLUMNS = ("rung", "grade", "wall", "events", "x below", "x first", "moved", "kernels", "copies", "of floor")
+COLUMNS = ("rung", "grade", "wall", "events", "vs previous", "vs first", "moved", "kernels", "copies", "of floor")
 
 
 class Ladder:
@@ -133,7 +134,7 @@ def cells(row: Row) -> tuple[str, ...]:
     return (
         row["grade"],
         duration(row["wall_ns"]),
-        duration(row["event_ns"]),
+        "" if row["event_ns"] is None else duration(row["event_ns"]),
         times(row["ratio_below"]),
         times(row["ratio_first"]),
         "" if not row["bytes_moved"] else f"{row['bytes_moved'] / 1e6:,.0f} MB",
@@ -141,16 +142,6 @@ def cells(row: Row) -> tuple[str, ...]:
         "" if row["copies"] is None else f"{counted}{row['copies']:,}",
         "" if not row["floor_ns"] else share(row["floor_ns"] / timed),
     )
-
-
-def duration(ns: int | None) -> str:
-    """In the unit that suits it."""
-    if ns is None:
-        return ""
-    for unit, size in (("s", 1e9), ("ms", 1e6)):
-        if ns >= size:
-            return f"{ns / size:.3g} {unit}" if ns < 1000 * size else f"{ns / size:,.0f} {unit}"
-    return f"{ns / 1e3:.3g} us"
 
 
 def share(value: float) -> str:

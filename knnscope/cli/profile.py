@@ -19,7 +19,7 @@ from knnscope.processes import PARENT
 from knnscope.profile import nsys
 from knnscope.search import ladder
 from knnscope.search.device import gpu_problem
-from knnscope.store import new_folder
+from knnscope.store import make_folder, new_folder
 from knnscope.trace import reader
 
 RECORDERS = ("nsys", "cupti")
@@ -78,6 +78,7 @@ class Profile:
         program = nsys.find(args.nsys) if args.recorder != "cupti" else None
         if program is None and args.recorder == "nsys":
             raise KnnscopeError("no nsys found: give it with --nsys or NSYS, or take --recorder cupti")
+        make_folder(target.parent)  # a recorder would not
         if program is not None:
             code, odd = nsys.record(
                 program, argv, target.with_suffix(""), nsys.CAPTURE_RANGE if args.capture_range else ()

@@ -23,7 +23,7 @@ class Search:
     """The nearest documents to a query, from several engines side by side, and whether they agree.
 
     knnscope search sample "is a ban on sugar fair?"
-    knnscope search sample --query-id q-sugar-tax --engine numpy64,faiss -k 5
+    knnscope search sample --query-id q-sugar-tax --engines numpy64,faiss -k 5
     """
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ class Search:
             "--query-id", metavar="ID", help="a query of the data set; its relevant documents are marked"
         )
         parser.add_argument(
-            "--engine", metavar="E,E...", help=f"of {', '.join(catalog.ENGINES)} (default: all there are)"
+            "--engines", metavar="E,E...", help=f"of {', '.join(catalog.ENGINES)} (default: all there are)"
         )
         parser.add_argument("-k", type=options.positive, default=3, help="neighbors (default 3)")
         options.add_metric(parser)
@@ -47,7 +47,7 @@ class Search:
             raise KnnscopeError("give either a query in words or --query-id ID")
         if args.text is not None and not args.text.strip():
             raise KnnscopeError("the query is empty: give some words")
-        engines = choose_engines(args.engine)
+        engines = choose_engines(args.engines)
         workload = Workload(args.dataset, options.dataset_options(args), options.encoder_options(args))
         row = workload.query_row(args.query_id) if args.query_id is not None else None
         query = workload.words(args.text) if row is None else workload.query_vector(row)
@@ -71,7 +71,7 @@ def choose_engines(names: str | None) -> list[str]:
         return catalog.available()
     chosen = options.listed(names)
     if not chosen:
-        raise KnnscopeError(f"--engine is empty: {', '.join(catalog.ENGINES)}")
+        raise KnnscopeError(f"--engines is empty: {', '.join(catalog.ENGINES)}")
     for name in chosen:
         catalog.load(name)
     return chosen

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from knnscope.bench.result import FAILED, Row
 from knnscope.bench.session import Result, Task
-from knnscope.bench.verdict import Split, duration, groups, sentences, splits
-from knnscope.cli.show import plain, size, table
+from knnscope.bench.verdict import QUICK_MATTERS, Split, duration, groups, sentences, splits
+from knnscope.cli.show import paragraph, plain, size, table
 
 OTHERS = 0.15
 """Cores that others may keep busy unmentioned: the system itself takes a few hundredths."""
 HEAD = ("engine", "grade", "first", "cold", "hot", "95%", "p99", "CPU time", "of floor", "queries/s")
-
+OPTIONAL = ("cold", "p99", "of floor")
+"""Columns that are left out where no line has them."""
 
 TOLD_FROM_NS = 200_000_000
 """Time of a row from which its CPU time is known: ticks of 4 ms are 2% of it."""
@@ -26,8 +27,9 @@ def report(measured: Result, task: Task) -> str:
     if some["threads"] == 1:
         budget = "1 thread"
     asked = f"{len(task.queries):,} queries{' held out' if task.held_out else ''}"
+    quick = "quick: " if some.get("quick") else ""
     parts = [
-        f"{plain(task.name)}: {some['rows']:,} x {some['dim']} {some['dtype']}, {task.metric}, {budget}, {asked}",
+        f"{quick}{plain(task.name)}: {some['rows']:,} x {some['dim']} {some['dtype']}, {task.metric}, {budget}, {asked}",
         measured.geometry.said(),
     ]
     by_state = {(r["engine"], r["k"], r["batch"], r["boundary"], r["cache"]): r for r in rows}
@@ -38,10 +40,13 @@ def report(measured: Result, task: Task) -> str:
         where = "" if boundary == "host" else ", from and to GPU memory"
         lines = [_line(r, by_state) for r in sorted(shown, key=lambda r: r["median_ns"] or float("inf"))]
         parts += ["", f"{batch:,} {'query' if batch == 1 else 'queries'} a call, k = {k}{where}"]
-        parts.append(table(lines, HEAD, right=tuple(range(2, len(HEAD)))))
+        kept = [i for i, name in enumerate(HEAD) if name not in OPTIONAL or any(line[i] for line in lines)]
+        cut = [tuple(line[i] for i in kept) for line in lines]
+        parts.append(table(cut, [HEAD[i] for i in kept], right=tuple(range(2, len(kept)))))
     if failures := _failures(rows):
         parts += ["", "not measured", table(failures, ("  engine", "status", "why"))]
-    parts += _quality(rows) + _wrong(rows) + _splits(rows) + _memory(rows) + _notes(rows)
+    parts += _no_gpu(rows)
+    parts += _how(rows) + _quality(rows) + _wrong(rows) + _splits(rows) + _memory(rows) + _notes(rows)
     return "\n".join(parts)
 
 
@@ -51,6 +56,10 @@ def verdict(measured: Result) -> str:
     if (others := measured.environment.get("other_cores")) is not None and others > OTHERS and lines:
         lines.append(
             f"other work kept {others:.2g} cores busy meanwhile: on an idle machine times and ranking may differ"
+        )
+    if any(row.get("quick") for row in measured.rows):
+        lines.append(
+            f"quick: few rounds by one process an engine, which may be a fifth luckier than the next: below {QUICK_MATTERS:g} times nothing is told apart"
         )
     if measured.interrupted:
         lines.append("interrupted: the figures are those of the rounds until then")
@@ -108,13 +117,32 @@ def _failures(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     for row in rows:
         if row["cache"] == "hot" or row["status"] in FAILED:
             cases[row["engine"]] = cases.get(row["engine"], 0) + 1
-        if row["status"] in FAILED:
+        if row["status"] in FAILED and row["status"] != "no-gpu":
             found.setdefault((row["engine"], row["status"], row["reason"]), []).append(row)
     lines = []
     for (engine, status, reason), some in found.items():
         which = f"batch {', '.join(str(r['batch']) for r in some)}: " if len(some) < cases[engine] else ""
         lines.append((f"  {engine}", status, f"{which}{plain(reason)}"))
     return lines
+
+
+def _how(rows: Sequence[Row]) -> list[str]:
+    """Why each engine is where it is: what it computes, and with what."""
+    said = {r["engine"]: plain(r["how"]) for r in rows if r.get("how")}
+    return (
+        ["", "how they compute", *(paragraph(f"{name}: {how}", indent="  ") for name, how in said.items())]
+        if said
+        else []
+    )
+
+
+def _no_gpu(rows: Sequence[Row]) -> list[str]:
+    """One line a reason, whatever the number of engines: none of them is at fault."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row["status"] == "no-gpu":
+            found.setdefault(plain(row["reason"]), {})[row["engine"]] = None
+    return [line for why, engines in found.items() for line in ("", f"not measured: {', '.join(engines)}: {why}")]
 
 
 def _quality(rows: Sequence[Row]) -> list[str]:
@@ -220,6 +248,20 @@ def _memory(rows: Sequence[Row]) -> list[str]:
     return ["", table(lines, head, right=tuple(range(1, len(head))))] if lines else []
 
 
+def _compiling(rows: Sequence[Row]) -> list[str]:
+    """What the installation costs once; a process that finds the code on disk reads it in less."""
+    spent: dict[str, int] = {}
+    for row in rows:
+        if row["cache"] == "first":
+            building = row.get("build_compile_ns") or 0 if row["fresh"] else 0
+            spent[row["engine"]] = spent.get(row["engine"], 0) + building + (row.get("compile_ns") or 0)
+    return [
+        f"{engine} compiled its code, or read it compiled, in {duration(ns)}: not in the times of build and first call"
+        for engine, ns in spent.items()
+        if ns
+    ]
+
+
 def _notes(rows: Sequence[Row]) -> list[str]:
     """What a reader has to know to trust the figures."""
     said = []
@@ -228,6 +270,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     if overheads:
         share = max(r["overhead_ns"] / r["median_ns"] for r in hot if r["overhead_ns"])
         said.append(f"timing itself takes {duration(max(overheads))}, at most {100 * share:.2g}% of a row")
+    said += _compiling(rows)
     said += [
         f"{r['engine']} kept {r['cores']:.1f} cores busy at batch {r['batch']}: more than its {r['threads']} threads"
         for r in hot

@@ -34,7 +34,7 @@ TOKENS_ON_GPU = 65_536
 TOKENS_A_CORE, MOST_TOKENS_ON_CPU = 512, 4096
 """Tokens of a batch, padding counted in: enough for every core, few enough that activations stay in the cache.
 
-Measured with all-MiniLM-L6-v2: on 2 cores 1,024 tokens took 216 us of CPU time a token and 8,192 took 449; on 16 cores
+Measured with all-MiniLM-L6-v2: on 2 cores 1,024 tokens took 216 µs of CPU time a token and 8,192 took 449; on 16 cores
 4,096 gave 2,058 texts/s, 1,024 gave 1,667 and 16,384 gave 1,752.
 """
 

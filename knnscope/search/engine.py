@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 
 class Index(Protocol):
-    """Vectors made ready to be searched."""
+    """Vectors made ready to be searched. One that has ``said`` tells there how it computes, for readers of a verdict."""
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """The k nearest rows of each query, best first; ids are row numbers.

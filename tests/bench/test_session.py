@@ -81,6 +81,7 @@ def test_the_environment_says_what_the_rows_depend_on(monkeypatch: pytest.Monkey
         "memory": None,
         "seed": 0,
         "cold": False,
+        "quick": False,
     }
     assert facts["cleared_variables"]["OPENBLAS_CORETYPE"] == "Haswell"
     assert facts["ceilings"] == {"cpu": json.loads(json.dumps(CEILINGS.to_json()))}

@@ -177,6 +177,19 @@ def test_engines_that_failed_do_not_stand_in_the_way() -> None:
     assert (verdict.engine, [r.engine for r in verdict.rivals]) == ("c", ["d"])
 
 
+def test_what_was_cut_short_is_the_fastest_of_what_was_measured() -> None:
+    """In the groups that were: one that had all its rounds stands as it is."""
+    whole = rows("a", 100) + rows("b", 200)
+    late = rows("a", 100, batch=10) + rows("b", 200, batch=10, rounds=8, status="interrupted")
+    none = Measured(Case("b", 10, 100, "host"), "interrupted", "stopped by the user")
+    never = rows("a", 100, batch=100) + result.rows_of(none, FACTS, "cpu")
+    one, ten, hundred = sentences(whole + late + never)
+    assert one.startswith("1 query: fastest exact: a, ")
+    assert ten.startswith("10 queries: fastest of what was measured, exact: a, ")
+    assert hundred.startswith("100 queries: fastest of what was measured, exact: a, ")
+    assert as_json(late)["sentences"] == [ten]
+
+
 def test_an_interrupted_run_says_what_it_can() -> None:
     stopped = rows("a", 100, rounds=8, status="interrupted") + rows("b", 200, rounds=8, status="interrupted")
     (verdict,) = verdicts(stopped)

@@ -28,18 +28,19 @@ from tests.processes import LONG, until
         (["search", "sample", "x", "--query-id", "q-zoos"], "either a query in words or --query-id"),
         (["search", "sample", "   "], "the query is empty"),
         (["search", "sample", "--query-id", "q-zoo"], "no query with id 'q-zoo': ids look like q-congestion-charge"),
-        (["search", "sample", "x", "--engine", "fais"], "no engine named 'fais': did you mean faiss"),
+        (["search", "sample", "x", "--engines", "fais"], "no engine named 'fais': did you mean faiss"),
         (
-            ["search", "sample", "x", "--engine", "nosuch"],
-            r"'nosuch': known: .*numpy64.* \(knnscope info tells of each\)",
+            ["search", "sample", "x", "--engines", "nosuch"],
+            r"'nosuch': known: .*numpy64.* \(see knnscope info\)",
         ),
-        (["compare", "sample", "--engines", "nosuch"], r"'nosuch': known: .*numpy64.* \(knnscope info tells of each\)"),
+        (["compare", "sample", "--engines", "nosuch"], r"'nosuch': known: .*numpy64.* \(see knnscope info\)"),
+        (["compare", "sample", "--engines", "NumPy"], "no engine named 'NumPy': did you mean numpy"),
         (["compare", "sample", "--engines", "numba"], r"'numba': known: .*knnscope info"),
         (["compare", "sample", "--engines", "fais"], "no engine named 'fais': did you mean faiss(-gpu)?[^()]*$"),
         (["ladder", "--rungs", "nosuch"], r"'nosuch': known: .*argsort.*knnscope info"),
         (["profile", "nosuch"], r"'nosuch': known: .*argsort.*knnscope info.*after --"),
         (["search", "sample", "x", "--encoder", "word2vec"], "no encoder or folder named 'word2vec': known: [^()]*$"),
-        (["search", "sample", "x", "--engine", ","], "--engine is empty"),
+        (["search", "sample", "x", "--engines", ","], "--engines is empty"),
         (["search", "sample", "x", "-k", "0"], "'0' is not a whole number above 0"),
         (["search", "sample", "x", "-k", "241"], "k = 241 is outside 1 to 240"),
         (["search", "sample", "x", "--metric", "l3"], "invalid choice: 'l3'"),
@@ -66,7 +67,7 @@ def test_a_missing_library_names_the_line_that_installs_it(knnscope: Run, monkey
     monkeypatch.setitem(sys.modules, "usearch", None)
     monkeypatch.delitem(sys.modules, "knnscope.search.usearch_engine", raising=False)
     refused(
-        knnscope("search", "sample", "x", "--engine", "usearch"),
+        knnscope("search", "sample", "x", "--engines", "usearch"),
         r"usearch is not installed: .*pip install -e .*\[cpu\]",
     )
 
@@ -153,7 +154,7 @@ def test_streams_that_are_closed_or_lack_characters(tmp_path: Path, child_enviro
     for variables in ({"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "latin-1"}):
         for command in (
             f"knnscope data show {tmp_path}",
-            f"knnscope search {tmp_path} --query-id q -k 1 --engine numpy64 --json",
+            f"knnscope search {tmp_path} --query-id q -k 1 --engines numpy64 --json",
         ):
             done = run_process(child_environment, command, **variables)
             assert done.returncode == 0, done.stderr

@@ -63,13 +63,11 @@ def facts(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("encoded")
-def test_the_sample_without_any_argument(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All engines of the catalogue (here two), cold rows too, in the folder that the help names."""
+def test_the_sample_and_all_that_is_printed(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference where it is named, cold rows too, in the folder that the help names."""
     monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)
-    for name in set(catalog.ENGINES) - {"numpy64", "numpy"}:
-        monkeypatch.delitem(catalog.ENGINES, name)
     monkeypatch.chdir(tmp_path)
-    code, out, _ = knnscope("compare", *QUICK, "--batch", "1,10")
+    code, out, _ = knnscope("compare", *QUICK, "--batch", "1,10", "--engines", "numpy64,numpy")
     assert code == 0
     assert "sample: 240 x 384 float32, cosine, 1 thread, 60 queries" in out
     assert re.search(r"^10 queries a call, k = 10$", out, re.M)
@@ -94,6 +92,43 @@ def test_the_sample_without_any_argument(knnscope: Run, tmp_path: Path, monkeypa
     assert all(r["status"] == "ok" and r["ndcg_at_10"] > 0.5 and r["dataset"] == "sample" for r in rows)
     assert [r["fresh"] for r in rows if r["cache"] == "first"] == [True, False, True, False]
     assert all(len(r["samples_ns"]) == 7 for r in rows if r["cache"] == "hot")
+
+
+def test_the_reference_is_not_timed_unless_it_is_named(
+    compare: Compare, vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default all others are; without it in the run answers are judged all the same."""
+    for name in set(catalog.ENGINES) - {"numpy64", "numpy", "WrongOrder"}:
+        monkeypatch.delitem(catalog.ENGINES, name)
+    assert compare(vectors, "--batch", 1)[0] == 0
+    assert {r["engine"]: r["grade"] for r in saved(tmp_path)} == {"numpy": "exact", "WrongOrder": "wrong"}
+    assert compare(vectors, "--batch", 1, "--engines", "numpy64")[0] == 0
+    assert {r["engine"] for r in saved(tmp_path)} == {"numpy64"}
+
+
+def test_a_quick_run_is_marked_wherever_it_is_told(
+    knnscope: Run, vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session.cache, "obtain", None)  # nothing is measured for it that takes seconds
+    argv = ("compare", vectors, "--engines", "numpy,numpy64", "--batch", "1,10", "--threads", 1, "--quick")
+    code, out, _ = knnscope(*argv, "--out", tmp_path / "out")
+    assert code == 0
+    assert out.startswith(f"quick: {vectors}: 150 x 8 float32")
+    assert re.search(r"^quick: few rounds by one process an engine.*1\.5 times", out, re.M)
+    assert not re.search(r"\bcold\b", out.split("\n\n")[1]), "a column that no row has"
+    rows = saved(tmp_path)
+    assert all(r["quick"] and r["builds"] == 1 and r["cache"] != "cold" for r in rows)
+    assert facts(tmp_path)["options"]["quick"] is True
+    assert json.loads((tmp_path / "out/verdict.json").read_text())["quick"] is True
+    _, out, _ = knnscope(*argv, "--out", tmp_path / "out", "--json")
+    assert all(json.loads(line)["quick"] for line in out.splitlines())
+
+
+def test_a_quick_run_asks_fewer_queries(knnscope: Run, tmp_path: Path) -> None:
+    argv = ("--engines", "numpy", "--batch", 1, "--threads", 1, "--quick", "--out", tmp_path / "out")
+    for own, asked in (("", 200), (",queries=40", 40), (",queries=900", 200)):
+        _, out, _ = knnscope("compare", f"synthetic:text,rows=2000,dim=8{own}", *argv)
+        assert re.search(rf", 1 thread, {asked} queries", out), own
 
 
 def test_rows_held_out_are_the_queries_of_a_file_without_any(compare: Compare, vectors: Path, tmp_path: Path) -> None:
@@ -184,6 +219,7 @@ def test_more_queries_than_can_be_held_out(compare: Compare, vectors: Path) -> N
         ("Right,WrongOrder", "crashed,missing", 0),
         ("Right,Missing", "missing", 1),
         ("Right,Missing", "any", 1),
+        ("Right,Missing", "wrong,any", 1),
     ],
 )
 def test_fail_on(compare: Compare, vectors: Path, engines: str, fail_on: str, code: int) -> None:
@@ -249,6 +285,9 @@ def test_side_by_side_is_a_query_that_one_is_wrong_on(compare: Compare, tmp_path
         (["sample", "--engines", "numpi"], "no engine named 'numpi': did you mean numpy"),
         (["sample", "--engines", ","], "--engines is empty"),
         (["sample", "--boundary", "hots"], "no choice for --boundary named 'hots': did you mean host"),
+        (["sample", "--fail-on", "any,wrnog"], "no choice for --fail-on named 'wrnog': did you mean wrong"),
+        (["sample", "--threads", "9999"], r"--threads 9999: at most 1,024; this process may use \d+ cores$"),
+        (["sample", "--threads", "9" * 18], "--threads 9+: at most 1,024"),
         (["sample", "--fail-on", "wrnog"], "no choice for --fail-on named 'wrnog': did you mean wrong"),
         (["sample", "-k", "0"], "-k: '0' is not a whole number above 0"),
         (["sample", "-k", "3,x"], "-k: 'x' is not a whole number"),
@@ -326,6 +365,7 @@ def test_the_environment_is_saved(compare: Compare, vectors: Path, tmp_path: Pat
         "memory": 2000 << 20,
         "seed": 4,
         "cold": False,
+        "quick": False,
     }
     assert found["ceilings"]["cpu"]["products"] == CEILINGS.products
     assert found["before"].keys() == found["after"].keys()

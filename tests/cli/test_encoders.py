@@ -49,7 +49,7 @@ def test_embed_writes_both_sides_with_their_prompts_and_the_metric(
         words = {"document": "passage : ", "query": "query : "}[part]
         assert meta["prompt"] == (words if name.startswith("prompts") else "")
         assert meta["recipe"]["metric"] == metric
-    code, out, _ = knnscope("search", tmp_path / "out", "--query-id", "q0", "--engine", "numpy64", "--json")
+    code, out, _ = knnscope("search", tmp_path / "out", "--query-id", "q0", "--engines", "numpy64", "--json")
     assert (code, json.loads(out)["metric"]) == (0, metric)
 
 
@@ -58,7 +58,7 @@ def test_a_query_in_words_gets_the_queries_prompt(knnscope: Run, tmp_path: Path,
     best = {}
     for how in ("own", "none"):
         prompts = () if how == "own" else ("--query-prompt", "none", "--document-prompt", "none")
-        options = ("--encoder", model, "--engine", "numpy64", "-k", 6, "--json", *prompts)
+        options = ("--encoder", model, "--engines", "numpy64", "-k", 6, "--json", *prompts)
         by_words = json.loads(knnscope("search", data, TEXTS[0], *options)[1])["engines"]["numpy64"]
         by_id = json.loads(knnscope("search", data, "--query-id", "q0", *options)[1])["engines"]["numpy64"]
         assert by_words["ids"] == by_id["ids"]

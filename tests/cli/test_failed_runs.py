@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,10 +17,12 @@ import pytest
 
 from knnscope import store
 from knnscope.bench import session
-from knnscope.cli import compare, embed, ladder
+from knnscope.cli import compare, demo, embed, ladder
 from knnscope.cli import profile as profiling
 from knnscope.errors import KnnscopeError
 from tests.cli.conftest import Run, refused
+from tests.cli.test_compare_stopped import is_engine
+from tests.processes import LONG, offspring, until
 
 NSYS = "#!/bin/sh\necho NVIDIA Nsight Systems version 2099.1.1\n"
 
@@ -66,6 +72,79 @@ def test_no_folder_whatever_ends_it(
     for command in ("compare", "ladder"):
         assert knnscope(command, "v.npy", *(["-k", "3", "--rungs", "gemm"] if command == "ladder" else []))[0] != 0
         assert [p.name for p in tmp_path.iterdir()] == ["v.npy"], command
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("command", ["compare", "ladder", "embed", "demo", "profile"])
+def test_no_folder_where_a_signal_ends_it(
+    knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, number: signal.Signals
+) -> None:
+    """The exit code is the one that a shell gives, and the handlers are those of before."""
+
+    def end(*_: object, **__: object) -> NoReturn:
+        os.kill(os.getpid(), number)
+        signal.pause()
+
+    monkeypatch.setattr(session, "measure", end)
+    monkeypatch.setattr(embed, "encode", end)
+    monkeypatch.setattr(demo, "show_texts", end)
+    monkeypatch.setattr(profiling, "gpu_problem", lambda: None)
+    monkeypatch.setattr(profiling.nsys, "find", end)
+    monkeypatch.setattr(ladder, "_ceilings", lambda where: {})
+    monkeypatch.setattr(ladder.environment, "collect", end)
+    monkeypatch.setattr(ladder.lines, "write", lambda *_: None)
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)  # whatever those who run the tests ignore
+    np.save("v.npy", np.eye(50, dtype=np.float32))
+    argv = {
+        "compare": ("v.npy", "-k", "3", "--out", "a/b"),
+        "ladder": ("v.npy", "-k", "3", "--rungs", "gemm"),
+        "embed": ("sample", "-o", "a/b"),
+        "profile": ("--", "true"),
+    }
+    was = {n: signal.signal(n, signal.SIG_DFL) for n in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        code, _, err = knnscope(command, *argv.get(command, ()))
+    finally:
+        for n, handler in was.items():
+            signal.signal(n, handler)
+    assert code == 128 + number
+    assert err.splitlines()[-1].startswith("knnscope: interrupted; ")
+    assert [p.name for p in tmp_path.iterdir()] == ["v.npy"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_a_signal_leaves_of_a_comparison_under_way(
+    tmp_path: Path,
+    child_environment: dict[str, str],
+    popen: Callable[..., Any],
+    number: signal.Signals,
+) -> None:
+    """Whole files, or nothing at all where nothing could be said any more."""
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).standard_normal((20_000, 64)).astype(np.float32))
+    command = [
+        sys.executable,
+        "-m",
+        "knnscope",
+        "compare",
+        "v.npy",
+        "--engines",
+        "numpy64",
+        "--quick",
+        "--threads",
+        "1",
+    ]
+    process = popen(command, env=child_environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until(lambda: process.poll() is not None or any(map(is_engine, offspring(process.pid))), "an engine's process")
+    assert process.poll() is None
+    process.send_signal(number)
+    _, err = process.communicate(timeout=LONG)
+    assert b"Traceback" not in err
+    if number == signal.SIGKILL:
+        assert [p.name for p in tmp_path.iterdir()] == ["v.npy"]
+        return
+    assert process.returncode == 128 + number, err
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert {p.name for p in folder.iterdir()} == {"results.jsonl", "verdict.json", "environment.json"}
 
 
 def test_a_folder_that_was_there_stays(knnscope: Run, tmp_path: Path) -> None:

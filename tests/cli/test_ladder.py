@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -91,9 +92,12 @@ def test_ctrl_c_keeps_what_was_climbed(knnscope: Run, tmp_path: Path, monkeypatc
     assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("ns", "text"),
-    [(None, ""), (850, "0.85 us"), (33_400, "33.4 us"), (1_234_000, "1.23 ms"), (45_600_000_000, "45.6 s")],
-)
-def test_durations(ns: int | None, text: str) -> None:
-    assert command.duration(ns) == text
+def test_without_a_gpu_a_rung_says_what_ran(knnscope: Run, tmp_path: Path) -> None:
+    """No sentence of a rung that NumPy ran speaks of kernels, copies or a GPU that did something."""
+    code, out, _ = knnscope("ladder", "--rows", 300, "--repeat", 1, "--device", "cpu", "--out", tmp_path / "out")
+    assert code == 0
+    ran = [r for r in lines.read(tmp_path / "out/results.jsonl", command.SCHEMA, "ladder") if r["wall_ns"] is not None]
+    assert {"cupy-loop", "cupy-loop-numpy-input", "vectorized", "argsort", "topk"} <= {r["rung"] for r in ran}
+    for row in ran:
+        assert not re.search(r"kernel|pinned|on the GPU|one copy", row["changed"]), row["rung"]
+        assert re.search(rf"^{row['rung']} +{re.escape(row['changed'])}", out, re.M)

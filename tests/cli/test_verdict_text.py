@@ -10,6 +10,7 @@ import numpy as np
 from knnscope.bench import session
 from knnscope.cli.verdict_text import report, verdict
 from knnscope.search import geometry
+from tests.bench.test_verdict import failed
 from tests.bench.test_verdict import rows as made_up
 
 
@@ -57,3 +58,16 @@ def test_the_last_words() -> None:
     disturbed = verdict(session.Result(made, {"other_cores": 0.9}, {}, flat, True)).splitlines()
     assert disturbed[1] == "other work kept 0.9 cores busy meanwhile: on an idle machine times and ranking may differ"
     assert disturbed[2].startswith("interrupted: ")
+
+
+def test_engines_without_a_gpu_are_one_line() -> None:
+    gpu = [row for name in ("cupy", "cuvs", "torch-cuda") for batch in (1, 10) for row in failed(name, "no-gpu", batch)]
+    flat = geometry.Geometry(1, 1, 1, "l2", 5, {"ip": 5})
+    task = session.Task("made up", np.ones((9, 3)), np.ones((4, 3)), "l2")
+    text = report(session.Result(made_up("a", 100) + gpu, {}, {}, flat, False), task)
+    assert [line for line in text.splitlines() if "cu" in line] == [
+        "not measured: cupy, cuvs, torch-cuda: for a reason"
+    ]
+    text = report(session.Result(made_up("a", 100) + failed("x", "missing") + gpu, {}, {}, flat, False), task)
+    assert re.search(r"^  x +missing +for a reason$", text, re.M)
+    assert "\nnot measured: cupy, cuvs, torch-cuda: for a reason" in text

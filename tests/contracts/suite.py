@@ -108,7 +108,12 @@ def right_or_one_line(
     if metric != "cosine":
         distances = distances * down * query_down
     scaled = rows.astype(np.float64) * down, queries.astype(np.float64) * query_down
-    near(Neighbors(found.ids, distances), *scaled, metric, engine.formula(metric, rows.dtype.name, 2, rows.shape[1]).precision)
+    near(
+        Neighbors(found.ids, distances),
+        *scaled,
+        metric,
+        engine.formula(metric, rows.dtype.name, 2, rows.shape[1]).precision,
+    )
 
 
 class EngineContract:

@@ -50,6 +50,7 @@ class CupyLoopNumpyInput(NumpyLoop):
     """
 
     changed = "the root on the GPU: one kernel and one copy of 4 bytes a row"
+    without = "no GPU: the roots by NumPy as well, the same as numpy-loop"
 
     def __init__(self, xp: Any) -> None:
         super().__init__(xp)
@@ -82,6 +83,7 @@ class CupyLoop(Rung):
     """
 
     changed = "rows on the GPU: four kernels and one copy of 4 bytes a row"
+    without = "no GPU: NumPy in CuPy's place, the same as numpy-loop"
     loop = True
 
     def search(self, query: Any, k: int) -> list[int]:

@@ -22,6 +22,8 @@ class Rung(ABC):
 
     changed: str
     """What is new against the rung below, in a sentence."""
+    without: ClassVar[str | None] = None
+    """The same where NumPy runs in CuPy's place; None where the sentence holds for both, or nothing runs."""
     gpu: ClassVar[bool] = False
     """Whether it uses what only a GPU has."""
     loop: ClassVar[bool] = False
@@ -37,6 +39,11 @@ class Rung(ABC):
     def on_gpu(self) -> bool:
         """Whether its arrays are CuPy's."""
         return self.xp is not np
+
+    @property
+    def ran(self) -> str:
+        """``changed``, of the module that computes."""
+        return self.changed if self.on_gpu else self.without or self.changed
 
     def load(self, rows: Any) -> None:
         """Keep the rows, (rows, dim) float32, in this module's memory."""

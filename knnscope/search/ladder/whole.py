@@ -19,6 +19,7 @@ class Vectorized(Rung):
     """
 
     changed = "all distances by four kernels; still one copy a row"
+    without = "all distances by four calls of NumPy; each fetched by itself"
 
     def distances(self, query: Any) -> Any:
         """Of all rows, in this module's memory."""
@@ -47,6 +48,7 @@ class Argsort(Vectorized):
     """
 
     changed = "sorted on the GPU: k row numbers come back"
+    without = "sorted by NumPy: k row numbers are left"
 
     def search(self, query: Any, k: int) -> Any:
         """Sort all, keep k."""
@@ -98,6 +100,7 @@ class TopK(Vectorized):
     """
 
     changed = "a selection instead of a sort, and rows read side by side: two kernels, one pass each"
+    without = "a selection instead of a sort, by NumPy's partition"
 
     def build(self, k: int) -> None:
         """The kernels, where there is a GPU."""
@@ -148,6 +151,7 @@ class Gemm(TopK):
     """
 
     changed = "expanded form: norms beforehand, then a matrix product"
+    without = changed
 
     def build(self, k: int) -> None:
         """Norms of the rows, in float32 as the product is."""

@@ -1,0 +1,31 @@
+"""How long this process has compiled its own code, or read it compiled from disk: a matter of the installation, not of a search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Spent:
+    """Nanoseconds by the wall and of CPU time, since the process began."""
+
+    def __init__(self) -> None:
+        self.wall_ns = self.cpu_ns = self._depth = 0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count what happens inside; one thread at a time, and what lies within another counts once."""
+        wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self.wall_ns += time.perf_counter_ns() - wall
+                self.cpu_ns += time.thread_time_ns() - cpu
+
+
+SPENT = Spent()
+"""Of this process."""

@@ -1,0 +1,112 @@
+"""Compiling is the installation's, not the engine's: it is counted apart from the build and the first call."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from knnscope.bench import result
+from knnscope.bench.runner import Measured
+from knnscope.bench.timing import HostClock, Sample, apart, warm_up
+from knnscope.bench.worker import Worker
+from knnscope.certified.compiled import compiled
+from knnscope.cli.verdict_text import _notes
+from knnscope.compiling import SPENT, Spent
+from knnscope.records import Capabilities, Neighbors
+from knnscope.search.grading import Grade
+from knnscope.search.rounding import DEFINITION
+from tests.bench.small import ANSWERS, FACTS, QUERIES, ROWS, case
+from tests.bench.test_verdict import rows as made_up
+
+S = 1_000_000_000
+
+
+class Stopwatch:
+    """Every call takes five seconds."""
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> Sample:
+        return Sample(5 * S, 6 * S, 7)
+
+
+def compiles() -> None:
+    """For 4.7 seconds, it says."""
+    SPENT.wall_ns += 4_700_000_000
+    SPENT.cpu_ns += 4_600_000_000
+
+
+def test_a_call_that_compiles_is_two_figures() -> None:
+    assert apart(compiles, Stopwatch())[::2] == (Sample(300_000_000, 1_400_000_000, 7), 4_700_000_000)
+    assert apart(lambda: "found", Stopwatch()) == (Sample(5 * S, 6 * S, 7), "found", 0)
+    warmed = warm_up(compiles, Stopwatch())
+    assert (warmed.first.wall_ns, warmed.compile_ns) == (300_000_000, 4_700_000_000)
+
+
+def test_what_lies_within_another_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0, 1, 11, 20])
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: next(now))
+    monkeypatch.setattr(time, "thread_time_ns", lambda: 3)
+    spent = Spent()
+    with spent.counted():
+        for _ in range(1):
+            with spent.counted():
+                pass
+            next(now)
+    assert (spent.wall_ns, spent.cpu_ns) == (20, 0)
+
+
+def doubled(x: int) -> int:
+    return x * 2
+
+
+def tripled(x: int) -> int:
+    return x * 3
+
+
+class Compiling:
+    """An engine whose build and first search each compile a function of this project's."""
+
+    capabilities = Capabilities(metrics=frozenset({"l2"}), dtypes=frozenset({"float32"}), exact=True)
+
+    def __init__(self) -> None:
+        self.build_code, self.search_code = compiled()(doubled), compiled()(tripled)
+
+    def formula(self, *_: object) -> object:
+        return DEFINITION
+
+    def build(self, *_: object) -> Compiling:
+        assert self.build_code(2) == 4
+        return self
+
+    def search(self, queries: np.ndarray, k: int) -> Neighbors:
+        assert self.search_code(2) == 6
+        return Neighbors(ANSWERS.ids[: len(queries), :k], ANSWERS.distances[: len(queries), :k])
+
+
+def test_it_is_in_the_record_and_not_in_the_figures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Numba takes tens of milliseconds at least; what is left of a call takes far less."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    worker = Worker(Compiling(), ROWS, QUERIES, "l2", HostClock)
+    built, warmed = worker.build(), worker.warm(case("own"))
+    measured = Measured(case("own"), built=built, warmed=warmed, hot=[[Sample(5, 5)]], grade=Grade("exact", 3, 0, 0))
+    rows = result.rows_of(measured, FACTS, "cpu")
+    first, hot = (result.check(row) for row in rows)
+    assert first["build_compile_ns"] > 5_000_000
+    assert first["compile_ns"] > 5_000_000
+    assert hot["compile_ns"] is None
+    assert first["median_ns"] < first["compile_ns"]
+    assert first["build_ns"] < first["build_compile_ns"]
+
+
+def test_it_is_said() -> None:
+    rows = made_up("own", 100) + made_up("other", 100)
+    for row in rows:
+        if (row["engine"], row["cache"]) == ("own", "first"):
+            row.update(build_compile_ns=700_000_000, compile_ns=4 * S)
+    said = [line for line in _notes(rows) if "compiled" in line]
+    assert said == ["own compiled its code, or read it compiled, in 4.70 s: not in the times of build and first call"]

@@ -1,0 +1,83 @@
+"""What every command's help has in common: the terminal's width, one spelling, one unit."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from knnscope import catalog, cli
+from tests.cli.conftest import Run
+
+MICROSECONDS = re.compile(r"(^|[\d}]) us\b")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("name", ["", *cli.COMMANDS])
+def test_help_keeps_to_the_terminals_width(
+    knnscope: Run, monkeypatch: pytest.MonkeyPatch, name: str, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = knnscope(*([name] if name else []), "--help")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= columns
+    if columns == 200:
+        monkeypatch.setenv("COLUMNS", "60")
+        assert len(knnscope(*([name] if name else []), "--help")[1].splitlines()) > len(out.splitlines())
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_a_narrow_help_says_what_a_wide_one_says(knnscope: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    said = []
+    for columns in (60, 500):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        text = knnscope(name, "--help")[1]
+        said.append(text[text.index("options:") if name else 0 :].split())
+    words = ["".join(parts) for parts in said]  # a word that is longer than the line is broken
+    assert words[0] == words[1]
+
+
+def test_examples_stay_commands(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Broken as a shell reads them, and whole where there is room."""
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = knnscope("timeline", "--help")[1]
+    monkeypatch.setenv("COLUMNS", "200")
+    wide = knnscope("timeline", "--help")[1]
+    assert re.search(r"^knnscope timeline run.sqlite -o run.png {3,}all of it$", wide, re.M)
+    assert "knnscope timeline run.sqlite --phase search -o search.svg" in narrow
+    assert "--from 20 --to 35 -o part.json\n    milliseconds; open it at https://ui.perfetto.dev\n" in narrow.replace(
+        "\\\n    ", ""
+    )
+
+
+def options_of(name: str) -> list[argparse.Action]:
+    return [action for action in cli.parser_of(name)._actions if action.option_strings]
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_engines_are_chosen_by_one_spelling(name: str) -> None:
+    """--engines, with commas between them, wherever engines alone are named."""
+    for action in options_of(name):
+        names_engines = all(engine in (action.help or "") for engine in catalog.ENGINES)
+        spelled = {option for option in action.option_strings if "engine" in option}
+        assert spelled <= {"--engines"}
+        assert (spelled == {"--engines"}) == (names_engines or action.metavar == "E,E...")
+
+
+@pytest.mark.parametrize("name", ["", *cli.COMMANDS])
+def test_no_help_measures_in_us(knnscope: Run, name: str) -> None:
+    assert not MICROSECONDS.search(knnscope(*([name] if name else []), "--help")[1])
+
+
+def test_nothing_that_is_printed_or_written_for_people_measures_in_us(root: Path) -> None:
+    for path in (*(root / "knnscope").rglob("*.py"), *(root / "benchmarks").glob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        silent = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in silent:
+                assert not MICROSECONDS.search(node.value), (path, node.lineno, node.value)
+    for path in (root / "README.md", *(root / "docs").rglob("*.md")):
+        assert not MICROSECONDS.search(path.read_text("utf-8")), path
