@@ -114,10 +114,15 @@ def report(rows: list[Row], plan: Climb) -> str:
     if any(row["scaled"] for row in rows):
         parts.append("* the loop visited fewer rows, and its time was scaled to all")
     width = max((len(row["rung"]) for row in rows), default=0)
+    without: dict[str, list[str]] = {}
     for row in rows:
+        if row["status"] == "no-gpu":
+            without.setdefault(row["reason"], []).append(row["rung"])
+            continue
         said = row["reason"] if row["wall_ns"] is None else row["changed"]
         note = f" ({row['note']})" if row["note"] else ""
         parts.append(f"{row['rung']:<{width}}  {said}{note}")
+    parts += [f"not measured: {', '.join(rungs)}: {why}" for why, rungs in without.items()]
     return "\n".join([parts[0], "", *parts[1:2], "", *parts[2:]])
 
 

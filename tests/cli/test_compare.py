@@ -377,8 +377,11 @@ def test_the_environment_is_saved(compare: Compare, vectors: Path, tmp_path: Pat
 def test_faiss_on_large_norms_is_wrong_and_says_why(compare: Compare, tmp_path: Path) -> None:
     argv = ("--engines", "faiss", "--batch", 1, "--threads", "2", "--queries", 40, "--fail-on", "wrong")
     code, out, _ = compare("synthetic:large-norm,rows=20000,queries=40", *argv)
-    assert code == 1
     (row,) = [r for r in saved(tmp_path) if r["cache"] == "hot"]
+    if row["grade"] != "wrong":
+        assert code == 0
+        pytest.skip("on this processor, with this build, Faiss is right")
+    assert code == 1
     assert (row["status"], row["grade"], row["threads"]) == ("wrong", "wrong", 2)
     evidence = row["evidence"]
     apart = abs(evidence["distance"] - evidence["rival_distance"])
@@ -387,6 +390,16 @@ def test_faiss_on_large_norms_is_wrong_and_says_why(compare: Compare, tmp_path: 
     assert f"{apart:.3g} apart" in out
     assert f"rounding explains {evidence['allowed']:.3g})" in out
     assert "1 query: no engine gave a right answer; faiss took " in out
+
+
+def test_numpy_on_large_norms_differs_as_float32_may(compare: Compare, tmp_path: Path) -> None:
+    """The README's example: whatever the processor, numbers near 1,000,000 are 0.06 apart, and certified is exact."""
+    argv = ("--engines", "certified,numpy", "--batch", 100, "--queries", 200)
+    assert compare("synthetic:large-norm,rows=20000,queries=200", *argv)[0] == 0
+    rows = {r["engine"]: r for r in saved(tmp_path) if r["cache"] == "hot"}
+    assert rows["certified"]["grade"] == "exact"
+    assert rows["numpy"]["grade"] == "float32"
+    assert rows["numpy"]["differing"] > rows["numpy"]["judged"] / 2
 
 
 def test_memory_limit_and_timeout_end_as_their_status(compare: Compare, vectors: Path, tmp_path: Path) -> None:

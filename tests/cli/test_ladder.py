@@ -30,6 +30,10 @@ def test_the_whole_ladder(knnscope: Run, tmp_path: Path) -> None:
     assert {row["status"] for row in rows} <= {"ok", "no-gpu", "missing"}
     for row in rows:
         assert row["rung"] in out
+    without = [row["rung"] for row in rows if row["status"] == "no-gpu"]
+    (why,) = {row["reason"] for row in rows if row["status"] == "no-gpu"}
+    assert out.count(why) == 1, "one line, however many"
+    assert f"not measured: {', '.join(without)}: {why}\n" in out
     assert "500 rows of 384 components, k = 3" in out
     assert json.loads((tmp_path / "out" / "environment.json").read_text())["ceilings"]["cpu"]
 
