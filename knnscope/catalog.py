@@ -18,6 +18,8 @@ class Entry:
     extra: str | None
     what: str
     device: str = "cpu"
+    late: bool = False
+    """It loads its library itself, when it builds."""
 
 
 ENGINES = {
@@ -30,7 +32,11 @@ ENGINES = {
     "numpy": Entry("knnscope.search.numpy_engine:NumpyEngine", "numpy", None, "one matrix product, expanded form"),
     "faiss": Entry("knnscope.search.faiss_engine:FaissEngine", "faiss", "cpu", "IndexFlat"),
     "faiss-tuned": Entry(
-        "knnscope.search.faiss_tuned_engine:FaissTunedEngine", "faiss", "cpu", "IndexFlat, set as is fastest here"
+        "knnscope.search.faiss_tuned_engine:FaissTunedEngine",
+        "faiss",
+        "cpu",
+        "IndexFlat, set as is fastest here",
+        late=True,
     ),
     "faiss-panorama": Entry(
         "knnscope.search.faiss_panorama_engine:FaissPanoramaEngine", "faiss", "cpu", "IndexFlatPanorama, rows rotated"
@@ -79,7 +85,7 @@ def load_entry(entry: Entry) -> Engine:
         MissingLibraryError: names the line that installs its library.
     """
     module, _, cls = entry.path.partition(":")
-    engine: Engine = getattr(require(module, entry.extra, entry.library), cls)()
+    engine: Engine = getattr(require(module, entry.extra, module if entry.late else entry.library), cls)()
     return engine
 
 

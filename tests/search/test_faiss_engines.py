@@ -1,0 +1,119 @@
+"""What the three Faiss engines on the CPU are set to, and what they say of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knnscope import catalog
+from knnscope.errors import KnnscopeError
+from knnscope.search import engine as engines
+from knnscope.search import openblas
+from knnscope.search.faiss_panorama_engine import LEVELS, FaissPanoramaIndex
+from knnscope.search.faiss_tuned_engine import FaissTunedIndex
+from knnscope.search.ranges import Range
+
+RANDOM = np.random.default_rng
+ROWS = RANDOM(0).standard_normal((600, 32), dtype=np.float32)
+FRESH = """
+import json, os, sys
+from knnscope import catalog
+from knnscope.search import engine, openblas
+import numpy as np
+assert "faiss" not in sys.modules
+openblas.fastest = lambda dim: "Haswell"
+rows = np.random.default_rng(0).standard_normal((500, 16), dtype=np.float32)
+index = engine.build(catalog.load("faiss-tuned"), rows, "l2", "faiss-tuned")
+print(json.dumps([index.raw.said, openblas.kernel_in_use(), os.environ.get(openblas.VARIABLE)]))
+"""
+
+
+@pytest.mark.skipif(not openblas.NEEDS, reason="no kernels are known")
+def test_the_chosen_kernels_are_those_that_faiss_loads() -> None:
+    """In a process of its own, as compare has it: OpenBLAS reads their name once."""
+    done = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, timeout=300, check=True)
+    said, kernel, left = json.loads(done.stdout)
+    assert kernel.lower() == "haswell"
+    assert said.startswith(f"OpenBLAS kernels {kernel}, ")
+    assert left is None, "other libraries choose for themselves"
+
+
+def test_a_kernel_that_cannot_run_is_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    took = {None: 2.0, "SkylakeX": 1.0, "Haswell": None, "Zen": 3.0}
+    monkeypatch.setattr(openblas, "_tried", lambda name, _dim: took[name])
+    monkeypatch.setattr(openblas, "cpu", lambda: {"vector_instructions": ["avx2", "avx512f"]})
+    assert openblas.fastest(8) == "SkylakeX"
+    monkeypatch.setattr(openblas, "cpu", lambda: {"vector_instructions": ["avx2"]})
+    assert openblas.fastest(8) is None, "the library's own choice is the fastest of those that this processor has"
+
+
+def test_the_setting_of_the_whole_library_is_left_as_it_was() -> None:
+    before = faiss.cvar.distance_compute_blas_threshold
+    index = FaissTunedIndex(faiss, ROWS, "l2")
+    index.search(ROWS[:40], 5)
+    assert faiss.cvar.distance_compute_blas_threshold == before
+    with pytest.raises(AssertionError):
+        index.search(ROWS[:2], -1)
+    assert faiss.cvar.distance_compute_blas_threshold == before
+
+
+def test_products_begin_at_the_batch_from_which_on_they_are_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products take 20 whatever the batch, single distances one for each query."""
+    cost = {1: lambda _size: 20.0, 1 << 30: float}
+    monkeypatch.setattr(
+        FaissTunedIndex, "_seconds", lambda _self, threshold, _index, queries: cost[threshold](len(queries))
+    )
+    assert "matrix products from 32 queries on" in FaissTunedIndex(faiss, ROWS, "l2").said
+    monkeypatch.setattr(FaissTunedIndex, "_seconds", lambda _self, threshold, _index, _queries: float(threshold == 1))
+    assert "no matrix products" in FaissTunedIndex(faiss, ROWS, "l2").said
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+def test_panorama_turns_rows_and_loses_none(metric: str) -> None:
+    rows = ROWS * np.linspace(4, 0.1, 32, dtype=np.float32) + np.float32(1)
+    found = engines.build(catalog.load("faiss-panorama"), rows, metric, "faiss-panorama").search(rows[:50], 10)
+    exact = engines.build(catalog.load("numpy64"), rows, metric, "numpy64").search(rows[:50], 10)
+    assert (found.ids == exact.ids).mean() > 0.99, "but for what float32 cannot tell apart"
+    index = FaissPanoramaIndex(rows, metric)
+    assert int(index.said.split()[0]) in LEVELS
+    assert index.said.endswith("% of the squared length")
+
+
+def test_faiss_as_installed_says_when_its_kernels_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openblas, "kernel_in_use", lambda: "Prescott")
+    said = catalog.load("faiss").build(ROWS, "l2").said
+    assert "OpenBLAS kernels Prescott, which leave most of this processor unused" in said
+    monkeypatch.setattr(openblas, "kernel_in_use", lambda: None)
+    assert "unknown" in catalog.load("faiss").build(ROWS, "l2").said
+
+
+@pytest.mark.parametrize("name", ["faiss", "faiss-tuned", "faiss-panorama"])
+@given(power=st.integers(50, 124), query_power=st.integers(-20, 124), metric=st.sampled_from(["l2", "ip"]))
+def test_near_the_end_of_float32_an_answer_is_whole_or_refused(
+    name: str, power: int, query_power: int, metric: str
+) -> None:
+    rows, queries = ROWS[:20, :4] * np.float32(2.0**power), ROWS[20:22, :4] * np.float32(2.0**query_power)
+    if not (np.isfinite(rows).all() and np.isfinite(queries).all()):
+        return
+    try:
+        found = engines.build(catalog.load(name), rows, metric, name).search(queries, 20)
+    except KnnscopeError as error:
+        assert "overflow" in str(error)
+        return
+    assert np.isfinite(found.distances).all()
+    assert (np.sort(found.ids, axis=1) == np.arange(20)).all(), "no row is left out"
+
+
+def test_a_range_knows_the_longest_row_wherever_it_is() -> None:
+    rows = np.ones((10_000, 3), np.float32)
+    rows[9_999] = 1e19
+    with pytest.raises(KnnscopeError, match="l2 of these numbers overflows float32"):
+        Range(rows, "l2").check(rows[:1])
+    Range(rows[:-1], "l2").check(rows[:1])
