@@ -13,17 +13,28 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.errors import KnnscopeError, UnsupportedError
 from knnscope.records import Capabilities, Neighbors
-from knnscope.search import topk
 from knnscope.search.engine import Array, unit_rows
 from knnscope.search.ranges import Range
 from knnscope.search.rounding import Formula
+
+KINDS = {"l2": "IndexFlatL2Panorama", "ip": "IndexFlatIPPanorama", "cosine": "IndexFlatIPPanorama"}
+METRICS = frozenset(metric for metric, kind in KINDS.items() if hasattr(faiss, kind))
+if not METRICS:
+    raise ImportError("this version of Faiss has no Panorama: 1.15 has")
 
 LEVELS = (4, 8, 16, 32)
 """Numbers of levels that are tried, as far as there are components."""
 SAMPLE = 16_384
 """Rows that components are taken from, and levels tried on."""
 QUERIES = 8
+TOGETHER = 1024
+"""Rows whose components lie together, level by level; the library wants k at most this."""
+MOST_DIM = 4096
+"""Components up to which principal ones are found in seconds."""
+SHORTEST = 1e-11
+"""Squares of shorter norms lose digits in float32, and bounds made of them would leave out what they must not."""
 BLOCK = 1 << 14
 """Rows rotated at once."""
 ROUNDINGS = max(LEVELS) + 8
@@ -34,8 +45,9 @@ class FaissPanoramaEngine:
     """Exact but for float32's rounding: what is left out is further than what was found."""
 
     capabilities = Capabilities(
-        metrics=frozenset(topk.METRICS),
+        metrics=METRICS,
         dtypes=frozenset({"float32", "float16", "int8", "uint8"}),
+        max_k=TOGETHER,
     )
 
     def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
@@ -43,7 +55,16 @@ class FaissPanoramaEngine:
         return Formula("expanded", extra=ROUNDINGS)
 
     def build(self, vectors: Array, metric: str) -> FaissPanoramaIndex:
-        """Find the principal components of some rows, rotate all, and try how many levels are fastest."""
+        """Find the principal components of some rows, rotate all, and try how many levels are fastest.
+
+        Raises:
+            UnsupportedError: more components than can be rotated in reasonable time.
+            KnnscopeError: rows so short that their squares lose digits in float32.
+        """
+        if vectors.shape[1] > MOST_DIM:
+            raise UnsupportedError(
+                f"faiss-panorama rotates up to {MOST_DIM:,} components, the rows have {vectors.shape[1]:,}"
+            )
         return FaissPanoramaIndex(_prepared(vectors, metric), metric)
 
 
@@ -53,14 +74,16 @@ class FaissPanoramaIndex:
     def __init__(self, rows: npt.NDArray[np.float32], metric: str) -> None:
         self._metric, self._range = metric, Range(rows, metric)
         self._range.check(rows[:1])
-        step = max(1, len(rows) // SAMPLE)
-        some = np.asarray(rows[::step][:SAMPLE], dtype=np.float64)
+        _check_short(rows, "rows", metric)
+        some = np.asarray(rows[:: -(-len(rows) // SAMPLE)], dtype=np.float64)
+        largest = float(np.abs(some).max())
+        some /= largest if largest > 0 else 1.0  # squares of small numbers vanish
         # products of rows and queries have no centre: components are those of the rows as they are
         values, vectors = np.linalg.eigh(some.T @ some / len(some))
         self._rotation: npt.NDArray[np.float64] = np.ascontiguousarray(vectors[:, ::-1])
         dim = rows.shape[1]
-        counts = [levels for levels in LEVELS if levels <= dim] or [1]
-        trial = self._rotated(some.astype(np.float32))
+        counts = [n for n in LEVELS if n <= dim and (n - 1) * -(-dim // n) < dim] or [1]  # none without components
+        trial = self._rotated(rows[:: -(-len(rows) // SAMPLE)])
         self._levels = (
             min(counts, key=lambda levels: _seconds(self._index(dim, levels, trial), trial))
             if len(counts) > 1
@@ -75,8 +98,7 @@ class FaissPanoramaIndex:
         self.said = f"{self._levels} levels; the leading quarter of the components holds {100 * share:.0f}% of the squared length"
 
     def _index(self, dim: int, levels: int, rows: Array | None = None) -> Any:
-        kind = faiss.IndexFlatL2Panorama if self._metric == "l2" else faiss.IndexFlatIPPanorama
-        index = kind(dim, levels)
+        index = getattr(faiss, KINDS[self._metric])(dim, levels, TOGETHER)
         if rows is not None:
             index.add(rows)
         return index
@@ -89,10 +111,19 @@ class FaissPanoramaIndex:
         """Rotate and ask."""
         asked = _prepared(queries, self._metric)
         self._range.check(asked)
+        _check_short(asked, "queries", self._metric)
         distances, ids = self._found.search(self._rotated(asked), k)
         if self._metric == "l2":
             np.maximum(distances, 0, out=distances)
         return Neighbors(ids, distances)
+
+
+def _check_short(values: Array, what: str, metric: str) -> None:
+    if metric == "cosine":
+        return
+    squares = np.einsum("ij,ij->i", values, values, dtype=np.float64)
+    if ((squares > 0) & (squares < SHORTEST**2)).any():
+        raise KnnscopeError(f"faiss-panorama loses digits of {what} shorter than {SHORTEST:g}: scale the vectors up")
 
 
 def _prepared(values: Array, metric: str) -> Array:

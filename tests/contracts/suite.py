@@ -246,3 +246,13 @@ class EngineContract:
         queries[:, :2] = size
         rows[7, :2], rows[11, :2] = (2 * size, -size), (3 * size, -size)
         right_or_one_line(name, metric, engine, rows, queries, size, size)
+
+    def test_a_near_row_whose_square_overflows_is_not_left_out(self, name: str) -> None:
+        """|x|^2 - 2 x.q + |q|^2 is infinity minus infinity where the distance itself is small."""
+        engine = tried(name, "l2")
+        size, queries = 2.0**63, np.zeros((2001, 64), np.float32)
+        queries[:, :2] = size, size / 2  # many, so that Faiss multiplies matrices
+        rows = np.zeros((8, 64), np.float32)
+        rows[3, :2] = 2 * size, size / 2  # nearer than the zeros
+        rows[4:, 0] = -size
+        right_or_one_line(name, "l2", engine, rows, queries, size, size)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knnscope import catalog
-from knnscope.errors import KnnscopeError
+from knnscope.errors import KnnscopeError, UnsupportedError
 from knnscope.search import engine as engines
 from knnscope.search import openblas
 from knnscope.search.faiss_panorama_engine import LEVELS, FaissPanoramaIndex
@@ -84,6 +84,25 @@ def test_panorama_turns_rows_and_loses_none(metric: str) -> None:
     index = FaissPanoramaIndex(rows, metric)
     assert int(index.said.split()[0]) in LEVELS
     assert index.said.endswith("% of the squared length")
+
+
+def test_panorama_says_what_it_cannot_serve() -> None:
+    engine = catalog.load("faiss-panorama")
+    with pytest.raises(UnsupportedError, match="up to 4,096 components, the rows have 4,097"):
+        engines.build(engine, np.ones((2, 4097), np.float32), "l2")
+    with pytest.raises(UnsupportedError, match="above this engine's limit of 1024"):
+        engines.build(engine, np.ones((1100, 2), np.float32), "l2").search(np.ones((1, 2), np.float32), 1025)
+    found = engines.build(engine, RANDOM(1).standard_normal((3000, 8), dtype=np.float32), "l2").search(
+        ROWS[:3, :8], 1024
+    )
+    assert all(len(set(line)) == 1024 for line in found.ids.tolist())
+    short = ROWS.copy()
+    short[7] *= np.float32(1e-13)
+    with pytest.raises(KnnscopeError, match="rows shorter than 1e-11: scale the vectors up"):
+        engines.build(engine, short, "l2")
+    with pytest.raises(KnnscopeError, match="queries shorter than 1e-11"):
+        engines.build(engine, ROWS, "ip").search(short, 1)
+    assert engines.build(engine, short, "cosine").search(short, 1).ids[7, 0] == 7
 
 
 def test_faiss_as_installed_says_when_its_kernels_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
