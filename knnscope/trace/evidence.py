@@ -45,7 +45,7 @@ def kernels(phase: Phase, names: Iterable[str] | None = None) -> str:
 
 def copies(phase: Phase, condition: str = "", call: str = "") -> str:
     """The phase's copies for which a condition on the table's columns holds; call: a word in the name of what launched them."""
-    size = SIZE.replace("bytes", "e.bytes")
+    size = SIZE.replace("bytes", "e.bytes") if MEMCPY in phase.trace.source.odd else "bytes"
     condition = condition.replace("SIZE", size)
     return _work(phase, MEMCPY, "start, end, bytes, copyKind", condition, f"l.name LIKE '%{call}%'" if call else "")
 
@@ -57,9 +57,9 @@ def calls(phase: Phase, numbers: Iterable[int] | None = None) -> str:
     name = _string("nameId", "unnamed call")
     called = [text for n in numbers for text in source.spellings.get(n, ())] if numbers is not None else []
     outer = (
-        f"SELECT rowid AS id, max(start, 0) AS at, start, end, {thread} AS thread, {name} AS call, "
-        f"max(end) OVER (PARTITION BY {thread} ORDER BY max(start, 0), end DESC, rowid {BEFORE}) AS reach "
-        f"FROM {_table(phase, RUNTIME)} WHERE {SANE}"
+        f"SELECT rowid AS id, {_start(phase, RUNTIME)} AS at, start, end, {thread} AS thread, {name} AS call, "
+        f"max(end) OVER (PARTITION BY {thread} ORDER BY {_start(phase, RUNTIME)}, end DESC, rowid {BEFORE}) AS reach "
+        f"FROM {_table(phase, RUNTIME)}{_where(_sane(phase, RUNTIME))}"
     )
     condition = f" AND call IN ({_list(called)})" if numbers is not None else ""
     items = f"SELECT * FROM (SELECT * FROM calls WHERE (reach IS NULL OR end > reach)){' WHERE 1' + condition if condition else ''}"
@@ -71,7 +71,7 @@ def gaps(phase: Phase, least: int) -> str:
     parts = [_rows(phase, table, everywhere=True) for table in WORK if table in phase.trace.source.tables]
     head = [
         *dict.fromkeys(clause for part in parts for clause in part.head),
-        f"work AS ({' UNION ALL '.join(f'SELECT max(start, 0) AS start, end {part.body}' for part in parts)})",
+        f"work AS ({' UNION ALL '.join(f'SELECT {part.start} AS start, end {part.body}' for part in parts)})",
         f"idle AS (SELECT max(end) OVER (ORDER BY start, end {BEFORE}) AS begins, start AS ends FROM work)",
         f"gap AS (SELECT begins, ends FROM idle WHERE ends - begins >= {least})",
     ]
@@ -95,6 +95,7 @@ class _Rows(NamedTuple):
 
     head: tuple[str, ...]
     body: str
+    start: str
     at: str
     thread: str
 
@@ -102,23 +103,24 @@ class _Rows(NamedTuple):
 def _rows(phase: Phase, table: str, condition: str = "", of_call: str = "", *, everywhere: bool = False) -> _Rows:
     """Rows of a table of a GPU's work, wherever they were launched."""
     source = phase.trace.source
-    where = [SANE, *filter(None, (_on_gpu(phase, table), condition, of_call))]
+    start = _start(phase, table)
+    where = list(filter(None, (_sane(phase, table), _on_gpu(phase, table), condition, of_call)))
     linked = RUNTIME in source.tables and {"correlationId"} <= source.columns[table] & source.columns[RUNTIME]
     alone = "NULL" if phase.whole else _alone(phase)
     body = f"FROM {_table(phase, table)} e"
     if not linked or (not source.shifted and not of_call and (phase.whole or everywhere)):
-        return _Rows((), f"{body} WHERE {' AND '.join(where)}", "max(start, 0)", alone)
+        return _Rows((), body + _where(*where), start, start, alone)
     name = f", {_string('nameId', 'unnamed call')} AS name" if of_call else ""
     launch = (
         f"launch AS (SELECT {PID.format('globalTid') if source.by_process else '0'} AS process, correlationId AS id, "
-        f"min(max(start, 0)) AS at, {'globalTid' if source.threads else '0'} AS thread{name} FROM {_table(phase, RUNTIME)} "
-        f"WHERE {SANE} AND correlationId BETWEEN 1 AND 4294967295 GROUP BY 1, 2)"
+        f"min({_start(phase, RUNTIME)}) AS at, {'globalTid' if source.threads else '0'} AS thread{name} FROM {_table(phase, RUNTIME)}"
+        f"{_where(_sane(phase, RUNTIME), 'correlationId BETWEEN 1 AND 4294967295')} GROUP BY 1, 2)"
     )
     if source.shifted:
-        where.append(f"(l.at IS NULL OR max(start, 0) >= l.at - {SHIFTED_NS})")
+        where.append(f"(l.at IS NULL OR {start} >= l.at - {SHIFTED_NS})")
     mine = f" AND l.process = {PID.format('e.globalPid')}" if source.by_process else ""
-    body += f" LEFT JOIN launch l ON l.id = e.correlationId{mine} WHERE {' AND '.join(where)}"
-    return _Rows((launch,), body, "coalesce(l.at, max(start, 0))", f"coalesce(l.thread, {alone})")
+    body += f" LEFT JOIN launch l ON l.id = e.correlationId{mine}{_where(*where)}"
+    return _Rows((launch,), body, start, f"coalesce(l.at, {start})", f"coalesce(l.thread, {alone})")
 
 
 def _work(phase: Phase, table: str, columns: str, condition: str, of_call: str = "") -> str:
@@ -130,7 +132,8 @@ def _work(phase: Phase, table: str, columns: str, condition: str, of_call: str =
         inside = (
             f"EXISTS (SELECT 1 FROM phase p WHERE p.thread = {rows.thread} AND {rows.at} >= p.a AND {rows.at} < p.b)"
         )
-        return f"WITH {', '.join([*rows.head, _phase(phase)])} SELECT {columns} {rows.body} AND {inside}"
+        both = "AND" if " WHERE " in rows.body else "WHERE"
+        return f"WITH {', '.join([*rows.head, _phase(phase)])} SELECT {columns} {rows.body} {both} {inside}"
     head = [*rows.head, f"items AS (SELECT e.rowid AS id, {rows.at} AS at, {rows.thread} AS thread {rows.body})"]
     return _inside(phase, head, columns, f"{_table(phase, table)} e", "e.rowid")
 
@@ -234,6 +237,21 @@ def _on_gpu(phase: Phase, table: str) -> str:
     if not devices & {device for _, device in others}:
         return f"deviceId IN ({', '.join(map(str, sorted(devices)))})"
     return f"({PID.format('e.globalPid')}, deviceId) IN (VALUES {_pairs(sorted(places))})"
+
+
+def _sane(phase: Phase, table: str) -> str:
+    """Which rows the reader keeps; nothing where it keeps all."""
+    return SANE if table in phase.trace.source.odd else ""
+
+
+def _start(phase: Phase, table: str) -> str:
+    """When a row begins: not before the recording."""
+    return "max(start, 0)" if table in phase.trace.source.odd else "start"
+
+
+def _where(*conditions: str) -> str:
+    real = [condition for condition in conditions if condition]
+    return f" WHERE {' AND '.join(real)}" if real else ""
 
 
 def _string(column: str, unknown: str) -> str:

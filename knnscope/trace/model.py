@@ -105,7 +105,7 @@ class Source:
     tables: names that it has for those of the schema. columns: by the schema's name. spellings: of a call's name, by its number. pageable:
     its numbers of that kind of memory. by_process: correlation ids are told apart by process; threads: so are calls and ranges by thread.
     strings: there is a table of them. shifted: work left out because it begins before its launch. end: where ranges without an end are
-    cut. domains: process and number of the named domains that are the program's.
+    cut. odd: tables of which rows were left out, cut or read as something else. domains: process and number of the named domains that are the program's.
     """
 
     tables: dict[str, str] = field(default_factory=dict)
@@ -117,6 +117,7 @@ class Source:
     strings: bool = True
     shifted: int = 0
     end: int = 0
+    odd: frozenset[str] = frozenset()
     domains: tuple[tuple[int, int], ...] = ()
 
 

@@ -89,6 +89,7 @@ class Reader:
         self.pageable: tuple[int, ...] = (PAGEABLE,)
         self.shifted = 0
         self.open_until = 0
+        self.odd: set[str] = set()
         columns = tables.columns
         works = [columns[table] for table in (KERNEL, MEMCPY, MEMSET, GRAPH) if table in columns]
         self.by_process = all("globalPid" in c for c in works) and "globalTid" in columns.get(RUNTIME, {"globalTid"})
@@ -119,6 +120,7 @@ class Reader:
             "StringIds" in self.tables.columns,
             self.shifted,
             self.open_until,
+            frozenset(self.odd),
             domains,
         )
         return Trace(
@@ -187,6 +189,8 @@ class Reader:
         columns = [np.empty(room, dtype=column.dtype) for column in empty]
         count = read = bad = 0
         for start, end, *others in self.tables.numbers(table, ("start", "end", *wanted)):
+            if (start < 0).any():
+                self.odd.add(table)
             good = (start > -LATEST) & (end > 0) & (end >= start) & (end < LATEST)
             good[good] = end[good] - start[good] < LONGEST
             some = [np.maximum(start[good], 0), end[good], *decode(*(column[good] for column in others))]
@@ -202,6 +206,7 @@ class Reader:
 
     def _count(self, table: str, read: int, bad: int) -> None:
         if bad:
+            self.odd.add(table)
             self.notes.append(
                 f"{table}: {bad:,} of {read:,} rows have impossible times (none, or the end before the start) and are left out"
             )
@@ -253,6 +258,8 @@ class Reader:
                     self._key(*columns[:2]),
                 )
                 nbytes, kind, source, target = columns[5:]
+                if (size(nbytes) != nbytes).any():
+                    self.odd.add(MEMCPY)
                 return named, lane, key, size(nbytes), small(kind), memory(source), memory(target)
 
             parts.append(self._collect(MEMCPY, (*wanted, "copyKind", "srcKind", "dstKind"), copy))

@@ -58,7 +58,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         Told(
             f"{nbytes / phase.times / 1e6:,.0f} MB at {rate / 1e9:.1f} GB/s ({micro(took / phase.times)}), the link reaches {most / 1e9:.1f}"
             + (": the memory is pageable" if pageable else ""),
-            evidence.copies(phase, f"copyKind IN (1, 2) AND SIZE >= {LARGE} AND end > max(start, 0)"),
+            evidence.copies(phase, f"copyKind IN (1, 2) AND SIZE >= {LARGE} AND end > start AND end > 0"),
             why.count,
             "Copy into pinned memory that is allocated once; better, copy only what is needed."
             if pageable
