@@ -6,14 +6,18 @@ variable OPENBLAS_CORETYPE names others. It is read once, so that each is tried 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from knnscope.environment import cpu
+from knnscope.environment import cpu, libraries
+from knnscope.errors import KnnscopeError
+from knnscope.store import home, write_json
 
 VARIABLE = "OPENBLAS_CORETYPE"
 NEEDS = {"SkylakeX": ("avx512f",), "Haswell": ("avx2",), "Zen": ("avx2",)}
@@ -66,9 +70,27 @@ def is_old(kernel: str | None) -> bool:
 
 
 def fastest(dim: int) -> str | None:
-    """The name for ``VARIABLE`` with which a batch of this dimension is fastest here; None where the library's own choice is."""
-    flags = set(cpu()["vector_instructions"])
+    """The name for ``VARIABLE`` with which a batch of this dimension is fastest here; None where the library's own choice is.
+
+    It is remembered for this processor and version of Faiss: an engine that is measured is built again and again.
+    """
+    machine = cpu()
+    flags = set(machine["vector_instructions"])
     names = [None, *(name for name, needed in NEEDS.items() if flags.issuperset(needed))]
+    versions = sorted((name, version) for name, version in libraries().items() if version and name.startswith("faiss"))
+    key = hashlib.sha256(json.dumps([machine["model"], sorted(flags), versions, dim]).encode()).hexdigest()[:16]
+    path = home() / "openblas" / f"{key}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(path.read_text("utf-8"))["kernels"]
+        if known in names:
+            return None if known is None else str(known)
+    best = _best(names, dim)
+    with contextlib.suppress(KnnscopeError):  # a home that cannot be written costs the next build two seconds
+        write_json(path, {"kernels": best, "processor": machine["model"], "dim": dim})
+    return best
+
+
+def _best(names: list[str | None], dim: int) -> str | None:
     took = {name: seconds for name in names if (seconds := _tried(name, dim)) is not None}
     best = min(took, key=lambda name: took[name], default=None)
     if best is None or (None in took and took[best] > BETTER * took[None]):

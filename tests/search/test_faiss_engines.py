@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knnscope import catalog
+from knnscope import catalog, store
 from knnscope.errors import KnnscopeError, UnsupportedError
 from knnscope.search import engine as engines
 from knnscope.search import openblas
@@ -24,7 +24,7 @@ RANDOM = np.random.default_rng
 ROWS = RANDOM(0).standard_normal((600, 32), dtype=np.float32)
 FRESH = """
 import json, os, sys
-from knnscope import catalog
+from knnscope import catalog, store
 from knnscope.search import engine, openblas
 import numpy as np
 assert "faiss" not in sys.modules
@@ -45,13 +45,26 @@ def test_the_chosen_kernels_are_those_that_faiss_loads() -> None:
     assert left is None, "other libraries choose for themselves"
 
 
-def test_a_kernel_that_cannot_run_is_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_cannot_run_is_no_candidate_and_the_choice_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     took = {None: 2.0, "SkylakeX": 1.0, "Haswell": None, "Zen": 3.0}
-    monkeypatch.setattr(openblas, "_tried", lambda name, _dim: took[name])
-    monkeypatch.setattr(openblas, "cpu", lambda: {"vector_instructions": ["avx2", "avx512f"]})
+    tried = []
+    monkeypatch.setattr(openblas, "_tried", lambda name, _dim: tried.append(name) or took[name])
+    monkeypatch.setattr(openblas, "cpu", lambda: {"model": "a", "vector_instructions": ["avx2", "avx512f"]})
     assert openblas.fastest(8) == "SkylakeX"
-    monkeypatch.setattr(openblas, "cpu", lambda: {"vector_instructions": ["avx2"]})
+    assert openblas.fastest(8) == "SkylakeX"
+    assert tried == [None, "SkylakeX", "Haswell", "Zen"], "once"
+    monkeypatch.setattr(openblas, "cpu", lambda: {"model": "a", "vector_instructions": ["avx2"]})
     assert openblas.fastest(8) is None, "the library's own choice is the fastest of those that this processor has"
+
+
+def test_what_is_remembered_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openblas, "_tried", lambda name, _dim: 1.0 if name == "Zen" else 2.0)
+    monkeypatch.setattr(openblas, "cpu", lambda: {"model": "b", "vector_instructions": ["avx2"]})
+    assert openblas.fastest(8) == "Zen"
+    (kept,) = (store.home() / "openblas").glob("*.json")
+    for text in ("", "[]", '{"kernels": "SkylakeX"}', '{"kernels": ["Zen"]}', "\xff"):
+        kept.write_text(text, "latin-1")
+        assert openblas.fastest(8) == "Zen", "found anew: of this processor's kernels"
 
 
 def test_the_setting_of_the_whole_library_is_left_as_it_was() -> None:
