@@ -13,7 +13,7 @@ from knnscope.trace.findings import CannotTellError, Finding
 from knnscope.trace.intervals import NOWHERE, Spans
 from knnscope.trace.model import PAGED_BACK, PAGED_UP, TO_DEVICE, TO_HOST, UNKNOWN, Trace, Work
 from knnscope.trace.phases import Phase, phases
-from knnscope.trace.rules import RULES, rule
+from knnscope.trace.rules import ON_GPU, RULES, rule
 
 SHARED = 0.1
 """Two findings overlap that count so much of the smaller one's time alike."""
@@ -98,7 +98,7 @@ def explain(trace: Trace) -> Explanation:
         tuple(every),
         tuple(unanswered),
         trace,
-        tuple(_total(trace, found, gpu) for gpu in sorted({f.gpu for f in found})),
+        tuple(_total(trace, every, found, gpu) for gpu in sorted({f.gpu for f in found})),
         tuple(_outside(trace, every, part.gpu) for part in whole) if every and not every[0].whole else (),
         whole,
         bounds(trace),
@@ -124,15 +124,18 @@ def _shared(one: Spans, other: Spans) -> int:
     return intervals.length(intervals.common(one, other))
 
 
-def _total(trace: Trace, found: list[Finding], gpu: int) -> Total:
-    """The largest finding counts whole, each later one as far as its time is not counted yet."""
-    taken, saving = NOWHERE, 0.0
+def _total(trace: Trace, every: list[Phase], found: list[Finding], gpu: int) -> Total:
+    """The largest finding counts whole, each later one as far as its time is not counted yet; the host saves no more than the GPU is idle."""
+    taken, of_host, of_gpu = NOWHERE, 0.0, 0.0
     for f in found:
         if f.gpu == gpu and f.cause.ns:
             free = intervals.length(intervals.without(f.cause.claim, taken))
-            saving += f.saving_ms * f.times * free / f.cause.ns
+            saving = f.saving_ms * f.times * free / f.cause.ns
+            of_host, of_gpu = (of_host, of_gpu + saving) if f.rule in ON_GPU else (of_host + saving, of_gpu)
             taken = intervals.spans(taken, f.cause.claim)
+    idle = intervals.length(intervals.spans(*(phase.idle for phase in every if phase.gpu == gpu))) / 1e6
     low, high = trace.span
+    saving = min(of_host, idle) + of_gpu
     return Total(gpu, saving, saving * 1e6 / max(1, high - low))
 
 

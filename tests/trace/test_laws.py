@@ -170,6 +170,10 @@ def savings_are_capped(told: Explanation) -> None:
     for total in told.totals:
         assert total.saving_ms * 1e6 <= high - low + 1
         assert total.saving_ms <= sum(f.saving_ms * f.times for f in told.findings if f.gpu == total.gpu) + 1e-6
+        found = [f for f in told.findings if f.gpu == total.gpu]
+        if not any(f.rule in ON_GPU for f in found):
+            idle = intervals.spans(*(p.idle for p in told.phases if p.gpu == total.gpu))
+            assert total.saving_ms * 1e6 <= intervals.length(idle) + 1, "together they save no more than the host can"
     for bound in told.bounds:
         assert sum(bound.shares.values()) == pytest.approx(1)
 
