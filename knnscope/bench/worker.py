@@ -86,7 +86,7 @@ class Worker:
         with peak(self._library, self._free_before) as found:
             sample, self._index, compiled = apart(lambda: self._engine.build(self._rows, self._metric), self._clock())
         self._rows = np.empty((0, self._rows.shape[1]), self._rows.dtype)  # a slice would hold all of them
-        return Built(sample.wall_ns, found.host, found.gpu, compiled, str(getattr(self._index, "said", "")))
+        return Built(sample.wall_ns, found.host, found.gpu, compiled, str(getattr(self._index, "how", "")))
 
     def warm(self, case: Case, seconds: float = WARM_SECONDS) -> Warmed:
         """The first call, then more until they are stable or these seconds have passed, then one whose memory is watched."""

@@ -28,7 +28,7 @@ class CertifiedIndex:
 
     def __init__(self, index: ExactIndex) -> None:
         self._index = index
-        self.said = "codes of a byte a component first, integer products; then the rows that may be neighbors in float64, by the definition"
+        self.how = "codes of a byte a component first, integer products; then the rows that may be neighbors in float64, by the definition"
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """One certified search."""

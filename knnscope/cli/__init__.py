@@ -70,7 +70,7 @@ def parser_of(name: str) -> Parser:
     """The parser of one command, as ``knnscope NAME`` uses it."""
     command = load(name)
     doc = cleandoc(command.__doc__ or "")
-    parser = Parser(prog=f"knnscope {name}", description=doc, formatter_class=Wrapped)
+    parser = Parser(prog=f"knnscope {name}", description=doc, formatter_class=Wrapped, allow_abbrev=False)
     command.configure(parser)
     parser.set_defaults(command=command)
     return parser

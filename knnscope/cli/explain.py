@@ -21,7 +21,9 @@ CHANGES = 12
 class Explain:
     """Why a trace is slow: findings ranked by what mending them would save, each with its evidence and a remedy.
 
-    TRACE is what knnscope profile wrote, or any SQLite export of Nsight Systems. Savings are predicted for one time through a phase,
+    TRACE is what knnscope profile wrote, or any SQLite export of Nsight Systems. The first line says what bounds the run. A phase is an NVTX range
+    of the program: "GPU busy" is how long the GPU had work while the host was in it, "its GPU work" how long the GPU worked on what was launched
+    in it, whenever that ran. Savings are predicted for one time through a phase,
     the first time (which loads kernels) left out. --against compares with a later trace, and says whether the predictions came true.
 
     knnscope explain runs/traces/cupy-loop-75000x384-k10.sqlite
@@ -71,13 +73,13 @@ def report(told: Explanation) -> str:
         overlap = f" It counts some of the same time as {', '.join(finding.overlaps)}." if finding.overlaps else ""
         parts += [
             f"{finding.severity:<6} {finding.rule} in {where}: {plain(finding.title)}",
-            f"       would save about {milli(finding.saving_ms)} of each time ({100 * finding.share:.0f}%).{overlap} {finding.remedy}",
+            f"       would save about {milli(finding.saving_ms)} of each time through it ({100 * finding.share:.0f}%).{overlap} {finding.remedy}",
             f"       evidence: {finding.rows:,} rows of: {plain(finding.sql)}",
         ]
     for total in told.totals:
         parts.append(
             f"together{f' on GPU {total.gpu}' if several else ''} they would save about {milli(total.saving_ms)} of the whole run "
-            f"({100 * total.share:.0f}%), time that several count once"
+            f"({100 * total.share:.0f}%); time that several of them count is counted once"
         )
     if not told.findings and told.bounds:
         parts.append("no rule finds anything that is worth mending")
@@ -96,9 +98,10 @@ def bound_text(trace: Trace, bound: Bound) -> str:
     share = {name: f"{100 * value:.1f}%" for name, value in bound.shares.items()}
     what = {"GPU": "the GPU", "copies": "copies", "waiting": "waiting", "host": "the host"}[bound.what]
     gpu = f"GPU {bound.gpu}, " if len(trace.used) > 1 else ""
+    name = plain(trace.gpus.get(bound.gpu, Gpu()).name)
     return (
-        f"bound by {what}, on {gpu}{plain(trace.gpus.get(bound.gpu, Gpu()).name)}: of {(high - low) / 1e9:.3f} s kernels run {share['GPU']}, "
-        f"copies alone {share['copies']}; the GPU has nothing to do while the host waits {share['waiting']}, or does anything else {share['host']}"
+        f"bound by {what}: of {(high - low) / 1e9:.3f} s {gpu}{name} runs kernels for {share['GPU']} and only copies for {share['copies']}; "
+        f"it has nothing to do for {share['waiting']} while the host waits in a call, and for {share['host']} while the host does anything else"
     )
 
 

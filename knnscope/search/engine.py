@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 
 class Index(Protocol):
-    """Vectors made ready to be searched. One that has ``said`` tells there how it computes, for readers of a verdict."""
+    """Vectors made ready to be searched. One that has ``how`` tells there, in words, how it computes, for readers of a verdict."""
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """The k nearest rows of each query, best first; ids are row numbers.
@@ -152,6 +152,11 @@ def check_matrix(values: Array, what: str) -> None:
     if values.dtype.kind not in "fiu":
         raise KnnscopeError(f"{what} are of type {values.dtype}: real numbers were expected")
     check_finite(values, what)
+
+
+def float32_rows(values: Array, metric: str) -> Array:
+    """Rows as an engine of float32 takes them: contiguous; for cosine divided by their norms."""
+    return unit_rows(values) if metric == "cosine" else np.ascontiguousarray(values, dtype=np.float32)
 
 
 def unit_rows(values: Array, dtype: type[np.floating[Any]] = np.float32) -> Array:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import faiss
-import numpy as np
 
 from knnscope.records import Capabilities, Neighbors
 from knnscope.search import openblas, topk
-from knnscope.search.engine import Array, unit_rows
+from knnscope.search.engine import Array, float32_rows
 from knnscope.search.ranges import Range
 from knnscope.search.rounding import Formula
 
@@ -32,30 +31,26 @@ class FaissEngine:
     def build(self, vectors: Array, metric: str) -> FaissIndex:
         """Copy the rows into a flat index; for cosine they are divided by their norms first."""
         kind = faiss.IndexFlatL2 if metric == "l2" else faiss.IndexFlatIP
-        index, rows = kind(vectors.shape[1]), _prepared(vectors, metric)
+        index, rows = kind(vectors.shape[1]), float32_rows(vectors, metric)
         index.add(rows)
         return FaissIndex(index, metric, Range(rows, metric))
 
 
 class FaissIndex:
-    """A flat index. said: what it computes with, in words."""
+    """A flat index. how: what it computes with, in words."""
 
     def __init__(self, index: Any, metric: str, range_: Range) -> None:
         self._index, self._metric, self._range = index, metric, range_
         kernel = openblas.kernel_in_use()
         old = ", which leave most of this processor unused" if openblas.is_old(kernel) else ""
-        self.said = (
+        self.how = (
             f"as installed: OpenBLAS kernels {kernel or 'unknown'}{old}; single distances up to {EXPANDED_FROM // index.d:,} queries at once, "
             "then matrix products"
         )
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """One call to Faiss."""
-        asked = _prepared(queries, self._metric)
+        asked = float32_rows(queries, self._metric)
         self._range.check(asked)
         distances, ids = self._index.search(asked, k)
         return Neighbors(ids, distances)
-
-
-def _prepared(values: Array, metric: str) -> Array:
-    return unit_rows(values) if metric == "cosine" else np.ascontiguousarray(values, dtype=np.float32)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from knnscope.errors import KnnscopeError, UnsupportedError
 from knnscope.records import Capabilities, Neighbors
-from knnscope.search.engine import Array, unit_rows
+from knnscope.search.engine import Array, float32_rows
 from knnscope.search.ranges import Range
 from knnscope.search.rounding import Formula
 
@@ -65,11 +65,11 @@ class FaissPanoramaEngine:
             raise UnsupportedError(
                 f"faiss-panorama rotates up to {MOST_DIM:,} components, the rows have {vectors.shape[1]:,}"
             )
-        return FaissPanoramaIndex(_prepared(vectors, metric), metric)
+        return FaissPanoramaIndex(float32_rows(vectors, metric), metric)
 
 
 class FaissPanoramaIndex:
-    """A rotation and a flat index. said: how many levels, and what the leading ones hold, in words."""
+    """A rotation and a flat index. how: how many levels, and what the leading ones hold, in words."""
 
     def __init__(self, rows: npt.NDArray[np.float32], metric: str) -> None:
         self._metric, self._range = metric, Range(rows, metric)
@@ -95,7 +95,7 @@ class FaissPanoramaIndex:
         leading = max(1, dim // 4)
         total = float(np.maximum(values, 0).sum())
         share = float(np.maximum(values[::-1][:leading], 0).sum()) / total if total else 1.0
-        self.said = f"{self._levels} levels; the leading quarter of the components holds {100 * share:.0f}% of the squared length"
+        self.how = f"{self._levels} levels; the leading quarter of the components holds {100 * share:.0f}% of the squared length"
 
     def _index(self, dim: int, levels: int, rows: Array | None = None) -> Any:
         index = getattr(faiss, KINDS[self._metric])(dim, levels, TOGETHER)
@@ -109,7 +109,7 @@ class FaissPanoramaIndex:
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """Rotate and ask."""
-        asked = _prepared(queries, self._metric)
+        asked = float32_rows(queries, self._metric)
         self._range.check(asked)
         _check_short(asked, "queries", self._metric)
         distances, ids = self._found.search(self._rotated(asked), k)
@@ -124,10 +124,6 @@ def _check_short(values: Array, what: str, metric: str) -> None:
     squares = np.einsum("ij,ij->i", values, values, dtype=np.float64)
     if ((squares > 0) & (squares < SHORTEST**2)).any():
         raise KnnscopeError(f"faiss-panorama loses digits of {what} shorter than {SHORTEST:g}: scale the vectors up")
-
-
-def _prepared(values: Array, metric: str) -> Array:
-    return unit_rows(values) if metric == "cosine" else np.ascontiguousarray(values, dtype=np.float32)
 
 
 def _seconds(index: Any, rows: Array) -> float:

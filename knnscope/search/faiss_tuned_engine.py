@@ -13,7 +13,7 @@ import numpy as np
 
 from knnscope.records import Capabilities, Neighbors
 from knnscope.search import openblas, topk
-from knnscope.search.engine import Array, unit_rows
+from knnscope.search.engine import Array, float32_rows
 from knnscope.search.ranges import Range
 from knnscope.search.rounding import Formula
 
@@ -55,11 +55,11 @@ class FaissTunedEngine:
         finally:
             if chosen is not None:  # other libraries of this process choose for themselves
                 os.environ.pop(openblas.VARIABLE, None)
-        return FaissTunedIndex(faiss, _prepared(vectors, metric), metric)
+        return FaissTunedIndex(faiss, float32_rows(vectors, metric), metric)
 
 
 class FaissTunedIndex:
-    """A flat index, and from which batch size on it multiplies matrices. said: what it is set to, in words."""
+    """A flat index, and from which batch size on it multiplies matrices. how: what it is set to, in words."""
 
     def __init__(self, faiss: Any, rows: Array, metric: str) -> None:
         self._faiss, self._metric = faiss, metric
@@ -72,11 +72,11 @@ class FaissTunedIndex:
         self._index.add(rows)
         kernel = openblas.kernel_in_use()
         products = "no matrix products" if self._from >= NEVER else f"matrix products from {self._from} queries on"
-        self.said = f"OpenBLAS kernels {kernel or 'unknown'}, {products}"
+        self.how = f"OpenBLAS kernels {kernel or 'unknown'}, {products}"
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """One call to Faiss."""
-        asked = _prepared(queries, self._metric)
+        asked = float32_rows(queries, self._metric)
         self._range.check(asked)
         return Neighbors(*self._at(self._from, self._index, asked, k))
 
@@ -108,7 +108,3 @@ class FaissTunedIndex:
             self._at(threshold, index, queries, min(10, index.ntotal))
             took.append(time.perf_counter() - began)
         return min(took)
-
-
-def _prepared(values: Array, metric: str) -> Array:
-    return unit_rows(values) if metric == "cosine" else np.ascontiguousarray(values, dtype=np.float32)

@@ -29,7 +29,7 @@ class Numpy64Index:
     def __init__(self, vectors: Array, metric: str) -> None:
         self._rows = vectors
         self._metric = metric
-        self.said = "every distance in float64, by the definition: the reference, not built to be fast"
+        self.how = "every distance in float64, by the definition: the reference, not built to be fast"
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """One pass over the rows for every 16 queries."""

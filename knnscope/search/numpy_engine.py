@@ -36,7 +36,7 @@ class NumpyIndex:
         kind = np.float64 if vectors.dtype.name in WIDE else np.float32
         self._metric = metric
         form = " of |x|^2 - 2 x.q + |q|^2" if metric == "l2" else ""
-        self.said = f"one product of matrices in {kind.__name__}{form}, written out, then a selection"
+        self.how = f"one product of matrices in {kind.__name__}{form}, written out, then a selection"
         self._rows: Array = unit_rows(vectors, kind) if metric == "cosine" else np.asarray(vectors, dtype=kind)
         self._norms = np.einsum("ij,ij->i", self._rows, self._rows) if metric == "l2" else None
 

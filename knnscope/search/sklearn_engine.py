@@ -36,7 +36,7 @@ class SklearnIndex:
     def __init__(self, model: Any, metric: str) -> None:
         self._model = model
         self._metric = metric
-        self.said = (
+        self.how = (
             "products of matrices in float64, a chunk of rows at a time, with the selection between"
             if metric == "l2"
             else "one product of matrices, written out, then a selection"

@@ -49,7 +49,7 @@ class TorchIndex:
         kind = np.float64 if vectors.dtype.name in WIDE else np.float32
         torch.set_float32_matmul_precision("highest")
         self._metric, self._device = metric, device
-        self.said = f"one product of matrices in {kind.__name__}, written out, then topk"
+        self.how = f"one product of matrices in {kind.__name__}, written out, then topk"
         rows = unit_rows(vectors, kind) if metric == "cosine" else vectors.astype(kind)
         self._rows = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
         self._norms = (self._rows * self._rows).sum(dim=1) if metric == "l2" else None

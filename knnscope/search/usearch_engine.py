@@ -44,7 +44,7 @@ class UsearchIndex:
     def __init__(self, rows: Array, metric: str) -> None:
         self._rows = rows
         self._metric = metric
-        self.said = "single distances in float32, also for many queries: no products of matrices"
+        self.how = "single distances in float32, also for many queries: no products of matrices"
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """One exact search; the library's 1 - similarity is turned back."""

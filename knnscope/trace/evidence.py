@@ -62,7 +62,7 @@ def calls(phase: Phase, numbers: Iterable[int] | None = None) -> str:
         f"FROM {_table(phase, RUNTIME)}{_where(_sane(phase, RUNTIME))}"
     )
     condition = f" AND call IN ({_list(called)})" if numbers is not None else ""
-    items = f"SELECT * FROM (SELECT * FROM calls WHERE (reach IS NULL OR end > reach)){' WHERE 1' + condition if condition else ''}"
+    items = f"SELECT * FROM calls WHERE (reach IS NULL OR end > reach){condition}"
     return _inside(phase, [f"calls AS ({outer})", f"items AS ({items})"], "start, end, call", "items")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from knnscope.trace import intervals
 from knnscope.trace.intervals import Spans
-from knnscope.trace.model import UNKNOWN, Calls, Copies, Events, Kernels, Trace, Work
+from knnscope.trace.model import UNKNOWN, Calls, Copies, Events, Gpu, Kernels, Trace, Work
 from knnscope.trace.windows import OWN, Windows, place, process_of, windows
 
 MOST = 50
@@ -218,6 +218,11 @@ class Phase:
         """When the host began to prepare these calls."""
         return self.calls.start[which] - self._gaps[which]
 
+    @property
+    def card(self) -> Gpu:
+        """The GPU as the trace names it."""
+        return self.trace.gpus.get(self.gpu, Gpu())
+
     def matching(self, pattern: str) -> Any:
         """Which names match, by number."""
         return np.asarray([bool(re.search(pattern, name)) for name in self.trace.names] or [False])
@@ -314,8 +319,3 @@ def _works(run: Run, mine: Any, gpu: int) -> bool:
         if bool((wanted[where][here]).any()):
             return True
     return False
-
-
-def apart(some: Spans) -> Spans:
-    """In order, none reaching into the next: threads may be in the same phase at once."""
-    return intervals.spans(some)

@@ -16,6 +16,7 @@ import numpy as np
 from knnscope.trace.columns import in_order, resized, size, small, together
 from knnscope.trace.database import Tables, connect
 from knnscope.trace.gpus import gpu_numbers, gpus_of
+from knnscope.trace.memory_kinds import by_number, memory_kinds
 from knnscope.trace.model import PAGEABLE, UNKNOWN, Calls, Copies, Kernels, Lane, Ranges, Source, Trace
 from knnscope.trace.nesting import depth_of, launches, outer_of
 from knnscope.trace.windows import fold, process_of
@@ -45,15 +46,6 @@ LIBRARY = re.compile(
 """Domains of ranges that a library makes for itself."""
 SHIFTED_NS = 100_000
 """Work that begins so long before the call that launches it was timed by another clock; below that, clocks agree as well as they can."""
-KNOWN_MEMORY = {
-    "pageable": 0,
-    "pinned": 1,
-    "device": 2,
-    "array": 3,
-    "managed": 4,
-    "device static": 2,
-    "managed static": 4,
-}
 VERSIONED = re.compile(r"_v\d+$")
 LANES = 1 << 16
 """Streams that are told apart at most."""
@@ -249,7 +241,9 @@ class Reader:
         parts = []
         wanted = (*WHERE, "bytes")
         if self._has(MEMCPY, "copies", "start", "end"):
-            memory = self._memory_kinds()
+            kinds = memory_kinds(self.tables)
+            memory = by_number(kinds)
+            self.pageable = tuple(number for number, kind in kinds.items() if kind == PAGEABLE)
 
             def copy(*columns: Any) -> tuple[Any, ...]:
                 named, lane, key = (
@@ -276,27 +270,6 @@ class Reader:
 
             parts.append(self._collect(MEMSET, wanted, fill))
         return together(parts, (np.int64, np.int64, np.int32, np.int32, *[np.int64] * 2, *[np.int8] * 3))
-
-    def _memory_kinds(self) -> Callable[[Any], Any]:
-        """Numbers of memory kinds as ours, by the names that this trace gives them: CUPTI's numbers differ from Nsight Systems'."""
-        known = self.tables.columns.get("ENUM_CUDA_MEM_KIND", frozenset())
-        column = next((c for c in ("label", "name") if c in known), None)
-        mapping = {}
-        if column and "id" in known:
-            table = self.tables.actual["ENUM_CUDA_MEM_KIND"]
-            for number, text in self.tables.base.execute(f"SELECT id, {column} FROM {table} LIMIT 64"):  # noqa: S608
-                word = str(text).lower().replace("cuda_memopr_memory_kind_", "").replace("_", " ")
-                if isinstance(number, int):
-                    mapping[number] = KNOWN_MEMORY.get(word, UNKNOWN)
-        else:
-            mapping = {i: i for i in range(5)}
-        self.pageable = tuple(number for number, kind in mapping.items() if kind == PAGEABLE)
-
-        def ours(numbers: Any) -> Any:
-            different, places = np.unique(numbers, return_inverse=True)
-            return np.asarray([mapping.get(int(n), UNKNOWN) for n in different], dtype=np.int8)[places]
-
-        return ours
 
     def _calls(self) -> list[Any]:
         """Columns, then the keys by which work finds its launch."""

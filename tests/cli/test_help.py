@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from knnscope import catalog, cli
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, refused
 
 MICROSECONDS = re.compile(r"(^|[\d}]) us\b")
 
@@ -81,3 +81,9 @@ def test_nothing_that_is_printed_or_written_for_people_measures_in_us(root: Path
                 assert not MICROSECONDS.search(node.value), (path, node.lineno, node.value)
     for path in (root / "README.md", *(root / "docs").rglob("*.md")):
         assert not MICROSECONDS.search(path.read_text("utf-8")), path
+
+
+def test_an_option_has_one_spelling(knnscope: Run) -> None:
+    """A part of its name is none: the next option that begins alike would change what it means."""
+    refused(knnscope("compare", "sample", "--engine", "numpy"), "--engine")
+    refused(knnscope("info", "--jso"), "--jso")

@@ -31,7 +31,7 @@ assert "faiss" not in sys.modules
 openblas.fastest = lambda dim: "Haswell"
 rows = np.random.default_rng(0).standard_normal((500, 16), dtype=np.float32)
 index = engine.build(catalog.load("faiss-tuned"), rows, "l2", "faiss-tuned")
-print(json.dumps([index.raw.said, openblas.kernel_in_use(), os.environ.get(openblas.VARIABLE)]))
+print(json.dumps([index.raw.how, openblas.kernel_in_use(), os.environ.get(openblas.VARIABLE)]))
 """
 
 
@@ -83,9 +83,9 @@ def test_products_begin_at_the_batch_from_which_on_they_are_faster(monkeypatch: 
     monkeypatch.setattr(
         FaissTunedIndex, "_seconds", lambda _self, threshold, _index, queries: cost[threshold](len(queries))
     )
-    assert "matrix products from 32 queries on" in FaissTunedIndex(faiss, ROWS, "l2").said
+    assert "matrix products from 32 queries on" in FaissTunedIndex(faiss, ROWS, "l2").how
     monkeypatch.setattr(FaissTunedIndex, "_seconds", lambda _self, threshold, _index, _queries: float(threshold == 1))
-    assert "no matrix products" in FaissTunedIndex(faiss, ROWS, "l2").said
+    assert "no matrix products" in FaissTunedIndex(faiss, ROWS, "l2").how
 
 
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
@@ -95,8 +95,8 @@ def test_panorama_turns_rows_and_loses_none(metric: str) -> None:
     exact = engines.build(catalog.load("numpy64"), rows, metric, "numpy64").search(rows[:50], 10)
     assert (found.ids == exact.ids).mean() > 0.99, "but for what float32 cannot tell apart"
     index = FaissPanoramaIndex(rows, metric)
-    assert int(index.said.split()[0]) in LEVELS
-    assert index.said.endswith("% of the squared length")
+    assert int(index.how.split()[0]) in LEVELS
+    assert index.how.endswith("% of the squared length")
 
 
 def test_panorama_says_what_it_cannot_serve() -> None:
@@ -120,10 +120,10 @@ def test_panorama_says_what_it_cannot_serve() -> None:
 
 def test_faiss_as_installed_says_when_its_kernels_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openblas, "kernel_in_use", lambda: "Prescott")
-    said = catalog.load("faiss").build(ROWS, "l2").said
+    said = catalog.load("faiss").build(ROWS, "l2").how
     assert "OpenBLAS kernels Prescott, which leave most of this processor unused" in said
     monkeypatch.setattr(openblas, "kernel_in_use", lambda: None)
-    assert "unknown" in catalog.load("faiss").build(ROWS, "l2").said
+    assert "unknown" in catalog.load("faiss").build(ROWS, "l2").how
 
 
 @pytest.mark.parametrize("name", ["faiss", "faiss-tuned", "faiss-panorama"])

@@ -9,7 +9,6 @@ import numpy as np
 
 from knnscope.trace import evidence
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
-from knnscope.trace.model import Gpu
 from knnscope.trace.phases import Phase
 from knnscope.trace.rules.loops import alone, micro, none, nothing
 from knnscope.trace.rules.unfused_chain import SIMPLE
@@ -24,16 +23,12 @@ def cause(phase: Phase) -> Cause:
     """The kernel that takes longest, if it is one a time."""
     if not {"rows", "dim"} <= phase.shape.keys():
         raise CannotTellError("no range says how many rows and components there are")
-    if not _gpu(phase).bandwidth:
+    if not phase.card.bandwidth:
         raise CannotTellError("the trace does not say how fast the GPU's memory is")
     if not len(phase.kernels):
         return nothing()
     mine = _longest(phase)
     return Cause(int(mine.sum()), alone(phase, mine, none(phase.copies)))
-
-
-def _gpu(phase: Phase) -> Gpu:
-    return phase.trace.gpus.get(phase.gpu, Gpu())
 
 
 def _longest(phase: Phase) -> Any:
@@ -50,7 +45,7 @@ def find(phase: Phase) -> Iterator[Finding]:
     name = phase.trace.names[int(kernels.name[mine][0])]
     took = float(kernels.duration[mine].sum()) / phase.times
     floor = (
-        4e9 * shape["rows"] * shape["dim"] * max(1, shape.get("batch", 1) // 64) / (REACHABLE * _gpu(phase).bandwidth)
+        4e9 * shape["rows"] * shape["dim"] * max(1, shape.get("batch", 1) // 64) / (REACHABLE * phase.card.bandwidth)
     )
     if took < NEAR * floor or took < floor + 10_000:
         return

@@ -10,7 +10,6 @@ import numpy as np
 
 from knnscope.trace import evidence
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
-from knnscope.trace.model import Gpu
 from knnscope.trace.phases import Phase
 from knnscope.trace.rules.loops import alone, micro, need_kernels, none, nothing
 
@@ -60,7 +59,7 @@ def find(phase: Phase) -> Iterator[Finding]:
     total = float(kernels.duration[members].sum())
     if total / phase.times < LONG_NS or total / len(lengths) < LONG_NS:
         return
-    bandwidth = phase.trace.gpus.get(phase.gpu, Gpu()).bandwidth
+    bandwidth = phase.card.bandwidth
     nbytes = 4 * phase.shape.get("rows", 0) * phase.shape.get("dim", 0)
     if not bandwidth or not nbytes:
         raise CannotTellError("the chain's bytes are not known: no range with rows and dim, or no bandwidth of the GPU")
