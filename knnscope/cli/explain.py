@@ -97,10 +97,10 @@ def bound_text(trace: Trace, bound: Bound) -> str:
     low, high = trace.span
     share = {name: f"{100 * value:.1f}%" for name, value in bound.shares.items()}
     what = {"GPU": "the GPU", "copies": "copies", "waiting": "waiting", "host": "the host"}[bound.what]
-    gpu = f"GPU {bound.gpu}, " if len(trace.used) > 1 else ""
     name = plain(trace.gpus.get(bound.gpu, Gpu()).name)
+    gpu = f"GPU {bound.gpu} ({name})" if len(trace.used) > 1 else name
     return (
-        f"bound by {what}: of {(high - low) / 1e9:.3f} s {gpu}{name} runs kernels for {share['GPU']} and only copies for {share['copies']}; "
+        f"bound by {what}: of {(high - low) / 1e9:.3f} s {gpu} runs kernels for {share['GPU']} and only copies for {share['copies']}; "
         f"it has nothing to do for {share['waiting']} while the host waits in a call, and for {share['host']} while the host does anything else"
     )
 
