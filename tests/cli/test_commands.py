@@ -371,7 +371,7 @@ def test_the_saved_run_keeps_its_texts_and_its_encoder(
     knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Words are encoded as the rows were, here by a recipe that is not the model's own, whatever the default is."""
-    options = ("sugar tax", "-k", 4, "--engine", "numpy64")
+    options = ("sugar tax", "-k", 4, "--engines", "numpy64")
     assert knnscope("embed", "sample", "--recipe", "notebook", "-o", tmp_path / "run")[0] == 0
     monkeypatch.setattr(models, "DEFAULT", "gte-small")
     alike = ("--encoder", "all-MiniLM-L6-v2", "--recipe", "notebook")
@@ -383,7 +383,7 @@ def test_the_saved_run_keeps_its_texts_and_its_encoder(
     out = [knnscope("search", name, *options, *more)[1] for name, more in (("sample", alike), (tmp_path / "run", ()))]
     assert out[0] == out[1]
     asked = [
-        knnscope("search", name, "--query-id", "q-zoos", "--engine", "numpy64", *more)[1].partition("relevant:")[0]
+        knnscope("search", name, "--query-id", "q-zoos", "--engines", "numpy64", *more)[1].partition("relevant:")[0]
         for name, more in (("sample", alike), (tmp_path / "run", ()))
     ]
     assert re.sub(" +<- relevant, grade .", "", asked[0]).strip() == asked[1].strip()
@@ -410,7 +410,7 @@ def test_documents_alone_are_searched_with_words(knnscope: Run, tmp_path: Path) 
     assert code == 0
     assert "queries: none in the data set" in out
     for spec in (table, folder, run):
-        code, out, _ = knnscope("search", spec, "a levy on sweets", "-k", 1, "--engine", "numpy64,numpy")
+        code, out, _ = knnscope("search", spec, "a levy on sweets", "-k", 1, "--engines", "numpy64,numpy")
         assert code == 0
         assert "1. 2\n   taxes on sugar" in out
     for spec in (table, folder):
@@ -432,7 +432,7 @@ def test_an_encoder_of_a_folder_is_found_again(knnscope: Run, tmp_path: Path, mo
     assert knnscope("embed", "sample", "--limit", 5, "--encoder", "model", "-o", "run")[0] == 0
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
-    words = ("search", "../run", "sugar", "--engine", "numpy64", "-k", 2)
+    words = ("search", "../run", "sugar", "--engines", "numpy64", "-k", 2)
     assert knnscope(*words)[0] == 0
     Path("../model").rename("../moved")
     refused(knnscope(*words), "no encoder or folder named '.*/model'")

@@ -102,7 +102,7 @@ def test_files_of_weights_are_chosen(knnscope: Run, tmp_path: Path, data: Path) 
     )
     assert code == 0
     assert json.loads((tmp_path / "o/meta.json").read_text())["weights"] == "onnx/model_quantized.onnx"
-    code, _, _ = knnscope("search", tmp_path / "o", "words", "--engine", "numpy")
+    code, _, _ = knnscope("search", tmp_path / "o", "words", "--engines", "numpy")
     assert code == 0, "the same file of weights is opened"
 
 
