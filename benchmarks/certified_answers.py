@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from knnscope import ExactIndex, environment
-from knnscope.certified import kinds
-from knnscope.datasets import names
+from knnscope.certified.cpu import dispatch
+from knnscope.datasets import registry
 from knnscope.datasets.beir import Selection
 from knnscope.workload import Workload
-from tests import reference
+from tests import oracle
 
 K = 10
 
@@ -29,8 +29,8 @@ def check(name: str, rows: Any, queries: Any, metrics: tuple[str, ...]) -> list[
     """Mismatches of every kind of products, for all queries at once and for the first ten one by one."""
     found = []
     for metric in metrics:
-        expected = [reference.answer(rows, query, K, metric) for query in queries]
-        for kind in kinds.available():
+        expected = [oracle.answer(rows, query, K, metric) for query in queries]
+        for kind in dispatch.available():
             index = ExactIndex(rows, metric, kind=kind)
             answer = index.search(queries, K)
             got = [(a.tolist(), d.tolist()) for a, d in zip(answer.ids, answer.distances, strict=True)]
@@ -68,14 +68,14 @@ def main() -> None:
     args = parser.parse_args()
     found = []
     for data in ("text", "isotropic", "near-duplicate", "large-norm", "ties"):
-        dataset, _ = names.load(f"synthetic:{data},rows=75000,queries={args.queries}")
+        dataset, _ = registry.load(f"synthetic:{data},rows=75000,queries={args.queries}")
         found += check(data, dataset.documents.values, dataset.queries.values, ("l2", "ip", "cosine"))
     if args.wordnet:
-        workload = Workload("wordnet", names.DatasetOptions(Selection(limit=75_000), args.wordnet))
+        workload = Workload("wordnet", registry.DatasetOptions(Selection(limit=75_000), args.wordnet))
         asked = workload.query_vectors(list(range(args.queries)))
         found += check("wordnet, all-MiniLM-L6-v2", workload.documents.values, asked, ("l2", "ip", "cosine"))
     if args.million:
-        dataset, _ = names.load(f"synthetic:text,rows=1000000,queries={args.million}")
+        dataset, _ = registry.load(f"synthetic:text,rows=1000000,queries={args.million}")
         found += check("text", dataset.documents.values, dataset.queries.values, ("l2",))
     total = sum(f["mismatches"] for f in found)
     print(f"{total} mismatches")

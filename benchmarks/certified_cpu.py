@@ -23,13 +23,14 @@ from statistics import median
 from typing import Any
 
 from benchmarks.tuned_faiss import CORETYPE
-from knnscope import ExactIndex, catalog
+from knnscope import ExactIndex
 from knnscope.bench import session
 from knnscope.bench.plan import Case, Options
-from knnscope.catalog import Entry
 from knnscope.ceilings.record import Ceilings
-from knnscope.certified import kinds
-from knnscope.datasets import names
+from knnscope.certified.cpu import dispatch
+from knnscope.datasets import registry
+from knnscope.search import catalog
+from knnscope.search.catalog import Entry
 
 BATCHES, KS = (1, 10, 100, 1000), (3, 10, 100)
 TUNED = ("faiss-direct", "faiss-blas")
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=75_000)
     parser.add_argument("--few", action="store_true")
     parser.add_argument("-k", type=int, nargs="+", default=KS)
-    parser.add_argument("--kind", help=f"of products, one of {', '.join(kinds.available())}")
+    parser.add_argument("--kind", help=f"of products, one of {', '.join(dispatch.available())}")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     out = args.out or Path(f"benchmarks/results/certified-cpu-{args.rows}.json")
@@ -109,7 +110,7 @@ def main() -> None:
     catalog.ENGINES["faiss-direct"] = Entry("benchmarks.tuned_faiss:Direct", "faiss", "cpu", "tuned")
     catalog.ENGINES["faiss-blas"] = Entry("benchmarks.tuned_faiss:Blas", "faiss", "cpu", "tuned")
     peers = [n for n in ("usearch", "sklearn", "numpy", "torch") if catalog.problem(n) is None]
-    dataset, _ = names.load(f"synthetic:text,rows={args.rows},queries=1000")
+    dataset, _ = registry.load(f"synthetic:text,rows={args.rows},queries=1000")
     task = session.Task(dataset.name, dataset.documents.values, dataset.queries.values, "l2")
     grid = Cases(["certified", "faiss", *TUNED, *peers], args.k, BATCHES, few=args.few)
     measured = session.measure(task, grid, Options(threads=1, rounds=10, seconds=10_000, timeout=900))
@@ -120,7 +121,12 @@ def main() -> None:
     threads = two_threads(task.rows, task.queries)
     print("CPU time on two threads over one, by batch:", threads)
     kept = [{k: v for k, v in r.items() if k not in ("samples_ns", "evidence")} for r in rows]
-    head = {"coretype": coretype or "as installed", "kinds": kinds.available(), "two_threads": threads, "table": lines}
+    head = {
+        "coretype": coretype or "as installed",
+        "kinds": dispatch.available(),
+        "two_threads": threads,
+        "table": lines,
+    }
     out.write_text(
         json.dumps({**head, "environment": measured.environment}, indent=1)[:-2]
         + ',\n "rows": [\n  '

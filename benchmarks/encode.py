@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from knnscope import environment
-from knnscope.datasets import names, wordnet
+from knnscope.datasets import registry, wordnet
 from knnscope.datasets.beir import Selection
 from knnscope.records import Texts
 
@@ -112,7 +112,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/encode.json"))
     args = parser.parse_args()
     folder = wordnet.find_folder(args.wordnet)
-    dataset, _ = names.load("wordnet", names.DatasetOptions(Selection(limit=args.texts), str(folder)))
+    dataset, _ = registry.load("wordnet", registry.DatasetOptions(Selection(limit=args.texts), str(folder)))
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_TMP")) as temporary:
         collection = write_documents(Path(temporary) / "definitions", dataset.documents)
         alone, killed, padded = (

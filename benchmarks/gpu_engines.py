@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from knnscope import catalog, threads
+from knnscope import threads
 from knnscope.bench import session
 from knnscope.bench.plan import Options
 from knnscope.cli.compare import save
-from knnscope.cli.verdict_text import report, verdict
-from knnscope.datasets import names
+from knnscope.datasets import registry
+from knnscope.report.comparison import report, verdict
+from knnscope.search import catalog
 from knnscope.store import make_folder
 
 
@@ -32,7 +33,7 @@ def main() -> None:
     engines = args.engines.split(",")
     for name in engines:
         catalog.load(name)  # one that is missing ends it here
-    dataset, _ = names.load(f"synthetic:text,rows={args.rows},queries=1000")
+    dataset, _ = registry.load(f"synthetic:text,rows={args.rows},queries=1000")
     task = session.Task(dataset.name, dataset.documents.values, dataset.queries.values, "l2")
     grid = session.Grid(engines, (3, 10), (1, 10, 100, 1000))
     options = Options(threads.usable(), rounds=args.rounds, seconds=args.seconds)

@@ -14,7 +14,7 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
-from knnscope.bench import lines
+from knnscope.bench import jsonl
 from knnscope.cli.ladder import COLUMNS, SCHEMA, cells
 from knnscope.search import ladder
 
@@ -42,7 +42,7 @@ def page() -> str:
     """The whole page."""
     parts = [HEAD]
     for name in RUNS:
-        rows = lines.read(RESULTS / name / "results.jsonl", SCHEMA, "knnscope ladder")
+        rows = jsonl.read(RESULTS / name / "results.jsonl", SCHEMA, "knnscope ladder")
         environment = json.loads((RESULTS / name / "environment.json").read_text())
         parts.append(_run(name, rows, environment))
     parts.append(_own(json.loads((RESULTS / "fused-topk.json").read_text())))

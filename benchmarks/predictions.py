@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from knnscope import environment
-from knnscope.datasets import names
+from knnscope.datasets import registry
 from knnscope.search import ladder
 from knnscope.trace import reader
 from knnscope.trace.explain import Explanation, explain
@@ -92,7 +92,7 @@ def measure(shape: str) -> dict[str, Any]:
     import cupy as cp
 
     rows, dim = numbers(shape)
-    dataset: Any = names.load(f"synthetic:text,rows={rows},dim={dim},queries=16")[0]
+    dataset: Any = registry.load(f"synthetic:text,rows={rows},dim={dim},queries=16")[0]
     values, queries = dataset.documents.values, dataset.queries.values
     rungs: dict[str, Any] = {}
     for name in ladder.RUNGS:

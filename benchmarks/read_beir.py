@@ -59,12 +59,12 @@ def read(folder: Path) -> dict[str, object]:
     found = load_folder(folder, "generated")
     cpu = time.process_time() - cpu
     columns = [found.documents.ids, found.documents.texts, found.queries.ids, found.queries.texts]
-    kept = sum(c.nbytes for c in columns if isinstance(c, Strings)) + 3 * found.judgements.grades.nbytes
+    kept = sum(c.nbytes for c in columns if isinstance(c, Strings)) + 3 * found.qrels.grades.nbytes
     peak = memory("VmHWM")
     return {
         "rows": len(found.documents),
         "queries": len(found.queries),
-        "judgements": len(found.judgements),
+        "judgements": len(found.qrels),
         "cpu_s": round(cpu, 1),
         "before_bytes": before,
         "kept_bytes": kept,

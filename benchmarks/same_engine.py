@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from knnscope import catalog, environment, stats, threads
-from knnscope.bench import session, verdict
+from knnscope import environment, threads
+from knnscope.analysis import statistics, verdict
+from knnscope.bench import session
 from knnscope.bench.plan import Options
-from knnscope.datasets import names
+from knnscope.datasets import registry
+from knnscope.search import catalog
 
 ENGINES = ("numpy", "faiss")
 BATCHES = (1, 10, 100)
@@ -30,7 +32,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/same-engine.json"))
     args = parser.parse_args()
-    dataset, _ = names.load(f"synthetic:text,rows={args.rows},queries=200")
+    dataset, _ = registry.load(f"synthetic:text,rows={args.rows},queries=200")
     task = session.Task("synthetic:text", dataset.documents.values, dataset.queries.values, "l2")
     for name in ENGINES:
         catalog.ENGINES[f"{name} again"] = catalog.ENGINES[name]
@@ -43,7 +45,7 @@ def main() -> None:
         for name in ENGINES:
             for batch in BATCHES:
                 a, b = hot[name, batch], hot[f"{name} again", batch]
-                c = stats.compare(a["samples_ns"], b["samples_ns"], a["rounds_a_process"])
+                c = statistics.compare(a["samples_ns"], b["samples_ns"], a["rounds_a_process"])
                 leader, other = sorted((a, b), key=lambda r: r["median_ns"])
                 pairs.append(
                     {

@@ -10,22 +10,22 @@ CORETYPE = "KNNSCOPE_BENCHMARK_CORETYPE"
 if os.environ.get(CORETYPE):
     os.environ["OPENBLAS_CORETYPE"] = os.environ[CORETYPE]
 
-from knnscope.search import faiss_engine  # noqa: E402 - loads OpenBLAS
+from knnscope.search.engines import faiss  # noqa: E402 - loads OpenBLAS
 
 
-class Direct(faiss_engine.FaissEngine):
+class Direct(faiss.FaissEngine):
     """Distances one by one, however many queries there are."""
 
     def build(self, vectors: Any, metric: str) -> Any:
         """See above."""
-        faiss_engine.faiss.cvar.distance_compute_blas_threshold = 1 << 30
+        faiss.faiss.cvar.distance_compute_blas_threshold = 1 << 30
         return super().build(vectors, metric)
 
 
-class Blas(faiss_engine.FaissEngine):
+class Blas(faiss.FaissEngine):
     """Matrix products, however few queries there are."""
 
     def build(self, vectors: Any, metric: str) -> Any:
         """See above."""
-        faiss_engine.faiss.cvar.distance_compute_blas_threshold = 1
+        faiss.faiss.cvar.distance_compute_blas_threshold = 1
         return super().build(vectors, metric)

@@ -14,7 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from knnscope.bench import result, verdict
+from knnscope.analysis import verdict
+from knnscope.bench import result
+from knnscope.records import Row
 
 
 def main() -> None:
@@ -52,7 +54,7 @@ def main() -> None:
     sys.exit(any(f["contradiction"] for f in found))
 
 
-def _run(rows: list[result.Row], environment: dict[str, object]) -> str:
+def _run(rows: list[Row], environment: dict[str, object]) -> str:
     """A run in few lines: without samples, which are a megabyte, and without engines that are not here."""
     kept = [
         {k: v for k, v in row.items() if k not in ("samples_ns", "evidence")}

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IdArray = npt.NDArray[np.int64]
+Row = dict[str, Any]
+"""A measured case as it is written to a file."""
 
 
 class Strings(Sequence[str]):
@@ -88,7 +90,7 @@ def _no_ids() -> IdArray:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgements:
+class Qrels:
     """Graded relevance: document ``documents[i]`` has grade ``grades[i]`` for query ``queries[i]`` (row numbers).
 
     Judged documents that the corpus lacks have no row; ``absent_grades[i]`` is the grade of one for query ``absent_queries[i]``.
@@ -118,7 +120,7 @@ class TextDataset:
     name: str
     documents: Texts
     queries: Texts
-    judgements: Judgements
+    qrels: Qrels
     notes: tuple[str, ...] = ()
 
 
@@ -193,4 +195,4 @@ class Capabilities:
     devices: frozenset[str] = frozenset({"cpu"})
     max_k: int | None = None
     exact: bool = False
-    """Returns the ids that search/topk.py defines, ties included; else right up to float32 rounding."""
+    """Returns the ids that search/definition.py defines, ties included; else right up to float32 rounding."""

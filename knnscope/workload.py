@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.datasets import names
+from knnscope.datasets import registry
 from knnscope.encoders import embed, models, recipes
 from knnscope.encoders.onnx_encoder import OnnxEncoder
 from knnscope.errors import KnnscopeError
@@ -50,9 +50,9 @@ class Workload:
     """A data set opened for searching; texts are encoded when first needed, from the cache where they can be."""
 
     def __init__(
-        self, spec: str, options: names.DatasetOptions | None = None, encoder: EncoderOptions | None = None
+        self, spec: str, options: registry.DatasetOptions | None = None, encoder: EncoderOptions | None = None
     ) -> None:
-        self.dataset, self.notes = names.load(spec, options)
+        self.dataset, self.notes = registry.load(spec, options)
         self._options = encoder or EncoderOptions()
 
     @property

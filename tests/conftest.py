@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from knnscope.search.topk import METRICS
+from knnscope.search.definition import METRICS
 
 LACKS = re.compile(r"Skipped: \S+ (has no metric|takes no) \w+")
 """Why a contract has nothing to try (contracts/suite.py): the engine refuses it, and that is tested."""

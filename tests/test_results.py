@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from knnscope.bench import lines, result
+from knnscope.bench import jsonl, result
 from knnscope.cli.ladder import SCHEMA
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
@@ -19,7 +19,7 @@ def test_rows_are_as_the_schema_says() -> None:
     assert len(found) >= 2
     for path in found:
         ladder = path.parent.name.startswith("ladder-")
-        assert lines.read(path, SCHEMA, "knnscope ladder") if ladder else result.read(path)
+        assert jsonl.read(path, SCHEMA, "knnscope ladder") if ladder else result.read(path)
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.*")), ids=lambda p: str(p.relative_to(RESULTS)))

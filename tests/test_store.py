@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from knnscope import store
-from knnscope.certified import code_cache
+from knnscope.certified.cpu import code_cache
 from knnscope.errors import KnnscopeError
 from knnscope.store import VectorCache, home, whole_file, write_json
 from tests.processes import LONG

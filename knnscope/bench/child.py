@@ -29,11 +29,11 @@ from knnscope import threads
 from knnscope.bench.plan import Case, Options
 from knnscope.bench.timing import Sample, WarmUp
 from knnscope.bench.worker import Built, Turn, Warmed, Worker
-from knnscope.catalog import Entry, load_entry
 from knnscope.environment import memory
 from knnscope.errors import KnnscopeError, MissingLibraryError, NoGpuError, UnsupportedError
 from knnscope.processes import PACKAGE, end_with
 from knnscope.records import Neighbors
+from knnscope.search.catalog import Entry, load_entry
 from knnscope.store import no_temporary_folder, os_problem
 
 MAPPED_FROM = 0.25

@@ -32,18 +32,20 @@ class Forecast:
         colds = (min(COLD_ROUNDS, plan.rounds // 2) if plan.prime else 1) if self._options.cold else 0
         return (plan.samples * typical + before + colds / plan.rounds * (typical + FLUSH_NS)) / 1e9
 
-    def renewal(self, measured: Sequence[Measured], life: int) -> float:
+    def renewal(self, measured: Sequence[Measured], process: int) -> float:
         """Of the engines that start anew before the first round of a process."""
-        return sum(self._starts.get(name, 0) for name in {m.case.engine for m in measured if _takes_part(m, life, 0)})
+        return sum(
+            self._starts.get(name, 0) for name in {m.case.engine for m in measured if _takes_part(m, process, 0)}
+        )
 
     def left(self, measured: Sequence[Measured], first: int = 0) -> float:
         """Of the rounds from ``first`` on, and the processes that they begin with."""
         seconds = 0.0
         for number in range(first, self._options.rounds):
-            life, place = divmod(number, self._options.per_life)
-            if life and not place:
-                seconds += self.renewal(measured, life)
-            seconds += sum(self.turn(m) for m in measured if _takes_part(m, life, place))
+            process, place = divmod(number, self._options.per_process)
+            if process and not place:
+                seconds += self.renewal(measured, process)
+            seconds += sum(self.turn(m) for m in measured if _takes_part(m, process, place))
         return seconds
 
     def answers(self, measured: Sequence[Measured], count: int) -> float:
@@ -78,5 +80,5 @@ def _count(number: int, unit: str) -> str:
     return f"{number:,} {unit}{'s' if number != 1 else ''}"
 
 
-def _takes_part(m: Measured, life: int, place: int) -> bool:
-    return m.status == "ok" and m.schedule is not None and m.schedule.has(life, place)
+def _takes_part(m: Measured, process: int, place: int) -> bool:
+    return m.status == "ok" and m.schedule is not None and m.schedule.has(process, place)

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope import annotate, catalog
+from knnscope import annotate
 from knnscope.ceilings.record import Ceilings
 from knnscope.compiling import SPENT
 from knnscope.errors import MissingLibraryError, NoGpuError, UnsupportedError, require
 from knnscope.profile.counts import Counts, count, recorded
 from knnscope.progress import bar
-from knnscope.search import device, ladder, truth
+from knnscope.records import Row
+from knnscope.search import catalog, device, ladder, reference
 from knnscope.search.grading import Grade, Judge
 from knnscope.search.ladder.rung import Rung
 
@@ -30,7 +31,6 @@ LONG_NS = 2_000_000_000
 """A first call this long is a sample as well."""
 COUNTED_NS = 2_000_000_000
 """A search that takes longer is not done once more to be counted."""
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +249,7 @@ def _measure(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge])
         build_ns -= SPENT.wall_ns - before
     timed = _search(name, rung, plan, machine, shape)
     if visited not in judges:
-        judges[visited] = Judge(rows, plan.queries, truth.answers(rows, plan.queries, k, "l2"), "l2")
+        judges[visited] = Judge(rows, plan.queries, reference.answers(rows, plan.queries, k, "l2"), "l2")
     grade = reduce(
         Grade.with_others,
         [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from knnscope import stats
+from knnscope.analysis import statistics
 
 CACHES = ("first", "cold", "hot")
 """First call of a case in its process; caches overwritten before the call; repeated at once."""
@@ -26,8 +26,6 @@ NEW_CALLS = 3
 """Untimed calls of a case that this process has not made yet: the first loads kernels, the next may still fill pools."""
 QUICK_ROUNDS = 5
 """Rounds of a quick run, all by the same processes."""
-QUICK_FEWEST = 3
-"""With fewer not even a large difference is told."""
 QUICK_SECONDS = 12.0
 """What the hot calls of all cases of a quick run take together, unless a call alone is longer than its share."""
 WARM_SECONDS, QUICK_WARM_SECONDS = 3.0, 0.3
@@ -59,7 +57,7 @@ class Options:
     """
 
     threads: int | None = None
-    rounds: int = stats.ROUNDS
+    rounds: int = statistics.ROUNDS
     seconds: float = 20.0
     timeout: float = 300.0
     memory: int | None = None
@@ -73,16 +71,16 @@ class Options:
         return QUICK_WARM_SECONDS if self.quick else WARM_SECONDS
 
     @property
-    def per_life(self) -> int:
+    def per_process(self) -> int:
         """Rounds that a process answers before it is started anew."""
         if self.quick:
             return self.rounds
-        return ROUNDS_A_LIFE if self.rounds >= ROUNDS_A_LIFE * stats.FEWEST_ROUNDS else 1
+        return ROUNDS_A_LIFE if self.rounds >= ROUNDS_A_LIFE * statistics.FEWEST_ROUNDS else 1
 
     @property
-    def lives(self) -> int:
+    def processes(self) -> int:
         """Processes that an engine has one after another."""
-        return -(-self.rounds // self.per_life)
+        return -(-self.rounds // self.per_process)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,34 +88,40 @@ class Schedule:
     """Hot calls in a round, in how many of the processes and in how many rounds of each, and whether untimed calls precede them."""
 
     samples: int
-    lives: int
+    processes: int
     each: int
     prime: bool
 
-    def has(self, life: int, place: int) -> bool:
+    def has(self, process: int, place: int) -> bool:
         """Whether the case takes part in a round: the ``place``-th of a process."""
-        return life < self.lives and place < self.each
+        return process < self.processes and place < self.each
 
     @property
     def rounds(self) -> int:
         """Its rounds, where the last process has as many as the others."""
-        return self.lives * self.each
+        return self.processes * self.each
 
 
 def schedule(typical_ns: int, options: Options) -> Schedule:
     """Fit a case into its budget: fewer samples a round first, then one round a process, then as few as a verdict needs."""
     samples = (
-        10 if typical_ns < SHORT_NS else 5 if typical_ns < MIDDLE_NS else stats.SAMPLES if typical_ns < LONG_NS else 1
+        10
+        if typical_ns < SHORT_NS
+        else 5
+        if typical_ns < MIDDLE_NS
+        else statistics.SAMPLES
+        if typical_ns < LONG_NS
+        else 1
     )
     prime = typical_ns < LONG_NS
     affordable = int(options.seconds * 1e9 / (max(1, typical_ns) * (samples + prime)))
     if options.quick and affordable < options.rounds:
         prime = typical_ns < MIDDLE_NS  # a longer call wakes the processor itself
         alone = int(options.seconds * 1e9 / (max(1, typical_ns) * (1 + prime)))
-        return Schedule(1, 1, max(QUICK_FEWEST, min(options.rounds, alone)), prime)
+        return Schedule(1, 1, max(statistics.QUICK_FEWEST, min(options.rounds, alone)), prime)
     if affordable >= options.rounds:
-        return Schedule(samples, options.lives, options.per_life, prime)
-    return Schedule(samples, min(options.lives, max(affordable, stats.FEWEST_ROUNDS)), 1, prime)
+        return Schedule(samples, options.processes, options.per_process, prime)
+    return Schedule(samples, min(options.processes, max(affordable, statistics.FEWEST_ROUNDS)), 1, prime)
 
 
 def starts(queries: int, batch: int) -> list[int]:

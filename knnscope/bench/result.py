@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
 
-from knnscope import stats
-from knnscope.bench import lines
+from knnscope.analysis import statistics
+from knnscope.bench import jsonl
 from knnscope.bench.plan import CACHES
 from knnscope.bench.runner import Measured
 from knnscope.bench.timing import Sample
 from knnscope.ceilings.record import Ceilings
+from knnscope.records import Row
 
 SCHEMA_VERSION = 1
 SCHEMA = "results.schema.json"
@@ -21,7 +21,6 @@ P99_FROM = 100
 """Samples from which a 99th percentile is given."""
 NOISY = 0.2
 """A row is too noisy to tell when its interval is wider than this share of its median."""
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ def timings(rounds: Sequence[Sequence[Sample]]) -> Row:
         empty = dict.fromkeys(("median_ns", "low_ns", "high_ns", "p99_ns", "cpu_ns", "cores", "event_ns", "noisy"))
         return {"samples_ns": [], **empty}
     middle = median(median(w) for w in walls if w)
-    low, high = stats.bootstrap(walls)
+    low, high = statistics.bootstrap(walls)
     events = [s.event_ns for s in flat if s.event_ns is not None]
     cores = sum(s.cpu_ns for s in flat) / sum(s.wall_ns for s in flat)
     several = sum(map(bool, walls)) > 1
@@ -169,12 +168,12 @@ def check(row: Row) -> Row:
     Raises:
         KnnscopeError: names the field.
     """
-    return lines.check(row, SCHEMA)
+    return jsonl.check(row, SCHEMA)
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
     """All rows, a JSON object a line, each checked first; whole or not at all."""
-    lines.write(path, rows, SCHEMA)
+    jsonl.write(path, rows, SCHEMA)
 
 
 def read(path: Path) -> list[Row]:
@@ -183,4 +182,4 @@ def read(path: Path) -> list[Row]:
     Raises:
         KnnscopeError: a line that is no row; names it.
     """
-    return lines.read(path, SCHEMA, "knnscope compare")
+    return jsonl.read(path, SCHEMA, "knnscope compare")

@@ -28,7 +28,7 @@ FATAL = ("oom", "timeout", "crashed")
 """After these a process is not used again."""
 
 
-class Host(Protocol):
+class Executor(Protocol):
     """A worker, here or in a child process."""
 
     def build(self) -> Built: ...  # noqa: D102 - as Worker
@@ -85,7 +85,7 @@ class Runner:
 
     def __init__(
         self,
-        open_host: Callable[[str], Host],
+        open_executor: Callable[[str], Executor],
         judge: Callable[[Case, int, npt.NDArray[np.int64]], Grade],
         queries: int,
         options: Options,
@@ -94,15 +94,15 @@ class Runner:
         """Nothing is started yet.
 
         Args:
-            open_host: starts the worker of an engine by its name.
+            open_executor: starts the worker of an engine by its name.
             judge: grades the answers to the queries from a first one on.
             queries: how many there are.
             options: how to measure.
             room: whether memory allows one more host beside those that are there.
         """
-        self._open, self._judge, self._queries, self._options, self._room = open_host, judge, queries, options, room
-        self._hosts: dict[str, Host] = {}  # least recently used first
-        self._starting: dict[str, Host] = {}
+        self._open, self._judge, self._queries, self._options, self._room = open_executor, judge, queries, options, room
+        self._executors: dict[str, Executor] = {}  # least recently used first
+        self._starting: dict[str, Executor] = {}
         self._crowded = False  # not all fit in memory at once
         self._built: dict[str, Built] = {}
         self._builds: dict[str, int] = {}
@@ -148,9 +148,9 @@ class Runner:
                 progress.update()
 
     def _planned(self, schedule: Schedule) -> int:
-        return sum(schedule.has(*divmod(number, self._options.per_life)) for number in range(self._options.rounds))
+        return sum(schedule.has(*divmod(number, self._options.per_process)) for number in range(self._options.rounds))
 
-    def _warm(self, host: Host, m: Measured) -> None:
+    def _warm(self, host: Executor, m: Measured) -> None:
         m.warmed = host.warm(m.case)
         m.schedule = schedule(m.warmed.warm.typical_ns, self._options)
         self._called[m.case.engine].add(m.case)
@@ -159,19 +159,19 @@ class Runner:
         chance = random.Random(self._options.seed)  # noqa: S311 - an order, not a secret
         with bar(forecast.left(measured), "measure", "s", form=EXPECTED) as progress:
             for number in range(self._options.rounds):
-                life, place = divmod(number, self._options.per_life)
-                if life == SHORTEN_AFTER and not place:
+                process, place = divmod(number, self._options.per_process)
+                if process == SHORTEN_AFTER and not place:
                     _shorten(measured)
                 progress.total = progress.n + forecast.left(measured, number)  # some have failed, or been let off
-                if life and not place:
-                    expected = forecast.renewal(measured, life)
-                    self._renew([m for m in measured if m.schedule and m.schedule.has(life, place)])
+                if process and not place:
+                    expected = forecast.renewal(measured, process)
+                    self._renew([m for m in measured if m.schedule and m.schedule.has(process, place)])
                     progress.update(expected)
                 for m in measured:
                     m.hot.append([])
                     m.cold.append([])
                 for m in chance.sample(list(measured), len(measured)):
-                    if m.status == "ok" and m.schedule and m.schedule.has(life, place):
+                    if m.status == "ok" and m.schedule and m.schedule.has(process, place):
                         progress.set_description(f"measure {m.case.engine}, batch {m.case.batch}", refresh=False)
                         expected = forecast.turn(m)
                         self._guarded(m, lambda host, m, number=number: self._turn(host, m, number))  # type: ignore[misc]
@@ -189,7 +189,7 @@ class Runner:
         for m in firsts.values():
             self._guarded(m, lambda *_: None)
 
-    def _turn(self, host: Host, m: Measured, number: int) -> None:
+    def _turn(self, host: Executor, m: Measured, number: int) -> None:
         assert m.schedule is not None
         firsts = starts(self._queries, m.case.batch)
         place = number * m.schedule.samples
@@ -222,52 +222,52 @@ class Runner:
         for engine in engines:
             m = Measured(Case(engine, k, batch, "host"))
 
-            def answer(host: Host, m: Measured) -> None:
+            def answer(host: Executor, m: Measured) -> None:
                 run.answers[m.case.engine] = host.answers(k, batch, count)
 
             self._guarded(m, answer)
 
-    def _guarded(self, m: Measured, work: Callable[[Host, Measured], Any]) -> None:
+    def _guarded(self, m: Measured, work: Callable[[Executor, Measured], Any]) -> None:
         """Work with an engine's host. Out of memory beside other hosts: once more without them."""
         engine = m.case.engine
         try:
             try:
-                work(self._host(engine), m)
+                work(self._executor(engine), m)
             except FailedError as error:
                 self._drop(error, engine)
-                if error.status != "oom" or not self._hosts:
+                if error.status != "oom" or not self._executors:
                     raise
                 self._crowded = True
                 self._close_all()
-                work(self._host(engine), m)
+                work(self._executor(engine), m)
         except FailedError as error:
             self._drop(error, engine)
             m.fail(error)
         m.built = self._built.get(engine)
-        if engine in self._hosts:
-            self._hosts[engine].pause()
+        if engine in self._executors:
+            self._executors[engine].pause()
 
     def _drop(self, error: FailedError, engine: str) -> None:
-        if error.status in FATAL and engine in self._hosts:
-            self._hosts.pop(engine).close()
+        if error.status in FATAL and engine in self._executors:
+            self._executors.pop(engine).close()
 
-    def _host(self, engine: str) -> Host:
+    def _executor(self, engine: str) -> Executor:
         if engine in self._failed:
             raise self._failed[engine]
-        if (host := self._hosts.pop(engine, None)) is None:
-            while self._hosts and not self._room():
+        if (host := self._executors.pop(engine, None)) is None:
+            while self._executors and not self._room():
                 self._crowded = True
-                self._hosts.pop(next(iter(self._hosts))).close()
+                self._executors.pop(next(iter(self._executors))).close()
             try:
                 host = self._start(engine)
             except FailedError as error:
-                if error.status != "oom" or not self._hosts:
+                if error.status != "oom" or not self._executors:
                     self._failed[engine] = error
                 raise
-        self._hosts[engine] = host
+        self._executors[engine] = host
         return host
 
-    def _start(self, engine: str) -> Host:
+    def _start(self, engine: str) -> Executor:
         began = time.monotonic()
         host = self._starting.pop(engine, None) or self._open(engine)
         try:
@@ -282,7 +282,7 @@ class Runner:
         return host
 
     def _close_all(self) -> None:
-        for hosts in (self._hosts, self._starting):
+        for hosts in (self._executors, self._starting):
             for engine in list(hosts):
                 hosts[engine].close()  # before it is forgotten: Ctrl-C may come in between
                 del hosts[engine]

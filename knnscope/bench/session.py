@@ -15,20 +15,21 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope import catalog, environment, quality, threads
+from knnscope import environment, threads
+from knnscope.analysis import quality
 from knnscope.bench import result
 from knnscope.bench.child import Child, Data, FailedError
 from knnscope.bench.plan import Case, Options, grid
-from knnscope.bench.runner import Host, Run, Runner
+from knnscope.bench.runner import Executor, Run, Runner
 from knnscope.ceilings import cache
 from knnscope.ceilings.record import Ceilings
 from knnscope.errors import KnnscopeError
 from knnscope.progress import say
-from knnscope.records import Judgements, Neighbors
-from knnscope.search import device, geometry, truth
+from knnscope.records import Neighbors, Qrels, Row
+from knnscope.search import catalog, device, geometry, reference
 from knnscope.search.engine import check_k, check_matrix
+from knnscope.search.engines.numpy import WIDE
 from knnscope.search.grading import Grade, Judge
-from knnscope.search.numpy_engine import WIDE
 from knnscope.search.rounding import Formula
 from knnscope.store import home, locked, make_folder, open_own, os_problem
 
@@ -50,7 +51,7 @@ class Task:
     rows: npt.NDArray[Any]
     queries: npt.NDArray[Any]
     metric: str
-    judgements: Judgements | None = None
+    qrels: Qrels | None = None
     query_rows: tuple[int, ...] = ()
     own: dict[int, int] = field(default_factory=dict)
     held_out: bool = False
@@ -79,7 +80,7 @@ class Grid:
 class Result:
     """Rows as in results.jsonl, the environment, every engine's answers to all queries, and the data's geometry."""
 
-    rows: list[result.Row]
+    rows: list[Row]
     environment: dict[str, Any]
     answers: dict[str, Neighbors]
     geometry: geometry.Geometry
@@ -107,8 +108,8 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
         )
     for k in what.ks:
         check_k(k, len(task.rows))
-    depth = min(max(*what.ks, quality.DEPTH) + bool(task.own), len(task.rows)) if task.judgements else max(what.ks)
-    expected = truth.answers(task.rows, task.queries, depth, task.metric)
+    depth = min(max(*what.ks, quality.DEPTH) + bool(task.own), len(task.rows)) if task.qrels else max(what.ks)
+    expected = reference.answers(task.rows, task.queries, depth, task.metric)
     shape = geometry.measure(task.rows, task.queries, min(10, len(task.rows)), task.metric)
     known = _ceilings(what, options, cache.cached if options.quick else cache.obtain) if ceilings else {}
     facts = result.Facts(
@@ -120,7 +121,7 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
         task.metric,
         options.threads,
         known,
-        options.per_life,
+        options.per_process,
         options.quick,
     )
     before = environment.state()
@@ -149,7 +150,7 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
             options,
             room=lambda: (environment.memory()["available"] or need) >= need,
         )
-        wanted = task.judgements is not None or not options.quick
+        wanted = task.qrels is not None or not options.quick
         ask = (depth, min(max(what.batches), len(task.queries)), len(task.queries)) if wanted else None
         run = runner.run(what.cases(), ask)
     after = environment.state()
@@ -177,20 +178,20 @@ def _as_asked(queries: npt.NDArray[Any], rows: np.dtype[Any]) -> npt.NDArray[Any
     return queries
 
 
-def _rows(run: Run, task: Task, facts: result.Facts, formulas: dict[str, Callable[[int], Formula]]) -> list[result.Row]:
+def _rows(run: Run, task: Task, facts: result.Facts, formulas: dict[str, Callable[[int], Formula]]) -> list[Row]:
     found = []
     good: dict[tuple[str, int], dict[str, float]] = {}
     for m in run.measured:
         case = m.case
-        if task.judgements is not None and case.engine in run.answers and (case.engine, case.k) not in good:
+        if task.qrels is not None and case.engine in run.answers and (case.engine, case.k) not in good:
             lines = quality.ranked(run.answers[case.engine], task.metric, task.own, task.query_rows)
-            good[case.engine, case.k] = quality.measures(lines, task.judgements, case.k, task.query_rows)
+            good[case.engine, case.k] = quality.measures(lines, task.qrels, case.k, task.query_rows)
         formula = str(formulas[case.engine](case.batch)) if case.engine in formulas else None
         found += result.rows_of(m, facts, catalog.ENGINES[case.engine].device, formula, good.get((case.engine, case.k)))
     return found
 
 
-def _open(name: str, data: Data, options: Options) -> Host:
+def _open(name: str, data: Data, options: Options) -> Executor:
     entry = catalog.ENGINES[name]
     if entry.device == "cuda" and (why := device.gpu_problem()):
         raise FailedError("no-gpu", why)

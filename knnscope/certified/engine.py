@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from knnscope.certified.index import ExactIndex
 from knnscope.records import Capabilities, Neighbors
-from knnscope.search import topk
+from knnscope.search import definition
 from knnscope.search.engine import Array
 from knnscope.search.rounding import DEFINITION, Formula
 
@@ -12,7 +12,7 @@ from knnscope.search.rounding import DEFINITION, Formula
 class CertifiedEngine:
     """Reads a byte a component instead of four, and answers as defined all the same."""
 
-    capabilities = Capabilities(metrics=frozenset(topk.METRICS), dtypes=frozenset(topk.DTYPES), exact=True)
+    capabilities = Capabilities(metrics=frozenset(definition.METRICS), dtypes=frozenset(definition.DTYPES), exact=True)
 
     def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
         """The definition."""

@@ -10,18 +10,19 @@ import numpy.typing as npt
 
 from knnscope import threads as budgets
 from knnscope.arithmetic import Ieee
-from knnscope.certified import codes as coding
-from knnscope.certified import kinds, rerank, scratch
-from knnscope.certified.arrays import as_ids, as_mask, as_queries, as_rows
-from knnscope.certified.asked import ask
-from knnscope.certified.certificate import WIDEN
-from knnscope.certified.codes import PANEL, Codes, chunk
-from knnscope.certified.scan import State
-from knnscope.certified.values import computable
-from knnscope.certified.workers import Workers
+from knnscope.certified.bound import WIDEN
+from knnscope.certified.cpu import dispatch, scratch
+from knnscope.certified.cpu import quantise as coding
+from knnscope.certified.cpu import ranking as rerank
+from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
+from knnscope.certified.cpu.queries import ask
+from knnscope.certified.cpu.scan import State
+from knnscope.certified.cpu.workers import Workers
+from knnscope.certified.dtypes import computable
+from knnscope.certified.rows import as_ids, as_mask, as_queries, as_rows
 from knnscope.checks import check_whole
 from knnscope.errors import KnnscopeError, unknown_name
-from knnscope.search import topk
+from knnscope.search import definition
 from knnscope.search.engine import check_k
 
 ROOMS = ((22, 512), (64, 4096))
@@ -52,7 +53,7 @@ class Certificate:
 
     rows_scanned: rows whose bound was looked at. candidates: int64, (queries,): rows that it could not exclude. computed: of those,
     distances computed. margin: float64, (queries,): the rows left out are at least this much further than the k-th neighbor (for l2
-    in plain distance, not squared; infinite where none was left out). path: the scans used (``kinds.plan``), and "exhaustive" where bounds were of
+    in plain distance, not squared; infinite where none was left out). path: the scans used (``dispatch.plan``), and "exhaustive" where bounds were of
     no use. A single query has arrays of one element.
     """
 
@@ -88,7 +89,7 @@ class Found:
 
 
 class ExactIndex:
-    """The k nearest rows, equal to float64's answer (search/topk.py), ties by the smallest id; may be asked by several threads at once."""
+    """The k nearest rows, equal to float64's answer (search/definition.py), ties by the smallest id; may be asked by several threads at once."""
 
     def __init__(
         self,
@@ -109,16 +110,16 @@ class ExactIndex:
             ids: whole numbers from 0, (rows,), none twice: what rows are called (default: their numbers).
             device: auto or cpu.
             threads: how many work at once (default: the thread budget).
-            kind: of products, one of ``kinds.available()`` (default: the fastest).
+            kind: of products, one of ``dispatch.available()`` (default: the fastest).
 
         Raises:
             KnnscopeError: a wrong shape or type, or a number that is not finite; names where.
         """
-        if metric not in topk.METRICS:
-            raise unknown_name("metric", str(metric), topk.METRICS)
+        if metric not in definition.METRICS:
+            raise unknown_name("metric", str(metric), definition.METRICS)
         if device not in DEVICES:
             raise KnnscopeError(f"device {device!r}: certified search runs on {' or '.join(DEVICES)}")
-        self._kind = kinds.choose(kind)
+        self._kind = dispatch.choose(kind)
         self._workers = Workers(budgets.budget() if threads is None else _threads(threads))
         with np.errstate(all="ignore"), Ieee():
             self._rows = as_rows(vectors)
@@ -180,7 +181,7 @@ class _Search:
         count = len(queries)
         self.index, self.queries, self.k, self.allowed, self.workers = index, queries, k, allowed, workers
         self.rows = computable(index._rows)
-        self.metric = topk.METRICS.index(index._metric)
+        self.metric = definition.METRICS.index(index._metric)
         self.ids = np.empty((count, k), dtype=np.int64)
         self.distances = np.empty((count, k))
         self.candidates = np.full(count, -1, dtype=np.int64)
@@ -226,7 +227,7 @@ class _Search:
         count = len(numbers)
         every = count == len(self.queries)
         queries = self.queries if every else self.queries[numbers]
-        kind, width, digits = kinds.plan(self.index._kind, count)
+        kind, width, digits = dispatch.plan(self.index._kind, count)
         self.kinds.add(kind)
         asked = ask(queries, codes, kind, width, digits)
         tiles, panels = len(asked.packed), len(codes.coded.scales) // PANEL
@@ -237,7 +238,7 @@ class _Search:
         state = whole.state
         self.far[numbers] = asked.far[:count]
         allowed = self.allowed if every or len(self.allowed) < 2 else self.allowed[numbers]
-        scan = kinds.scan(kind, width)
+        scan = dispatch.scan(kind, width)
         pieces = self.workers.count if by_query else parts
         each = width // digits
 

@@ -14,11 +14,11 @@ from importlib import import_module
 from inspect import cleandoc
 from typing import NoReturn, Protocol
 
-from knnscope.cli.show import plain
 from knnscope.cli.wrapping import Wrapped, hanging
 from knnscope.environment import version
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.progress import harmless
+from knnscope.report.text import plain
 from knnscope.store import os_problem
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

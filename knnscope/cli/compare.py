@@ -12,18 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
-from knnscope import catalog, quality, stats, threads
+from knnscope import threads
+from knnscope.analysis import quality, statistics
+from knnscope.analysis.verdict import QUICK_MATTERS, as_json
 from knnscope.bench import result, session
 from knnscope.bench.plan import BOUNDARIES, QUICK_ROUNDS, QUICK_SECONDS, Options
 from knnscope.bench.session import Grid, Result, Task
-from knnscope.bench.verdict import QUICK_MATTERS, as_json
 from knnscope.cli import options
+from knnscope.cli.notes import notes
 from knnscope.cli.search import Answer
-from knnscope.cli.show import notes
-from knnscope.cli.verdict_text import report, verdict
-from knnscope.datasets import names, vector_files
+from knnscope.datasets import registry, vector_files
 from knnscope.errors import KnnscopeError, unknown_name
-from knnscope.records import Neighbors, TextDataset, VectorDataset
+from knnscope.records import Neighbors, Row, TextDataset, VectorDataset
+from knnscope.report.comparison import report, verdict
+from knnscope.search import catalog
 from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k
 from knnscope.store import new_folder, write_json
@@ -90,7 +92,7 @@ class Compare:
             "--rounds",
             type=options.positive,
             metavar="N",
-            help=f"at least 5; 7 allow a verdict (default {stats.ROUNDS})",
+            help=f"at least 5; 7 allow a verdict (default {statistics.ROUNDS})",
         )
         parser.add_argument(
             "--seconds", type=options.positive, metavar="S", help=f"budget of a case (default {SECONDS})"
@@ -132,7 +134,7 @@ class Compare:
         fail_on = _choose(args.fail_on, FAIL_ON, "--fail-on") if args.fail_on is not None else []
         settings = Options(
             threads=_threads(args.threads),
-            rounds=args.rounds or (QUICK_ROUNDS if args.quick else stats.ROUNDS),
+            rounds=args.rounds or (QUICK_ROUNDS if args.quick else statistics.ROUNDS),
             seconds=args.seconds or (QUICK_SECONDS / _cases_here(grid) if args.quick else SECONDS),
             timeout=args.timeout,
             memory=args.memory * 2**20 if args.memory else None,
@@ -212,7 +214,7 @@ def task_of(workload: Workload, queries: str | None, metric: str | None, seed: i
     if queries is not None and not (queries.isascii() and queries.isdigit()):
         if not vector_files.split(queries)[0].exists():
             raise KnnscopeError(f"--queries {queries}: no such file: a file of vectors or a number was expected")
-        other, _ = names.load(queries)
+        other, _ = registry.load(queries)
         if not isinstance(other, VectorDataset):
             raise KnnscopeError(f"--queries {queries}: a file of vectors or a number was expected")
         return Task(dataset.name, workload.documents.values, other.documents.values, metric)
@@ -222,13 +224,13 @@ def task_of(workload: Workload, queries: str | None, metric: str | None, seed: i
     if own:
         chosen = np.sort(chance.choice(own, wanted, replace=False)) if own > wanted else np.arange(own)
         rows, asked = workload.documents.values, workload.query_vectors(chosen.tolist())
-        if isinstance(dataset, TextDataset) and len(dataset.judgements):
+        if isinstance(dataset, TextDataset) and len(dataset.qrels):
             return Task(
                 dataset.name,
                 rows,
                 asked,
                 metric,
-                dataset.judgements,
+                dataset.qrels,
                 tuple(chosen.tolist()),
                 quality.own_documents(dataset),
             )
@@ -306,7 +308,7 @@ def _threads(text: str) -> int | None:
     return number
 
 
-def _failing(rows: Sequence[result.Row], fail_on: Sequence[str]) -> list[str]:
+def _failing(rows: Sequence[Row], fail_on: Sequence[str]) -> list[str]:
     """Each engine with what it failed in, in the order of the rows; noisy is what the table shows as such, its hot calls."""
     found = []
     for row in rows:

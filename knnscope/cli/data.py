@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from knnscope.cli import options
-from knnscope.cli.show import notes, paragraph, plain, size, table
-from knnscope.datasets import ground_truth, names, synthetic
+from knnscope.cli.notes import notes
+from knnscope.datasets import ground_truth, registry, synthetic
 from knnscope.errors import KnnscopeError
 from knnscope.progress import bar
 from knnscope.records import TextDataset, VectorDataset
+from knnscope.report.text import paragraph, plain, size, table
 from knnscope.store import home, whole_file
 
 
@@ -53,7 +54,7 @@ class Data:
 
 
 def _list(args: argparse.Namespace) -> int:
-    entries = names.catalogue(options.dataset_options(args))
+    entries = registry.catalogue(options.dataset_options(args))
     if args.json:
         keys = ("name", "documents", "queries", "state", "what")
         print(json.dumps([{k: getattr(e, k) for k in keys} for e in entries], indent=2))
@@ -69,12 +70,12 @@ def _get(args: argparse.Namespace) -> int:
         return _write_synthetic(args)
     if args.out:
         raise KnnscopeError("-o is for synthetic vectors; downloads go to KNNSCOPE_HOME")
-    if args.dataset.partition("/")[0] in names.published():
-        folder, note = names.download(args.dataset)
+    if args.dataset.partition("/")[0] in registry.published():
+        folder, note = registry.download(args.dataset)
         notes([note] if note else [])
         print(f"{args.dataset} lies in {folder}")
         return 0
-    dataset, said = names.load(args.dataset, options.dataset_options(args))
+    dataset, said = registry.load(args.dataset, options.dataset_options(args))
     notes(said)
     print(f"{dataset.name} is on this machine already: nothing to get")
     return 0
@@ -103,7 +104,7 @@ def _show(args: argparse.Namespace) -> int:
     if ground_truth.is_one(Path(args.dataset)):
         print(f"{plain(args.dataset)}: ground truth: {ground_truth.described(ground_truth.load(args.dataset))}")
         return 0
-    dataset, said = names.load(args.dataset, options.dataset_options(args))
+    dataset, said = registry.load(args.dataset, options.dataset_options(args))
     notes(said)
     if isinstance(dataset, VectorDataset):
         _show_vectors(dataset)
@@ -134,7 +135,7 @@ def _show_vectors(dataset: VectorDataset) -> None:
 
 def show_texts(dataset: TextDataset, pairs: int, offset: int, grade: int) -> None:
     """Counts, then some relevant pairs of one grade."""
-    judged, grades = dataset.judgements, dataset.judgements.grades
+    judged, grades = dataset.qrels, dataset.qrels.grades
     print(
         f"{dataset.name}: {len(dataset.documents):,} documents, {len(dataset.queries):,} queries, {len(judged):,} judgements"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from knnscope import catalog, threads
+from knnscope import threads
 from knnscope.bench import session
 from knnscope.bench.plan import Options
 from knnscope.bench.session import Grid
@@ -17,10 +17,11 @@ from knnscope.cli import options
 from knnscope.cli.compare import save, task_of
 from knnscope.cli.data import show_texts
 from knnscope.cli.embed import encode
+from knnscope.cli.notes import notes
 from knnscope.cli.search import Answer, search_all
-from knnscope.cli.show import notes
-from knnscope.cli.verdict_text import report, verdict
 from knnscope.records import Neighbors
+from knnscope.report.comparison import report, verdict
+from knnscope.search import catalog
 from knnscope.store import new_folder
 from knnscope.workload import Workload
 
@@ -47,7 +48,7 @@ class Demo:
             workload = Workload("sample", None, options.encoder_options(args))
             texts = workload.texts
             print("== 1. A query and a document that people judged relevant\n")
-            row, judged = workload.query_row(QUERY), texts.judgements
+            row, judged = workload.query_row(QUERY), texts.qrels
             best = judged.queries[judged.grades == 2]
             show_texts(texts, pairs=1, offset=int(np.flatnonzero(best == row)[0]), grade=2)
 

@@ -14,13 +14,14 @@ import numpy as np
 
 from knnscope import environment
 from knnscope.cli import options
-from knnscope.cli.show import notes, table
+from knnscope.cli.notes import notes
 from knnscope.datasets import saved
 from knnscope.encoders import devices as device_runs
 from knnscope.encoders import embed
 from knnscope.encoders.onnx_encoder import PROVIDERS, OnnxEncoder
 from knnscope.encoders.recipes import told
 from knnscope.errors import KnnscopeError
+from knnscope.report.text import table
 from knnscope.store import new_folder, whole_file, write_json
 from knnscope.workload import Workload
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from knnscope.cli.show import notes, plain, table
+from knnscope.cli.notes import notes
+from knnscope.report.text import plain, table
 from knnscope.trace import reader
 from knnscope.trace.bound import Bound
 from knnscope.trace.compare import SAME, Pair, pairs

@@ -6,15 +6,17 @@ import argparse
 import json
 from typing import Any
 
-from knnscope import catalog, environment, threads
+from knnscope import environment, threads
 from knnscope.ceilings import cache
 from knnscope.ceilings.record import DEVICES, Ceilings
 from knnscope.cli import options
+from knnscope.cli.notes import notes
 from knnscope.cli.options import positive
-from knnscope.cli.show import notes, plain, size, table
 from knnscope.encoders.onnx_encoder import OnnxEncoder
 from knnscope.encoders.recipes import told
 from knnscope.errors import KnnscopeError, require
+from knnscope.report.text import plain, size, table
+from knnscope.search import catalog
 from knnscope.search.device import gpu_problem
 
 

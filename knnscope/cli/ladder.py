@@ -9,17 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from knnscope import annotate, catalog, environment
-from knnscope.bench import lines
-from knnscope.bench.ladder import ENGINES, Climb, Row, climb
-from knnscope.bench.verdict import duration
+from knnscope import annotate, environment
+from knnscope.analysis.verdict import duration
+from knnscope.bench import jsonl
+from knnscope.bench.ladder import ENGINES, Climb, climb
 from knnscope.ceilings import cache
 from knnscope.ceilings.record import DEVICES, Ceilings
 from knnscope.cli import options
 from knnscope.cli.compare import task_of
-from knnscope.cli.show import notes, table
+from knnscope.cli.notes import notes
 from knnscope.errors import KnnscopeError, unknown_name
-from knnscope.search import ladder
+from knnscope.records import Row
+from knnscope.report.text import table
+from knnscope.search import catalog, ladder
 from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k, check_matrix
 from knnscope.search.ladder.verbose import explain
@@ -85,12 +87,12 @@ class Ladder:
             interrupted = False
             try:
                 for row in climb(chosen, plan):
-                    rows.append(lines.check(row, SCHEMA))
+                    rows.append(jsonl.check(row, SCHEMA))
                     if args.json:
                         print(json.dumps(row, allow_nan=False), flush=True)
             except KeyboardInterrupt:
                 interrupted = True
-            lines.write(folder / "results.jsonl", rows, SCHEMA)
+            jsonl.write(folder / "results.jsonl", rows, SCHEMA)
             found = {device: ceilings.to_json() for device, ceilings in plan.ceilings.items()}
             write_json(folder / "environment.json", {**environment.collect(), "ceilings": found})
         if plan.where == "cuda" and gpu_problem() is None and (why := annotate.problem()):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from knnscope.datasets.beir import Selection
-from knnscope.datasets.names import DatasetOptions
+from knnscope.datasets.registry import DatasetOptions
 from knnscope.encoders.models import DEFAULT, MODELS
 from knnscope.encoders.recipes import RECIPES
-from knnscope.search.topk import METRICS
+from knnscope.search.definition import METRICS
 from knnscope.workload import EncoderOptions
 
 

@@ -11,13 +11,13 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from knnscope import catalog
 from knnscope.cli import options
-from knnscope.cli.show import notes, size
+from knnscope.cli.notes import notes
 from knnscope.errors import KnnscopeError, install_line, unknown_name
 from knnscope.processes import PARENT
 from knnscope.profile import nsys
-from knnscope.search import ladder
+from knnscope.report.text import size
+from knnscope.search import catalog, ladder
 from knnscope.search.device import gpu_problem
 from knnscope.store import make_folder, new_folder
 from knnscope.trace import reader

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope import catalog
 from knnscope.cli import options
-from knnscope.cli.show import notes, paragraph, plain, table
+from knnscope.cli.notes import notes
 from knnscope.errors import KnnscopeError
 from knnscope.progress import bar
 from knnscope.records import Neighbors, TextDataset
-from knnscope.search import agreement, engine
+from knnscope.report.text import paragraph, plain, table
+from knnscope.search import agreement, catalog, engine
 from knnscope.workload import Workload
 
 
@@ -114,7 +114,7 @@ class Answer:
     ) -> None:
         self.found, self.metric, self.row = found, metric, row
         dataset = workload.dataset
-        judged = dataset.judgements if isinstance(dataset, TextDataset) else None
+        judged = dataset.qrels if isinstance(dataset, TextDataset) else None
         self.texts = workload.document_texts
         self.name = dataset.name
         self.ids, self.query_ids = dataset.documents.ids, workload.query_ids

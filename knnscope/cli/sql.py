@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from knnscope.cli.notes import notes
 from knnscope.cli.options import positive
-from knnscope.cli.show import notes, plain, table
 from knnscope.errors import KnnscopeError, unknown_name
+from knnscope.report.text import plain, table
 from knnscope.trace.database import Tables, ask, connect
 from knnscope.trace.queries import QUERIES
 

@@ -7,11 +7,12 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+from knnscope.cli.notes import notes
 from knnscope.cli.options import positive
-from knnscope.cli.show import notes, plain
 from knnscope.errors import KnnscopeError, require
+from knnscope.report import perfetto
+from knnscope.report.text import plain
 from knnscope.store import whole_file
-from knnscope.trace import perfetto
 from knnscope.trace.lanes import Window, around, between, phase, time_text, whole
 from knnscope.trace.model import Trace
 from knnscope.trace.reader import read
@@ -59,7 +60,7 @@ class Timeline:
         if args.begin is not None and args.end is not None and args.begin >= args.end:
             raise KnnscopeError(f"--from {args.begin:g} --to {args.end:g}: the first has to be smaller")
         if kind != ".json":
-            require("knnscope.trace.draw", "report", "matplotlib")  # before minutes of reading
+            require("knnscope.report.timeline", "report", "matplotlib")  # before minutes of reading
         trace = _printable(read(args.trace))
         window = _window(trace, args)
         what = _write(trace, window, out, kind)
@@ -83,7 +84,7 @@ def _write(trace: Trace, window: Window, out: Path, kind: str) -> str:
         with whole_file(out, "w") as file:
             events = perfetto.write(trace, window, file)
         return f"{events:,} events, {out.stat().st_size:,} bytes: open it at https://ui.perfetto.dev"
-    draw = require("knnscope.trace.draw", "report", "matplotlib").draw
+    draw = require("knnscope.report.timeline", "report", "matplotlib").draw
     with whole_file(out) as file:
         width, height = draw(trace, window, file, kind[1:])
     return f"{width} x {height} pixels, {out.stat().st_size:,} bytes"

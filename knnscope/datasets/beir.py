@@ -17,7 +17,7 @@ import numpy.typing as npt
 from knnscope.datasets import layout, qrels, tables
 from knnscope.datasets.qrels import Row
 from knnscope.errors import KnnscopeError
-from knnscope.records import Judgements, Strings, TextDataset, Texts
+from knnscope.records import Qrels, Strings, TextDataset, Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def assemble(
     if blanks or blank_queries:
         notes += (f"{name}: {blanks:,} documents and {blank_queries:,} queries have an empty text; they are kept",)
     columns = (*_columns(found, 3), *_columns(absent, 2))
-    return TextDataset(name, texts, asked, Judgements(*columns), notes)
+    return TextDataset(name, texts, asked, Qrels(*columns), notes)
 
 
 def _columns(rows: list[Any], count: int) -> npt.NDArray[np.int64]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from knnscope.checks import COMPONENTS
 from knnscope.records import Neighbors
-from knnscope.search import topk
+from knnscope.search import definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def differences(
         for query in np.flatnonzero((answer.ids != expected).any(axis=1)).tolist():
             rank = int(np.flatnonzero(answer.ids[query] != expected[query])[0])
             row, wanted = int(answer.ids[query, rank]), int(expected[query, rank])
-            both = topk.distances(rows[[row, wanted]], queries[query : query + 1], metric)[0].tolist()
+            both = definition.distances(rows[[row, wanted]], queries[query : query + 1], metric)[0].tolist()
             said.append(Difference(engine, query, rank + 1, row, wanted, both[0], both[1]))
     return said
 
@@ -57,15 +57,15 @@ def ranks(rows: npt.NDArray[Any], query: npt.NDArray[Any], wanted: list[int], me
         rows: (rows, dim).
         query: (1, dim).
         wanted: row numbers.
-        metric: one of ``topk.METRICS``.
+        metric: one of ``definition.METRICS``.
     """
-    keys = {row: topk.distances(rows[row : row + 1], query, metric)[0, 0] for row in wanted}
+    keys = {row: definition.distances(rows[row : row + 1], query, metric)[0, 0] for row in wanted}
     before = dict.fromkeys(wanted, 0)
-    step = max(1, min(topk.PAIRS, COMPONENTS // rows.shape[1]))
+    step = max(1, min(definition.PAIRS, COMPONENTS // rows.shape[1]))
     for start in range(0, len(rows), step):
-        values = topk.distances(rows[start : start + step], query, metric)[0]
+        values = definition.distances(rows[start : start + step], query, metric)[0]
         ids = np.arange(start, start + len(values))
         for row, key in keys.items():
-            nearer = values > key if topk.descending(metric) else values < key
+            nearer = values > key if definition.descending(metric) else values < key
             before[row] += int(np.count_nonzero(nearer | ((values == key) & (ids < row))))
     return {row: count + 1 for row, count in before.items()}

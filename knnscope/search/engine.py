@@ -14,7 +14,7 @@ import numpy.typing as npt
 from knnscope.checks import check_finite, check_whole
 from knnscope.errors import KnnscopeError, UnsupportedError
 from knnscope.records import Capabilities, Neighbors
-from knnscope.search import device, topk
+from knnscope.search import definition, device
 from knnscope.search.rounding import Formula
 
 Array = npt.NDArray[Any]
@@ -91,8 +91,8 @@ class CheckedIndex:
 def _queries_on_host(queries: Any) -> Array:
     if not device.is_device(queries):
         return np.asarray(queries)
-    if (name := device.dtype_name(queries)) not in topk.DTYPES:  # bfloat16 has no NumPy array
-        raise KnnscopeError(f"queries are of type {name}: one of {', '.join(topk.DTYPES)} was expected")
+    if (name := device.dtype_name(queries)) not in definition.DTYPES:  # bfloat16 has no NumPy array
+        raise KnnscopeError(f"queries are of type {name}: one of {', '.join(definition.DTYPES)} was expected")
     return device.library().to_host(queries)
 
 

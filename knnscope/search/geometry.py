@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.search import topk, truth
+from knnscope.search import definition, reference
 from knnscope.search.rounding import norms
 
 ASKED = 50
@@ -48,10 +48,10 @@ def measure(rows: npt.NDArray[Any], queries: npt.NDArray[Any], k: int, metric: s
     """
     asked = queries[:ASKED]
     lengths = norms(rows)
-    expected = truth.answers(rows, asked, k, metric).ids
+    expected = reference.answers(rows, asked, k, metric).ids
     alike = {
-        other: int(np.count_nonzero((truth.answers(rows, asked, k, other).ids == expected).all(axis=1)))
-        for other in topk.METRICS
+        other: int(np.count_nonzero((reference.answers(rows, asked, k, other).ids == expected).all(axis=1)))
+        for other in definition.METRICS
         if other != metric
     }
     return Geometry(float(lengths.min()), float(np.median(lengths)), float(lengths.max()), metric, len(asked), alike)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from knnscope.arithmetic import ieee
 from knnscope.errors import KnnscopeError
 from knnscope.records import IdArray, Neighbors
-from knnscope.search import topk
+from knnscope.search import definition
 from knnscope.search.rounding import Formula, norms
 
 GRADES = ("exact", "float32", "wrong")
@@ -116,12 +116,12 @@ class Judge:
         missing = np.setdiff1d(expected, ids)
         chosen = np.concatenate([ids, missing])
         asked = self.queries[query : query + 1]
-        values = topk.distances(self.rows[chosen], asked, self.metric)[0]
+        values = definition.distances(self.rows[chosen], asked, self.metric)[0]
         lengths = self.metric, self.rows.shape[1], values, norms(self.rows[chosen]), norms(asked)
         off = formula.bound(*lengths)
         if not formula.defined:  # the values that they are compared with are rounded as well
             off = off + Formula("difference", "float64").bound(*lengths)
-        keys = -values if topk.descending(self.metric) else values
+        keys = -values if definition.descending(self.metric) else values
         gaps = keys[:k, None] - keys[None, :]  # how much further the row at this rank is than one that comes later
         allowed = off[:k, None] + off[None, :]
         later = np.arange(len(chosen))[None, :] > np.arange(k)[:, None]

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from knnscope.bench import timing
-from knnscope.catalog import Entry
 from knnscope.errors import KnnscopeError
 from knnscope.records import Capabilities, Neighbors
-from knnscope.search import topk
+from knnscope.search import definition
+from knnscope.search.catalog import Entry
 from knnscope.search.rounding import Formula
 from knnscope.threads import cleared
 
@@ -28,7 +28,7 @@ from knnscope.threads import cleared
 class Right:
     """The definition; it is its own index. The others differ in what they say below."""
 
-    capabilities = Capabilities(metrics=frozenset(topk.METRICS), dtypes=frozenset(topk.DTYPES))
+    capabilities = Capabilities(metrics=frozenset(definition.METRICS), dtypes=frozenset(definition.DTYPES))
 
     def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:
         return Formula("difference")
@@ -38,7 +38,7 @@ class Right:
         return self
 
     def search(self, queries: Any, k: int) -> Neighbors:
-        found = topk.search(self.rows, queries, k, self.metric)
+        found = definition.search(self.rows, queries, k, self.metric)
         return Neighbors(self.spoilt(found.ids), found.distances)
 
     def spoilt(self, ids: Any) -> Any:
@@ -236,7 +236,7 @@ class OnlyL2(Right):
 
 
 class Shallow(Right):
-    capabilities = Capabilities(metrics=frozenset(topk.METRICS), max_k=5)
+    capabilities = Capabilities(metrics=frozenset(definition.METRICS), max_k=5)
 
 
 class Tells(Right):

@@ -17,15 +17,16 @@ import numpy as np
 import pytest
 
 from knnscope import threads
+from knnscope.analysis.verdict import verdicts
 from knnscope.bench import child as children
 from knnscope.bench import result
 from knnscope.bench.child import Child, Data, FailedError
 from knnscope.bench.plan import Case, Options
 from knnscope.bench.runner import Measured, Run, Runner
-from knnscope.bench.verdict import verdicts
-from knnscope.catalog import Entry
 from knnscope.errors import KnnscopeError
-from knnscope.search import truth
+from knnscope.records import Row
+from knnscope.search import reference
+from knnscope.search.catalog import Entry
 from knnscope.search.grading import Judge
 from tests.bench import planted
 from tests.processes import LONG, fields, gone, offspring, stopped, until
@@ -59,7 +60,7 @@ def started(data: Data) -> Iterator[Callable[..., Child]]:
 def measure(data: Data, names: list[str], batches: tuple[int, ...] = (1,), k: int = K, rounds: int = 7) -> Run:
     """Planted engines through real children and the real judge."""
     rows, queries = np.load(data.rows), np.load(data.queries)
-    judge = Judge(rows, queries, truth.answers(rows, queries, k, data.metric), data.metric)
+    judge = Judge(rows, queries, reference.answers(rows, queries, k, data.metric), data.metric)
     formula = planted.Right().formula("l2", "float32", 1, 8)
     options = Options(rounds=rounds, seconds=3, cold=False)
 
@@ -72,7 +73,7 @@ def measure(data: Data, names: list[str], batches: tuple[int, ...] = (1,), k: in
     return runner.run([Case(name, k, batch, "host") for name in names for batch in batches])
 
 
-def rows_of(m: Measured) -> list[result.Row]:
+def rows_of(m: Measured) -> list[Row]:
     return [result.check(row) for row in result.rows_of(m, FACTS, "cpu")]
 
 
@@ -281,7 +282,7 @@ def test_files_of_the_user_do_not_stand_in_for_libraries(
         found = child.answers(3, 7, 20)
     finally:
         child.close()
-    expected = truth.answers(np.load(data.rows), np.load(data.queries), 3, "l2")
+    expected = reference.answers(np.load(data.rows), np.load(data.queries), 3, "l2")
     np.testing.assert_array_equal(found.ids, expected.ids)
     np.testing.assert_array_equal(found.distances, expected.distances)
 

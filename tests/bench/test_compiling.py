@@ -12,14 +12,14 @@ from knnscope.bench import result
 from knnscope.bench.runner import Measured
 from knnscope.bench.timing import HostClock, Sample, apart, warm_up
 from knnscope.bench.worker import Worker
-from knnscope.certified.compiled import compiled
-from knnscope.cli.verdict_text import _notes
+from knnscope.certified.cpu.jit import compiled
 from knnscope.compiling import SPENT, Spent
 from knnscope.records import Capabilities, Neighbors
+from knnscope.report.comparison import _notes
 from knnscope.search.grading import Grade
 from knnscope.search.rounding import DEFINITION
+from tests.analysis.test_verdict import rows as made_up
 from tests.bench.small import ANSWERS, FACTS, QUERIES, ROWS, case
-from tests.bench.test_verdict import rows as made_up
 
 S = 1_000_000_000
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knnscope import catalog
+from knnscope.bench import jsonl
 from knnscope.bench import ladder as climbing
-from knnscope.bench import lines
 from knnscope.bench.ladder import Climb, climb
 from knnscope.errors import UnsupportedError
-from knnscope.search import device, ladder
+from knnscope.search import catalog, device, ladder
 from knnscope.search.ladder.rung import Rung
 from tests.bench.test_result import CEILINGS
 
@@ -26,7 +25,7 @@ def plan(count: int = 300, dim: int = 16, k: int = 3, **options: Any) -> Climb:
 
 
 def rows_of(names: list[str], p: Climb) -> dict[str, dict[str, Any]]:
-    return {row["rung"]: lines.check(row, SCHEMA) for row in climb(names, p)}
+    return {row["rung"]: jsonl.check(row, SCHEMA) for row in climb(names, p)}
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, search: Any, **more: Any) -> None:

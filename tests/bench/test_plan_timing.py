@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knnscope import stats
+from knnscope.analysis import statistics
 from knnscope.bench.plan import Case, Options, grid, schedule, starts
 from knnscope.bench.timing import (
     STABLE,
@@ -47,20 +47,20 @@ def test_a_case_keeps_to_its_budget_or_to_the_fewest_rounds(
 ) -> None:
     options = Options(rounds=rounds, seconds=seconds, seed=seed)
     s = schedule(typical, options)
-    fewest = min(options.lives, stats.FEWEST_ROUNDS)
-    assert fewest <= s.lives <= options.lives
-    assert s.each in (1, options.per_life)
-    played = sum(s.has(*divmod(number, options.per_life)) for number in range(rounds))
+    fewest = min(options.processes, statistics.FEWEST_ROUNDS)
+    assert fewest <= s.processes <= options.processes
+    assert s.each in (1, options.per_process)
+    played = sum(s.has(*divmod(number, options.per_process)) for number in range(rounds))
     took = played * typical * (s.samples + s.prime) / 1e9
-    assert took <= seconds or (s.lives, s.each) == (fewest, 1)
-    assert options.lives >= min(rounds, stats.FEWEST_ROUNDS), "as many processes as a verdict needs"
+    assert took <= seconds or (s.processes, s.each) == (fewest, 1)
+    assert options.processes >= min(rounds, statistics.FEWEST_ROUNDS), "as many processes as a verdict needs"
 
 
 def test_long_calls_are_made_less_often() -> None:
     samples = [schedule(ms * MS, Options(seconds=1000)).samples for ms in (1, 9, 10, 49, 50, 499, 500, 5000)]
     assert samples == [10, 10, 5, 5, 3, 3, 1, 1]
     assert [schedule(ms * MS, Options()).prime for ms in (1, 499, 500)] == [True, True, False]
-    assert schedule(30_000 * MS, Options(seconds=20)).rounds == stats.FEWEST_ROUNDS
+    assert schedule(30_000 * MS, Options(seconds=20)).rounds == statistics.FEWEST_ROUNDS
 
 
 class Fake:

@@ -8,17 +8,19 @@ from typing import ClassVar
 import pytest
 from tqdm import tqdm
 
-from knnscope import catalog, progress
-from knnscope.bench import verdict
+from knnscope import progress
+from knnscope.analysis import verdict
+from knnscope.analysis.statistics import QUICK_FEWEST
 from knnscope.bench.child import FailedError
 from knnscope.bench.forecast import Forecast, about
-from knnscope.bench.plan import QUICK_FEWEST, QUICK_ROUNDS, Case, Options, schedule
+from knnscope.bench.plan import QUICK_ROUNDS, Case, Options, schedule
 from knnscope.bench.runner import Measured
 from knnscope.bench.timing import Sample, WarmUp
 from knnscope.bench.worker import Warmed
+from knnscope.search import catalog
+from tests.analysis.test_verdict import rows as made_up
 from tests.bench.small import case
 from tests.bench.test_runner import Script
-from tests.bench.test_verdict import rows as made_up
 
 MS = 1_000_000
 QUICK = Options(rounds=QUICK_ROUNDS, seconds=0.8, cold=False, quick=True)
@@ -28,9 +30,9 @@ QUICK = Options(rounds=QUICK_ROUNDS, seconds=0.8, cold=False, quick=True)
 def test_all_rounds_are_answered_by_one_process_in_the_seconds_it_has(ms: float) -> None:
     """Three calls are the fewest, however long."""
     plan = schedule(round(ms * MS), QUICK)
-    assert QUICK.lives == 1
-    assert QUICK.per_life == QUICK_ROUNDS
-    assert plan.lives == 1
+    assert QUICK.processes == 1
+    assert QUICK.per_process == QUICK_ROUNDS
+    assert plan.processes == 1
     assert QUICK_FEWEST <= plan.rounds <= QUICK_ROUNDS
     calls = plan.rounds * (plan.samples + plan.prime)
     assert calls * ms <= 1000 * QUICK.seconds or calls <= QUICK_FEWEST

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from knnscope.bench import result
 from knnscope.bench.child import FailedError
 from knnscope.bench.plan import CACHES, Case
-from knnscope.bench.result import FAILED, Facts, Row, check
+from knnscope.bench.result import FAILED, Facts, check
 from knnscope.bench.runner import Measured
 from knnscope.bench.timing import Sample, WarmUp
 from knnscope.bench.worker import Built, Warmed
 from knnscope.ceilings.record import Ceilings, ReadRate
 from knnscope.errors import KnnscopeError
+from knnscope.records import Row
 from knnscope.search.grading import Evidence, Grade
 
 SCHEMA: dict[str, Any] = json.loads(

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knnscope import catalog, threads
+from knnscope import threads
 from knnscope.bench import result, session
 from knnscope.bench.plan import Case, Options
 from knnscope.bench.session import Grid, Result, Task
 from knnscope.ceilings.record import Ceilings
 from knnscope.errors import KnnscopeError
-from knnscope.records import Judgements
+from knnscope.records import Qrels, Row
+from knnscope.search import catalog
 from tests.bench import planted
 from tests.bench.test_result import CEILINGS
 
@@ -44,7 +45,7 @@ def obtain(asked: list[tuple[str, int | None]]) -> Callable[[str, int | None], C
     return given
 
 
-def hot(measured: Result) -> dict[tuple[str, int], result.Row]:
+def hot(measured: Result) -> dict[tuple[str, int], Row]:
     return {(row["engine"], row["batch"]): result.check(row) for row in measured.rows if row["cache"] == "hot"}
 
 
@@ -121,8 +122,8 @@ def test_fewer_queries_than_a_batch_are_repeated_and_named_by_their_own_numbers(
 def test_quality_of_judged_answers() -> None:
     ids = session.measure(TASK, Grid(["Right"], (3,), (1,)), QUICK).answers["Right"].ids
     count = len(ids)
-    judgements = Judgements(np.arange(count) + 5, ids[:, 1].astype(np.int64), np.ones(count, dtype=np.int64))
-    task = replace(TASK, judgements=judgements, query_rows=tuple(range(5, 5 + count)))
+    qrels = Qrels(np.arange(count) + 5, ids[:, 1].astype(np.int64), np.ones(count, dtype=np.int64))
+    task = replace(TASK, qrels=qrels, query_rows=tuple(range(5, 5 + count)))
     rows = hot(session.measure(task, Grid(["Right", "WrongOrder", "TooFew"], (1, 3), (1,)), QUICK))
     assert rows["Right", 1]["mrr_at_10"] == pytest.approx(0.5)
     assert rows["WrongOrder", 1]["mrr_at_10"] == pytest.approx(1)

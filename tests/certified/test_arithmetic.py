@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from knnscope.certified import kinds
+from knnscope.certified.cpu import dispatch
 from knnscope.certified.index import ExactIndex
-from knnscope.search import topk, truth
-from tests import reference
+from knnscope.search import definition, reference
+from tests import oracle
 from tests.test_arithmetic import DEFAULT, MODES, Register
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="sets the register of x86-64")
@@ -44,25 +44,27 @@ def register() -> Iterator[Register]:
     register.set(DEFAULT)
 
 
-@pytest.mark.parametrize("metric", topk.METRICS)
+@pytest.mark.parametrize("metric", definition.METRICS)
 @pytest.mark.parametrize("data", DATA)
 def test_answers_do_not_depend_on_what_a_library_set(register: Register, data: str, metric: str) -> None:
     dtype, make = DATA[data]
     both = make(np.random.default_rng(1)).astype(dtype)
     rows, queries = both[:ROWS], both[ROWS:]
-    expected = [reference.nearest(rows, query, K, metric) for query in queries]
+    expected = [oracle.nearest(rows, query, K, metric) for query in queries]
     built = {
         (kind, threads): ExactIndex(rows, metric, threads=threads, kind=kind)
-        for kind in kinds.available()
+        for kind in dispatch.available()
         for threads in (1, 2)
     }
     for name, mode in (*MODES.items(), ("NumPy raises", 0)):
         with np.errstate(all="raise" if mode == 0 else "warn"):
             register.set(DEFAULT | mode)
             answers = {
-                "definition": topk.search(rows, queries, K, metric),
-                "two threads": topk.search(np.tile(rows, (1, 1)), np.repeat(queries, 8, axis=0), K, metric, threads=2),
-                "filter": truth.answers(rows, queries, K, metric),
+                "definition": definition.search(rows, queries, K, metric),
+                "two threads": definition.search(
+                    np.tile(rows, (1, 1)), np.repeat(queries, 8, axis=0), K, metric, threads=2
+                ),
+                "filter": reference.answers(rows, queries, K, metric),
             }
             for (kind, threads), index in built.items():
                 answers[f"{kind}, {threads}"] = index.search(queries, K)  # type: ignore[assignment]

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 import knnscope
 from knnscope.certified import index as indices
-from knnscope.certified import kinds, rerank
+from knnscope.certified.cpu import dispatch, ranking
 from knnscope.certified.index import ExactIndex, Found
-from knnscope.datasets import names
+from knnscope.datasets import registry
 from knnscope.errors import KnnscopeError
-from knnscope.search import topk
-from tests import reference
+from knnscope.search import definition
+from tests import oracle
 
-KINDS = kinds.available()
-METRICS = topk.METRICS
+KINDS = dispatch.available()
+METRICS = definition.METRICS
 Shape = Callable[[np.random.Generator, int, int], np.ndarray]
 SHAPES: dict[str, Shape] = {
     "normal": lambda r, n, d: r.standard_normal((n, d)) * 3,
@@ -48,13 +48,13 @@ def check(
     for number, query in enumerate(queries):
         mask = np.ones(len(rows), bool) if where is None else where if where.ndim == 1 else where[number]
         left = np.flatnonzero(mask)
-        expected, values = reference.nearest(rows[left], query, min(k, len(left)), metric) if len(left) else ([], [])
+        expected, values = oracle.nearest(rows[left], query, min(k, len(left)), metric) if len(left) else ([], [])
         short = k - len(expected)
         assert found.ids[number].tolist() == [int(left[i]) for i in expected] + [-1] * short
         assert found.distances[number].tolist() == values + [np.inf if metric == "l2" else -np.inf] * short
         assert min(len(left), k) <= proof.computed[number] <= proof.candidates[number] <= len(left)
         if short == 0 and len(left) > k and proof.margin[number] < np.inf:
-            _, all_values = reference.nearest(rows[left], query, len(left), metric)
+            _, all_values = oracle.nearest(rows[left], query, len(left), metric)
             rest = all_values[int(proof.computed[number]) :]
             if rest:  # those that were not computed are at least the last ones of the order
                 last = values[-1]
@@ -88,16 +88,16 @@ def test_any_small_data(kind: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_crowd_has_room_without_another_pass(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    random, passes, scan = np.random.default_rng(3), [], kinds.scan
+    random, passes, scan = np.random.default_rng(3), [], dispatch.scan
     rows = random.standard_normal((6000, 24)).astype(np.float32)
     crowd = random.permutation(6000)[:450]
     rows[crowd] = rows[0] + random.standard_normal((450, 24)).astype(np.float32) * 1e-5  # no bound tells these apart
-    monkeypatch.setattr(kinds, "scan", lambda *a: passes.append(a) or scan(*a))
+    monkeypatch.setattr(dispatch, "scan", lambda *a: passes.append(a) or scan(*a))
     queries = rows[crowd[:5]] + np.float32(1e-5)
     found = ExactIndex(rows, kind=kind, threads=1).search(queries, 10)
     assert len(passes) == 1
     assert (found.certificate.candidates >= 400).all()
-    expected = topk.search(rows, queries, 10, "l2")
+    expected = definition.search(rows, queries, 10, "l2")
     np.testing.assert_array_equal(found.ids, expected.ids)
     np.testing.assert_array_equal(found.distances, expected.distances)
 
@@ -105,12 +105,12 @@ def test_a_crowd_has_room_without_another_pass(kind: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("data", ["text", "isotropic", "near-duplicate", "large-norm", "ties"])
 def test_kinds_of_data(kind: str, data: str) -> None:
-    dataset, _ = names.load(f"synthetic:{data},rows=3000,queries=40")
+    dataset, _ = registry.load(f"synthetic:{data},rows=3000,queries=40")
     rows, queries = dataset.documents.values, dataset.queries.values
     for metric in METRICS:
         index = ExactIndex(rows, metric, threads=2, kind=kind)
         for k in (1, 10, 100):
-            expected = topk.search(rows, queries, k, metric)
+            expected = definition.search(rows, queries, k, metric)
             for batch in (1, 2, 4, 5, 13, 40) if k == 10 else (40,):
                 for threads in (1, 2):
                     found = [index.search(queries[i : i + batch], k, threads=threads) for i in range(0, 40, batch)]
@@ -121,11 +121,11 @@ def test_kinds_of_data(kind: str, data: str) -> None:
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("data", ["text", "near-duplicate", "large-norm", "ties"])
 def test_against_the_independent_checker(data: str, metric: str) -> None:
-    dataset, _ = names.load(f"synthetic:{data},rows=5000,dim=40,queries=20")
+    dataset, _ = registry.load(f"synthetic:{data},rows=5000,dim=40,queries=20")
     rows, queries = dataset.documents.values, dataset.queries.values
     found = ExactIndex(rows, metric).search(queries, 10)
     for number, query in enumerate(queries):
-        expected = reference.answer(rows, query, 10, metric)
+        expected = oracle.answer(rows, query, 10, metric)
         assert (found.ids[number].tolist(), found.distances[number].tolist()) == expected
 
 
@@ -143,7 +143,7 @@ def test_codes_that_stream_leave_the_same_candidates_as_plain_loops(dim: int) ->
 
 def test_bounds_leave_few_rows_where_data_are_like_text() -> None:
     """Else everything above could pass by looking at all rows."""
-    dataset, _ = names.load("synthetic:text,rows=6000,queries=40")
+    dataset, _ = registry.load("synthetic:text,rows=6000,queries=40")
     for metric in METRICS:
         for kind in KINDS:
             index = ExactIndex(dataset.documents.values, metric, kind=kind)
@@ -184,7 +184,7 @@ def test_what_a_scan_hands_over_is_not_believed_where_it_contradicts_itself(
     """Seen once, under load and never again: upper bounds too small for the k-th neighbor, and so a single candidate."""
     random = np.random.default_rng(4)
     rows, queries = random.standard_normal((4000, 24)), random.standard_normal((5, 24))
-    finish = rerank.finish
+    finish = ranking.finish
 
     def spoilt(*given: Any) -> None:
         heaps, counts = given[7], given[10]
@@ -195,7 +195,7 @@ def test_what_a_scan_hands_over_is_not_believed_where_it_contradicts_itself(
             heaps[:, which] = heaps[:, which].min()
         finish(*given)
 
-    monkeypatch.setattr(rerank, "finish", spoilt)
+    monkeypatch.setattr(ranking, "finish", spoilt)
     found = ExactIndex(rows, metric, threads=1).search(queries, 10)
     check(found, rows, queries, 10, metric)
     assert "exhaustive" in found.certificate.path
@@ -302,7 +302,7 @@ def test_memory_maps_of_any_order(tmp_path: Path) -> None:
 
 
 def test_several_threads_of_python_at_once() -> None:
-    dataset, _ = names.load("synthetic:text,rows=3000,queries=64")
+    dataset, _ = registry.load("synthetic:text,rows=3000,queries=64")
     index = ExactIndex(dataset.documents.values, threads=2)
     expected = index.search(dataset.queries.values, 10)
     wrong = []

@@ -12,9 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from knnscope.certified import workers
+from knnscope.certified.cpu import workers
 from knnscope.certified.index import ExactIndex
-from knnscope.search import topk
+from knnscope.search import definition
 from tests.certified.interrupted import K, same, stopped, within
 
 MOMENTS = st.floats(1e-6, 0.006)
@@ -31,7 +31,7 @@ class Interrupted(RuleBasedStateMachine):
         random = np.random.default_rng(0)
         self.rows = random.standard_normal((12_000, 32), dtype=np.float32)
         self.queries = [random.standard_normal((count, 32), dtype=np.float32) for count in (1, 13, 70)]
-        self.expected: list[Any] = [topk.search(self.rows, some, K, "l2") for some in self.queries]
+        self.expected: list[Any] = [definition.search(self.rows, some, K, "l2") for some in self.queries]
         self.before = len(os.listdir("/proc/self/task"))
 
     @initialize(threads=THREADS)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from knnscope.certified import kinds
-from knnscope.certified.codes import LEVELS, MOST_DIM, build, chunk
+from knnscope.certified.cpu import dispatch
+from knnscope.certified.cpu.quantise import LEVELS, MOST_DIM, build, chunk
+from knnscope.certified.cpu.workers import Workers
+from knnscope.certified.dtypes import computable
 from knnscope.certified.index import ExactIndex
-from knnscope.certified.values import computable
-from knnscope.certified.workers import Workers
-from knnscope.search import topk
-from tests import reference
+from knnscope.search import definition
+from tests import oracle
 
-KINDS = kinds.available()
-METRICS = topk.METRICS
+KINDS = dispatch.available()
+METRICS = definition.METRICS
 
 
 def values(rows: np.ndarray, query: np.ndarray, metric: str) -> np.ndarray:
@@ -80,7 +80,7 @@ def test_what_is_in_memory_at_once_does_not_grow_with_the_dimension() -> None:
 def test_a_large_k_asks_for_no_more_room_than_there_are_rows() -> None:
     rows = np.random.default_rng(0).standard_normal((4000, 4)).astype(np.float32)
     for k in (1, 900, 1000, 1001, 4000):
-        found, expected = ExactIndex(rows, threads=3).search(rows[:2], k), topk.search(rows, rows[:2], k, "l2")
+        found, expected = ExactIndex(rows, threads=3).search(rows[:2], k), definition.search(rows, rows[:2], k, "l2")
         np.testing.assert_array_equal(found.ids, expected.ids)
         np.testing.assert_array_equal(found.distances, expected.distances)
 
@@ -94,7 +94,7 @@ def best(rows: np.ndarray, query: np.ndarray, k: int) -> tuple[list[int], list[f
         nearest = np.argsort(distances)[: k + 20]
         near += zip(distances[nearest].tolist(), (first + nearest).tolist(), strict=True)
     chosen = sorted(row for _, row in sorted(near)[: k + 20])
-    order, found = reference.nearest(rows[chosen], query, k, "l2")
+    order, found = oracle.nearest(rows[chosen], query, k, "l2")
     return [chosen[i] for i in order], found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from knnscope.datasets import names
+from knnscope.datasets import registry
 from tests.cli.conftest import Run, refused
 from tests.processes import LONG, until
 
@@ -65,7 +65,7 @@ def test_bad_input_is_one_line_and_exit_code_2(knnscope: Run, argv: list[str], m
 
 def test_a_missing_library_names_the_line_that_installs_it(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "usearch", None)
-    monkeypatch.delitem(sys.modules, "knnscope.search.usearch_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "knnscope.search.engines.usearch", raising=False)
     refused(
         knnscope("search", "sample", "x", "--engines", "usearch"),
         r"usearch is not installed: .*pip install -e .*\[cpu\]",
@@ -75,7 +75,7 @@ def test_a_missing_library_names_the_line_that_installs_it(knnscope: Run, monkey
 def test_no_network_is_one_line(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("knnscope.fetch.time.sleep", lambda _: None)
     monkeypatch.setattr(
-        names, "published", lambda: {"toy": {"url": "http://192.0.2.1/toy.zip", "documents": 1, "queries": 1}}
+        registry, "published", lambda: {"toy": {"url": "http://192.0.2.1/toy.zip", "documents": 1, "queries": 1}}
     )
     refused(knnscope("data", "get", "toy"), "tests reach no network.*put the file at")
 

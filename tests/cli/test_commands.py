@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from knnscope import catalog, cli, environment
+from knnscope import cli, environment
 from knnscope.bench import result
-from knnscope.datasets import names
+from knnscope.datasets import registry
 from knnscope.encoders import models
+from knnscope.search import catalog
 from tests.cli.conftest import Run, refused
 
 
@@ -64,7 +65,7 @@ def test_info_in_words_and_json(knnscope: Run) -> None:
 
 def test_info_names_missing_engines_clashes_and_what_hides(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    monkeypatch.delitem(sys.modules, "knnscope.search.faiss_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "knnscope.search.engines.faiss", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     real = environment.libraries()
@@ -106,7 +107,7 @@ def test_data_list(knnscope: Run) -> None:
         re.search(rf"^{re.escape(name)} ", out, re.M) for name in ("sample", "wordnet", "arguana", "dbpedia-entity")
     )
     listed = json.loads(knnscope("data", "list", "--json")[1])
-    assert {e["name"] for e in listed} >= set(names.published())
+    assert {e["name"] for e in listed} >= set(registry.published())
 
 
 def test_data_show_pairs(knnscope: Run) -> None:
@@ -123,8 +124,8 @@ def test_data_get_writes_synthetic_vectors_as_streamed(knnscope: Run, tmp_path: 
     path = tmp_path / "x.npy"
     spec = "synthetic:text,rows=9000,dim=8,seed=2,queries=5"
     assert knnscope("data", "get", spec, "-o", path)[0] == 0
-    np.testing.assert_array_equal(np.load(path), names.load(spec)[0].documents.values)
-    np.testing.assert_array_equal(np.load(tmp_path / "x-queries.npy"), names.load(spec)[0].queries.values)
+    np.testing.assert_array_equal(np.load(path), registry.load(spec)[0].documents.values)
+    np.testing.assert_array_equal(np.load(tmp_path / "x-queries.npy"), registry.load(spec)[0].queries.values)
     _code, out, _ = knnscope("data", "show", path)
     assert "9,000 rows of 8 float32" in out
     assert "norms" in out
@@ -203,16 +204,16 @@ def test_search_json(knnscope: Run) -> None:
 
 
 def test_search_shows_a_difference_and_its_size(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from knnscope.search import numpy_engine
+    from knnscope.search.engines import numpy
 
-    inner = numpy_engine.NumpyIndex.search
+    inner = numpy.NumpyIndex.search
 
-    def swapped(self: numpy_engine.NumpyIndex, queries: np.ndarray, k: int) -> object:
+    def swapped(self: numpy.NumpyIndex, queries: np.ndarray, k: int) -> object:
         found = inner(self, queries, k)
         found.ids[:, [0, 1]] = found.ids[:, [1, 0]]
         return found
 
-    monkeypatch.setattr(numpy_engine.NumpyIndex, "search", swapped)
+    monkeypatch.setattr(numpy.NumpyIndex, "search", swapped)
     _, out, _ = knnscope("search", "sample", "--query-id", "q-zoos", "--engines", "numpy64,numpy,faiss")
     assert "2 of 3 engines agree" in out
     assert re.search(r"numpy differs from numpy64 at rank 1: .* apart in float64", out)
@@ -284,7 +285,7 @@ def test_a_beir_archive_from_a_server_to_an_answer(
         def log_message(self, *args: object) -> None:
             pass
 
-    shutil.make_archive(str(tmp_path / "toy"), "zip", names.SAMPLE.parent, names.SAMPLE.name)
+    shutil.make_archive(str(tmp_path / "toy"), "zip", registry.SAMPLE.parent, registry.SAMPLE.name)
     web = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
     thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -295,7 +296,7 @@ def test_a_beir_archive_from_a_server_to_an_answer(
         "documents": 240,
         "queries": 60,
     }
-    monkeypatch.setattr(names, "published", lambda: {"sample_data": entry})
+    monkeypatch.setattr(registry, "published", lambda: {"sample_data": entry})
     code, out, _ = knnscope("data", "get", "sample_data")
     web.shutdown()
     thread.join()
@@ -327,11 +328,11 @@ def test_an_archive_that_is_no_collection_is_refused_and_does_not_count_as_one(
     entry: dict[str, object] = {"url": "http://127.0.0.1:1/toy.zip", "documents": 1, "queries": 1}
     if "/" in spec:
         entry["parts"] = ("one", "two")
-    monkeypatch.setattr(names, "published", lambda: {"toy": entry})
+    monkeypatch.setattr(registry, "published", lambda: {"toy": entry})
     refused(
         knnscope("data", "get", spec), "toy.zip.*(holds no file|holds no corpus.jsonl and queries.jsonl).*delete it"
     )
-    assert not names.folder_of("toy").exists()
+    assert not registry.folder_of("toy").exists()
     assert not list((home / "datasets").iterdir()), "nor anything else"
     assert "downloaded" not in knnscope("data", "list")[1]
 

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knnscope import catalog, threads
+from knnscope import threads
 from knnscope.bench import result, session
 from knnscope.cli.compare import FAIL_ON
+from knnscope.records import Row
+from knnscope.search import catalog
 from tests.bench import planted
 from tests.bench.test_result import CEILINGS
 from tests.cli.conftest import Run, refused
@@ -53,7 +55,7 @@ def encoded(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KNNSCOPE_HOME", str(shared))
 
 
-def saved(folder: Path) -> list[result.Row]:
+def saved(folder: Path) -> list[Row]:
     return result.read(folder / "out" / "results.jsonl")
 
 

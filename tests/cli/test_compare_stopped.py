@@ -16,11 +16,12 @@ import numpy as np
 from knnscope import store
 from knnscope.bench import result
 from knnscope.ceilings import cache
+from knnscope.records import Row
 from tests.bench.test_result import CEILINGS
 from tests.processes import LONG, gone, offspring, until
 
 
-def saved(folder: Path) -> list[result.Row]:
+def saved(folder: Path) -> list[Row]:
     return result.read(folder / "out" / "results.jsonl")
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from knnscope import catalog, cli
+from knnscope import cli
+from knnscope.search import catalog
 from tests.cli.conftest import Run, refused
 
 MICROSECONDS = re.compile(r"(^|[\d}]) us\b")

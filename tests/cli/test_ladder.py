@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from knnscope.bench import lines
+from knnscope.bench import jsonl
 from knnscope.cli import ladder as command
 from knnscope.search import ladder
 from tests.bench.test_result import CEILINGS
@@ -25,7 +25,7 @@ def ceilings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_whole_ladder(knnscope: Run, tmp_path: Path) -> None:
     code, out, _ = knnscope("ladder", "--rows", 500, "--repeat", 2, "--device", "cpu", "--out", tmp_path / "out")
     assert code == 0
-    rows = lines.read(tmp_path / "out" / "results.jsonl", command.SCHEMA, "knnscope ladder")
+    rows = jsonl.read(tmp_path / "out" / "results.jsonl", command.SCHEMA, "knnscope ladder")
     assert [row["rung"] for row in rows] == [*ladder.RUNGS, *command.ENGINES]
     assert {row["status"] for row in rows} <= {"ok", "no-gpu", "missing"}
     for row in rows:
@@ -100,7 +100,7 @@ def test_without_a_gpu_a_rung_says_what_ran(knnscope: Run, tmp_path: Path) -> No
     """No sentence of a rung that NumPy ran speaks of kernels, copies or a GPU that did something."""
     code, out, _ = knnscope("ladder", "--rows", 300, "--repeat", 1, "--device", "cpu", "--out", tmp_path / "out")
     assert code == 0
-    ran = [r for r in lines.read(tmp_path / "out/results.jsonl", command.SCHEMA, "ladder") if r["wall_ns"] is not None]
+    ran = [r for r in jsonl.read(tmp_path / "out/results.jsonl", command.SCHEMA, "ladder") if r["wall_ns"] is not None]
     assert {"cupy-loop", "cupy-loop-numpy-input", "vectorized", "argsort", "topk"} <= {r["rung"] for r in ran}
     for row in ran:
         assert not re.search(r"kernel|pinned|on the GPU|one copy", row["changed"]), row["rung"]

@@ -98,7 +98,7 @@ def test_a_script_that_the_font_lacks(knnscope: Run, tmp_path: Path, ending: str
 
 def test_json_needs_no_matplotlib(knnscope: Run, trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "knnscope.trace.draw", raising=False)
+    monkeypatch.delitem(sys.modules, "knnscope.report.timeline", raising=False)
     code, out, _ = knnscope("timeline", trace, "-o", "x.JSON")
     assert code == 0
     assert "https://ui.perfetto.dev" in out

@@ -10,21 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knnscope import catalog
 from knnscope.errors import KnnscopeError, UnsupportedError
 from knnscope.records import Neighbors
+from knnscope.search import catalog, definition, reference
 from knnscope.search import engine as engines
-from knnscope.search import topk, truth
 from knnscope.search.engine import Engine
 from knnscope.search.grading import Judge
-from tests import reference
+from tests import oracle
 
 RANDOM = np.random.default_rng
 LARGEST = {"float16": 2048, "float32": 2**24, "float64": 2**24, "int8": 127, "uint8": 255, "int32": 2**31 - 1}
 """Up to here a type holds every whole number, and so does what it is computed in: int32 is never computed in float32."""
 
 
-UNITS = {"tf32": reference.UTF32, "float32": reference.U32, "float64": reference.U64}
+UNITS = {"tf32": oracle.UTF32, "float32": oracle.U32, "float64": oracle.U64}
 
 
 def tried(name: str, metric: str, dtype: str = "float32") -> Engine:
@@ -55,7 +54,7 @@ def check(name: str, metric: str, rows: np.ndarray, queries: np.ndarray, k: int)
     formula = engine.formula(metric, rows.dtype.name, len(queries), rows.shape[1])
     near(found, rows, queries, metric, formula.precision)
     if formula.precision != "tf32":  # what the product says of an answer agrees with the independent check
-        judge = Judge(rows, queries, truth.answers(rows, queries, k, metric), metric)
+        judge = Judge(rows, queries, reference.answers(rows, queries, k, metric), metric)
         assert judge.grade(found.ids, 0, formula).grade != "wrong"
 
 
@@ -73,14 +72,14 @@ def whole(found: Neighbors, rows: int, queries: int, k: int) -> None:
 def defined(found: Neighbors, rows: np.ndarray, queries: np.ndarray, metric: str) -> None:
     """Bit by bit what the definition gives."""
     for line, distances, query in zip(found.ids.tolist(), found.distances.tolist(), queries, strict=True):
-        assert (line, distances) == reference.nearest(rows, query, len(line), metric)
+        assert (line, distances) == oracle.nearest(rows, query, len(line), metric)
 
 
 def near(found: Neighbors, rows: np.ndarray, queries: np.ndarray, metric: str, precision: str = "float32") -> None:
     """Right up to the rounding of what the engine says that it computes in."""
-    sign = -1 if topk.descending(metric) else 1
-    true = reference.float64(rows, queries, metric)
-    slack = reference.float32_bound(rows, queries, metric, UNITS[precision])
+    sign = -1 if definition.descending(metric) else 1
+    true = oracle.float64(rows, queries, metric)
+    slack = oracle.float32_bound(rows, queries, metric, UNITS[precision])
     slack = slack.max(axis=1, keepdims=True) + 1e-30
     best = np.sort(sign * true, axis=1)[:, : found.ids.shape[1]]
     got = np.take_along_axis(true, found.ids, axis=1)
@@ -132,7 +131,7 @@ class EngineContract:
         for k in {1, min(10, count), count}:
             check(name, metric, rows, queries, k)
 
-    @pytest.mark.parametrize("dtype", topk.DTYPES)
+    @pytest.mark.parametrize("dtype", definition.DTYPES)
     def test_dtypes(self, name: str, metric: str, dtype: str) -> None:
         """Small numbers, and those at both ends of what the type and float32 hold."""
         random = RANDOM(5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from knnscope import catalog
+from knnscope.search import catalog
 from tests.contracts.suite import EngineContract
 
 NEEDED = ("numpy64", "certified", "numpy", "faiss", "faiss-tuned", "faiss-panorama", "sklearn", "usearch")

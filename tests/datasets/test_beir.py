@@ -43,8 +43,8 @@ def test_reads_titles_grades_and_order(tmp_path: Path) -> None:
     assert list(found.documents.ids) == ["d1", "d2", "d3", "4"]
     assert list(found.documents.texts) == ["Cats They purr.", "Dogs bark.", "", "Numbers as ids."]
     assert list(found.queries.ids) == ["q1", "q3"]
-    assert found.judgements.of(0) == {1: 2, 0: 1}
-    assert found.judgements.of(1) == {3: 0}
+    assert found.qrels.of(0) == {1: 2, 0: 1}
+    assert found.qrels.of(1) == {3: 0}
     assert any("1 documents and 0 queries have an empty text" in note for note in found.notes)
 
 
@@ -58,7 +58,7 @@ def test_gz_is_the_same(tmp_path: Path) -> None:
     packed = load_folder(folder, "toy")
     assert packed.documents == plain.documents
     assert packed.queries == plain.queries
-    assert (packed.judgements.documents == plain.judgements.documents).all()
+    assert (packed.qrels.documents == plain.qrels.documents).all()
 
 
 def test_subset_and_limit(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_subset_and_limit(tmp_path: Path) -> None:
     assert list(relevant.documents.ids) == ["d1", "d2", "4"]
     first = load_folder(folder, "toy", Selection(limit=1))
     assert list(first.documents.ids) == ["d1"]
-    assert first.judgements.of(0) == {0: 1}
+    assert first.qrels.of(0) == {0: 1}
     assert list(first.queries.ids) == ["q1"]
     assert any("keeps 1 of 3 judgements" in note and "1 queries" in note for note in first.notes)
 
@@ -75,10 +75,10 @@ def test_subset_and_limit(tmp_path: Path) -> None:
 def test_judgements_of_unknown_ids_are_said(tmp_path: Path) -> None:
     """A document that the corpus lacks counts in the ideal; a query that the queries lack is never asked."""
     found = load_folder(write(tmp_path, qrels=QRELS + "q1\tnowhere\t3\nghost\td1\t1\nghost\tnowhere\t1\n"), "toy")
-    assert len(found.judgements) == 4
-    assert found.judgements.of(0) == {1: 2, 0: 1}
-    assert found.judgements.absent_queries.tolist() == [0]
-    assert found.judgements.absent_grades.tolist() == [3]
+    assert len(found.qrels) == 4
+    assert found.qrels.of(0) == {1: 2, 0: 1}
+    assert found.qrels.absent_queries.tolist() == [0]
+    assert found.qrels.absent_grades.tolist() == [3]
     assert "1 of 6 judgements are about documents that the corpus lacks" in found.notes[0]
     assert "2 of 6 judgements are about 1 queries that the data set lacks" in found.notes[1]
 
@@ -89,10 +89,10 @@ def test_a_query_whose_judged_documents_are_all_absent_stays(tmp_path: Path) -> 
     assert list(load_folder(folder, "toy").queries.ids) == ["q1", "q2", "q3"]
     same = load_folder(folder, "toy", Selection(limit=len(CORPUS)))
     assert list(same.queries.ids) == ["q1", "q2", "q3"], "a limit that cuts nothing off changes nothing"
-    assert same.judgements.absent_queries.tolist() == [1]
+    assert same.qrels.absent_queries.tolist() == [1]
     cut = load_folder(folder, "toy", Selection(limit=2))
     assert list(cut.queries.ids) == ["q1"]
-    assert not cut.judgements.absent_queries.size
+    assert not cut.qrels.absent_queries.size
 
 
 def test_without_judgements_every_query_is_kept(tmp_path: Path) -> None:

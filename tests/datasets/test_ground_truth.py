@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knnscope.datasets import ground_truth, names
+from knnscope.datasets import ground_truth, registry
 from knnscope.errors import KnnscopeError
 from tests.cli.conftest import (
     Run,
@@ -97,7 +97,7 @@ def test_places_that_were_not_filled_are_ids_of_minus_one(tmp_path: Path) -> Non
 )
 def test_damaged_neighbors_do_not_stand_in_the_way(tmp_path: Path, datasets: dict[str, np.ndarray], note: str) -> None:
     write_hdf5(tmp_path / "x.hdf5", train=ROWS, **datasets)
-    found, notes = names.load(str(tmp_path / "x.hdf5"))
+    found, notes = registry.load(str(tmp_path / "x.hdf5"))
     np.testing.assert_array_equal(found.documents.values, ROWS)
     assert found.truth is None
     assert re.search(note, notes[0])
@@ -108,7 +108,7 @@ def test_links_to_neighbors_elsewhere_are_not_followed(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.hdf5", "w") as file:
         file["train"] = ROWS
         file["neighbors"] = h5py.ExternalLink(str(tmp_path / "secret.hdf5"), "neighbors")
-    found, notes = names.load(str(tmp_path / "x.hdf5"))
+    found, notes = registry.load(str(tmp_path / "x.hdf5"))
     assert found.truth is None
     assert "link to another place" in notes[0]
 

@@ -9,8 +9,8 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from knnscope import quality
-from knnscope.datasets import names
+from knnscope.analysis import quality
+from knnscope.datasets import registry
 from knnscope.records import TextDataset
 from knnscope.workload import Workload
 
@@ -21,7 +21,7 @@ def words(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def sample() -> TextDataset:
-    dataset, notes = names.load("sample")
+    dataset, notes = registry.load("sample")
     assert isinstance(dataset, TextDataset)
     assert notes == ()
     return dataset
@@ -30,9 +30,9 @@ def sample() -> TextDataset:
 def test_size_and_grades(sample: TextDataset) -> None:
     assert len(sample.documents) >= 240
     assert len(sample.queries) == 60
-    assert set(sample.judgements.grades.tolist()) == {1, 2}
-    assert all(max(sample.judgements.of(q).values()) == 2 for q in range(60))
-    entry = next(e for e in names.catalogue(names.DatasetOptions()) if e.name == "sample")
+    assert set(sample.qrels.grades.tolist()) == {1, 2}
+    assert all(max(sample.qrels.of(q).values()) == 2 for q in range(60))
+    entry = next(e for e in registry.catalogue(registry.DatasetOptions()) if e.name == "sample")
     assert (entry.documents, entry.queries) == (len(sample.documents), len(sample.queries))
 
 
@@ -65,7 +65,7 @@ def test_the_encoder_beats_word_overlap_and_the_task_is_not_trivial(sample: Text
     workload = Workload("sample")
     similar = workload.queries @ workload.documents.values.T
     by_words, by_meaning = (
-        quality.measures(np.argsort(-found, axis=1, kind="stable")[:, :10].tolist(), sample.judgements, 10, range(60))[
+        quality.measures(np.argsort(-found, axis=1, kind="stable")[:, :10].tolist(), sample.qrels, 10, range(60))[
             "ndcg_at_10"
         ]
         for found in (scores, similar)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knnscope.datasets import names, saved
+from knnscope.datasets import registry, saved
 from knnscope.datasets.beir import load_folder
 from knnscope.errors import KnnscopeError
 from knnscope.records import Texts
@@ -39,7 +39,7 @@ def test_any_ids_and_texts_are_read_back(
     folder = tmp_path_factory.mktemp("run")
     texts = data.draw(st.lists(st.text(st.characters()), min_size=len(ids), max_size=len(ids)))  # surrogates too
     values = write(folder, Texts(ids, texts))
-    found, _ = names.load(str(folder))
+    found, _ = registry.load(str(folder))
     assert list(found.documents.ids) == ids
     assert list(found.documents.texts) == texts
     np.testing.assert_array_equal(found.documents.values, values)
@@ -54,30 +54,30 @@ def test_a_collection_may_have_such_ids_from_end_to_end(tmp_path: Path) -> None:
     (tmp_path / "qrels/test.tsv").write_bytes("".join(f"{i}\t{i}\t1\n" for i in ids).encode())
     found = load_folder(tmp_path, "toy")
     assert list(found.documents.ids) == list(found.queries.ids) == ids
-    assert found.judgements.documents.tolist() == found.judgements.queries.tolist() == list(range(len(ids)))
+    assert found.qrels.documents.tolist() == found.qrels.queries.tolist() == list(range(len(ids)))
     assert not found.notes
     write(tmp_path / "run", found.documents)
-    assert list(names.load(str(tmp_path / "run"))[0].documents.ids) == ids
+    assert list(registry.load(str(tmp_path / "run"))[0].documents.ids) == ids
 
 
 @pytest.mark.parametrize("raw", [b"\xef\xbb\xbfa\r\nb\r\n", b"a\nb", b"a\r\nb\r\n", b"a\nb\n"])
 def test_ids_written_by_hand(tmp_path: Path, raw: bytes) -> None:
     np.save(tmp_path / "vectors.npy", np.eye(2, dtype=np.float32))
     (tmp_path / "ids.txt").write_bytes(raw)
-    assert list(names.load(str(tmp_path))[0].documents.ids) == ["a", "b"]
+    assert list(registry.load(str(tmp_path))[0].documents.ids) == ["a", "b"]
 
 
 def test_a_column_of_none_removes_what_a_former_run_left(tmp_path: Path) -> None:
     for part in (tmp_path, tmp_path / "queries"):
         write(part, Texts(["a", "b"], ["x", "y"]))
     write(tmp_path / "queries", Texts([], []))
-    assert names.load(str(tmp_path))[0].queries is None
+    assert registry.load(str(tmp_path))[0].queries is None
     assert list((tmp_path / "queries").iterdir()) == []
 
 
 def test_a_limit_cuts_ids_and_texts_too(tmp_path: Path) -> None:
     write(tmp_path, Texts(["a", "b", "c"], ["x", "y", "z"]))
-    found, _ = names.load(str(tmp_path), names.DatasetOptions(names.beir.Selection(limit=2)))
+    found, _ = registry.load(str(tmp_path), registry.DatasetOptions(registry.beir.Selection(limit=2)))
     assert (len(found.documents), found.documents.ids, found.documents.texts) == (2, ["a", "b"], ["x", "y"])
     assert found.encoded_by is not None
 
@@ -107,7 +107,7 @@ def test_what_does_not_belong_together_is_one_line(
     write(tmp_path, Texts(["a", "b"], ["x", "y"]))
     damage(tmp_path)
     with pytest.raises(KnnscopeError, match=message):
-        names.load(str(tmp_path))
+        registry.load(str(tmp_path))
 
 
 @given(st.sampled_from(saved.FILES[1:]), st.binary(max_size=30), st.integers(0, 60), st.integers(0, 40))
@@ -119,7 +119,7 @@ def test_any_damage_gives_a_data_set_or_one_line(
     raw = (folder / name).read_bytes()
     (folder / name).write_bytes(raw[:at] + noise + raw[at + cut :])
     try:
-        found, _ = names.load(str(folder))
+        found, _ = registry.load(str(folder))
     except KnnscopeError as error:
         assert "\n" not in str(error)
     else:

@@ -7,7 +7,7 @@ import pytest
 
 from knnscope.datasets import synthetic
 from knnscope.errors import KnnscopeError
-from knnscope.search import topk
+from knnscope.search import definition
 
 
 def rows(spec: str) -> np.ndarray:
@@ -54,7 +54,7 @@ def test_near_duplicate_has_exact_and_almost_exact_copies() -> None:
     x = rows("synthetic:near-duplicate,rows=8000,dim=64")
     unique = len(np.unique(x, axis=0))
     assert 4000 < unique < 7900
-    nearest = topk.search(x, x[:50], 5, "l2").distances
+    nearest = definition.search(x, x[:50], 5, "l2").distances
     assert (np.sqrt(nearest) < 0.1).mean() > 0.5
 
 
@@ -63,14 +63,14 @@ def test_large_norm_cancels_in_float32() -> None:
     assert np.median(np.linalg.norm(x, axis=1)) > 900
     q = x[:20] + np.float32(0.01)
     expanded = (x * x).sum(1) - 2 * q @ x.T + (q * q).sum(1)[:, None]
-    exact = topk.distances(x, q, "l2")
+    exact = definition.distances(x, q, "l2")
     nearest = [set(np.argsort(line)[:10]) for line in exact]
     assert sum(set(np.argsort(line)[:10]) != right for line, right in zip(expanded, nearest, strict=True)) >= 5
 
 
 def test_ties_has_many_equal_distances() -> None:
     x = rows("synthetic:ties,rows=3000,dim=8")
-    assert len(np.unique(topk.distances(x, x[:1], "l2"))) < 40
+    assert len(np.unique(definition.distances(x, x[:1], "l2"))) < 40
 
 
 @pytest.mark.parametrize(

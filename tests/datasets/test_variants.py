@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knnscope import quality
-from knnscope.datasets import names
+from knnscope.analysis import quality
+from knnscope.datasets import registry
 from knnscope.errors import KnnscopeError
 from knnscope.records import TextDataset
-from tests.test_quality import by_trec_eval
+from tests.analysis.test_quality import by_trec_eval
 
 Record = dict[str, Any]
 DOCUMENTS = [{"_id": f"d{i}", "title": "T" if i % 3 == 0 else "", "text": f"text {i}, ü"} for i in range(14)]
@@ -150,7 +150,7 @@ def same_as_trec_eval(found: object) -> None:
     assert list(found.queries.texts) == [q["text"] for q in QUERIES]
     for k in (1, 3, 14, 100):
         lines = [[int(d[1:]) for d in RUN[q]] for q in found.queries.ids]
-        measured = quality.measures(lines, found.judgements, k, range(len(found.queries)))
+        measured = quality.measures(lines, found.qrels, k, range(len(found.queries)))
         assert measured == pytest.approx(by_trec_eval(RUN, RAW, k), abs=1e-12)
         assert 0 < measured["ndcg_at_10"] < 1
 
@@ -163,24 +163,24 @@ def test_every_variant_is_judged_as_trec_eval_judges_its_raw_judgements(
     folder = put(tmp_path / "set", VARIANTS[variant])
     if packed:
         folder = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path))
-    same_as_trec_eval(names.load(str(folder))[0])
+    same_as_trec_eval(registry.load(str(folder))[0])
 
 
 def test_a_zip_is_unpacked_once_and_another_of_its_name_is_another(tmp_path: Path, home: Path) -> None:
     put(tmp_path / "set", beir())
     zipped = shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "set")
     for _ in range(2):
-        same_as_trec_eval(names.load(zipped)[0])
+        same_as_trec_eval(registry.load(zipped)[0])
     assert len([p for p in (home / "unpacked").iterdir() if p.is_dir()]) == 1
     put(tmp_path / "set", beir(corpus=jsonl(DOCUMENTS[:3])))
     shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "set")
-    found, _ = names.load(zipped)
+    found, _ = registry.load(zipped)
     assert len(found.documents) == 3
 
 
 def test_a_collection_without_queries(tmp_path: Path) -> None:
-    found, notes = names.load(str(put(tmp_path, {"corpus.jsonl": jsonl(DOCUMENTS)})))
-    assert (len(found.documents), len(found.queries), len(found.judgements)) == (14, 0, 0)
+    found, notes = registry.load(str(put(tmp_path, {"corpus.jsonl": jsonl(DOCUMENTS)})))
+    assert (len(found.documents), len(found.queries), len(found.qrels)) == (14, 0, 0)
     assert "no queries.jsonl: it can be searched with words" in notes[0]
 
 
@@ -204,7 +204,7 @@ def test_a_collection_without_queries(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_is_no_collection_is_one_line(tmp_path: Path, files: dict[str, Any], message: str) -> None:
     with pytest.raises(KnnscopeError, match=message):
-        names.load(str(put(tmp_path, files)))
+        registry.load(str(put(tmp_path, files)))
 
 
 TEXTS = ["one", "two, with a comma", 'three "quoted"', "four\nlines", "", "ü\u2028 "]
@@ -226,20 +226,20 @@ TABLES: dict[str, bytes | pyarrow.Table] = {
 def test_a_table_of_texts_is_a_data_set(tmp_path: Path, name: str) -> None:
     put(tmp_path, {name: TABLES[name]})
     for spec in (tmp_path / name, tmp_path):
-        found, _ = names.load(str(spec))
+        found, _ = registry.load(str(spec))
         assert isinstance(found, TextDataset)
         assert list(found.documents.texts) == [t.strip() for t in TEXTS]
         assert list(found.documents.ids) == [str(i) for i in range(len(TEXTS))]
         assert len(found.queries) == 0
-    limited, _ = names.load(str(tmp_path / name), names.DatasetOptions(names.beir.Selection(limit=2)))
+    limited, _ = registry.load(str(tmp_path / name), registry.DatasetOptions(registry.beir.Selection(limit=2)))
     assert len(limited.documents) == 2
     with pytest.raises(KnnscopeError, match="do not apply"):
-        names.load(str(tmp_path / name), names.DatasetOptions(names.beir.Selection(subset="relevant")))
+        registry.load(str(tmp_path / name), registry.DatasetOptions(registry.beir.Selection(subset="relevant")))
 
 
 def test_tab_separated_texts_are_not_unquoted(tmp_path: Path) -> None:
     (tmp_path / "collection.tsv").write_text('7\t"not closed\n8\tand "here" too\n')
-    found, _ = names.load(str(tmp_path / "collection.tsv"))
+    found, _ = registry.load(str(tmp_path / "collection.tsv"))
     assert list(found.documents.ids) == ["7", "8"]
     assert list(found.documents.texts) == ['"not closed', 'and "here" too']
 
@@ -247,11 +247,11 @@ def test_tab_separated_texts_are_not_unquoted(tmp_path: Path) -> None:
 def test_a_column_of_texts_may_be_named(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("id,said,meant\na,x,y\n")
     with pytest.raises(KnnscopeError, match=r"no column of texts among id, said, meant: .* named as .*x.csv#COLUMN"):
-        names.load(str(tmp_path / "x.csv"))
-    assert list(names.load(f"{tmp_path}/x.csv#meant")[0].documents.texts) == ["y"]
+        registry.load(str(tmp_path / "x.csv"))
+    assert list(registry.load(f"{tmp_path}/x.csv#meant")[0].documents.texts) == ["y"]
     pyarrow.parquet.write_table(pyarrow.table({"said": ["x"], "v": [[1.0, 2.0]]}), tmp_path / "x.parquet")
-    assert names.load(f"{tmp_path}/x.parquet")[0].documents.dim == 2, "a column of vectors is what is searched"
-    assert list(names.load(f"{tmp_path}/x.parquet#said")[0].documents.texts) == ["x"]
+    assert registry.load(f"{tmp_path}/x.parquet")[0].documents.dim == 2, "a column of vectors is what is searched"
+    assert list(registry.load(f"{tmp_path}/x.parquet#said")[0].documents.texts) == ["x"]
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_column_of_texts_may_be_named(tmp_path: Path) -> None:
 def test_damaged_tables_are_one_line(tmp_path: Path, name: str, raw: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(raw)
     with pytest.raises(KnnscopeError, match=message):
-        names.load(str(tmp_path / name))
+        registry.load(str(tmp_path / name))
 
 
 @given(data=st.data())
@@ -290,7 +290,7 @@ def test_any_bytes_give_texts_or_one_line(
         raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4))
     (folder / name).write_bytes(raw)
     try:
-        found, _ = names.load(str(folder / name))
+        found, _ = registry.load(str(folder / name))
     except KnnscopeError as error:
         assert "\n" not in str(error)
     else:
@@ -301,4 +301,4 @@ def test_a_table_that_unpacks_to_far_more_than_it_stores_is_refused(tmp_path: Pa
     column = pyarrow.DictionaryArray.from_arrays(np.zeros(20_000, np.int32), ["x" * 20_000])
     pyarrow.parquet.write_table(pyarrow.table({"text": column}), tmp_path / "x.parquet", compression="zstd")
     with pytest.raises(KnnscopeError, match="unpacks to over 1,000 times its size"):
-        names.load(str(tmp_path / "x.parquet"))
+        registry.load(str(tmp_path / "x.parquet"))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knnscope.datasets import array_checks, names, vector_files
+from knnscope.datasets import array_checks, registry, vector_files
 from knnscope.errors import KnnscopeError
 from tests.datasets.vector_writers import WRITERS, X, make, write_vecs
 
@@ -21,10 +21,10 @@ from tests.datasets.vector_writers import WRITERS, X, make, write_vecs
 @pytest.mark.parametrize("name", WRITERS)
 def test_there_and_back(tmp_path: Path, name: str) -> None:
     path, values = make(tmp_path, name)
-    found, _ = names.load(str(path))
+    found, _ = registry.load(str(path))
     np.testing.assert_array_equal(found.documents.values, values)
     assert found.documents.values.dtype == values.dtype
-    limited, _ = names.load(str(path), names.DatasetOptions(names.beir.Selection(limit=5)))
+    limited, _ = registry.load(str(path), registry.DatasetOptions(registry.beir.Selection(limit=5)))
     assert len(limited.documents) == 5
 
 
@@ -105,7 +105,7 @@ def test_bad_numbers_are_named(tmp_path: Path) -> None:
     broken[20, 3], broken[30, 0] = np.nan, np.inf
     np.save(tmp_path / "x.npy", broken)
     with pytest.raises(KnnscopeError, match=r"row 20 has nan in component 3 \(2 such rows from"):
-        names.load(str(tmp_path / "x.npy"))
+        registry.load(str(tmp_path / "x.npy"))
 
 
 def test_rows_of_different_lengths(tmp_path: Path) -> None:
@@ -132,9 +132,9 @@ def test_missing_empty_and_unknown_files(tmp_path: Path) -> None:
         vector_files.load(str(tmp_path / "x.npy"))
     (tmp_path / "x.odt").write_text("1,2")
     with pytest.raises(KnnscopeError, match="not a kind of file read here"):
-        names.load(str(tmp_path / "x.odt"))
+        registry.load(str(tmp_path / "x.odt"))
     with pytest.raises(KnnscopeError, match="did you mean sample"):
-        names.load("smaple")
+        registry.load("smaple")
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -172,13 +172,13 @@ def test_what_this_program_wrote_is_read_back_with_ids_queries_and_metric(tmp_pa
         np.save(part / "vectors.npy", X[:count])
         (part / "ids.txt").write_text("".join(f"{part.name}-{i}\n" for i in range(count)))
     (folder / "meta.json").write_text('{"recipe": {"metric": "cosine"}}')
-    found, _ = names.load(str(folder))
+    found, _ = registry.load(str(folder))
     assert found.metric == "cosine"
     assert list(found.documents.ids) == ["run-0", "run-1", "run-2", "run-3"]
     assert list(found.queries.ids) == ["queries-0", "queries-1"]
     (folder / "ids.txt").write_text("one\n")
     with pytest.raises(KnnscopeError, match="1 ids for 4 rows"):
-        names.load(str(folder))
+        registry.load(str(folder))
     (folder / "ids.txt").unlink()
     for text, message in (
         ('{"recipe": {"metric": "hamming"}}', "no metric 'hamming'"),
@@ -187,16 +187,16 @@ def test_what_this_program_wrote_is_read_back_with_ids_queries_and_metric(tmp_pa
     ):
         (folder / "meta.json").write_text(text)
         with pytest.raises(KnnscopeError, match=message):
-            names.load(str(folder))
+            registry.load(str(folder))
 
 
 def test_queries_that_data_get_left_beside_the_rows_are_used_and_said(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
     np.save(tmp_path / "x-queries.npy", X[:2] + 1)
-    found, notes = names.load(str(tmp_path / "x.npy"))
+    found, notes = registry.load(str(tmp_path / "x.npy"))
     np.testing.assert_array_equal(found.queries.values, X[:2] + 1)
     assert "x-queries.npy" in notes[0]
     np.save(tmp_path / "x-queries.npy", X[:2, :5])
-    found, notes = names.load(str(tmp_path / "x.npy"))
+    found, notes = registry.load(str(tmp_path / "x.npy"))
     assert found.queries is None
     assert "not taken as queries" in notes[0]

@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 from safetensors.numpy import save_file
 
-from knnscope.datasets import hdf5_file, names, vector_files
+from knnscope.datasets import hdf5_file, registry, vector_files
 from knnscope.errors import KnnscopeError
 from tests.datasets.vector_writers import X, make, write_cropped, write_fixed, write_hdf5
 from tests.processes import LONG
@@ -68,7 +68,7 @@ def test_arrays_and_tensors_are_named_where_there_are_several(tmp_path: Path) ->
         with pytest.raises(KnnscopeError, match=f"2 (arrays|tensors) of two dimensions.*name one as .*{name}#NAME"):
             vector_files.load(str(tmp_path / name))
         np.testing.assert_array_equal(vector_files.load(f"{tmp_path}/{name}#b").documents.values, X[:5])
-        np.testing.assert_array_equal(names.load(f"{tmp_path}/{name}#a")[0].documents.values, X)
+        np.testing.assert_array_equal(registry.load(f"{tmp_path}/{name}#a")[0].documents.values, X)
         with pytest.raises(KnnscopeError, match=rf"{name}.*"):
             vector_files.load(f"{tmp_path}/{name}#n")
     np.savez(tmp_path / "ann.npz", train=X, test=X[:3], neighbors=np.zeros((3, 2), np.int32))
@@ -114,7 +114,7 @@ def test_a_crop_is_what_its_name_says(tmp_path: Path) -> None:
     """Whoever cut it corrected the header or did not; fewer rows than the name says are a file cut off."""
     path = tmp_path / "base.1B.fbin.crop_nb_37"
     write_cropped(path, X, "f4")
-    np.testing.assert_array_equal(names.load(str(path))[0].documents.values, X)
+    np.testing.assert_array_equal(registry.load(str(path))[0].documents.values, X)
     path.write_bytes(path.read_bytes()[:-48])
     with pytest.raises(KnnscopeError, match="cut off, or another format"):
         vector_files.load(str(path))
@@ -133,21 +133,21 @@ def test_the_parts_of_a_table_of_vectors_are_one_data_set(tmp_path: Path) -> Non
     for i, rows in enumerate((X[:20], X[20:30], X[30:])):
         write_fixed(tmp_path / f"train-{i:05d}-of-00003.parquet", rows, "f4")
     for spec in (tmp_path, f"{tmp_path}#v"):
-        found, _ = names.load(str(spec))
+        found, _ = registry.load(str(spec))
         np.testing.assert_array_equal(found.documents.values, X)
     with pytest.raises(KnnscopeError, match="no column 'w'; there is v"):
-        names.load(f"{tmp_path}#w")
+        registry.load(f"{tmp_path}#w")
     write_fixed(tmp_path / "train-00001-of-00003.parquet", X[:5, :7], "f4")
     with pytest.raises(
         KnnscopeError, match=r"00001-of-00003\.parquet: its rows have 7 components, those before them 12"
     ):
-        names.load(str(tmp_path))
+        registry.load(str(tmp_path))
     write_fixed(tmp_path / "train-00001-of-00003.parquet", X[:5], "f8")
     with pytest.raises(KnnscopeError, match="its parts have float32 and float64 components"):
-        names.load(str(tmp_path))
+        registry.load(str(tmp_path))
     (tmp_path / "train-00001-of-00003.parquet").unlink()
     with pytest.raises(KnnscopeError, match="2 of the 3 parts of train"):
-        names.load(str(tmp_path))
+        registry.load(str(tmp_path))
 
 
 def test_lists_that_overlap_in_a_file_do_not_fill_memory(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_an_hdf5_distance_that_is_not_known_is_said(tmp_path: Path) -> None:
     path, _ = make(tmp_path, "a.hdf5")
     with h5py.File(path, "r+") as file:
         file.attrs["distance"] = "hamming"
-    dataset, notes = names.load(str(path))
+    dataset, notes = registry.load(str(path))
     assert dataset.metric is None
     assert "declares the distance 'hamming'" in notes[0]
 

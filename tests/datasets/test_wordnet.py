@@ -39,7 +39,7 @@ def test_definitions_examples_and_ids(tmp_path: Path) -> None:
     }
     assert list(found.queries.ids) == ["n00001740-1", "n00001740-2", "a00003000-1"]
     assert list(found.queries.texts) == ["a living entity", "an entity (of sorts)", "ten of them"]
-    assert [found.judgements.of(q) for q in range(3)] == [{0: 1}, {0: 1}, {2: 1}]
+    assert [found.qrels.of(q) for q in range(3)] == [{0: 1}, {0: 1}, {2: 1}]
 
 
 def test_lemmas_come_first_without_markers(tmp_path: Path) -> None:
@@ -107,4 +107,4 @@ def test_the_real_files_have_their_known_counts() -> None:
     except KnnscopeError:
         pytest.skip("Debian's wordnet-base is not installed here")
     found = wordnet.load(folder, Selection())
-    assert (len(found.documents), len(found.queries), len(found.judgements)) == (117_659, 48_339, 48_339)
+    assert (len(found.documents), len(found.queries), len(found.qrels)) == (117_659, 48_339, 48_339)

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knnscope import catalog
-from knnscope.search import device
+from knnscope.search import catalog, device
 from knnscope.search import engine as engines
 from tests.contracts.suite import EngineContract
 

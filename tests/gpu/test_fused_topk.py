@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import reference
+from tests import oracle
 
 ODD = (1, 2, 31, 32, 33, 127, 128, 129, 1023, 1024, 1025)
 
@@ -34,7 +34,7 @@ def check(rows: np.ndarray, queries: np.ndarray, k: int) -> None:
     assert ids.shape == distances.shape == (len(queries), k)
     assert ids.dtype == np.int64
     assert distances.dtype == np.float32
-    true = reference.float64(rows, queries, "l2")
+    true = oracle.float64(rows, queries, "l2")
     bound = (rows.shape[1] + 2) * 2.0**-24 * true + 1e-37
     for line, found, values, slack in zip(ids, distances, true, bound, strict=True):
         assert len(set(line.tolist())) == k
@@ -157,7 +157,7 @@ def test_every_distance(count: int, dim: int, dtype: str) -> None:
     queries = random.standard_normal((3, dim)).astype(np.float32)
     out = cupy.full((3, count), -1, cupy.float32)
     index(rows).distances(cupy.asarray(queries), out)
-    true = np.sqrt(reference.float64(rows, queries, "l2"))
+    true = np.sqrt(oracle.float64(rows, queries, "l2"))
     np.testing.assert_allclose(out.get(), true, rtol=(dim + 4) * 2.0**-24)
 
 

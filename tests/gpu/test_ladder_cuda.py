@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knnscope.bench import lines
+from knnscope.bench import jsonl
 from knnscope.bench.ladder import Climb, climb
 from knnscope.search import ladder
-from tests import reference
+from tests import oracle
 
 SCHEMA = "ladder.schema.json"
 
@@ -34,7 +34,7 @@ def drawn(count: int, dim: int, offset: float = 0.0) -> tuple[np.ndarray, np.nda
 def test_every_rung_is_right(dim: int, k: int) -> None:
     rows, queries = drawn(700, dim)
     for row in climb(list(ladder.RUNGS), plan(rows, queries, k)):
-        lines.check(row, SCHEMA)
+        jsonl.check(row, SCHEMA)
         assert row["status"] == "ok" or (row["rung"] == "gemm" and dim < 384), (row["rung"], row["reason"])
         assert row["judged"] == 4
         assert row["wall_ns"] > 0
@@ -59,7 +59,7 @@ def test_ties_go_to_the_first_row(name: str) -> None:
         rung.build(k)
         for query in random.integers(0, 3, (3, 4)).astype(np.float32):
             found = rung.copy_back(rung.search(rung.ready(query), k))
-            assert found == reference.nearest(values, query, k, "l2")[0]
+            assert found == oracle.nearest(values, query, k, "l2")[0]
 
 
 def test_kernels_and_copies_are_those_that_the_code_says() -> None:

@@ -10,9 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from knnscope import catalog
 from knnscope.errors import KnnscopeError, MissingLibraryError, NoGpuError
-from knnscope.search import device, engine
+from knnscope.search import catalog, device, engine
 
 
 class CudaArray:

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knnscope import catalog, store
+from knnscope import store
 from knnscope.errors import KnnscopeError, UnsupportedError
+from knnscope.search import catalog
 from knnscope.search import engine as engines
-from knnscope.search import openblas
-from knnscope.search.faiss_panorama_engine import LEVELS, FaissPanoramaIndex
-from knnscope.search.faiss_tuned_engine import FaissTunedIndex
+from knnscope.search.engines import openblas
+from knnscope.search.engines.faiss_panorama import LEVELS, FaissPanoramaIndex
+from knnscope.search.engines.faiss_tuned import FaissTunedIndex
 from knnscope.search.ranges import Range
 
 RANDOM = np.random.default_rng

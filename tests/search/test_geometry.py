@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from knnscope.search import topk
+from knnscope.search import definition
 from knnscope.search.geometry import Geometry, measure
 
 RANDOM = np.random.default_rng
@@ -16,11 +16,11 @@ def unit(count: int, dim: int, seed: int) -> np.ndarray:
     return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
 
 
-@pytest.mark.parametrize("metric", topk.METRICS)
+@pytest.mark.parametrize("metric", definition.METRICS)
 def test_unit_vectors_rank_alike_by_every_metric(metric: str) -> None:
     found = measure(unit(400, 8, 1), unit(60, 8, 2), 5, metric)
     assert (found.metric, found.queries) == (metric, 50), "the first 50 queries are asked"
-    assert found.alike == {other: 50 for other in topk.METRICS if other != metric}
+    assert found.alike == {other: 50 for other in definition.METRICS if other != metric}
     assert found.smallest == pytest.approx(1, abs=1e-6)
     assert found.said().startswith("all vectors have norm 1; of 50 queries, ")
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from knnscope.datasets import names
+from knnscope.datasets import registry
 from knnscope.errors import KnnscopeError
 from knnscope.records import VectorDataset
-from knnscope.search import topk, truth
+from knnscope.search import definition, reference
 from knnscope.search.grading import GRADES, Evidence, Grade, Judge
 from knnscope.search.rounding import DEFINITION, Formula
-from tests import reference
+from tests import oracle
 
 DIFFERENCE, EXPANDED = Formula("difference"), Formula("expanded")
 STEP = 2.0**-23
@@ -23,7 +23,7 @@ STEP = 2.0**-23
 
 def judge(rows: object, queries: object, k: int, metric: str = "l2") -> Judge:
     x, q = np.array(rows, np.float32), np.array(queries, np.float32)
-    return Judge(x, q, truth.answers(x, q, k, metric), metric)
+    return Judge(x, q, reference.answers(x, q, k, metric), metric)
 
 
 def grade(judged: Judge, ids: list[list[int]], formula: Formula = DIFFERENCE, first: int = 0) -> Grade:
@@ -196,7 +196,11 @@ DATA: dict[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray]] = 
     "of all sizes": lambda random, shape: random.standard_normal(shape) * 10.0 ** random.integers(-9, 9, (shape[0], 1)),
 }
 data_sets = given(
-    st.sampled_from(topk.METRICS), st.sampled_from(sorted(DATA)), st.integers(1, 20), st.integers(0, 9999), st.data()
+    st.sampled_from(definition.METRICS),
+    st.sampled_from(sorted(DATA)),
+    st.integers(1, 20),
+    st.integers(0, 9999),
+    st.data(),
 )
 
 
@@ -228,8 +232,8 @@ def test_a_row_clearly_farther_is_always_wrong(
     judged = judge(rows, queries, k, metric)
     line = judged.truth.ids[query]
     rank = data.draw(st.integers(0, k - 1))
-    keys = reference.float64(rows, queries[query : query + 1], metric)[0] * (1 if metric == "l2" else -1)
-    allowed = reference.float32_bound(rows, queries[query : query + 1], metric)[0].max()
+    keys = oracle.float64(rows, queries[query : query + 1], metric)[0] * (1 if metric == "l2" else -1)
+    allowed = oracle.float32_bound(rows, queries[query : query + 1], metric)[0].max()
     farther = [i for i in np.flatnonzero(keys > keys[line[rank]] + 2 * allowed).tolist() if i not in line]
     assume(farther)
     given_ids = line.copy()
@@ -243,8 +247,8 @@ def test_a_row_clearly_farther_is_always_wrong(
         assert shown.rival not in shown.ids[: shown.rank]
         x, q = rows.astype(float).tolist(), queries[query].astype(float).tolist()
         assert shown.rival is not None
-        assert shown.distance == reference.distance(x[shown.row], q, metric)
-        assert shown.rival_distance == reference.distance(x[shown.rival], q, metric)
+        assert shown.distance == oracle.distance(x[shown.row], q, metric)
+        assert shown.rival_distance == oracle.distance(x[shown.rival], q, metric)
         gap = shown.distance - shown.rival_distance
         assert (gap if metric == "l2" else -gap) > (shown.allowed or 0)
 
@@ -252,7 +256,7 @@ def test_a_row_clearly_farther_is_always_wrong(
 @pytest.mark.parametrize("kind", ["large-norm", "near-duplicate"])
 def test_the_expanded_form_that_claims_differences_is_wrong(kind: str) -> None:
     """What Faiss does to large batches: it changes the form, and the answers with it."""
-    dataset, _ = names.load(f"synthetic:{kind},rows=4000,dim=128,queries=50")
+    dataset, _ = registry.load(f"synthetic:{kind},rows=4000,dim=128,queries=50")
     assert isinstance(dataset, VectorDataset)
     assert dataset.queries is not None
     rows, queries = dataset.documents.values, dataset.queries.values
@@ -269,4 +273,4 @@ def test_the_expanded_form_that_claims_differences_is_wrong(kind: str) -> None:
 def test_a_truth_that_overflows_judges_nobody() -> None:
     rows = np.array([[1e200, 0.0], [-1e200, 0.0], [0.0, 1e200]])
     with pytest.raises(KnnscopeError, match="l2 of finite numbers overflows"):
-        Judge(rows, rows[:1], truth.answers(rows, rows[:1], 3, "l2"), "l2")
+        Judge(rows, rows[:1], reference.answers(rows, rows[:1], 3, "l2"), "l2")

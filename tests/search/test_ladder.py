@@ -18,7 +18,7 @@ from knnscope import annotate
 from knnscope.errors import KnnscopeError
 from knnscope.search import ladder
 from knnscope.search.ladder.verbose import explain
-from tests import reference
+from tests import oracle
 
 PLAIN = [name for name in ladder.RUNGS if not ladder.rung_class(name).gpu]
 
@@ -49,7 +49,7 @@ def test_ids_are_those_of_float64(name: str, shape: tuple[int, int]) -> None:
     rows = random.standard_normal(shape).astype(np.float32)
     query = random.standard_normal(shape[1]).astype(np.float32)
     for k in {1, min(7, shape[0]), shape[0]}:
-        expected, _ = reference.nearest(rows, query, k, "l2")
+        expected, _ = oracle.nearest(rows, query, k, "l2")
         found = run(name, rows, query, k)
         assert all(type(i) is int for i in found)
         if shape[0] < 300 or k < 10:
@@ -65,14 +65,14 @@ def test_ties_go_to_the_first_row(name: str, rows: int, dim: int, k: int, seed: 
     values = random.integers(0, 3, (rows, dim)).astype(np.float32)
     query = random.integers(0, 3, dim).astype(np.float32)
     k = min(k, rows)
-    assert run(name, values, query, k) == reference.nearest(values, query, k, "l2")[0]
+    assert run(name, values, query, k) == oracle.nearest(values, query, k, "l2")[0]
 
 
 def test_the_expanded_form_loses_what_large_norms_hide() -> None:
     random = np.random.default_rng(0)
     rows = (1000 + random.standard_normal((2000, 64))).astype(np.float32)
     query = (1000 + random.standard_normal(64)).astype(np.float32)
-    expected, _ = reference.nearest(rows, query, 10, "l2")
+    expected, _ = oracle.nearest(rows, query, 10, "l2")
     assert run("gemm", rows, query, 10) != expected
     for name in PLAIN:
         if name != "gemm":

@@ -15,7 +15,7 @@ from knnscope.datasets.array_checks import MAX_DIM
 from knnscope.search import rounding
 from knnscope.search.engine import unit_rows
 from knnscope.search.rounding import DEFINITION, UNITS, Formula
-from tests import reference
+from tests import oracle
 
 KINDS = {"float32": np.float32, "float64": np.float64}
 CASES = [("l2", "difference"), ("l2", "expanded"), ("ip", "expanded"), ("cosine", "expanded")]
@@ -84,9 +84,9 @@ def root(value: Fraction) -> Fraction:
 def true_distance(x: np.ndarray, q: np.ndarray, metric: str) -> Fraction:
     a, b = x.astype(float).tolist(), q.astype(float).tolist()
     if metric != "cosine":
-        return reference.rational(a, b, metric)
-    scale = root(reference.rational(a, a, "ip")) * root(reference.rational(b, b, "ip"))
-    return reference.rational(a, b, "ip") / scale if scale else Fraction(0)
+        return oracle.rational(a, b, metric)
+    scale = root(oracle.rational(a, a, "ip")) * root(oracle.rational(b, b, "ip"))
+    return oracle.rational(a, b, "ip") / scale if scale else Fraction(0)
 
 
 def bound(formula: Formula, x: np.ndarray, q: np.ndarray, metric: str) -> Fraction:
@@ -177,7 +177,7 @@ def test_gamma() -> None:
     )
 )
 def test_norms_are_right_also_where_squares_underflow(values: list[float]) -> None:
-    exact = root(reference.rational(values, values, "ip"))
+    exact = root(oracle.rational(values, values, "ip"))
     assume(exact == 0 or exact > Fraction(1, 10**300))  # below it float64 itself has fewer digits
     found = Fraction(float(rounding.norms(np.array([values]))[0]))
     assert abs(found - exact) <= exact * (len(values) + 4) / 2**53

@@ -15,13 +15,13 @@ RUNGS = {
     "cupy-pinned": "loops:CupyPinned",
     "pageable-bulk": "bulk:PageableBulk",
     "pinned-bulk": "bulk:PinnedBulk",
-    "vectorized": "whole:Vectorized",
-    "argsort": "whole:Argsort",
-    "fused": "whole:Fused",
-    "topk": "whole:TopK",
-    "gemm": "whole:Gemm",
-    "fused-topk": "own:FusedTopkRung",
-    "graph": "own:Graph",
+    "vectorized": "vectorized:Vectorized",
+    "argsort": "vectorized:Argsort",
+    "fused": "vectorized:Fused",
+    "topk": "vectorized:TopK",
+    "gemm": "vectorized:Gemm",
+    "fused-topk": "fused:FusedTopkRung",
+    "graph": "fused:Graph",
 }
 """From the first to the last; ``verbose`` explains and is not measured."""
 

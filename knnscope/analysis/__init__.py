@@ -1,0 +1,1 @@
+"""What measurements say: statistics, the verdict, quality. Records in, records out; start with verdict.py."""

@@ -1,0 +1,82 @@
+"""Retrieval quality against graded judgements, by trec_eval itself (pytrec_eval)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from knnscope.errors import require
+from knnscope.records import IdArray, Neighbors, Qrels, TextDataset
+from knnscope.search import definition
+
+DEPTH = 10
+"""Ranks that nDCG and MRR look at."""
+
+
+def own_documents(dataset: TextDataset) -> dict[int, int]:
+    """Queries that are documents themselves, as in ArguAna: query row to document row, found by their ids."""
+    rows = {name: row for row, name in enumerate(dataset.documents.ids)}
+    return {query: rows[name] for query, name in enumerate(dataset.queries.ids) if name in rows}
+
+
+def own_note(dataset: TextDataset, own: dict[int, int]) -> str:
+    """What leaving these documents out means, for the user; empty where there are none."""
+    if not own:
+        return ""
+    judged = dataset.qrels
+    count = sum(own.get(q) == d for q, d in zip(judged.queries.tolist(), judged.documents.tolist(), strict=True))
+    return (
+        f"{dataset.name}: {len(own):,} queries have the id of a document, which is left out of their answers where quality is measured; "
+        f"{count:,} of these documents are judged (--keep-own keeps them)"
+    )
+
+
+def ranked(found: Neighbors, metric: str, own: dict[int, int], queries: Sequence[int]) -> list[list[int]]:
+    """Rows of each query, best first: by distance, then row number, without the query's own document.
+
+    Args:
+        found: neighbors, one more than will be used where ``own`` is not empty.
+        metric: decides the direction.
+        own: see ``own_documents``.
+        queries: query rows of the lines of ``found``.
+    """
+    keys = -found.distances if definition.descending(metric) else found.distances
+    order = np.lexsort((found.ids, keys), axis=1)
+    lines: IdArray = np.take_along_axis(found.ids, order, axis=1)
+    return [[d for d in line if d != own.get(q)] for q, line in zip(queries, lines.tolist(), strict=True)]
+
+
+def measures(lines: Sequence[Sequence[int]], qrels: Qrels, k: int, queries: Sequence[int]) -> dict[str, float]:
+    """Mean over the queries that have a judgement: ``ndcg_at_10`` (linear gain), ``recall_at_k``, ``mrr_at_10``; as in trec_eval.
+
+    trec_eval orders by score; ranks are handed over as scores, so that the order judged is the order found
+    (docs/decisions/018). A query without a relevant document counts as 0.
+
+    Args:
+        lines: rows of each query, best first, at least max(k, 10) where there are so many.
+        qrels: grades by row numbers.
+        k: depth of the recall.
+        queries: query rows of the lines.
+    """
+    pytrec_eval = require("pytrec_eval")
+    asked = set(queries)
+    grades: dict[str, dict[str, int]] = {}
+    for query, document, grade in zip(qrels.queries, qrels.documents, qrels.grades, strict=True):
+        if int(query) in asked:
+            grades.setdefault(str(query), {})[str(document)] = int(grade)
+    for number, (query, grade) in enumerate(zip(qrels.absent_queries, qrels.absent_grades, strict=True)):
+        if int(query) in asked:
+            grades.setdefault(str(query), {})[f"absent {number}"] = int(grade)
+    run = {str(q): {str(d): float(-r) for r, d in enumerate(line)} for q, line in zip(queries, lines, strict=True)}
+    first = {q: dict(list(scores.items())[:DEPTH]) for q, scores in run.items()}
+    kinds = {f"ndcg_cut.{DEPTH}", f"recall.{k}"}
+    whole = pytrec_eval.RelevanceEvaluator(grades, kinds).evaluate(run)
+    short = pytrec_eval.RelevanceEvaluator(grades, {"recip_rank"}).evaluate(first)
+    if not whole:
+        return {}
+    return {
+        "ndcg_at_10": float(np.mean([s[f"ndcg_cut_{DEPTH}"] for s in whole.values()])),
+        "recall_at_k": float(np.mean([s[f"recall_{k}"] for s in whole.values()])),
+        "mrr_at_10": float(np.mean([s["recip_rank"] for s in short.values()])),
+    }

@@ -1,0 +1,213 @@
+"""What the rows say: the fastest engine of each grade, by how much, or that it cannot be told. Reads rows, measures nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from knnscope.analysis import statistics
+from knnscope.records import Row
+
+MATTERS = 1.05
+"""A ratio nearer to 1 than this is no difference that matters."""
+QUICK_MATTERS = 1.5
+"""In a quick run every round's ratio has to be this far from 1: two processes of one engine may differ by a fifth each way."""
+LEVEL_UP_TO = 1.5
+"""One that cannot be told from the leader and takes longer than this is not level with it, but too noisy to place."""
+NOT_HERE = ("missing", "no-gpu", "unsupported")
+Group = tuple[int, int, str]
+"""k, batch, boundary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another engine and how long it takes in units of the leader's time, with its 95% interval, over so many rounds."""
+
+    engine: str
+    median_ns: int
+    ratio: float
+    low: float
+    high: float
+    significant: bool
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The fastest engine of a grade in a group, and all others of that grade, nearest first."""
+
+    k: int
+    batch: int
+    boundary: str
+    grade: str
+    engine: str
+    median_ns: int
+    noisy: bool
+    rivals: tuple[Rival, ...]
+    quick: bool = False
+
+    @property
+    def level_with(self) -> tuple[Rival, ...]:
+        """Those that cannot be told from the leader."""
+        return tuple(r for r in self.rivals if not r.significant)
+
+    @property
+    def next(self) -> Rival | None:
+        """The nearest one that is slower for certain."""
+        return next((r for r in self.rivals if r.significant), None)
+
+
+def groups(rows: Iterable[Row]) -> dict[Group, list[Row]]:
+    """Hot rows by k, batch and boundary, in the order they come; a group that no engine here could be asked is left out."""
+    found: dict[Group, list[Row]] = {}
+    for row in rows:
+        if row["cache"] == "hot":
+            found.setdefault((row["k"], row["batch"], row["boundary"]), []).append(row)
+    return {group: members for group, members in found.items() if any(r["status"] not in NOT_HERE for r in members)}
+
+
+def verdicts(rows: Iterable[Row]) -> list[Verdict]:
+    """For each group, the fastest ``exact`` engine, then the fastest ``float32`` one; a grade that none has is left out."""
+    found = []
+    for group, members in groups(rows).items():
+        for grade in ("exact", "float32"):
+            right = [r for r in members if r["grade"] == grade and r["median_ns"] is not None]
+            if right:
+                found.append(_verdict(group, grade, right))
+    return found
+
+
+def _verdict(group: Group, grade: str, rows: Sequence[Row]) -> Verdict:
+    first, *others = sorted(rows, key=lambda r: r["median_ns"])
+    rivals = tuple(rival(first, other) for other in others)
+    return Verdict(
+        *group, grade, first["engine"], first["median_ns"], bool(first["noisy"]), rivals, bool(first.get("quick"))
+    )
+
+
+def rival(leader: Row, other: Row) -> Rival:
+    """Another row against the leader's, over the rounds in which both were timed."""
+    quick = bool(leader.get("quick"))
+    try:
+        together = 1 if quick else leader["rounds_a_process"]
+        c = statistics.compare(other["samples_ns"], leader["samples_ns"], together)
+    except ValueError:  # stopped before a round had both
+        ratio = other["median_ns"] / leader["median_ns"]
+        return Rival(other["engine"], other["median_ns"], ratio, ratio, ratio, False, 0)
+    apart = c.low >= QUICK_MATTERS and c.rounds >= statistics.QUICK_FEWEST
+    significant = apart if quick else c.verdict == "slower" and c.ratio >= MATTERS
+    return Rival(other["engine"], other["median_ns"], c.ratio, c.low, c.high, significant, c.rounds)
+
+
+def as_json(rows: Sequence[Row]) -> dict[str, object]:
+    """The verdicts and the sentences, for verdict.json."""
+    quick = any(row.get("quick") for row in rows)
+    return {"quick": quick, "verdicts": [asdict(v) for v in verdicts(rows)], "sentences": sentences(rows)}
+
+
+def sentences(rows: Sequence[Row]) -> list[str]:
+    """One for each group: who is fastest among the right, by how much, and who was faster and wrong."""
+    by_group = groups(rows)
+    several_k = len({group[0] for group in by_group}) > 1
+    said: dict[Group, list[str]] = {group: [] for group in by_group}
+    found = verdicts(rows)
+    for v in found:
+        group = v.k, v.batch, v.boundary
+        said[group].append(_sentence(v, stopped=_stopped(by_group[group])))
+    lines = []
+    for (k, batch, boundary), parts in said.items():
+        name = f"{batch:,} {'query' if batch == 1 else 'queries'}" + (f", k = {k}" if several_k else "")
+        name += ", on the device" if boundary == "device" else ""
+        best = min((v.median_ns for v in found if (v.k, v.batch, v.boundary) == (k, batch, boundary)), default=None)
+        wrong = [
+            f"{r['engine']} took {duration(r['median_ns'])} and was wrong on {r['beyond']} of {r['judged']} queries"
+            for r in by_group[k, batch, boundary]
+            if r["grade"] == "wrong" and r["median_ns"] is not None and (best is None or r["median_ns"] < best)
+        ]
+        none = "no engine gave a right answer"
+        if _stopped(by_group[k, batch, boundary]):
+            none = "interrupted before any right answer was timed"
+        lines.append(f"{name}: {'; '.join([*(parts or [none]), *wrong])}")
+    return lines
+
+
+def _stopped(rows: Iterable[Row]) -> bool:
+    """Whether what was not measured any more might have changed who is fastest."""
+    return any(row["status"] == "interrupted" for row in rows)
+
+
+def _sentence(v: Verdict, stopped: bool) -> str:
+    grade = "exact" if v.grade == "exact" else "right up to float32 rounding"
+    told, after = v.level_with, v.next
+    if told and not v.quick and (most := max(r.rounds for r in told)) < statistics.FEWEST_ROUNDS:
+        return f"{grade}: {_listed(v, v.rivals)}: too few rounds ({most}) to tell which is fastest"
+    most_ns = min(LEVEL_UP_TO * v.median_ns, after.median_ns if after else math.inf)
+    level = [r for r in told if r.median_ns <= most_ns]
+    text = f"fastest of what was measured, {grade}: " if stopped else f"fastest {grade}: "
+    if level:
+        why = "too noisy to tell them apart" if v.noisy else "the difference is not significant"
+        if v.quick:
+            why = "too near for a quick run to tell them apart"
+        text += f"{_listed(v, level)}: {why}"
+    else:
+        text += f"{v.engine}, {duration(v.median_ns)}"
+        if not v.rivals:
+            text += " (the only one)"
+    if after is not None:
+        text += f"; {v.engine} is" if level else ","
+        text += f" {after.ratio:.3g} times ({after.low:.3g} to {after.high:.3g}) as fast as {after.engine}"
+    if unclear := [f"{r.engine} ({duration(r.median_ns)})" for r in told if r not in level]:
+        text += f"; too noisy to place: {_and(unclear)}"
+    return text
+
+
+def _listed(v: Verdict, rivals: Sequence[Rival]) -> str:
+    return _and(
+        [f"{name} {duration(ns)}" for name, ns in ((v.engine, v.median_ns), *((r.engine, r.median_ns) for r in rivals))]
+    )
+
+
+def _and(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Where a GPU engine's time goes for a batch, nanoseconds: the first call; then a hot call from the host, in its parts."""
+
+    engine: str
+    k: int
+    batch: int
+    first_ns: int
+    host_ns: int
+    transfer_ns: int
+    launch_ns: int
+    compute_ns: int
+
+
+def splits(rows: Iterable[Row]) -> list[Split]:
+    """For each GPU engine measured at both boundaries.
+
+    transfer: from the host less from the device. compute: between events around a call on the device. launch: what is left of that
+    call: the library's own code before and after, the launches themselves and the wait at the end.
+    """
+    known = {(r["engine"], r["k"], r["batch"], r["boundary"], r["cache"]): r for r in rows if r["median_ns"]}
+    found = []
+    for (engine, k, batch, boundary, cache), host in known.items():
+        device = known.get((engine, k, batch, "device", "hot"))
+        first = known.get((engine, k, batch, "host", "first"))
+        if boundary == "host" and cache == "hot" and first and device and device["event_ns"] is not None:
+            compute = min(device["event_ns"], device["median_ns"])
+            whole, inside = host["median_ns"], device["median_ns"]
+            transfer = max(0, whole - inside)
+            found.append(Split(engine, k, batch, first["median_ns"], whole, transfer, inside - compute, compute))
+    return found
+
+
+def duration(ns: float) -> str:
+    """Nanoseconds in the unit that suits them, three digits."""
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if ns >= 0.9995 * size:
+            return f"{ns / size:,.0f} {unit}" if ns >= 999.5 * size else f"{ns / size:#.3g} {unit}".replace(". ", " ")
+    return f"{ns:.0f} ns"

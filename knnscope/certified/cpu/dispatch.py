@@ -1,0 +1,86 @@
+"""Kinds of products: which this processor has, which is fastest, and how many queries their tiles take."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+from numba import config
+from numba.core.registry import cpu_target
+
+from knnscope.certified.cpu import products, stream
+from knnscope.certified.cpu.scan import SCANS
+from knnscope.errors import KnnscopeError
+
+_AVX2 = {"sse4.2", "avx", "avx2", "fma"}
+_AVX512 = {*_AVX2, "f16c", "avx512f", "avx512bw"}
+NEEDS = {
+    "amx": {*_AVX512, "amx-tile", "amx-int8"},
+    "vnni": {*_AVX512, "avx512vnni"},
+    "avx2": _AVX2,
+    "portable": set[str](),
+}
+"""Instructions, by LLVM's names, with all that these rest on; fastest kind first."""
+TILES = {"amx": products.AMX_TILES, "vnni": products.VNNI_TILES, "avx2": products.AVX2_TILES, "portable": (4,)}
+TWO_DIGITS_UP_TO = {"amx": 0, "vnni": 6, "avx2": 2, "portable": 2}
+"""Queries that are written with two digits: where codes are read faster than they are multiplied, the second one is free."""
+VNNI_UP_TO = 12
+"""Queries for which AMX waits for its loads and VNNI does not."""
+
+
+@cache
+def instructions() -> frozenset[str]:
+    """What the compiler may use: this processor's own, less what NUMBA_CPU_NAME, NUMBA_CPU_FEATURES and NUMBA_ENABLE_AVX take away.
+
+    Of a processor that was named nothing is known but what is asked for beside its name.
+    """
+    try:
+        own = {name for name, there in llvm.get_host_cpu_features().items() if there}
+    except RuntimeError:  # LLVM does not know this one
+        return frozenset()
+    _, name, features = cpu_target.target_context.codegen().magic_tuple()
+    allowed = set(own) if name == llvm.get_host_cpu_name() else set[str]()
+    for feature in filter(None, features.split(",")):
+        (allowed.add if feature[0] == "+" else allowed.discard)(feature[1:])
+    return frozenset(allowed & own)
+
+
+@cache
+def available() -> tuple[str, ...]:
+    """Kinds that the compiler, this processor and the system have, fastest first."""
+    found = [kind for kind, needs in NEEDS.items() if needs <= instructions()]
+    return tuple(kind for kind in found if kind != "amx" or products.amx_permitted())
+
+
+def choose(kind: str | None) -> str:
+    """The kind asked for, or the fastest.
+
+    Raises:
+        KnnscopeError: this processor does not have it, or nothing may be compiled.
+    """
+    if config.DISABLE_JIT:
+        raise KnnscopeError("NUMBA_DISABLE_JIT is set: certified search is compiled code, unset it")
+    if kind is None:
+        return available()[0]
+    if kind not in available():
+        raise KnnscopeError(f"kind {kind!r}: there are here {', '.join(available())}")
+    return kind
+
+
+def plan(kind: str, queries: int) -> tuple[str, int, int]:
+    """The scan that suits so many queries (a key of ``SCANS``, or "stream"), query vectors in a tile, and digits of a query."""
+    if kind == "amx" and queries <= VNNI_UP_TO and "vnni" in available():
+        kind = "vnni"
+    if kind == "vnni":
+        for width in stream.WIDTHS:
+            if width >= queries * stream.DIGITS:
+                return "stream", width, stream.DIGITS
+    digits = 2 if queries <= TWO_DIGITS_UP_TO[kind] else 1
+    widths = TILES[kind]
+    return kind, next((width for width in widths if width >= queries * digits), widths[-1]), digits
+
+
+def scan(name: str, width: int) -> Any:
+    """The compiled scan that ``plan`` chose."""
+    return stream.SCANS[width] if name == "stream" else SCANS[name]

@@ -1,0 +1,268 @@
+"""Whole-number products of 32 rows with a tile of queries: the inner loop of the scan, once for each kind of processor.
+
+Rows: two blocks of 16 (see quantise.py). Queries: int8 digits, packed as the kind reads them. Results: int32, (vectors, 32). All kinds
+give the same whole numbers, so nothing else in the search depends on the kind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+
+from knnscope.certified.cpu.jit import compiled
+from knnscope.certified.cpu.llvm import BYTES, I8, I16, I32, I64, WORDS, Emit, instructions
+
+VNNI_TILES = (12,)
+"""Query vectors of a tile (few queries: see stream.py): 12 x 2 sums, 2 registers of codes and 1 of queries fill 27 of 32 registers."""
+AVX2_TILES = (4,)
+AMX_TILES = (16, 32)
+AHEAD = 128 * 2
+"""Bytes a group that are asked for ahead: two panels on, past which the hardware's own prefetching does not look."""
+
+
+def _vnni(count: int) -> Any:
+    @instructions()
+    def vnni(emit: Emit, codes: Any, groups: Any, queries: Any, biases: Any, out: Any) -> None:
+        """vpdpbusd: codes made unsigned times signed digits, four at once; 128 times the digits is taken off to begin with."""
+        b = emit.builder
+        operand = WORDS if llvm.llvm_version_info[0] < 21 else BYTES
+        flip = ir.Constant(BYTES, [-128] * 64)
+
+        def group(index: Any, sums: list[Any]) -> list[Any]:
+            rows = []
+            for block in range(2):
+                at = emit.at(codes, (b.add(index, b.mul(groups, emit.number(block))), 64))
+                emit.prefetch(emit.at(at, (groups, AHEAD)))
+                rows.append(b.bitcast(b.xor(emit.load(BYTES, at), flip), operand))
+            grown = []
+            for query in range(count):
+                digits = emit.load(I32, emit.at(queries, (index, 4 * count), (query, 4)))
+                spread = b.bitcast(emit.spread(digits, WORDS), operand)
+                grown += [
+                    emit.call("llvm.x86.avx512.vpdpbusd.512", WORDS, sums[2 * query + block], rows[block], spread)
+                    for block in range(2)
+                ]
+            return grown
+
+        begin = [emit.spread(emit.load(I32, emit.at(biases, (query, 4))), WORDS) for query in range(count)]
+        sums = emit.loop(groups, [one for one in begin for _ in range(2)], group)
+        for place, one in enumerate(sums):
+            emit.store(one, emit.at(out, (place, 64)))
+
+    return vnni
+
+
+_vnni_12 = _vnni(VNNI_TILES[0])
+
+
+@instructions()
+def _avx2(emit: Emit, codes: Any, groups: Any, queries: Any, out: Any) -> None:
+    """vpmaddwd: 8 rows and 4 queries at a time, digits of 16 bits; each row's sum comes in two halves."""
+    b = emit.builder
+    bytes_, wide = ir.VectorType(I8, 32), ir.VectorType(I16, 32)
+    halves, sums8 = ir.VectorType(I16, 16), ir.VectorType(I32, 8)
+    choose = [ir.Constant(ir.VectorType(I32, 16), list(range(first, first + 16))) for first in (0, 16)]
+    even, odd = (ir.Constant(ir.VectorType(I32, 8), list(range(first, 16, 2))) for first in (0, 1))
+    count = AVX2_TILES[0]
+    for eight in range(4):
+        start = emit.at(codes, (b.mul(groups, emit.number(eight // 2)), 64), (eight % 2, 32))
+
+        def group(index: Any, sums: list[Any], start: Any = start) -> list[Any]:
+            rows = b.sext(emit.load(bytes_, emit.at(start, (index, 64))), wide)
+            parts = [b.shuffle_vector(rows, ir.Constant(wide, ir.Undefined), c) for c in choose]
+            grown = []
+            for query in range(count):
+                digits = emit.load(I64, emit.at(queries, (index, 8 * count), (query, 8)))
+                spread = b.bitcast(emit.spread(digits, ir.VectorType(I64, 4)), halves)
+                for half, part in enumerate(parts):
+                    product = emit.call("llvm.x86.avx2.pmadd.wd", sums8, part, spread)
+                    grown.append(b.add(sums[2 * query + half], product))
+            return grown
+
+        sums = emit.loop(groups, [ir.Constant(sums8, [0] * 8)] * (2 * count), group)
+        for query in range(count):
+            low, high = sums[2 * query : 2 * query + 2]
+            total = b.add(b.shuffle_vector(low, high, even), b.shuffle_vector(low, high, odd))
+            emit.store(total, emit.at(out, (query, 128), (eight, 32)))
+
+
+def _amx(tiles: int) -> Any:
+    @instructions()
+    def amx(emit: Emit, codes: Any, groups: Any, steps: Any, queries: Any, first: Any, lines: Any, out: Any) -> None:
+        """tdpbssd: 16 or 32 query vectors times 32 rows, 64 components a step; sums stay in tile registers."""
+
+        def tile(name: str, *args: Any) -> None:
+            emit.call(f"llvm.x86.{name}", ir.VoidType(), *args)
+
+        def place(number: int) -> Any:
+            return ir.Constant(I8, number)
+
+        b, line = emit.builder, emit.number(64)
+        for number in range(2 * tiles):
+            tile("tilezero", place(number))
+
+        def step(index: Any, _: list[Any]) -> list[Any]:
+            for block in range(2):
+                at = emit.at(codes, (index, 1024), (b.mul(groups, emit.number(block)), 64))
+                then = emit.at(at, (groups, AHEAD), (first, 64))
+
+                def ahead(line: Any, _: list[Any], then: Any = then) -> list[Any]:
+                    emit.prefetch(emit.at(then, (line, 64)))
+                    return []
+
+                emit.loop(lines, [], ahead)
+                tile("tileloadd64", place(6 + block), emit.pointer(I8, at), line)
+            for half in range(tiles):
+                at = emit.at(queries, (index, 1024 * tiles), (half, 1024))
+                tile("tileloadd64", place(4 + half), emit.pointer(I8, at), line)
+                for block in range(2):
+                    tile("tdpbssd", place(2 * half + block), place(4 + half), place(6 + block))
+            return []
+
+        emit.loop(steps, [], step)
+        for half in range(tiles):
+            for block in range(2):
+                at = emit.pointer(I8, emit.at(out, (half, 2048), (block, 64)))
+                tile("tilestored64", place(2 * half + block), at, emit.number(128))
+
+    return amx
+
+
+_amx_16, _amx_32 = _amx(1), _amx(2)
+
+
+@instructions()
+def _configure(emit: Emit, at: Any) -> None:
+    emit.call("llvm.x86.ldtilecfg", ir.VoidType(), emit.pointer(I8, at))
+
+
+@instructions()
+def _release(emit: Emit, _: Any) -> None:
+    """Tiles given back: a thread that holds them is switched more slowly."""
+    emit.call("llvm.x86.tilerelease", ir.VoidType())
+
+
+@compiled()
+def vnni(
+    count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, ahead: int, lines: int, out: Any
+) -> None:
+    """Products of blocks ``block`` and ``block + 1`` with AVX-512 VNNI.
+
+    Args:
+        count: query vectors in the tile, one of those of ``TILES``.
+        codes: see quantise.Coded.
+        block: the first of two.
+        packed: query vectors, see ``pack``.
+        tile: of them.
+        biases: int32, (tiles, count): -128 times the sum of each vector.
+        ahead: of 16 lines of codes that follow, the first to ask for: each tile of queries asks for its share, so that they arrive
+            while all compute.
+        lines: how many of them.
+        out: int32, (count, 32), written.
+    """
+    groups = codes.shape[1]
+    at = codes.ctypes.data + block * groups * 64
+    queries = packed.ctypes.data + tile * groups * count * 4
+    bias = biases.ctypes.data + tile * count * 4
+    _vnni_12(at, groups, queries, bias, out.ctypes.data)
+
+
+@compiled()
+def avx2(
+    count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, ahead: int, lines: int, out: Any
+) -> None:
+    """As ``vnni``, with AVX2."""
+    groups = codes.shape[1]
+    queries = packed.ctypes.data + tile * groups * count * 8
+    _avx2(codes.ctypes.data + block * groups * 64, groups, queries, out.ctypes.data)
+
+
+@compiled()
+def amx(
+    count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, ahead: int, lines: int, out: Any
+) -> None:
+    """As ``vnni``, with AMX tiles; between ``begin_amx`` and ``end_amx``."""
+    groups = codes.shape[1]
+    at = codes.ctypes.data + block * groups * 64
+    steps = (groups + 15) // 16
+    queries = packed.ctypes.data + tile * steps * count * 64
+    if count == 16:
+        _amx_16(at, groups, steps, queries, ahead, lines, out.ctypes.data)
+    else:
+        _amx_32(at, groups, steps, queries, ahead, lines, out.ctypes.data)
+
+
+@compiled()
+def begin_amx() -> None:
+    """All eight tiles are 16 lines of 64 bytes."""
+    shape = np.zeros(64, dtype=np.uint8)
+    shape[0] = 1
+    for tile in range(8):
+        shape[16 + 2 * tile] = 64
+        shape[48 + tile] = 16
+    _configure(shape.ctypes.data)
+
+
+@compiled()
+def end_amx() -> None:
+    """See ``_release``."""
+    _release(0)
+
+
+@compiled()
+def portable(
+    count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, ahead: int, lines: int, out: Any
+) -> None:
+    """As ``vnni``, in plain loops."""
+    groups = codes.shape[1]
+    for query in range(count):
+        for half in range(2):
+            for row in range(16):
+                out[query, half * 16 + row] = 0
+            for group in range(groups):
+                for row in range(16):
+                    total = out[query, half * 16 + row]
+                    for j in range(4):
+                        total += np.int32(codes[block + half, group, row, j]) * np.int32(packed[tile, group, query, j])
+                    out[query, half * 16 + row] = total
+
+
+@compiled()
+def nothing() -> None:
+    """Nothing to begin or end."""
+
+
+def amx_permitted() -> bool:
+    """Ask Linux for the use of tiles, once for a process and its threads."""
+    arch_prctl, request, tile_data = 158, 0x1023, 18
+    try:
+        return int(ctypes.CDLL(None).syscall(arch_prctl, request, tile_data)) == 0
+    except (OSError, AttributeError):
+        return False
+
+
+def pack(digits: npt.NDArray[np.int8], kind: str, count: int) -> npt.NDArray[Any]:
+    """Query vectors as a kind reads them.
+
+    Args:
+        digits: int8, (tiles * count, groups * 4).
+        kind: of products.
+        count: vectors of a tile.
+
+    Returns:
+        vnni, portable: int8, (tiles, groups, count, 4). avx2: int16, the same. amx: int8, (tiles, steps, count, 64).
+    """
+    tiles, width = len(digits) // count, digits.shape[1]
+    if kind == "amx":
+        steps = -(-width // 64)
+        full = np.zeros((len(digits), steps * 64), dtype=np.int8)
+        full[:, :width] = digits
+        return np.ascontiguousarray(full.reshape(tiles, count, steps, 64).transpose(0, 2, 1, 3))
+    words = np.ascontiguousarray(digits).view(np.int32).reshape(tiles, count, width // 4)
+    packed = np.ascontiguousarray(words.transpose(0, 2, 1)).view(np.int8).reshape(tiles, width // 4, count, 4)
+    return packed.astype(np.int16) if kind == "avx2" else packed

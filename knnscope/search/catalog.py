@@ -1,0 +1,107 @@
+"""The list of engines. Adding one is a file and a line here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from knnscope.errors import MissingLibraryError, require, unknown_name
+from knnscope.search.device import gpu_problem
+from knnscope.search.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where an engine lives, what it needs, and where it computes: "cpu" or "cuda"."""
+
+    path: str
+    library: str
+    extra: str | None
+    what: str
+    device: str = "cpu"
+    late: bool = False
+    """It loads its library itself, when it builds."""
+
+
+ENGINES = {
+    "numpy64": Entry(
+        "knnscope.search.engines.numpy64:Numpy64Engine", "numpy", None, "float64 reference, exact by definition"
+    ),
+    "certified": Entry(
+        "knnscope.certified.engine:CertifiedEngine", "numba", None, "int8 codes, certified bound, ranked by definition"
+    ),
+    "numpy": Entry("knnscope.search.engines.numpy:NumpyEngine", "numpy", None, "one matrix product, expanded form"),
+    "faiss": Entry("knnscope.search.engines.faiss:FaissEngine", "faiss", "cpu", "IndexFlat"),
+    "faiss-tuned": Entry(
+        "knnscope.search.engines.faiss_tuned:FaissTunedEngine",
+        "faiss",
+        "cpu",
+        "IndexFlat, set as is fastest here",
+        late=True,
+    ),
+    "faiss-panorama": Entry(
+        "knnscope.search.engines.faiss_panorama:FaissPanoramaEngine", "faiss", "cpu", "IndexFlatPanorama, rows rotated"
+    ),
+    "sklearn": Entry(
+        "knnscope.search.engines.sklearn:SklearnEngine", "sklearn", "cpu", "NearestNeighbors, brute force"
+    ),
+    "usearch": Entry("knnscope.search.engines.usearch:UsearchEngine", "usearch", "cpu", "exact search"),
+    "torch": Entry("knnscope.search.engines.torch:TorchEngine", "torch", "torch", "one matrix product, topk"),
+    "cupy": Entry("knnscope.search.engines.cupy:CupyEngine", "cupy", "cuda13", "matrix product and selection", "cuda"),
+    "cuvs": Entry("knnscope.search.engines.cuvs:CuvsEngine", "cuvs", "cuda13", "brute_force", "cuda"),
+    "faiss-gpu": Entry("knnscope.search.engines.faiss_gpu:FaissGpuEngine", "faiss", "cuda13", "GpuIndexFlat", "cuda"),
+    "faiss-gpu-cuvs": Entry(
+        "knnscope.search.engines.faiss_gpu:FaissGpuCuvsEngine", "faiss", "cuda13", "GpuIndexFlat through cuVS", "cuda"
+    ),
+    "torch-cuda": Entry(
+        "knnscope.search.engines.torch:TorchCudaEngine", "torch", "torch", "one matrix product, topk", "cuda"
+    ),
+    "flashlib": Entry("knnscope.search.engines.flashlib:FlashlibEngine", "flashlib", "flashlib", "flash_knn", "cuda"),
+}
+
+
+REFERENCE = "numpy64"
+"""Every answer is judged by its definition; it is timed only where it is named, since it takes longer than all others together."""
+
+
+def timed() -> list[str]:
+    """Engines that are measured where none is named."""
+    return [name for name in ENGINES if name != REFERENCE]
+
+
+def load(name: str) -> Engine:
+    """The engine of this name.
+
+    Raises:
+        KnnscopeError: unknown, or its library is missing: names the line that installs it.
+    """
+    entry = ENGINES.get(name)
+    if entry is None:
+        raise unknown_name("engine", name, ENGINES)
+    return load_entry(entry)
+
+
+def load_entry(entry: Entry) -> Engine:
+    """The engine of an entry, also of one that is in no list.
+
+    Raises:
+        MissingLibraryError: names the line that installs its library.
+    """
+    module, _, cls = entry.path.partition(":")
+    engine: Engine = getattr(require(module, entry.extra, module if entry.late else entry.library), cls)()
+    return engine
+
+
+def problem(name: str) -> str | None:
+    """Why an engine cannot be used here, with the line that mends it; None if it can."""
+    if ENGINES[name].device == "cuda" and (why := gpu_problem()):
+        return why
+    try:
+        load(name)
+    except MissingLibraryError as error:
+        return str(error)
+    return None
+
+
+def available() -> list[str]:
+    """Engines whose library, and GPU where they need one, is here, in the order of the list."""
+    return [name for name in ENGINES if problem(name) is None]

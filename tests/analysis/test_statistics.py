@@ -1,0 +1,159 @@
+"""Verdicts that hold under noise: exactness of the test, error rates under simulated drift, bursts and heavy tails."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knnscope.analysis import statistics
+
+numbers = st.floats(-100, 100, allow_subnormal=False)
+
+
+@given(st.lists(st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=3), min_size=1, max_size=8))
+def test_p_is_the_share_of_all_sign_flips(groups: list[list[float]]) -> None:
+    """Against the definition, by trying every flip."""
+    values = [v for group in groups for v in group]
+    sizes = sorted(map(abs, values))
+    rank = {v: sum(i + 1 for i, s in enumerate(sizes) if s == v) / sizes.count(v) for v in sizes}
+    sums = [sum(math.copysign(rank[abs(v)], v) for v in group if v) for group in groups]
+    flipped = [sum(s * sign for s, sign in zip(sums, signs, strict=True)) for signs in flips(len(sums))]
+    expected = sum(abs(t) >= abs(sum(sums)) for t in flipped) / len(flipped)
+    assert statistics.signed_rank_p(groups) == pytest.approx(expected)
+
+
+def flips(count: int) -> itertools.product[tuple[int, ...]]:
+    return itertools.product((1, -1), repeat=count)
+
+
+def test_known_values() -> None:
+    assert statistics.signed_rank_p(alone([1, 2, 3, 4, 5])) == 2 / 32
+    assert statistics.signed_rank_p(alone([1, 2, 3, 4, 5, 6, 7])) == 2 / 128
+    assert statistics.signed_rank_p([[1, 2, 3], [4, 5, 6, 7]]) == 2 / 4
+    assert 2 / 128 < statistics.LEVEL < 2 / 64
+    assert statistics.signed_rank_p(alone([0.0, 0.0])) == 1
+    assert min(n for n in range(1, 20) if 2 / 2**n <= statistics.LEVEL) == statistics.FEWEST_ROUNDS
+
+
+def alone(values: list[float]) -> list[list[float]]:
+    return [[v] for v in values]
+
+
+@given(st.lists(st.lists(numbers, min_size=1, max_size=2), min_size=1, max_size=12))
+def test_the_interval_is_what_the_test_does_not_reject(groups: list[list[float]]) -> None:
+    low, high = statistics.interval(groups)
+    values = [v for group in groups for v in group]
+    assert min(values) <= low <= statistics.centre(groups) <= high <= max(values)
+    mirrored = statistics.interval([[-v for v in group] for group in groups])
+    assert mirrored == (pytest.approx(-high), pytest.approx(-low))
+    for outside in (low - 1e-6 * max(1, abs(low)), high + 1e-6 * max(1, abs(high))):
+        if min(values) < outside < max(values) and len({abs(v - outside) for v in values}) == len(values):
+            assert statistics.signed_rank_p([[v - outside for v in group] for group in groups]) <= 0.05
+
+
+def test_the_interval_of_single_values_is_the_published_one() -> None:
+    """Ten values: the 9th pairwise mean from either end, since P(T <= 8) = 25 / 1024 (Hollander, Wolfe and Chicken, section 3.3)."""
+    values = [math.exp(i / 3) for i in range(10)]
+    means = sorted((x + y) / 2 for i, x in enumerate(values) for y in values[i:])
+    assert statistics.interval(alone(values)) == (means[8], means[-9])
+
+
+def test_bootstrap_brackets_the_median_and_is_seeded() -> None:
+    chance = random.Random(0)
+    hits = 0
+    for seed in range(200):
+        rounds = [[math.exp(chance.gauss(0, 0.1)) for _ in range(5)] for _ in range(10)]
+        low, high = statistics.bootstrap(rounds, draws=300, seed=seed)
+        assert (low, high) == statistics.bootstrap(rounds, draws=300, seed=seed)
+        hits += low <= 1 <= high
+    assert hits >= 180
+    assert statistics.bootstrap([[2.0]]) == (2.0, 2.0)
+    with pytest.raises(ValueError, match="no samples"):
+        statistics.bootstrap([[]])
+
+
+class Machine:
+    """A clock whose machine drifts, is hit by bursts of other work, and has heavy-tailed calls."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.now = 0.0
+        self.slope = self.chance.uniform(-0.3, 0.3)
+        self.phase = self.chance.uniform(0, 6)
+        self.burst_until = 0.0
+        self.burst = 1.0
+
+    def call(self, cost: float) -> float:
+        """Seconds that a call of this cost takes now."""
+        if self.now > self.burst_until and self.chance.random() < 0.01:
+            self.burst_until = self.now + self.chance.expovariate(1 / 20)
+            self.burst = self.chance.uniform(1.2, 3)
+        slow = 1 + self.slope * self.now / 150 + 0.1 * math.sin(self.now / 17 + self.phase)
+        slow *= self.burst if self.now <= self.burst_until else 1
+        tail = self.chance.lognormvariate(0, 0.05) + (
+            self.chance.paretovariate(1.5) * 0.1 if self.chance.random() < 0.1 else 0
+        )
+        took = cost * slow * tail
+        self.now += took
+        return took
+
+
+def simulate(
+    seed: int, slower: float, rounds: int = statistics.ROUNDS, samples: int = statistics.SAMPLES
+) -> statistics.Comparison:
+    """A run as the harness makes it: every round times both, in random order."""
+    machine = Machine(seed)
+    times: dict[str, list[list[float]]] = {"a": [], "b": []}
+    for _ in range(rounds):
+        for name in machine.chance.sample(["a", "b"], 2):
+            times[name].append([machine.call(slower if name == "a" else 1.0) for _ in range(samples)])
+    return statistics.compare(times["a"], times["b"])
+
+
+def test_few_false_verdicts_and_a_slowdown_of_15_percent_is_found() -> None:
+    false = sum(simulate(seed, 1.0).verdict != "cannot tell" for seed in range(1000))
+    found = [simulate(seed, 1.15) for seed in range(1000)]
+    assert false <= 50
+    assert sum(c.verdict == "slower" for c in found) >= 900
+    assert sum(c.verdict == "faster" for c in found) <= 5
+    assert 1.1 < statistics.median(c.ratio for c in found) < 1.2
+
+
+def test_too_few_rounds_never_give_a_verdict() -> None:
+    assert all(simulate(seed, 3.0, rounds=5).verdict == "cannot tell" for seed in range(20))
+    assert all(simulate(seed, 3.0, rounds=statistics.FEWEST_ROUNDS).verdict == "slower" for seed in range(20))
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="both were timed"):
+        statistics.compare([[1.0], []], [[], [1.0]])
+    with pytest.raises(ValueError, match="above zero"):
+        statistics.compare([[0.0]], [[1.0]])
+
+
+def test_rounds_of_the_same_processes_count_as_one() -> None:
+    """One process that is 20% slower for all its rounds is one observation, not many."""
+    chance = random.Random(1)
+    a, b = [], []
+    for _ in range(4):
+        luck = math.exp(chance.gauss(0, 0.2))
+        for _ in range(5):
+            a.append([luck * math.exp(chance.gauss(0, 0.001))])
+            b.append([math.exp(chance.gauss(0, 0.001))])
+    assert statistics.compare(a, b, together=5).rounds == 4
+    assert statistics.compare(a, b, together=5).verdict == "cannot tell"
+    false = 0
+    for seed in range(200):
+        chance = random.Random(seed)
+        lucks = [math.exp(chance.gauss(0, 0.1)) for _ in range(10)]
+        a = [[luck * math.exp(chance.gauss(0, 0.005))] for luck in lucks for _ in range(2)]
+        b = [[math.exp(chance.gauss(0, 0.005))] for _ in range(20)]
+        false += statistics.compare(a, b, together=2).verdict != "cannot tell"
+    assert false <= 12
+    (whole,) = {statistics.compare([[2.0], [2.0], []], [[1.0], [], [1.0]], n).rounds for n in (2, 3)}
+    assert whole == 1

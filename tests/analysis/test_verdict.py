@@ -1,0 +1,249 @@
+"""What is said of rows: who is fastest and right, by how much, or that it cannot be told."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+
+import pytest
+
+from knnscope.analysis.verdict import MATTERS, Split, as_json, duration, groups, sentences, splits, verdicts
+from knnscope.bench import result
+from knnscope.bench.child import FailedError
+from knnscope.bench.plan import Case
+from knnscope.bench.result import Facts
+from knnscope.bench.runner import Measured
+from knnscope.bench.timing import Sample, WarmUp
+from knnscope.bench.worker import Built, Warmed
+from knnscope.records import Row
+from knnscope.search.grading import Evidence, Grade
+
+FACTS = Facts("made up", 1000, 16, "float32", 4, "l2", 2)
+US = 1_000
+
+
+def rows(
+    engine: str,
+    us: float,
+    grade: str = "exact",
+    batch: int = 1,
+    *,
+    k: int = 10,
+    boundary: str = "host",
+    device: str = "cpu",
+    rounds: int = 20,
+    first_round: int = 0,
+    of: int = 20,
+    noise: float = 0.01,
+    first_us: float = 500,
+    event_us: float | None = None,
+    status: str = "ok",
+) -> list[Row]:
+    """The rows of a case with so many microseconds a call, give or take."""
+    chance = random.Random(engine)
+    event = round(event_us * US) if event_us is not None else None
+    found = {
+        "exact": Grade("exact", 50, 0, 0),
+        "float32": Grade("float32", 50, 3, 0),
+        "wrong": Grade("wrong", 50, 9, 4, Evidence(0, 1, 5, 6, 2.0, 1.0, 0.1, (5,), (6,), "is nearer and is missing")),
+    }[grade]
+    hot = [
+        [Sample(round(us * US * chance.uniform(1 - noise, 1 + noise)), 1, event) for _ in range(3)]
+        if first_round <= number < first_round + rounds
+        else []
+        for number in range(of)
+    ]
+    warmed = Warmed(WarmUp(Sample(round(first_us * US), 1, event), 6, True, 1), True, None, None, 100)
+    m = Measured(Case(engine, k, batch, boundary), status, None, Built(1, None, None), warmed, None, hot, [], found, 1)
+    return [result.check(row) for row in result.rows_of(m, FACTS, device)]
+
+
+def failed(engine: str, status: str, batch: int = 1, boundary: str = "host") -> list[Row]:
+    m = Measured(Case(engine, 10, batch, boundary))
+    m.fail(FailedError(status, "for a reason"))
+    return [result.check(row) for row in result.rows_of(m, FACTS, "cuda")]
+
+
+def test_the_fastest_of_each_grade() -> None:
+    exact, float32 = verdicts(
+        rows("slow", 300) + rows("quick", 100) + rows("rough", 50, "float32") + rows("rougher", 70, "float32")
+    )
+    assert (exact.grade, exact.engine, exact.level_with) == ("exact", "quick", ())
+    assert exact.next is not None
+    assert exact.next.engine == "slow"
+    assert exact.next.low <= exact.next.ratio <= exact.next.high
+    assert exact.next.ratio == pytest.approx(3, rel=0.05)
+    assert (float32.grade, float32.engine, [r.engine for r in float32.rivals]) == ("float32", "rough", ["rougher"])
+    (line,) = sentences(rows("slow", 300) + rows("quick", 100) + rows("rough", 50, "float32"))
+    assert line.startswith("1 query: fastest exact: quick, ")
+    assert " times (" in line
+    assert "as fast as slow; fastest right up to float32 rounding: rough, " in line
+    assert line.endswith(" (the only one)")
+
+
+def test_groups_are_told_apart_and_named() -> None:
+    some = (
+        rows("a", 100)
+        + rows("b", 10, batch=1000)
+        + rows("a", 90, k=3)
+        + rows("a", 80, boundary="device", device="cuda")
+        + failed("b", "no-gpu", batch=7)
+        + failed("c", "crashed", batch=8)
+    )
+    assert list(groups(some)) == [
+        (10, 1, "host"),
+        (10, 1000, "host"),
+        (3, 1, "host"),
+        (10, 1, "device"),
+        (10, 8, "host"),
+    ]
+    heads = [line.partition(": ")[0] for line in sentences(some)]
+    assert heads == [
+        "1 query, k = 10",
+        "1,000 queries, k = 10",
+        "1 query, k = 3",
+        "1 query, k = 10, on the device",
+        "8 queries, k = 10",
+    ]
+    assert sentences(rows("a", 100))[0].startswith("1 query: ")
+
+
+def test_a_difference_must_be_significant_and_matter() -> None:
+    """Ratios of 1.04 are certain over 20 quiet rounds and still none: memory layout does as much."""
+    for ratio, significant in ((1.0, False), (MATTERS - 0.01, False), (MATTERS + 0.01, True), (2, True)):
+        (verdict,) = verdicts(rows("a", 100, noise=0.001) + rows("b", 100 * ratio, noise=0.001))
+        assert verdict.rivals[0].significant == significant, ratio
+    (loud,) = verdicts(rows("a", 100, noise=0.9) + rows("b", 108, noise=0.9))
+    assert loud.level_with == loud.rivals
+    assert loud.noisy
+    (few,) = verdicts(rows("a", 100, rounds=6) + rows("b", 300, rounds=6))
+    assert not few.rivals[0].significant
+    assert sentences(rows("a", 100, rounds=6) + rows("b", 300, rounds=6))[0].endswith(
+        ": too few rounds (6) to tell which is fastest"
+    )
+
+
+def test_level_engines_are_named_together_and_the_next_after_them() -> None:
+    (line,) = sentences(rows("a", 100) + rows("b", 101) + rows("c", 102) + rows("d", 400))
+    assert re.search(
+        r"fastest exact: a \d+ µs, b \d+ µs and c \d+ µs: the difference is not significant; a is [34]", line
+    )
+    assert line.endswith(" as fast as d")
+    (line,) = sentences(rows("a", 100, noise=0.9) + rows("b", 101, noise=0.9))
+    assert line.endswith(": too noisy to tell them apart")
+
+
+def test_one_too_noisy_to_place_does_not_share_the_first_place() -> None:
+    """c's median is above b's, and b is slower than a for certain; c is noisy enough to be told from nobody."""
+    c = rows("c", 300, noise=0.01)
+    hot = next(r for r in c if r["cache"] == "hot")
+    hot["samples_ns"] = [[20_000] * 3 if i % 4 < 2 else w for i, w in enumerate(hot["samples_ns"])]
+    hot["median_ns"] = 270_000
+    (line,) = sentences(rows("a", 100) + rows("b", 200) + c)
+    assert re.search(
+        r"fastest exact: a, \d+ µs, (2|1\.9\d|2\.0\d) times \(.*\) as fast as b; too noisy to place: c \(270 µs\)$",
+        line,
+    )
+    alone = sentences(rows("a", 100) + c)[0]
+    assert re.search(r"fastest exact: a, \d+ µs; too noisy to place: c \(270 µs\)$", alone)
+
+
+def test_the_verdict_as_json() -> None:
+    made = rows("a", 100) + rows("b", 200) + failed("c", "oom")
+    told = json.loads(json.dumps(as_json(made), allow_nan=False))
+    assert told["sentences"] == sentences(made)
+    (found,) = told["verdicts"]
+    assert (found["engine"], found["rivals"][0]["engine"], found["rivals"][0]["significant"]) == ("a", "b", True)
+
+
+def test_a_wrong_one_never_wins_and_is_mentioned_where_it_was_faster() -> None:
+    (verdict,) = verdicts(rows("right", 100) + rows("cheat", 10, "wrong", noise=0))
+    assert (verdict.engine, verdict.rivals) == ("right", ())
+    (line,) = sentences(rows("right", 100) + rows("cheat", 10, "wrong", noise=0) + rows("lame", 500, "wrong"))
+    assert line.endswith("; cheat took 10.0 µs and was wrong on 4 of 50 queries")
+    assert "lame" not in line
+
+
+def test_no_right_answer() -> None:
+    (line,) = sentences(rows("cheat", 10, "wrong", noise=0) + failed("b", "crashed"))
+    assert line == "1 query: no engine gave a right answer; cheat took 10.0 µs and was wrong on 4 of 50 queries"
+    assert verdicts(rows("cheat", 10, "wrong", noise=0)) == []
+    assert sentences(failed("b", "oom")) == ["1 query: no engine gave a right answer"]
+    assert sentences(failed("b", "missing") + failed("c", "no-gpu") + failed("d", "unsupported")) == []
+
+
+def test_engines_that_failed_do_not_stand_in_the_way() -> None:
+    (verdict,) = verdicts(failed("a", "missing") + failed("b", "timeout") + rows("c", 100) + rows("d", 200))
+    assert (verdict.engine, [r.engine for r in verdict.rivals]) == ("c", ["d"])
+
+
+def test_what_was_cut_short_is_the_fastest_of_what_was_measured() -> None:
+    """In the groups that were: one that had all its rounds stands as it is."""
+    whole = rows("a", 100) + rows("b", 200)
+    late = rows("a", 100, batch=10) + rows("b", 200, batch=10, rounds=8, status="interrupted")
+    none = Measured(Case("b", 10, 100, "host"), "interrupted", "stopped by the user")
+    never = rows("a", 100, batch=100) + result.rows_of(none, FACTS, "cpu")
+    one, ten, hundred = sentences(whole + late + never)
+    assert one.startswith("1 query: fastest exact: a, ")
+    assert ten.startswith("10 queries: fastest of what was measured, exact: a, ")
+    assert hundred.startswith("100 queries: fastest of what was measured, exact: a, ")
+    assert as_json(late)["sentences"] == [ten]
+
+
+def test_an_interrupted_run_says_what_it_can() -> None:
+    stopped = rows("a", 100, rounds=8, status="interrupted") + rows("b", 200, rounds=8, status="interrupted")
+    (verdict,) = verdicts(stopped)
+    assert (verdict.engine, verdict.rivals[0].significant, verdict.rivals[0].rounds) == ("a", True, 8)
+    apart = rows("a", 100, rounds=1, of=2, status="interrupted") + rows(
+        "b", 200, rounds=1, first_round=1, of=2, status="interrupted"
+    )
+    (verdict,) = verdicts(apart)
+    assert (verdict.rivals[0].rounds, verdict.rivals[0].significant) == (0, False)
+    assert verdict.rivals[0].ratio == pytest.approx(2, rel=0.05)
+    assert "too few rounds (0) to tell" in sentences(apart)[0]
+    m = Measured(Case("a", 10, 1, "host"), "interrupted", "stopped by the user")
+    nothing = [result.check(row) for row in result.rows_of(m, FACTS, "cpu")]
+    assert sentences(nothing) == ["1 query: interrupted before any right answer was timed"]
+
+
+def test_where_the_time_of_a_gpu_goes() -> None:
+    gpu = {"device": "cuda", "noise": 0.0}
+    some = (
+        rows("gpu", 100, first_us=9_000, event_us=95, **gpu)
+        + rows("gpu", 70, boundary="device", event_us=50, **gpu)
+        + rows("odd", 60, event_us=60, **gpu)
+        + rows("odd", 80, boundary="device", event_us=99, **gpu)
+        + rows("half", 100, event_us=50, **gpu)
+        + failed("half", "crashed", boundary="device")
+        + rows("cpu", 10)
+    )
+    assert splits(some) == [
+        Split("gpu", 10, 1, 9_000 * US, 100 * US, 30 * US, 20 * US, 50 * US),
+        Split("odd", 10, 1, 500 * US, 60 * US, 0, 0, 80 * US),
+    ]
+    assert all(part >= 0 for s in splits(some) for part in (s.transfer_ns, s.launch_ns, s.compute_ns))
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (0, "0 ns"),
+        (7, "7 ns"),
+        (999, "999 ns"),
+        (999.6, "1.00 µs"),
+        (1_000, "1.00 µs"),
+        (12_345, "12.3 µs"),
+        (123_456, "123 µs"),
+        (999_400, "999 µs"),
+        (999_600, "1.00 ms"),
+        (99_960_000, "100 ms"),
+        (1_234_567, "1.23 ms"),
+        (999_600_000, "1.00 s"),
+        (61_000_000_000, "61.0 s"),
+        (999_400_000_000, "999 s"),
+        (12_345_678_900_000, "12,346 s"),
+    ],
+)
+def test_durations_have_three_digits(ns: float, text: str) -> None:
+    assert duration(ns) == text

@@ -1,0 +1,190 @@
+"""What the package compiles: by two processes at once, in a thread of its own, and across a fork."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import knnscope
+from knnscope.certified.cpu import jit as module
+from knnscope.certified.cpu import workers
+from knnscope.errors import KnnscopeError
+
+LONG = 120
+"""Seconds that only a hang takes."""
+CODE = """
+import numpy as np, knnscope
+rows = np.random.default_rng(0).standard_normal((300, 20)).astype(np.float32)
+found = knnscope.ExactIndex(rows, threads=1, kind="portable").search(rows[:2], 3)
+assert found.ids[:, 0].tolist() == [0, 1], found
+from knnscope.certified.cpu.scan import SCANS
+print(knnscope.__file__, sum(SCANS["portable"].stats.cache_hits.values()))
+"""
+
+
+def test_two_processes_compile_at_once_and_a_third_finds_it(tmp_path: Path, child_environment: dict[str, str]) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(Path(knnscope.__file__).parent, site / "knnscope", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {k: v for k, v in child_environment.items() if k not in ("NUMBA_CACHE_DIR", "KNNSCOPE_HOME")}
+    environment |= {"PYTHONPATH": os.fspath(site), "XDG_CACHE_HOME": os.fspath(tmp_path / "cache")}
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", CODE],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    said = []
+    for together in (2, 1):
+        for process in [start() for _ in range(together)]:
+            out, err = process.communicate(timeout=5 * LONG)
+            assert process.returncode == 0, err
+            said.append(out.split())
+    assert all(Path(path).is_relative_to(site) for path, _ in said)
+    assert said[-1][1] == "1", "the third compiles no scan"
+    (kept,) = (tmp_path / "cache/knnscope/compiled").iterdir()
+    assert len(list(kept.iterdir())) > 10
+    assert not list(site.rglob("*.nb?")), "nothing is written beside the package"
+    with (site / "knnscope/certified/bound.py").open("a") as file:
+        file.write("# another bound\n")
+    out, err = start().communicate(timeout=5 * LONG)
+    assert out.split()[1:] == ["0"], (
+        err or "code that holds a function of another file is compiled anew when that changes"
+    )
+
+
+class AlarmError(Exception):
+    """What the handler of a signal raises."""
+
+
+class Compiler:
+    """Stands for Numba's: it takes until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.go, self.where = threading.Event(), threading.Event(), list[str]()
+        self.ended = 0
+
+    def __call__(self, *args: Any) -> Any:
+        self.where.append(threading.current_thread().name)
+        self.begun.set()
+        assert self.go.wait(LONG)
+        self.ended += 1
+        return args
+
+
+def test_what_the_main_thread_needs_is_compiled_in_another_and_goes_on_after_an_exception() -> None:
+    compiler = Compiler()
+    compile_for = module._undisturbed(compiler)
+
+    def strike(*_: object) -> None:
+        raise AlarmError
+
+    before = signal.signal(signal.SIGUSR1, strike)
+    try:
+        killer = threading.Thread(
+            target=lambda: (
+                compiler.begun.wait(LONG),
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1),
+            )
+        )
+        killer.start()
+        with pytest.raises(AlarmError):
+            compile_for(1)
+        killer.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert compiler.ended == 0
+    compiler.go.set()
+    assert compile_for(2) == (2,), "the next one waits until the first has ended"
+    assert compiler.ended == 2
+    assert threading.main_thread().name not in compiler.where
+
+
+def test_an_error_of_the_compiler_is_the_callers() -> None:
+    def fails() -> None:
+        raise TypeError("no such type")
+
+    with pytest.raises(TypeError, match="no such type"):
+        module._undisturbed(fails)()
+
+
+def test_without_another_thread_it_is_compiled_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    compiler = Compiler()
+    compiler.go.set()
+    monkeypatch.setattr(workers._thread, "start_new_thread", no_more)
+    assert module._undisturbed(compiler)(3) == (3,)
+    assert compiler.where == [threading.main_thread().name]
+
+
+def in_fork(work: Callable[[], int]) -> int:
+    """The exit code of a forked process that does this."""
+    if (child := os.fork()) == 0:
+        signal.alarm(LONG)
+        os._exit(work())
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_waits_until_the_compiler_is_at_rest() -> None:
+    compiler = Compiler()
+    compile_for = module._undisturbed(compiler)
+    thread = threading.Thread(target=compile_for, args=(1,))
+    thread.start()
+    assert compiler.begun.wait(LONG)
+    threading.Timer(0.1, compiler.go.set).start()
+    assert in_fork(lambda: 7 if compiler.ended == 1 and compile_for(2) == (2,) else 1) == 7
+    thread.join()
+    assert compile_for(3) == (3,)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_that_could_not_wait_says_so_in_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FORK_WAITS", 0.01)
+    compiler = Compiler()
+    compile_for = module._undisturbed(compiler)
+    thread = threading.Thread(target=compile_for, args=(1,))
+    thread.start()
+    assert compiler.begun.wait(LONG)
+
+    def child() -> int:
+        try:
+            compile_for(2)
+        except KnnscopeError as error:
+            return 7 if "forked while another thread compiled" in str(error) else 2
+        return 3
+
+    assert in_fork(child) == 7
+    compiler.go.set()
+    thread.join()
+    assert compile_for(3) == (3,), "the parent is as good as before"
+
+
+def test_a_process_that_is_stopped_while_it_compiles_ends() -> None:
+    """Ctrl-C in the first search: what is being compiled ends first, then the process does, by the exception alone."""
+    code = (
+        "import signal, threading, time, os\n"
+        "from knnscope.certified.cpu import jit\n"
+        "def compiler():\n"
+        "    os.kill(os.getpid(), signal.SIGINT); time.sleep(0.3); print('rests', flush=True)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "jit._undisturbed(compiler)()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LONG)
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "rests\n")
+    assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"

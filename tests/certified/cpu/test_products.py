@@ -1,0 +1,89 @@
+"""All kinds of products give the same whole numbers, and the test of 32 rows is the one that bound.py describes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numba import njit
+
+from knnscope.certified.cpu import dispatch, products
+from knnscope.certified.cpu.llvm import excluded, trailing_zeros
+from knnscope.certified.cpu.quantise import TILE_BYTES, aligned
+
+KINDS = dispatch.available()
+
+
+def test_this_processor_is_used_as_well_as_it_can_be() -> None:
+    assert KINDS[-1] == "portable"
+    assert dispatch.choose(None) == KINDS[0]
+    assert list(dispatch.NEEDS) == ["amx", "vnni", "avx2", "portable"]
+
+
+@pytest.mark.parametrize("groups", [1, 15, 16, 17, 96, 100])
+@pytest.mark.parametrize("kind", KINDS)
+def test_products_are_the_defined_whole_numbers(kind: str, groups: int) -> None:
+    random = np.random.default_rng(groups)
+    codes = aligned((6, groups, 16, 4), np.int8, TILE_BYTES)
+    codes[...] = random.integers(-127, 128, codes.shape)
+    codes[2, :, 5], codes[3, :, 7] = 127, -127
+    rows = codes.transpose(0, 2, 1, 3).reshape(96, groups * 4).astype(np.int64)
+    for count in dispatch.TILES[kind]:
+        for ahead, lines in ((0, 16), (4, 4), (16, 0)):
+            digits = random.integers(-127, 128, (2 * count, groups * 4)).astype(np.int8)
+            digits[count], digits[count + 1] = 127, -127
+            biases = (-128 * digits.sum(axis=1, dtype=np.int32)).reshape(2, count)
+            out = np.zeros((count, 32), dtype=np.int32)
+            if kind == "amx":
+                products.begin_amx()
+            getattr(products, kind)(count, codes, 2, products.pack(digits, kind, count), 1, biases, ahead, lines, out)
+            if kind == "amx":
+                products.end_amx()
+            np.testing.assert_array_equal(out, digits[count:].astype(np.int64) @ rows[32:64].T)
+
+
+@njit
+def _excluded(out, digits, scales, errors, terms, steps, slopes, limits, masks):  # type: ignore[no-untyped-def]
+    return excluded(
+        out.ctypes.data, out.shape[0], digits, scales.ctypes.data, errors.ctypes.data, terms.ctypes.data,
+        steps.ctypes.data, slopes.ctypes.data, limits.ctypes.data, masks.ctypes.data,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("digits", [1, 2])
+@pytest.mark.parametrize("queries", [1, 4, 16])
+def test_the_test_of_a_tile(digits: int, queries: int) -> None:
+    """Limits lie far from every value, but for rounding: float64 decides alike."""
+    random = np.random.default_rng(queries)
+    for _ in range(20):
+        out = random.integers(-(10**6), 10**6, (queries * digits, 32)).astype(np.int32)
+        scales, errors, terms = random.random((3, 32)).astype(np.float32)
+        steps, slopes, limits = random.random((3, queries)).astype(np.float32)
+        f = out if digits == 1 else 254.0 * out[::2] + out[1::2]
+        g = terms - scales * steps[:, None].astype(np.float64) * f - slopes[:, None] * errors
+        values = np.sort(g, axis=1)
+        place = random.integers(0, 31, queries)
+        limits = (values[np.arange(queries), place] / 2 + values[np.arange(queries), place + 1] / 2).astype(np.float32)
+        masks = np.zeros(queries, dtype=np.uint32)
+        some = _excluded(out, digits, scales, errors, terms, steps, slopes, limits, masks)
+        kept = g <= limits[:, None]
+        np.testing.assert_array_equal((masks[:, None] >> np.arange(32, dtype=np.uint32)) & 1, kept)
+        assert some == sum(1 << i for i in range(queries) if kept[i].any())
+
+
+def test_padding_is_never_kept() -> None:
+    """A padded row has no scale, no error and an infinite term; a padded query keeps nothing at all."""
+    none, infinite = np.zeros(32, np.float32), np.full(32, np.inf, np.float32)
+    masks = np.ones(2, dtype=np.uint32)
+    limits = np.array([1e30, -np.inf], dtype=np.float32)
+    out = np.ones((2, 32), dtype=np.int32)
+    assert _excluded(out, 1, none, none, infinite, np.ones(2, np.float32), np.ones(2, np.float32), limits, masks) == 0
+    assert not masks.any()
+
+
+@njit
+def _trailing(value):  # type: ignore[no-untyped-def]
+    return trailing_zeros(value)
+
+
+def test_trailing_zeros() -> None:
+    assert [_trailing(1 << i | 1 << 40) for i in (0, 1, 7, 31, 39)] == [0, 1, 7, 31, 39]

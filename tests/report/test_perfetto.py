@@ -1,0 +1,143 @@
+"""Traces as JSON for ui.perfetto.dev."""
+
+from __future__ import annotations
+
+import io
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from knnscope.report import perfetto
+from knnscope.trace.lanes import Window, whole
+from knnscope.trace.model import TO_HOST, UNKNOWN, Trace
+from knnscope.trace.reader import read
+from tests.trace.test_lanes import fixture, loop, made
+
+THREAD = (41 << 24) | 9
+
+
+def written(trace: Trace, window: Window | None = None) -> tuple[list[dict[str, Any]], dict[tuple[int, int], str]]:
+    """The events, and the names of tracks."""
+    file = io.StringIO()
+    count = perfetto.write(trace, window or whole(trace), file)
+    events = json.loads(file.getvalue())["traceEvents"]
+    shown = [event for event in events if event["ph"] == "X"]
+    assert len(shown) == count
+    assert {event["ph"] for event in events} == {"X", "M"}
+    tracks = [event for event in events if event["name"] == "thread_name"]
+    names = {(event["pid"], event["tid"]): event["args"]["name"] for event in tracks}
+    assert len(names) == len(tracks), "a track is named once"
+    assert {(event["pid"], event["tid"]) for event in shown} == set(names), "every track has a name"
+    processes = [event["pid"] for event in events if event["name"] == "process_name"]
+    assert sorted(processes) == sorted({event["pid"] for event in shown})
+    return shown, names
+
+
+def test_times_are_microseconds_after_the_first_event_to_the_nanosecond() -> None:
+    start = 2**53 + 1  # beyond what a float holds
+    trace = made(kernels=[(start, start + 1_234_567, "a"), (start + 2_000_003, start + 2_000_004, "b")])
+    file = io.StringIO()
+    perfetto.write(trace, whole(trace), file)
+    assert '"ts":0.000,"dur":1234.567' in file.getvalue()
+    assert '"ts":2000.003,"dur":0.001' in file.getvalue()
+
+
+def test_copies_say_their_bytes_and_direction() -> None:
+    shown, _ = written(made(copies=[(0, 10, TO_HOST, 4), (20, 30, UNKNOWN, 8), (40, 50, 4, 1)]))
+    assert [event["args"] for event in shown] == [
+        {"bytes": 4, "kind": "device to host"},
+        {"bytes": 8, "kind": "fill"},
+        {"bytes": 1, "kind": "other copies"},
+    ]
+
+
+def test_a_track_for_each_stream_thread_and_ranges() -> None:
+    trace = made(
+        kernels=[(0, 10, "a"), (5, 15, "b"), (0, 9, "c")],
+        streams=[7, 8, (1 << 16) | 7],
+        calls=[(0, 100, "outer", THREAD, True), (10, 20, "inner", THREAD, False), (0, 5, "x", THREAD + 1, True)],
+        ranges=[(0, 100, "search", 0)],
+    )
+    shown, names = written(trace)
+    by_name = {event["name"]: names[event["pid"], event["tid"]] for event in shown}
+    assert by_name == {
+        "a": "stream 7",
+        "b": "stream 8",
+        "c": "stream 7",
+        "outer": "API, thread 9",
+        "inner": "API, thread 9",
+        "x": "API, thread 10",
+        "search": "NVTX, thread 5",
+    }
+    pids = {event["name"]: event["pid"] for event in shown}
+    assert pids["a"] != pids["c"], "another GPU is another process"
+
+
+def test_only_what_lies_in_the_window_and_uncut() -> None:
+    trace = made(kernels=[(0, 100, "before"), (150, 1250, "in"), (5000, 5010, "after")])
+    shown, _ = written(trace, Window(1000, 2000, "part"))
+    assert [(event["name"], event["ts"], event["dur"]) for event in shown] == [("in", 0.15, 1.1)]
+
+
+def test_names_are_not_trusted() -> None:
+    name = '</script>"\\\n\u2028\ud800' + "x" * 5000
+    shown, _ = written(made(kernels=[(0, 10, name)], gpu='"}'))
+    assert shown[0]["name"].startswith('</script>"\\\n')
+    assert len(shown[0]["name"]) == 200
+
+
+def test_overlapping_events_of_one_stream_move_to_a_track_beside_it() -> None:
+    trace = made(kernels=[(0, 100, "a"), (50, 150, "b"), (60, 70, "nested"), (120, 130, "in b"), (200, 300, "c")])
+    shown, names = written(trace)
+    found = {event["name"]: names[event["pid"], event["tid"]] for event in shown}
+    assert found == {
+        "a": "stream 7",
+        "nested": "stream 7",
+        "in b": "stream 7",
+        "c": "stream 7",
+        "b": "stream 7, overlapping 1",
+    }
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_on_a_track_events_nest_or_are_apart(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    start = np.sort(rng.integers(0, 200, 30))
+    end = start + rng.integers(0, 30, 30)
+    track = perfetto.tracks(start, end)
+    for i in range(30):
+        for j in range(30):
+            if track[i] == track[j]:
+                crossed = start[i] < start[j] < end[i] < end[j]
+                assert not crossed, (seed, i, j)
+
+
+def test_a_recorded_trace_whole(tmp_path: Path) -> None:
+    trace = read(fixture("300-cupy-loop", tmp_path))
+    shown, names = written(trace)
+    assert len(shown) == sum(len(e) for e in (trace.kernels, trace.copies, trace.calls, trace.ranges))
+    assert not any("overlapping" in name for name in names.values())
+    assert all(event["args"]["bytes"] > 0 for event in shown if event["cat"] == "copy")
+
+
+def test_memory_does_not_grow_with_the_text() -> None:
+    trace = loop(100_000)
+    window = whole(trace)
+
+    class Sink(io.StringIO):
+        size = 0
+
+        def write(self, text: str) -> int:
+            Sink.size += len(text)
+            return len(text)
+
+    tracemalloc.start()
+    perfetto.write(trace, window, Sink())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert Sink.size > 20e6
+    assert peak < Sink.size / 1.2, "arrays of the events, and the text of a few"
