@@ -2,7 +2,7 @@
 
     python -m benchmarks.certified_answers [--wordnet DIR] [--out benchmarks/results/certified-answers.json]
 
-The checker (tests/reference.py) has distance code of its own: float64 sums choose, plain Python ranks, exact rationals judge gaps below
+The checker (tests/oracle.py) has distance code of its own: float64 sums choose, plain Python ranks, exact rationals judge gaps below
 1e-12. Every kind of products that this processor has, l2, ip and cosine.
 """
 

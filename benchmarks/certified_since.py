@@ -40,8 +40,11 @@ CHILD = """
 import json, sys, time
 import numpy as np
 from knnscope.certified.index import ExactIndex
-from knnscope.datasets import names
-data, _ = names.load(sys.argv[1])
+try:
+    from knnscope.datasets import registry
+except ImportError:
+    from knnscope.datasets import names as registry  # as commits before its name had it
+data, _ = registry.load(sys.argv[1])
 rows, queries = data.documents.values, data.queries.values
 index = ExactIndex(rows, threads=1)
 for line in sys.stdin:

@@ -53,7 +53,7 @@ def test_the_errata_agree_with_the_ladder_about_cuvs() -> None:
     for name, low, high in (("ladder-75000-k10", 0.15, 0.3), ("ladder-1000000-k10", 0.6, 0.9)):
         rows = {
             row["rung"]: row
-            for row in ladder_page.lines.read(
+            for row in ladder_page.jsonl.read(
                 ladder_page.RESULTS / name / "results.jsonl", ladder_page.SCHEMA, "knnscope ladder"
             )
         }

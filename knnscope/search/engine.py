@@ -1,6 +1,6 @@
 """The one extension point: an engine builds an index over vectors, an index answers queries.
 
-To add an engine: one file with a class like those beside this one, one line in ``knnscope/catalog.py``. The contract suite
+To add an engine: one file with a class like those beside this one, one line in ``knnscope/search/catalog.py``. The contract suite
 (tests/contracts) then holds it to the rules below.
 """
 

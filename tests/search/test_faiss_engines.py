@@ -25,8 +25,10 @@ RANDOM = np.random.default_rng
 ROWS = RANDOM(0).standard_normal((600, 32), dtype=np.float32)
 FRESH = """
 import json, os, sys
-from knnscope import catalog, store
-from knnscope.search import engine, openblas
+from knnscope import store
+from knnscope.search import catalog
+from knnscope.search import engine
+from knnscope.search.engines import openblas
 import numpy as np
 assert "faiss" not in sys.modules
 openblas.fastest = lambda dim: "Haswell"

@@ -200,7 +200,7 @@ def test_old_folders_and_old_parts_go(folder: Path, monkeypatch: pytest.MonkeyPa
 
 WRITER = """
 import os
-from knnscope.certified import code_cache
+from knnscope.certified.cpu import code_cache
 print("go", flush=True)
 while True:
     for name in "abc":
