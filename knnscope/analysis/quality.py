@@ -51,7 +51,8 @@ def measures(lines: Sequence[Sequence[int]], qrels: Qrels, k: int, queries: Sequ
     """Mean over the queries that have a judgement: ``ndcg_at_10`` (linear gain), ``recall_at_k``, ``mrr_at_10``; as in trec_eval.
 
     trec_eval orders by score; ranks are handed over as scores, so that the order judged is the order found
-    (docs/decisions/018). A query without a relevant document counts as 0.
+    (docs/decisions/018). A query without a relevant document counts as 0; a grade below 0 counts as 0, as there (its library in
+    Python writes outside its memory where it is given one).
 
     Args:
         lines: rows of each query, best first, at least max(k, 10) where there are so many.
@@ -64,10 +65,10 @@ def measures(lines: Sequence[Sequence[int]], qrels: Qrels, k: int, queries: Sequ
     grades: dict[str, dict[str, int]] = {}
     for query, document, grade in zip(qrels.queries, qrels.documents, qrels.grades, strict=True):
         if int(query) in asked:
-            grades.setdefault(str(query), {})[str(document)] = int(grade)
+            grades.setdefault(str(query), {})[str(document)] = max(0, int(grade))
     for number, (query, grade) in enumerate(zip(qrels.absent_queries, qrels.absent_grades, strict=True)):
         if int(query) in asked:
-            grades.setdefault(str(query), {})[f"absent {number}"] = int(grade)
+            grades.setdefault(str(query), {})[f"absent {number}"] = max(0, int(grade))
     run = {str(q): {str(d): float(-r) for r, d in enumerate(line)} for q, line in zip(queries, lines, strict=True)}
     first = {q: dict(list(scores.items())[:DEPTH]) for q, scores in run.items()}
     kinds = {f"ndcg_cut.{DEPTH}", f"recall.{k}"}

@@ -105,6 +105,7 @@ def test_a_query_that_is_a_document_does_not_find_itself() -> None:
 
 def by_trec_eval(run: dict[str, list[str]], qrels: dict[str, dict[str, int]], k: int) -> dict[str, float]:
     """Means of pytrec_eval over the raw judgements; the lists are handed over as strictly falling scores."""
+    qrels = {q: {d: max(0, g) for d, g in line.items()} for q, line in qrels.items()}  # below 0 it corrupts its memory
     ranks = {q: {d: 1000.0 - r for r, d in enumerate(line)} for q, line in run.items()}
     tops = {q: {d: 1000.0 - r for r, d in enumerate(line[: quality.DEPTH])} for q, line in run.items()}
     whole = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", f"recall.{k}"}).evaluate(ranks)
@@ -157,3 +158,22 @@ def test_measures_are_those_of_trec_eval_on_the_raw_judgements(
     lines = [[NAMES.index(d) for d in run[q]] for q in found.queries.ids]
     measured = quality.measures(lines, found.qrels, k, range(len(found.queries)))
     assert measured == pytest.approx(by_trec_eval(run, qrels, k), abs=1e-12)
+
+
+def test_no_grade_below_zero_reaches_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytrec_eval 0.5.11 ends by a segmentation fault on some; as in trec_eval such a document is not relevant."""
+    given: list[int] = []
+    inner = pytrec_eval.RelevanceEvaluator
+
+    def evaluator(grades: dict[str, dict[str, int]], wanted: set[str]) -> object:
+        given.extend(grade for line in grades.values() for grade in line.values())
+        return inner(grades, wanted)
+
+    monkeypatch.setattr(pytrec_eval, "RelevanceEvaluator", evaluator)
+    qrels = {"q1": {"d0": -2, "d1": 2, "gone": -1}, "q2": {"d2": -3, "gone": -2}}
+    found = dataset_of(qrels, NAMES, ["q1", "q2"])
+    measured = quality.measures([[0, 1], [2, 0]], found.qrels, 2, range(2))
+    assert given
+    assert min(given) == 0
+    # q1 finds its one relevant document at rank 2: DCG 2 / log2(3) of an ideal 2; q2 has none
+    assert measured == pytest.approx({"ndcg_at_10": 0.5 / np.log2(3), "recall_at_k": 0.5, "mrr_at_10": 0.25})
