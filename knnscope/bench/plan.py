@@ -7,10 +7,6 @@ from dataclasses import dataclass
 
 from knnscope.analysis import statistics
 
-CACHES = ("first", "cold", "hot")
-"""First call of a case in its process; caches overwritten before the call; repeated at once."""
-BOUNDARIES = ("host", "device")
-"""Where queries start and answers end."""
 COLD_ROUNDS = 7
 """Overwriting the caches takes longer than most calls."""
 SHORT_NS, MIDDLE_NS, LONG_NS = 10_000_000, 50_000_000, 500_000_000

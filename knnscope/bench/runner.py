@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.bench.child import FailedError
+from knnscope.bench.failures import FailedError
 from knnscope.bench.forecast import TOLD_FROM, Forecast
 from knnscope.bench.plan import COLD_ROUNDS, FAR, Case, Options, Schedule, schedule, starts
 from knnscope.bench.timing import Sample

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from knnscope import store
+from knnscope.analysis import run
 from knnscope.bench import session
-from knnscope.cli import compare, demo, embed, ladder
+from knnscope.cli import demo, embed, ladder
 from knnscope.cli import profile as profiling
 from knnscope.errors import KnnscopeError
 from tests.cli.conftest import Run, refused
@@ -144,7 +145,7 @@ def test_what_a_signal_leaves_of_a_comparison_under_way(
         return
     assert process.returncode == 128 + number, err
     (folder,) = (tmp_path / "runs").iterdir()
-    assert {p.name for p in folder.iterdir()} == {"results.jsonl", "verdict.json", "environment.json"}
+    assert {p.name for p in folder.iterdir()} == {"results.jsonl", "verdict.json", "environment.json", "run.json"}
 
 
 def test_a_folder_that_was_there_stays(knnscope: Run, tmp_path: Path) -> None:
@@ -154,12 +155,8 @@ def test_a_folder_that_was_there_stays(knnscope: Run, tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
-def measured() -> Any:
-    return type("Measured", (), {"rows": [], "environment": {}})()
-
-
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO])
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_each_file_of_a_run_on_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, number: int
 ) -> None:
@@ -172,7 +169,7 @@ def test_each_file_of_a_run_on_a_full_disk(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(KnnscopeError) as caught:
-        compare.save(tmp_path / "run", measured())
+        run.save(run.ComparisonRun(()), tmp_path / "run")
     assert "/run/" in str(caught.value)
     assert "Errno" not in str(caught.value)
     assert len(list((tmp_path / "run").iterdir())) == number - 1, "whole files, or none"
