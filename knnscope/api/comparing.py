@@ -28,6 +28,7 @@ from knnscope.errors import ArgumentError, unknown_name
 from knnscope.records import Neighbors, TextDataset
 from knnscope.report import comparison, html
 from knnscope.search import catalog
+from knnscope.search.definition import METRICS
 from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k
 from knnscope.store import new_folder
@@ -134,6 +135,8 @@ def compare(  # the facade of one measurement, with defaults for all but the dat
     how = options_of(options or CompareOptions(), keywords)
     grid = _grid(engines, counts(k, "k"), counts(batch, "batch"), how.boundary)  # type: ignore[arg-type]
     settings = _settings(how, grid)
+    if metric is not None and metric not in METRICS:
+        raise unknown_name("metric", metric, METRICS)
     with new_folder(Path(out)) if out is not None else nullcontext() as folder:
         workload = opened(vectors_or_dataset, how.dataset, how.encoder)
         for number in grid.ks:
