@@ -22,8 +22,16 @@ def size(count: float | None) -> str:
     return f"{count:.1f} TiB"
 
 
+def decimal_size(count: int) -> str:
+    """Bytes in decimal units, as bandwidths count them, three digits."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}" if count < 1000 * size else f"{count / size:,.0f} {unit}"
+    return f"{count} B"
+
+
 def megabytes(count: float) -> str:
-    """Bytes in millions, as bandwidths count them."""
+    """Bytes in millions, for a column in which all have one unit."""
     return f"{count / 1e6:,.0f} MB"
 
 

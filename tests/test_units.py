@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from knnscope.units import duration, megabytes, percent, size
+from knnscope.units import decimal_size, duration, megabytes, percent, size
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,10 @@ def test_sizes_and_shares() -> None:
     ]
     assert megabytes(115_200_000) == "115 MB"
     assert [percent(x) for x in (0.991, 0.1, 0.0512, 0.0004)] == ["99%", "10%", "5.1%", "0.04%"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(4, "4 B"), (1536, "1.54 kB"), (115_200_000, "115 MB"), (5 * 10**12, "5,000 GB")]
+)
+def test_bytes(count: int, text: str) -> None:
+    assert decimal_size(count) == text
