@@ -23,6 +23,7 @@ from knnscope.ceilings.record import DEVICES, Ceilings
 from knnscope.datasets.registry import DatasetOptions
 from knnscope.errors import ArgumentError, KnnscopeError, unknown_name
 from knnscope.report import html, ladder
+from knnscope.report.text import plain
 from knnscope.search import catalog
 from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k, check_matrix
@@ -70,7 +71,7 @@ class Ladder(RunResult[LadderRun]):
     def __repr__(self) -> str:
         right = [row for row in self.run.rows if row.wall_ns is not None and row.grade != "wrong"]
         best = min(right, key=lambda row: row.wall_ns or 0).rung if right else "none"
-        return f"<Ladder of {len(self.run.rows)} rungs on {ladder.heading(self.run)}; fastest right: {best}>"
+        return f"<Ladder of {len(self.run.rows)} rungs on {ladder.heading(self.run)}; fastest right: {plain(best)}>"
 
     def _repr_html_(self) -> str:
         return html.ladder_html(self.run)

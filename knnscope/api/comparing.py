@@ -27,6 +27,7 @@ from knnscope.datasets.registry import DatasetOptions
 from knnscope.errors import ArgumentError, unknown_name
 from knnscope.records import Neighbors, TextDataset
 from knnscope.report import comparison, html
+from knnscope.report.text import plain
 from knnscope.search import catalog
 from knnscope.search.definition import METRICS
 from knnscope.search.device import gpu_problem
@@ -96,7 +97,7 @@ class Comparison(RunResult[ComparisonRun]):
     def __repr__(self) -> str:
         engines = len({row.engine for row in self.run.rows})
         best = ", ".join(f"{v.engine} at batch {v.batch}" for v in self.verdicts if v.grade == "exact")
-        return f"<Comparison of {engines} engines on {comparison.heading(self.run)}; fastest exact: {best or 'none'}>"
+        return f"<Comparison of {engines} engines on {comparison.heading(self.run)}; fastest exact: {plain(best) or 'none'}>"
 
     def _repr_html_(self) -> str:
         return html.comparison_html(self.run)

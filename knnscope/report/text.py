@@ -37,7 +37,7 @@ def paragraph(text: str, indent: str = "   ", lines: int = 3) -> str:
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[str], right: Sequence[int] = ()) -> str:
     """Columns padded to their widest cell; ``right`` are the numbers of right-aligned columns."""
-    cells = [list(head), *([_cell(cell) for cell in row] for row in rows)]
+    cells = [[_cell(cell) for cell in row] for row in (head, *rows)]
     widths = [max(width_of(row[i]) for row in cells) for i in range(len(head))]
 
     def line(row: list[str]) -> str:

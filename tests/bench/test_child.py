@@ -132,12 +132,12 @@ def test_each_ends_as_its_status_and_harms_no_other(data: Data) -> None:
             assert "\n" not in m.reason
             (row,) = rows
             assert (row.reason, row.median_ns, row.grade) == (m.reason, None, None)
-    evidence = {name: found[name][1][1]["evidence"] for name, (status, _) in ENDS.items() if status == "wrong"}
-    assert evidence["WrongOrder"]["why"] == "is nearer and comes later"
-    assert evidence["WrongOrder"]["rank"] == 1
-    assert evidence["Twice"]["why"] == "is given twice"
-    assert evidence["TooFew"]["ids"][-1] == evidence["Negative"]["row"] == -1
-    assert evidence["TooFew"]["why"] == evidence["OutOfRange"]["why"] == "is no row: there are 200"
+    evidence = {name: found[name][1][1].evidence for name, (status, _) in ENDS.items() if status == "wrong"}
+    assert evidence["WrongOrder"].why == "is nearer and comes later"
+    assert evidence["WrongOrder"].rank == 1
+    assert evidence["Twice"].why == "is given twice"
+    assert evidence["TooFew"].ids[-1] == evidence["Negative"].row == -1
+    assert evidence["TooFew"].why == evidence["OutOfRange"].why == "is no row: there are 200"
 
 
 def test_15_percent_longer_is_found_and_a_faster_wrong_one_does_not_win(data: Data) -> None:

@@ -117,7 +117,7 @@ def test_fewer_queries_than_a_batch_are_repeated_and_named_by_their_own_numbers(
     rows = hot(measured)
     assert rows["Right", 10].status == "ok"
     assert rows["Right", 10].judged == 10
-    assert rows["WrongAtTheEnd", 10].evidence["query"] == 0, "the tenth of 0 1 2 0 1 2 0 1 2 0"
+    assert rows["WrongAtTheEnd", 10].evidence.query == 0, "the tenth of 0 1 2 0 1 2 0 1 2 0"
     assert measured.answers["Right"].ids.shape == (3, 3)
 
 

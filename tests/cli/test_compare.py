@@ -249,14 +249,14 @@ def test_a_wrong_engine_is_shown_with_its_evidence(compare: Compare, vectors: Pa
     evidence = row.evidence
     assert row.status == row.grade == "wrong"
     assert re.search(rf"^WrongOrder +wrong \({row.beyond} of {row.judged} wrong\)", out, re.M)
-    assert f"query {evidence['query']}, rank 1: row {evidence['row']} stands where one is nearer and comes later" in out
+    assert f"query {evidence.query}, rank 1: row {evidence.row} stands where one is nearer and comes later" in out
     assert row.formula == "difference float32"
-    apart = abs(evidence["distance"] - evidence["rival_distance"])
+    apart = abs(evidence.distance - evidence.rival_distance)
     assert f"{apart:.3g} apart" in out
-    assert f"rounding explains {evidence['allowed']:.3g})" in out
-    assert f"  found    {' '.join(map(str, evidence['ids']))}\n" in out
-    assert f"  defined  {' '.join(map(str, evidence['expected']))}\n" in out
-    assert evidence["ids"][:2] == evidence["expected"][1::-1]
+    assert f"rounding explains {evidence.allowed:.3g})" in out
+    assert f"  found    {' '.join(map(str, evidence.ids))}\n" in out
+    assert f"  defined  {' '.join(map(str, evidence.expected))}\n" in out
+    assert evidence.ids[:2] == evidence.expected[1::-1]
     assert "fastest exact: Right" in out
 
 
@@ -277,7 +277,7 @@ def test_answers_that_are_no_rows_do_not_end_the_run(compare: Compare, tmp_path:
 def test_side_by_side_is_a_query_that_one_is_wrong_on(compare: Compare, tmp_path: Path) -> None:
     _, out, _ = compare("sample", "--engines", "numpy64,WrongAtTheEnd", "--batch", 5, "--queries", 5, "-k", 3)
     evidence = saved(tmp_path)[-1].evidence
-    assert evidence["query"] == 4
+    assert evidence.query == 4
     assert "1 of 2 engines agree\nWrongAtTheEnd differs from numpy64 at rank 1" in out
 
 
@@ -287,7 +287,7 @@ def test_side_by_side_is_a_query_that_one_is_wrong_on(compare: Compare, tmp_path
         (["smaple"], "no data set, folder or file named 'smaple': did you mean sample"),
         (["sample", "--engines", "numpi"], "no engine named 'numpi': did you mean numpy"),
         (["sample", "--engines", ","], "--engines is empty"),
-        (["sample", "--boundary", "hots"], "no choice for --boundary named 'hots': did you mean host"),
+        (["sample", "--boundary", "hots"], "no boundary named 'hots': did you mean host"),
         (["sample", "--fail-on", "any,wrnog"], "no choice for --fail-on named 'wrnog': did you mean wrong"),
         (["sample", "--threads", "9999"], r"--threads 9999: at most 1,024; this process may use \d+ cores$"),
         (["sample", "--threads", "9" * 18], "--threads 9+: at most 1,024"),
@@ -334,7 +334,7 @@ def test_vectors_that_cannot_be_searched(compare: Compare, vectors: Path, tmp_pa
     refused(compare(vectors, "--queries", queries(broken)), "row 2 has nan in component 1")
     refused(compare(vectors, "-k", 200), "k = 200 is outside 1 to 150, the number of rows")
     np.save(tmp_path / "one.npy", np.ones((1, 3), np.float32))
-    refused(compare(tmp_path / "one.npy", "-k", 1), "one row and no queries: give some with --queries FILE")
+    refused(compare(tmp_path / "one.npy", "-k", 1), "one row and no queries: give some, as a file")
     assert not (tmp_path / "out" / "results.jsonl").exists()
 
 
@@ -387,11 +387,11 @@ def test_faiss_on_large_norms_is_wrong_and_says_why(compare: Compare, tmp_path: 
     assert code == 1
     assert (row.status, row.grade, row.threads) == ("wrong", "wrong", 2)
     evidence = row.evidence
-    apart = abs(evidence["distance"] - evidence["rival_distance"])
-    assert apart > 10 * evidence["allowed"] > 0
+    apart = abs(evidence.distance - evidence.rival_distance)
+    assert apart > 10 * evidence.allowed > 0
     assert re.search(rf"^faiss +wrong \({row.beyond} of {row.judged} wrong\) ", out, re.M)
     assert f"{apart:.3g} apart" in out
-    assert f"rounding explains {evidence['allowed']:.3g})" in out
+    assert f"rounding explains {evidence.allowed:.3g})" in out
     assert "1 query: no engine gave a right answer; faiss took " in out
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from knnscope.api import climbing
+from knnscope.api.comparing import Comparison
 from knnscope.bench import runner, session
 from knnscope.bench.ladder import climb
 from knnscope.search import catalog
@@ -166,6 +167,9 @@ def test_a_hostile_run_steers_no_terminal(here: Path, knnscope: Run) -> None:
     assert code == 0
     assert not steers(out)
     assert not [line for line in out.splitlines() if line.startswith("forged")]
+    found = Comparison.load("out")
+    for text in (str(found), repr(found), found._repr_html_()):
+        assert not steers(text), "also where no command stands between"
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
