@@ -63,8 +63,8 @@ def test_every_status_is_a_row_and_the_right_one_wins() -> None:
         ("host", "no GPU in tests"),
         ("device", "no GPU in tests"),
     }
-    assert hot(measured)["Right", 20]["judged"] == 20
-    assert hot(measured)["Right", 20]["formula"] == "difference float32"
+    assert hot(measured)["Right", 20].judged == 20
+    assert hot(measured)["Right", 20].formula == "difference float32"
     assert list(measured.answers) == ["Right", "WrongOrder"]
     assert measured.answers["Right"].ids.shape == (20, 6)
     assert not measured.interrupted

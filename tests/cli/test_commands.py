@@ -261,12 +261,12 @@ def test_demo_from_words_to_an_answer(knnscope: Run, tmp_path: Path, monkeypatch
     assert "engines agree" in out
     assert str(tmp_path / "run") in out
     rows = jsonl.read(tmp_path / "run/results.jsonl", Measurement, "knnscope compare")
-    assert {(row["engine"], row["batch"]) for row in rows} == {(e, b) for e in catalog.timed() for b in (1, 10)}
-    timed = [row for row in rows if row["status"] == "ok"]
-    assert {row["engine"] for row in timed} >= {"numpy", "certified"}
+    assert {(row.engine, row.batch) for row in rows} == {(e, b) for e in catalog.timed() for b in (1, 10)}
+    timed = [row for row in rows if row.status == "ok"]
+    assert {row.engine for row in timed} >= {"numpy", "certified"}
     for row in timed:
-        assert f"{row['ndcg_at_10']:.4f}" in out
-        assert 0.3 < row["ndcg_at_10"] < 0.95
+        assert f"{row.ndcg_at_10:.4f}" in out
+        assert 0.3 < row.ndcg_at_10 < 0.95
     for batch in ("1 query", "10 queries"):
         assert re.search(rf"^{batch}: fastest exact: \w+", out, re.M)
     assert json.loads((tmp_path / "run/environment.json").read_text())["cpu"]

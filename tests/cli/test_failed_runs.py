@@ -17,8 +17,9 @@ import pytest
 
 from knnscope import store
 from knnscope.analysis import run
+from knnscope.api import climbing
 from knnscope.bench import session
-from knnscope.cli import demo, embed, ladder
+from knnscope.cli import demo, embed
 from knnscope.cli import profile as profiling
 from knnscope.errors import KnnscopeError
 from tests.cli.conftest import Run, refused
@@ -66,9 +67,8 @@ def test_no_folder_whatever_ends_it(
         raise error
 
     monkeypatch.setattr(session, "measure", fail)
-    monkeypatch.setattr(ladder, "_ceilings", lambda where: {})
-    monkeypatch.setattr(ladder.environment, "collect", fail)
-    monkeypatch.setattr(ladder.lines, "write", fail)
+    monkeypatch.setattr(climbing, "_ceilings", lambda where: ({}, []))
+    monkeypatch.setattr(climbing.environment, "collect", fail)
     np.save("v.npy", np.eye(50, dtype=np.float32))
     for command in ("compare", "ladder"):
         assert knnscope(command, "v.npy", *(["-k", "3", "--rungs", "gemm"] if command == "ladder" else []))[0] != 0
@@ -91,9 +91,8 @@ def test_no_folder_where_a_signal_ends_it(
     monkeypatch.setattr(demo, "show_texts", end)
     monkeypatch.setattr(profiling, "gpu_problem", lambda: None)
     monkeypatch.setattr(profiling.nsys, "find", end)
-    monkeypatch.setattr(ladder, "_ceilings", lambda where: {})
-    monkeypatch.setattr(ladder.environment, "collect", end)
-    monkeypatch.setattr(ladder.lines, "write", lambda *_: None)
+    monkeypatch.setattr(climbing, "_ceilings", lambda where: ({}, []))
+    monkeypatch.setattr(climbing.environment, "collect", end)
     monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)  # whatever those who run the tests ignore
     np.save("v.npy", np.eye(50, dtype=np.float32))
     argv = {
