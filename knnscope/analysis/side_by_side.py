@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy.typing as npt
 
+from knnscope.analysis.measurement import Metric
 from knnscope.records import Neighbors, TextDataset
 from knnscope.search import agreement
 from knnscope.search.catalog import REFERENCE
@@ -58,7 +59,7 @@ class SideBySide(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One query and its answers. reference: the engine that the others are compared with."""
 
     dataset: str
-    metric: Literal["l2", "ip", "cosine"]
+    metric: Metric
     query_id: str | None
     query: str | None
     reference: str

@@ -53,7 +53,7 @@ class Data:
 
 
 class Child:
-    """A worker that runs elsewhere; it starts without being waited for. Every method may raise ``FailedError``."""
+    """A worker in another process, which starts in the background. Every method may raise ``FailedError``."""
 
     def __init__(self, entry: Entry, data: Data, options: Options) -> None:
         self._timeout, self._warm_seconds = options.timeout, options.warm_seconds
@@ -134,7 +134,7 @@ class Child:
                 continue
 
     def _signal(self, number: signal.Signals) -> None:
-        """To it and to processes that its library started; it is not waited for yet, so the number is still its own."""
+        """Signal it and the processes that its library started; it is not reaped yet, so the id is still its own."""
         with contextlib.suppress(ProcessLookupError):  # all of them ended
             os.killpg(self._process.pid, number)
 
@@ -179,7 +179,7 @@ class Child:
         except subprocess.TimeoutExpired:
             self._signal(signal.SIGKILL)
             self._process.wait()
-            return FailedError("crashed", "it closed the pipe to its parent and went on")
+            return FailedError("crashed", "it closed the pipe to its parent but did not end")
         lines = _tail(self._log)
         said = f": {lines[-1]}" if lines else ""
         if code == -signal.SIGKILL:

@@ -1,4 +1,4 @@
-"""Climbs the ladder: every rung timed in this process, so that a profiler around it sees what was measured, and every answer judged."""
+"""Climbs the ladder: times every rung in this process, where a profiler can see it, and judges every answer."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from knnscope.search.grading import Grade, Judge
 from knnscope.search.ladder.rung import Rung
 
 ENGINES = ("faiss", "certified", "faiss-gpu", "cuvs")
-"""Stand beside the rungs: what others, and this project, make of the same search."""
+"""Measured beside the rungs: the same search by other libraries and by this project."""
 SECONDS = 60.0
-"""After so long a rung is called no more, whatever ``repeat`` says."""
+"""Time limit of a rung, whatever ``repeat`` says."""
 LONG_NS = 2_000_000_000
 """A first call this long is a sample as well."""
 COUNTED_NS = 2_000_000_000
-"""A search that takes longer is not done once more to be counted."""
+"""A longer search is not repeated to count its kernels and copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Machine:
             self.library.synchronize()
 
     def clock(self) -> LapClock:
-        """The clock of compare; without events where a profiler records more than they can.
+        """The clock that compare uses; without events while a profiler records.
 
         (An nsys that does not know a call of the driver's, such as the newer way to ask for the time between events, loses what follows.)
         """
@@ -83,7 +83,7 @@ class Machine:
 
 
 class EngineRung(Rung):
-    """An engine of the catalogue among the rungs."""
+    """An engine of the catalog, measured as a rung."""
 
     def __init__(self, name: str, xp: Any) -> None:
         super().__init__(xp)
@@ -118,10 +118,10 @@ class EngineRung(Rung):
         return [int(i) for i in device.library().to_host(found)[0]] if self.on_gpu else found[0].tolist()
 
     def moved(self, k: int) -> None:
-        """The engine's own affair: at least the rows, or their codes."""
+        """Unknown: at least the rows, or their codes."""
 
     def launches(self, k: int) -> tuple[int, int] | None:  # noqa: ARG002
-        """Unknown, unless it is none."""
+        """None of both on the CPU, else unknown."""
         return None if self.on_gpu else (0, 0)
 
 
@@ -239,7 +239,7 @@ def _measure(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge])
 
 
 def _search(rung: Rung, plan: Climb, machine: Machine, marked: Marked) -> Searched:
-    """Every query in turn, after a first call that loads kernels; of a search so long that this is no matter, it counts as well.
+    """Every query in turn, after a first call that loads kernels; a first call of ``LONG_NS`` or more is a sample as well.
 
     A profiler may record what follows the first alone: the capture range.
     """
@@ -278,7 +278,7 @@ def _search(rung: Rung, plan: Climb, machine: Machine, marked: Marked) -> Search
 
 
 def _counts(rung: Rung, query: Any, k: int, machine: Machine, typical_ns: float) -> dict[str, Any]:
-    """By CUPTI where it is here and the search is short, else what follows from the code."""
+    """Kernels and copies: recorded by CUPTI where it is installed and the search is short, else what follows from the code."""
     found: Counts | None = None
     if rung.on_gpu and typical_ns < COUNTED_NS:
         found = count(lambda: rung.search(query, k), machine.wait)

@@ -37,7 +37,7 @@ from knnscope.search.rounding import Formula
 from knnscope.store import home, locked, make_folder, open_own, os_problem
 
 ROOM = 3
-"""A further engine is let in where this many times the rows' bytes are available beside those that are there."""
+"""One more engine is started only if this many times the rows' bytes of memory are available."""
 
 HELD = "held"
 """A file that a run keeps locked in its folder of vectors."""
@@ -154,7 +154,7 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
 
 
 def _as_asked(queries: npt.NDArray[Any], rows: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Queries that float32 holds, where the rows are such: engines would round them, and answer another question."""
+    """Queries rounded to float32 where the rows have no more: engines would round them, each in its way."""
     if queries.dtype.name in WIDE and rows.name not in WIDE:
         say(
             f"note: the queries are {queries.dtype.name} and the rows {rows.name}: the queries are rounded to float32 for all engines"
@@ -187,7 +187,7 @@ def _open(name: str, data: Data, options: Options) -> Executor:
 
 
 def _ceilings(what: Grid, options: Options, ask: Callable[..., Ceilings | None]) -> dict[str, Ceilings]:
-    """By device; a machine where they cannot be measured goes without, and a quick run has those that are kept."""
+    """By device, as far as they can be measured; a quick run takes what the cache has."""
     wanted = {catalog.ENGINES[name].device for name in what.engines}
     if device.gpu_problem():
         wanted.discard("cuda")
@@ -226,7 +226,7 @@ def _files(task: Task, largest: int) -> Iterator[tuple[Data, npt.NDArray[np.int6
 
 
 def _held_folder(base: Path) -> tuple[Path, IO[bytes]]:
-    """A new folder, and the lock that says that it is in use: without one nobody would ever remove it."""
+    """A new folder, and the lock that says that it is in use; a folder without a lock would never be removed."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="compare-", dir=base))
     except OSError as error:
@@ -245,7 +245,7 @@ def _held_folder(base: Path) -> tuple[Path, IO[bytes]]:
 
 
 def _sweep(base: Path) -> None:
-    """Remove what a run that was killed left behind; one under way, perhaps in another container, holds its folder."""
+    """Remove what killed runs left behind; a run under way, perhaps in another container, holds a lock on its folder."""
     for left in base.glob(f"compare-*/{HELD}"):
         with suppress(OSError, KnnscopeError), open_own(left) as held:  # held, or gone since
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

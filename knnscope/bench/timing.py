@@ -142,7 +142,7 @@ def timed(call: Callable[[], T], clock: Clock) -> tuple[Sample, T]:
 
 
 def apart(call: Callable[[], T], clock: Clock) -> tuple[Sample, T, int]:
-    """One call and its result; what it compiled, or read compiled, is left out of the sample and given beside it, in nanoseconds."""
+    """One call, its result, and the nanoseconds it spent compiling or loading compiled code, which the sample leaves out."""
     wall, cpu = SPENT.wall_ns, SPENT.cpu_ns
     sample, result = timed(call, clock)
     wall, cpu = SPENT.wall_ns - wall, SPENT.cpu_ns - cpu
@@ -177,7 +177,7 @@ def warm_up(call: Callable[[], Any], clock: Clock, seconds: float = WARM_SECONDS
 
 
 def prime(call: Callable[[], Any], clock: Clock, at_least_ns: int = PRIME_NS, calls: int = 1) -> None:
-    """Untimed calls until the clocks of a processor or GPU that was idle are up again, and threads awake; at least ``calls``."""
+    """Untimed calls (at least ``calls``) until an idle processor or GPU runs at full clock again and threads are awake."""
     spent = made = 0
     while spent < at_least_ns or made < calls:
         spent += max(1, timed(call, clock)[0].wall_ns)
