@@ -89,6 +89,8 @@ def read_one(path: Path, record: Any, command: str) -> Any:
     Raises:
         KnnscopeError: it is none, or the file is larger than such files are.
     """
+    if not path.is_file() and not path.is_dir():  # a pipe would be waited for
+        raise KnnscopeError(f"{path}: not a plain file: {command} writes one")
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -192,6 +193,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "list": (lambda out: (out / "environment.json").write_text("[]"), "environment.json: not what"),
     "other": (lambda out: edit(out / "run.json", command="ladder"), "run.json: not what"),
     "huge": (lambda out: (out / "run.json").write_text(" " * (1 << 24) + "{}"), "run.json: larger than"),
+    "a pipe": (
+        lambda out: ((out / "run.json").unlink(), os.mkfifo(out / "run.json")),
+        "run.json: not a plain file",
+    ),
+    "rows in a pipe": (
+        lambda out: ((out / "results.jsonl").unlink(), os.mkfifo(out / "results.jsonl")),
+        "holds no results.jsonl",
+    ),
     "a folder": (lambda out: ((out / "run.json").unlink(), (out / "run.json").mkdir()), "run.json: this is a folder"),
 }
 
