@@ -149,3 +149,24 @@ def test_phases_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
         for phase in ("load", "build", "search", "copy back", "search", "copy back")
     ]
     assert said.count("end") == len(starts)
+
+
+def test_on_a_gpu_the_events_are_those_of_compares_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for CuPy and its events: 5 ms between two of them, whatever the wall says; without any while a profiler records."""
+    from tests.bench.test_plan_timing import MS, Gpu
+
+    gpu = Gpu()
+    gpu.capture = lambda on: gpu.said.append("capture")
+    monkeypatch.setattr(climbing.device, "gpu_problem", lambda: None)
+    monkeypatch.setattr(climbing.device, "library", lambda: gpu)
+    monkeypatch.setattr(climbing, "require", lambda *_: np)
+    planted(monkeypatch, lambda self, query, k: gpu.said.append("search") or [0, 1, 2], on_gpu=True)
+    row = rows_of(["argsort"], plan(where="cuda", repeat=2))["argsort"]
+    assert (row.device, row.event_ns) == ("cuda", 5 * MS)
+    assert len(row.samples_ns) == 2
+    at = gpu.said.index("search")
+    assert gpu.said[at - 2 : at + 4] == ["wait", "event", "search", "event", "wait", "between"]
+    monkeypatch.setattr(climbing, "recorded", lambda: True)
+    gpu.said.clear()
+    assert rows_of(["argsort"], plan(where="cuda", repeat=2))["argsort"].event_ns is None
+    assert "event" not in gpu.said
