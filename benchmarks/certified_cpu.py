@@ -24,8 +24,10 @@ from typing import Any
 
 from benchmarks.tuned_faiss import CORETYPE
 from knnscope import ExactIndex
+from knnscope.analysis.measurement import to_dict
 from knnscope.bench import session
 from knnscope.bench.plan import Case, Options
+from knnscope.bench.task import Task
 from knnscope.ceilings.record import Ceilings
 from knnscope.certified.cpu import dispatch
 from knnscope.datasets import registry
@@ -111,10 +113,10 @@ def main() -> None:
     catalog.ENGINES["faiss-blas"] = Entry("benchmarks.tuned_faiss:Blas", "faiss", "cpu", "tuned")
     peers = [n for n in ("usearch", "sklearn", "numpy", "torch") if catalog.problem(n) is None]
     dataset, _ = registry.load(f"synthetic:text,rows={args.rows},queries=1000")
-    task = session.Task(dataset.name, dataset.documents.values, dataset.queries.values, "l2")
+    task = Task(dataset.name, dataset.documents.values, dataset.queries.values, "l2")
     grid = Cases(["certified", "faiss", *TUNED, *peers], args.k, BATCHES, few=args.few)
     measured = session.measure(task, grid, Options(threads=1, rounds=10, seconds=10_000, timeout=900))
-    rows = [r for r in measured.rows if r["cache"] != "first"]
+    rows = [to_dict(r) for r in measured.rows if r.cache != "first"]
     lines = table(rows, Ceilings.from_json(measured.environment["ceilings"]["cpu"]))
     for line in lines:
         print(line)

@@ -12,11 +12,13 @@ import argparse
 from pathlib import Path
 
 from knnscope import threads
+from knnscope.analysis import run as runs
+from knnscope.analysis.run import CompareFacts, ComparisonRun
 from knnscope.bench import session
 from knnscope.bench.plan import Options
-from knnscope.cli.compare import save
+from knnscope.bench.task import Task
 from knnscope.datasets import registry
-from knnscope.report.comparison import report, verdict
+from knnscope.report import comparison
 from knnscope.search import catalog
 from knnscope.store import make_folder
 
@@ -34,13 +36,13 @@ def main() -> None:
     for name in engines:
         catalog.load(name)  # one that is missing ends it here
     dataset, _ = registry.load(f"synthetic:text,rows={args.rows},queries=1000")
-    task = session.Task(dataset.name, dataset.documents.values, dataset.queries.values, "l2")
+    task = Task(dataset.name, dataset.documents.values, dataset.queries.values, "l2")
     grid = session.Grid(engines, (3, 10), (1, 10, 100, 1000))
     options = Options(threads.usable(), rounds=args.rounds, seconds=args.seconds)
     measured = session.measure(task, grid, options)
     folder = make_folder(args.out / f"compare-gpu-{args.rows}")
-    save(folder, measured)
-    text = f"{report(measured, task)}\n\n{verdict(measured)}"
+    facts = CompareFacts(queries=len(task.queries), interrupted=measured.interrupted)
+    text = comparison.text(runs.save(ComparisonRun(tuple(measured.rows), measured.environment, facts), folder))
     (folder / "report.txt").write_text(text + "\n")
     print(text)
 

@@ -14,8 +14,9 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
-from knnscope.bench import jsonl
-from knnscope.cli.ladder import COLUMNS, SCHEMA, cells
+from knnscope import analysis
+from knnscope.analysis.run import LadderRun
+from knnscope.report.ladder import COLUMNS, cells
 from knnscope.search import ladder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,35 +43,33 @@ def page() -> str:
     """The whole page."""
     parts = [HEAD]
     for name in RUNS:
-        rows = jsonl.read(RESULTS / name / "results.jsonl", SCHEMA, "knnscope ladder")
-        environment = json.loads((RESULTS / name / "environment.json").read_text())
-        parts.append(_run(name, rows, environment))
+        found = analysis.load(RESULTS / name)
+        assert isinstance(found, LadderRun)
+        parts.append(_run(name, found))
     parts.append(_own(json.loads((RESULTS / "fused-topk.json").read_text())))
     parts.append(_lessons())
     return "\n".join(parts)
 
 
-def _run(name: str, rows: list[dict[str, Any]], environment: dict[str, Any]) -> str:
+def _run(name: str, found: LadderRun) -> str:
+    rows, environment, facts = found.rows, found.environment, found.facts
     gpu = environment["gpus"][0]
-    first = rows[0]
-    title = f"## {first['rows']:,} rows of {first['dim']} components, k = {first['k']}"
+    title = f"## {facts.rows:,} rows of {facts.dim} components, k = {facts.k}"
     where = (
         f"{gpu['name']}, driver {gpu['driver']}, {environment['cpu']['model']}, Python {environment['python']}, "
-        f"CuPy {environment['libraries'].get('cupy-cuda13x') or environment['libraries'].get('cupy')}; `{first['dataset']}`; "
+        f"CuPy {environment['libraries'].get('cupy-cuda13x') or environment['libraries'].get('cupy')}; `{facts.dataset}`; "
         f"results in `benchmarks/results/{name}`"
     )
-    shown = [(f"`{row['rung']}`" + (" \\*" if row["scaled"] else ""), *cells(row)) for row in rows]
+    shown = [(f"`{row.rung}`" + (" \\*" if row.scaled else ""), *cells(row)) for row in rows]
     table = [
         f"| {' | '.join(COLUMNS)} |",
         "|---|---|" + "--:|" * (len(COLUMNS) - 2),
         *(f"| {' | '.join(line)} |" for line in shown),
     ]
     marked = (
-        ["", "\\* the loop visited fewer rows, and its time was scaled to all."]
-        if any(r["scaled"] for r in rows)
-        else []
+        ["", "\\* the loop visited fewer rows, and its time was scaled to all."] if any(r.scaled for r in rows) else []
     )
-    notes = [f"- {row['rung']}: {row['note']}" for row in rows if row["note"]]
+    notes = [f"- {row.rung}: {row.note}" for row in rows if row.note]
     return "\n".join([title, "", where, "", *table, *marked, *([""] if notes else []), *notes, ""])
 
 

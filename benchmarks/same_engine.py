@@ -18,6 +18,7 @@ from knnscope import environment, threads
 from knnscope.analysis import statistics, verdict
 from knnscope.bench import session
 from knnscope.bench.plan import Options
+from knnscope.bench.task import Task
 from knnscope.datasets import registry
 from knnscope.search import catalog
 
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/same-engine.json"))
     args = parser.parse_args()
     dataset, _ = registry.load(f"synthetic:text,rows={args.rows},queries=200")
-    task = session.Task("synthetic:text", dataset.documents.values, dataset.queries.values, "l2")
+    task = Task("synthetic:text", dataset.documents.values, dataset.queries.values, "l2")
     for name in ENGINES:
         catalog.ENGINES[f"{name} again"] = catalog.ENGINES[name]
     grid = session.Grid([n for name in ENGINES for n in (name, f"{name} again")], (10,), BATCHES)
@@ -41,12 +42,12 @@ def main() -> None:
     for run in range(args.runs):
         options = Options(threads.usable(), seconds=5, seed=run, cold=False)
         rows = session.measure(task, grid, options, ceilings=False).rows
-        hot = {(r["engine"], r["batch"]): r for r in rows if r["cache"] == "hot"}
+        hot = {(r.engine, r.batch): r for r in rows if r.cache == "hot"}
         for name in ENGINES:
             for batch in BATCHES:
                 a, b = hot[name, batch], hot[f"{name} again", batch]
-                c = statistics.compare(a["samples_ns"], b["samples_ns"], a["rounds_a_process"])
-                leader, other = sorted((a, b), key=lambda r: r["median_ns"])
+                c = statistics.compare(a.samples_ns, b.samples_ns, a.rounds_a_process)
+                leader, other = sorted((a, b), key=lambda r: r.median_ns)
                 pairs.append(
                     {
                         "run": run,

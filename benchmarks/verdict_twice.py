@@ -14,9 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from knnscope import analysis
 from knnscope.analysis import verdict
-from knnscope.bench import result
-from knnscope.records import Row
+from knnscope.analysis.measurement import NOT_HERE, to_dict
+from knnscope.analysis.run import ComparisonRun
 
 
 def main() -> None:
@@ -31,10 +32,11 @@ def main() -> None:
             command = [sys.executable, "-m", "knnscope", "compare", *args.compare, "--out", folder, "--seed", "0"]
             printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
             print(f"== run {number}\n{printed}", flush=True)
-            rows = result.read(Path(folder) / "results.jsonl")
-            runs.append((rows, json.loads((Path(folder) / "environment.json").read_text())))
+            run = analysis.load(folder)
+            assert isinstance(run, ComparisonRun)
+            runs.append(run)
     found = []
-    firsts, seconds = ({(v.k, v.batch, v.boundary, v.grade): v for v in verdict.verdicts(rows)} for rows, _ in runs)
+    firsts, seconds = ({(v.k, v.batch, v.boundary, v.grade): v for v in verdict.verdicts(run.rows)} for run in runs)
     for key in {**firsts, **seconds}:
         a, b = firsts.get(key), seconds.get(key)
         certain = [v.engine for v in (a, b) if v is not None and not v.level_with]
@@ -48,21 +50,19 @@ def main() -> None:
         )
         print(found[-1])
     outcome = {"command": f"knnscope compare {' '.join(args.compare)}", "verdicts": found}
-    args.out.write_text(
-        json.dumps(outcome, indent=1)[:-2] + ',\n "runs": [\n' + ",\n".join(_run(*run) for run in runs) + "]\n}\n"
-    )
+    args.out.write_text(json.dumps(outcome, indent=1)[:-2] + ',\n "runs": [\n' + ",\n".join(map(_run, runs)) + "]\n}\n")
     sys.exit(any(f["contradiction"] for f in found))
 
 
-def _run(rows: list[Row], environment: dict[str, object]) -> str:
+def _run(run: ComparisonRun) -> str:
     """A run in few lines: without samples, which are a megabyte, and without engines that are not here."""
     kept = [
-        {k: v for k, v in row.items() if k not in ("samples_ns", "evidence")}
-        for row in rows
-        if row["status"] not in verdict.NOT_HERE
+        {k: v for k, v in to_dict(row).items() if k not in ("samples_ns", "evidence")}
+        for row in run.rows
+        if row.status not in NOT_HERE
     ]
     lines = ",\n   ".join(map(json.dumps, kept))
-    said, around = json.dumps(verdict.sentences(rows)), json.dumps(environment)
+    said, around = json.dumps(verdict.sentences(run.rows)), json.dumps(run.environment)
     return f' {{"sentences": {said},\n  "environment": {around},\n  "rows": [\n   {lines}]}}'
 
 

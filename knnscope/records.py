@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IdArray = npt.NDArray[np.int64]
-Row = dict[str, Any]
-"""A measured case as it is written to a file."""
 
 
 class Strings(Sequence[str]):

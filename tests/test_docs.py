@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import ladder_page, predictions
+from knnscope import analysis
 from knnscope.search import ladder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,13 +52,8 @@ def test_the_errata_quote_what_their_traces_say(trace: str, query: str, printed:
 
 def test_the_errata_agree_with_the_ladder_about_cuvs() -> None:
     for name, low, high in (("ladder-75000-k10", 0.15, 0.3), ("ladder-1000000-k10", 0.6, 0.9)):
-        rows = {
-            row["rung"]: row
-            for row in ladder_page.jsonl.read(
-                ladder_page.RESULTS / name / "results.jsonl", ladder_page.SCHEMA, "knnscope ladder"
-            )
-        }
-        assert low < rows["fused"]["wall_ns"] / rows["cuvs"]["wall_ns"] < high
+        rows = {row.rung: row for row in analysis.load(ladder_page.RESULTS / name).rows}
+        assert low < rows["fused"].wall_ns / rows["cuvs"].wall_ns < high
 
 
 def test_predictions_are_those_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

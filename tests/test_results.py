@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from knnscope.bench import jsonl, result
-from knnscope.cli.ladder import SCHEMA
+from knnscope import analysis
 
 RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 
@@ -18,8 +17,7 @@ def test_rows_are_as_the_schema_says() -> None:
     found = sorted(RESULTS.rglob("results.jsonl"))
     assert len(found) >= 2
     for path in found:
-        ladder = path.parent.name.startswith("ladder-")
-        assert jsonl.read(path, SCHEMA, "knnscope ladder") if ladder else result.read(path)
+        assert analysis.load(path.parent).rows
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.*")), ids=lambda p: str(p.relative_to(RESULTS)))

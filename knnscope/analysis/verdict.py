@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from knnscope.analysis import statistics
-from knnscope.records import Row
+from knnscope.analysis.measurement import NOT_HERE, Measurement
+from knnscope.units import duration
 
 MATTERS = 1.05
 """A ratio nearer to 1 than this is no difference that matters."""
@@ -15,7 +16,6 @@ QUICK_MATTERS = 1.5
 """In a quick run every round's ratio has to be this far from 1: two processes of one engine may differ by a fifth each way."""
 LEVEL_UP_TO = 1.5
 """One that cannot be told from the leader and takes longer than this is not level with it, but too noisy to place."""
-NOT_HERE = ("missing", "no-gpu", "unsupported")
 Group = tuple[int, int, str]
 """k, batch, boundary."""
 
@@ -58,55 +58,53 @@ class Verdict:
         return next((r for r in self.rivals if r.significant), None)
 
 
-def groups(rows: Iterable[Row]) -> dict[Group, list[Row]]:
+def groups(rows: Iterable[Measurement]) -> dict[Group, list[Measurement]]:
     """Hot rows by k, batch and boundary, in the order they come; a group that no engine here could be asked is left out."""
-    found: dict[Group, list[Row]] = {}
+    found: dict[Group, list[Measurement]] = {}
     for row in rows:
-        if row["cache"] == "hot":
-            found.setdefault((row["k"], row["batch"], row["boundary"]), []).append(row)
-    return {group: members for group, members in found.items() if any(r["status"] not in NOT_HERE for r in members)}
+        if row.cache == "hot":
+            found.setdefault(row.group, []).append(row)
+    return {group: members for group, members in found.items() if any(r.status not in NOT_HERE for r in members)}
 
 
-def verdicts(rows: Iterable[Row]) -> list[Verdict]:
+def verdicts(rows: Iterable[Measurement]) -> list[Verdict]:
     """For each group, the fastest ``exact`` engine, then the fastest ``float32`` one; a grade that none has is left out."""
     found = []
     for group, members in groups(rows).items():
         for grade in ("exact", "float32"):
-            right = [r for r in members if r["grade"] == grade and r["median_ns"] is not None]
+            right = [r for r in members if r.grade == grade and r.median_ns is not None]
             if right:
                 found.append(_verdict(group, grade, right))
     return found
 
 
-def _verdict(group: Group, grade: str, rows: Sequence[Row]) -> Verdict:
-    first, *others = sorted(rows, key=lambda r: r["median_ns"])
+def _verdict(group: Group, grade: str, rows: Sequence[Measurement]) -> Verdict:
+    first, *others = sorted(rows, key=lambda r: r.took_ns)
     rivals = tuple(rival(first, other) for other in others)
-    return Verdict(
-        *group, grade, first["engine"], first["median_ns"], bool(first["noisy"]), rivals, bool(first.get("quick"))
-    )
+    return Verdict(*group, grade, first.engine, first.took_ns, bool(first.noisy), rivals, first.quick)
 
 
-def rival(leader: Row, other: Row) -> Rival:
+def rival(leader: Measurement, other: Measurement) -> Rival:
     """Another row against the leader's, over the rounds in which both were timed."""
-    quick = bool(leader.get("quick"))
+    quick = leader.quick
     try:
-        together = 1 if quick else leader["rounds_a_process"]
-        c = statistics.compare(other["samples_ns"], leader["samples_ns"], together)
+        together = 1 if quick else leader.rounds_a_process
+        c = statistics.compare(other.samples_ns, leader.samples_ns, together)
     except ValueError:  # stopped before a round had both
-        ratio = other["median_ns"] / leader["median_ns"]
-        return Rival(other["engine"], other["median_ns"], ratio, ratio, ratio, False, 0)
+        ratio = other.took_ns / leader.took_ns
+        return Rival(other.engine, other.took_ns, ratio, ratio, ratio, False, 0)
     apart = c.low >= QUICK_MATTERS and c.rounds >= statistics.QUICK_FEWEST
     significant = apart if quick else c.verdict == "slower" and c.ratio >= MATTERS
-    return Rival(other["engine"], other["median_ns"], c.ratio, c.low, c.high, significant, c.rounds)
+    return Rival(other.engine, other.took_ns, c.ratio, c.low, c.high, significant, c.rounds)
 
 
-def as_json(rows: Sequence[Row]) -> dict[str, object]:
+def as_json(rows: Sequence[Measurement]) -> dict[str, object]:
     """The verdicts and the sentences, for verdict.json."""
-    quick = any(row.get("quick") for row in rows)
+    quick = any(row.quick for row in rows)
     return {"quick": quick, "verdicts": [asdict(v) for v in verdicts(rows)], "sentences": sentences(rows)}
 
 
-def sentences(rows: Sequence[Row]) -> list[str]:
+def sentences(rows: Sequence[Measurement]) -> list[str]:
     """One for each group: who is fastest among the right, by how much, and who was faster and wrong."""
     by_group = groups(rows)
     several_k = len({group[0] for group in by_group}) > 1
@@ -121,9 +119,9 @@ def sentences(rows: Sequence[Row]) -> list[str]:
         name += ", on the device" if boundary == "device" else ""
         best = min((v.median_ns for v in found if (v.k, v.batch, v.boundary) == (k, batch, boundary)), default=None)
         wrong = [
-            f"{r['engine']} took {duration(r['median_ns'])} and was wrong on {r['beyond']} of {r['judged']} queries"
+            f"{r.engine} took {duration(r.took_ns)} and was wrong on {r.beyond} of {r.judged} queries"
             for r in by_group[k, batch, boundary]
-            if r["grade"] == "wrong" and r["median_ns"] is not None and (best is None or r["median_ns"] < best)
+            if r.grade == "wrong" and r.median_ns is not None and (best is None or r.median_ns < best)
         ]
         none = "no engine gave a right answer"
         if _stopped(by_group[k, batch, boundary]):
@@ -132,9 +130,9 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _stopped(rows: Iterable[Row]) -> bool:
+def _stopped(rows: Iterable[Measurement]) -> bool:
     """Whether what was not measured any more might have changed who is fastest."""
-    return any(row["status"] == "interrupted" for row in rows)
+    return any(row.status == "interrupted" for row in rows)
 
 
 def _sentence(v: Verdict, stopped: bool) -> str:
@@ -186,28 +184,20 @@ class Split:
     compute_ns: int
 
 
-def splits(rows: Iterable[Row]) -> list[Split]:
+def splits(rows: Iterable[Measurement]) -> list[Split]:
     """For each GPU engine measured at both boundaries.
 
     transfer: from the host less from the device. compute: between events around a call on the device. launch: what is left of that
     call: the library's own code before and after, the launches themselves and the wait at the end.
     """
-    known = {(r["engine"], r["k"], r["batch"], r["boundary"], r["cache"]): r for r in rows if r["median_ns"]}
+    known = {(r.engine, r.k, r.batch, r.boundary, r.cache): r for r in rows if r.median_ns}
     found = []
     for (engine, k, batch, boundary, cache), host in known.items():
         device = known.get((engine, k, batch, "device", "hot"))
         first = known.get((engine, k, batch, "host", "first"))
-        if boundary == "host" and cache == "hot" and first and device and device["event_ns"] is not None:
-            compute = min(device["event_ns"], device["median_ns"])
-            whole, inside = host["median_ns"], device["median_ns"]
+        if boundary == "host" and cache == "hot" and first and device and device.event_ns is not None:
+            compute = min(device.event_ns, device.took_ns)
+            whole, inside = host.took_ns, device.took_ns
             transfer = max(0, whole - inside)
-            found.append(Split(engine, k, batch, first["median_ns"], whole, transfer, inside - compute, compute))
+            found.append(Split(engine, k, batch, first.took_ns, whole, transfer, inside - compute, compute))
     return found
-
-
-def duration(ns: float) -> str:
-    """Nanoseconds in the unit that suits them, three digits."""
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
-        if ns >= 0.9995 * size:
-            return f"{ns / size:,.0f} {unit}" if ns >= 999.5 * size else f"{ns / size:#.3g} {unit}".replace(". ", " ")
-    return f"{ns:.0f} ns"

@@ -1,1 +1,4 @@
-"""Measuring engines side by side: what to run, how to time it, who does the work, what the figures say."""
+"""Measures engines and rungs. In: a ``Task`` (rows, queries, metric) and what to call. Out: rows as analysis/measurement.py has them.
+
+compare starts in session.py, the ladder in ladder.py; both use the clocks of timing.py and the statuses of failures.py.
+"""

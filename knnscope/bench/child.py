@@ -26,11 +26,11 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope import threads
+from knnscope.bench.failures import FailedError, failure, out_of_memory
 from knnscope.bench.plan import Case, Options
 from knnscope.bench.timing import Sample, WarmUp
 from knnscope.bench.worker import Built, Turn, Warmed, Worker
 from knnscope.environment import memory
-from knnscope.errors import KnnscopeError, MissingLibraryError, NoGpuError, UnsupportedError
 from knnscope.processes import PACKAGE, end_with
 from knnscope.records import Neighbors
 from knnscope.search.catalog import Entry, load_entry
@@ -43,14 +43,6 @@ ENDS_WITHIN = 10
 """Seconds that a process may take to end once its pipe is closed (a core dump)."""
 
 
-class FailedError(Exception):
-    """A case ended without figures: its status, and why."""
-
-    def __init__(self, status: str, reason: str) -> None:
-        super().__init__(reason)
-        self.status, self.reason = status, reason
-
-
 @dataclass(frozen=True, slots=True)
 class Data:
     """What every child works on: .npy files and a metric."""
@@ -61,7 +53,7 @@ class Data:
 
 
 class Child:
-    """A worker that runs elsewhere; it starts without being waited for. Every method may raise ``FailedError``."""
+    """A worker in another process, which starts in the background. Every method may raise ``FailedError``."""
 
     def __init__(self, entry: Entry, data: Data, options: Options) -> None:
         self._timeout, self._warm_seconds = options.timeout, options.warm_seconds
@@ -142,7 +134,7 @@ class Child:
                 continue
 
     def _signal(self, number: signal.Signals) -> None:
-        """To it and to processes that its library started; it is not waited for yet, so the number is still its own."""
+        """Signal it and the processes that its library started; it is not reaped yet, so the id is still its own."""
         with contextlib.suppress(ProcessLookupError):  # all of them ended
             os.killpg(self._process.pid, number)
 
@@ -187,13 +179,13 @@ class Child:
         except subprocess.TimeoutExpired:
             self._signal(signal.SIGKILL)
             self._process.wait()
-            return FailedError("crashed", "it closed the pipe to its parent and went on")
+            return FailedError("crashed", "it closed the pipe to its parent but did not end")
         lines = _tail(self._log)
         said = f": {lines[-1]}" if lines else ""
         if code == -signal.SIGKILL:
             return FailedError("oom", f"killed by the system, which ran out of memory{said}")
         for line in reversed(lines):
-            if any(sign in line.lower() for sign in OUT_OF_MEMORY):
+            if out_of_memory(line):
                 return FailedError("oom", line)
         ended = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         return FailedError("crashed", f"its process ended {ended}{said}")
@@ -224,7 +216,8 @@ def _serve(asked: IO[str], answered: IO[str]) -> None:
                 assert worker is not None
                 answer = ACTIONS[message.pop("do")](worker, message)
         except Exception as error:  # an engine fails in any way it likes
-            answer = {"status": _status(error), "reason": _reason(error)}
+            failed = failure(error)
+            answer = {"status": failed.status, "reason": failed.reason}
         answered.write(json.dumps(answer) + "\n")
         answered.flush()
 
@@ -262,34 +255,6 @@ ACTIONS: dict[str, Callable[[Worker, Mapping[str, Any]], dict[str, Any]]] = {
     "turn": _turn,
     "answers": _answers,
 }
-
-
-def _status(error: Exception) -> str:
-    for kind, status in ((MissingLibraryError, "missing"), (NoGpuError, "no-gpu"), (UnsupportedError, "unsupported")):
-        if isinstance(error, kind):
-            return status
-    text = f"{type(error).__name__} {error}".lower()
-    if isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
-        return "oom"
-    return "unsupported" if isinstance(error, KnnscopeError) else "crashed"
-
-
-OUT_OF_MEMORY = (
-    "outofmemory",
-    "out of memory",
-    "memoryerror",
-    "bad_alloc",
-    "cannot allocate memory",
-    "memory allocation still failed",  # OpenBLAS
-    "cudaerrormemoryallocation",
-)
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, KnnscopeError) and lines:
-        return lines[0]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
 if __name__ == "__main__":

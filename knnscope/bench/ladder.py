@@ -1,9 +1,9 @@
-"""Climbs the ladder: every rung timed in this process, so that a profiler around it sees what was measured, and every answer judged."""
+"""Climbs the ladder: times every rung in this process, where a profiler can see it, and judges every answer."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from statistics import median
@@ -13,24 +13,26 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope import annotate
+from knnscope.analysis.measurement import SCHEMA_VERSION, RungMeasurement
+from knnscope.bench.failures import failure
+from knnscope.bench.timing import CudaClock, HostClock, LapClock, apart, timed
 from knnscope.ceilings.record import Ceilings
 from knnscope.compiling import SPENT
-from knnscope.errors import MissingLibraryError, NoGpuError, UnsupportedError, require
+from knnscope.errors import MissingLibraryError, NoGpuError, require
 from knnscope.profile.counts import Counts, count, recorded
 from knnscope.progress import bar
-from knnscope.records import Row
 from knnscope.search import catalog, device, ladder, reference
 from knnscope.search.grading import Grade, Judge
 from knnscope.search.ladder.rung import Rung
 
 ENGINES = ("faiss", "certified", "faiss-gpu", "cuvs")
-"""Stand beside the rungs: what others, and this project, make of the same search."""
+"""Measured beside the rungs: the same search by other libraries and by this project."""
 SECONDS = 60.0
-"""After so long a rung is called no more, whatever ``repeat`` says."""
+"""Time limit of a rung, whatever ``repeat`` says."""
 LONG_NS = 2_000_000_000
 """A first call this long is a sample as well."""
 COUNTED_NS = 2_000_000_000
-"""A search that takes longer is not done once more to be counted."""
+"""A longer search is not repeated to count its kernels and copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,44 +69,21 @@ class Machine:
         if self.library is not None:
             self.library.synchronize()
 
-    def wall(self, work: Callable[..., Any], *arguments: Any) -> tuple[Any, int]:
-        """What it returns, and nanoseconds until the GPU has finished with it."""
-        start = time.perf_counter_ns()
-        found = work(*arguments)
-        self.wait()
-        return found, time.perf_counter_ns() - start
+    def clock(self) -> LapClock:
+        """The clock that compare uses; without events while a profiler records.
+
+        (An nsys that does not know a call of the driver's, such as the newer way to ask for the time between events, loses what follows.)
+        """
+        return HostClock() if self.library is None else CudaClock(self.library, events=not recorded())
 
     def capture(self, on: bool) -> None:
         """Let a profiler that waits for it begin, or end."""
         if self.library is not None:
             self.library.capture(on)
 
-    def events(self) -> tuple[Any, Any]:
-        """Two, to be recorded around a search; without a GPU they record nothing, nor where a profiler records more than they can.
-
-        (An nsys that does not know a call of the driver's, such as the newer way to ask for the time between events, loses what follows.)
-        """
-        if self.library is None or recorded():
-            return NoEvent(), NoEvent()
-        return self.library.event(), self.library.event()
-
-    def between(self, first: Any, last: Any) -> int | None:
-        """Nanoseconds between two recorded events."""
-        if self.library is None or isinstance(first, NoEvent):
-            return None
-        self.wait()
-        return round(self.library.elapsed_ms(first, last) * 1e6)
-
-
-class NoEvent:
-    """Where there is no GPU."""
-
-    def record(self) -> None:
-        """Nothing to record."""
-
 
 class EngineRung(Rung):
-    """An engine of the catalogue among the rungs."""
+    """An engine of the catalog, measured as a rung."""
 
     def __init__(self, name: str, xp: Any) -> None:
         super().__init__(xp)
@@ -139,22 +118,22 @@ class EngineRung(Rung):
         return [int(i) for i in device.library().to_host(found)[0]] if self.on_gpu else found[0].tolist()
 
     def moved(self, k: int) -> None:
-        """The engine's own affair: at least the rows, or their codes."""
+        """Unknown: at least the rows, or their codes."""
 
     def launches(self, k: int) -> tuple[int, int] | None:  # noqa: ARG002
-        """Unknown, unless it is none."""
+        """None of both on the CPU, else unknown."""
         return None if self.on_gpu else (0, 0)
 
 
-def climb(names: Sequence[str], plan: Climb) -> Iterator[Row]:
+def climb(names: Sequence[str], plan: Climb) -> Iterator[RungMeasurement]:
     """A row for each name, in the order given, as it is measured."""
     machine = Machine(plan.where)
     judges: dict[int, Judge] = {}
     times: list[int] = []
     for name in names:
         cls = ladder.rung_class(name) if name in ladder.RUNGS else None
-        row: Row = {
-            "schema_version": 1,
+        values: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
             "rung": name,
             "changed": cls.changed if cls else catalog.ENGINES[name].what,
             "dataset": plan.dataset,
@@ -162,51 +141,17 @@ def climb(names: Sequence[str], plan: Climb) -> Iterator[Row]:
             "dim": plan.rows.shape[1],
             "k": plan.k,
             "device": plan.where,
-            **dict.fromkeys(FIGURES),
         }
-        row |= _attempt(name, plan, machine, judges)
-        if took := row["wall_ns"]:
-            row["ratio_below"] = round(times[-1] / took, 4) if times else None
-            row["ratio_first"] = round(times[0] / took, 4) if times else None
+        try:
+            values |= _measure(name, plan, machine, judges)
+        except Exception as error:  # a rung is a row, whatever its library raises
+            failed = failure(error)
+            values |= {"status": failed.status, "reason": failed.reason}
+        if took := values.get("wall_ns"):
+            if times:
+                values |= {"ratio_below": round(times[-1] / took, 4), "ratio_first": round(times[0] / took, 4)}
             times.append(took)
-        yield row
-
-
-def _attempt(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge]) -> Row:
-    """The figures of a rung, or why it has none."""
-    try:
-        return _measure(name, plan, machine, judges)
-    except NoGpuError as error:
-        return {"status": "no-gpu", "reason": str(error)}
-    except MissingLibraryError as error:
-        return {"status": "missing", "reason": str(error)}
-    except UnsupportedError as error:
-        return {"status": "unsupported", "reason": str(error)}
-    except Exception as error:  # a rung is a row, whatever its library raises
-        oom = isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
-        text = str(error).strip().splitlines()
-        line = f"{type(error).__name__}: {text[-1]}" if text else type(error).__name__
-        return {"status": "oom" if oom else "crashed", "reason": line}
-
-
-FIGURES = (
-    *(
-        "status",
-        "reason",
-        "visited",
-        "scaled",
-        "grade",
-        "judged",
-        "differing",
-        "ids",
-        "load_ns",
-        "build_ns",
-        "first_ns",
-        "compile_ns",
-    ),
-    *("samples_ns", "wall_ns", "event_ns", "copy_back_ns", "bytes_moved", "kernels", "copies", "copied_bytes"),
-    *("counted_by", "floor_ns", "ratio_below", "ratio_first", "note"),
-)
+        yield RungMeasurement(**values)
 
 
 def _make(name: str, plan: Climb, machine: Machine) -> Rung:
@@ -225,8 +170,16 @@ def _make(name: str, plan: Climb, machine: Machine) -> Rung:
     return ladder.make(name, machine.xp)
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What the phases of a rung are called for a profiler: its name and the shape of the search."""
+
+    name: str
+    shape: dict[str, int]
+
+
 @dataclass(slots=True)
-class Timed:
+class Searched:
     """Searches of a rung: the answer to each query asked, and times in nanoseconds."""
 
     answers: dict[int, list[int]] = field(default_factory=dict)
@@ -236,25 +189,25 @@ class Timed:
     backs: list[int] = field(default_factory=list)
 
 
-def _measure(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge]) -> Row:
+def _measure(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge]) -> dict[str, Any]:
     rung = _make(name, plan, machine)
     visited = min(len(plan.rows), plan.loop_rows or len(plan.rows)) if rung.loop else len(plan.rows)
     rows, k = plan.rows[:visited], min(plan.k, visited)
     shape = {"rows": visited, "dim": rows.shape[1], "k": k, "batch": 1}
+    clock = machine.clock()
     with annotate.phase("load", name, **shape):
-        _, load_ns = machine.wall(rung.load, rows)
+        load_ns = timed(lambda: rung.load(rows), clock)[0].wall_ns
+    before = SPENT.wall_ns
     with annotate.phase("build", name, **shape):
-        before = SPENT.wall_ns
-        _, build_ns = machine.wall(rung.build, k)
-        build_ns -= SPENT.wall_ns - before
-    timed = _search(name, rung, plan, machine, shape)
+        build_ns = apart(lambda: rung.build(k), clock)[0].wall_ns
+    searched = _search(rung, plan, machine, Marked(name, shape))
     if visited not in judges:
         judges[visited] = Judge(rows, plan.queries, reference.answers(rows, plan.queries, k, "l2"), "l2")
     grade = reduce(
         Grade.with_others,
         [
             judges[visited].grade(np.asarray([ids], np.int64), query, rung.formula)
-            for query, ids in sorted(timed.answers.items())
+            for query, ids in sorted(searched.answers.items())
         ],
     )
     where = "cuda" if rung.on_gpu or rung.gpu else "cpu"
@@ -269,66 +222,63 @@ def _measure(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge])
         "grade": grade.grade,
         "judged": grade.queries,
         "differing": grade.differing,
-        "ids": timed.answers[min(timed.answers)],
+        "ids": searched.answers[min(searched.answers)],
         "load_ns": load_ns,
         "build_ns": build_ns,
-        "first_ns": timed.first,
+        "first_ns": searched.first,
         "compile_ns": SPENT.wall_ns - before,
-        "samples_ns": timed.walls,
-        "wall_ns": round(median(timed.walls) * scale),
-        "event_ns": round(median(timed.events) * scale) if timed.events and where == "cuda" else None,
-        "copy_back_ns": round(median(timed.backs)),
+        "samples_ns": searched.walls,
+        "wall_ns": round(median(searched.walls) * scale),
+        "event_ns": round(median(searched.events) * scale) if searched.events and where == "cuda" else None,
+        "copy_back_ns": round(median(searched.backs)),
         "bytes_moved": None if (moved := rung.moved(k)) is None else round(moved * scale),
-        **_counts(rung, rung.ready(plan.queries[0]), k, machine, median(timed.walls)),
+        **_counts(rung, rung.ready(plan.queries[0]), k, machine, median(searched.walls)),
         "floor_ns": ceilings.floor_ns(plan.rows.nbytes, "hot") if ceilings else None,
         "note": rung.note,
     }
 
 
-def _search(name: str, rung: Rung, plan: Climb, machine: Machine, shape: dict[str, int]) -> Timed:
-    """Every query in turn, after a first call that loads kernels; of a search so long that this is no matter, it counts as well.
+def _search(rung: Rung, plan: Climb, machine: Machine, marked: Marked) -> Searched:
+    """Every query in turn, after a first call that loads kernels; a first call of ``LONG_NS`` or more is a sample as well.
 
     A profiler may record what follows the first alone: the capture range.
     """
-    asked = [rung.ready(query) for query in plan.queries]
-    timed = Timed()
+    queries = [rung.ready(query) for query in plan.queries]
+    found = Searched()
     began = time.monotonic()
-    with bar(plan.repeat + 1, name, "search") as progress:
+    clock = machine.clock()
+    with bar(plan.repeat + 1, marked.name, "search") as progress:
         for turn in range(plan.repeat + 1):
-            which = max(turn - 1, 0) % len(asked)
+            which = max(turn - 1, 0) % len(queries)
             if turn == 1:
                 machine.capture(True)
-            first, last = machine.events()
-            machine.wait()
+            clock.wait()
             compiled = SPENT.wall_ns
-            start = time.perf_counter_ns()
-            with annotate.phase("search", name, **shape):
-                first.record()
-                found = rung.search(asked[which], shape["k"])
-                last.record()
-            searched = time.perf_counter_ns()
-            with annotate.phase("copy back", name, **shape):
-                answer = rung.copy_back(found)  # which waits for the search
-            done = time.perf_counter_ns()
-            event = machine.between(first, last)
+            with annotate.phase("search", marked.name, **marked.shape):
+                clock.begin()
+                answer = rung.search(queries[which], marked.shape["k"])
+                lap = clock.lap()
+            with annotate.phase("copy back", marked.name, **marked.shape):
+                ids = rung.copy_back(answer)  # which waits for the search
+            sample = clock.stop()
             progress.update()
             if turn == 0:
-                timed.first = done - start - (SPENT.wall_ns - compiled)
-                if timed.first < LONG_NS:
+                found.first = max(0, sample.wall_ns - (SPENT.wall_ns - compiled))
+                if found.first < LONG_NS:
                     continue
-            timed.answers[which] = answer
-            timed.walls.append(done - start)
-            timed.backs.append(done - searched)
-            if event is not None:
-                timed.events.append(event)
+            found.answers[which] = ids
+            found.walls.append(sample.wall_ns)
+            found.backs.append(sample.wall_ns - lap)
+            if sample.event_ns is not None:
+                found.events.append(sample.event_ns)
             if time.monotonic() - began > SECONDS:
                 break
     machine.capture(False)
-    return timed
+    return found
 
 
-def _counts(rung: Rung, query: Any, k: int, machine: Machine, typical_ns: float) -> Row:
-    """By CUPTI where it is here and the search is short, else what follows from the code."""
+def _counts(rung: Rung, query: Any, k: int, machine: Machine, typical_ns: float) -> dict[str, Any]:
+    """Kernels and copies: recorded by CUPTI where it is installed and the search is short, else what follows from the code."""
     found: Counts | None = None
     if rung.on_gpu and typical_ns < COUNTED_NS:
         found = count(lambda: rung.search(query, k), machine.wait)

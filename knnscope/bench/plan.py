@@ -7,19 +7,15 @@ from dataclasses import dataclass
 
 from knnscope.analysis import statistics
 
-CACHES = ("first", "cold", "hot")
-"""First call of a case in its process; caches overwritten before the call; repeated at once."""
-BOUNDARIES = ("host", "device")
-"""Where queries start and answers end."""
 COLD_ROUNDS = 7
 """Overwriting the caches takes longer than most calls."""
 SHORT_NS, MIDDLE_NS, LONG_NS = 10_000_000, 50_000_000, 500_000_000
 """Calls up to these long are made 10, 5, 3 times a round; longer ones once."""
 ROUNDS_A_LIFE = 2
-"""The same engine in another process is up to 20% faster or slower for as long as that lives (benchmarks/same_engine.py): only many
-processes tell what is the engine's."""
+"""Rounds that one process answers. The same engine in another process is up to 20% faster or slower for as long as that process lives
+(benchmarks/same_engine.py), so that only many processes tell how fast the engine is."""
 FAR = 3
-"""A case that takes more than this many times as long as the best of its grade is told from it by one round a process."""
+"""A case this many times slower than the best of its grade gets one round a process: that is enough to tell them apart."""
 PRIME_NS = 10_000_000
 """Untimed calls before the timed ones of a turn."""
 NEW_CALLS = 3
@@ -27,7 +23,7 @@ NEW_CALLS = 3
 QUICK_ROUNDS = 5
 """Rounds of a quick run, all by the same processes."""
 QUICK_SECONDS = 12.0
-"""What the hot calls of all cases of a quick run take together, unless a call alone is longer than its share."""
+"""Budget for the hot calls of all cases of a quick run together; a call longer than its share exceeds it."""
 WARM_SECONDS, QUICK_WARM_SECONDS = 3.0, 0.3
 """A warm-up ends here at the latest."""
 

@@ -1,22 +1,18 @@
-"""Measured cases as rows: plain values, integer nanoseconds and bytes, each checked against the schema that is shipped beside this."""
+"""Measured cases become rows: whole nanoseconds and bytes, medians and intervals, floors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from statistics import median, quantiles
+from typing import Any
 
 from knnscope.analysis import statistics
-from knnscope.bench import jsonl
-from knnscope.bench.plan import CACHES
+from knnscope.analysis.measurement import CACHES, FAILED, SCHEMA_VERSION, Measurement
 from knnscope.bench.runner import Measured
 from knnscope.bench.timing import Sample
 from knnscope.ceilings.record import Ceilings
-from knnscope.records import Row
 
-SCHEMA_VERSION = 1
-SCHEMA = "results.schema.json"
 P99_FROM = 100
 """Samples from which a 99th percentile is given."""
 NOISY = 0.2
@@ -44,41 +40,30 @@ def bytes_moved(facts: Facts, batch: int, k: int) -> int:
     return (facts.rows + batch) * facts.dim * facts.itemsize + batch * k * 12
 
 
-def rows_of(
-    m: Measured, facts: Facts, device: str, formula: str | None = None, quality: dict[str, float] | None = None
-) -> list[Row]:
-    """The rows of a case, one for each state of the caches; one without figures where it failed.
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of an engine: where it computes ("cpu" or "cuda"), by which formula, and its retrieval measures by name."""
 
-    Args:
-        m: the case.
-        facts: of the run.
-        device: where the engine computes, "cpu" or "cuda".
-        formula: how it says that it computes.
-        quality: retrieval measures of the engine, by name.
-    """
+    device: str
+    formula: str | None = None
+    quality: dict[str, float] = field(default_factory=dict)
+
+
+def rows_of(m: Measured, facts: Facts, about: About) -> list[Measurement]:
+    """The rows of a case, one for each state of the caches; one without figures where it failed."""
     first = [[m.warmed.warm.first]] if m.warmed else []
     figures = {"first": first, "cold": m.cold, "hot": m.hot}
     kept = [cache for cache in CACHES if m.status not in FAILED and (any(figures[cache]) or cache == "hot")]
-    return [_row(m, facts, device, formula, quality or {}, cache, figures[cache]) for cache in kept or ["hot"]]
+    return [_row(m, facts, about, cache, figures[cache]) for cache in kept or ["hot"]]
 
 
-FAILED = ("unsupported", "missing", "no-gpu", "oom", "timeout", "crashed")
-
-
-def _row(
-    m: Measured,
-    facts: Facts,
-    device: str,
-    formula: str | None,
-    quality: dict[str, float],
-    cache: str,
-    rounds: Sequence[Sequence[Sample]],
-) -> Row:
-    case, built, warmed, grade = m.case, m.built, m.warmed, m.grade
+def _row(m: Measured, facts: Facts, about: About, cache: str, rounds: Sequence[Sequence[Sample]]) -> Measurement:
+    case, built, warmed = m.case, m.built, m.warmed
+    grade = None if m.status in FAILED else m.grade
     moved = bytes_moved(facts, case.batch, case.k)
-    ceilings = facts.ceilings.get(device)
+    ceilings = facts.ceilings.get(about.device)
     rate = ceilings.products.get("float32") if ceilings else None
-    row: Row = {
+    values: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "engine": case.engine,
         "dataset": facts.dataset,
@@ -89,17 +74,17 @@ def _row(
         "k": case.k,
         "batch": case.batch,
         "boundary": case.boundary,
-        "device": device,
+        "device": about.device,
         "cache": cache,
         "threads": facts.threads,
         "status": "wrong" if m.status == "ok" and grade and grade.grade == "wrong" else m.status,
         "reason": m.reason,
-        "formula": formula,
+        "formula": about.formula,
         "grade": grade.grade if grade else None,
         "judged": grade.queries if grade else 0,
         "differing": grade.differing if grade else 0,
         "beyond": grade.beyond if grade else 0,
-        "evidence": _evidence(m),
+        "evidence": grade.evidence if grade else None,
         **timings(rounds),
         "fresh": warmed.fresh if warmed and cache == "first" else None,
         "warmup_calls": warmed.warm.calls if warmed else None,
@@ -119,23 +104,12 @@ def _row(
         "bytes_moved": moved,
         "floor_ns": ceilings.floor_ns(moved, "hot" if cache == "hot" else "cold") if ceilings else None,
         "product_floor_ns": round(2e9 * facts.rows * facts.dim * case.batch / rate) if rate else None,
-        "ndcg_at_10": quality.get("ndcg_at_10"),
-        "recall_at_k": quality.get("recall_at_k"),
-        "mrr_at_10": quality.get("mrr_at_10"),
+        **{name: about.quality.get(name) for name in ("ndcg_at_10", "recall_at_k", "mrr_at_10")},
     }
-    if m.status in FAILED:
-        row.update(grade=None, evidence=None, judged=0, differing=0, beyond=0)
-    return row
+    return Measurement(**values)
 
 
-def _evidence(m: Measured) -> Row | None:
-    if m.grade is None or m.grade.evidence is None:
-        return None
-    evidence = asdict(m.grade.evidence)
-    return {**evidence, "ids": list(evidence["ids"]), "expected": list(evidence["expected"])}
-
-
-def timings(rounds: Sequence[Sequence[Sample]]) -> Row:
+def timings(rounds: Sequence[Sequence[Sample]]) -> dict[str, Any]:
     """Samples by round, their median and its interval, and a 99th percentile where there are enough."""
     walls = [[s.wall_ns for s in samples] for samples in rounds]
     flat = [s for samples in rounds for s in samples]
@@ -160,26 +134,3 @@ def timings(rounds: Sequence[Sequence[Sample]]) -> Row:
         "event_ns": round(median(events)) if events else None,
         "noisy": high - low > NOISY * middle if several else None,
     }
-
-
-def check(row: Row) -> Row:
-    """The row itself, if it is as the schema says and every number is finite.
-
-    Raises:
-        KnnscopeError: names the field.
-    """
-    return jsonl.check(row, SCHEMA)
-
-
-def write(path: Path, rows: Iterable[Row]) -> None:
-    """All rows, a JSON object a line, each checked first; whole or not at all."""
-    jsonl.write(path, rows, SCHEMA)
-
-
-def read(path: Path) -> list[Row]:
-    """Rows of a run.
-
-    Raises:
-        KnnscopeError: a line that is no row; names it.
-    """
-    return jsonl.read(path, SCHEMA, "knnscope compare")

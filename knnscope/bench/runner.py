@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.bench.child import FailedError
+from knnscope.bench.failures import FailedError
 from knnscope.bench.forecast import TOLD_FROM, Forecast
 from knnscope.bench.plan import COLD_ROUNDS, FAR, Case, Options, Schedule, schedule, starts
 from knnscope.bench.timing import Sample
@@ -66,7 +66,7 @@ class Measured:
         return median(s.wall_ns for samples in self.hot for s in samples)
 
     def fail(self, error: FailedError) -> None:
-        """End with a status; what was measured before is dropped, since it is not all that it should be."""
+        """End with a status; what was measured before is dropped, since it is incomplete."""
         self.status, self.reason = error.status, error.reason
         self.hot, self.cold = [], []
 
@@ -81,7 +81,7 @@ class Run:
 
 
 class Runner:
-    """Holds the resident hosts, at most as many as memory allows."""
+    """Holds the executors (one an engine), at most as many as memory allows."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Runner:
             judge: grades the answers to the queries from a first one on.
             queries: how many there are.
             options: how to measure.
-            room: whether memory allows one more host beside those that are there.
+            room: whether memory allows one more executor beside those that are there.
         """
         self._open, self._judge, self._queries, self._options, self._room = open_executor, judge, queries, options, room
         self._executors: dict[str, Executor] = {}  # least recently used first
@@ -150,8 +150,8 @@ class Runner:
     def _planned(self, schedule: Schedule) -> int:
         return sum(schedule.has(*divmod(number, self._options.per_process)) for number in range(self._options.rounds))
 
-    def _warm(self, host: Executor, m: Measured) -> None:
-        m.warmed = host.warm(m.case)
+    def _warm(self, executor: Executor, m: Measured) -> None:
+        m.warmed = executor.warm(m.case)
         m.schedule = schedule(m.warmed.warm.typical_ns, self._options)
         self._called[m.case.engine].add(m.case)
 
@@ -174,11 +174,11 @@ class Runner:
                     if m.status == "ok" and m.schedule and m.schedule.has(process, place):
                         progress.set_description(f"measure {m.case.engine}, batch {m.case.batch}", refresh=False)
                         expected = forecast.turn(m)
-                        self._guarded(m, lambda host, m, number=number: self._turn(host, m, number))  # type: ignore[misc]
+                        self._guarded(m, lambda executor, m, number=number: self._turn(executor, m, number))  # type: ignore[misc]
                         progress.update(expected)
 
     def _renew(self, measured: Sequence[Measured]) -> None:
-        """Every engine starts anew: all at once, since most of a start is imports, and before anything is timed."""
+        """Start every engine anew: all at once, since imports take most of the time, and before anything is timed."""
         self._close_all()
         if self._crowded:
             return
@@ -189,22 +189,22 @@ class Runner:
         for m in firsts.values():
             self._guarded(m, lambda *_: None)
 
-    def _turn(self, host: Executor, m: Measured, number: int) -> None:
+    def _turn(self, executor: Executor, m: Measured, number: int) -> None:
         assert m.schedule is not None
         firsts = starts(self._queries, m.case.batch)
         place = number * m.schedule.samples
         chosen = [firsts[(place + i) % len(firsts)] for i in range(m.schedule.samples)]
         called = self._called[m.case.engine]
         if not called and not m.schedule.prime:
-            host.turn(replace(m.case, batch=1), chosen[:1], prime=False)  # wakes a new process for a long call
-        turn = host.turn(m.case, chosen, prime=m.schedule.prime)
+            executor.turn(replace(m.case, batch=1), chosen[:1], prime=False)  # wakes a new process for a long call
+        turn = executor.turn(m.case, chosen, prime=m.schedule.prime)
         called.add(m.case)
         m.hot[number] = turn.samples
         self._grade(m, turn)
         # a long call outlasts what caches hold
         colds = min(COLD_ROUNDS, m.schedule.rounds // 2) if m.schedule.prime else 1
         if self._options.cold and sum(map(bool, m.cold)) < colds:
-            turn = host.turn(m.case, chosen[:1], cold=True)
+            turn = executor.turn(m.case, chosen[:1], cold=True)
             m.cold[number] = turn.samples
             self._grade(m, turn)
 
@@ -217,18 +217,18 @@ class Runner:
             m.grade = found if m.grade is None else m.grade.with_others(found)
 
     def _ask(self, run: Run, k: int, batch: int, count: int) -> None:
-        """All answers of every engine that has answered, for retrieval quality and to be looked at."""
+        """Collect the answers to all queries of every engine that works, for retrieval quality and to be shown."""
         engines = dict.fromkeys(m.case.engine for m in run.measured if m.status == "ok" and m.case.boundary == "host")
         for engine in engines:
             m = Measured(Case(engine, k, batch, "host"))
 
-            def answer(host: Executor, m: Measured) -> None:
-                run.answers[m.case.engine] = host.answers(k, batch, count)
+            def answer(executor: Executor, m: Measured) -> None:
+                run.answers[m.case.engine] = executor.answers(k, batch, count)
 
             self._guarded(m, answer)
 
     def _guarded(self, m: Measured, work: Callable[[Executor, Measured], Any]) -> None:
-        """Work with an engine's host. Out of memory beside other hosts: once more without them."""
+        """Work with an engine's executor. If memory runs out beside other executors, try once more without them."""
         engine = m.case.engine
         try:
             try:
@@ -254,42 +254,42 @@ class Runner:
     def _executor(self, engine: str) -> Executor:
         if engine in self._failed:
             raise self._failed[engine]
-        if (host := self._executors.pop(engine, None)) is None:
+        if (executor := self._executors.pop(engine, None)) is None:
             while self._executors and not self._room():
                 self._crowded = True
                 self._executors.pop(next(iter(self._executors))).close()
             try:
-                host = self._start(engine)
+                executor = self._start(engine)
             except FailedError as error:
                 if error.status != "oom" or not self._executors:
                     self._failed[engine] = error
                 raise
-        self._executors[engine] = host
-        return host
+        self._executors[engine] = executor
+        return executor
 
     def _start(self, engine: str) -> Executor:
         began = time.monotonic()
-        host = self._starting.pop(engine, None) or self._open(engine)
+        executor = self._starting.pop(engine, None) or self._open(engine)
         try:
-            built = host.build()
+            built = executor.build()
         except BaseException:
-            host.close()
+            executor.close()
             raise
         self._started.setdefault(engine, time.monotonic() - began)
         self._built.setdefault(engine, built)
         self._builds[engine] = self._builds.get(engine, 0) + 1
         self._called[engine] = set()
-        return host
+        return executor
 
     def _close_all(self) -> None:
-        for hosts in (self._executors, self._starting):
-            for engine in list(hosts):
-                hosts[engine].close()  # before it is forgotten: Ctrl-C may come in between
-                del hosts[engine]
+        for executors in (self._executors, self._starting):
+            for engine in list(executors):
+                executors[engine].close()  # before it is forgotten: Ctrl-C may come in between
+                del executors[engine]
 
 
 def _shorten(measured: Sequence[Measured]) -> None:
-    """Let those that are far behind the best of their grade off all but one round a process."""
+    """Cut cases that are far slower than the best of their grade to one round a process."""
     best: dict[tuple[Any, ...], float] = {}
     for m in measured:
         if m.status == "ok" and m.grade is not None:

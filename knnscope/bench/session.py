@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,15 +17,18 @@ import numpy.typing as npt
 
 from knnscope import environment, threads
 from knnscope.analysis import quality
+from knnscope.analysis.measurement import Measurement
 from knnscope.bench import result
-from knnscope.bench.child import Child, Data, FailedError
+from knnscope.bench.child import Child, Data
+from knnscope.bench.failures import FailedError
 from knnscope.bench.plan import Case, Options, grid
 from knnscope.bench.runner import Executor, Run, Runner
+from knnscope.bench.task import Task
 from knnscope.ceilings import cache
 from knnscope.ceilings.record import Ceilings
 from knnscope.errors import KnnscopeError
 from knnscope.progress import say
-from knnscope.records import Neighbors, Qrels, Row
+from knnscope.records import Neighbors
 from knnscope.search import catalog, device, geometry, reference
 from knnscope.search.engine import check_k, check_matrix
 from knnscope.search.engines.numpy import WIDE
@@ -34,27 +37,10 @@ from knnscope.search.rounding import Formula
 from knnscope.store import home, locked, make_folder, open_own, os_problem
 
 ROOM = 3
-"""A further engine is let in where this many times the rows' bytes are available beside those that are there."""
+"""One more engine is started only if this many times the rows' bytes of memory are available."""
 
 HELD = "held"
 """A file that a run keeps locked in its folder of vectors."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is searched.
-
-    judgements and own are by row numbers of the whole data set; query_rows says which its queries are. held_out: the queries were rows.
-    """
-
-    name: str
-    rows: npt.NDArray[Any]
-    queries: npt.NDArray[Any]
-    metric: str
-    qrels: Qrels | None = None
-    query_rows: tuple[int, ...] = ()
-    own: dict[int, int] = field(default_factory=dict)
-    held_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +64,11 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Rows as in results.jsonl, the environment, every engine's answers to all queries, and the data's geometry."""
+    """Rows as in results.jsonl, the environment with the data's geometry, and every engine's answers to all queries."""
 
-    rows: list[Row]
+    rows: list[Measurement]
     environment: dict[str, Any]
     answers: dict[str, Neighbors]
-    geometry: geometry.Geometry
     interrupted: bool
 
 
@@ -165,11 +150,11 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
         "ceilings": {name: c.to_json() for name, c in known.items()},
         "geometry": asdict(shape),
     }
-    return Result(rows, facts_of_run, run.answers, shape, run.interrupted)
+    return Result(rows, facts_of_run, run.answers, run.interrupted)
 
 
 def _as_asked(queries: npt.NDArray[Any], rows: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Queries that float32 holds, where the rows are such: engines would round them, and answer another question."""
+    """Queries rounded to float32 where the rows have no more: engines would round them, each in its way."""
     if queries.dtype.name in WIDE and rows.name not in WIDE:
         say(
             f"note: the queries are {queries.dtype.name} and the rows {rows.name}: the queries are rounded to float32 for all engines"
@@ -178,8 +163,10 @@ def _as_asked(queries: npt.NDArray[Any], rows: np.dtype[Any]) -> npt.NDArray[Any
     return queries
 
 
-def _rows(run: Run, task: Task, facts: result.Facts, formulas: dict[str, Callable[[int], Formula]]) -> list[Row]:
-    found = []
+def _rows(
+    run: Run, task: Task, facts: result.Facts, formulas: dict[str, Callable[[int], Formula]]
+) -> list[Measurement]:
+    found: list[Measurement] = []
     good: dict[tuple[str, int], dict[str, float]] = {}
     for m in run.measured:
         case = m.case
@@ -187,7 +174,8 @@ def _rows(run: Run, task: Task, facts: result.Facts, formulas: dict[str, Callabl
             lines = quality.ranked(run.answers[case.engine], task.metric, task.own, task.query_rows)
             good[case.engine, case.k] = quality.measures(lines, task.qrels, case.k, task.query_rows)
         formula = str(formulas[case.engine](case.batch)) if case.engine in formulas else None
-        found += result.rows_of(m, facts, catalog.ENGINES[case.engine].device, formula, good.get((case.engine, case.k)))
+        about = result.About(catalog.ENGINES[case.engine].device, formula, good.get((case.engine, case.k), {}))
+        found += result.rows_of(m, facts, about)
     return found
 
 
@@ -199,7 +187,7 @@ def _open(name: str, data: Data, options: Options) -> Executor:
 
 
 def _ceilings(what: Grid, options: Options, ask: Callable[..., Ceilings | None]) -> dict[str, Ceilings]:
-    """By device; a machine where they cannot be measured goes without, and a quick run has those that are kept."""
+    """By device, as far as they can be measured; a quick run takes what the cache has."""
     wanted = {catalog.ENGINES[name].device for name in what.engines}
     if device.gpu_problem():
         wanted.discard("cuda")
@@ -238,7 +226,7 @@ def _files(task: Task, largest: int) -> Iterator[tuple[Data, npt.NDArray[np.int6
 
 
 def _held_folder(base: Path) -> tuple[Path, IO[bytes]]:
-    """A new folder, and the lock that says that it is in use: without one nobody would ever remove it."""
+    """A new folder, and the lock that says that it is in use; a folder without a lock would never be removed."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="compare-", dir=base))
     except OSError as error:
@@ -257,7 +245,7 @@ def _held_folder(base: Path) -> tuple[Path, IO[bytes]]:
 
 
 def _sweep(base: Path) -> None:
-    """Remove what a run that was killed left behind; one under way, perhaps in another container, holds its folder."""
+    """Remove what killed runs left behind; a run under way, perhaps in another container, holds a lock on its folder."""
     for left in base.glob(f"compare-*/{HELD}"):
         with suppress(OSError, KnnscopeError), open_own(left) as held:  # held, or gone since
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

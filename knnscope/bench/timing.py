@@ -40,13 +40,40 @@ class Clock(Protocol):
         ...
 
 
+class LapClock(Clock, Protocol):
+    """A clock that tells a search from the copying back of its answer."""
+
+    def wait(self) -> None:
+        """Until whatever was under way has ended: the first half of ``start``."""
+        ...
+
+    def begin(self) -> None:
+        """The second half of ``start``."""
+        ...
+
+    def lap(self) -> int:
+        """Nanoseconds since the start. ``event_ns`` ends here; the rest of the call waits for the device itself."""
+        ...
+
+
 class HostClock:
     """For calls that return when they are done."""
 
     def start(self) -> None:
         """Read both clocks, the wall clock last."""
+        self.begin()
+
+    def wait(self) -> None:
+        """Nothing is under way."""
+
+    def begin(self) -> None:
+        """As ``start``."""
         self._cpu = time.process_time_ns()
         self._wall = time.perf_counter_ns()
+
+    def lap(self) -> int:
+        """Nanoseconds on the wall since the start."""
+        return time.perf_counter_ns() - self._wall
 
     def stop(self) -> Sample:
         """Read them in the other order."""
@@ -61,25 +88,50 @@ class CudaClock:
     first kernel. Work on a private stream that is not waited for inside the call escapes it, never the wall clock.
     """
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, events: bool = True) -> None:
+        """A clock for the GPU of a library; without events where a profiler cannot stand them."""
         self._library = library
-        self._begin, self._end = library.event(), library.event()
+        self._events = (library.event(), library.event()) if events else None
+        self._lapped = False
 
     def start(self) -> None:
         """Wait for the device, then start."""
+        self.wait()
+        self.begin()
+
+    def wait(self) -> None:
+        """Until the GPU has nothing to do."""
         self._library.synchronize()
+
+    def begin(self) -> None:
+        """Read both clocks, then mark the start on the device."""
+        self._lapped = False
         self._cpu = time.process_time_ns()
         self._wall = time.perf_counter_ns()
-        self._begin.record()
+        if self._events:
+            self._events[0].record()
+
+    def lap(self) -> int:
+        """Mark the end of the device's work; nanoseconds on the wall since the start."""
+        self._lapped = True
+        if self._events:
+            self._events[1].record()
+        return time.perf_counter_ns() - self._wall
 
     def stop(self) -> Sample:
-        """Mark the end on the device, wait for it, then read the clocks."""
-        self._end.record()
-        self._library.synchronize()
+        """Mark the end on the device and wait for it, unless there was a lap, then read the clocks."""
+        if not self._lapped:
+            self.lap()
+            self.wait()
         wall = time.perf_counter_ns()
         cpu = time.process_time_ns()
-        event = round(self._library.elapsed_ms(self._begin, self._end) * 1e6)
-        return Sample(wall - self._wall, cpu - self._cpu, event)
+        return Sample(wall - self._wall, cpu - self._cpu, self._between())
+
+    def _between(self) -> int | None:
+        if self._events is None:
+            return None
+        self.wait()
+        return round(self._library.elapsed_ms(*self._events) * 1e6)
 
 
 def timed(call: Callable[[], T], clock: Clock) -> tuple[Sample, T]:
@@ -90,7 +142,7 @@ def timed(call: Callable[[], T], clock: Clock) -> tuple[Sample, T]:
 
 
 def apart(call: Callable[[], T], clock: Clock) -> tuple[Sample, T, int]:
-    """One call and its result; what it compiled, or read compiled, is left out of the sample and given beside it, in nanoseconds."""
+    """One call, its result, and the nanoseconds it spent compiling or loading compiled code, which the sample leaves out."""
     wall, cpu = SPENT.wall_ns, SPENT.cpu_ns
     sample, result = timed(call, clock)
     wall, cpu = SPENT.wall_ns - wall, SPENT.cpu_ns - cpu
@@ -125,7 +177,7 @@ def warm_up(call: Callable[[], Any], clock: Clock, seconds: float = WARM_SECONDS
 
 
 def prime(call: Callable[[], Any], clock: Clock, at_least_ns: int = PRIME_NS, calls: int = 1) -> None:
-    """Untimed calls until the clocks of a processor or GPU that was idle are up again, and threads awake; at least ``calls``."""
+    """Untimed calls (at least ``calls``) until an idle processor or GPU runs at full clock again and threads are awake."""
     spent = made = 0
     while spent < at_least_ns or made < calls:
         spent += max(1, timed(call, clock)[0].wall_ns)

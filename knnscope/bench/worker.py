@@ -122,7 +122,7 @@ class Worker:
                 self._flush()
             sample, found = timed(call, clock)
             samples.append(sample)
-            ids = _whole(self._executor(found.ids), case)
+            ids = _whole(self._on_host(found.ids), case)
             if self._given.get((case, first)) != (raw := ids.tobytes()):
                 self._given[case, first] = raw
                 answers.append((first, ids))
@@ -157,7 +157,7 @@ class Worker:
         k = case.k
         return lambda: index.search(some, k)
 
-    def _executor(self, array: Any) -> npt.NDArray[Any]:
+    def _on_host(self, array: Any) -> npt.NDArray[Any]:
         if self._library is not None and device.is_device(array):
             return self._library.to_host(array)
         return np.asarray(array)

@@ -31,6 +31,7 @@ COMMANDS = {
     "search": "knnscope.cli.search:Search",
     "compare": "knnscope.cli.compare:Compare",
     "ladder": "knnscope.cli.ladder:Ladder",
+    "show": "knnscope.cli.show:Show",
     "profile": "knnscope.cli.profile:Profile",
     "explain": "knnscope.cli.explain:Explain",
     "timeline": "knnscope.cli.timeline:Timeline",

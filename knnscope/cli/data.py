@@ -14,8 +14,9 @@ from knnscope.datasets import ground_truth, registry, synthetic
 from knnscope.errors import KnnscopeError
 from knnscope.progress import bar
 from knnscope.records import TextDataset, VectorDataset
-from knnscope.report.text import paragraph, plain, size, table
+from knnscope.report.text import paragraph, plain, table
 from knnscope.store import home, whole_file
+from knnscope.units import size
 
 
 class Data:

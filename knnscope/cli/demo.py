@@ -10,17 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from knnscope import threads
+from knnscope.analysis.side_by_side import Question, side_by_side
+from knnscope.api.comparing import recorded
 from knnscope.bench import session
 from knnscope.bench.plan import Options
 from knnscope.bench.session import Grid
+from knnscope.bench.task import Choice, choose
 from knnscope.cli import options
-from knnscope.cli.compare import save, task_of
 from knnscope.cli.data import show_texts
 from knnscope.cli.embed import encode
 from knnscope.cli.notes import notes
-from knnscope.cli.search import Answer, search_all
+from knnscope.cli.search import search_all
 from knnscope.records import Neighbors
-from knnscope.report.comparison import report, verdict
+from knnscope.report import comparison
+from knnscope.report import side_by_side as report
 from knnscope.search import catalog
 from knnscope.store import new_folder
 from knnscope.workload import Workload
@@ -60,18 +63,17 @@ class Demo:
         print("\n== 3. One query, its three nearest documents, from every engine here\n")
         found, refused = search_all(catalog.available(), rows, queries, DEPTH, metric)
         top = {name: Neighbors(a.ids[row : row + 1, :3], a.distances[row : row + 1, :3]) for name, a in found.items()}
-        print(Answer(workload, metric, row, None, queries[row : row + 1], top).as_text())
+        print(report.text(side_by_side(workload, metric, Question(queries[row : row + 1], row), top)))
 
         notes(refused)
 
         print(f"\n== 4. All {len(queries)} queries: which engine is fastest and right on this machine\n")
-        task = task_of(workload, None, None, seed=0)
+        task = choose(workload, Choice())
         measured = session.measure(task, Grid(catalog.timed(), (DEPTH,), (1, 10)), Options(threads.usable()))
-        save(folder, measured)
-        print(f"{report(measured, task)}\n\n{verdict(measured)}\n")
-        print(
-            f"\nThe run is saved in {folder.resolve()}: vectors.npy, ids.txt, texts.jsonl, meta.json, queries/, results.jsonl, environment.json, verdict.json"
-        )
+        run = recorded(workload, task, measured, folder=folder).run
+        print(f"{comparison.figures(run)}\n\n{comparison.verdict(run)}\n")
+        files = "vectors.npy, ids.txt, texts.jsonl, meta.json, queries/, results.jsonl, environment.json, run.json, verdict.json"
+        print(f"\nThe run is saved in {folder.resolve()}: {files}")
         program = "knnscope" if shutil.which("knnscope") else sys.argv[0]
         print(f'Go on with: {program} search sample "your own words", or {program} compare with your own vectors')
         if measured.interrupted:

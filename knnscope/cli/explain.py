@@ -13,6 +13,7 @@ from knnscope.trace.compare import SAME, Pair, pairs
 from knnscope.trace.explain import Explanation, explain, figures
 from knnscope.trace.findings import SEVERITIES
 from knnscope.trace.model import Gpu, Trace
+from knnscope.units import duration
 
 NOTHING = "nothing was recorded on the GPU: record with knnscope profile, or with nsys profile -t cuda,nvtx PROGRAM"
 CHANGES = 12
@@ -192,7 +193,4 @@ def against(pair: Pair) -> str:
 
 def milli(ms: float) -> str:
     """Milliseconds in the unit that suits them."""
-    sign, size = ("-" if ms < 0 else ""), abs(ms)
-    return sign + (
-        f"{size / 1e3:,.2f} s" if size >= 1e3 else f"{size:,.2f} ms" if size >= 1 else f"{size * 1e3:,.1f} µs"
-    )
+    return ("-" if ms < 0 else "") + duration(abs(ms) * 1e6)

@@ -15,9 +15,10 @@ from knnscope.cli.options import positive
 from knnscope.encoders.onnx_encoder import OnnxEncoder
 from knnscope.encoders.recipes import told
 from knnscope.errors import KnnscopeError, require
-from knnscope.report.text import plain, size, table
+from knnscope.report.text import plain, table
 from knnscope.search import catalog
 from knnscope.search.device import gpu_problem
+from knnscope.units import size
 
 
 class Info:

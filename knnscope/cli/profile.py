@@ -16,11 +16,11 @@ from knnscope.cli.notes import notes
 from knnscope.errors import KnnscopeError, install_line, unknown_name
 from knnscope.processes import PARENT
 from knnscope.profile import nsys
-from knnscope.report.text import size
 from knnscope.search import catalog, ladder
 from knnscope.search.device import gpu_problem
 from knnscope.store import make_folder, new_folder
 from knnscope.trace import reader
+from knnscope.units import size
 
 RECORDERS = ("nsys", "cupti")
 

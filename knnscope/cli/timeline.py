@@ -13,9 +13,10 @@ from knnscope.errors import KnnscopeError, require
 from knnscope.report import perfetto
 from knnscope.report.text import plain
 from knnscope.store import whole_file
-from knnscope.trace.lanes import Window, around, between, phase, time_text, whole
+from knnscope.trace.lanes import Window, around, between, phase, whole
 from knnscope.trace.model import Trace
 from knnscope.trace.reader import read
+from knnscope.units import duration
 
 KINDS = (".png", ".svg", ".json")
 NAME = 200
@@ -65,7 +66,7 @@ class Timeline:
         window = _window(trace, args)
         what = _write(trace, window, out, kind)
         notes([*trace.lacks, *trace.notes])
-        print(f"{args.out}: {plain(window.title)}, {time_text(window.high - window.low)}; {what}")
+        print(f"{args.out}: {plain(window.title)}, {duration(window.high - window.low)}; {what}")
         return 0
 
 

@@ -1,1 +1,4 @@
-"""How results are shown: text, timelines, traces for other viewers. Records in, text or files out; start with comparison.py."""
+"""Conclusions as text, HTML and pictures. In: what ``analysis.load`` or the trace package gives. Out: strings and files.
+
+Nothing here measures or decides. Read comparison.py first; text.py draws the tables.
+"""

@@ -1,4 +1,4 @@
-"""How things are printed: tables, sizes, texts cut to a line. Texts are not trusted: control characters are shown, not sent."""
+"""How things are printed: tables, and texts cut to a line. Texts are not trusted: control characters do not reach the terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 
 def plain(text: str) -> str:
@@ -36,7 +37,7 @@ def paragraph(text: str, indent: str = "   ", lines: int = 3) -> str:
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[str], right: Sequence[int] = ()) -> str:
     """Columns padded to their widest cell; ``right`` are the numbers of right-aligned columns."""
-    cells = [list(head), *([str(cell) for cell in row] for row in rows)]
+    cells = [[_cell(cell) for cell in row] for row in (head, *rows)]
     widths = [max(width_of(row[i]) for row in cells) for i in range(len(head))]
 
     def line(row: list[str]) -> str:
@@ -49,12 +50,21 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str], right: Sequence
     return "\n".join(line(row) for row in cells)
 
 
-def size(count: float | None) -> str:
-    """Bytes in binary units."""
-    if count is None:
-        return "unknown"
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
+def _cell(value: object) -> str:
+    """In one line, without control characters; spaces stay, since they indent."""
+    return "".join(c if c.isprintable() else " " for c in str(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table before it is drawn: a title (may be empty), the heads of its columns, its lines, and the right-aligned columns."""
+
+    title: str
+    head: tuple[str, ...]
+    lines: list[tuple[object, ...]]
+    right: tuple[int, ...] = ()
+
+    def text(self) -> str:
+        """The title, if any, and the columns."""
+        drawn = table(self.lines, self.head, self.right)
+        return f"{self.title}\n{drawn}" if self.title else drawn

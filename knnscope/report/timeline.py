@@ -26,12 +26,11 @@ from knnscope.trace.lanes import (
     busy,
     inside,
     lanes,
-    nbytes_text,
     short,
-    time_text,
     unit_of,
 )
 from knnscope.trace.model import Trace
+from knnscope.units import decimal_size, duration
 
 WIDTH, HEIGHT, DPI = 1600, 700, 100
 LEFT, RIGHT, TOP, BOTTOM = 250, 26, 92, 84
@@ -167,8 +166,8 @@ class Sheet:
         if not lane.drawn:
             return "none here"
         share = lane.busy / (self.window.high - self.window.low)
-        moved = f" · {nbytes_text(lane.nbytes)}" if lane.nbytes else ""
-        return f"{lane.drawn:,}{moved} · {time_text(lane.busy)} ({_percent(share)})"
+        moved = f" · {decimal_size(lane.nbytes)}" if lane.nbytes else ""
+        return f"{lane.drawn:,}{moved} · {duration(lane.busy)} ({_percent(share)})"
 
     def _blocks(self, lane: Lane, y: float) -> None:
         left, right = self.times(lane.start), self.times(lane.end)
@@ -209,13 +208,13 @@ class Sheet:
         title = self.fitted(f"{gpu}   {name}   {self.window.title}", 14, WIDTH - 60)
         self.text(30, 28, title, fontsize=14, weight="bold", color=INK, va="center")
         facts = (
-            f"{time_text(high - low)}, of which {_worked(trace, low, high)}:  "
+            f"{duration(high - low)}, of which {_worked(trace, low, high)}:  "
             f"{_count(kernels, 'kernel')}, {_count(copies, 'copy', 'copies')};  {_count(calls, 'API call')}"
         )
         self.text(30, 54, facts, fontsize=11, color=INK, va="center")
         if self.window.focus:
             begin, end = self.window.focus
-            said = f"{self.window.focus_title}: {time_text(end - begin)}, of which {_worked(trace, begin, end)}"
+            said = f"{self.window.focus_title}: {duration(end - begin)}, of which {_worked(trace, begin, end)}"
             middle = float(self.times((begin + end) / 2))
             x = LEFT + (middle - self.low) / self.pixel
             self.text(x, TOP - 8, said, fontsize=10, weight="bold", color="#7a5b00", ha="center", va="center")
@@ -313,7 +312,7 @@ def _timed(label: str, ns: int) -> str:
     """The name with its duration, before what a range says of its shape."""
     words = label.split(" ")
     at = next((i for i, word in enumerate(words) if "=" in word and i), len(words))
-    return " ".join([*words[:at], f"({time_text(ns)})", *words[at:]])
+    return " ".join([*words[:at], f"({duration(ns)})", *words[at:]])
 
 
 def _pale(colour: str) -> str:
@@ -329,7 +328,7 @@ def _worked(trace: Trace, low: int, high: int) -> str:
     for gpu in sorted(trace.used[:GPUS]) or [0]:
         ns = busy(trace, low, high, gpu)
         parts.append(
-            f"{f'GPU {gpu}' if many else 'the GPU'} worked {time_text(ns)} ({_percent(ns / max(high - low, 1))})"
+            f"{f'GPU {gpu}' if many else 'the GPU'} worked {duration(ns)} ({_percent(ns / max(high - low, 1))})"
         )
     return ", ".join(parts)
 

@@ -28,6 +28,7 @@ from knnscope.trace.model import (
     Work,
 )
 from knnscope.trace.windows import windows
+from knnscope.units import decimal_size
 
 COPIES = (
     ("host to device", (TO_DEVICE,)),
@@ -308,7 +309,7 @@ class _Sizes:
         self.nbytes = copies.nbytes
 
     def of(self, event: int) -> str:
-        return nbytes_text(int(self.nbytes[event]))
+        return decimal_size(int(self.nbytes[event]))
 
 
 def _lane(
@@ -375,20 +376,6 @@ def short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def nbytes_text(count: int) -> str:
-    """Bytes in decimal units, as bandwidths are."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}" if count < 1000 * size else f"{count / size:,.0f} {unit}"
-    return f"{count} B"
-
-
 def unit_of(span: float) -> tuple[str, int]:
     """The unit that suits a span, and its nanoseconds."""
     return next(((unit, size) for unit, size in (("s", 10**9), ("ms", 10**6)) if span >= 2 * size), ("µs", 1000))
-
-
-def time_text(ns: float) -> str:
-    """A duration in the unit that suits it."""
-    unit, size = next(((u, s) for u, s in (("s", 10**9), ("ms", 10**6)) if ns >= s), ("µs", 1000))
-    return f"{ns / size:.3g} {unit}" if ns < 1000 * size else f"{ns / size:,.0f} {unit}"

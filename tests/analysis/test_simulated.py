@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knnscope.analysis import statistics
+from knnscope.analysis import jsonl, statistics
+from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.verdict import Verdict, verdicts
 from knnscope.bench import result
 from knnscope.bench.plan import Case, Options
 from knnscope.bench.runner import Runner
 from knnscope.bench.timing import Sample
-from knnscope.records import Neighbors, Row
+from knnscope.records import Neighbors
 from knnscope.search.grading import Judge
 from knnscope.search.rounding import DEFINITION
 from tests.analysis.test_statistics import Machine
@@ -49,7 +50,7 @@ class MachineClock:
         return Sample(took, took)
 
 
-def simulated(seed: int, costs: dict[str, float], wrong: str = "") -> tuple[list[Verdict], list[Row]]:
+def simulated(seed: int, costs: dict[str, float], wrong: str = "") -> tuple[list[Verdict], list[Measurement]]:
     """Engines of these costs on one machine: the real worker, runner, judge, rows and verdicts."""
     machine = Machine(seed)
     judge = Judge(ROWS, QUERIES, ANSWERS, "l2")
@@ -62,7 +63,7 @@ def simulated(seed: int, costs: dict[str, float], wrong: str = "") -> tuple[list
     runner = Runner(start, lambda _, first, ids: judge.grade(ids, first, DEFINITION), len(QUERIES), options)
     run = runner.run([Case(name, 2, 1, "host") for name in costs])
     facts = replace(FACTS, rounds_a_process=options.per_process)
-    rows = [result.check(row) for m in run.measured for row in result.rows_of(m, facts, "cpu")]
+    rows = [jsonl.check(row) for m in run.measured for row in result.rows_of(m, facts, result.About("cpu"))]
     return verdicts(rows), rows
 
 
@@ -90,4 +91,4 @@ def test_1000_simulated_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_engine_does_not_win_a_simulated_race() -> None:
     (verdict,), rows = simulated(3, {"fast": 0.1, "slow": 0.2}, wrong="fast")
     assert (verdict.engine, verdict.rivals) == ("slow", ())
-    assert {row["engine"]: row["status"] for row in rows} == {"fast": "wrong", "slow": "ok"}
+    assert {row.engine: row.status for row in rows} == {"fast": "wrong", "slow": "ok"}

@@ -7,16 +7,18 @@ import random
 import re
 
 import pytest
+from msgspec.structs import replace
 
-from knnscope.analysis.verdict import MATTERS, Split, as_json, duration, groups, sentences, splits, verdicts
+from knnscope.analysis import jsonl
+from knnscope.analysis.measurement import Measurement
+from knnscope.analysis.verdict import MATTERS, Split, as_json, groups, sentences, splits, verdicts
 from knnscope.bench import result
-from knnscope.bench.child import FailedError
+from knnscope.bench.failures import FailedError
 from knnscope.bench.plan import Case
 from knnscope.bench.result import Facts
 from knnscope.bench.runner import Measured
 from knnscope.bench.timing import Sample, WarmUp
 from knnscope.bench.worker import Built, Warmed
-from knnscope.records import Row
 from knnscope.search.grading import Evidence, Grade
 
 FACTS = Facts("made up", 1000, 16, "float32", 4, "l2", 2)
@@ -39,7 +41,7 @@ def rows(
     first_us: float = 500,
     event_us: float | None = None,
     status: str = "ok",
-) -> list[Row]:
+) -> list[Measurement]:
     """The rows of a case with so many microseconds a call, give or take."""
     chance = random.Random(engine)
     event = round(event_us * US) if event_us is not None else None
@@ -56,13 +58,13 @@ def rows(
     ]
     warmed = Warmed(WarmUp(Sample(round(first_us * US), 1, event), 6, True, 1), True, None, None, 100)
     m = Measured(Case(engine, k, batch, boundary), status, None, Built(1, None, None), warmed, None, hot, [], found, 1)
-    return [result.check(row) for row in result.rows_of(m, FACTS, device)]
+    return [jsonl.check(row) for row in result.rows_of(m, FACTS, result.About(device))]
 
 
-def failed(engine: str, status: str, batch: int = 1, boundary: str = "host") -> list[Row]:
+def failed(engine: str, status: str, batch: int = 1, boundary: str = "host") -> list[Measurement]:
     m = Measured(Case(engine, 10, batch, boundary))
     m.fail(FailedError(status, "for a reason"))
-    return [result.check(row) for row in result.rows_of(m, FACTS, "cuda")]
+    return [jsonl.check(row) for row in result.rows_of(m, FACTS, result.About("cuda"))]
 
 
 def test_the_fastest_of_each_grade() -> None:
@@ -137,9 +139,9 @@ def test_level_engines_are_named_together_and_the_next_after_them() -> None:
 def test_one_too_noisy_to_place_does_not_share_the_first_place() -> None:
     """c's median is above b's, and b is slower than a for certain; c is noisy enough to be told from nobody."""
     c = rows("c", 300, noise=0.01)
-    hot = next(r for r in c if r["cache"] == "hot")
-    hot["samples_ns"] = [[20_000] * 3 if i % 4 < 2 else w for i, w in enumerate(hot["samples_ns"])]
-    hot["median_ns"] = 270_000
+    place, hot = next((i, r) for i, r in enumerate(c) if r.cache == "hot")
+    samples = [[20_000] * 3 if i % 4 < 2 else w for i, w in enumerate(hot.samples_ns)]
+    c[place] = replace(hot, samples_ns=samples, median_ns=270_000)
     (line,) = sentences(rows("a", 100) + rows("b", 200) + c)
     assert re.search(
         r"fastest exact: a, \d+ µs, (2|1\.9\d|2\.0\d) times \(.*\) as fast as b; too noisy to place: c \(270 µs\)$",
@@ -183,7 +185,7 @@ def test_what_was_cut_short_is_the_fastest_of_what_was_measured() -> None:
     whole = rows("a", 100) + rows("b", 200)
     late = rows("a", 100, batch=10) + rows("b", 200, batch=10, rounds=8, status="interrupted")
     none = Measured(Case("b", 10, 100, "host"), "interrupted", "stopped by the user")
-    never = rows("a", 100, batch=100) + result.rows_of(none, FACTS, "cpu")
+    never = rows("a", 100, batch=100) + result.rows_of(none, FACTS, result.About("cpu"))
     one, ten, hundred = sentences(whole + late + never)
     assert one.startswith("1 query: fastest exact: a, ")
     assert ten.startswith("10 queries: fastest of what was measured, exact: a, ")
@@ -203,7 +205,7 @@ def test_an_interrupted_run_says_what_it_can() -> None:
     assert verdict.rivals[0].ratio == pytest.approx(2, rel=0.05)
     assert "too few rounds (0) to tell" in sentences(apart)[0]
     m = Measured(Case("a", 10, 1, "host"), "interrupted", "stopped by the user")
-    nothing = [result.check(row) for row in result.rows_of(m, FACTS, "cpu")]
+    nothing = [jsonl.check(row) for row in result.rows_of(m, FACTS, result.About("cpu"))]
     assert sentences(nothing) == ["1 query: interrupted before any right answer was timed"]
 
 
@@ -223,27 +225,3 @@ def test_where_the_time_of_a_gpu_goes() -> None:
         Split("odd", 10, 1, 500 * US, 60 * US, 0, 0, 80 * US),
     ]
     assert all(part >= 0 for s in splits(some) for part in (s.transfer_ns, s.launch_ns, s.compute_ns))
-
-
-@pytest.mark.parametrize(
-    ("ns", "text"),
-    [
-        (0, "0 ns"),
-        (7, "7 ns"),
-        (999, "999 ns"),
-        (999.6, "1.00 µs"),
-        (1_000, "1.00 µs"),
-        (12_345, "12.3 µs"),
-        (123_456, "123 µs"),
-        (999_400, "999 µs"),
-        (999_600, "1.00 ms"),
-        (99_960_000, "100 ms"),
-        (1_234_567, "1.23 ms"),
-        (999_600_000, "1.00 s"),
-        (61_000_000_000, "61.0 s"),
-        (999_400_000_000, "999 s"),
-        (12_345_678_900_000, "12,346 s"),
-    ],
-)
-def test_durations_have_three_digits(ns: float, text: str) -> None:
-    assert duration(ns) == text

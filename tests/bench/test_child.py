@@ -17,14 +17,16 @@ import numpy as np
 import pytest
 
 from knnscope import threads
+from knnscope.analysis import jsonl
+from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.verdict import verdicts
 from knnscope.bench import child as children
 from knnscope.bench import result
-from knnscope.bench.child import Child, Data, FailedError
+from knnscope.bench.child import Child, Data
+from knnscope.bench.failures import FailedError
 from knnscope.bench.plan import Case, Options
 from knnscope.bench.runner import Measured, Run, Runner
 from knnscope.errors import KnnscopeError
-from knnscope.records import Row
 from knnscope.search import reference
 from knnscope.search.catalog import Entry
 from knnscope.search.grading import Judge
@@ -73,8 +75,8 @@ def measure(data: Data, names: list[str], batches: tuple[int, ...] = (1,), k: in
     return runner.run([Case(name, k, batch, "host") for name in names for batch in batches])
 
 
-def rows_of(m: Measured) -> list[Row]:
-    return [result.check(row) for row in result.rows_of(m, FACTS, "cpu")]
+def rows_of(m: Measured) -> list[Measurement]:
+    return [jsonl.check(row) for row in result.rows_of(m, FACTS, result.About("cpu"))]
 
 
 def cpu_ticks(number: int) -> int:
@@ -117,25 +119,25 @@ def test_each_ends_as_its_status_and_harms_no_other(data: Data) -> None:
     found = {m.case.engine: (m, rows_of(m)) for m in run.measured}
     for name, (status, reason) in ENDS.items():
         m, rows = found[name]
-        assert {row["status"] for row in rows} == {status}, (name, m.reason)
+        assert {row.status for row in rows} == {status}, (name, m.reason)
         if reason is None:
             assert m.reason is None
-            assert [row["cache"] for row in rows] == ["first", "hot"]
+            assert [row.cache for row in rows] == ["first", "hot"]
             assert len(list(filter(None, m.hot))) == 7, name
             assert m.builds == 7, "a process for each of so few rounds"
-            assert (rows[1]["evidence"] is None) == (status == "ok")
+            assert (rows[1].evidence is None) == (status == "ok")
         else:
             assert m.reason is not None
             assert re.search(reason, m.reason), (name, m.reason)
             assert "\n" not in m.reason
             (row,) = rows
-            assert (row["reason"], row["median_ns"], row["grade"]) == (m.reason, None, None)
-    evidence = {name: found[name][1][1]["evidence"] for name, (status, _) in ENDS.items() if status == "wrong"}
-    assert evidence["WrongOrder"]["why"] == "is nearer and comes later"
-    assert evidence["WrongOrder"]["rank"] == 1
-    assert evidence["Twice"]["why"] == "is given twice"
-    assert evidence["TooFew"]["ids"][-1] == evidence["Negative"]["row"] == -1
-    assert evidence["TooFew"]["why"] == evidence["OutOfRange"]["why"] == "is no row: there are 200"
+            assert (row.reason, row.median_ns, row.grade) == (m.reason, None, None)
+    evidence = {name: found[name][1][1].evidence for name, (status, _) in ENDS.items() if status == "wrong"}
+    assert evidence["WrongOrder"].why == "is nearer and comes later"
+    assert evidence["WrongOrder"].rank == 1
+    assert evidence["Twice"].why == "is given twice"
+    assert evidence["TooFew"].ids[-1] == evidence["Negative"].row == -1
+    assert evidence["TooFew"].why == evidence["OutOfRange"].why == "is no row: there are 200"
 
 
 def test_15_percent_longer_is_found_and_a_faster_wrong_one_does_not_win(data: Data) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from knnscope.analysis import jsonl
 from knnscope.bench import result
 from knnscope.bench.runner import Measured
 from knnscope.bench.timing import HostClock, Sample, apart, warm_up
@@ -94,19 +96,19 @@ def test_it_is_in_the_record_and_not_in_the_figures(monkeypatch: pytest.MonkeyPa
     worker = Worker(Compiling(), ROWS, QUERIES, "l2", HostClock)
     built, warmed = worker.build(), worker.warm(case("own"))
     measured = Measured(case("own"), built=built, warmed=warmed, hot=[[Sample(5, 5)]], grade=Grade("exact", 3, 0, 0))
-    rows = result.rows_of(measured, FACTS, "cpu")
-    first, hot = (result.check(row) for row in rows)
-    assert first["build_compile_ns"] > 5_000_000
-    assert first["compile_ns"] > 5_000_000
-    assert hot["compile_ns"] is None
-    assert first["median_ns"] < first["compile_ns"]
-    assert first["build_ns"] < first["build_compile_ns"]
+    rows = result.rows_of(measured, FACTS, result.About("cpu"))
+    first, hot = (jsonl.check(row) for row in rows)
+    assert first.build_compile_ns > 5_000_000
+    assert first.compile_ns > 5_000_000
+    assert hot.compile_ns is None
+    assert first.median_ns < first.compile_ns
+    assert first.build_ns < first.build_compile_ns
 
 
 def test_it_is_said() -> None:
     rows = made_up("own", 100) + made_up("other", 100)
-    for row in rows:
-        if (row["engine"], row["cache"]) == ("own", "first"):
-            row.update(build_compile_ns=700_000_000, compile_ns=4 * S)
+    for i, row in enumerate(rows):
+        if (row.engine, row.cache) == ("own", "first"):
+            rows[i] = replace(row, build_compile_ns=700_000_000, compile_ns=4 * S)
     said = [line for line in _notes(rows) if "compiled" in line]
     assert said == ["own compiled its code, or read it compiled, in 4.70 s: not in the times of build and first call"]

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knnscope.bench import jsonl
+from knnscope.analysis import jsonl
 from knnscope.bench import ladder as climbing
 from knnscope.bench.ladder import Climb, climb
 from knnscope.errors import UnsupportedError
 from knnscope.search import catalog, device, ladder
 from knnscope.search.ladder.rung import Rung
 from tests.bench.test_result import CEILINGS
-
-SCHEMA = "ladder.schema.json"
 
 
 def plan(count: int = 300, dim: int = 16, k: int = 3, **options: Any) -> Climb:
@@ -25,7 +23,7 @@ def plan(count: int = 300, dim: int = 16, k: int = 3, **options: Any) -> Climb:
 
 
 def rows_of(names: list[str], p: Climb) -> dict[str, dict[str, Any]]:
-    return {row["rung"]: jsonl.check(row, SCHEMA) for row in climb(names, p)}
+    return {row.rung: jsonl.check(row) for row in climb(names, p)}
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, search: Any, **more: Any) -> None:
@@ -40,32 +38,32 @@ def test_figures_of_a_climb() -> None:
     )
     first, second, engine = found.values()
     for row in found.values():
-        assert row["status"] == "ok"
-        assert row["grade"] in ("exact", "float32")
-        assert row["judged"] == 4
-        assert len(row["samples_ns"]) == 5
-        assert row["wall_ns"] == sorted(row["samples_ns"])[2]
-        assert row["event_ns"] is None
-        assert len(row["ids"]) == 3
-        assert row["floor_ns"] > 0
-        assert (row["kernels"], row["copies"], row["counted_by"]) == (0, 0, "code")
-    assert first["ratio_below"] is None
-    assert second["ratio_below"] == second["ratio_first"] == round(first["wall_ns"] / second["wall_ns"], 4)
-    assert engine["ratio_first"] == round(first["wall_ns"] / engine["wall_ns"], 4)
-    assert first["ids"] == second["ids"] == engine["ids"]
-    assert first["bytes_moved"] == 6 * 300 * 16 * 4
-    assert engine["bytes_moved"] is None
+        assert row.status == "ok"
+        assert row.grade in ("exact", "float32")
+        assert row.judged == 4
+        assert len(row.samples_ns) == 5
+        assert row.wall_ns == sorted(row.samples_ns)[2]
+        assert row.event_ns is None
+        assert len(row.ids) == 3
+        assert row.floor_ns > 0
+        assert (row.kernels, row.copies, row.counted_by) == (0, 0, "code")
+    assert first.ratio_below is None
+    assert second.ratio_below == second.ratio_first == round(first.wall_ns / second.wall_ns, 4)
+    assert engine.ratio_first == round(first.wall_ns / engine.wall_ns, 4)
+    assert first.ids == second.ids == engine.ids
+    assert first.bytes_moved == 6 * 300 * 16 * 4
+    assert engine.bytes_moved is None
 
 
 def test_a_loop_over_fewer_rows_is_scaled_and_marked_and_judged_by_what_it_saw() -> None:
     found = rows_of(["numpy-loop", "vectorized"], plan(loop_rows=30))
     loop, whole = found.values()
-    assert (loop["scaled"], loop["visited"], loop["rows"]) == (True, 30, 300)
-    assert loop["wall_ns"] == pytest.approx(10 * sorted(loop["samples_ns"])[2], abs=10)
-    assert loop["bytes_moved"] == 6 * 300 * 16 * 4
-    assert loop["grade"] in ("exact", "float32")
-    assert max(loop["ids"]) < 30
-    assert (whole["scaled"], whole["visited"]) == (False, 300)
+    assert (loop.scaled, loop.visited, loop.rows) == (True, 30, 300)
+    assert loop.wall_ns == pytest.approx(10 * sorted(loop.samples_ns)[2], abs=10)
+    assert loop.bytes_moved == 6 * 300 * 16 * 4
+    assert loop.grade in ("exact", "float32")
+    assert max(loop.ids) < 30
+    assert (whole.scaled, whole.visited) == (False, 300)
 
 
 def test_rungs_for_a_gpu_are_rows_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,13 +72,13 @@ def test_rungs_for_a_gpu_are_rows_without_one(monkeypatch: pytest.MonkeyPatch) -
     found = rows_of([*ladder.RUNGS, *climbing.ENGINES], plan())
     for name, row in found.items():
         gpu = name in ("faiss-gpu", "cuvs") or (name in ladder.RUNGS and ladder.rung_class(name).gpu)
-        assert row["status"] == ("no-gpu" if gpu else "ok"), name
-        assert (row["wall_ns"] is None) == gpu
-        assert bool(row["reason"]) == gpu
-        assert not gpu or row["reason"] == "no GPU here", "no option helps where there is none"
+        assert row.status == ("no-gpu" if gpu else "ok"), name
+        assert (row.wall_ns is None) == gpu
+        assert bool(row.reason) == gpu
+        assert not gpu or row.reason == "no GPU here", "no option helps where there is none"
     asked = rows_of([*ladder.RUNGS, "faiss", "cuvs"], plan(where="cuda"))
-    assert {name for name, row in asked.items() if row["status"] == "ok"} == {"numpy-loop", "faiss"}
-    assert {row["status"] for row in asked.values()} == {"ok", "no-gpu"}
+    assert {name for name, row in asked.items() if row.status == "ok"} == {"numpy-loop", "faiss"}
+    assert {row.status for row in asked.values()} == {"ok", "no-gpu"}
 
 
 def test_a_profiler_may_leave_out_loading_building_and_the_first_search(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,8 +98,8 @@ def test_a_profiler_may_leave_out_loading_building_and_the_first_search(monkeypa
 def test_a_wrong_answer_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     planted(monkeypatch, lambda self, query, k: list(range(k)))
     row = rows_of(["numpy-loop"], plan())["numpy-loop"]
-    assert (row["status"], row["grade"]) == ("wrong", "wrong")
-    assert row["differing"] > 0
+    assert (row.status, row.grade) == ("wrong", "wrong")
+    assert row.differing > 0
 
 
 @pytest.mark.parametrize(
@@ -123,10 +121,10 @@ def test_a_rung_that_fails_is_a_row_and_the_next_goes_on(
     cls = type("Planted", (Rung,), {"changed": "planted", "search": search, "moved": lambda self, k: 1})
     monkeypatch.setattr(ladder, "rung_class", lambda name: cls if name == "cupy-loop" else inner(name))
     found = rows_of(["numpy-loop", "cupy-loop", "argsort"], plan())
-    assert found["cupy-loop"]["status"] == status
-    assert found["cupy-loop"]["wall_ns"] is None
-    assert found["cupy-loop"]["reason"]
-    assert found["argsort"]["ratio_below"] == found["argsort"]["ratio_first"]
+    assert found["cupy-loop"].status == status
+    assert found["cupy-loop"].wall_ns is None
+    assert found["cupy-loop"].reason
+    assert found["argsort"].ratio_below == found["argsort"].ratio_first
 
 
 def test_a_long_first_call_is_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,9 +132,9 @@ def test_a_long_first_call_is_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     planted(monkeypatch, lambda self, query, k: calls.append(1) or [0, 1, 2])
     monkeypatch.setattr(climbing, "LONG_NS", 0)
     row = rows_of(["numpy-loop"], plan(repeat=1))["numpy-loop"]
-    assert len(row["samples_ns"]) == len(calls) == 2
+    assert len(row.samples_ns) == len(calls) == 2
     monkeypatch.setattr(climbing, "SECONDS", 0.0)
-    assert len(rows_of(["numpy-loop"], plan(repeat=9))["numpy-loop"]["samples_ns"]) == 1
+    assert len(rows_of(["numpy-loop"], plan(repeat=9))["numpy-loop"].samples_ns) == 1
 
 
 def test_phases_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,3 +149,24 @@ def test_phases_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
         for phase in ("load", "build", "search", "copy back", "search", "copy back")
     ]
     assert said.count("end") == len(starts)
+
+
+def test_on_a_gpu_the_events_are_those_of_compares_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for CuPy and its events: 5 ms between two of them, whatever the wall says; without any while a profiler records."""
+    from tests.bench.test_plan_timing import MS, Gpu
+
+    gpu = Gpu()
+    gpu.capture = lambda on: gpu.said.append("capture")
+    monkeypatch.setattr(climbing.device, "gpu_problem", lambda: None)
+    monkeypatch.setattr(climbing.device, "library", lambda: gpu)
+    monkeypatch.setattr(climbing, "require", lambda *_: np)
+    planted(monkeypatch, lambda self, query, k: gpu.said.append("search") or [0, 1, 2], on_gpu=True)
+    row = rows_of(["argsort"], plan(where="cuda", repeat=2))["argsort"]
+    assert (row.device, row.event_ns) == ("cuda", 5 * MS)
+    assert len(row.samples_ns) == 2
+    at = gpu.said.index("search")
+    assert gpu.said[at - 2 : at + 4] == ["wait", "event", "search", "event", "wait", "between"]
+    monkeypatch.setattr(climbing, "recorded", lambda: True)
+    gpu.said.clear()
+    assert rows_of(["argsort"], plan(where="cuda", repeat=2))["argsort"].event_ns is None
+    assert "event" not in gpu.said

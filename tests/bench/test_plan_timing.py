@@ -15,6 +15,7 @@ from knnscope.bench.plan import Case, Options, grid, schedule, starts
 from knnscope.bench.timing import (
     STABLE,
     WARM_CALLS,
+    CudaClock,
     HostClock,
     Sample,
     overhead_ns,
@@ -161,3 +162,55 @@ def test_wall_and_cpu_time(call: Callable[[], None], on_cpu: bool) -> None:
     assert sample.event_ns is None
     assert (sample.cpu_ns > 90 * MS) == on_cpu
     assert timed(lambda: "answer", HostClock())[1] == "answer"
+
+
+class Gpu:
+    """A library whose events know when they were recorded, on a GPU that works for 5 ms after each call."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def event(self) -> Gpu:
+        return self
+
+    def record(self) -> None:
+        self.said.append("event")
+
+    def synchronize(self) -> None:
+        self.said.append("wait")
+
+    def elapsed_ms(self, *_: object) -> float:
+        self.said.append("between")
+        return 5.0
+
+
+def test_a_gpus_clock_waits_before_and_after_a_call() -> None:
+    gpu = Gpu()
+    sample, _ = timed(lambda: gpu.said.append("call"), CudaClock(gpu))
+    assert gpu.said == ["wait", "event", "call", "event", "wait", "wait", "between"]
+    assert sample.event_ns == 5 * MS
+
+
+def test_after_a_lap_the_call_waits_for_the_gpu_itself() -> None:
+    """The events enclose the search alone, and copying its answer back is on the wall."""
+    gpu = Gpu()
+    clock = CudaClock(gpu)
+    for _ in range(2):
+        gpu.said.clear()
+        clock.start()
+        gpu.said.append("search")
+        lap = clock.lap()
+        gpu.said.append("copy back")
+        sample = clock.stop()
+        assert gpu.said == ["wait", "event", "search", "event", "copy back", "wait", "between"]
+        assert 0 < lap <= sample.wall_ns
+
+
+@pytest.mark.parametrize("clock", [HostClock(), CudaClock(Gpu(), events=False)])
+def test_a_clock_without_events_has_the_wall_alone(clock: HostClock | CudaClock) -> None:
+    clock.wait()
+    clock.begin()
+    lap = clock.lap()
+    sample = clock.stop()
+    assert sample.event_ns is None
+    assert 0 < lap <= sample.wall_ns

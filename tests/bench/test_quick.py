@@ -6,12 +6,14 @@ import re
 from typing import ClassVar
 
 import pytest
+from msgspec.structs import replace
 from tqdm import tqdm
 
 from knnscope import progress
 from knnscope.analysis import verdict
+from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.statistics import QUICK_FEWEST
-from knnscope.bench.child import FailedError
+from knnscope.bench.failures import FailedError
 from knnscope.bench.forecast import Forecast, about
 from knnscope.bench.plan import QUICK_ROUNDS, Case, Options, schedule
 from knnscope.bench.runner import Measured
@@ -38,8 +40,8 @@ def test_all_rounds_are_answered_by_one_process_in_the_seconds_it_has(ms: float)
     assert calls * ms <= 1000 * QUICK.seconds or calls <= QUICK_FEWEST
 
 
-def quick(*of: list[dict[str, object]]) -> list[dict[str, object]]:
-    return [{**row, "quick": True, "rounds_a_process": QUICK_ROUNDS} for rows in of for row in rows]
+def quick(*of: list[Measurement]) -> list[Measurement]:
+    return [replace(row, quick=True, rounds_a_process=QUICK_ROUNDS) for rows in of for row in rows]
 
 
 def test_a_quick_run_tells_large_differences_only() -> None:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from knnscope.analysis import jsonl
 from knnscope.bench import result
-from knnscope.bench.child import FailedError
+from knnscope.bench.failures import FailedError
 from knnscope.bench.plan import COLD_ROUNDS, Case, Options
 from knnscope.bench.runner import Run, Runner
 from knnscope.bench.timing import Sample, WarmUp
@@ -246,8 +247,8 @@ def test_a_failure_halfway_drops_the_case_and_keeps_the_engine(status: str) -> N
     assert not any(failed.hot)
     assert not any(failed.cold)
     assert all(m.status == "ok" and len(m.hot) == 7 and all(m.hot) for m in found.values())
-    (row,) = result.rows_of(failed, FACTS, "cpu")
-    assert result.check(row)["samples_ns"] == []
+    (row,) = result.rows_of(failed, FACTS, result.About("cpu"))
+    assert jsonl.check(row).samples_ns == []
 
 
 def test_what_an_engine_lacks_does_not_end_its_process() -> None:
@@ -289,16 +290,16 @@ def test_ctrl_c_keeps_what_was_measured() -> None:
     assert [m.status for m in (a, b, c)] == ["interrupted", "interrupted", "missing"]
     assert sum(map(len, a.hot)) == 10 * script.order().count("a1") > 0
     assert 0 < sum(map(len, b.hot)) <= script.order().count("b1")
-    rows = [result.check(row) for m in run.measured for row in result.rows_of(m, FACTS, "cpu")]
-    assert [(r["engine"], r["cache"], r["status"]) for r in rows] == [
+    rows = [jsonl.check(row) for m in run.measured for row in result.rows_of(m, FACTS, result.About("cpu"))]
+    assert [(r.engine, r.cache, r.status) for r in rows] == [
         ("a", "first", "interrupted"),
         ("a", "hot", "interrupted"),
         ("b", "first", "interrupted"),
         ("b", "hot", "interrupted"),
         ("c", "hot", "missing"),
     ]
-    assert rows[1]["median_ns"] == 1_000_000
-    assert rows[1]["reason"] == "stopped by the user"
+    assert rows[1].median_ns == 1_000_000
+    assert rows[1].reason == "stopped by the user"
 
 
 def test_ctrl_c_after_the_last_round_of_a_case_leaves_it_whole() -> None:

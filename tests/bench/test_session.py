@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from knnscope import threads
-from knnscope.bench import result, session
+from knnscope.analysis import jsonl
+from knnscope.analysis.measurement import Measurement
+from knnscope.bench import session
 from knnscope.bench.plan import Case, Options
 from knnscope.bench.session import Grid, Result, Task
 from knnscope.ceilings.record import Ceilings
 from knnscope.errors import KnnscopeError
-from knnscope.records import Qrels, Row
+from knnscope.records import Qrels
 from knnscope.search import catalog
 from tests.bench import planted
 from tests.bench.test_result import CEILINGS
@@ -45,24 +47,24 @@ def obtain(asked: list[tuple[str, int | None]]) -> Callable[[str, int | None], C
     return given
 
 
-def hot(measured: Result) -> dict[tuple[str, int], Row]:
-    return {(row["engine"], row["batch"]): result.check(row) for row in measured.rows if row["cache"] == "hot"}
+def hot(measured: Result) -> dict[tuple[str, int], Measurement]:
+    return {(row.engine, row.batch): jsonl.check(row) for row in measured.rows if row.cache == "hot"}
 
 
 def test_every_status_is_a_row_and_the_right_one_wins() -> None:
     names = ["Right", "WrongOrder", "Missing", "Gpu", "Aborts", "Raises", "Shallow"]
     measured = session.measure(TASK, Grid(names, (6,), (1, 20)), QUICK)
-    status = {engine: row["status"] for (engine, _), row in hot(measured).items()}
+    status = {engine: row.status for (engine, _), row in hot(measured).items()}
     assert status == dict(
         zip(names, ["ok", "wrong", "missing", "no-gpu", "crashed", "crashed", "unsupported"], strict=True)
     )
-    gpu = [row for row in measured.rows if row["engine"] == "Gpu"]
-    assert {(row["boundary"], row["reason"]) for row in gpu} == {
+    gpu = [row for row in measured.rows if row.engine == "Gpu"]
+    assert {(row.boundary, row.reason) for row in gpu} == {
         ("host", "no GPU in tests"),
         ("device", "no GPU in tests"),
     }
-    assert hot(measured)["Right", 20]["judged"] == 20
-    assert hot(measured)["Right", 20]["formula"] == "difference float32"
+    assert hot(measured)["Right", 20].judged == 20
+    assert hot(measured)["Right", 20].formula == "difference float32"
     assert list(measured.answers) == ["Right", "WrongOrder"]
     assert measured.answers["Right"].ids.shape == (20, 6)
     assert not measured.interrupted
@@ -91,7 +93,7 @@ def test_the_environment_says_what_the_rows_depend_on(monkeypatch: pytest.Monkey
     assert facts["geometry"]["queries"] == 20
     assert {"cpu", "memory", "libraries", "source_sha256", "commit", "system"} <= facts.keys()
     row = hot(measured)["Right", 1]
-    assert row["floor_ns"] == CEILINGS.floor_ns(row["bytes_moved"], "hot")
+    assert row.floor_ns == CEILINGS.floor_ns(row.bytes_moved, "hot")
     asked.clear()
     session.measure(TASK, Grid(["Right"], (3,), (1,)), replace(QUICK, threads=None))
     assert asked == [("cpu", threads.usable())], "stock: what the machine does with all cores"
@@ -105,7 +107,7 @@ def test_without_ceilings_there_are_no_floors(
 
     monkeypatch.setattr(session.cache, "obtain", fails)
     row = hot(session.measure(TASK, Grid(["Right"], (3,), (1,)), QUICK))["Right", 1]
-    assert (row["floor_ns"], row["product_floor_ns"]) == (None, None)
+    assert (row.floor_ns, row.product_floor_ns) == (None, None)
     assert "no read floors for cpu: measuring took more than 300 s" in capsys.readouterr().err
 
 
@@ -113,9 +115,9 @@ def test_fewer_queries_than_a_batch_are_repeated_and_named_by_their_own_numbers(
     task = replace(TASK, queries=VALUES[280:283])
     measured = session.measure(task, Grid(["Right", "WrongAtTheEnd"], (3,), (1, 10)), QUICK)
     rows = hot(measured)
-    assert rows["Right", 10]["status"] == "ok"
-    assert rows["Right", 10]["judged"] == 10
-    assert rows["WrongAtTheEnd", 10]["evidence"]["query"] == 0, "the tenth of 0 1 2 0 1 2 0 1 2 0"
+    assert rows["Right", 10].status == "ok"
+    assert rows["Right", 10].judged == 10
+    assert rows["WrongAtTheEnd", 10].evidence.query == 0, "the tenth of 0 1 2 0 1 2 0 1 2 0"
     assert measured.answers["Right"].ids.shape == (3, 3)
 
 
@@ -125,19 +127,19 @@ def test_quality_of_judged_answers() -> None:
     qrels = Qrels(np.arange(count) + 5, ids[:, 1].astype(np.int64), np.ones(count, dtype=np.int64))
     task = replace(TASK, qrels=qrels, query_rows=tuple(range(5, 5 + count)))
     rows = hot(session.measure(task, Grid(["Right", "WrongOrder", "TooFew"], (1, 3), (1,)), QUICK))
-    assert rows["Right", 1]["mrr_at_10"] == pytest.approx(0.5)
-    assert rows["WrongOrder", 1]["mrr_at_10"] == pytest.approx(1)
-    assert rows["TooFew", 1]["mrr_at_10"] is None, "there is no list of ten to judge"
+    assert rows["Right", 1].mrr_at_10 == pytest.approx(0.5)
+    assert rows["WrongOrder", 1].mrr_at_10 == pytest.approx(1)
+    assert rows["TooFew", 1].mrr_at_10 is None, "there is no list of ten to judge"
     own = replace(task, own={5 + i: int(line[0]) for i, line in enumerate(ids)})
     rows = hot(session.measure(own, Grid(["Right"], (3,), (1,)), QUICK))
-    assert rows["Right", 1]["mrr_at_10"] == pytest.approx(1), "without the query's own document"
+    assert rows["Right", 1].mrr_at_10 == pytest.approx(1), "without the query's own document"
 
 
 def test_little_memory_lets_one_engine_in_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session.environment, "memory", lambda: {"available": 1, "total": 1, "limit": None})
     rows = hot(session.measure(TASK, Grid(["Right", "AlsoRight"], (3,), (1,)), QUICK))
-    assert [row["status"] for row in rows.values()] == ["ok", "ok"]
-    assert all(row["builds"] > 1 for row in rows.values())
+    assert [row.status for row in rows.values()] == ["ok", "ok"]
+    assert all(row.builds > 1 for row in rows.values())
 
 
 @pytest.mark.parametrize(
@@ -191,8 +193,8 @@ def test_the_grid_asks_each_engine_at_the_boundaries_it_has() -> None:
     ]
     forced = session.measure(TASK, Grid(["Right"], (3,), (1,), ("device",)), QUICK)
     (row,) = forced.rows
-    assert (row["status"], row["boundary"]) == ("unsupported", "device")
-    assert "no device boundary" in row["reason"]
+    assert (row.status, row.boundary) == ("unsupported", "device")
+    assert "no device boundary" in row.reason
 
 
 def test_what_a_killed_run_left_is_swept_and_a_run_under_way_is_not(home: Path) -> None:

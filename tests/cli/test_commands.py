@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from knnscope import cli, environment
-from knnscope.bench import result
+from knnscope.analysis import jsonl
+from knnscope.analysis.measurement import Measurement
 from knnscope.datasets import registry
 from knnscope.encoders import models
 from knnscope.search import catalog
@@ -259,13 +260,13 @@ def test_demo_from_words_to_an_answer(knnscope: Run, tmp_path: Path, monkeypatch
     assert "document crewed-mars-con-reply, grade 2" in out
     assert "engines agree" in out
     assert str(tmp_path / "run") in out
-    rows = result.read(tmp_path / "run/results.jsonl")
-    assert {(row["engine"], row["batch"]) for row in rows} == {(e, b) for e in catalog.timed() for b in (1, 10)}
-    timed = [row for row in rows if row["status"] == "ok"]
-    assert {row["engine"] for row in timed} >= {"numpy", "certified"}
+    rows = jsonl.read(tmp_path / "run/results.jsonl", Measurement, "knnscope compare")
+    assert {(row.engine, row.batch) for row in rows} == {(e, b) for e in catalog.timed() for b in (1, 10)}
+    timed = [row for row in rows if row.status == "ok"]
+    assert {row.engine for row in timed} >= {"numpy", "certified"}
     for row in timed:
-        assert f"{row['ndcg_at_10']:.4f}" in out
-        assert 0.3 < row["ndcg_at_10"] < 0.95
+        assert f"{row.ndcg_at_10:.4f}" in out
+        assert 0.3 < row.ndcg_at_10 < 0.95
     for batch in ("1 query", "10 queries"):
         assert re.search(rf"^{batch}: fastest exact: \w+", out, re.M)
     assert json.loads((tmp_path / "run/environment.json").read_text())["cpu"]
@@ -393,7 +394,7 @@ def test_the_saved_run_keeps_its_texts_and_its_encoder(
 
 def test_documents_alone_are_searched_with_words(knnscope: Run, tmp_path: Path) -> None:
     """From a folder without queries and from a table; what needs queries says so."""
-    from knnscope.cli.compare import task_of
+    from knnscope.bench.task import Choice, choose
     from knnscope.workload import Workload
 
     texts = ["cats purr", "dogs bark", "taxes on sugar", "free trams"]
@@ -417,7 +418,7 @@ def test_documents_alone_are_searched_with_words(knnscope: Run, tmp_path: Path) 
     for spec in (table, folder):
         refused(knnscope("search", spec, "--query-id", "0"), "holds no queries: search it with words")
         assert "4 documents, 0 queries, 0 judgements" in knnscope("data", "show", spec)[1]
-        task = task_of(Workload(str(spec)), None, None, 0)
+        task = choose(Workload(str(spec)), Choice())
         assert task.held_out
         assert len(task.queries) == 2, "compare holds rows out"
     shown = knnscope("data", "show", run)[1]

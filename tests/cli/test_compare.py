@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from knnscope import threads
+from knnscope.analysis import jsonl
+from knnscope.analysis.measurement import Measurement
 from knnscope.bench import result, session
 from knnscope.cli.compare import FAIL_ON
-from knnscope.records import Row
 from knnscope.search import catalog
 from tests.bench import planted
 from tests.bench.test_result import CEILINGS
@@ -55,8 +56,8 @@ def encoded(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KNNSCOPE_HOME", str(shared))
 
 
-def saved(folder: Path) -> list[Row]:
-    return result.read(folder / "out" / "results.jsonl")
+def saved(folder: Path) -> list[Measurement]:
+    return jsonl.read(folder / "out" / "results.jsonl", Measurement, "knnscope compare")
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -81,19 +82,19 @@ def test_the_sample_and_all_that_is_printed(knnscope: Run, tmp_path: Path, monke
     assert "both engines agree on the ids and their order" in out
     (folder,) = tmp_path.glob("runs/compare-20*")
     assert out.rstrip().splitlines()[-1].startswith(f"saved in {folder}: ")
-    rows = result.read(folder / "results.jsonl")
+    rows = jsonl.read(folder / "results.jsonl", Measurement, "knnscope compare")
     told = json.loads((folder / "verdict.json").read_text())
     last = out.rstrip().split("\n\n")[-2].splitlines()
     assert last[:2] == told["sentences"], "the verdict comes last, before a word on other work and where all is saved"
-    assert [(r["engine"], r["batch"], r["cache"]) for r in rows] == [
+    assert [(r.engine, r.batch, r.cache) for r in rows] == [
         (engine, batch, cache)
         for engine in ("numpy64", "numpy")
         for batch in (1, 10)
         for cache in ("first", "cold", "hot")
     ]
-    assert all(r["status"] == "ok" and r["ndcg_at_10"] > 0.5 and r["dataset"] == "sample" for r in rows)
-    assert [r["fresh"] for r in rows if r["cache"] == "first"] == [True, False, True, False]
-    assert all(len(r["samples_ns"]) == 7 for r in rows if r["cache"] == "hot")
+    assert all(r.status == "ok" and r.ndcg_at_10 > 0.5 and r.dataset == "sample" for r in rows)
+    assert [r.fresh for r in rows if r.cache == "first"] == [True, False, True, False]
+    assert all(len(r.samples_ns) == 7 for r in rows if r.cache == "hot")
 
 
 def test_the_reference_is_not_timed_unless_it_is_named(
@@ -103,9 +104,9 @@ def test_the_reference_is_not_timed_unless_it_is_named(
     for name in set(catalog.ENGINES) - {"numpy64", "numpy", "WrongOrder"}:
         monkeypatch.delitem(catalog.ENGINES, name)
     assert compare(vectors, "--batch", 1)[0] == 0
-    assert {r["engine"]: r["grade"] for r in saved(tmp_path)} == {"numpy": "exact", "WrongOrder": "wrong"}
+    assert {r.engine: r.grade for r in saved(tmp_path)} == {"numpy": "exact", "WrongOrder": "wrong"}
     assert compare(vectors, "--batch", 1, "--engines", "numpy64")[0] == 0
-    assert {r["engine"] for r in saved(tmp_path)} == {"numpy64"}
+    assert {r.engine for r in saved(tmp_path)} == {"numpy64"}
 
 
 def test_a_quick_run_is_marked_wherever_it_is_told(
@@ -119,7 +120,7 @@ def test_a_quick_run_is_marked_wherever_it_is_told(
     assert re.search(r"^quick: few rounds by one process an engine.*1\.5 times", out, re.M)
     assert not re.search(r"\bcold\b", out.split("\n\n")[1]), "a column that no row has"
     rows = saved(tmp_path)
-    assert all(r["quick"] and r["builds"] == 1 and r["cache"] != "cold" for r in rows)
+    assert all(r.quick and r.builds == 1 and r.cache != "cold" for r in rows)
     assert facts(tmp_path)["options"]["quick"] is True
     assert json.loads((tmp_path / "out/verdict.json").read_text())["quick"] is True
     _, out, _ = knnscope(*argv, "--out", tmp_path / "out", "--json")
@@ -138,23 +139,23 @@ def test_rows_held_out_are_the_queries_of_a_file_without_any(compare: Compare, v
     assert code == 0
     assert ": 250 x 8 float32, l2, 1 thread, 50 queries held out" in out
     rows = saved(tmp_path)
-    assert [(r["k"], r["batch"]) for r in rows if r["engine"] == "Right" and r["cache"] == "hot"] == [
+    assert [(r.k, r.batch) for r in rows if r.engine == "Right" and r.cache == "hot"] == [
         (1, 1),
         (1, 7),
         (3, 1),
         (3, 7),
     ]
     assert re.search(r"^7 queries, k = 3: fastest exact: ", out, re.M)
-    assert {r["rows"] for r in rows} == {250}
+    assert {r.rows for r in rows} == {250}
     assert compare(vectors, "--engines", "Right", "--batch", 1)[0] == 0
-    assert saved(tmp_path)[0]["rows"] == 150, "half of so few"
+    assert saved(tmp_path)[0].rows == 150, "half of so few"
 
 
 def test_all_queries_of_another_file_are_asked(compare: Compare, vectors: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "q.npy", np.random.default_rng(1).standard_normal((1203, 8)).astype(np.float32))
     _, out, _ = compare(vectors, "--queries", tmp_path / "q.npy", "--engines", "Right", "--batch", 1203)
     assert "1,203 queries" in out
-    assert {row["judged"] for row in saved(tmp_path)} == {1203}
+    assert {row.judged for row in saved(tmp_path)} == {1203}
 
 
 def test_queries_of_another_file(compare: Compare, vectors: Path, tmp_path: Path) -> None:
@@ -173,17 +174,17 @@ def test_queries_of_another_file_for_texts(compare: Compare, tmp_path: Path) -> 
     assert code == 0
     assert "cosine, 1 thread, 4 queries" in out
     assert "only numpy64 was asked" in out
-    assert saved(tmp_path)[0]["ndcg_at_10"] is None
+    assert saved(tmp_path)[0].ndcg_at_10 is None
 
 
 def test_rows_as_json(compare: Compare, vectors: Path, tmp_path: Path) -> None:
     code, out, _ = compare(vectors, "--engines", "Right,Missing", "--batch", 1, "--json")
     assert code == 0
-    rows = [result.check(json.loads(line)) for line in out.splitlines()]
-    assert rows == saved(tmp_path)
+    assert out == (tmp_path / "out" / "results.jsonl").read_text()
+    rows = saved(tmp_path)
     missing = rows[-1]
-    assert (missing["engine"], missing["status"], missing["samples_ns"]) == ("Missing", "missing", [])
-    assert re.fullmatch(r"no_such_library is not installed: .*pip install -e .*\[cpu\]'", missing["reason"])
+    assert (missing.engine, missing.status, missing.samples_ns) == ("Missing", "missing", [])
+    assert re.fullmatch(r"no_such_library is not installed: .*pip install -e .*\[cpu\]'", missing.reason)
 
 
 def test_failures_are_rows_and_listed(compare: Compare, vectors: Path) -> None:
@@ -203,7 +204,7 @@ def test_where_nothing_was_measured_the_exit_code_is_2(compare: Compare, vectors
         "knnscope: nothing was measured: Missing: no_such_library is not installed: "
     )
     assert "fastest" not in out
-    assert [r["status"] for r in saved(tmp_path)] == ["missing"], "a row all the same"
+    assert [r.status for r in saved(tmp_path)] == ["missing"], "a row all the same"
 
 
 def test_more_queries_than_can_be_held_out(compare: Compare, vectors: Path) -> None:
@@ -244,18 +245,18 @@ def test_fail_on_noise(compare: Compare, vectors: Path, monkeypatch: pytest.Monk
 
 def test_a_wrong_engine_is_shown_with_its_evidence(compare: Compare, vectors: Path, tmp_path: Path) -> None:
     _, out, _ = compare(vectors, "--engines", "WrongOrder,Right", "--batch", 1, "-k", 4)
-    (row,) = [r for r in saved(tmp_path) if r["engine"] == "WrongOrder" and r["cache"] == "hot"]
-    evidence = row["evidence"]
-    assert row["status"] == row["grade"] == "wrong"
-    assert re.search(rf"^WrongOrder +wrong \({row['beyond']} of {row['judged']} wrong\)", out, re.M)
-    assert f"query {evidence['query']}, rank 1: row {evidence['row']} stands where one is nearer and comes later" in out
-    assert row["formula"] == "difference float32"
-    apart = abs(evidence["distance"] - evidence["rival_distance"])
+    (row,) = [r for r in saved(tmp_path) if r.engine == "WrongOrder" and r.cache == "hot"]
+    evidence = row.evidence
+    assert row.status == row.grade == "wrong"
+    assert re.search(rf"^WrongOrder +wrong \({row.beyond} of {row.judged} wrong\)", out, re.M)
+    assert f"query {evidence.query}, rank 1: row {evidence.row} stands where one is nearer and comes later" in out
+    assert row.formula == "difference float32"
+    apart = abs(evidence.distance - evidence.rival_distance)
     assert f"{apart:.3g} apart" in out
-    assert f"rounding explains {evidence['allowed']:.3g})" in out
-    assert f"  found    {' '.join(map(str, evidence['ids']))}\n" in out
-    assert f"  defined  {' '.join(map(str, evidence['expected']))}\n" in out
-    assert evidence["ids"][:2] == evidence["expected"][1::-1]
+    assert f"rounding explains {evidence.allowed:.3g})" in out
+    assert f"  found    {' '.join(map(str, evidence.ids))}\n" in out
+    assert f"  defined  {' '.join(map(str, evidence.expected))}\n" in out
+    assert evidence.ids[:2] == evidence.expected[1::-1]
     assert "fastest exact: Right" in out
 
 
@@ -268,15 +269,15 @@ def test_answers_that_are_no_rows_do_not_end_the_run(compare: Compare, tmp_path:
     assert code == 0, err
     assert out.count("is no row: there are 240") == 3
     assert re.search(r"^rank +numpy64 +Negative +WrongAtTheEnd$", out, re.M), "-1 stands below the third rank"
-    assert {r["status"] for r in saved(tmp_path) if r["engine"] != "numpy64"} == {"wrong"}
-    assert {r["ndcg_at_10"] is None for r in saved(tmp_path) if r["engine"] == "TooFew"} == {True}
+    assert {r.status for r in saved(tmp_path) if r.engine != "numpy64"} == {"wrong"}
+    assert {r.ndcg_at_10 is None for r in saved(tmp_path) if r.engine == "TooFew"} == {True}
 
 
 @pytest.mark.usefixtures("encoded")
 def test_side_by_side_is_a_query_that_one_is_wrong_on(compare: Compare, tmp_path: Path) -> None:
     _, out, _ = compare("sample", "--engines", "numpy64,WrongAtTheEnd", "--batch", 5, "--queries", 5, "-k", 3)
-    evidence = saved(tmp_path)[-1]["evidence"]
-    assert evidence["query"] == 4
+    evidence = saved(tmp_path)[-1].evidence
+    assert evidence.query == 4
     assert "1 of 2 engines agree\nWrongAtTheEnd differs from numpy64 at rank 1" in out
 
 
@@ -286,7 +287,7 @@ def test_side_by_side_is_a_query_that_one_is_wrong_on(compare: Compare, tmp_path
         (["smaple"], "no data set, folder or file named 'smaple': did you mean sample"),
         (["sample", "--engines", "numpi"], "no engine named 'numpi': did you mean numpy"),
         (["sample", "--engines", ","], "--engines is empty"),
-        (["sample", "--boundary", "hots"], "no choice for --boundary named 'hots': did you mean host"),
+        (["sample", "--boundary", "hots"], "no boundary named 'hots': did you mean host"),
         (["sample", "--fail-on", "any,wrnog"], "no choice for --fail-on named 'wrnog': did you mean wrong"),
         (["sample", "--threads", "9999"], r"--threads 9999: at most 1,024; this process may use \d+ cores$"),
         (["sample", "--threads", "9" * 18], "--threads 9+: at most 1,024"),
@@ -333,7 +334,7 @@ def test_vectors_that_cannot_be_searched(compare: Compare, vectors: Path, tmp_pa
     refused(compare(vectors, "--queries", queries(broken)), "row 2 has nan in component 1")
     refused(compare(vectors, "-k", 200), "k = 200 is outside 1 to 150, the number of rows")
     np.save(tmp_path / "one.npy", np.ones((1, 3), np.float32))
-    refused(compare(tmp_path / "one.npy", "-k", 1), "one row and no queries: give some with --queries FILE")
+    refused(compare(tmp_path / "one.npy", "-k", 1), "one row and no queries: give some, as a file")
     assert not (tmp_path / "out" / "results.jsonl").exists()
 
 
@@ -346,14 +347,14 @@ def test_thread_budgets_are_recorded(
     assert "l2, 3 threads" in out
     assert facts(tmp_path)["cleared_variables"] == {"OPENBLAS_CORETYPE": "Haswell"}
     assert facts(tmp_path)["options"]["threads"] == 3
-    told = [json.loads(r["reason"]) for r in saved(tmp_path) if r["engine"] == "Tells"]
+    told = [json.loads(r.reason) for r in saved(tmp_path) if r.engine == "Tells"]
     assert told == [dict.fromkeys(threads.COUNTS, "3")]
-    assert {r["threads"] for r in saved(tmp_path)} == {3}
+    assert {r.threads for r in saved(tmp_path)} == {3}
     _, out, _ = compare(vectors, "--engines", "Right,Tells", "--batch", 1, "--threads", "stock")
     assert "l2, stock threads" in out
     assert facts(tmp_path)["options"]["threads"] is None
-    assert [r["reason"] for r in saved(tmp_path) if r["engine"] == "Tells"] == ["{}"]
-    assert {r["threads"] for r in saved(tmp_path)} == {None}
+    assert [r.reason for r in saved(tmp_path) if r.engine == "Tells"] == ["{}"]
+    assert {r.threads for r in saved(tmp_path)} == {None}
 
 
 def test_the_environment_is_saved(compare: Compare, vectors: Path, tmp_path: Path) -> None:
@@ -379,18 +380,18 @@ def test_the_environment_is_saved(compare: Compare, vectors: Path, tmp_path: Pat
 def test_faiss_on_large_norms_is_wrong_and_says_why(compare: Compare, tmp_path: Path) -> None:
     argv = ("--engines", "faiss", "--batch", 1, "--threads", "2", "--queries", 40, "--fail-on", "wrong")
     code, out, _ = compare("synthetic:large-norm,rows=20000,queries=40", *argv)
-    (row,) = [r for r in saved(tmp_path) if r["cache"] == "hot"]
-    if row["grade"] != "wrong":
+    (row,) = [r for r in saved(tmp_path) if r.cache == "hot"]
+    if row.grade != "wrong":
         assert code == 0
         pytest.skip("on this processor, with this build, Faiss is right")
     assert code == 1
-    assert (row["status"], row["grade"], row["threads"]) == ("wrong", "wrong", 2)
-    evidence = row["evidence"]
-    apart = abs(evidence["distance"] - evidence["rival_distance"])
-    assert apart > 10 * evidence["allowed"] > 0
-    assert re.search(rf"^faiss +wrong \({row['beyond']} of {row['judged']} wrong\) ", out, re.M)
+    assert (row.status, row.grade, row.threads) == ("wrong", "wrong", 2)
+    evidence = row.evidence
+    apart = abs(evidence.distance - evidence.rival_distance)
+    assert apart > 10 * evidence.allowed > 0
+    assert re.search(rf"^faiss +wrong \({row.beyond} of {row.judged} wrong\) ", out, re.M)
     assert f"{apart:.3g} apart" in out
-    assert f"rounding explains {evidence['allowed']:.3g})" in out
+    assert f"rounding explains {evidence.allowed:.3g})" in out
     assert "1 query: no engine gave a right answer; faiss took " in out
 
 
@@ -398,17 +399,17 @@ def test_numpy_on_large_norms_differs_as_float32_may(compare: Compare, tmp_path:
     """The README's example: whatever the processor, numbers near 1,000,000 are 0.06 apart, and certified is exact."""
     argv = ("--engines", "certified,numpy", "--batch", 100, "--queries", 200)
     assert compare("synthetic:large-norm,rows=20000,queries=200", *argv)[0] == 0
-    rows = {r["engine"]: r for r in saved(tmp_path) if r["cache"] == "hot"}
-    assert rows["certified"]["grade"] == "exact"
-    assert rows["numpy"]["grade"] == "float32"
-    assert rows["numpy"]["differing"] > rows["numpy"]["judged"] / 2
+    rows = {r.engine: r for r in saved(tmp_path) if r.cache == "hot"}
+    assert rows["certified"].grade == "exact"
+    assert rows["numpy"].grade == "float32"
+    assert rows["numpy"].differing > rows["numpy"].judged / 2
 
 
 def test_memory_limit_and_timeout_end_as_their_status(compare: Compare, vectors: Path, tmp_path: Path) -> None:
     compare(vectors, "--engines", "Exhausts,Right", "--batch", 1, "--memory", 400)
-    assert {r["engine"]: r["status"] for r in saved(tmp_path)} == {"Exhausts": "oom", "Right": "ok"}
+    assert {r.engine: r.status for r in saved(tmp_path)} == {"Exhausts": "oom", "Right": "ok"}
     compare(vectors, "--engines", "Hangs", "--batch", 1, "--timeout", 2)
-    assert {r["engine"]: r["status"] for r in saved(tmp_path)} == {"Hangs": "timeout"}
+    assert {r.engine: r.status for r in saved(tmp_path)} == {"Hangs": "timeout"}
 
 
 def test_every_failing_status_can_be_failed_on() -> None:
@@ -430,6 +431,6 @@ def test_a_judged_document_with_the_querys_own_id_is_left_out_and_said_or_kept(
     for option, mrr in (((), 0.5), (("--keep-own",), 1.0)):
         code, _, err = compare(tmp_path, "--engines", "numpy64", "--batch", 1, *option)
         assert code == 0
-        assert {row["mrr_at_10"] for row in saved(tmp_path)} == {mrr}
+        assert {row.mrr_at_10 for row in saved(tmp_path)} == {mrr}
         said = "note: .*: 1 queries have the id of a document, .*; 1 of these documents are judged"
         assert bool(re.search(said, err)) == (not option)

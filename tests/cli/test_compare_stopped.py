@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from knnscope import store
-from knnscope.bench import result
+from knnscope.analysis import jsonl
+from knnscope.analysis.measurement import Measurement
 from knnscope.ceilings import cache
-from knnscope.records import Row
 from tests.bench.test_result import CEILINGS
 from tests.processes import LONG, gone, offspring, until
 
 
-def saved(folder: Path) -> list[Row]:
-    return result.read(folder / "out" / "results.jsonl")
+def saved(folder: Path) -> list[Measurement]:
+    return jsonl.read(folder / "out" / "results.jsonl", Measurement, "knnscope compare")
 
 
 def test_ctrl_c_keeps_what_was_measured(
@@ -70,8 +70,8 @@ def test_ctrl_c_keeps_what_was_measured(
     assert "interrupted: the figures are those of the rounds until then" in out
     assert "exact, interrupted" in out
     rows = saved(tmp_path)
-    assert {r["status"] for r in rows} == {"interrupted"}
-    timed = {r["engine"]: sum(map(len, r["samples_ns"])) for r in rows if r["cache"] == "hot"}
+    assert {r.status for r in rows} == {"interrupted"}
+    timed = {r.engine: sum(map(len, r.samples_ns)) for r in rows if r.cache == "hot"}
     assert timed.keys() == {"numpy", "numpy64"}
     assert all(timed.values())
     # they die with their parent, if Ctrl-C came while it was starting or ending them

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 
 from knnscope import store
+from knnscope.analysis import run
+from knnscope.api import climbing
 from knnscope.bench import session
-from knnscope.cli import compare, demo, embed, ladder
+from knnscope.cli import demo, embed
 from knnscope.cli import profile as profiling
 from knnscope.errors import KnnscopeError
 from tests.cli.conftest import Run, refused
@@ -65,9 +67,8 @@ def test_no_folder_whatever_ends_it(
         raise error
 
     monkeypatch.setattr(session, "measure", fail)
-    monkeypatch.setattr(ladder, "_ceilings", lambda where: {})
-    monkeypatch.setattr(ladder.environment, "collect", fail)
-    monkeypatch.setattr(ladder.lines, "write", fail)
+    monkeypatch.setattr(climbing, "_ceilings", lambda where: ({}, []))
+    monkeypatch.setattr(climbing.environment, "collect", fail)
     np.save("v.npy", np.eye(50, dtype=np.float32))
     for command in ("compare", "ladder"):
         assert knnscope(command, "v.npy", *(["-k", "3", "--rungs", "gemm"] if command == "ladder" else []))[0] != 0
@@ -90,9 +91,8 @@ def test_no_folder_where_a_signal_ends_it(
     monkeypatch.setattr(demo, "show_texts", end)
     monkeypatch.setattr(profiling, "gpu_problem", lambda: None)
     monkeypatch.setattr(profiling.nsys, "find", end)
-    monkeypatch.setattr(ladder, "_ceilings", lambda where: {})
-    monkeypatch.setattr(ladder.environment, "collect", end)
-    monkeypatch.setattr(ladder.lines, "write", lambda *_: None)
+    monkeypatch.setattr(climbing, "_ceilings", lambda where: ({}, []))
+    monkeypatch.setattr(climbing.environment, "collect", end)
     monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)  # whatever those who run the tests ignore
     np.save("v.npy", np.eye(50, dtype=np.float32))
     argv = {
@@ -144,7 +144,7 @@ def test_what_a_signal_leaves_of_a_comparison_under_way(
         return
     assert process.returncode == 128 + number, err
     (folder,) = (tmp_path / "runs").iterdir()
-    assert {p.name for p in folder.iterdir()} == {"results.jsonl", "verdict.json", "environment.json"}
+    assert {p.name for p in folder.iterdir()} == {"results.jsonl", "verdict.json", "environment.json", "run.json"}
 
 
 def test_a_folder_that_was_there_stays(knnscope: Run, tmp_path: Path) -> None:
@@ -154,12 +154,8 @@ def test_a_folder_that_was_there_stays(knnscope: Run, tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
-def measured() -> Any:
-    return type("Measured", (), {"rows": [], "environment": {}})()
-
-
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO])
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_each_file_of_a_run_on_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, number: int
 ) -> None:
@@ -172,7 +168,7 @@ def test_each_file_of_a_run_on_a_full_disk(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(KnnscopeError) as caught:
-        compare.save(tmp_path / "run", measured())
+        run.save(run.ComparisonRun(()), tmp_path / "run")
     assert "/run/" in str(caught.value)
     assert "Errno" not in str(caught.value)
     assert len(list((tmp_path / "run").iterdir())) == number - 1, "whole files, or none"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from knnscope.bench import jsonl
-from knnscope.cli import ladder as command
+from knnscope import analysis
+from knnscope.api import climbing as command
 from knnscope.search import ladder
 from tests.bench.test_result import CEILINGS
 from tests.cli.conftest import Run, refused
@@ -25,13 +25,13 @@ def ceilings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_whole_ladder(knnscope: Run, tmp_path: Path) -> None:
     code, out, _ = knnscope("ladder", "--rows", 500, "--repeat", 2, "--device", "cpu", "--out", tmp_path / "out")
     assert code == 0
-    rows = jsonl.read(tmp_path / "out" / "results.jsonl", command.SCHEMA, "knnscope ladder")
-    assert [row["rung"] for row in rows] == [*ladder.RUNGS, *command.ENGINES]
-    assert {row["status"] for row in rows} <= {"ok", "no-gpu", "missing"}
+    rows = analysis.load(tmp_path / "out").rows
+    assert [row.rung for row in rows] == [*ladder.RUNGS, *command.ENGINES]
+    assert {row.status for row in rows} <= {"ok", "no-gpu", "missing"}
     for row in rows:
-        assert row["rung"] in out
-    without = [row["rung"] for row in rows if row["status"] == "no-gpu"]
-    (why,) = {row["reason"] for row in rows if row["status"] == "no-gpu"}
+        assert row.rung in out
+    without = [row.rung for row in rows if row.status == "no-gpu"]
+    (why,) = {row.reason for row in rows if row.status == "no-gpu"}
     assert out.count(why) == 1, "one line, however many"
     assert f"not measured: {', '.join(without)}: {why}\n" in out
     assert "500 rows of 384 components, k = 3" in out
@@ -83,13 +83,13 @@ def test_refusals(knnscope: Run, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_was_climbed(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inner = command.climb
+    inner = command.climbing.climb
 
     def stopped(names: list[str], plan: object):
         yield next(inner(names, plan))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "climb", stopped)
+    monkeypatch.setattr(command.climbing, "climb", stopped)
     code, _, err = knnscope("ladder", "--rows", 200, "--repeat", 1, "--device", "cpu", "--out", tmp_path / "out")
     assert code == 130
     assert "climbed until then" in err
@@ -100,8 +100,8 @@ def test_without_a_gpu_a_rung_says_what_ran(knnscope: Run, tmp_path: Path) -> No
     """No sentence of a rung that NumPy ran speaks of kernels, copies or a GPU that did something."""
     code, out, _ = knnscope("ladder", "--rows", 300, "--repeat", 1, "--device", "cpu", "--out", tmp_path / "out")
     assert code == 0
-    ran = [r for r in jsonl.read(tmp_path / "out/results.jsonl", command.SCHEMA, "ladder") if r["wall_ns"] is not None]
-    assert {"cupy-loop", "cupy-loop-numpy-input", "vectorized", "argsort", "topk"} <= {r["rung"] for r in ran}
+    ran = [r for r in analysis.load(tmp_path / "out").rows if r.wall_ns is not None]
+    assert {"cupy-loop", "cupy-loop-numpy-input", "vectorized", "argsort", "topk"} <= {r.rung for r in ran}
     for row in ran:
-        assert not re.search(r"kernel|pinned|on the GPU|one copy", row["changed"]), row["rung"]
-        assert re.search(rf"^{row['rung']} +{re.escape(row['changed'])}", out, re.M)
+        assert not re.search(r"kernel|pinned|on the GPU|one copy", row.changed), row.rung
+        assert re.search(rf"^{row.rung} +{re.escape(row.changed)}", out, re.M)

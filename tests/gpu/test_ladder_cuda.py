@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knnscope.bench import jsonl
+from knnscope.analysis import jsonl
 from knnscope.bench.ladder import Climb, climb
 from knnscope.search import ladder
 from tests import oracle
-
-SCHEMA = "ladder.schema.json"
 
 
 def plan(rows: np.ndarray, queries: np.ndarray, k: int, repeat: int = 4) -> Climb:
@@ -34,17 +32,17 @@ def drawn(count: int, dim: int, offset: float = 0.0) -> tuple[np.ndarray, np.nda
 def test_every_rung_is_right(dim: int, k: int) -> None:
     rows, queries = drawn(700, dim)
     for row in climb(list(ladder.RUNGS), plan(rows, queries, k)):
-        jsonl.check(row, SCHEMA)
-        assert row["status"] == "ok" or (row["rung"] == "gemm" and dim < 384), (row["rung"], row["reason"])
-        assert row["judged"] == 4
-        assert row["wall_ns"] > 0
-        assert (row["event_ns"] is None) == (row["device"] == "cpu")
+        jsonl.check(row)
+        assert row.status == "ok" or (row.rung == "gemm" and dim < 384), (row.rung, row.reason)
+        assert row.judged == 4
+        assert row.wall_ns > 0
+        assert (row.event_ns is None) == (row.device == "cpu")
 
 
 def test_the_expanded_form_is_wrong_on_large_norms_and_no_other_is() -> None:
     rows, queries = drawn(3000, 64, offset=1000)
     for row in climb(list(ladder.RUNGS), plan(rows, queries, 10)):
-        assert row["status"] == ("wrong" if row["rung"] == "gemm" else "ok"), row["rung"]
+        assert row.status == ("wrong" if row.rung == "gemm" else "ok"), row.rung
 
 
 @pytest.mark.parametrize("name", ladder.RUNGS)
@@ -67,7 +65,7 @@ def test_kernels_and_copies_are_those_that_the_code_says() -> None:
     rows, queries = drawn(200, 32)
     counted: dict[str, Any] = {}
     for row in climb(list(ladder.RUNGS), plan(rows, queries, 3)):
-        counted[row["rung"]] = row
+        counted[row.rung] = row
     import cupy
 
     for name, row in counted.items():
@@ -75,14 +73,14 @@ def test_kernels_and_copies_are_those_that_the_code_says() -> None:
         rung.load(rows)
         rung.build(3)
         known = rung.launches(3)
-        assert row["counted_by"] == ("cupti" if rung.on_gpu else "code"), name
+        assert row.counted_by == ("cupti" if rung.on_gpu else "code"), name
         if known is not None:
-            assert (row["kernels"], row["copies"]) == known, name
-    assert counted["cupy-loop"]["copied_bytes"] == 4 * 200
-    assert counted["cupy-loop-numpy-input"]["copied_bytes"] == 4 * 200
-    assert counted["cupy-pinned"]["copied_bytes"] == 4 * 200
-    assert counted["pinned-bulk"]["copied_bytes"] == rows.nbytes
-    assert counted["fused"]["copies"] == 0
+            assert (row.kernels, row.copies) == known, name
+    assert counted["cupy-loop"].copied_bytes == 4 * 200
+    assert counted["cupy-loop-numpy-input"].copied_bytes == 4 * 200
+    assert counted["cupy-pinned"].copied_bytes == 4 * 200
+    assert counted["pinned-bulk"].copied_bytes == rows.nbytes
+    assert counted["fused"].copies == 0
 
 
 def test_the_command_on_a_gpu(tmp_path: Path) -> None:

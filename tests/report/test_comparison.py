@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import Any
 
-import numpy as np
+from msgspec.structs import replace
 
-from knnscope.bench import session
-from knnscope.report.comparison import report, verdict
-from knnscope.search import geometry
+from knnscope.analysis.measurement import Measurement
+from knnscope.analysis.run import CompareFacts, ComparisonRun
+from knnscope.report import comparison
 from tests.analysis.test_verdict import failed
 from tests.analysis.test_verdict import rows as made_up
 
+GEOMETRY = {"smallest": 1, "median": 1, "largest": 1, "metric": "l2", "queries": 5, "alike": {"ip": 5}}
 
-def test_what_is_printed_of_a_gpu_and_of_doubtful_figures(tmp_path: Path) -> None:
+
+def run_of(rows: list[Measurement], environment: dict[str, Any] | None = None, **facts: Any) -> ComparisonRun:
+    return ComparisonRun(tuple(rows), {"geometry": GEOMETRY, **(environment or {})}, CompareFacts(queries=4, **facts))
+
+
+def test_what_is_printed_of_a_gpu_and_of_doubtful_figures() -> None:
     gpu = {"device": "cuda", "noise": 0.0}
     made = (
         made_up("far", 900, event_us=95, **gpu)
@@ -25,11 +31,10 @@ def test_what_is_printed_of_a_gpu_and_of_doubtful_figures(tmp_path: Path) -> Non
         + made_up("loud", 300, noise=0.9)
         + made_up("few", 500, "float32", noise=0.0)
     )
-    for row in made:
-        if row["engine"] == "cpu":
-            row.update(cores=3.4, stable=False, warmup_calls=50)
-    measured = session.Result(made, {}, {}, geometry.Geometry(1, 1, 1, "l2", 5, {"ip": 5}), False)
-    text = report(measured, session.Task("made up", np.ones((9, 3)), np.ones((4, 3)), "l2"))
+    for i, row in enumerate(made):
+        if row.engine == "cpu":
+            made[i] = replace(row, cores=3.4, stable=False, warmup_calls=50)
+    text = comparison.text(run_of(made))
     assert "1 query a call, k = 10, from and to GPU memory" in text
     assert re.search(
         r"^far +10 +1 +500 µs +900 µs +800 µs +10\.0 µs +90\.0 µs +9 times slower than cpu, 89% is transfer$",
@@ -40,34 +45,30 @@ def test_what_is_printed_of_a_gpu_and_of_doubtful_figures(tmp_path: Path) -> Non
     assert re.search(r"^loud +exact .* too noisy to tell ", text, re.M)
     assert re.search(r"^few +float32 \(3 of 50 differ\) ", text, re.M)
     assert "kept 3.4 cores busy" not in text, "6 ms are too few to know"
-    for row in made:
-        row["samples_ns"] = [[1000 * w for w in walls] for walls in row["samples_ns"]]
-    task = session.Task("made up", np.ones((9, 3)), np.ones((4, 3)), "l2", held_out=True)
-    assert "cpu kept 3.4 cores busy at batch 1: more than its 2 threads" in report(measured, task)
-    assert "4 queries held out\n" in report(measured, task)
+    longer = [replace(row, samples_ns=[[1000 * w for w in walls] for walls in row.samples_ns]) for row in made]
+    text_of_longer = comparison.text(run_of(longer, held_out=True))
+    assert "cpu kept 3.4 cores busy at batch 1: more than its 2 threads" in text_of_longer
+    assert "4 queries held out\n" in text_of_longer
     assert "still changing after the warm-up: cpu (batch 1)" in text
     assert re.search(r"^cpu +1 ns +unknown +unknown", text, re.M), "no peak was read"
 
 
 def test_the_last_words() -> None:
     made = made_up("a", 100) + made_up("b", 200)
-    flat = geometry.Geometry(1, 1, 1, "l2", 5, {"ip": 5})
-    quiet = verdict(session.Result(made, {"other_cores": 0.1}, {}, flat, False))
+    quiet = comparison.verdict(run_of(made, {"other_cores": 0.1}))
     assert quiet.startswith("1 query: fastest exact: a, ")
     assert "\n" not in quiet
-    disturbed = verdict(session.Result(made, {"other_cores": 0.9}, {}, flat, True)).splitlines()
+    disturbed = comparison.verdict(run_of(made, {"other_cores": 0.9}, interrupted=True)).splitlines()
     assert disturbed[1] == "other work kept 0.9 cores busy meanwhile: on an idle machine times and ranking may differ"
     assert disturbed[2].startswith("interrupted: ")
 
 
 def test_engines_without_a_gpu_are_one_line() -> None:
     gpu = [row for name in ("cupy", "cuvs", "torch-cuda") for batch in (1, 10) for row in failed(name, "no-gpu", batch)]
-    flat = geometry.Geometry(1, 1, 1, "l2", 5, {"ip": 5})
-    task = session.Task("made up", np.ones((9, 3)), np.ones((4, 3)), "l2")
-    text = report(session.Result(made_up("a", 100) + gpu, {}, {}, flat, False), task)
+    text = comparison.figures(run_of(made_up("a", 100) + gpu))
     assert [line for line in text.splitlines() if "cu" in line] == [
         "not measured: cupy, cuvs, torch-cuda: for a reason"
     ]
-    text = report(session.Result(made_up("a", 100) + failed("x", "missing") + gpu, {}, {}, flat, False), task)
+    text = comparison.figures(run_of(made_up("a", 100) + failed("x", "missing") + gpu))
     assert re.search(r"^  x +missing +for a reason$", text, re.M)
     assert "\nnot measured: cupy, cuvs, torch-cuda: for a reason" in text

@@ -268,17 +268,3 @@ def test_a_recorded_loop(tmp_path: Path) -> None:
     assert {"cupy_sqrt__float32_float32", "DeviceReduceSingleTileKernel"} < set(found["kernels"].label)
     assert found["device to host"].drawn == 4
     assert "cuLaunchKernel" in found["CUDA API calls"].label
-
-
-@pytest.mark.parametrize(
-    ("ns", "text"), [(735, "0.735 µs"), (22_600, "22.6 µs"), (1_770_000_000, "1.77 s"), (543_000_000, "543 ms")]
-)
-def test_times(ns: int, text: str) -> None:
-    assert lanes_of.time_text(ns) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(4, "4 B"), (1536, "1.54 kB"), (115_200_000, "115 MB"), (5 * 10**12, "5,000 GB")]
-)
-def test_bytes(count: int, text: str) -> None:
-    assert lanes_of.nbytes_text(count) == text

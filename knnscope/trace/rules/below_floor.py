@@ -10,8 +10,9 @@ import numpy as np
 from knnscope.trace import evidence
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import alone, micro, none, nothing
+from knnscope.trace.rules.loops import alone, none, nothing
 from knnscope.trace.rules.unfused_chain import SIMPLE
+from knnscope.units import duration
 
 NEAR = 1.5
 """Times the floor that are good enough."""
@@ -57,7 +58,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         why,
         (took - floor) * phase.times,
         Told(
-            f"{name[:120]} takes {micro(took)}, reading its rows once {micro(floor)}",
+            f"{name[:120]} takes {duration(took)}, reading its rows once {duration(floor)}",
             evidence.kernels(phase, [name]),
             why.count,
             "Neighboring threads should read neighboring addresses, 16 bytes each, with several loads under way.",

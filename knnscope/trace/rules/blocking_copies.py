@@ -11,7 +11,8 @@ from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.model import PAGEABLE, TO_DEVICE, TO_HOST
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import OFTEN, alone, micro, none
+from knnscope.trace.rules.loops import OFTEN, alone, none
+from knnscope.units import duration
 
 QUEUED_NS = 3_500
 """What the call takes where it only queues the copy: cudaMemcpyAsync into pinned memory, 2.3 us (the study) to 3.4 us (H200)."""
@@ -53,8 +54,8 @@ def find(phase: Phase) -> Iterator[Finding]:
         why,
         min(why.ns, phase.idle_ns),
         Told(
-            f"{why.count / phase.times:,.0f} asynchronous copies of pageable memory: the host is {micro(float(np.median(lengths)))} in the call, "
-            f"the copy takes {micro(float(np.median(phase.copies.duration[chosen])))}",
+            f"{why.count / phase.times:,.0f} asynchronous copies of pageable memory: the host is {duration(float(np.median(lengths)))} in the call, "
+            f"the copy takes {duration(float(np.median(phase.copies.duration[chosen])))}",
             evidence.copies(
                 phase, f"copyKind IN (1, 2) AND (srcKind IN ({numbers}) OR dstKind IN ({numbers}))", "Async"
             ),

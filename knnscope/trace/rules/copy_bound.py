@@ -11,7 +11,8 @@ from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.model import PEER, TO_DEVICE, TO_HOST
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import alone, micro, none
+from knnscope.trace.rules.loops import alone, none
+from knnscope.units import duration
 
 MOST = 0.5
 """Of the phase's time."""
@@ -48,7 +49,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         why.ns,
         Told(
             f"{100 * busy / max(1, phase.long_ns):.0f}% of the time are copies of {nbytes / phase.times / 1e6:,.0f} MB "
-            f"({nbytes / max(1.0, took):.1f} GB/s), and {micro(why.ns / phase.times)} could be hidden",
+            f"({nbytes / max(1.0, took):.1f} GB/s), and {duration(why.ns / phase.times)} could be hidden",
             evidence.copies(phase, f"copyKind IN (1, 2, 10) AND SIZE >= {LARGE}"),
             why.count,
             "Copy less: keep on the GPU what is used again, in fewer bytes. Copy the next piece on a second stream while this one is computed.",

@@ -9,7 +9,7 @@ import numpy as np
 from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import micro
+from knnscope.units import duration
 
 LONG_NS = 1_000_000
 """Shorter gaps are launches."""
@@ -47,7 +47,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         why,
         why.ns,
         Told(
-            f"the GPU is idle {why.count / phase.times:,.3g} times for {micro(float(np.median(highs - lows)))}; the host was {did}",
+            f"the GPU is idle {why.count / phase.times:,.3g} times for {duration(float(np.median(highs - lows)))}; the host was {did}",
             evidence.gaps(phase, LONG_NS),
             why.count,
             "Prepare the next work while the GPU is busy, or move to the GPU what the host does.",

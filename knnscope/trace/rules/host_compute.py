@@ -8,7 +8,8 @@ from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import Cause, Finding, Told, finding
 from knnscope.trace.model import TO_DEVICE
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import OFTEN, micro, need_calls, nothing, tiny
+from knnscope.trace.rules.loops import OFTEN, need_calls, nothing, tiny
+from knnscope.units import duration
 
 MUCH = 0.4
 """Of the phase's time."""
@@ -42,7 +43,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         why,
         outside,
         Told(
-            f"the host computes for {micro(outside / phase.times)} outside CUDA; "
+            f"the host computes for {duration(outside / phase.times)} outside CUDA; "
             + (
                 "the rows were never copied to the GPU: an operation on a host array runs on the host, whatever its module is called"
                 if never

@@ -12,7 +12,8 @@ from knnscope.trace.findings import Cause, Finding, Told, finding
 from knnscope.trace.intervals import Spans
 from knnscope.trace.phases import Phase
 from knnscope.trace.rules.gpu_idle import LONG_NS
-from knnscope.trace.rules.loops import LAUNCHES, OFTEN, micro, need_kernels, on_host
+from knnscope.trace.rules.loops import LAUNCHES, OFTEN, need_kernels, on_host
+from knnscope.units import duration
 
 SHORT_NS = 20_000
 """A kernel up to this long may end before the next is launched."""
@@ -88,7 +89,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         why,
         why.ns,
         Told(
-            f"{count:,.0f} kernels of {micro(length)}, {micro(float(np.median(gaps)))} apart: "
+            f"{count:,.0f} kernels of {duration(length)}, {duration(float(np.median(gaps)))} apart: "
             f"the GPU works {100 * phase.busy_ns / max(1, phase.host_ns):.1f}% of the time",
             evidence.kernels(phase),
             len(kernels) - _graphs(phase),

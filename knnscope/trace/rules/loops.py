@@ -89,8 +89,3 @@ def none(events: Any) -> Any:
 def nothing() -> Cause:
     """There is no such event."""
     return Cause(0, intervals.NOWHERE)
-
-
-def micro(ns: float) -> str:
-    """In the unit that suits it."""
-    return f"{ns / 1e3:,.1f} µs" if ns < 1e6 else f"{ns / 1e6:,.1f} ms" if ns < 1e9 else f"{ns / 1e9:,.2f} s"

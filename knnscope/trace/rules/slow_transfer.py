@@ -11,7 +11,8 @@ from knnscope.trace import evidence
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.model import PAGEABLE, TO_DEVICE, TO_HOST, Copies, Trace
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import alone, micro, none
+from knnscope.trace.rules.loops import alone, none
+from knnscope.units import duration
 
 LARGE = 1 << 20
 SLOW = 0.6
@@ -56,7 +57,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         why,
         took - nbytes / most * 1e9,
         Told(
-            f"{nbytes / phase.times / 1e6:,.0f} MB at {rate / 1e9:.1f} GB/s ({micro(took / phase.times)}), the link reaches {most / 1e9:.1f}"
+            f"{nbytes / phase.times / 1e6:,.0f} MB at {rate / 1e9:.1f} GB/s ({duration(took / phase.times)}), the link reaches {most / 1e9:.1f}"
             + (": the memory is pageable" if pageable else ""),
             evidence.copies(phase, f"copyKind IN (1, 2) AND SIZE >= {LARGE} AND end > start AND end > 0"),
             why.count,

@@ -12,7 +12,8 @@ from knnscope.trace import evidence
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.model import TO_HOST
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import alone, micro, need_kernels, none, nothing
+from knnscope.trace.rules.loops import alone, need_kernels, none, nothing
+from knnscope.units import duration
 
 SORT = re.compile(r"sort|onesweep|MergePath|BlockMerge", re.I)
 CARRY = re.compile(r"take|gather|index|copy|slice|arange|cast|scatter|transpose", re.I)
@@ -67,7 +68,7 @@ def find(phase: Phase) -> Iterator[Finding]:
     if saving <= 0:
         return
     numbers = np.unique(phase.kernels.name[sorts]).tolist()
-    took = micro(total / phase.times)
+    took = duration(total / phase.times)
     title = f"{of_what} in {took} {wanted}" if k and rows else f"{of_what} {wanted} in {took}"
     yield finding(
         "sort-for-topk",

@@ -10,7 +10,8 @@ import numpy as np
 from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import Cause, Finding, Told, finding
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import OFTEN, micro, need_calls, none
+from knnscope.trace.rules.loops import OFTEN, need_calls, none
+from knnscope.units import duration
 
 ONCE = r"ModuleLoad|LibraryLoad|^cudaMalloc|^cuMemAlloc|^cudaFree|^cuMemFree|HostAlloc|MallocHost|cuInit|CtxCreate|GraphInstantiate"
 
@@ -53,7 +54,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         why,
         why.ns,
         Told(
-            f"{why.count / phase.times:,.3g} calls that could be made once, {micro(total / phase.times)}: {', '.join(names[:4])}",
+            f"{why.count / phase.times:,.3g} calls that could be made once, {duration(total / phase.times)}: {', '.join(names[:4])}",
             evidence.calls(phase, numbers),
             why.count,
             "Load and allocate before the loop, or warm up before measuring.",

@@ -9,7 +9,8 @@ import numpy as np
 from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import Cause, Finding, Told, finding
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import OFTEN, WAITS, micro, need_calls
+from knnscope.trace.rules.loops import OFTEN, WAITS, need_calls
+from knnscope.units import duration
 
 
 def cause(phase: Phase) -> Cause:
@@ -37,8 +38,8 @@ def find(phase: Phase) -> Iterator[Finding]:
         why,
         why.ns,
         Told(
-            f"the host waits {why.count / phase.times:,.0f} times, {micro(float(np.median(lengths)))} each, "
-            f"{micro(why.ns / why.count)} of it after the GPU is done",
+            f"the host waits {why.count / phase.times:,.0f} times, {duration(float(np.median(lengths)))} each, "
+            f"{duration(why.ns / why.count)} of it after the GPU is done",
             evidence.calls(phase, np.unique(phase.calls.name[waits]).tolist()),
             why.count,
             "Queue all the work and wait once.",

@@ -10,7 +10,8 @@ from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.model import TO_DEVICE
 from knnscope.trace.phases import USUAL_NS, Phase
-from knnscope.trace.rules.loops import OFTEN, TINY, micro, on_host, tiny
+from knnscope.trace.rules.loops import OFTEN, TINY, on_host, tiny
+from knnscope.units import duration
 
 ONE_COPY_NS = 20_000
 """One copy of everything, and waiting for it: measured on an H100 and an H200, 10 to 30 us."""
@@ -48,7 +49,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         why,
         why.ns - ONE_COPY_NS * phase.times,
         Told(
-            f"{why.count / phase.times:,.0f} copies of {int(np.median(copies.nbytes[small]))} bytes {way}, one every {micro(period)}",
+            f"{why.count / phase.times:,.0f} copies of {int(np.median(copies.nbytes[small]))} bytes {way}, one every {duration(period)}",
             evidence.copies(phase, f"copyKind IN (1, 2) AND SIZE <= {TINY}"),
             why.count,
             " ".join(text for text, there in ((UP, up), (BACK, why.count - up)) if there),

@@ -11,7 +11,8 @@ import numpy as np
 from knnscope.trace import evidence
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import alone, micro, need_kernels, none, nothing
+from knnscope.trace.rules.loops import alone, need_kernels, none, nothing
+from knnscope.units import duration
 
 SIMPLE = re.compile(r"^cupy_(?!.*(sort|copy|arange|take))|elementwise|reduce", re.I)
 LEAST = 3
@@ -72,7 +73,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         why,
         total - phase.times * 1e9 * nbytes / (REACHED * bandwidth),
         Told(
-            f"{lengths.max()} kernels in a row, {micro(total / phase.times)} together: {names[:200]}",
+            f"{lengths.max()} kernels in a row, {duration(total / phase.times)} together: {names[:200]}",
             evidence.kernels(phase, [phase.trace.names[i] for i in numbers]),
             int(np.isin(kernels.name, numbers).sum()),
             "One kernel for all of them reads the data once and writes only the result.",

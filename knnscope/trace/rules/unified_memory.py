@@ -11,8 +11,8 @@ from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.model import PAGED_BACK, PAGED_BETWEEN, PAGED_UP
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import micro
 from knnscope.trace.rules.slow_transfer import link
+from knnscope.units import duration
 
 
 def cause(phase: Phase) -> Cause:
@@ -42,7 +42,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         why,
         why.ns - nbytes / link(phase.trace) * 1e9,
         Told(
-            f"{why.count / phase.times:,.0f} migrations of pages, {up:,.0f} MB up and {back:,.0f} MB back, in {micro(why.ns / phase.times)}",
+            f"{why.count / phase.times:,.0f} migrations of pages, {up:,.0f} MB up and {back:,.0f} MB back, in {duration(why.ns / phase.times)}",
             evidence.copies(phase, "copyKind IN (11, 12, 13)"),
             why.count,
             "Move them before they are touched (cudaMemPrefetchAsync, or an explicit copy)"

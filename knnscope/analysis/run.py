@@ -1,0 +1,175 @@
+"""A run is a folder: what compare and the ladder save, and what every renderer takes. ``save`` writes it, ``load`` reads it.
+
+results.jsonl has the rows, environment.json the machine and the options, run.json what else the text needs, verdict.json the verdicts
+of a comparison, which follow from the rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from knnscope.analysis import jsonl
+from knnscope.analysis.measurement import Count, Device, Measurement, RungMeasurement, to_dict
+from knnscope.analysis.side_by_side import SideBySide
+from knnscope.analysis.verdict import as_json
+from knnscope.errors import KnnscopeError
+from knnscope.search.geometry import Geometry
+from knnscope.store import write_json
+
+ROWS, ENVIRONMENT, FACTS, VERDICT = "results.jsonl", "environment.json", "run.json", "verdict.json"
+FILES = (ROWS, ENVIRONMENT, FACTS, VERDICT)
+OLD = "compare or ladder"
+
+
+class CompareFacts(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="command", tag="compare"
+):
+    """run.json of a comparison. queries: how many were asked. held_out: they were rows. answers: one query's texts, side by side."""
+
+    schema_version: Literal[1] = 1
+    queries: Count | None = None
+    held_out: bool = False
+    answers: SideBySide | None = None
+    interrupted: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class LadderFacts(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="command", tag="ladder"
+):
+    """run.json of a climb. device: what the array module of the rungs is for. loop_rows: rows that a Python loop visits at most."""
+
+    schema_version: Literal[1] = 1
+    dataset: str
+    rows: Count
+    dim: Count
+    k: Count
+    device: Device
+    queries: Count | None = None
+    repeat: Count | None = None
+    loop_rows: Count | None = None
+    interrupted: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class _Around(msgspec.Struct, frozen=True):
+    """What of environment.json is more than a record to be looked at."""
+
+    other_cores: float | None = None
+    geometry: Geometry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonRun:
+    """A run of compare: all that its text says follows from this record. folder: where it is saved, if it is."""
+
+    rows: tuple[Measurement, ...]
+    environment: dict[str, Any] = field(default_factory=dict)
+    facts: CompareFacts = field(default_factory=CompareFacts)
+    folder: Path | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How it was measured."""
+        found = self.environment.get("options")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """What the vectors are like."""
+        return msgspec.convert(self.environment, _Around).geometry
+
+    @property
+    def other_cores(self) -> float | None:
+        """Cores that other work kept busy meanwhile, where that is known."""
+        return msgspec.convert(self.environment, _Around).other_cores
+
+
+@dataclass(frozen=True, slots=True)
+class LadderRun:
+    """A run of the ladder: all that its text says follows from this record. folder: where it is saved, if it is."""
+
+    rows: tuple[RungMeasurement, ...]
+    facts: LadderFacts
+    environment: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+
+Run = ComparisonRun | LadderRun
+R = TypeVar("R", ComparisonRun, LadderRun)
+
+
+def save(run: R, folder: Path) -> R:
+    """Write the files of a run; returns the run that knows its folder.
+
+    Raises:
+        KnnscopeError: the folder cannot be written, or a figure is not finite.
+    """
+    jsonl.write(folder / ROWS, run.rows)
+    write_json(folder / ENVIRONMENT, run.environment)
+    if isinstance(run, ComparisonRun):
+        write_json(folder / VERDICT, as_json(run.rows))
+    return save_facts(replace(run, folder=folder))
+
+
+def save_facts(run: R) -> R:
+    """Write run.json alone, of a run that has its folder; one that is not saved stays so."""
+    if run.folder is not None:
+        write_json(run.folder / FACTS, to_dict(run.facts))
+    return run
+
+
+def load(folder: str | Path) -> Run:
+    """Read a saved run of compare or of the ladder, also one without run.json, as they were written once.
+
+    Raises:
+        KnnscopeError: no such folder, or a file that is not what a run writes: names file, line and field.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise KnnscopeError(f"{folder}: no such folder: a run of knnscope compare or knnscope ladder was expected")
+    if not (folder / ROWS).is_file():
+        raise KnnscopeError(f"{folder}: holds no {ROWS}: a run of knnscope compare or knnscope ladder was expected")
+    facts: CompareFacts | LadderFacts | None = None
+    if (folder / FACTS).exists():
+        facts = jsonl.read_one(folder / FACTS, CompareFacts | LadderFacts, f"knnscope {OLD}")
+    environment: dict[str, Any] = {}
+    if (folder / ENVIRONMENT).exists():
+        environment = jsonl.read_one(folder / ENVIRONMENT, dict[str, Any], f"knnscope {OLD}")
+    try:
+        msgspec.convert(environment, _Around)
+    except ValueError as error:
+        raise KnnscopeError(f"{folder / ENVIRONMENT}: not what knnscope {OLD} writes: {error}") from error
+    if isinstance(facts, LadderFacts) or (facts is None and _climbed(folder / ROWS)):
+        rungs = tuple(jsonl.read(folder / ROWS, RungMeasurement, "knnscope ladder"))
+        return LadderRun(rungs, facts or _told_by(rungs), environment, folder)
+    rows = tuple(jsonl.read(folder / ROWS, Measurement, "knnscope compare"))
+    if not rows:
+        raise KnnscopeError(f"{folder / ROWS}: holds no row: run knnscope compare again")
+    return ComparisonRun(rows, environment, facts or _stopped(rows), folder)
+
+
+def _climbed(path: Path) -> bool:
+    """Whether the first row is one of the ladder's."""
+    with path.open("rb") as file:
+        line = file.readline(jsonl.LONGEST)
+    try:
+        return "rung" in msgspec.json.decode(line, type=dict[str, Any])
+    except (ValueError, RecursionError):
+        return False  # the reader of the rows says what is wrong
+
+
+def _told_by(rungs: tuple[RungMeasurement, ...]) -> LadderFacts:
+    """The facts of a climb that has no run.json, as far as its rows have them."""
+    first = rungs[0]
+    where: Device = "cuda" if any(row.device == "cuda" for row in rungs) else "cpu"
+    return LadderFacts(dataset=first.dataset, rows=first.rows, dim=first.dim, k=first.k, device=where)
+
+
+def _stopped(rows: tuple[Measurement, ...]) -> CompareFacts:
+    """The facts of a comparison that has no run.json, as far as its rows have them."""
+    return CompareFacts(interrupted=any(row.status == "interrupted" for row in rows))

@@ -1,0 +1,262 @@
+"""Which engine is fastest and right on this data and machine: what ``knnscope compare`` does, for Python."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from knnscope import threads
+from knnscope.analysis import quality, statistics
+from knnscope.analysis import run as runs
+from knnscope.analysis.measurement import BOUNDARIES, Measurement
+from knnscope.analysis.run import CompareFacts, ComparisonRun
+from knnscope.analysis.side_by_side import Question, SideBySide, side_by_side
+from knnscope.analysis.verdict import Verdict, as_json, verdicts
+from knnscope.api.runs import RunResult, counts, opened, options_of
+from knnscope.bench import session
+from knnscope.bench.plan import QUICK_ROUNDS, QUICK_SECONDS, Options
+from knnscope.bench.session import Grid, Result
+from knnscope.bench.task import Choice, Queries, Task, choose
+from knnscope.datasets.registry import DatasetOptions
+from knnscope.errors import ArgumentError, unknown_name
+from knnscope.records import Neighbors, TextDataset
+from knnscope.report import comparison, html
+from knnscope.report.text import plain
+from knnscope.search import catalog
+from knnscope.search.definition import METRICS
+from knnscope.search.device import gpu_problem
+from knnscope.search.engine import check_k
+from knnscope.store import new_folder
+from knnscope.workload import EncoderOptions, Workload
+
+QUERIES = 1000
+"""Queries that are used where the data has more, or rows held out where it has none."""
+QUICK_QUERIES = 200
+"""The same in a quick run: as few as tell an engine that is wrong now and then."""
+SECONDS = 20
+"""Budget of a case."""
+FEWEST = 5
+"""Rounds; with fewer than statistics.FEWEST_ROUNDS the figures stand without a verdict."""
+DEPTH = 3
+"""Documents of each answer that are shown side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOptions:
+    """How to compare.
+
+    quick: few queries and rounds, which tell large differences only. boundary: of ``BOUNDARIES``; None is all that an engine has.
+    threads: the budget of every library; None is all cores, "stock" leaves each its own default. rounds: at least 5, 7 allow a verdict.
+    seconds: budget of a case. timeout: seconds for any one step. memory: MiB of host memory that one engine may allocate. seed: of the
+    choice of queries and the order of calls. keep_own: measure quality with documents that have the query's own id. dataset, encoder:
+    which part of a data set, and what encodes its texts.
+    """
+
+    quick: bool = False
+    boundary: Sequence[str] | None = None
+    threads: int | Literal["stock"] | None = None
+    rounds: int | None = None
+    seconds: float | None = None
+    timeout: float = 300
+    memory: int | None = None
+    seed: int = 0
+    keep_own: bool = False
+    dataset: DatasetOptions | None = None
+    encoder: EncoderOptions | None = None
+
+
+class Comparison(RunResult[ComparisonRun]):
+    """Every engine measured side by side, every answer judged. ``str`` gives the tables and verdicts in words."""
+
+    command = "compare"
+    made_of = ComparisonRun
+
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """A record for each case and state of the caches, failures among them."""
+        return self.run.rows
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """For each k, batch size and boundary: the fastest exact engine, the fastest that float32 rounding explains."""
+        return verdicts(self.run.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in JSON's own types: ``rows``, ``environment``, ``run``, ``verdict``."""
+        return {**super().to_dict(), "verdict": as_json(self.run.rows)}
+
+    def __str__(self) -> str:
+        return comparison.text(self.run)
+
+    def __repr__(self) -> str:
+        engines = len({row.engine for row in self.run.rows})
+        best = ", ".join(f"{v.engine} at batch {v.batch}" for v in self.verdicts if v.grade == "exact")
+        return f"<Comparison of {engines} engines on {comparison.heading(self.run)}; fastest exact: {plain(best) or 'none'}>"
+
+    def _repr_html_(self) -> str:
+        return html.comparison_html(self.run)
+
+
+def compare(  # the facade of one measurement, with defaults for all but the data
+    vectors_or_dataset: Any,
+    queries: Queries = None,
+    engines: Sequence[str] | None = None,
+    k: int | Sequence[int] = 10,
+    batch: int | Sequence[int] = (1, 10, 100),
+    metric: str | None = None,
+    options: CompareOptions | None = None,
+    out: str | Path | None = None,
+    **keywords: Any,
+) -> Comparison:
+    """Measure engines side by side, each in a process of its own, and judge every answer by the definition.
+
+    Ctrl-C ends it and keeps what was measured (``interrupted``).
+
+    Args:
+        vectors_or_dataset: an array of shape (rows, dim), the path of a file or folder, or the name of a data set.
+        queries: an array of shape (queries, dim), a file of vectors, or how many; by default the data's own, at most 1,000, else 1,000
+            rows held out.
+        engines: by name; by default all but the reference, which judges them.
+        k: neighbors, one number or several.
+        batch: queries in a call, one number or several.
+        metric: "l2", "ip" or "cosine"; by default the data's, else "l2".
+        options: how to measure.
+        out: a folder for the files of the run.
+        **keywords: fields of the options, in their place or beside them.
+
+    Raises:
+        KnnscopeError: data, names or numbers that cannot be.
+    """
+    how = options_of(options or CompareOptions(), keywords)
+    grid = _grid(engines, counts(k, "k"), counts(batch, "batch"), how.boundary)  # type: ignore[arg-type]
+    settings = _settings(how, grid)
+    if metric is not None and metric not in METRICS:
+        raise unknown_name("metric", metric, METRICS)
+    with new_folder(Path(out)) if out is not None else nullcontext() as folder:
+        workload = opened(vectors_or_dataset, how.dataset, how.encoder)
+        for number in grid.ks:
+            check_k(number, len(workload.dataset.documents))
+        if not isinstance(queries, str | Path | int | None):
+            queries = np.asarray(queries)
+        task = choose(workload, Choice(queries, metric, how.seed, QUICK_QUERIES if how.quick else QUERIES))
+        if how.keep_own:
+            task = replace(task, own={})
+        said = _said(workload, task, settings)
+        measured = session.measure(task, grid, settings)
+        return recorded(workload, task, measured, said, folder)
+
+
+def recorded(
+    workload: Workload, task: Task, measured: Result, said: Sequence[str] = (), folder: Path | None = None
+) -> Comparison:
+    """The result of a measurement, saved where there is a folder.
+
+    Args:
+        workload: what the task was chosen from.
+        task: what was searched.
+        measured: what came of it.
+        said: notes from before.
+        folder: where to save.
+    """
+    facts = CompareFacts(queries=len(task.queries), held_out=task.held_out, interrupted=measured.interrupted)
+    run = ComparisonRun(tuple(measured.rows), measured.environment, facts)
+    if folder is not None:  # first of all: what was measured is not lost, whatever its texts do
+        run = runs.save(run, folder)
+    run = replace(
+        run,
+        facts=CompareFacts(
+            queries=facts.queries,
+            held_out=facts.held_out,
+            interrupted=facts.interrupted,
+            answers=answers(workload, task, measured),
+            notes=(*said, *workload.said()),
+        ),
+    )
+    return Comparison(runs.save_facts(run))
+
+
+def answers(workload: Workload, task: Task, measured: Result) -> SideBySide | None:
+    """One query's top texts from every engine: the first that one is wrong on, else the first of all; None where there are no texts."""
+    if workload.document_texts is None or task.held_out or not measured.answers:
+        return None
+    wrong = [row.evidence.query for row in measured.rows if row.grade == "wrong" and row.evidence is not None]
+    line = wrong[0] if wrong else 0
+    shown = {
+        name: Neighbors(a.ids[line : line + 1, :DEPTH], a.distances[line : line + 1, :DEPTH])
+        for name, a in measured.answers.items()
+        if a.ids[line, :DEPTH].min() >= 0 and a.ids[line, :DEPTH].max() < len(task.rows)
+    }
+    if not shown:
+        return None
+    row = task.query_rows[line] if task.query_rows else None
+    return side_by_side(workload, task.metric, Question(task.queries[line : line + 1], row), shown)
+
+
+def _grid(
+    engines: Sequence[str] | None, ks: Sequence[int], batches: Sequence[int], boundaries: Sequence[str] | None
+) -> Grid:
+    names = catalog.timed() if engines is None else _known(engines, tuple(catalog.ENGINES), "engines")
+    at = None if boundaries is None else _known(boundaries, BOUNDARIES, "boundary")
+    return Grid(names, ks, batches, at)
+
+
+def _known(chosen: Sequence[str], known: Sequence[str], argument: str) -> list[str]:
+    names = list(dict.fromkeys([chosen] if isinstance(chosen, str) else chosen))
+    if not names:
+        raise ArgumentError(f"{argument} is empty: {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            raise unknown_name({"engines": "engine"}.get(argument, argument), name, known)
+    return names
+
+
+def _settings(how: CompareOptions, grid: Grid) -> Options:
+    if how.rounds is not None and how.rounds < FEWEST:
+        raise ArgumentError(f"rounds {how.rounds}: at least {FEWEST}, since fewer say nothing about the noise")
+    for name in ("seconds", "timeout", "memory"):
+        value = getattr(how, name)
+        if value is not None and not value > 0:
+            raise ArgumentError(f"{name} {value}: a number above 0 was expected")
+    budget = threads.usable() if how.threads is None else None if how.threads == "stock" else how.threads
+    if budget is not None and not (isinstance(budget, int) and 0 < budget <= threads.LIMIT):
+        raise ArgumentError(
+            f"threads {how.threads}: at most {threads.LIMIT:,}; this process may use {threads.usable()} cores"
+        )
+    return Options(
+        threads=budget,
+        rounds=how.rounds or (QUICK_ROUNDS if how.quick else statistics.ROUNDS),
+        seconds=how.seconds or (QUICK_SECONDS / _cases_here(grid) if how.quick else SECONDS),
+        timeout=how.timeout,
+        memory=how.memory * 2**20 if how.memory else None,
+        seed=how.seed,
+        cold=not how.quick,
+        quick=how.quick,
+    )
+
+
+def _cases_here(grid: Grid) -> int:
+    """Cases of engines that seem to be here, whose libraries are not loaded for it; at least one."""
+    here = {
+        name: importlib.util.find_spec(entry.library) is not None and (entry.device == "cpu" or gpu_problem() is None)
+        for name in grid.engines
+        for entry in (catalog.ENGINES[name],)
+    }
+    return max(1, sum(here[case.engine] for case in grid.cases()))
+
+
+def _said(workload: Workload, task: Task, settings: Options) -> list[str]:
+    """What a reader should know before the figures."""
+    said = []
+    if isinstance(workload.dataset, TextDataset) and task.own:
+        said.append(quality.own_note(workload.dataset, task.own))
+    if (settings.threads or 0) > threads.usable():
+        said.append(f"{settings.threads} threads on {threads.usable()} cores: they take turns")
+    if cleared := threads.cleared():
+        said.append(f"set to the thread budget or cleared for the measurement: {', '.join(sorted(cleared))}")
+    return said

@@ -1,0 +1,128 @@
+"""What the results of compare and climb have in common: they save, load and print themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+
+from knnscope.analysis import run as runs
+from knnscope.analysis.measurement import to_dict
+from knnscope.analysis.run import ComparisonRun, LadderRun
+from knnscope.datasets.registry import DatasetOptions
+from knnscope.errors import ArgumentError, KnnscopeError, unknown_name
+from knnscope.records import TextDataset, VectorDataset, Vectors
+from knnscope.search.engine import check_matrix
+from knnscope.workload import EncoderOptions, Workload
+
+R = TypeVar("R", ComparisonRun, LadderRun)
+O = TypeVar("O")  # noqa: E741 - options
+S = TypeVar("S", bound="RunResult[Any]")
+NESTED = ("samples_ns", "evidence", "ids")
+"""Fields that are no single value."""
+
+
+class RunResult(Generic[R]):
+    """A run and what can be done with it. ``run`` is the record that renderers take; ``str`` gives the text that the command prints."""
+
+    command: ClassVar[str]
+    made_of: ClassVar[type]
+
+    def __init__(self, run: R) -> None:
+        """A result from the record of its run."""
+        self.run: R = run
+
+    def save(self, folder: str | Path) -> None:
+        """Write the files of the run into a folder, as the command does.
+
+        Raises:
+            KnnscopeError: the folder cannot be written.
+        """
+        self.run = runs.save(self.run, Path(folder))
+
+    @classmethod
+    def load(cls: type[S], folder: str | Path) -> S:
+        """Read a saved run.
+
+        Raises:
+            KnnscopeError: no such run; names file, line and field.
+        """
+        found = runs.load(folder)
+        if not isinstance(found, cls.made_of):
+            raise KnnscopeError(f"{folder}: not a run of knnscope {cls.command}")
+        return cls(found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in JSON's own types: ``rows``, ``environment``, ``run``."""
+        rows = [to_dict(row) for row in self.run.rows]
+        return {"rows": rows, "environment": self.run.environment, "run": to_dict(self.run.facts)}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat dict a row, for ``pandas.DataFrame`` or ``polars.DataFrame``: without samples, evidence and lists of ids."""
+        return [{k: v for k, v in to_dict(row).items() if k not in NESTED} for row in self.run.rows]
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """The machine, its libraries, and how it was measured."""
+        return self.run.environment
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was stopped before its end."""
+        return self.run.facts.interrupted
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the data and the run."""
+        return self.run.facts.notes
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it is saved, if it is."""
+        return self.run.folder
+
+
+def options_of(options: O, given: Mapping[str, Any]) -> O:
+    """The options with what is given by keyword.
+
+    Raises:
+        KnnscopeError: no such option.
+    """
+    known = [f.name for f in fields(options)]  # type: ignore[arg-type]
+    for name in given:
+        if name not in known:
+            raise unknown_name("option", name, known)
+    changed: O = replace(options, **given)  # type: ignore[type-var]
+    return changed
+
+
+def opened(data: Any, dataset: DatasetOptions | None, encoder: EncoderOptions | None) -> Workload:
+    """The data set of a name or path, or an array of shape (rows, dim).
+
+    Raises:
+        KnnscopeError: there is no such data set, or the array is none of vectors.
+    """
+    if isinstance(data, Workload):
+        return data
+    if isinstance(data, TextDataset | VectorDataset):
+        return Workload(data, None, encoder)
+    if isinstance(data, str | Path):
+        return Workload(str(data), dataset, encoder)
+    values = np.asarray(data)
+    check_matrix(values, "vectors")
+    return Workload(VectorDataset("vectors", Vectors(values)), None, encoder)
+
+
+def counts(values: int | list[int] | tuple[int, ...], name: str) -> list[int]:
+    """One whole number or several, from 1 up, ascending.
+
+    Raises:
+        ArgumentError: one that is none.
+    """
+    several = [values] if isinstance(values, int) else list(values)
+    if not several or any(isinstance(v, bool) or not isinstance(v, int | np.integer) or v < 1 for v in several):
+        raise ArgumentError(f"{name} {values!r}: whole numbers from 1 up were expected")
+    return sorted({int(v) for v in several})
