@@ -12,6 +12,8 @@ from knnscope.search import definition
 
 DEPTH = 10
 """Ranks that nDCG and MRR look at."""
+LEAST = -1
+"""Grades below count as this: trec_eval, which treats them alike, crashes on a query that has only such."""
 
 
 def own_documents(dataset: TextDataset) -> dict[int, int]:
@@ -64,10 +66,10 @@ def measures(lines: Sequence[Sequence[int]], qrels: Qrels, k: int, queries: Sequ
     grades: dict[str, dict[str, int]] = {}
     for query, document, grade in zip(qrels.queries, qrels.documents, qrels.grades, strict=True):
         if int(query) in asked:
-            grades.setdefault(str(query), {})[str(document)] = int(grade)
+            grades.setdefault(str(query), {})[str(document)] = max(int(grade), LEAST)
     for number, (query, grade) in enumerate(zip(qrels.absent_queries, qrels.absent_grades, strict=True)):
         if int(query) in asked:
-            grades.setdefault(str(query), {})[f"absent {number}"] = int(grade)
+            grades.setdefault(str(query), {})[f"absent {number}"] = max(int(grade), LEAST)
     run = {str(q): {str(d): float(-r) for r, d in enumerate(line)} for q, line in zip(queries, lines, strict=True)}
     first = {q: dict(list(scores.items())[:DEPTH]) for q, scores in run.items()}
     kinds = {f"ndcg_cut.{DEPTH}", f"recall.{k}"}
