@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,6 @@ from knnscope.certified.cpu import code_cache, dispatch
 from knnscope.certified.cpu.jit import compiled
 
 KILLS = int(os.environ.get("KNNSCOPE_KILLS", "12"))
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty cache, and nothing told yet."""
-    monkeypatch.setenv("NUMBA_CACHE_DIR", os.fspath(tmp_path / "numba"))
-    code_cache.stamp.cache_clear()
-    code_cache._notice.cache_clear()
-    yield code_cache.path()
-    code_cache.stamp.cache_clear()
-    code_cache._notice.cache_clear()
 
 
 def of_version(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
