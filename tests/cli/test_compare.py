@@ -44,17 +44,6 @@ def vectors(tmp_path: Path) -> Path:
     return tmp_path / "v.npy"
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shared")
-
-
-@pytest.fixture
-def encoded(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sample's texts are encoded by the first test that needs them."""
-    monkeypatch.setenv("KNNSCOPE_HOME", str(shared))
-
-
 def saved(folder: Path) -> list[Row]:
     return result.read(folder / "out" / "results.jsonl")
 
