@@ -54,9 +54,9 @@ MOMENTS = {
 }
 """Seconds within which to kill, after the process has begun, found a function missing, or is to open its file; before it renames that,
 it waits to be killed."""
-LOADED = ("_write", "_quantise", "scan_portable", "finish")
-"""What a search reads from the folder; others are parts of these, and read where one of these is compiled. With few kills the first
-alone is tried, which is compiled soonest."""
+LOADED = ("_write", "scan_portable", "_quantise")
+"""What a search reads from the folder, beside ``finish``, which takes long; others are parts of these, read where one is compiled. With
+few kills the first alone is tried, which is compiled soonest."""
 KEPT = os.environ["NUMBA_CACHE_DIR"]
 """Of all tests; this one has a folder of its own."""
 
