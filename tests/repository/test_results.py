@@ -11,7 +11,7 @@ import pytest
 from knnscope.bench import jsonl, result
 from knnscope.cli.ladder import SCHEMA
 
-RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 
 
 def test_rows_are_as_the_schema_says() -> None:

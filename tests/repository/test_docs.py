@@ -15,7 +15,7 @@ import pytest
 from benchmarks import figures_page, ladder_page, predictions
 from knnscope.search import ladder
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ERRATA = (ROOT / "docs" / "notebook-errata.md").read_text("utf-8")
 QUOTED = re.findall(r"```sql\n-- (\S+)\n(.*?)```\n\n((?:    [^\n]*\n)+)", ERRATA, re.S)
 
