@@ -16,6 +16,7 @@ import pytest
 
 from knnscope.certified.cpu import code_cache, dispatch
 from knnscope.certified.cpu.jit import compiled
+from tests.processes import until
 
 KILLS = int(os.environ.get("KNNSCOPE_KILLS", "40"))
 
@@ -212,6 +213,7 @@ def test_a_process_that_is_killed_leaves_whole_files(folder: Path, popen: Callab
     for _ in range(KILLS):
         print(file=maker.stdin, flush=True)
         numbers = [int(maker.stdout.readline()) for _ in range(2)]
+        until(lambda: (folder / "a").exists(), "a first file")
         time.sleep(picks.uniform(0, 0.02))
         for number in numbers:
             os.kill(number, signal.SIGKILL)
