@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from knnscope import cli
 from knnscope.search.definition import METRICS
 
 LACKS = re.compile(r"Skipped: \S+ (has no metric|takes no) \w+")
@@ -107,6 +108,23 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
     return folder
+
+
+@pytest.fixture(scope="session")
+def sample_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which the sample's texts are encoded."""
+    folder = tmp_path_factory.mktemp("encoded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KNNSCOPE_HOME", str(folder))
+        patch.setattr("sys.argv", ["knnscope", "embed", "sample"])
+        assert cli.run() == 0
+    return folder
+
+
+@pytest.fixture
+def encoded(home: Path, sample_vectors: Path) -> None:
+    """For tests of what comes after encoding: the sample's vectors are in the home already."""
+    shutil.copytree(sample_vectors, home, dirs_exist_ok=True)
 
 
 @pytest.fixture

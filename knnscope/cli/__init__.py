@@ -37,6 +37,7 @@ COMMANDS = {
     "timeline": "knnscope.cli.timeline:Timeline",
     "sql": "knnscope.cli.sql:Sql",
     "demo": "knnscope.cli.demo:Demo",
+    "completion": "knnscope.cli.completion:Completion",
 }
 
 
@@ -85,7 +86,7 @@ def usage() -> str:
     ]
     for name in COMMANDS:
         summary = (load(name).__doc__ or "").strip().splitlines()[0]
-        lines += hanging(summary, f"  knnscope {name:<8} ")
+        lines += hanging(summary, f"  knnscope {name:<{max(map(len, COMMANDS))}} ")
     lines += ["", *hanging("knnscope COMMAND --help tells more. Start with: knnscope demo")]
     return "\n".join(lines)
 

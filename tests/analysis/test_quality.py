@@ -104,8 +104,11 @@ def test_a_query_that_is_a_document_does_not_find_itself() -> None:
 
 
 def by_trec_eval(run: dict[str, list[str]], qrels: dict[str, dict[str, int]], k: int) -> dict[str, float]:
-    """Means of pytrec_eval over the raw judgements; the lists are handed over as strictly falling scores."""
-    qrels = {q: {d: max(0, g) for d, g in line.items()} for q, line in qrels.items()}  # below 0 it corrupts its memory
+    """Means of pytrec_eval over the raw judgements; the lists are handed over as strictly falling scores.
+
+    One more document, of grade 0 and never found, changes no measure; without it trec_eval crashes where all grades are below -1.
+    """
+    qrels = {q: {**line, "never found": 0} for q, line in qrels.items()}
     ranks = {q: {d: 1000.0 - r for r, d in enumerate(line)} for q, line in run.items()}
     tops = {q: {d: 1000.0 - r for r, d in enumerate(line[: quality.DEPTH])} for q, line in run.items()}
     whole = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", f"recall.{k}"}).evaluate(ranks)
@@ -132,6 +135,13 @@ def test_judged_documents_that_the_corpus_lacks_count_in_the_ideal() -> None:
     assert measured == pytest.approx(
         by_trec_eval({"q1": ["d1", "d2", "d3"], "q2": ["d2", "d1", "d3"], "q3": ["d1", "d2", "d3"]}, qrels, 3)
     )
+
+
+def test_a_query_whose_grades_are_all_below_minus_one_crashes_nothing() -> None:
+    """TREC's -2 for junk: trec_eval clears memory of a size that is then negative."""
+    for grade in (1, -2, -7):
+        found = quality.measures([[0, 1, 2]], qrels({0: {1: grade}}), 10, [0])
+        assert found["ndcg_at_10"] == pytest.approx(0.63093 if grade > 0 else 0, abs=5e-6)
 
 
 NAMES = [f"d{i}" for i in range(12)]

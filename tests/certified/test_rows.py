@@ -147,7 +147,7 @@ def test_the_other_byte_order(dtype: str) -> None:
         np.array([["2020-01-01"]], dtype="datetime64[D]"),
         np.zeros(3, dtype=[("a", "f4")]),
     ],
-    ids=repr,
+    ids=lambda given: repr(given).partition(" at 0x")[0],
 )
 def test_what_is_no_matrix_of_numbers_is_refused_in_one_line(given: object) -> None:
     index = ExactIndex(np.eye(3))

@@ -159,15 +159,16 @@ def test_embed_two_devices_side_by_side(knnscope: Run, tmp_path: Path, monkeypat
     inner = devices.OnnxEncoder
     monkeypatch.setattr(devices, "OnnxEncoder", lambda model, recipe, _: inner(model, recipe, "cpu"))
     assert embed.PROVIDERS.keys() == {"cpu", "cuda"}
-    code, out, _ = knnscope("embed", "sample", "--device", "cpu,cuda", "-o", tmp_path)
+    code, out, _ = knnscope("embed", "sample", "--limit", 60, "--device", "cpu,cuda", "-o", tmp_path)
     assert code == 0
     record = json.loads((tmp_path / "devices.json").read_text())
-    assert [run["texts"] for run in record["runs"]] == [240, 240]
-    assert all(run["steady_texts"] < 240 and run["first_batch_s"] > 0 for run in record["runs"])
+    assert [run["texts"] for run in record["runs"]] == [60, 60]
+    assert all(run["steady_texts"] < 60 and run["first_batch_s"] > 0 for run in record["runs"])
     assert record["runs"][1]["difference"] == 0
     assert "texts/s" in out
 
 
+@pytest.mark.usefixtures("encoded")
 def test_search_says_whether_the_engines_agree(knnscope: Run) -> None:
     code, out, _ = knnscope("search", "sample", "--query-id", "q-sugar-tax", "-k", 4)
     assert code == 0
@@ -176,6 +177,7 @@ def test_search_says_whether_the_engines_agree(knnscope: Run) -> None:
     assert re.search(r"relevant: .*\(grade 2\) at rank \d", out)
 
 
+@pytest.mark.usefixtures("encoded")
 def test_search_json(knnscope: Run) -> None:
     code, out, _ = knnscope(
         "search", "sample", "free trams for everyone", "--engines", "numpy64,faiss", "-k", 5, "--json"
@@ -204,6 +206,7 @@ def test_search_json(knnscope: Run) -> None:
         assert other["engines"]["numpy64"]["ids"] == answer["engines"]["numpy64"]["ids"], "unit vectors rank alike"
 
 
+@pytest.mark.usefixtures("encoded")
 def test_search_shows_a_difference_and_its_size(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from knnscope.search.engines import numpy
 
@@ -233,6 +236,7 @@ def test_search_vectors(knnscope: Run, tmp_path: Path) -> None:
     refused(knnscope("search", tmp_path / "v.npy", "--query-id", "0", "--subset", "relevant"), "do not apply")
 
 
+@pytest.mark.usefixtures("encoded")
 def test_engines_that_cannot_are_left_out_and_said(knnscope: Run) -> None:
     code, _out, err = knnscope("search", "sample", "--query-id", "q-zoos", "--metric", "ip")
     assert code == 0
@@ -244,7 +248,7 @@ def test_engines_that_cannot_are_left_out_and_said(knnscope: Run) -> None:
 
 
 def test_demo_from_words_to_an_answer(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With fewer rounds than a user's, and given ceilings."""
+    """With fewer rounds and engines than a user's, and given ceilings."""
     from dataclasses import replace
 
     from knnscope.bench import session
@@ -252,6 +256,8 @@ def test_demo_from_words_to_an_answer(knnscope: Run, tmp_path: Path, monkeypatch
 
     measure = session.measure
     monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)
+    for name in ("sklearn", "usearch", "faiss-panorama"):  # take longest to start, seven times
+        monkeypatch.delitem(catalog.ENGINES, name)
     monkeypatch.setattr(
         session, "measure", lambda task, grid, o: measure(task, grid, replace(o, rounds=7, seconds=1, cold=False))
     )
@@ -338,6 +344,7 @@ def test_an_archive_that_is_no_collection_is_refused_and_does_not_count_as_one(
     assert "downloaded" not in knnscope("data", "list")[1]
 
 
+@pytest.mark.usefixtures("encoded")
 def test_options_may_stand_anywhere(knnscope: Run) -> None:
     answers = [
         knnscope("search", "sample", "-k", 2, "sugar tax", "--engines", "numpy64"),
@@ -356,11 +363,12 @@ def test_onnx_runtime_is_kept_from_calling_home(child_environment: dict[str, str
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "KNNSCOPE_HOME": str(tmp_path / "own"),
     }
-    command = [sys.executable, "-m", "knnscope", "search", "sample", "a", "--engines", "numpy64"]
+    command = [sys.executable, "-m", "knnscope", "search", "sample", "a", "--limit", "3", "--engines", "numpy64"]
     subprocess.run(command, env=environment_, check=True, capture_output=True)
     assert not [p for p in tmp_path.rglob("*") if "onnxruntime" in p.name or "deviceid" in p.name]
 
 
+@pytest.mark.usefixtures("encoded")
 def test_the_saved_run_can_be_searched(knnscope: Run, tmp_path: Path) -> None:
     assert knnscope("embed", "sample", "-o", tmp_path / "run")[0] == 0
     options = ("--query-id", "q-zoos", "-k", 4, "--engines", "numpy64", "--json")
@@ -373,20 +381,23 @@ def test_the_saved_run_keeps_its_texts_and_its_encoder(
     knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Words are encoded as the rows were, here by a recipe that is not the model's own, whatever the default is."""
-    options = ("sugar tax", "-k", 4, "--engines", "numpy64")
-    assert knnscope("embed", "sample", "--recipe", "notebook", "-o", tmp_path / "run")[0] == 0
+    options, part = ("sugar tax", "-k", 4, "--engines", "numpy64"), ("--limit", 60)
+    assert knnscope("embed", "sample", *part, "--recipe", "notebook", "-o", tmp_path / "run")[0] == 0
     monkeypatch.setattr(models, "DEFAULT", "gte-small")
     alike = ("--encoder", "all-MiniLM-L6-v2", "--recipe", "notebook")
-    texts = json.loads(knnscope("search", "sample", *options, *alike, "--json")[1])
+    texts = json.loads(knnscope("search", "sample", *options, *part, *alike, "--json")[1])
     for more in ((), alike):
         saved = json.loads(knnscope("search", tmp_path / "run", *options, *more, "--json")[1])
         assert saved["engines"] == texts["engines"]
         assert saved["metric"] == texts["metric"] == "l2"
-    out = [knnscope("search", name, *options, *more)[1] for name, more in (("sample", alike), (tmp_path / "run", ()))]
+    out = [
+        knnscope("search", name, *options, *more)[1]
+        for name, more in (("sample", (*part, *alike)), (tmp_path / "run", ()))
+    ]
     assert out[0] == out[1]
     asked = [
         knnscope("search", name, "--query-id", "q-zoos", "--engines", "numpy64", *more)[1].partition("relevant:")[0]
-        for name, more in (("sample", alike), (tmp_path / "run", ()))
+        for name, more in (("sample", (*part, *alike)), (tmp_path / "run", ()))
     ]
     assert re.sub(" +<- relevant, grade .", "", asked[0]).strip() == asked[1].strip()
     refused(knnscope("search", tmp_path / "run", *options, "--recipe", "own"), "encoded by .*, recipe notebook.*leave")

@@ -22,7 +22,9 @@ from tests.bench import planted
 from tests.bench.test_result import CEILINGS
 from tests.cli.conftest import Run, refused
 
-QUICK = ("--rounds", 7, "--seconds", 1, "--threads", 1)
+QUICK = ("--rounds", 5, "--seconds", 1, "--threads", 1)
+"""Each round is a process of each engine; a verdict takes 7."""
+VERDICT = ("--rounds", 7)
 Compare = Callable[..., tuple[int, str, str]]
 
 
@@ -35,7 +37,7 @@ def compare(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     for name, entry in planted.ENGINES.items():
         monkeypatch.setitem(catalog.ENGINES, name, entry)
     return lambda *argv: knnscope(
-        "compare", *argv, *QUICK[: 4 if "--threads" in argv else 6], "--out", tmp_path / "out"
+        "compare", *QUICK[: 4 if "--threads" in argv else 6], *argv, "--out", tmp_path / "out"
     )
 
 
@@ -43,17 +45,6 @@ def compare(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 def vectors(tmp_path: Path) -> Path:
     np.save(tmp_path / "v.npy", np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32))
     return tmp_path / "v.npy"
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shared")
-
-
-@pytest.fixture
-def encoded(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sample's texts are encoded by the first test that needs them."""
-    monkeypatch.setenv("KNNSCOPE_HOME", str(shared))
 
 
 def saved(folder: Path) -> list[Measurement]:
@@ -70,7 +61,7 @@ def test_the_sample_and_all_that_is_printed(knnscope: Run, tmp_path: Path, monke
     """The reference where it is named, cold rows too, in the folder that the help names."""
     monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)
     monkeypatch.chdir(tmp_path)
-    code, out, _ = knnscope("compare", *QUICK, "--batch", "1,10", "--engines", "numpy64,numpy")
+    code, out, _ = knnscope("compare", *QUICK, *VERDICT, "--batch", "1,10", "--engines", "numpy64,numpy")
     assert code == 0
     assert "sample: 240 x 384 float32, cosine, 1 thread, 60 queries" in out
     assert re.search(r"^10 queries a call, k = 10$", out, re.M)
@@ -135,7 +126,9 @@ def test_a_quick_run_asks_fewer_queries(knnscope: Run, tmp_path: Path) -> None:
 
 
 def test_rows_held_out_are_the_queries_of_a_file_without_any(compare: Compare, vectors: Path, tmp_path: Path) -> None:
-    code, out, _ = compare(vectors, "--engines", "Right,AlsoRight", "-k", "3,1", "--batch", "7,1,7", "--queries", 50)
+    code, out, _ = compare(
+        vectors, *VERDICT, "--engines", "Right,AlsoRight", "-k", "3,1", "--batch", "7,1,7", "--queries", 50
+    )
     assert code == 0
     assert ": 250 x 8 float32, l2, 1 thread, 50 queries held out" in out
     rows = saved(tmp_path)
@@ -362,7 +355,7 @@ def test_the_environment_is_saved(compare: Compare, vectors: Path, tmp_path: Pat
     found = facts(tmp_path)
     assert found["options"] == {
         "threads": 1,
-        "rounds": 7,
+        "rounds": 5,
         "seconds": 1,
         "timeout": 50,
         "memory": 2000 << 20,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,15 +14,35 @@ from knnscope.kernels import sources
 from knnscope.search import ladder
 from tests.kernels.nvrtc import compiled
 
+KERNELS = (b"nearest_few", b"nearest_many", b"select_nearest", b"all_keys", b"all_distances")
+SOURCES = list(sources.all_sources())
+OLDEST, *BETWEEN, NEWEST = sources.ARCHITECTURES
 
-@pytest.mark.parametrize("capability", sources.ARCHITECTURES)
-def test_every_source_compiles(capability: int) -> None:
+
+def compiles(chosen: Sequence[sources.Source], capability: int) -> None:
     with ThreadPoolExecutor(2) as pool:
-        binaries = list(pool.map(lambda s: compiled(s.code, s.options, capability), sources.all_sources()))
+        binaries = list(pool.map(lambda s: compiled(s.code, s.options, capability), chosen))
     for binary in binaries:
         assert binary.startswith(b"\x7fELF")
-        for name in (b"nearest_few", b"nearest_many", b"select_nearest", b"all_keys", b"all_distances"):
-            assert name in binary
+        assert all(name in binary for name in KERNELS)
+
+
+@pytest.mark.parametrize("capability", [OLDEST, NEWEST])
+def test_every_source_compiles_for_the_oldest_and_the_newest(capability: int) -> None:
+    compiles(SOURCES, capability)
+
+
+@pytest.mark.parametrize("capability", BETWEEN)
+def test_every_source_compiles_for_one_between_and_each_has_its_share(capability: int) -> None:
+    share = SOURCES[BETWEEN.index(capability) :: len(BETWEEN)]
+    assert share
+    compiles(share, capability)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", BETWEEN)
+def test_every_source_compiles_for_every_architecture(capability: int) -> None:
+    compiles(SOURCES, capability)
 
 
 @pytest.mark.parametrize("capability", sources.ARCHITECTURES)

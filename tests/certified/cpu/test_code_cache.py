@@ -9,26 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from knnscope.certified.cpu import code_cache, dispatch
 from knnscope.certified.cpu.jit import compiled
+from tests.processes import until
 
-KILLS = int(os.environ.get("KNNSCOPE_KILLS", "12"))
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty cache, and nothing told yet."""
-    monkeypatch.setenv("NUMBA_CACHE_DIR", os.fspath(tmp_path / "numba"))
-    code_cache.stamp.cache_clear()
-    code_cache._notice.cache_clear()
-    yield code_cache.path()
-    code_cache.stamp.cache_clear()
-    code_cache._notice.cache_clear()
+KILLS = int(os.environ.get("KNNSCOPE_KILLS", "40"))
 
 
 def of_version(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
@@ -198,33 +188,43 @@ def test_old_folders_and_old_parts_go(folder: Path, monkeypatch: pytest.MonkeyPa
     assert sorted(os.listdir(folder)) == [f".new{code_cache.PART}", "a", "b"]
 
 
-WRITER = """
-import os
+WRITERS = """
+import os, sys
 from knnscope.certified.cpu import code_cache
-print("go", flush=True)
-while True:
-    for name in "abc":
-        code_cache.write(name, bytes([os.urandom(1)[0]]) * 200_000)
+for _ in sys.stdin:
+    for _ in range(2):
+        number = os.fork()
+        while not number:
+            for name in "abc":
+                code_cache.write(name, bytes([os.urandom(1)[0]]) * 200_000)
+        print(number, flush=True)
+    for _ in range(2):
+        os.wait()
+    print("gone", flush=True)
 """
+"""For each line two processes that write without end, and a word when both are gone."""
 
 
-def test_a_process_that_is_killed_leaves_whole_files(folder: Path) -> None:
+def test_a_process_that_is_killed_leaves_whole_files(folder: Path, popen: Callable[..., subprocess.Popen[str]]) -> None:
     picks, whole = random.Random(0), 0
+    maker = popen([sys.executable, "-c", WRITERS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert maker.stdin is not None
+    assert maker.stdout is not None
     for _ in range(KILLS):
-        writers = [subprocess.Popen([sys.executable, "-c", WRITER], stdout=subprocess.PIPE) for _ in range(2)]
-        for writer in writers:
-            assert writer.stdout is not None
-            writer.stdout.readline()
+        print(file=maker.stdin, flush=True)
+        numbers = [int(maker.stdout.readline()) for _ in range(2)]
+        until(lambda: (folder / "a").exists(), "a first file")
         time.sleep(picks.uniform(0, 0.02))
-        for writer in writers:
-            writer.send_signal(signal.SIGKILL)
-            writer.communicate()
+        for number in numbers:
+            os.kill(number, signal.SIGKILL)
+        assert maker.stdout.readline() == "gone\n"
         for name in "abc":
             if (folder / name).exists():
                 body = code_cache.read(name)
                 assert body is not None
                 assert body == body[:1] * 200_000
                 whole += 1
+    maker.communicate()
     assert whole
 
 

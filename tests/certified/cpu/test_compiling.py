@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 import knnscope
+from knnscope.certified.cpu import code_cache, workers
 from knnscope.certified.cpu import jit as module
-from knnscope.certified.cpu import workers
 from knnscope.errors import KnnscopeError
 
 LONG = 120
 """Seconds that only a hang takes."""
-CODE = """
+SEARCH = """
 import numpy as np, knnscope
 rows = np.random.default_rng(0).standard_normal((300, 20)).astype(np.float32)
 found = knnscope.ExactIndex(rows, threads=1, kind="portable").search(rows[:2], 3)
@@ -29,41 +29,59 @@ assert found.ids[:, 0].tolist() == [0, 1], found
 from knnscope.certified.cpu.scan import SCANS
 print(knnscope.__file__, sum(SCANS["portable"].stats.cache_hits.values()))
 """
+ONE = """
+import knnscope
+from knnscope.certified.cpu.jit import compiled
+def one(x):
+    return x + 1
+made = compiled()(one)
+assert made(1) == 2
+print(knnscope.__file__, sum(made.stats.cache_hits.values()))
+"""
+"""A function with the package's cache, compiled in a moment."""
+KEPT = os.environ["NUMBA_CACHE_DIR"]
+"""Of all tests."""
 
 
 def test_two_processes_compile_at_once_and_a_third_finds_it(tmp_path: Path, child_environment: dict[str, str]) -> None:
-    site = tmp_path / "site"
+    """A copy of the package with what all tests have compiled, without the scan."""
+    site, cache = tmp_path / "site", tmp_path / "cache/knnscope/compiled"
     shutil.copytree(Path(knnscope.__file__).parent, site / "knnscope", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {k: v for k, v in child_environment.items() if k not in ("NUMBA_CACHE_DIR", "KNNSCOPE_HOME")}
     environment |= {"PYTHONPATH": os.fspath(site), "XDG_CACHE_HOME": os.fspath(tmp_path / "cache")}
 
-    def start() -> subprocess.Popen[str]:
+    def start(code: str, **more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", CODE],
-            env=environment,
+            [sys.executable, "-c", code],
+            env=environment | more,
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    said = []
-    for together in (2, 1):
-        for process in [start() for _ in range(together)]:
-            out, err = process.communicate(timeout=5 * LONG)
-            assert process.returncode == 0, err
-            said.append(out.split())
-    assert all(Path(path).is_relative_to(site) for path, _ in said)
-    assert said[-1][1] == "1", "the third compiles no scan"
-    (kept,) = (tmp_path / "cache/knnscope/compiled").iterdir()
-    assert len(list(kept.iterdir())) > 10
+    def said(process: subprocess.Popen[str]) -> list[str]:
+        out, err = process.communicate(timeout=5 * LONG)
+        assert process.returncode == 0, err
+        path, hits = out.split()
+        assert Path(path).is_relative_to(site)
+        return [hits]
+
+    said(start(SEARCH, NUMBA_CACHE_DIR=KEPT))
+    folder = code_cache.path().name
+    shutil.copytree(Path(KEPT, folder), cache / folder, ignore=shutil.ignore_patterns("scan_*"))
+    cache.parent.chmod(0o700)
+    before = set(os.listdir(cache / folder))
+    assert [said(process) for process in [start(SEARCH), start(SEARCH)]]
+    assert said(start(SEARCH)) == ["1"], "the third compiles no scan"
+    assert said(start(ONE)) == ["0"]
+    new = {name.rpartition("-")[0] for name in set(os.listdir(cache / folder)) - before}
+    assert new == {"scan_portable", "one"}
     assert not list(site.rglob("*.nb?")), "nothing is written beside the package"
     with (site / "knnscope/certified/bound.py").open("a") as file:
         file.write("# another bound\n")
-    out, err = start().communicate(timeout=5 * LONG)
-    assert out.split()[1:] == ["0"], (
-        err or "code that holds a function of another file is compiled anew when that changes"
-    )
+    assert said(start(ONE)) == ["0"], "code may hold a function of another file: compiled anew when that changes"
+    assert len(os.listdir(cache)) == 2
 
 
 class AlarmError(Exception):

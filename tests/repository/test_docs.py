@@ -8,33 +8,55 @@ import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from benchmarks import ladder_page, predictions
+from benchmarks import figures_page, ladder_page, predictions
 from knnscope import analysis
 from knnscope.search import ladder
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ERRATA = (ROOT / "docs" / "notebook-errata.md").read_text("utf-8")
 QUOTED = re.findall(r"```sql\n-- (\S+)\n(.*?)```\n\n((?:    [^\n]*\n)+)", ERRATA, re.S)
 
 
-def test_the_ladders_page_is_what_its_results_say() -> None:
-    assert ladder_page.PAGE.read_text("utf-8") == ladder_page.page(), "run python -m benchmarks.ladder_page"
-
-
-def test_a_stale_page_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    stale = tmp_path / "ladder.md"
-    stale.write_text(ladder_page.page().replace("75,000", "75,001", 1), "utf-8")
-    monkeypatch.setattr(ladder_page, "PAGE", stale)
-    monkeypatch.setattr("sys.argv", ["ladder_page", "--check"])
+@pytest.mark.parametrize("module", [figures_page, ladder_page], ids=lambda module: module.__name__)
+def test_a_page_is_what_its_results_say(module: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert module.PAGE.read_text("utf-8") == module.page(), f"run python -m {module.__name__}"
+    stale = tmp_path / "stale.md"
+    stale.write_text(module.page().replace("75,000", "75,001", 1), "utf-8")
+    monkeypatch.setattr(module, "PAGE", stale)
+    monkeypatch.setattr("sys.argv", ["page", "--check"])
     with pytest.raises(SystemExit) as stop:
-        ladder_page.main()
+        module.main()
     assert stop.value.code == 1
-    monkeypatch.setattr("sys.argv", ["ladder_page"])
-    ladder_page.main()
-    assert stale.read_text("utf-8") == ladder_page.page()
+    monkeypatch.setattr("sys.argv", ["page"])
+    module.main()
+    assert stale.read_text("utf-8") == module.page()
+
+
+def test_the_readme_shows_what_was_measured() -> None:
+    """Its verdicts are sentences of the saved run, its table has the medians of that run."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    run = json.loads((figures_page.RESULTS / "verdict-wordnet.json").read_text("utf-8"))["runs"][-1]
+    quoted = re.findall(r"^    (1?[0-9]+ quer(?:y|ies): .*)", readme, re.M)
+    assert len(quoted) >= 2
+    assert set(quoted) <= set(run["sentences"])
+    medians = {
+        row["engine"]: figures_page.duration(row["median_ns"])
+        for row in run["rows"]
+        if (row["batch"], row["cache"]) == (1, "hot")
+    }
+    shown = re.findall(r"^    (\w+) +(?:exact|float32 \(.*?\)) +\S+ \S+ +\S+ \S+ +(\S+ \S+)", readme, re.M)
+    assert len(shown) == 5
+    assert all(medians[engine] == median for engine, median in shown)
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]*)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
 
 
 def test_every_query_of_the_errata_is_found() -> None:

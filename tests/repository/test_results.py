@@ -10,7 +10,7 @@ import pytest
 
 from knnscope import analysis
 
-RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 
 
 def test_rows_are_as_the_schema_says() -> None:

@@ -13,6 +13,7 @@ from knnscope.ceilings import cache
 from knnscope.ceilings.record import Ceilings
 from knnscope.cli import info
 from tests.ceilings.conftest import Measured
+from tests.ceilings.conftest import child as child
 from tests.cli.conftest import Run, refused
 
 

@@ -1,0 +1,1 @@
+"""The checkout itself: pages, requirement files, kept results."""
