@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified import bound
-from knnscope.certified.cpu import rotation
+from knnscope.certified.cpu import bounds, rotation
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.rotation import LANES, Rotation
 from knnscope.certified.cpu.workers import Workers
@@ -123,7 +122,7 @@ def build(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation 
     scaling, reach2 = 2.0**-exponent, longest2 * (1 + dim * 2.0**-50) * 2.0 ** (-2 * exponent)
     steps = (turn.factors * scaling).astype(np.float32) if abs(exponent) <= SINGLE else np.empty(0, dtype=np.float32)
     whole = turn.factors.astype(np.float32)
-    relative, lost = (dim + 8) * bound.U, (turn.roundings + 6) * bound.U
+    relative, lost = (dim + 8) * bounds.U, (turn.roundings + 6) * bounds.U
     kind = ("l2", "ip", "cosine").index(metric)
 
     def work(first: int) -> int:
@@ -249,7 +248,7 @@ def _quantise(
         for lane in range(LANES):
             if not length2[lane] < np.float32(FAR * FAR):
                 return offset + start + min(lane, filled - 1)
-            scale[lane] = max(peak[lane] / np.float32(LEVELS), np.float32(bound.TINY))
+            scale[lane] = max(peak[lane] / np.float32(LEVELS), np.float32(bounds.TINY))
             inverse[lane] = np.float32(1) / scale[lane]
             residual2[lane] = np.float32(0)
             squares[lane] = np.int32(0)
@@ -269,9 +268,9 @@ def _quantise(
                 words[block, group, lane, 0] = word[lane]
         for lane in range(filled):
             row = offset + start + lane
-            e = bound.error(np.float64(residual2[lane]), np.float64(length2[lane]), relative, lost)
-            e = bound.up(math.sqrt(e * e + loose) * bound.WIDEN)
+            e = bounds.error(np.float64(residual2[lane]), np.float64(length2[lane]), relative, lost)
+            e = bounds.up(math.sqrt(e * e + loose) * bounds.WIDEN)
             made.scales[row] = scale[lane]
             made.errors[row] = e
-            made.terms[row] = bound.row_term(scale[lane], np.int64(squares[lane]), extra[lane], e)
+            made.terms[row] = bounds.row_term(scale[lane], np.int64(squares[lane]), extra[lane], e)
     return -1

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified import bound
-from knnscope.certified.cpu import rotation
+from knnscope.certified.cpu import bounds, rotation
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.products import pack
 from knnscope.certified.cpu.quantise import EXPONENTS, FAR, LEVELS, Codes
@@ -117,7 +116,7 @@ def _write(
             if far[number] or not length2 < FAR * FAR:
                 far[number] = True
                 continue
-            step = np.float32(max(peak / levels, bound.TINY))
+            step = np.float32(max(peak / levels, bounds.TINY))
             squares = 0
             residual2 = 0.0
             for digit in range(digits):
@@ -137,4 +136,4 @@ def _write(
             steps[number] = np.float32(2) * step
             lengths2[number] = np.float64(step) * np.float64(step) * squares
             # the definition's own l2 is right to gamma_(d+2); bounds of squares carry it in blurs or widen
-            errors[number] = bound.error(residual2, length2, (dim + 4) * 2.0**-53, lost)
+            errors[number] = bounds.error(residual2, length2, (dim + 4) * 2.0**-53, lost)

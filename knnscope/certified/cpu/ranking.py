@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from knnscope.certified import bound
+from knnscope.certified.cpu import bounds
 from knnscope.certified.cpu.exact_sums import DIFFERENCES, PRODUCTS, SQUARES, TOGETHER, sums
 from knnscope.certified.cpu.jit import compiled
 
@@ -117,7 +117,7 @@ def nearest(
         lower = lowers[order[done]]
         if done >= k:
             bar = _distance(values[0], metric, base, gain)
-            if lower > bound.reach(bar, widen, blur):
+            if lower > bounds.reach(bar, widen, blur):
                 rest = lower
                 break
         some = min(TOGETHER, count - done)
@@ -127,7 +127,7 @@ def nearest(
         for i in range(some):
             near = order[done + i]
             name, distance = numbers[near], _distance(keys[i], metric, base, gain)
-            if not lowers[near] <= bound.reach(distance, widen, blur) or not distance <= bound.reach(
+            if not lowers[near] <= bounds.reach(distance, widen, blur) or not distance <= bounds.reach(
                 uppers[near], widen, blur
             ):
                 found[0] = name
@@ -243,17 +243,17 @@ def finish(
         number = numbers[query]
         base, gain, blur, e_q = asked.bases[query], asked.gains[query], asked.blurs[query], asked.errors[query]
         bar = heaps[0, query, 0] if parts == 1 else np.sort(uppers)[k - 1]  # np.partition takes 4 s to compile
-        bar = bound.reach(bar, widen, blur)
+        bar = bounds.reach(bar, widen, blur)
         low, high, near = np.empty(total), np.empty(total), np.empty(total, dtype=np.int64)
         left = 0
         for part in range(parts):
             for i in range(counts[part, query]):
                 row = ids[part, query, i]
                 square, e = squares[part, query, i], np.float64(errors[row])
-                lower = bound.lower(square, e, e_q)
+                lower = bounds.lower(square, e, e_q)
                 if lower <= bar:
                     low[left], near[left] = lower, row
-                    high[left] = bound.upper(bound.most(square, coded.terms[row], e, asked.lengths2[query]), e, e_q)
+                    high[left] = bounds.upper(bounds.most(square, coded.terms[row], e, asked.lengths2[query]), e, e_q)
                     left += 1
         done, rest = nearest(
             rows, near[:left], low[:left], high[:left], names, queries[query], metric, base, gain, widen, blur,

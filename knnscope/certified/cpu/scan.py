@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified import bound
-from knnscope.certified.cpu import products
+from knnscope.certified.cpu import bounds, products
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.llvm import alive, borrowed, excluded, trailing_zeros
 from knnscope.certified.cpu.quantise import PANEL
@@ -63,7 +62,7 @@ def _compact(squares: Any, ids: Any, count: int, errors: Any, query: int, e_q: f
     """Keep those of a query's candidates that a smaller bar leaves."""
     left = 0
     for i in range(count):
-        if bound.lower(squares[query, i], errors[ids[query, i]], e_q) <= bar:
+        if bounds.lower(squares[query, i], errors[ids[query, i]], e_q) <= bar:
             squares[query, left] = squares[query, i]
             ids[query, left] = ids[query, i]
             left += 1
@@ -76,9 +75,9 @@ def tighten(
 ) -> None:
     """A smaller T; see ``admit``."""
     bars[own] = bar
-    a = bound.reach(bar, widen, blur) + e_q * bound.WIDEN
-    slopes[own] = bound.coefficient(a)
-    limits[own] = bound.limit(a, p2)
+    a = bounds.reach(bar, widen, blur) + e_q * bounds.WIDEN
+    slopes[own] = bounds.coefficient(a)
+    limits[own] = bounds.limit(a, p2)
 
 
 @compiled(inline="always")
@@ -130,10 +129,10 @@ def admit(
         if digits == 2:
             dot = BASE * dot + np.float64(out[2 * place + 1, r])
         e = np.float64(errors[row])
-        least, most = bound.squares(terms[row], e, p2, np.float64(scales[row]) * step * dot)
+        least, most = bounds.squares(terms[row], e, p2, np.float64(scales[row]) * step * dot)
         now = counts[own]
         if now == marks[own]:
-            bar = bound.reach(bars[own], widen, blur)
+            bar = bounds.reach(bars[own], widen, blur)
             now = _compact(squares, ids, now, errors, own, e_q, bar)
             if 2 * now > marks[own]:
                 marks[own] = min(2 * marks[own], room)
@@ -144,9 +143,9 @@ def admit(
         squares[own, now] = least
         ids[own, now] = row
         counts[own] = now + 1
-        near = bars[own] - (e + e_q) * bound.WIDEN
+        near = bars[own] - (e + e_q) * bounds.WIDEN
         if near > 0 and most < near * near:
-            replace_top(heaps, own, bound.upper(most, e, e_q))
+            replace_top(heaps, own, bounds.upper(most, e, e_q))
             if heaps[own, 0] < bars[own]:
                 tighten(heaps[own, 0], own, p2, e_q, blur, widen, bars, slopes, limits)
 
@@ -186,10 +185,10 @@ def hand_over(
     """
     for query in range(first, last):
         own, left = query - first, 0
-        bar = bound.reach(bars[own], widen, blurs[query])
+        bar = bounds.reach(bars[own], widen, blurs[query])
         for i in range(kept.counts[own]):
             square, row = kept.squares[own, i], kept.ids[own, i]
-            if bound.lower(square, errors[row], query_errors[query]) <= bar:
+            if bounds.lower(square, errors[row], query_errors[query]) <= bar:
                 state.squares[query, left], state.ids[query, left] = square, row
                 left += 1
         state.counts[query] = min(left, kept.counts[own])  # -1 stays
