@@ -109,3 +109,8 @@ def lower(square: float, e: float, e_q: float) -> float:
 def upper(square: float, e: float, e_q: float) -> float:
     """Upper bound of |z - w|, from that of |y - p|^2."""
     return (math.sqrt(max(square, 0.0)) + e + e_q) * WIDEN
+
+
+def widening(metric: int, dim: int) -> float:
+    """What rounding in the definition may multiply an l2 distance with (0); for ip and cosine (1, 2) it adds instead, see ``Scale.blur``."""
+    return (1 + 2 * (dim + 8) * 2.0**-53 if metric == 0 else 1.0) * WIDEN
