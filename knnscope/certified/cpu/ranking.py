@@ -72,30 +72,36 @@ class Answers(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Memory for the values of sixteen rows: their numbers and addresses, int64, (16,); keys and squared lengths, float64, (16,)."""
+    """Memory for the values of sixteen rows.
+
+    Their numbers and addresses, int64, (16,); keys and squared lengths, float64, (16,); and, for
+    whoever has them, bounds, float32, (16,).
+    """
 
     places: npt.NDArray[np.int64]
     addresses: npt.NDArray[np.int64]
     keys: npt.NDArray[np.float64]
     norms: npt.NDArray[np.float64]
+    lows: npt.NDArray[np.float32]
 
 
 @compiled(inline="always")
-def _further(key: float, name: int, other: float, other_name: int) -> bool:
+def further(key: float, name: int, other: float, other_name: int) -> bool:
+    """Whether the first comes later."""
     return key > other or (key == other and name > other_name)
 
 
 @compiled()
-def _sink(keys: Any, ids: Any, size: int, key: float, name: int) -> None:
+def sink(keys: Any, ids: Any, size: int, key: float, name: int) -> None:
     """Put (key, name) at the top of a heap of ``size`` and let it sink; the furthest is on top."""
     place = 0
     while True:
         child = 2 * place + 1
         if child >= size:
             break
-        if child + 1 < size and _further(keys[child + 1], ids[child + 1], keys[child], ids[child]):
+        if child + 1 < size and further(keys[child + 1], ids[child + 1], keys[child], ids[child]):
             child += 1
-        if not _further(keys[child], ids[child], key, name):
+        if not further(keys[child], ids[child], key, name):
             break
         keys[place], ids[place] = keys[child], ids[child]
         place = child
@@ -108,17 +114,18 @@ def _sort(keys: Any, ids: Any) -> None:
     for size in range(keys.shape[0] - 1, 0, -1):
         key, name = keys[size], ids[size]
         keys[size], ids[size] = keys[0], ids[0]
-        _sink(keys, ids, size, key, name)
+        sink(keys, ids, size, key, name)
 
 
 @compiled()
-def _pool() -> Any:
+def new_pool() -> Any:
+    """Memory for one thread."""
     places, addresses = np.zeros(TOGETHER, dtype=np.int64), np.empty(TOGETHER, dtype=np.int64)
-    return Pool(places, addresses, np.empty(TOGETHER), np.empty(TOGETHER))
+    return Pool(places, addresses, np.empty(TOGETHER), np.empty(TOGETHER), np.empty(TOGETHER, dtype=np.float32))
 
 
 @compiled(error_model="numpy")
-def _keys(rows: Any, query: Any, metric: int, length: float, pool: Any) -> None:
+def keys_of(rows: Any, query: Any, metric: int, length: float, pool: Any) -> None:
     """Values as defined of sixteen rows, as keys that ascend: ip and cosine with the other sign."""
     keys, norms = pool.keys, pool.norms
     sums(rows, pool.places, query, PRODUCTS if metric else DIFFERENCES, pool.addresses, keys)
@@ -141,7 +148,7 @@ def _distance(key: float, metric: int, scale: Any) -> float:
 
 
 @compiled()
-def _length(query: Any) -> float:
+def length_of(query: Any) -> float:
     """The norm as defined."""
     total = 0.0
     for component in query:
@@ -167,7 +174,7 @@ def nearest(table: Any, near: Any, query: Any, scale: Any, found: Any, values: A
     """
     k, count, metric, names = found.shape[0], near.numbers.shape[0], table.metric, table.names
     order = np.argsort(near.lowers)
-    length, pool = _length(query), _pool()
+    length, pool = length_of(query), new_pool()
     found[:] = np.iinfo(np.int64).max
     values[:] = np.inf
     done, rest = 0, np.inf
@@ -181,7 +188,7 @@ def nearest(table: Any, near: Any, query: Any, scale: Any, found: Any, values: A
         some = min(TOGETHER, count - done)
         for i in range(TOGETHER):
             pool.places[i] = near.numbers[order[done + min(i, some - 1)]]
-        _keys(table.rows, query, metric, length, pool)
+        keys_of(table.rows, query, metric, length, pool)
         for i in range(some):
             place, key = order[done + i], pool.keys[i]
             name, distance = near.numbers[place], _distance(key, metric, scale)
@@ -192,15 +199,16 @@ def nearest(table: Any, near: Any, query: Any, scale: Any, found: Any, values: A
                 return CHANGED, rest
             if names.shape[0]:
                 name = names[name]
-            if _further(values[0], found[0], key, name):
-                _sink(values, found, k, key, name)
+            if further(values[0], found[0], key, name):
+                sink(values, found, k, key, name)
         done += some
-    _finish(found, values, min(k, count), metric)
+    finish_heap(found, values, min(k, count), metric)
     return done, rest
 
 
 @compiled()
-def _finish(found: Any, values: Any, filled: int, metric: int) -> None:
+def finish_heap(found: Any, values: Any, filled: int, metric: int) -> None:
+    """A heap of keys becomes an answer: sorted, values instead of keys, and no row where there are fewer."""
     _sort(values, found)
     if metric:
         for i in range(filled):
@@ -224,7 +232,7 @@ def exhaustive(table: Any, first: int, query: Any, mask: Any, found: Any, values
     Returns:
         How many were computed, -1 if one is not a number.
     """
-    length, pool = _length(query), _pool()
+    length, pool = length_of(query), new_pool()
     done = waiting = 0
     count, names = table.rows.shape[0], table.names
     for row in range(count + 1):
@@ -234,7 +242,7 @@ def exhaustive(table: Any, first: int, query: Any, mask: Any, found: Any, values
             pool.places[waiting] = row
             waiting += 1
         if waiting == TOGETHER or (row == count and waiting):
-            _keys(table.rows, query, table.metric, length, pool)
+            keys_of(table.rows, query, table.metric, length, pool)
             for i in range(waiting):
                 key = pool.keys[i]
                 if np.isnan(key):
@@ -242,8 +250,8 @@ def exhaustive(table: Any, first: int, query: Any, mask: Any, found: Any, values
                 name = first + pool.places[i]
                 if names.shape[0]:
                     name = names[name]
-                if _further(values[0], found[0], key, name):
-                    _sink(values, found, found.shape[0], key, name)
+                if further(values[0], found[0], key, name):
+                    sink(values, found, found.shape[0], key, name)
             done += waiting
             waiting = 0
     return done
@@ -252,7 +260,7 @@ def exhaustive(table: Any, first: int, query: Any, mask: Any, found: Any, values
 @compiled()
 def ordered(found: Any, values: Any, filled: int, metric: int) -> None:
     """End what ``exhaustive`` began: ``filled`` answers, sorted."""
-    _finish(found, values, filled, metric)
+    finish_heap(found, values, filled, metric)
 
 
 @compiled(error_model="numpy")

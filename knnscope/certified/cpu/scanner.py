@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from knnscope import threads as budgets
 from knnscope.certified import bound
-from knnscope.certified.cpu import dispatch
+from knnscope.certified.cpu import dispatch, plane
 from knnscope.certified.cpu.quantise import build
 from knnscope.certified.cpu.ranking import Table
-from knnscope.certified.cpu.search import Search
+from knnscope.certified.cpu.search import Levels, Search
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
 from knnscope.certified.scanner import Ranked, Request
@@ -47,17 +47,18 @@ class CpuScanner:
         number = definition.METRICS.index(metric)
         self.table = Table(computable(rows), names, number, bound.widening(number, rows.shape[1]))
         self.codes = build(self.table.rows, metric, self._workers)
+        self.plane = plane.of(self.table.rows, self.codes.mapping, self._workers) if self.codes else None
         return self
 
     @property
     def nbytes(self) -> int:
-        """Bytes of codes and bounds."""
-        return self.codes.nbytes if self.codes else 0
+        """Bytes of codes, plane and bounds."""
+        return (self.codes.nbytes if self.codes else 0) + (self.plane.nbytes if self.plane else 0)
 
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``."""
         workers = self._workers if threads is None else self._workers.of(_counted(threads))
-        return Search(self.table, self.codes, self.isa, workers).run(request)
+        return Search(self.table, Levels(self.codes, self.plane), self.isa, workers).run(request)
 
 
 def _counted(threads: int) -> int:

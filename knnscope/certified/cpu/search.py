@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import dispatch, ranking, scratch
+from knnscope.certified.cpu import dispatch, plane_queries, plane_scan, ranking, scratch
+from knnscope.certified.cpu.plane import Plane
 from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
 from knnscope.certified.cpu.ranking import Answers, Batch, Table
@@ -34,15 +37,28 @@ NEAR = 1 << 26
 LEAD = 1 << 21
 """Bytes of codes that the caller reads while another thread wakes up: so many more are its own. Who waits is put to sleep and woken, for
 0.03 ms of CPU time; with more than this the others would wait instead."""
+FEW = 4
+"""Queries up to which the plane is asked."""
+FEW_TILES = ((2, 2), (4, 1))
+"""Query vectors of a tile of the plane's scan, and digits of a query."""
+FEWEST_BLOCKS = 512
+"""Blocks of the plane that are worth another thread."""
 MOST = 4
 """A k above one in so many rows: bounds would exclude little, so all rows compete."""
+
+
+class Levels(NamedTuple):
+    """What stands beside the rows: a byte a component, and half a byte for the leading ones; None where it is of no use."""
+
+    codes: Codes | None
+    plane: Plane | None
 
 
 class Search:
     """One request to some rows."""
 
-    def __init__(self, table: Table, codes: Codes | None, isa: str, workers: Workers) -> None:
-        self.table, self.codes, self.isa, self.workers = table, codes, isa, workers
+    def __init__(self, table: Table, levels: Levels, isa: str, workers: Workers) -> None:
+        self.table, self.codes, self.plane, self.isa, self.workers = table, *levels, isa, workers
         self.paths: set[str] = set()
 
     def run(self, request: Request) -> Ranked:
@@ -58,6 +74,8 @@ class Search:
             np.zeros(count, dtype=np.int64), np.full(count, np.inf),
         )  # fmt: skip
         self.far = np.zeros(count, dtype=np.bool_)
+        if self.plane is not None and count <= FEW and self.plane.suits(request.k):
+            self._by_plane(self.plane)
         if self.codes is not None and request.k * MOST <= self.codes.rows:
             for factor, more in ROOMS:
                 self._scan(self.codes, factor * request.k + more)
@@ -68,6 +86,28 @@ class Search:
         self.answers.margins[self.answers.computed == len(self.table.rows)] = np.inf
         path = (*(sorted(self.paths) if scanned.any() else ()), *(() if scanned.all() else ("exhaustive",)))
         return Ranked(*self.answers, path)
+
+    def _by_plane(self, plane: Plane) -> None:
+        """Answer by the plane what it can answer."""
+        queries, k, allowed = self.request
+        vectors, digits = next((width for width in FEW_TILES if width[0] // width[1] >= len(queries)), FEW_TILES[-1])
+        longest = math.sqrt(self.codes.mapping.reach2) / plane.map.scaling if self.codes else 0.0
+        asked = plane_queries.ask(queries, longest, plane, vectors, digits)
+        blocks, tiles = len(plane.blocks), len(asked.words)
+        parts = max(1, min(self.workers.count // tiles, blocks // FEWEST_BLOCKS))
+        shape = (parts, len(asked.far))
+        kept = plane_scan.Kept(
+            np.empty((*shape, k)), np.empty((*shape, k), dtype=np.int64), np.zeros(shape, dtype=np.int64),
+            np.full(shape, np.inf), np.full(len(asked.far), np.inf),
+        )  # fmt: skip
+        scan = plane_scan.scan("vnni" if self.isa == "amx" else self.isa, vectors, digits)
+        work = []
+        for part, (first, last) in enumerate(_shares(blocks, parts)):
+            room = min((last - first) * 16, max(4 * plane_scan.CHUNK, (last - first) * 4))
+            work += [plane_scan.PlanePart(first, last, plane.rows, tile, part, room) for tile in range(tiles)]
+        self.workers.map(lambda part: scan(self.table, plane.blocks, asked, queries, allowed, part, kept), work)
+        plane_scan.merge(kept, self.table, np.arange(len(queries)), self.answers)
+        self.paths.add("plane")
 
     def _scan(self, codes: Codes, room: int) -> None:
         """Answer what is not answered yet, with room for so many candidates of a query."""
