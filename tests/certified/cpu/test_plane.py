@@ -317,10 +317,11 @@ def test_what_the_plane_has_no_room_for_is_answered_otherwise(small: pytest.Monk
     random = RANDOM(3)
     rows = random.standard_normal((70_000, 32)).astype(np.float32)
     rows[:45_000] = rows[0] + random.standard_normal((45_000, 32)).astype(np.float32) * 1e-5
+    query = rows[:1].copy()
     random.shuffle(rows)
     index = ExactIndex(rows, threads=1)
-    found = index.search(rows[:1], 5)
-    expected = definition.search(rows, rows[:1], 5, "l2")
+    found = index.search(query, 5)
+    expected = definition.search(rows, query, 5, "l2")
     assert found.ids.tolist() == expected.ids.tolist()
     assert found.certificate.path[0] == "plane"
     assert len(found.certificate.path) > 1
