@@ -323,8 +323,9 @@ def test_what_the_plane_has_no_room_for_is_answered_otherwise(small: pytest.Monk
     found = index.search(query, 5)
     expected = definition.search(rows, query, 5, "l2")
     assert found.ids.tolist() == expected.ids.tolist()
-    assert found.certificate.path[0] == "plane"
-    assert len(found.certificate.path) > 1
+    assert found.certificate.path == ("exhaustive",)
+    apart = index.search(np.concatenate([query, rows[:0], query + 3]), 5)
+    assert apart.certificate.path == ("plane", "exhaustive")
 
 
 @pytest.mark.parametrize("metric", METRICS)
