@@ -3,7 +3,7 @@
     python -m benchmarks.certified_answers [--wordnet DIR] [--out benchmarks/results/certified-answers.json]
 
 The checker (tests/oracle.py) has distance code of its own: float64 sums choose, plain Python ranks, exact rationals judge gaps below
-1e-12. Every kind of products that this processor has, l2, ip and cosine.
+1e-12. Every isa of products that this processor has, l2, ip and cosine.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ K = 10
 
 
 def check(name: str, rows: Any, queries: Any, metrics: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Mismatches of every kind of products, for all queries at once and for the first ten one by one."""
+    """Mismatches of every isa of products, for all queries at once and for the first ten one by one."""
     found = []
     for metric in metrics:
         expected = [oracle.answer(rows, query, K, metric) for query in queries]
-        for kind in dispatch.available():
-            index = ExactIndex(rows, metric, kind=kind)
+        for isa in dispatch.available():
+            index = ExactIndex(rows, metric, device=f"cpu:{isa}")
             answer = index.search(queries, K)
             got = [(a.tolist(), d.tolist()) for a, d in zip(answer.ids, answer.distances, strict=True)]
             single = [index.search(queries[i : i + 1], K) for i in range(min(10, len(queries)))]
@@ -46,7 +46,7 @@ def check(name: str, rows: Any, queries: Any, metrics: tuple[str, ...]) -> list[
                     "rows": len(rows),
                     "queries": len(queries),
                     "metric": metric,
-                    "kind": kind,
+                    "isa": isa,
                     "path": proof.path,
                     "mismatches": wrong,
                     "candidates_median": int(np.median(proof.candidates)),

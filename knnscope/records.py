@@ -173,15 +173,56 @@ class VectorDataset:
     truth: GroundTruth | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbors:
-    """The k nearest rows of each query, best first.
+@dataclass(frozen=True, slots=True, eq=False)
+class Certificate:
+    """Why an answer is exact.
 
-    ids: int64, (queries, k). distances: (queries, k); squared Euclidean for ``l2``, similarity for ``ip`` and ``cosine``.
+    rows_scanned: rows whose bound was looked at. candidates: int64, (queries,): rows that it could not exclude. computed: of those,
+    distances computed. margin: float64, (queries,): the rows left out are at least this much further than the k-th neighbor (for l2
+    in plain distance, not squared; infinite where none was left out). path: the scans used, and "exhaustive" where bounds were of no
+    use. A single query has arrays of one element.
+    """
+
+    rows_scanned: int
+    candidates: IdArray
+    computed: IdArray
+    margin: npt.NDArray[np.float64]
+    path: tuple[str, ...]
+    exact: bool = True
+
+    def __repr__(self) -> str:
+        count = len(self.candidates)
+        some = f", candidates={_range(self.candidates)}, margin={_range(self.margin)}" if count else ""
+        path = ", ".join(self.path) or "nothing to scan"
+        return f"Certificate(exact={self.exact}, queries={count}, rows_scanned={self.rows_scanned}{some}, path={path})"
+
+
+def _range(values: npt.NDArray[Any]) -> str:
+    least, most = values.min(), values.max()
+    return f"{least:g}" if least == most else f"{least:g} to {most:g}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbors:
+    """The k nearest rows of each query, best first; unpacks as ``ids, distances``.
+
+    ids: int64, (queries, k), or (k,) for a query of one dimension; -1 where fewer than k rows are allowed. distances: (queries, k), or
+    (k,); squared Euclidean for ``l2``, similarity for ``ip`` and ``cosine``; where a row is missing, infinite, with the sign that sorts
+    last: negative for similarities. certificate: where the search has a proof.
     """
 
     ids: IdArray
     distances: FloatArray
+    certificate: Certificate | None = None
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        yield self.ids
+        yield self.distances
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.ids.shape))
+        proof = f", {self.certificate!r}" if self.certificate else ""
+        return f"Neighbors(ids={shape} {self.ids.dtype}, distances={shape} {self.distances.dtype}{proof})"
 
 
 @dataclass(frozen=True, slots=True)

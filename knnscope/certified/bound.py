@@ -30,8 +30,6 @@ import math
 
 import numpy as np
 
-from knnscope.certified.cpu.jit import compiled
-
 U = 2.0**-24
 """Unit roundoff of float32."""
 SLACK = 16 * U
@@ -40,19 +38,16 @@ WIDEN = 1 + 2.0**-48
 """More than a few roundings of float64."""
 
 
-@compiled(inline="always")
 def up(value: float) -> np.float32:
     """A float32 that is not below, by at most two of its steps: without a branch, since the scan asks often."""
     return np.float32(value + abs(value) * (2 * U) + TINY)
 
 
-@compiled(inline="always")
 def down(value: float) -> np.float32:
     """A float32 that is not above."""
     return np.float32(value - abs(value) * (2 * U) - TINY)
 
 
-@compiled(inline="always")
 def error(residual2: float, length2: float, relative: float, lost: float) -> float:
     """At least |r| (e, or e_q), from the computed |z - s c|^2 and |z|^2.
 
@@ -65,14 +60,12 @@ def error(residual2: float, length2: float, relative: float, lost: float) -> flo
     return (math.sqrt(residual2) + lost * math.sqrt(length2)) * (1 + relative) * WIDEN + TINY
 
 
-@compiled(inline="always")
 def row_term(scale: np.float32, squares: int, extra: float, e: np.float32) -> np.float32:
     """N: |y|^2 - e^2, with its slack taken off. ``squares`` is the sum of c^2, exact; ``extra`` is a^2."""
     y2 = np.float64(scale) * np.float64(scale) * squares + extra
     return down(y2 * (1 - SLACK) / WIDEN - np.float64(e) * np.float64(e) * (1 + SLACK) * WIDEN)
 
 
-@compiled(inline="always")
 def reach(bar: float, widen: float, blur: float) -> float:
     """T: a row further than this comes after one at most ``bar`` away by the definition too, whose values are rounded.
 
@@ -84,19 +77,16 @@ def reach(bar: float, widen: float, blur: float) -> float:
     return (bar * widen + blur) * WIDEN
 
 
-@compiled(inline="always")
 def coefficient(a: float) -> np.float32:
     """C: 2 A, with its slack."""
     return up(2 * a * (1 + SLACK) * WIDEN)
 
 
-@compiled(inline="always")
 def limit(a: float, p2: float) -> np.float32:
     """V: A^2 - |p|^2, with the slack of g added."""
     return up(a * a * WIDEN - p2 / WIDEN + SLACK * p2 + TINY)
 
 
-@compiled(inline="always")
 def squares(n: np.float32, e: float, p2: float, product: float) -> tuple[float, float]:
     """Lower and upper bound of |y - p|^2, from N and e of a row, |p|^2, and s t (c.v) in float64."""
     least = (np.float64(n) + e * e) / WIDEN  # at most |y|^2, and at least it less 2 SLACK of it
@@ -105,20 +95,22 @@ def squares(n: np.float32, e: float, p2: float, product: float) -> tuple[float, 
     return least + p2 - 2 * product - rounding, most + p2 - 2 * product + rounding
 
 
-@compiled(inline="always")
 def most(least: float, n: np.float32, e: float, p2: float) -> float:
     """An upper bound of |y - p|^2 from its lower one, both as ``squares`` has them, a little larger than that one."""
     wide = (np.float64(n) + e * e * (1 + 2 * SLACK)) * (1 + 3 * SLACK) + TINY
     return least + (wide - (np.float64(n) + e * e) / WIDEN) + 8 * (wide + p2 + abs(least)) * (WIDEN - 1)
 
 
-@compiled(inline="always")
 def lower(square: float, e: float, e_q: float) -> float:
     """Lower bound of |z - w|, from that of |y - p|^2."""
     return max(math.sqrt(max(square, 0.0)) / WIDEN - (e + e_q) * WIDEN, 0.0)
 
 
-@compiled(inline="always")
 def upper(square: float, e: float, e_q: float) -> float:
     """Upper bound of |z - w|, from that of |y - p|^2."""
     return (math.sqrt(max(square, 0.0)) + e + e_q) * WIDEN
+
+
+def widening(metric: int, dim: int) -> float:
+    """What rounding in the definition may multiply an l2 distance with (0); for ip and cosine (1, 2) it adds instead, see ``Scale.blur``."""
+    return (1 + 2 * (dim + 8) * 2.0**-53 if metric == 0 else 1.0) * WIDEN

@@ -32,5 +32,4 @@ class CertifiedIndex:
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """One certified search."""
-        found = self._index.search(queries, k)
-        return Neighbors(found.ids, found.distances)
+        return self._index.search(queries, k)

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from knnscope.certified.index import ExactIndex, Found
+from knnscope.certified.index import ExactIndex
+from knnscope.records import Neighbors
 
 K = 10
 DIM = 64
@@ -49,12 +50,12 @@ def strike(*_: object) -> None:
     raise AlarmError
 
 
-def same(one: Found, other: Found) -> bool:
+def same(one: Neighbors, other: Neighbors) -> bool:
     """Both answers, to the bit."""
     return np.array_equal(one.ids, other.ids) and np.array_equal(one.distances, other.distances)
 
 
-def stopped(index: ExactIndex, queries: Any, seconds: float, **options: Any) -> Found | None:
+def stopped(index: ExactIndex, queries: Any, seconds: float, **options: Any) -> Neighbors | None:
     """Search until an alarm strikes after so many seconds; None where it did."""
     found = None
     with handling(strike):
@@ -67,9 +68,11 @@ def stopped(index: ExactIndex, queries: Any, seconds: float, **options: Any) -> 
     return found
 
 
-def within(index: ExactIndex, outer: Any, inner: Any, seconds: float, **options: Any) -> tuple[Found, list[Found]]:
+def within(
+    index: ExactIndex, outer: Any, inner: Any, seconds: float, **options: Any
+) -> tuple[Neighbors, list[Neighbors]]:
     """Search, and search once more in the handler of an alarm that comes after so many seconds."""
-    there: list[Found] = []
+    there: list[Neighbors] = []
     with handling(lambda *_: there.append(index.search(inner, K, **options))):
         signal.setitimer(signal.ITIMER_REAL, seconds)
         found = index.search(outer, K, **options)

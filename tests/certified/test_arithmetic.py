@@ -52,8 +52,8 @@ def test_answers_do_not_depend_on_what_a_library_set(register: Register, data: s
     rows, queries = both[:ROWS], both[ROWS:]
     expected = [oracle.nearest(rows, query, K, metric) for query in queries]
     built = {
-        (kind, threads): ExactIndex(rows, metric, threads=threads, kind=kind)
-        for kind in dispatch.available()
+        (isa, threads): ExactIndex(rows, metric, threads=threads, device=f"cpu:{isa}")
+        for isa in dispatch.available()
         for threads in (1, 2)
     }
     for name, mode in (*MODES.items(), ("NumPy raises", 0)):
@@ -66,10 +66,10 @@ def test_answers_do_not_depend_on_what_a_library_set(register: Register, data: s
                 ),
                 "filter": reference.answers(rows, queries, K, metric),
             }
-            for (kind, threads), index in built.items():
-                answers[f"{kind}, {threads}"] = index.search(queries, K)  # type: ignore[assignment]
-                later = ExactIndex(rows, metric, threads=threads, kind=kind)
-                answers[f"{kind}, {threads}, built so"] = later.search(queries, K)  # type: ignore[assignment]
+            for (isa, threads), index in built.items():
+                answers[f"{isa}, {threads}"] = index.search(queries, K)  # type: ignore[assignment]
+                later = ExactIndex(rows, metric, threads=threads, device=f"cpu:{isa}")
+                answers[f"{isa}, {threads}, built so"] = later.search(queries, K)  # type: ignore[assignment]
             after = register.get()
             register.set(DEFAULT)
         assert after == DEFAULT | mode

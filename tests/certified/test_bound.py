@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from knnscope.certified import bound
 from knnscope.certified.cpu import rotation
 from knnscope.certified.cpu.quantise import Codes, build
-from knnscope.certified.cpu.queries import BASE, EncodedQueries, ask
+from knnscope.certified.cpu.queries import BASE, EncodedQueries, Plan, ask
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
 
@@ -27,11 +27,19 @@ def made(rows: np.ndarray, metric: str = "l2", rotate: bool = True) -> Codes:
 
 
 def asked_of(queries: np.ndarray, codes: Codes, digits: int) -> EncodedQueries:
-    return ask(queries.astype(np.float64), codes, "portable", digits, digits)
+    return ask(queries.astype(np.float64), codes, Plan("portable", digits, digits))
+
+
+def dim_of(codes: Codes) -> int:
+    return len(codes.mapping.centre)
+
+
+def exponent_of(codes: Codes) -> int:
+    return -int(np.log2(codes.mapping.scaling))
 
 
 def code_of(codes: Codes, row: int) -> np.ndarray:
-    return codes.coded.codes[row // 16, :, row % 16].reshape(-1)[: codes.dim].astype(np.int64)
+    return codes.coded.codes[row // 16, :, row % 16].reshape(-1)[: dim_of(codes)].astype(np.int64)
 
 
 def whole(asked: EncodedQueries, query: int, dim: int) -> np.ndarray:
@@ -41,7 +49,7 @@ def whole(asked: EncodedQueries, query: int, dim: int) -> np.ndarray:
 
 
 def interval(codes: Codes, asked: EncodedQueries, row: int, query: int) -> tuple[float, float]:
-    dot = int(code_of(codes, row) @ whole(asked, query, codes.dim))
+    dot = int(code_of(codes, row) @ whole(asked, query, dim_of(codes)))
     product = float(codes.coded.scales[row]) * float(asked.steps[query]) / 2 * dot
     e, e_q = float(codes.coded.errors[row]), float(asked.errors[query])
     least, most = bound.squares(codes.coded.terms[row], e, float(asked.lengths2[query]), product)
@@ -74,7 +82,7 @@ def test_the_true_distance_lies_between_the_bounds(data: st.DataObject) -> None:
     for query in range(len(queries)):
         for row in range(len(rows)):
             lower, upper = interval(codes, asked, row, query)
-            true = true2(rows[row], queries[query], codes.exponent)
+            true = true2(rows[row], queries[query], exponent_of(codes))
             assert Fraction(lower) ** 2 <= true <= Fraction(upper) ** 2
 
 
@@ -115,9 +123,9 @@ def adversarial(dim: int = 64) -> tuple[np.ndarray, np.ndarray, Codes]:
     rows = np.random.default_rng(5).standard_normal((8, dim))
     codes = made(rows, rotate=False)
     written = np.array([float(codes.coded.scales[i]) * code_of(codes, i) for i in range(8)])
-    residual = (rows - codes.centre) * 2.0**-codes.exponent - written
+    residual = (rows - codes.mapping.centre) * 2.0 ** -exponent_of(codes) - written
     away = residual / np.linalg.norm(residual, axis=1, keepdims=True)
-    return rows, rows + away * 2.0**codes.exponent * 0.5, codes
+    return rows, rows + away * 2.0 ** exponent_of(codes) * 0.5, codes
 
 
 def test_an_adversarial_row_meets_its_bound() -> None:

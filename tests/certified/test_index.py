@@ -1,4 +1,4 @@
-"""Certified search gives the defined answer, whatever the data, batch, threads and kind of products."""
+"""Certified search gives the defined answer, whatever the data, batch, threads and instruction set."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import knnscope
-from knnscope.certified import index as indices
 from knnscope.certified.cpu import dispatch, ranking
-from knnscope.certified.index import ExactIndex, Found
+from knnscope.certified.cpu import search as searches
+from knnscope.certified.index import ExactIndex
 from knnscope.datasets import registry
 from knnscope.errors import KnnscopeError
+from knnscope.records import Neighbors
 from knnscope.search import definition
 from tests import oracle
 
-KINDS = dispatch.available()
+ISAS = dispatch.available()
 METRICS = definition.METRICS
 Shape = Callable[[np.random.Generator, int, int], np.ndarray]
 SHAPES: dict[str, Shape] = {
@@ -39,7 +40,7 @@ SHAPES: dict[str, Shape] = {
 
 
 def check(
-    found: Found, rows: np.ndarray, queries: np.ndarray, k: int, metric: str, where: np.ndarray | None = None
+    found: Neighbors, rows: np.ndarray, queries: np.ndarray, k: int, metric: str, where: np.ndarray | None = None
 ) -> None:
     """Equal to plain Python's answer, and the certificate is true."""
     proof = found.certificate
@@ -63,8 +64,8 @@ def check(
 
 
 @given(st.data())
-@pytest.mark.parametrize("kind", KINDS)
-def test_any_small_data(kind: str, data: st.DataObject) -> None:
+@pytest.mark.parametrize("isa", ISAS)
+def test_any_small_data(isa: str, data: st.DataObject) -> None:
     count, dim, asked = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 19)), data.draw(st.integers(1, 15))
     dtype = data.draw(st.sampled_from(("float16", "float32", "float64", "int8", "uint8", "int32")))
     metric = data.draw(st.sampled_from(METRICS))
@@ -74,27 +75,27 @@ def test_any_small_data(kind: str, data: st.DataObject) -> None:
         both = np.abs(both * 20) % 127
     both = both.astype(dtype)
     rows, queries = both[:count], both[count:]
-    index = ExactIndex(rows, metric, threads=data.draw(st.integers(1, 3)), kind=kind)
+    index = ExactIndex(rows, metric, threads=data.draw(st.integers(1, 3)), device=f"cpu:{isa}")
     where = None
     if data.draw(st.booleans()):
         where = random.random((asked, count) if data.draw(st.booleans()) else count) < 0.4
     k = data.draw(st.integers(1, count))
     with pytest.MonkeyPatch.context() as patch:
         if data.draw(st.booleans()):
-            patch.setattr(indices, "MOST", 1)  # bounds are asked however large k is
-            patch.setattr(indices, "ROOMS", ((1, 1), (1, 3)))  # and there is little room
+            patch.setattr(searches, "MOST", 1)  # bounds are asked however large k is
+            patch.setattr(searches, "ROOMS", ((1, 1), (1, 3)))  # and there is little room
         check(index.search(queries, k, where), rows, queries, k, metric, where)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_crowd_has_room_without_another_pass(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_crowd_has_room_without_another_pass(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     random, passes, scan = np.random.default_rng(3), [], dispatch.scan
     rows = random.standard_normal((6000, 24)).astype(np.float32)
     crowd = random.permutation(6000)[:450]
     rows[crowd] = rows[0] + random.standard_normal((450, 24)).astype(np.float32) * 1e-5  # no bound tells these apart
     monkeypatch.setattr(dispatch, "scan", lambda *a: passes.append(a) or scan(*a))
     queries = rows[crowd[:5]] + np.float32(1e-5)
-    found = ExactIndex(rows, kind=kind, threads=1).search(queries, 10)
+    found = ExactIndex(rows, device=f"cpu:{isa}", threads=1).search(queries, 10)
     assert len(passes) == 1
     assert (found.certificate.candidates >= 400).all()
     expected = definition.search(rows, queries, 10, "l2")
@@ -102,13 +103,13 @@ def test_a_crowd_has_room_without_another_pass(kind: str, monkeypatch: pytest.Mo
     np.testing.assert_array_equal(found.distances, expected.distances)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("data", ["text", "isotropic", "near-duplicate", "large-norm", "ties"])
-def test_kinds_of_data(kind: str, data: str) -> None:
+def test_kinds_of_data(isa: str, data: str) -> None:
     dataset, _ = registry.load(f"synthetic:{data},rows=3000,queries=40")
     rows, queries = dataset.documents.values, dataset.queries.values
     for metric in METRICS:
-        index = ExactIndex(rows, metric, threads=2, kind=kind)
+        index = ExactIndex(rows, metric, threads=2, device=f"cpu:{isa}")
         for k in (1, 10, 100):
             expected = definition.search(rows, queries, k, metric)
             for batch in (1, 2, 4, 5, 13, 40) if k == 10 else (40,):
@@ -129,13 +130,15 @@ def test_against_the_independent_checker(data: str, metric: str) -> None:
         assert (found.ids[number].tolist(), found.distances[number].tolist()) == expected
 
 
-@pytest.mark.skipif("vnni" not in KINDS, reason="this processor has no VNNI")
+@pytest.mark.skipif("vnni" not in ISAS, reason="this processor has no VNNI")
 @pytest.mark.parametrize("dim", [1, 5, 13, 20, 31, 36, 384])
 def test_codes_that_stream_leave_the_same_candidates_as_plain_loops(dim: int) -> None:
     """Groups that are no multiple of those taken at once, rows that fill no block, two parts."""
     random = np.random.default_rng(dim)
     rows, queries = random.standard_normal((1003, dim)), random.standard_normal((2, dim))
-    found = [ExactIndex(rows, kind=kind, threads=2).search(queries, 5).certificate for kind in ("vnni", "portable")]
+    found = [
+        ExactIndex(rows, device=f"cpu:{isa}", threads=2).search(queries, 5).certificate for isa in ("vnni", "portable")
+    ]
     assert [f.path for f in found] == [("stream",), ("portable",)]
     np.testing.assert_array_equal(found[0].candidates, found[1].candidates)
     np.testing.assert_array_equal(found[0].margin, found[1].margin)
@@ -145,11 +148,11 @@ def test_bounds_leave_few_rows_where_data_are_like_text() -> None:
     """Else everything above could pass by looking at all rows."""
     dataset, _ = registry.load("synthetic:text,rows=6000,queries=40")
     for metric in METRICS:
-        for kind in KINDS:
-            index = ExactIndex(dataset.documents.values, metric, kind=kind)
+        for isa in ISAS:
+            index = ExactIndex(dataset.documents.values, metric, device=f"cpu:{isa}")
             for batch in (1, 40):
                 proof = index.search(dataset.queries.values[:batch], 10).certificate
-                assert np.median(proof.candidates) < 100, (metric, kind, batch)
+                assert np.median(proof.candidates) < 100, (metric, isa, batch)
                 assert "exhaustive" not in proof.path
                 assert (proof.margin > 0).all()
 
@@ -158,8 +161,8 @@ def test_bounds_leave_few_rows_where_data_are_like_text() -> None:
 def test_dimensions(dim: int) -> None:
     random = np.random.default_rng(dim)
     rows, queries = random.standard_normal((2, 100, dim)).astype(np.float32)
-    for kind in KINDS:
-        index = ExactIndex(rows, threads=1, kind=kind)
+    for isa in ISAS:
+        index = ExactIndex(rows, threads=1, device=f"cpu:{isa}")
         for batch in (1, 14):
             check(index.search(queries[:batch], 7), rows, queries[:batch], 7, "l2")
 
@@ -187,7 +190,7 @@ def test_what_a_scan_hands_over_is_not_believed_where_it_contradicts_itself(
     finish = ranking.finish
 
     def spoilt(*given: Any) -> None:
-        heaps, counts = given[7], given[10]
+        heaps, counts = given[3].heaps, given[3].counts
         which = min(2, heaps.shape[1] - 1)
         if how == "candidates lost":
             counts[:, which] = np.minimum(counts[:, which], 3)
@@ -343,7 +346,7 @@ def test_a_child_that_was_forked_searches_too() -> None:
         ),
         ({"metric": "l3"}, "no metric named 'l3'"),
         ({"device": "cuda"}, "device 'cuda': certified search runs on auto or cpu"),
-        ({"kind": "neon"}, "kind 'neon': there are here .*portable"),
+        ({"device": "cpu:neon"}, "isa 'neon': this processor has .*portable"),
         ({"threads": 0}, "threads = 0 is outside 1 to 1024"),
         ({"threads": 9999}, "threads = 9999 is outside 1 to 1024"),
         ({"threads": True}, "threads = True: a whole number"),

@@ -13,7 +13,7 @@ from knnscope.certified.index import ExactIndex
 from knnscope.search import definition
 from tests import oracle
 
-KINDS = dispatch.available()
+ISAS = dispatch.available()
 METRICS = definition.METRICS
 
 
@@ -28,8 +28,8 @@ def values(rows: np.ndarray, query: np.ndarray, metric: str) -> np.ndarray:
     return np.divide(total, scale, out=np.zeros_like(total), where=scale != 0)
 
 
-def check(rows: np.ndarray, queries: np.ndarray, k: int, metric: str, kind: str) -> tuple[str, ...]:
-    found = ExactIndex(rows, metric, kind=kind).search(queries, k)
+def check(rows: np.ndarray, queries: np.ndarray, k: int, metric: str, isa: str) -> tuple[str, ...]:
+    found = ExactIndex(rows, metric, device=f"cpu:{isa}").search(queries, k)
     for number, query in enumerate(queries):
         all_values = values(rows, query, metric)
         order = np.argsort(all_values if metric == "l2" else -all_values, kind="stable")[:k]
@@ -50,16 +50,16 @@ def one_hot(dim: int, count: int) -> np.ndarray:
     return rows
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dim", [131_072, MOST_DIM, MOST_DIM + 1, 1 << 18, (1 << 20) + 3])
-def test_dimensions_whose_products_pass_2_to_the_31(dim: int, kind: str) -> None:
+def test_dimensions_whose_products_pass_2_to_the_31(dim: int, isa: str) -> None:
     rows = one_hot(dim, 24 if dim < 1 << 20 else 8)
-    for metric in METRICS if kind == KINDS[0] else ("l2",):
-        path = check(rows, rows[:3], 2, metric, kind)
+    for metric in METRICS if isa == ISAS[0] else ("l2",):
+        path = check(rows, rows[:3], 2, metric, isa)
         assert ("exhaustive" in path) == (dim > MOST_DIM)
     one = np.zeros((3, dim), dtype=np.uint8)
     one[[0, 1, 2], [0, 7, 14]] = 100, 101, 102
-    check(np.repeat(one, 4, axis=0), one[:1].astype(np.float32) + 0, 2, "l2", kind)
+    check(np.repeat(one, 4, axis=0), one[:1].astype(np.float32) + 0, 2, "l2", isa)
 
 
 def test_the_largest_dimension_of_codes_just_holds() -> None:
@@ -99,9 +99,9 @@ def best(rows: np.ndarray, query: np.ndarray, k: int) -> tuple[list[int], list[f
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(("dtype", "count"), [("int8", 2_300_000), ("float32", 1_150_000)])
-def test_rows_and_codes_beyond_2_to_the_31_and_32_bytes(kind: str, dtype: str, count: int) -> None:
+def test_rows_and_codes_beyond_2_to_the_31_and_32_bytes(isa: str, dtype: str, count: int) -> None:
     """Codes of 2.4 GB; rows of 4.7 GB."""
     random = np.random.default_rng(0)
     some = random.standard_normal((5000, 1024), dtype=np.float32) * 20
@@ -109,7 +109,7 @@ def test_rows_and_codes_beyond_2_to_the_31_and_32_bytes(kind: str, dtype: str, c
     for first in range(0, count, 5000):
         rows[first : first + 5000] = np.roll(some, first // 5000, axis=1)[: count - first]
     queries = (rows[[0, count // 2, count - 1]] + random.standard_normal((3, 1024))).astype(np.float32)
-    index = ExactIndex(rows, kind=kind)
+    index = ExactIndex(rows, device=f"cpu:{isa}")
     for batch in (1, 3):
         found = index.search(queries[-batch:], 5)
         for number, query in enumerate(queries[-batch:]):

@@ -1,4 +1,4 @@
-"""Kinds of products: which this processor has, which is fastest, and how many queries their tiles take."""
+"""Instruction sets: which this processor has, which is fastest, and how many queries their tiles take."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numba import config
 from numba.core.registry import cpu_target
 
 from knnscope.certified.cpu import products, stream
+from knnscope.certified.cpu.queries import Plan
 from knnscope.certified.cpu.scan import SCANS
 from knnscope.errors import KnnscopeError
 
@@ -21,7 +22,7 @@ NEEDS = {
     "avx2": _AVX2,
     "portable": set[str](),
 }
-"""Instructions, by LLVM's names, with all that these rest on; fastest kind first."""
+"""Instructions, by LLVM's names, with all that these rest on; the fastest first."""
 TILES = {"amx": products.AMX_TILES, "vnni": products.VNNI_TILES, "avx2": products.AVX2_TILES, "portable": (4,)}
 TWO_DIGITS_UP_TO = {"amx": 0, "vnni": 6, "avx2": 2, "portable": 2}
 """Queries that are written with two digits: where codes are read faster than they are multiplied, the second one is free."""
@@ -48,39 +49,39 @@ def instructions() -> frozenset[str]:
 
 @cache
 def available() -> tuple[str, ...]:
-    """Kinds that the compiler, this processor and the system have, fastest first."""
-    found = [kind for kind, needs in NEEDS.items() if needs <= instructions()]
-    return tuple(kind for kind in found if kind != "amx" or products.amx_permitted())
+    """Instruction sets that the compiler, this processor and the system have, fastest first."""
+    found = [isa for isa, needs in NEEDS.items() if needs <= instructions()]
+    return tuple(isa for isa in found if isa != "amx" or products.amx_permitted())
 
 
-def choose(kind: str | None) -> str:
-    """The kind asked for, or the fastest.
+def choose(isa: str | None) -> str:
+    """The instruction set asked for, or the fastest.
 
     Raises:
         KnnscopeError: this processor does not have it, or nothing may be compiled.
     """
     if config.DISABLE_JIT:
         raise KnnscopeError("NUMBA_DISABLE_JIT is set: certified search is compiled code, unset it")
-    if kind is None:
+    if isa is None:
         return available()[0]
-    if kind not in available():
-        raise KnnscopeError(f"kind {kind!r}: there are here {', '.join(available())}")
-    return kind
+    if isa not in available():
+        raise KnnscopeError(f"isa {isa!r}: this processor has {', '.join(available())}")
+    return isa
 
 
-def plan(kind: str, queries: int) -> tuple[str, int, int]:
-    """The scan that suits so many queries (a key of ``SCANS``, or "stream"), query vectors in a tile, and digits of a query."""
-    if kind == "amx" and queries <= VNNI_UP_TO and "vnni" in available():
-        kind = "vnni"
-    if kind == "vnni":
+def plan(isa: str, queries: int) -> Plan:
+    """The scan that suits so many queries."""
+    if isa == "amx" and queries <= VNNI_UP_TO and "vnni" in available():
+        isa = "vnni"
+    if isa == "vnni":
         for width in stream.WIDTHS:
             if width >= queries * stream.DIGITS:
-                return "stream", width, stream.DIGITS
-    digits = 2 if queries <= TWO_DIGITS_UP_TO[kind] else 1
-    widths = TILES[kind]
-    return kind, next((width for width in widths if width >= queries * digits), widths[-1]), digits
+                return Plan("stream", width, stream.DIGITS)
+    digits = 2 if queries <= TWO_DIGITS_UP_TO[isa] else 1
+    widths = TILES[isa]
+    return Plan(isa, next((width for width in widths if width >= queries * digits), widths[-1]), digits)
 
 
-def scan(name: str, width: int) -> Any:
-    """The compiled scan that ``plan`` chose."""
-    return stream.SCANS[width] if name == "stream" else SCANS[name]
+def scan(chosen: Plan) -> Any:
+    """The compiled scan of a plan."""
+    return stream.SCANS[chosen.width] if chosen.scan == "stream" else SCANS[chosen.scan]

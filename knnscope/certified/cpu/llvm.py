@@ -23,9 +23,9 @@ class Emit:
     def __init__(self, builder: Any) -> None:
         self.builder = builder
 
-    def number(self, value: int, kind: Any = I64) -> Any:
+    def number(self, value: int, type_: Any = I64) -> Any:
         """A constant."""
-        return ir.Constant(kind, value)
+        return ir.Constant(type_, value)
 
     def at(self, base: Any, *steps: tuple[Any, int]) -> Any:
         """An address: base plus each index times its size in bytes."""
@@ -34,23 +34,23 @@ class Emit:
             base = self.builder.add(base, self.builder.mul(place, self.number(size)))
         return base
 
-    def pointer(self, kind: Any, address: Any) -> Any:
+    def pointer(self, type_: Any, address: Any) -> Any:
         """The address as a pointer."""
-        return self.builder.inttoptr(address, ir.PointerType(kind))
+        return self.builder.inttoptr(address, ir.PointerType(type_))
 
-    def load(self, kind: Any, address: Any) -> Any:
+    def load(self, type_: Any, address: Any) -> Any:
         """A value; no alignment is assumed."""
-        return self.builder.load(self.pointer(kind, address), align=1)
+        return self.builder.load(self.pointer(type_, address), align=1)
 
     def store(self, value: Any, address: Any) -> None:
         """Write a value."""
         self.builder.store(value, self.pointer(value.type, address), align=1)
 
-    def spread(self, value: Any, kind: Any) -> Any:
+    def spread(self, value: Any, type_: Any) -> Any:
         """The same value in every lane."""
-        empty = ir.Constant(kind, ir.Undefined)
+        empty = ir.Constant(type_, ir.Undefined)
         one = self.builder.insert_element(empty, value, ir.Constant(I32, 0))
-        return self.builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count))
+        return self.builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(I32, type_.count), [0] * type_.count))
 
     def prefetch(self, address: Any) -> None:
         """Ask for a cache line that is read soon; any address will do."""
@@ -60,8 +60,12 @@ class Emit:
 
     def call(self, name: str, result: Any, *args: Any) -> Any:
         """An LLVM intrinsic."""
-        kind = ir.FunctionType(result, [a.type for a in args])
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), args)
+        type_ = ir.FunctionType(result, [a.type for a in args])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, type_, name), args)
+
+    def parts(self, tuple_: Any) -> list[Any]:
+        """The items of a tuple."""
+        return list(cgutils.unpack_tuple(self.builder, tuple_))
 
     def loop(self, count: Any, carried: Sequence[Any], body: Callable[[Any, list[Any]], Sequence[Any]]) -> list[Any]:
         """Run ``body(index, values)`` ``count`` times; it returns the values of the next turn."""
@@ -106,20 +110,30 @@ def instructions(result: Any = types.void) -> Callable[[Callable[..., Any]], Any
     return make
 
 
+def _uncounted(context: Any, builder: Any, type_: Any, value: Any) -> Any:
+    """An array, or a tuple of arrays and others, whose arrays have no counter."""
+    if isinstance(type_, types.Array):
+        given = context.make_array(type_)(context, builder, value=value)
+        given.meminfo = cgutils.get_null_value(given.meminfo.type)
+        return given._getvalue()
+    if isinstance(type_, types.BaseTuple):
+        parts = zip(type_, cgutils.unpack_tuple(builder, value), strict=True)
+        return context.make_tuple(builder, type_, [_uncounted(context, builder, *part) for part in parts])
+    return value
+
+
 @intrinsic
-def borrowed(_: Any, array: Any) -> Any:
-    """The same array, whose users are not counted: whoever gave it keeps it.
+def borrowed(_: Any, given: Any) -> Any:
+    """The same array, or tuple of arrays, whose users are not counted: whoever gave it keeps it.
 
     Numba counts a user wherever an array gets another name (an inlined function's argument, ``.ctypes``), by an atomic addition: in the
     scan's loop that was a fifth of the time on one thread, and more on two, which count in the same places.
     """
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        given = context.make_array(signature.args[0])(context, builder, value=values[0])
-        given.meminfo = cgutils.get_null_value(given.meminfo.type)
-        return given._getvalue()
+        return _uncounted(context, builder, signature.args[0], values[0])
 
-    return array(array), generate
+    return given(given), generate
 
 
 @intrinsic
@@ -155,19 +169,21 @@ def two_digits(emit: Emit, high: Any, low: Any) -> Any:
 
 
 @instructions(types.int64)
-def excluded(
-    emit: Emit, out: Any, vectors: Any, digits: Any, scales: Any, errors: Any, terms: Any, steps: Any, slopes: Any,
-    limits: Any, masks: Any,
-) -> Any:  # fmt: skip
+def excluded(emit: Emit, products: Any, rows: Any, queries: Any, masks: Any) -> Any:
     """Test 32 rows against the queries of a tile; the same on every kind of processor.
 
-    For each query a mask of 32 bits: rows that the bound cannot exclude. Returns which queries have any, a bit for each. The
-    arguments are addresses, but for ``vectors``, the query vectors in the tile, and ``digits``, 1 or 2 of them for each query.
+    For each query a mask of 32 bits: rows that the bound cannot exclude. Returns which queries have any, a bit for each.
+
+    Args:
+        emit: where.
+        products: address of the products, query vectors in the tile, 1 or 2 of them for each query.
+        rows: addresses of s, e and N.
+        queries: addresses of 2 t, C and V.
+        masks: address, written.
     """
     b = emit.builder
-    halves = [
-        Rows16(*(emit.load(FLOATS, emit.at(base, (half, 64))) for base in (scales, errors, terms))) for half in range(2)
-    ]
+    (out, vectors, digits), (steps, slopes, limits) = emit.parts(products), emit.parts(queries)
+    halves = [Rows16(*(emit.load(FLOATS, emit.at(base, (half, 64))) for base in emit.parts(rows))) for half in range(2)]
     two = b.icmp_signed("==", digits, emit.number(2))
 
     def query(index: Any, values: list[Any]) -> list[Any]:
@@ -188,6 +204,6 @@ def excluded(
         any_row = b.zext(b.icmp_unsigned("!=", mask, ir.Constant(I32, 0)), I64)
         return [b.or_(values[0], b.shl(any_row, index))]
 
-    queries = b.select(two, b.ashr(vectors, emit.number(1)), vectors)
-    (some,) = emit.loop(queries, [emit.number(0)], query)
+    count = b.select(two, b.ashr(vectors, emit.number(1)), vectors)
+    (some,) = emit.loop(count, [emit.number(0)], query)
     return some

@@ -1,7 +1,7 @@
-"""Whole-number products of 32 rows with a tile of queries: the inner loop of the scan, once for each kind of processor.
+"""Whole-number products of 32 rows with a tile of queries: the inner loop of the scan, once for each instruction set.
 
-Rows: two blocks of 16 (see quantise.py). Queries: int8 digits, packed as the kind reads them. Results: int32, (vectors, 32). All kinds
-give the same whole numbers, so nothing else in the search depends on the kind.
+Rows: two blocks of 16 (see quantise.py). Queries: int8 digits, packed as the scan reads them. Results: int32, (vectors, 32). All give
+the same whole numbers, so nothing else in the search depends on the instruction set.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _avx2(emit: Emit, codes: Any, groups: Any, queries: Any, out: Any) -> None:
 
 def _amx(tiles: int) -> Any:
     @instructions()
-    def amx(emit: Emit, codes: Any, groups: Any, steps: Any, queries: Any, first: Any, lines: Any, out: Any) -> None:
+    def amx(emit: Emit, codes: Any, sizes: Any, queries: Any, soon: Any, out: Any) -> None:
         """tdpbssd: 16 or 32 query vectors times 32 rows, 64 components a step; sums stay in tile registers."""
 
         def tile(name: str, *args: Any) -> None:
@@ -103,6 +103,7 @@ def _amx(tiles: int) -> Any:
             return ir.Constant(I8, number)
 
         b, line = emit.builder, emit.number(64)
+        (groups, steps), (first, lines) = emit.parts(sizes), emit.parts(soon)
         for number in range(2 * tiles):
             tile("tilezero", place(number))
 
@@ -148,53 +149,45 @@ def _release(emit: Emit, _: Any) -> None:
 
 
 @compiled()
-def vnni(
-    count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, ahead: int, lines: int, out: Any
-) -> None:
+def vnni(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """Products of blocks ``block`` and ``block + 1`` with AVX-512 VNNI.
 
     Args:
         count: query vectors in the tile, one of those of ``TILES``.
         codes: see quantise.Coded.
         block: the first of two.
-        packed: query vectors, see ``pack``.
+        queries: packed query vectors, see ``pack``, and int32, (tiles, count): -128 times the sum of each vector.
         tile: of them.
-        biases: int32, (tiles, count): -128 times the sum of each vector.
-        ahead: of 16 lines of codes that follow, the first to ask for: each tile of queries asks for its share, so that they arrive
-            while all compute.
-        lines: how many of them.
+        soon: of 16 lines of codes that follow, the first to ask for, and how many: each tile of queries asks for its share, so that they
+            arrive while all compute.
         out: int32, (count, 32), written.
     """
     groups = codes.shape[1]
     at = codes.ctypes.data + block * groups * 64
-    queries = packed.ctypes.data + tile * groups * count * 4
-    bias = biases.ctypes.data + tile * count * 4
-    _vnni_12(at, groups, queries, bias, out.ctypes.data)
+    digits = queries[0].ctypes.data + tile * groups * count * 4
+    bias = queries[1].ctypes.data + tile * count * 4
+    _vnni_12(at, groups, digits, bias, out.ctypes.data)
 
 
 @compiled()
-def avx2(
-    count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, ahead: int, lines: int, out: Any
-) -> None:
+def avx2(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """As ``vnni``, with AVX2."""
     groups = codes.shape[1]
-    queries = packed.ctypes.data + tile * groups * count * 8
-    _avx2(codes.ctypes.data + block * groups * 64, groups, queries, out.ctypes.data)
+    digits = queries[0].ctypes.data + tile * groups * count * 8
+    _avx2(codes.ctypes.data + block * groups * 64, groups, digits, out.ctypes.data)
 
 
 @compiled()
-def amx(
-    count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, ahead: int, lines: int, out: Any
-) -> None:
+def amx(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """As ``vnni``, with AMX tiles; between ``begin_amx`` and ``end_amx``."""
     groups = codes.shape[1]
     at = codes.ctypes.data + block * groups * 64
     steps = (groups + 15) // 16
-    queries = packed.ctypes.data + tile * steps * count * 64
+    digits = queries[0].ctypes.data + tile * steps * count * 64
     if count == 16:
-        _amx_16(at, groups, steps, queries, ahead, lines, out.ctypes.data)
+        _amx_16(at, (groups, steps), digits, soon, out.ctypes.data)
     else:
-        _amx_32(at, groups, steps, queries, ahead, lines, out.ctypes.data)
+        _amx_32(at, (groups, steps), digits, soon, out.ctypes.data)
 
 
 @compiled()
@@ -215,11 +208,9 @@ def end_amx() -> None:
 
 
 @compiled()
-def portable(
-    count: int, codes: Any, block: int, packed: Any, tile: int, biases: Any, ahead: int, lines: int, out: Any
-) -> None:
+def portable(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """As ``vnni``, in plain loops."""
-    groups = codes.shape[1]
+    packed, groups = queries[0], codes.shape[1]
     for query in range(count):
         for half in range(2):
             for row in range(16):
@@ -246,23 +237,23 @@ def amx_permitted() -> bool:
         return False
 
 
-def pack(digits: npt.NDArray[np.int8], kind: str, count: int) -> npt.NDArray[Any]:
-    """Query vectors as a kind reads them.
+def pack(digits: npt.NDArray[np.int8], scan: str, count: int) -> npt.NDArray[Any]:
+    """Query vectors as a scan reads them.
 
     Args:
         digits: int8, (tiles * count, groups * 4).
-        kind: of products.
+        scan: its name.
         count: vectors of a tile.
 
     Returns:
-        vnni, portable: int8, (tiles, groups, count, 4). avx2: int16, the same. amx: int8, (tiles, steps, count, 64).
+        vnni, stream, portable: int8, (tiles, groups, count, 4). avx2: int16, the same. amx: int8, (tiles, steps, count, 64).
     """
     tiles, width = len(digits) // count, digits.shape[1]
-    if kind == "amx":
+    if scan == "amx":
         steps = -(-width // 64)
         full = np.zeros((len(digits), steps * 64), dtype=np.int8)
         full[:, :width] = digits
         return np.ascontiguousarray(full.reshape(tiles, count, steps, 64).transpose(0, 2, 1, 3))
     words = np.ascontiguousarray(digits).view(np.int32).reshape(tiles, count, width // 4)
     packed = np.ascontiguousarray(words.transpose(0, 2, 1)).view(np.int8).reshape(tiles, width // 4, count, 4)
-    return packed.astype(np.int16) if kind == "avx2" else packed
+    return packed.astype(np.int16) if scan == "avx2" else packed

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified import bound
-from knnscope.certified.cpu import rotation
+from knnscope.certified.cpu import bounds, rotation
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.rotation import LANES, Rotation
 from knnscope.certified.cpu.workers import Workers
@@ -52,21 +51,29 @@ class Coded(NamedTuple):
     terms: npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Codes:
-    """Rows as the scan reads them, and the map that queries go through as well.
+class Mapping(NamedTuple):
+    """The map that rows and queries go through before they are written as codes.
 
-    centre: float64, (dim,). exponent: rows are scaled by 2^-exponent. reach2: M^2, scaled; 0 for l2.
+    metric: 0 l2, 1 ip, 2 cosine. centre: float64, (dim,). scaling: a power of two. reach2: M^2, scaled. factors, ends, roundings: of the
+    Rotation.
     """
 
-    rows: int
-    dim: int
-    metric: str
-    coded: Coded
+    metric: int
     centre: npt.NDArray[np.float64]
-    exponent: int
-    rotation: Rotation
+    scaling: float
     reach2: float
+    factors: npt.NDArray[np.float64]
+    ends: npt.NDArray[np.int64]
+    roundings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """Rows as the scan reads them, and the map that queries go through as well."""
+
+    rows: int
+    coded: Coded
+    mapping: Mapping
 
     @property
     def nbytes(self) -> int:
@@ -121,19 +128,17 @@ def build(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation 
         *(aligned((padded,), np.float32) for _ in range(3)),
     )
     scaling, reach2 = 2.0**-exponent, longest2 * (1 + dim * 2.0**-50) * 2.0 ** (-2 * exponent)
-    steps = (turn.factors * scaling).astype(np.float32) if abs(exponent) <= SINGLE else np.empty(0, dtype=np.float32)
+    number = ("l2", "ip", "cosine").index(metric)
+    mapping = Mapping(number, centre, scaling, reach2, turn.factors, turn.ends, turn.roundings)
     whole = turn.factors.astype(np.float32)
-    relative, lost = (dim + 8) * bound.U, (turn.roundings + 6) * bound.U
-    kind = ("l2", "ip", "cosine").index(metric)
+    steps = (turn.factors * scaling).astype(np.float32)
+    scaled = mapping._replace(centre=centre * scaling, scaling=1.0)
 
     def work(first: int) -> int:
         some = np.ascontiguousarray(rows[first : first + each])
-        if not len(steps):
-            some = widened(some) * np.float64(scaling)
-            return int(
-                _quantise(some, first, kind, centre * scaling, 1.0, reach2, whole, turn.ends, relative, lost, made)
-            )
-        return int(_quantise(some, first, kind, centre, scaling, reach2, steps, turn.ends, relative, lost, made))
+        if abs(exponent) > SINGLE:
+            return int(_quantise(widened(some) * np.float64(scaling), first, scaled, whole, made))
+        return int(_quantise(some, first, mapping, steps, made))
 
     bad = max(workers.map(work, range(0, count, each)))
     if bad >= 0 or not reach2 < FAR * FAR:
@@ -143,7 +148,7 @@ def build(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation 
     if count % 16:
         made.codes[count // 16, :, count % 16 :] = 0
     made.scales[count:], made.errors[count:], made.terms[count:] = 0, 0, np.inf
-    return Codes(count, dim, metric, made, centre, exponent, turn, 0.0 if metric == "l2" else reach2)
+    return Codes(count, made, mapping._replace(reach2=reach2 if number else 0.0))
 
 
 def _refuse_infinite(rows: npt.NDArray[Any]) -> None:
@@ -195,12 +200,19 @@ def _longest2(some: Any) -> float:
 
 
 @compiled(error_model="numpy")
-def _quantise(
-    some: Any, offset: int, kind: int, centre: Any, scaling: float, reach2: float, steps: Any, ends: Any,
-    relative: float, lost: float, made: Any,
-) -> int:  # fmt: skip
-    """Write rows from ``offset`` on; returns the first whose length is not finite or beyond ``FAR`` (-1: none)."""
+def _quantise(some: Any, offset: int, mapping: Any, steps: Any, made: Any) -> int:
+    """Write rows from ``offset`` on; returns the first whose length is not finite or beyond ``FAR`` (-1: none).
+
+    Args:
+        some: the rows.
+        offset: see above.
+        mapping: Mapping.
+        steps: float32, (dim,): its factors times its scaling.
+        made: Coded, written.
+    """
+    metric, centre, scaling, reach2 = mapping.metric, mapping.centre, mapping.scaling, mapping.reach2
     count, dim = some.shape
+    relative, lost = (dim + 8) * bounds.U, (mapping.roundings + 6) * bounds.U
     groups = made.codes.shape[1]
     words = made.codes.view(np.int32)
     z = np.zeros((4 * groups, LANES), dtype=np.float32)
@@ -218,12 +230,12 @@ def _quantise(
         for lane in range(LANES):
             row = start + min(lane, filled - 1)
             factor = 1.0
-            if kind:
+            if metric:
                 total = 0.0
                 for j in range(dim):
                     component = value(some, row, j)
                     total += component * component
-                if kind == 1:
+                if metric == 1:
                     extra[lane] = max(reach2 - total * scaling * scaling, 0.0)
                     loose = reach2 * (dim + 4) * 2.0**-51
                 else:
@@ -232,13 +244,13 @@ def _quantise(
                     loose = reach2 * (dim + 8) * 2.0**-49
                     if total > 0 and not 2.0**-800 < total < 2.0**800:
                         return offset + row
-            if kind == 2:
+            if metric == 2:
                 for j in range(dim):
                     z[j, lane] = np.float32(value(some, row, j) * factor - centre[j]) * steps[j]
             else:
                 for j in range(dim):
                     z[j, lane] = centred(some, row, j, centre) * steps[j]
-        rotation.apply(z, ends)
+        rotation.apply(z, mapping.ends)
         peak[:] = np.float32(0)
         length2[:] = np.float32(0)
         for j in range(dim):
@@ -249,7 +261,7 @@ def _quantise(
         for lane in range(LANES):
             if not length2[lane] < np.float32(FAR * FAR):
                 return offset + start + min(lane, filled - 1)
-            scale[lane] = max(peak[lane] / np.float32(LEVELS), np.float32(bound.TINY))
+            scale[lane] = max(peak[lane] / np.float32(LEVELS), np.float32(bounds.TINY))
             inverse[lane] = np.float32(1) / scale[lane]
             residual2[lane] = np.float32(0)
             squares[lane] = np.int32(0)
@@ -269,9 +281,9 @@ def _quantise(
                 words[block, group, lane, 0] = word[lane]
         for lane in range(filled):
             row = offset + start + lane
-            e = bound.error(np.float64(residual2[lane]), np.float64(length2[lane]), relative, lost)
-            e = bound.up(math.sqrt(e * e + loose) * bound.WIDEN)
+            e = bounds.error(np.float64(residual2[lane]), np.float64(length2[lane]), relative, lost)
+            e = bounds.up(math.sqrt(e * e + loose) * bounds.WIDEN)
             made.scales[row] = scale[lane]
             made.errors[row] = e
-            made.terms[row] = bound.row_term(scale[lane], np.int64(squares[lane]), extra[lane], e)
+            made.terms[row] = bounds.row_term(scale[lane], np.int64(squares[lane]), extra[lane], e)
     return -1

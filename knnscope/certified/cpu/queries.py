@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified import bound
-from knnscope.certified.cpu import rotation
+from knnscope.certified.cpu import bounds, rotation
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.products import pack
 from knnscope.certified.cpu.quantise import EXPONENTS, FAR, LEVELS, Codes
@@ -38,40 +37,41 @@ class EncodedQueries(NamedTuple):
     far: npt.NDArray[np.bool_]
 
 
-def ask(queries: npt.NDArray[np.float64], codes: Codes, kind: str, count: int, digits: int) -> EncodedQueries:
-    """Write queries for a kind of products.
+class Plan(NamedTuple):
+    """How queries are scanned: a scan's name (a key of ``scan.SCANS``, or "stream"), query vectors in a tile, digits of a query."""
+
+    scan: str
+    width: int
+    digits: int
+
+
+def ask(queries: npt.NDArray[np.float64], codes: Codes, plan: Plan) -> EncodedQueries:
+    """Write queries for a scan.
 
     Args:
         queries: float64, (queries, dim), C order, finite.
         codes: the rows.
-        kind: of products.
-        count: query vectors of a tile.
-        digits: 1 or 2.
+        plan: how they are scanned.
     """
-    each = count // digits
-    total = -(-len(queries) // each) * each
+    count, digits = plan.width, plan.digits
+    total = -(-len(queries) // (count // digits)) * (count // digits)
     groups = codes.coded.codes.shape[1]
     vectors = np.zeros((total * digits, groups * 4), dtype=np.int8)
-    biases = np.zeros(total * digits, dtype=np.int32)
-    steps = np.zeros(total, dtype=np.float32)
+    biases, steps = np.zeros(total * digits, dtype=np.int32), np.zeros(total, dtype=np.float32)
     lengths2, errors, bases, gains, blurs = np.zeros((5, total))
     far = np.ones(total, dtype=np.bool_)
-    turn = codes.rotation
-    metric = ("l2", "ip", "cosine").index(codes.metric)
-    _write(
-        queries, metric, codes.centre, 2.0**-codes.exponent, codes.reach2, turn.factors, turn.ends,
-        (turn.roundings + 8) * 2.0**-53, digits, vectors, biases, steps, lengths2, errors, bases, gains, blurs, far,
-    )  # fmt: skip
-    packed = pack(vectors, kind, count)
-    return EncodedQueries(packed, biases.reshape(-1, count), steps, lengths2, errors, bases, gains, blurs, far)
+    made = EncodedQueries(vectors, biases, steps, lengths2, errors, bases, gains, blurs, far)
+    _write(queries, codes.mapping, digits, made)
+    return made._replace(packed=pack(vectors, plan.scan, count), biases=biases.reshape(-1, count))
 
 
 @compiled(error_model="numpy")
-def _write(
-    queries: Any, metric: int, centre: Any, scaling: float, reach2: float, factors: Any, ends: Any, lost: float,
-    digits: int, vectors: Any, biases: Any, steps: Any, lengths2: Any, errors: Any, bases: Any, gains: Any, blurs: Any,
-    far: Any,
-) -> None:  # fmt: skip
+def _write(queries: Any, mapping: Any, digits: int, made: Any) -> None:
+    """Fill ``made``, whose vectors are not packed and whose biases lie in a row yet."""
+    vectors, biases, steps, lengths2, errors, bases, gains, blurs, far = made
+    metric, scaling, reach2 = mapping.metric, mapping.scaling, mapping.reach2
+    factors, centre = mapping.factors, mapping.centre
+    lost = (mapping.roundings + 8) * 2.0**-53
     count, dim = queries.shape
     levels = LEVELS if digits == 1 else LEVELS * BASE
     z = np.zeros((dim, LANES))
@@ -106,7 +106,7 @@ def _write(
             blurs[number] = math.sqrt(blurs[number] + abs(gains[number]) * dim * 2.0**-1022)
             for j in range(dim):
                 z[j, lane] = (queries[number, j] * factor - centre[j]) * (scaling * factors[j])
-        rotation.apply(z, ends)
+        rotation.apply(z, mapping.ends)
         for lane in range(filled):
             number = start + lane
             length2 = 0.0
@@ -117,7 +117,7 @@ def _write(
             if far[number] or not length2 < FAR * FAR:
                 far[number] = True
                 continue
-            step = np.float32(max(peak / levels, bound.TINY))
+            step = np.float32(max(peak / levels, bounds.TINY))
             squares = 0
             residual2 = 0.0
             for digit in range(digits):
@@ -137,4 +137,4 @@ def _write(
             steps[number] = np.float32(2) * step
             lengths2[number] = np.float64(step) * np.float64(step) * squares
             # the definition's own l2 is right to gamma_(d+2); bounds of squares carry it in blurs or widen
-            errors[number] = bound.error(residual2, length2, (dim + 4) * 2.0**-53, lost)
+            errors[number] = bounds.error(residual2, length2, (dim + 4) * 2.0**-53, lost)

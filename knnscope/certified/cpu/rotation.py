@@ -46,12 +46,12 @@ def none(dim: int) -> Rotation:
     return Rotation(np.ones(dim), np.empty(0, dtype=np.int64), 2)
 
 
-def _butterflies(kind: Any) -> Any:
+def _butterflies(type_: Any) -> Any:
     """Sums and differences of 4 vectors, two stages at once: half the trips to memory."""
 
     @instructions()
     def four(emit: Emit, at: Any, step: Any) -> None:
-        b, wide = emit.builder, ir.VectorType(kind, LANES)
+        b, wide = emit.builder, ir.VectorType(type_, LANES)
         places = [b.add(at, b.mul(step, emit.number(i))) for i in range(4)]
         p, q, r, s = (emit.load(wide, place) for place in places)
         p, q, r, s = b.fadd(p, q), b.fsub(p, q), b.fadd(r, s), b.fsub(r, s)
@@ -61,10 +61,10 @@ def _butterflies(kind: Any) -> Any:
     return four
 
 
-def _butterfly(kind: Any) -> Any:
+def _butterfly(type_: Any) -> Any:
     @instructions()
     def two(emit: Emit, at: Any, step: Any) -> None:
-        b, wide = emit.builder, ir.VectorType(kind, LANES)
+        b, wide = emit.builder, ir.VectorType(type_, LANES)
         p, q = emit.load(wide, at), emit.load(wide, b.add(at, step))
         emit.store(b.fadd(p, q), at)
         emit.store(b.fsub(p, q), b.add(at, step))

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified import bound
-from knnscope.certified.cpu import products
+from knnscope.certified.cpu import bounds, products
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.llvm import alive, borrowed, excluded, trailing_zeros
 from knnscope.certified.cpu.quantise import PANEL
@@ -24,7 +23,7 @@ MARK = (11, 32)
 dots: Any = None
 begin: Any = None
 end: Any = None
-"""The products of one kind of processor: ``_with`` gives each compiled scan its own."""
+"""The products of one instruction set: ``_with`` gives each compiled scan its own."""
 
 
 class State(NamedTuple):
@@ -39,6 +38,50 @@ class State(NamedTuple):
     squares: npt.NDArray[np.float64]
     ids: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
+
+
+class Part(NamedTuple):
+    """What one call of a scan reads.
+
+    first, last: panels. first_tile, last_tile: tiles of queries. rows: without padding. width: query vectors in a tile. digits: 1 or 2 a
+    query. widen: what rounding in the definition may multiply a distance with.
+    """
+
+    first: int
+    last: int
+    first_tile: int
+    last_tile: int
+    rows: int
+    width: int
+    digits: int
+    widen: float
+
+
+class Own(NamedTuple):
+    """This thread's own memory for its queries: lines of the shared state are in another processor's cache.
+
+    out: int32, (vectors, rows at once): products of a tile. masks: a bit for each row that the test left in, a line a query of the tile.
+    bars: float64, the largest of the k smallest upper bounds. slopes, limits: float32, C and V. marks: int64, candidates at which those
+    that a smaller T excludes are dropped: few, since what is written leaves the cache with every pass; more where they do not go.
+    kept: State.
+    """
+
+    out: Any
+    masks: Any
+    bars: npt.NDArray[np.float64]
+    slopes: npt.NDArray[np.float32]
+    limits: npt.NDArray[np.float32]
+    marks: npt.NDArray[np.int64]
+    kept: State
+
+
+class Spot(NamedTuple):
+    """Rows that the test left in: query, its number among all; own, among this thread's; place, in the tile; row0, the mask's first row."""
+
+    query: int
+    own: int
+    place: int
+    row0: int
 
 
 @compiled(inline="always")
@@ -59,137 +102,100 @@ def replace_top(heaps: Any, query: int, item: float) -> None:
 
 
 @compiled()
-def _compact(squares: Any, ids: Any, count: int, errors: Any, query: int, e_q: float, bar: float) -> int:
+def _compact(kept: Any, own: int, errors: Any, e_q: float, bar: float) -> int:
     """Keep those of a query's candidates that a smaller bar leaves."""
     left = 0
-    for i in range(count):
-        if bound.lower(squares[query, i], errors[ids[query, i]], e_q) <= bar:
-            squares[query, left] = squares[query, i]
-            ids[query, left] = ids[query, i]
+    for i in range(kept.counts[own]):
+        if bounds.lower(kept.squares[own, i], errors[kept.ids[own, i]], e_q) <= bar:
+            kept.squares[own, left] = kept.squares[own, i]
+            kept.ids[own, left] = kept.ids[own, i]
             left += 1
     return left
 
 
 @compiled(inline="always")
-def tighten(
-    bar: float, own: int, p2: float, e_q: float, blur: float, widen: float, bars: Any, slopes: Any, limits: Any
-) -> None:
-    """A smaller T; see ``admit``."""
-    bars[own] = bar
-    a = bound.reach(bar, widen, blur) + e_q * bound.WIDEN
-    slopes[own] = bound.coefficient(a)
-    limits[own] = bound.limit(a, p2)
+def _tighten(bar: float, spot: Any, asked: Any, widen: float, mine: Any) -> None:
+    """A smaller T."""
+    mine.bars[spot.own] = bar
+    a = bounds.reach(bar, widen, asked.blurs[spot.query]) + asked.errors[spot.query] * bounds.WIDEN
+    mine.slopes[spot.own] = bounds.coefficient(a)
+    mine.limits[spot.own] = bounds.limit(a, asked.lengths2[spot.query])
 
 
 @compiled(inline="always")
-def admit(
-    mask: int, query: int, own: int, place: int, row0: int, rows: int, digits: int, out: Any, scales: Any, errors: Any,
-    terms: Any, p2: float, e_q: float, blur: float, step: float, widen: float, allowed: Any, heaps: Any, squares: Any,
-    ids: Any, counts: Any, marks: Any, bars: Any, slopes: Any, limits: Any,
-) -> None:  # fmt: skip
+def admit(mask: int, spot: Any, part: Any, coded: Any, asked: Any, allowed: Any, mine: Any) -> None:
     """Rows that the test left in become candidates of a query, and T shrinks.
 
     Args:
-        mask: a bit for each row from ``row0`` on.
-        query: its number.
-        own: its place in what follows ``allowed``.
-        place: its place in the tile, whose products are ``out``.
-        row0: see ``mask``.
-        rows: without padding.
-        digits: 1 or 2.
-        out: int32, (vectors, rows at once).
-        scales: see quantise.Coded, as ``errors`` and ``terms``.
-        errors: see there.
-        terms: see there.
-        p2: |p|^2; with ``e_q``, ``blur`` and ``step``, t, see queries.EncodedQueries.
-        e_q: see there.
-        blur: see there.
-        step: see there.
-        widen: see ``_scan``, as ``allowed``.
-        allowed: see there.
-        heaps: as in State, as the next three; this thread's own.
-        squares: see there.
-        ids: see there.
-        counts: see there.
-        marks: int64, candidates at which those that a smaller T excludes are dropped: few, since what is written leaves the cache with
-            every pass; more where they do not go.
-        bars: float64, the largest of the k smallest upper bounds.
-        slopes: float32, C.
-        limits: float32, V.
+        mask: a bit for each row from ``spot.row0`` on.
+        spot: Spot.
+        part: Part.
+        coded: quantise.Coded.
+        asked: queries.EncodedQueries.
+        allowed: bool, (0 or 1 or queries, rows): rows that may be answers; (0, rows) for all.
+        mine: Own.
     """
-    room = ids.shape[1]
+    query, own, kept = spot.query, spot.own, mine.kept
+    room, digits = kept.ids.shape[1], part.digits
+    p2, e_q, step = asked.lengths2[query], asked.errors[query], np.float64(asked.steps[query]) * 0.5
     while mask:
         r = trailing_zeros(mask)
         mask &= mask - 1
-        row = row0 + r
-        if row >= rows:
+        row = spot.row0 + r
+        if row >= part.rows:
             break
         if allowed.shape[0] and not allowed[min(query, allowed.shape[0] - 1), row]:
             continue
-        dot = np.float64(out[digits * place, r])
+        dot = np.float64(mine.out[digits * spot.place, r])
         if digits == 2:
-            dot = BASE * dot + np.float64(out[2 * place + 1, r])
-        e = np.float64(errors[row])
-        least, most = bound.squares(terms[row], e, p2, np.float64(scales[row]) * step * dot)
-        now = counts[own]
-        if now == marks[own]:
-            bar = bound.reach(bars[own], widen, blur)
-            now = _compact(squares, ids, now, errors, own, e_q, bar)
-            if 2 * now > marks[own]:
-                marks[own] = min(2 * marks[own], room)
+            dot = BASE * dot + np.float64(mine.out[2 * spot.place + 1, r])
+        e = np.float64(coded.errors[row])
+        least, most = bounds.squares(coded.terms[row], e, p2, np.float64(coded.scales[row]) * step * dot)
+        now = kept.counts[own]
+        if now == mine.marks[own]:
+            bar = bounds.reach(mine.bars[own], part.widen, asked.blurs[query])
+            now = _compact(kept, own, coded.errors, e_q, bar)
+            if 2 * now > mine.marks[own]:
+                mine.marks[own] = min(2 * mine.marks[own], room)
             if 4 * now > 3 * room:
-                counts[own] = -1
-                limits[own] = np.float32(-np.inf)
+                kept.counts[own] = -1
+                mine.limits[own] = np.float32(-np.inf)
                 break
-        squares[own, now] = least
-        ids[own, now] = row
-        counts[own] = now + 1
-        near = bars[own] - (e + e_q) * bound.WIDEN
+        kept.squares[own, now] = least
+        kept.ids[own, now] = row
+        kept.counts[own] = now + 1
+        near = mine.bars[own] - (e + e_q) * bounds.WIDEN
         if near > 0 and most < near * near:
-            replace_top(heaps, own, bound.upper(most, e, e_q))
-            if heaps[own, 0] < bars[own]:
-                tighten(heaps[own, 0], own, p2, e_q, blur, widen, bars, slopes, limits)
+            replace_top(kept.heaps, own, bounds.upper(most, e, e_q))
+            if kept.heaps[own, 0] < mine.bars[own]:
+                _tighten(kept.heaps[own, 0], spot, asked, part.widen, mine)
 
 
 @compiled()
-def first_marks(size: int, state: Any) -> Any:
-    """``marks`` of ``admit`` to begin with."""
-    return np.full(size, min(MARK[0] * state.heaps.shape[1] + MARK[1], state.ids.shape[1]), dtype=np.int64)
-
-
-@compiled()
-def ready(kept: Any, far: Any, first: int, last: int, limits: Any) -> None:
-    """Nothing found yet of queries ``first`` to ``last``: T is infinite, and those that are far keep no row."""
+def prepared(out: Any, masks: Any, asked: Any, low: int, kept: Any) -> Any:
+    """Own of the queries from ``low`` on that ``kept`` is for: nothing found, T infinite; those that are far keep no row."""
+    size = kept.counts.shape[0]
+    limits = np.empty(size, dtype=np.float32)
     kept.heaps[:] = np.inf
-    for query in range(first, last):
-        own = query - first
-        kept.counts[own] = -1 if far[query] else 0
-        limits[own] = np.float32(-np.inf if far[query] else np.inf)
+    for own in range(size):
+        far = asked.far[low + own]
+        kept.counts[own] = -1 if far else 0
+        limits[own] = np.float32(-np.inf if far else np.inf)
+    mark = min(MARK[0] * kept.heaps.shape[1] + MARK[1], kept.ids.shape[1])
+    marks = np.full(size, mark, dtype=np.int64)
+    return Own(out, masks, np.full(size, np.inf), np.zeros(size, dtype=np.float32), limits, marks, kept)
 
 
 @compiled()
-def hand_over(
-    kept: Any, bars: Any, first: int, last: int, errors: Any, query_errors: Any, blurs: Any, widen: float, state: Any
-) -> None:  # fmt: skip
-    """What is left of a thread's candidates of queries ``first`` to ``last``, by the smallest T that it knows.
-
-    Args:
-        kept: see ``_scan``.
-        bars: see ``admit``.
-        first: query.
-        last: query.
-        errors: see quantise.Coded.
-        query_errors: e_q, see queries.EncodedQueries.
-        blurs: see there.
-        widen: see ``_scan``.
-        state: written.
-    """
-    for query in range(first, last):
-        own, left = query - first, 0
-        bar = bound.reach(bars[own], widen, blurs[query])
+def hand_over(mine: Any, low: int, coded: Any, asked: Any, widen: float, state: Any) -> None:
+    """What is left of a thread's candidates of the queries from ``low`` on, by the smallest T that it knows; ``state`` is written."""
+    kept = mine.kept
+    for query in range(low, min(low + kept.counts.shape[0], state.counts.shape[0])):
+        own, left = query - low, 0
+        bar = bounds.reach(mine.bars[own], widen, asked.blurs[query])
         for i in range(kept.counts[own]):
             square, row = kept.squares[own, i], kept.ids[own, i]
-            if bound.lower(square, errors[row], query_errors[query]) <= bar:
+            if bounds.lower(square, coded.errors[row], asked.errors[query]) <= bar:
                 state.squares[query, left], state.ids[query, left] = square, row
                 left += 1
         state.counts[query] = min(left, kept.counts[own])  # -1 stays
@@ -197,79 +203,58 @@ def hand_over(
             state.heaps[query, place] = kept.heaps[own, place]
 
 
-def _scan(
-    coded: Any, rows: int, first: int, last: int, asked: Any, count: int, digits: int, first_tile: int, last_tile: int,
-    widen: float, allowed: Any, kept: Any, state: Any,
-) -> None:  # fmt: skip
-    """Scan panels ``first`` to ``last`` for the queries of some tiles.
+@compiled()
+def lines16(count: int, rows: int) -> Any:
+    """int32, (count, rows), from a cache line on."""
+    raw = np.empty(rows * count + 16, dtype=np.int32)
+    skip = (-raw.ctypes.data % 64) // 4
+    return raw[skip : skip + rows * count].reshape(count, rows)
+
+
+def _scan(coded: Any, asked: Any, allowed: Any, part: Any, kept: Any, state: Any) -> None:
+    """Scan some panels for the queries of some tiles.
 
     Args:
         coded: quantise.Coded.
-        rows: without padding.
-        first: panel.
-        last: panel.
         asked: queries.EncodedQueries.
-        count: query vectors in a tile.
-        digits: 1 or 2.
-        first_tile: of the queries.
-        last_tile: of the queries.
-        widen: what rounding in the definition may multiply a distance with.
-        allowed: bool, (0 or 1 or queries, rows): rows that may be answers; (0, rows) for all.
-        kept: State of these queries, this thread's own: lines of ``state`` are in another processor's cache, where the candidates are
-            ranked. Written over.
+        allowed: see ``admit``.
+        part: Part.
+        kept: State of these queries, this thread's own. Written over.
         state: written.
     """
+    count, digits, tiles = part.width, part.digits, part.last_tile - part.first_tile
     each = count // digits
-    low, high = first_tile * each, min(last_tile * each, state.counts.shape[0])
-    codes, scales, errors, terms = (
-        borrowed(coded.codes), borrowed(coded.scales), borrowed(coded.errors), borrowed(coded.terms)
-    )  # fmt: skip
-    packed, biases, steps = borrowed(asked.packed), borrowed(asked.biases), borrowed(asked.steps)
-    lengths2, query_errors, blurs = borrowed(asked.lengths2), borrowed(asked.errors), borrowed(asked.blurs)
-    allowed = borrowed(allowed)
-    size = (last_tile - first_tile) * each
-    raw = np.empty(PANEL * count + 16, dtype=np.int32)
-    skip = (-raw.ctypes.data % 64) // 4
-    own = (
-        raw[skip : skip + PANEL * count].reshape(count, PANEL), np.zeros(each, dtype=np.uint32), np.full(size, np.inf),
-        np.zeros(size, dtype=np.float32), np.full(size, np.float32(-np.inf), dtype=np.float32), first_marks(size, state),
-    )  # fmt: skip
-    out, masks = borrowed(own[0]), borrowed(own[1])
-    bars, slopes, limits, marks = borrowed(own[2]), borrowed(own[3]), borrowed(own[4]), borrowed(own[5])
-    heaps, squares = borrowed(kept.heaps), borrowed(kept.squares)
-    ids, counts = borrowed(kept.ids), borrowed(kept.counts)
-    ready(kept, asked.far, low, high, limits)
-    lines = (16 + last_tile - first_tile - 1) // (last_tile - first_tile)
+    low = part.first_tile * each
+    owner = prepared(lines16(count, PANEL), np.zeros(each, dtype=np.uint32), asked, low, kept)
+    mine, coded, asked, allowed = borrowed(owner), borrowed(coded), borrowed(asked), borrowed(allowed)
+    out, masks = mine.out, mine.masks.ctypes.data
+    scales, errors, terms = coded.scales.ctypes.data, coded.errors.ctypes.data, coded.terms.ctypes.data
+    steps, slopes, limits = asked.steps.ctypes.data, mine.slopes.ctypes.data, mine.limits.ctypes.data
+    lines = (16 + tiles - 1) // tiles
     begin()
-    for panels in range(first, last, BATCH):
-        for tile in range(first_tile, last_tile):
-            base, ahead = (tile - first_tile) * each, (tile - first_tile) * lines
-            for panel in range(panels, min(panels + BATCH, last)):
+    for panels in range(part.first, part.last, BATCH):
+        for tile in range(tiles):
+            base, ahead = tile * each, tile * lines
+            for panel in range(panels, min(panels + BATCH, part.last)):
                 row0 = panel * PANEL
-                dots(count, codes, panel * 2, packed, tile, biases, ahead, min(lines, max(0, 16 - ahead)), out)
-                some = excluded(
-                    out.ctypes.data, count, digits, scales.ctypes.data + 4 * row0, errors.ctypes.data + 4 * row0,
-                    terms.ctypes.data + 4 * row0, steps.ctypes.data + 4 * (low + base), slopes.ctypes.data + 4 * base,
-                    limits.ctypes.data + 4 * base, masks.ctypes.data,
-                )  # fmt: skip
+                soon = (ahead, min(lines, max(0, 16 - ahead)))
+                dots(count, coded.codes, panel * 2, (asked.packed, asked.biases), part.first_tile + tile, soon, out)
+                rows = (scales + 4 * row0, errors + 4 * row0, terms + 4 * row0)
+                queries = (steps + 4 * (low + base), slopes + 4 * base, limits + 4 * base)
+                some = excluded((out.ctypes.data, count, digits), rows, queries, masks)
                 while some:
                     place = trailing_zeros(some)
                     some &= some - 1
-                    mask = np.int64(masks[place])
-                    query, here = low + base + place, base + place
-                    admit(
-                        mask, query, here, place, row0, rows, digits, out, scales, errors, terms, lengths2[query],
-                        query_errors[query], blurs[query], np.float64(steps[query]) * 0.5, widen, allowed, heaps,
-                        squares, ids, counts, marks, bars, slopes, limits,
-                    )  # fmt: skip
+                    spot = Spot(low + base + place, base + place, place, row0)
+                    admit(np.int64(mine.masks[place]), spot, part, coded, asked, allowed, mine)
     end()
-    hand_over(kept, bars, low, high, errors, query_errors, blurs, widen, state)
-    alive(own)
+    hand_over(mine, low, coded, asked, part.widen, state)
+    alive(owner)
 
 
-def _with(kind: str, dots: Any, begin: Any, end: Any) -> Any:
-    """The scan with one kind's products."""
-    return specialised(_scan, f"scan_{kind}", dots=dots, begin=begin, end=end)
+def _with(isa: str, dots: Any, begin: Any, end: Any) -> Any:
+    """The scan with the products of one instruction set."""
+    return specialised(_scan, f"scan_{isa}", dots=dots, begin=begin, end=end)
 
 
 SCANS = {

@@ -32,7 +32,7 @@ from knnscope.certified.cpu.llvm import (
     two_digits,
 )
 from knnscope.certified.cpu.quantise import PANEL
-from knnscope.certified.cpu.scan import admit, first_marks, hand_over, ready
+from knnscope.certified.cpu.scan import Spot, admit, hand_over, lines16, prepared
 
 WIDTHS = (2, 4, 8)
 """Query vectors that one pass takes. Twelve took 3.1 ms for 10 queries and products.vnni, which shares each query's load among 32 rows, 2.7."""
@@ -48,16 +48,21 @@ def _stream(count: int) -> Any:
     unrolled = UNROLLED[count]
 
     @instructions(types.int64)
-    def stream(
-        emit: Emit, block: Any, last: Any, groups: Any, codes: Any, queries: Any, biases: Any, scales: Any, errors: Any,
-        terms: Any, steps: Any, slopes: Any, limits: Any, out: Any, masks: Any,
-    ) -> Any:  # fmt: skip
+    def stream(emit: Emit, block: Any, last: Any, codes: Any, queries: Any, rows: Any, test: Any, found: Any) -> Any:
         """The first block from ``block`` on that has a row the bound cannot exclude, ``last`` if none has.
 
-        Writes its products, int32, (count, 16), and 16 bits for each query, in an int32. All arguments are addresses but ``groups``,
-        ``block`` and ``last``, which is above ``block``.
+        Args:
+            emit: where.
+            block: number.
+            last: number, above ``block``.
+            codes: their address, and groups in a block.
+            queries: addresses of packed vectors and biases.
+            rows: addresses of s, e and N.
+            test: addresses of 2 t, C and V.
+            found: addresses, written: products, int32, (count, 16), and 16 bits for each query, in an int32.
         """
         b = emit.builder
+        (codes, groups), (queries, biases), (out, masks) = map(emit.parts, (codes, queries, found))
         operand = WORDS if llvm.llvm_version_info[0] < 21 else BYTES
         flip = ir.Constant(BYTES, [-128] * 64)
         zero = ir.Constant(WORDS, [0] * 16)
@@ -77,12 +82,12 @@ def _stream(count: int) -> Any:
                     place = b.add(place, first) if first else place
                     at = emit.at(start, (place, 64))
                     emit.prefetch(emit.at(at, (AHEAD, 1)))
-                    rows = b.bitcast(b.xor(emit.load(BYTES, at), flip), operand)
+                    bytes_ = b.bitcast(b.xor(emit.load(BYTES, at), flip), operand)
                     for vector in range(count):
                         word = emit.load(I32, emit.at(queries, (place, 4 * count), (vector, 4)))
                         spread = b.bitcast(emit.spread(word, WORDS), operand)
                         own = vector * unrolled + some
-                        grown[own] = emit.call("llvm.x86.avx512.vpdpbusd.512", WORDS, grown[own], rows, spread)
+                        grown[own] = emit.call("llvm.x86.avx512.vpdpbusd.512", WORDS, grown[own], bytes_, spread)
                 return grown
 
             return group
@@ -102,16 +107,16 @@ def _stream(count: int) -> Any:
             for other in sums[vector * unrolled + 1 : (vector + 1) * unrolled]:
                 total = b.add(total, other)
             totals.append(total)
-        rows = Rows16(*(emit.load(FLOATS, emit.at(base, (number, 64))) for base in (scales, errors, terms)))
-        found = []
+        sixteen = Rows16(*(emit.load(FLOATS, emit.at(base, (number, 64))) for base in emit.parts(rows)))
+        kept = []
         for query in range(count // DIGITS):
             step, slope, limit = (
-                emit.spread(emit.load(F32, emit.at(base, (query, 4))), FLOATS) for base in (steps, slopes, limits)
+                emit.spread(emit.load(F32, emit.at(base, (query, 4))), FLOATS) for base in emit.parts(test)
             )
             product = two_digits(emit, *(b.sitofp(total, FLOATS) for total in totals[2 * query : 2 * query + 2]))
-            found.append(rows.kept(emit, product, step, slope, limit))
-        some_row = found[0]
-        for mask in found[1:]:
+            kept.append(sixteen.kept(emit, product, step, slope, limit))
+        some_row = kept[0]
+        for mask in kept[1:]:
             some_row = b.or_(some_row, mask)
         b.cbranch(b.icmp_unsigned("!=", some_row, ir.Constant(I16, 0)), hit, following)
         b.position_at_end(following)
@@ -121,7 +126,7 @@ def _stream(count: int) -> Any:
         b.position_at_end(hit)
         for vector, total in enumerate(totals):
             emit.store(total, emit.at(out, (vector, 64)))
-        for query, mask in enumerate(found):
+        for query, mask in enumerate(kept):
             emit.store(b.zext(mask, I32), emit.at(masks, (query, 4)))
         b.branch(end)
         b.position_at_end(end)
@@ -137,50 +142,28 @@ stream: Any = None
 """The instructions for one width: each compiled scan has its own, so that a first search waits for one."""
 
 
-def _scan(
-    coded: Any, rows: int, first: int, last: int, asked: Any, count: int, digits: int, first_tile: int, last_tile: int,  # noqa: ARG001
-    widen: float, allowed: Any, kept: Any, state: Any,
-) -> None:  # fmt: skip
+def _scan(coded: Any, asked: Any, allowed: Any, part: Any, kept: Any, state: Any) -> None:
     """As scan.SCANS, for a single tile of queries whose width is one of ``WIDTHS``."""
-    codes, scales, errors, terms = (
-        borrowed(coded.codes), borrowed(coded.scales), borrowed(coded.errors), borrowed(coded.terms)
-    )  # fmt: skip
-    packed, biases, steps = borrowed(asked.packed), borrowed(asked.biases), borrowed(asked.steps)
-    lengths2, query_errors, blurs = borrowed(asked.lengths2), borrowed(asked.errors), borrowed(asked.blurs)
-    allowed = borrowed(allowed)
-    each = count // digits
-    groups = codes.shape[1]
-    raw = np.empty(16 * count + 16, dtype=np.int32)
-    skip = (-raw.ctypes.data % 64) // 4
-    own = (
-        raw[skip : skip + 16 * count].reshape(count, 16), np.zeros(each, dtype=np.int32), np.full(each, np.inf),
-        np.zeros(each, dtype=np.float32), np.full(each, np.float32(-np.inf), dtype=np.float32), first_marks(each, state),
-    )  # fmt: skip
-    out, masks = borrowed(own[0]), borrowed(own[1])
-    bars, slopes, limits, marks = borrowed(own[2]), borrowed(own[3]), borrowed(own[4]), borrowed(own[5])
-    queries = state.counts.shape[0]
-    heaps, squares = borrowed(kept.heaps), borrowed(kept.squares)
-    ids, counts = borrowed(kept.ids), borrowed(kept.counts)
-    ready(kept, asked.far, 0, queries, limits)
-    block, end = first * PANEL // 16, min(last * PANEL // 16, (rows + 15) // 16)
-    fixed = (
-        groups, codes.ctypes.data, packed.ctypes.data, biases.ctypes.data, scales.ctypes.data, errors.ctypes.data,
-        terms.ctypes.data, steps.ctypes.data, slopes.ctypes.data, limits.ctypes.data, out.ctypes.data, masks.ctypes.data,
-    )  # fmt: skip
+    count, queries = part.width, state.counts.shape[0]
+    owner = prepared(lines16(count, 16), np.zeros(count // part.digits, dtype=np.int32), asked, 0, kept)
+    mine, coded, asked, allowed = borrowed(owner), borrowed(coded), borrowed(asked), borrowed(allowed)
+    block, end = part.first * PANEL // 16, min(part.last * PANEL // 16, (part.rows + 15) // 16)
+    codes = (coded.codes.ctypes.data, coded.codes.shape[1])
+    vectors = (asked.packed.ctypes.data, asked.biases.ctypes.data)
+    rows = (coded.scales.ctypes.data, coded.errors.ctypes.data, coded.terms.ctypes.data)
+    test = (asked.steps.ctypes.data, mine.slopes.ctypes.data, mine.limits.ctypes.data)
+    found = (mine.out.ctypes.data, mine.masks.ctypes.data)
     while block < end:
-        block = stream(block, end, *fixed)
+        block = stream(block, end, codes, vectors, rows, test, found)
         if block >= end:
             break
         for query in range(queries):
-            if masks[query]:
-                admit(
-                    np.int64(masks[query]), query, query, query, block * 16, rows, digits, out, scales, errors, terms, lengths2[query],
-                    query_errors[query], blurs[query], np.float64(steps[query]) * 0.5, widen, allowed, heaps, squares, ids, counts,
-                    marks, bars, slopes, limits,
-                )  # fmt: skip
+            if mine.masks[query]:
+                spot = Spot(query, query, query, block * 16)
+                admit(np.int64(mine.masks[query]), spot, part, coded, asked, allowed, mine)
         block += 1
-    hand_over(kept, bars, 0, queries, errors, query_errors, blurs, widen, state)
-    alive(own)
+    hand_over(mine, 0, coded, asked, part.widen, state)
+    alive(owner)
 
 
 SCANS = {width: specialised(_scan, f"scan_stream_{width}", stream=_stream(width)) for width in WIDTHS}

@@ -252,7 +252,7 @@ def of_environment(**steering: str) -> list[str]:
 )
 def test_what_the_compiler_may_use_decides(steering: dict[str, str], without: set[str]) -> None:
     found = of_environment(**steering)[1:]
-    assert found == [kind for kind in dispatch.available() if kind not in without]
+    assert found == [isa for isa in dispatch.available() if isa not in without]
 
 
 def test_without_a_compiler_there_is_one_line() -> None:

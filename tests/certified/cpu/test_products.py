@@ -10,43 +10,43 @@ from knnscope.certified.cpu import dispatch, products
 from knnscope.certified.cpu.llvm import excluded, trailing_zeros
 from knnscope.certified.cpu.quantise import TILE_BYTES, aligned
 
-KINDS = dispatch.available()
+ISAS = dispatch.available()
 
 
 def test_this_processor_is_used_as_well_as_it_can_be() -> None:
-    assert KINDS[-1] == "portable"
-    assert dispatch.choose(None) == KINDS[0]
+    assert ISAS[-1] == "portable"
+    assert dispatch.choose(None) == ISAS[0]
     assert list(dispatch.NEEDS) == ["amx", "vnni", "avx2", "portable"]
 
 
 @pytest.mark.parametrize("groups", [1, 15, 16, 17, 96, 100])
-@pytest.mark.parametrize("kind", KINDS)
-def test_products_are_the_defined_whole_numbers(kind: str, groups: int) -> None:
+@pytest.mark.parametrize("isa", ISAS)
+def test_products_are_the_defined_whole_numbers(isa: str, groups: int) -> None:
     random = np.random.default_rng(groups)
     codes = aligned((6, groups, 16, 4), np.int8, TILE_BYTES)
     codes[...] = random.integers(-127, 128, codes.shape)
     codes[2, :, 5], codes[3, :, 7] = 127, -127
     rows = codes.transpose(0, 2, 1, 3).reshape(96, groups * 4).astype(np.int64)
-    for count in dispatch.TILES[kind]:
+    for count in dispatch.TILES[isa]:
         for ahead, lines in ((0, 16), (4, 4), (16, 0)):
             digits = random.integers(-127, 128, (2 * count, groups * 4)).astype(np.int8)
             digits[count], digits[count + 1] = 127, -127
             biases = (-128 * digits.sum(axis=1, dtype=np.int32)).reshape(2, count)
             out = np.zeros((count, 32), dtype=np.int32)
-            if kind == "amx":
+            if isa == "amx":
                 products.begin_amx()
-            getattr(products, kind)(count, codes, 2, products.pack(digits, kind, count), 1, biases, ahead, lines, out)
-            if kind == "amx":
+            packed = (products.pack(digits, isa, count), biases)
+            getattr(products, isa)(count, codes, 2, packed, 1, (ahead, lines), out)
+            if isa == "amx":
                 products.end_amx()
             np.testing.assert_array_equal(out, digits[count:].astype(np.int64) @ rows[32:64].T)
 
 
 @njit
 def _excluded(out, digits, scales, errors, terms, steps, slopes, limits, masks):  # type: ignore[no-untyped-def]
-    return excluded(
-        out.ctypes.data, out.shape[0], digits, scales.ctypes.data, errors.ctypes.data, terms.ctypes.data,
-        steps.ctypes.data, slopes.ctypes.data, limits.ctypes.data, masks.ctypes.data,
-    )  # fmt: skip
+    rows = (scales.ctypes.data, errors.ctypes.data, terms.ctypes.data)
+    queries = (steps.ctypes.data, slopes.ctypes.data, limits.ctypes.data)
+    return excluded((out.ctypes.data, out.shape[0], digits), rows, queries, masks.ctypes.data)
 
 
 @pytest.mark.parametrize("digits", [1, 2])

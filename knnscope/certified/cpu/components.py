@@ -1,0 +1,133 @@
+"""The leading directions of rows, and how many of them a plane should have: both from a sample of the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.certified import plane_bound
+from knnscope.certified.dtypes import widened
+
+SAMPLE = 8192
+"""Rows of the sample, more where there are many components: ten times as many."""
+ASKED = 64
+"""Rows of the sample that stand for queries."""
+KS = (1, 10, 100)
+"""Neighbors that the numbers of survivors are predicted for."""
+STEP = 32
+"""m is a multiple of it."""
+SHARES = (1 / 3, 1 / 2, 2 / 3, 3 / 4, 1.0)
+"""Of all components: the widths that are tried."""
+ROW_COST = 2.0
+"""A survivor's distance costs what reading so many times its float32 row in order does."""
+START = 0.3352
+"""A row's step before it is fitted, in units of |z1| / sqrt(m): the best one for four bits of a normal component (Max 1960, table I)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directions:
+    """matrix: float32, (m, dim), B1 of plane_bound.py. rho: there. survivors: share of rows that a query leaves, by k of ``KS``."""
+
+    matrix: npt.NDArray[np.float32]
+    rho: float
+    survivors: tuple[float, ...]
+
+    def cost(self, k: int) -> float:
+        """Bytes a row that a query costs, predicted."""
+        m, dim = self.matrix.shape
+        share = float(np.interp(np.log(k), np.log(KS), self.survivors))
+        if k > KS[-1]:
+            share = min(1.0, self.survivors[-1] * k / KS[-1])
+        return m / 2 + 8 + share * ROW_COST * 4 * dim
+
+
+def choose(rows: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64], seed: int = 0) -> Directions | None:
+    """The directions of least predicted cost for ten neighbors.
+
+    Args:
+        rows: (rows, dim), as ``dtypes.computable`` gives them.
+        metric: 0 l2, 1 ip, 2 cosine.
+        centre: float64, (dim,).
+        seed: of the sample and the rotation.
+
+    Returns:
+        None where no width is worth its bytes.
+    """
+    random = np.random.default_rng(seed)
+    sample = _sample(rows, metric, centre, random)
+    count, dim = sample.shape
+    values, vectors = np.linalg.eigh((sample.T @ sample).astype(np.float64))
+    vectors = vectors[:, np.argsort(values)[::-1]].T
+    turned = sample @ vectors.T.astype(np.float32)
+    asked = np.sort(random.choice(count, min(ASKED, count // 4), replace=False))
+    # products are taken with the query itself, squared distances with the centred one
+    queries = turned[asked] + (vectors @ centre).astype(np.float32) * bool(metric)
+    lengths2 = np.einsum("ij,ij->i", turned, turned)
+    proxies = _Sample(turned, queries, asked, lengths2 if metric == 0 else np.zeros_like(lengths2), lengths2)
+    ordered = np.sort(proxies.values(), axis=1)
+    best: Directions | None = None
+    for m in sorted({min(dim // STEP * STEP, round(share * dim / STEP) * STEP) for share in SHARES} - {0}):
+        if m > plane_bound.MOST:
+            continue
+        turn, _ = np.linalg.qr(random.standard_normal((m, m)))
+        lowest = proxies.lowest(turn.astype(np.float32))
+        shares = []
+        for k in KS:
+            place = min(max(0, round(k * count / len(rows)) - 1), count - 1)
+            shares.append(float((lowest <= ordered[:, place, None]).mean()))
+        matrix = np.ascontiguousarray((turn @ vectors[:m]).astype(np.float32))
+        wide = matrix.astype(np.float64)
+        defect = float(np.linalg.norm(wide @ wide.T - np.eye(m))) * 1.001
+        made = Directions(matrix, plane_bound.strayed(dim, m, defect), tuple(shares))
+        if best is None or made.cost(10) < best.cost(10):
+            best = made
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Rows and queries, in principal directions; what a bound's values begin with (|z|^2 for l2, else 0); and |z|^2."""
+
+    rows: npt.NDArray[np.float32]
+    queries: npt.NDArray[np.float32]
+    asked: npt.NDArray[np.int64]
+    first: npt.NDArray[np.float32]
+    lengths2: npt.NDArray[np.float32]
+
+    def values(self) -> npt.NDArray[np.float32]:
+        """What is ranked, less what a query adds to all rows; infinite for the row that the query is."""
+        return self._without_own(self.first - 2 * self.queries @ self.rows.T)
+
+    def lowest(self, turn: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Lower bounds of ``values`` by a plane of as many components as ``turn`` has."""
+        m = len(turn)
+        z, w = self.rows[:, :m] @ turn.T, self.queries[:, :m] @ turn.T
+        leading2 = np.einsum("ij,ij->i", z, z)
+        step = np.maximum(START * np.sqrt(leading2 / m), 1e-30)[:, None]
+        levels = np.clip(np.floor(z / step), -8, 7) + np.float32(0.5)
+        scale = np.einsum("ij,ij->i", levels, z) / np.einsum("ij,ij->i", levels, levels)
+        written = scale[:, None] * levels
+        error = np.linalg.norm(z - written, axis=1)
+        tail = np.sqrt(np.maximum(self.lengths2 - leading2, 0))
+        known, rest = np.linalg.norm(w, axis=1)[:, None], np.linalg.norm(self.queries[:, m:], axis=1)[:, None]
+        return self._without_own(self.first - 2 * (w @ written.T + known * error + rest * tail))
+
+    def _without_own(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        np.put_along_axis(values, self.asked[:, None], np.inf, axis=1)
+        return values
+
+
+def _sample(
+    rows: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64], random: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Rows of the sample as the plane has them: divided by their lengths for cosine, and centred."""
+    wanted = min(len(rows), max(SAMPLE, 10 * rows.shape[1]))
+    chosen = np.sort(random.choice(len(rows), wanted, replace=False))
+    values = widened(np.ascontiguousarray(rows[chosen])).astype(np.float64)
+    if metric == 2:
+        lengths = np.sqrt(np.einsum("ij,ij->i", values, values))[:, None]
+        values = np.divide(values, lengths, out=np.zeros_like(values), where=lengths != 0)
+    return (values - centre).astype(np.float32)

@@ -1,0 +1,280 @@
+"""The plane: four bits for each of the leading components of rows, and four float16 beside them (plane_bound.py).
+
+Blocks of 16 rows. In a block, m / 8 groups of 64 bytes, 4 bytes of each row: byte j of group g holds component 4 g + j in its low four bits and
+m / 2 + 4 g + j in its high ones. Then 16 values each of s, N, e1 and e2. One stream of m / 2 + 8 bytes a row.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.certified.cpu import components, plane_bounds
+from knnscope.certified.cpu.components import START, Directions
+from knnscope.certified.cpu.jit import compiled
+from knnscope.certified.cpu.quantise import aligned
+from knnscope.certified.cpu.workers import Workers
+from knnscope.certified.dtypes import widened
+
+LANES = 16
+SIDES = 128
+"""Bytes of s, N, e1 and e2 of a block."""
+CHUNK = 4096
+"""Rows that are mapped by one matrix product."""
+LARGEST = 64.0
+"""Scaled length of a row up to which its numbers fit into float16 with room: a longer one is never left out."""
+MOST_LONG = 1e-3
+"""Share of longer rows with which a plane is of no use."""
+FEWEST = 8192
+"""Rows from which on a plane is built."""
+DIMS = (64, 2048)
+"""Components with which it is: with fewer there is little to leave out, with more the directions take longer than they save."""
+EXPONENTS = 20
+"""Rows are scaled by a power of two up to this: what float32 loses below its range is then less than bound.TINY."""
+WORTH = 0.8
+"""Share of a byte a component that a query by the plane may cost at most, predicted."""
+BEYOND = 4096
+"""Bytes after the last block that may be asked for ahead."""
+
+
+class Most(NamedTuple):
+    """The largest over all rows that may be left out: |z|^2, |y|, e1 and e2."""
+
+    length2: float
+    written: float
+    error: float
+    tail: float
+
+
+class Map(NamedTuple):
+    """What a query goes through.
+
+    matrix: float32, (m, dim padded to whole lanes); rho. metric: its number.
+    centre: float64, (dim,). scaling: a power of two. most: of rows.
+    """
+
+    matrix: npt.NDArray[np.float32]
+    rho: float
+    metric: int
+    centre: npt.NDArray[np.float64]
+    scaling: float
+    most: Most
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """Rows as the scan reads them: blocks, uint8, (blocks, 8 m + 128); their number without padding; how they were mapped."""
+
+    blocks: npt.NDArray[np.uint8]
+    rows: int
+    directions: Directions
+    map: Map
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of blocks and directions."""
+        return self.blocks.nbytes + self.map.matrix.nbytes
+
+    def suits(self, k: int) -> bool:
+        """Whether so many neighbors of a query cost less than by a byte a component, predicted."""
+        return self.directions.cost(k) < self.directions.matrix.shape[1] + 12
+
+
+def of(rows: npt.NDArray[Any], mapping: Any, workers: Workers) -> Plane | None:
+    """The plane of rows, None where none is worth its bytes; see ``build``."""
+    count, dim = rows.shape
+    if count < FEWEST or not DIMS[0] <= dim <= DIMS[1] or not 2.0**-EXPONENTS < mapping.scaling < 2.0**EXPONENTS:
+        return None
+    with np.errstate(all="ignore"):
+        directions = components.choose(rows, mapping.metric, mapping.centre)
+        if directions is None or directions.cost(10) > WORTH * (dim + 12):
+            return None
+        return build(rows, mapping, directions, workers)
+
+
+def build(rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers: Workers) -> Plane | None:
+    """Write rows as a plane; None where too many are too long.
+
+    Args:
+        rows: (rows, dim), as ``dtypes.computable`` gives them, finite.
+        mapping: quantise.Mapping.
+        directions: chosen for these rows.
+        workers: who computes.
+    """
+    count, m = len(rows), len(directions.matrix)
+    padded = -(-count // LANES) * LANES
+    blocks = aligned((padded // LANES, 8 * m + SIDES), np.uint8, BEYOND)
+    words, sides = blocks.view(np.int32), blocks[:, 8 * m :].view(np.float16).reshape(-1, 4, LANES)
+    matrix, most, longer = directions.matrix * np.float32(mapping.scaling), np.zeros(4), 0
+    for first in range(0, count, CHUNK):
+        centred, lengths2 = _centred(rows[first : first + CHUNK], mapping)
+        some = len(centred)
+        z = matrix @ centred.T
+        if some % LANES:
+            z = np.pad(z, ((0, 0), (0, -some % LANES)))
+            lengths2 = np.pad(lengths2, (0, -some % LANES))
+        lengths2 = lengths2 * (mapping.scaling * mapping.scaling)
+        steps, block = np.empty(len(lengths2)), first // LANES
+        pieces = _pieces(len(lengths2), workers.count)
+        workers.map(partial(_fit_piece, z, steps), pieces)
+        halves = steps.astype(np.float16)
+        errors, tails, written2 = np.empty_like(steps), np.empty_like(steps), np.empty_like(steps)
+        made = Written(halves.astype(np.float32), lengths2, errors, tails, written2, words[block:])
+        workers.map(partial(_write_piece, z, directions.rho, made), pieces)
+        long = ~(lengths2 <= LARGEST * LARGEST)
+        longer += int(long.sum())
+        halves[long], errors[long] = 0, np.inf
+        if (
+            mapping.metric == 2
+        ):  # a row divided by its length is rounded, by this much of the length and not of the centred row
+            blur = (rows.shape[1] + 8) * 2.0**-53 * mapping.scaling
+            errors, tails = errors + blur, tails + blur
+        short = ~long
+        if short.any():
+            most = np.maximum(most, [x[short].max() for x in (lengths2, written2, errors, tails)])
+        terms = np.zeros_like(lengths2) if mapping.metric else lengths2 * (1 - 2.0**-20)
+        last = block + len(lengths2) // LANES
+        parts = (halves, _down(terms), _up(errors), _up(tails))
+        sides[block:last] = np.stack([x.reshape(-1, LANES) for x in parts], axis=1)
+    if longer > MOST_LONG * count:
+        return None
+    if count % LANES:  # padding is always left out, but where nothing is: the scan stops at ``rows``
+        sides[-1, :, count % LANES :] = np.array([0, np.inf, 0, 0], dtype=np.float16)[:, None]
+    up = 1 + 2.0**-10
+    largest = Most(most[0] * up, math.sqrt(most[1]) * up, most[2] * up, most[3] * up)
+    wide = np.zeros((m, -(-rows.shape[1] // LANES) * LANES), dtype=np.float32)
+    wide[:, : rows.shape[1]] = directions.matrix
+    way = Map(wide, directions.rho, mapping.metric, mapping.centre, mapping.scaling, largest)
+    return Plane(blocks, count, directions, way)
+
+
+def _centred(some: npt.NDArray[Any], mapping: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Rows less the centre, rounded once to float32 (of their lengths for cosine), and their squared lengths before that."""
+    values = widened(np.ascontiguousarray(some))
+    if values.dtype == np.float32 and mapping.metric != 2:
+        centred = values - mapping.centre.astype(np.float32)
+    else:
+        wide = values.astype(np.float64)
+        if mapping.metric == 2:
+            lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
+            wide = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths != 0)
+        centred = (wide - mapping.centre).astype(np.float32)
+    return centred, np.einsum("ij,ij->i", centred, centred, dtype=np.float64) * (1 + 2.0**-22)
+
+
+def _pieces(total: int, count: int) -> list[tuple[int, int]]:
+    each = -(-total // (LANES * count)) * LANES
+    return [(first, min(first + each, total)) for first in range(0, total, each)]
+
+
+def _fit_piece(z: Any, steps: Any, piece: tuple[int, int]) -> None:
+    _fit(z, *piece, steps)
+
+
+def _write_piece(z: Any, rho: float, made: Any, piece: tuple[int, int]) -> None:
+    _write(z, *piece, rho, made)
+
+
+def _up(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float16]:
+    halves = values.astype(np.float16)
+    return np.where(halves < values, np.nextafter(halves, np.float16(np.inf)), halves)
+
+
+def _down(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float16]:
+    halves = values.astype(np.float16)
+    return np.where(halves > values, np.nextafter(halves, np.float16(-np.inf)), halves)
+
+
+class Written(NamedTuple):
+    """What ``_write`` reads and writes of a chunk, a number a row.
+
+    steps: float32, s. lengths2: |x'|^2. errors, tails: e1 and e2, written. written2: |y|^2, written. words: int32, (blocks, words),
+    written.
+    """
+
+    steps: npt.NDArray[np.float32]
+    lengths2: npt.NDArray[np.float64]
+    errors: npt.NDArray[np.float64]
+    tails: npt.NDArray[np.float64]
+    written2: npt.NDArray[np.float64]
+    words: npt.NDArray[np.int32]
+
+
+@compiled(inline="always")
+def _level(value: np.float32, inverse: np.float32) -> np.float32:
+    """C from 0 to 15."""
+    return min(max(np.floor(value * inverse) + np.float32(8), np.float32(0)), np.float32(15))
+
+
+@compiled(error_model="numpy")
+def _fit(z: Any, first: int, last: int, steps: Any) -> None:
+    """The scale of each row: that of least squares for the levels that the usual one gives.
+
+    Args:
+        z: float32, (m, rows).
+        first: row, a multiple of 16.
+        last: row, likewise.
+        steps: float64, (rows,), written.
+    """
+    m = z.shape[0]
+    length2, dot, square = np.empty(LANES, np.float32), np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    inverse = np.empty(LANES, np.float32)
+    for start in range(first, last, LANES):
+        length2[:] = np.float32(0)
+        dot[:] = np.float32(0)
+        square[:] = np.float32(0)
+        for j in range(m):
+            for lane in range(LANES):
+                length2[lane] += z[j, start + lane] * z[j, start + lane]
+        for lane in range(LANES):
+            step = np.float32(START) * np.sqrt(length2[lane] / np.float32(m))
+            inverse[lane] = np.float32(1) / step if step > np.float32(1e-18) else np.float32(0)
+        for j in range(m):
+            for lane in range(LANES):
+                level = _level(z[j, start + lane], inverse[lane]) - np.float32(7.5)
+                dot[lane] += level * z[j, start + lane]
+                square[lane] += level * level
+        for lane in range(LANES):
+            steps[start + lane] = max(0.0, np.float64(dot[lane]) / np.float64(square[lane]))
+
+
+@compiled(error_model="numpy")
+def _write(z: Any, first: int, last: int, rho: float, made: Any) -> None:
+    """Levels of rows, each the nearest for the scale that it has, with what they miss; see ``_fit`` and ``Written``."""
+    m = z.shape[0]
+    leading2, missed2, squares = np.empty(LANES), np.empty(LANES), np.empty(LANES)
+    inverse, word = np.empty(LANES, np.float32), np.empty(LANES, np.int32)
+    for start in range(first, last, LANES):
+        leading2[:] = 0.0
+        missed2[:] = 0.0
+        squares[:] = 0.0
+        for lane in range(LANES):
+            step = made.steps[start + lane]
+            inverse[lane] = np.float32(1) / step if step > np.float32(1e-18) else np.float32(0)
+        for group in range(m // 8):
+            word[:] = np.int32(0)
+            for byte in range(4):
+                for half in range(2):
+                    j = half * (m // 2) + 4 * group + byte
+                    shift = np.int32(8 * byte + 4 * half)
+                    for lane in range(LANES):
+                        component = z[j, start + lane]
+                        level = _level(component, inverse[lane])
+                        word[lane] |= np.int32(level) << shift
+                        written = np.float64(made.steps[start + lane]) * (np.float64(level) - 7.5)
+                        rest = np.float64(component) - written
+                        leading2[lane] += np.float64(component) * np.float64(component)
+                        missed2[lane] += rest * rest
+                        squares[lane] += written * written
+            for lane in range(LANES):
+                made.words[start // LANES, group * LANES + lane] = word[lane]
+        for lane in range(LANES):
+            row = start + lane
+            made.errors[row] = plane_bounds.residual(missed2[lane], math.sqrt(made.lengths2[row]), rho)
+            made.tails[row] = plane_bounds.rest(made.lengths2[row], leading2[lane], rho)
+            made.written2[row] = squares[lane]

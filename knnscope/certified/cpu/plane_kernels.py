@@ -1,0 +1,222 @@
+"""Lower bounds of rows from the plane, sixteen at a time: F of plane_bound.py in whole numbers, then g in float32.
+
+The whole numbers are the same on every instruction set. Each kernel takes some query vectors, one or two digits of each query; reading a row's
+bytes and unpacking them is shared among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+
+from knnscope.certified.cpu.jit import compiled, specialised
+from knnscope.certified.cpu.llvm import BYTES, F32, FLOATS, I8, I16, I32, WORDS, Emit, instructions, two_digits
+from knnscope.certified.cpu.plane import LANES, SIDES
+from knnscope.certified.cpu.queries import BASE
+
+AHEAD = 2048
+"""Bytes that are asked for ahead."""
+HALVES = ir.VectorType(ir.HalfType(), 16)
+QUAD = 4
+"""Groups between two widenings of 16-bit sums: 4 x 2 x 15 x 127 x 2 is below 2^15."""
+Sums = Callable[[Emit, Any, Any, Any, Any], list[Any]]
+
+
+def _vnni_sums(vectors: int) -> Sums:
+    """F of a block by vpdpbusd: masked bytes times digits; high halves are 16 times too large, low ones are shifted at the end."""
+    unrolled = max(1, 4 // vectors)
+
+    def sums(emit: Emit, block: Any, groups: Any, words: Any, biases: Any) -> list[Any]:
+        b = emit.builder
+        operand = WORDS if llvm.llvm_version_info[0] < 21 else BYTES
+        low, high = (ir.Constant(BYTES, [mask] * 64) for mask in (0x0F, -0x10))
+        zero = ir.Constant(WORDS, [0] * 16)
+
+        def turn(index: Any, carried: list[Any]) -> list[Any]:
+            grown = list(carried)
+            for some in range(unrolled):
+                place = b.add(b.mul(index, emit.number(unrolled)), emit.number(some))
+                at = emit.at(block, (place, 64))
+                emit.prefetch(emit.at(at, (AHEAD, 1)))
+                x = emit.load(BYTES, at)
+                halves = [b.bitcast(b.and_(x, mask), operand) for mask in (low, high)]
+                for vector in range(vectors):
+                    for half, part in enumerate(halves):
+                        word = emit.load(I32, emit.at(words, (place, 8 * vectors), (vector, 8), (half, 4)))
+                        digits = b.bitcast(emit.spread(word, WORDS), operand)
+                        own = (vector * 2 + half) * unrolled + some
+                        grown[own] = emit.call("llvm.x86.avx512.vpdpbusd.512", WORDS, grown[own], part, digits)
+            return grown
+
+        begin: list[Any] = []
+        for vector in range(vectors):
+            bias = emit.spread(emit.load(I32, emit.at(biases, (vector, 4))), WORDS)
+            begin += [zero] * unrolled + [bias] + [zero] * (unrolled - 1)
+        ended = emit.loop(b.sdiv(groups, emit.number(unrolled)), begin, turn)
+        found = []
+        for vector in range(vectors):
+            totals = []
+            for half in range(2):
+                own = (vector * 2 + half) * unrolled
+                total = ended[own]
+                for other in ended[own + 1 : own + unrolled]:
+                    total = b.add(total, other)
+                totals.append(total)
+            found.append(b.add(b.shl(totals[0], ir.Constant(WORDS, [4] * 16)), totals[1]))
+        return found
+
+    return sums
+
+
+def _avx2_sums(vectors: int) -> Sums:
+    """F of a block by vpmaddubsw, whose 16-bit sums are widened every ``QUAD`` groups."""
+    bytes_, shorts, ints = ir.VectorType(I8, 32), ir.VectorType(I16, 16), ir.VectorType(I32, 8)
+
+    def sums(emit: Emit, block: Any, groups: Any, words: Any, biases: Any) -> list[Any]:
+        b = emit.builder
+        mask, ones = ir.Constant(bytes_, [0x0F] * 32), ir.Constant(shorts, [1] * 16)
+        four = ir.Constant(shorts, [4] * 16)
+        both = []
+        for eight in range(2):
+
+            def turn(index: Any, carried: list[Any], eight: int = eight) -> list[Any]:
+                short: list[Any] = [None] * vectors
+                for some in range(QUAD):
+                    place = b.add(b.mul(index, emit.number(QUAD)), emit.number(some))
+                    at = emit.at(block, (place, 64), (eight, 32))
+                    if not eight:
+                        emit.prefetch(emit.at(at, (AHEAD, 1)))
+                    x = emit.load(bytes_, at)
+                    moved = b.bitcast(b.lshr(b.bitcast(x, shorts), four), bytes_)
+                    for half, part in enumerate((b.and_(x, mask), b.and_(moved, mask))):
+                        for vector in range(vectors):
+                            word = emit.load(I32, emit.at(words, (place, 8 * vectors), (vector, 8), (half, 4)))
+                            digits = b.bitcast(emit.spread(word, ints), bytes_)
+                            product = emit.call("llvm.x86.avx2.pmadd.ub.sw", shorts, part, digits)
+                            short[vector] = product if short[vector] is None else b.add(short[vector], product)
+                wide = [emit.call("llvm.x86.avx2.pmadd.wd", ints, one, ones) for one in short]
+                return [b.add(one, more) for one, more in zip(carried, wide, strict=True)]
+
+            zero = ir.Constant(ints, [0] * 8)
+            both.append(emit.loop(b.sdiv(groups, emit.number(QUAD)), [zero] * vectors, turn))
+        found = []
+        for vector in range(vectors):
+            joined = b.shuffle_vector(both[0][vector], both[1][vector], ir.Constant(WORDS, list(range(16))))
+            bias = emit.spread(emit.load(I32, emit.at(biases, (vector, 4))), WORDS)
+            found.append(b.add(b.shl(joined, ir.Constant(WORDS, [4] * 16)), bias))
+        return found
+
+    return sums
+
+
+def _kernel(vectors: int, digits: int, sums: Sums) -> Any:
+    @instructions()
+    def lower(emit: Emit, blocks: Any, count: Any, queries: Any, out: Any) -> None:
+        """G of all rows of some blocks.
+
+        Args:
+            emit: where.
+            blocks: address of the first, and groups of each.
+            count: blocks.
+            queries: addresses of words, biases and terms of a tile.
+            out: address of float32, (queries, rows), written; rows of a line.
+        """
+        b = emit.builder
+        (first, groups), (words, biases, terms), (to, rows) = map(emit.parts, (blocks, queries, out))
+        codes = b.mul(groups, emit.number(64))
+        stride = b.add(codes, emit.number(SIDES))
+
+        def block(index: Any, _: list[Any]) -> list[Any]:
+            at = b.add(first, b.mul(index, stride))
+            whole = sums(emit, at, groups, words, biases)
+            side = b.add(at, codes)
+            scales, lengths, errors, tails = (
+                b.fpext(emit.load(HALVES, emit.at(side, (i, 32))), FLOATS) for i in range(4)
+            )
+            for query in range(vectors // digits):
+                own = [b.sitofp(one, FLOATS) for one in whole[query * digits : (query + 1) * digits]]
+                product = own[0] if digits == 1 else two_digits(emit, own[0], own[1])
+                t2, c1, c2 = (
+                    emit.spread(emit.load(F32, emit.at(terms, (query, 12), (i, 4))), FLOATS) for i in range(3)
+                )
+                g = emit.call("llvm.fmuladd.v16f32", FLOATS, b.fneg(b.fmul(scales, t2)), product, lengths)
+                g = emit.call("llvm.fmuladd.v16f32", FLOATS, b.fneg(c1), errors, g)
+                g = emit.call("llvm.fmuladd.v16f32", FLOATS, b.fneg(c2), tails, g)
+                line = b.add(to, b.mul(b.mul(rows, emit.number(query)), emit.number(4)))
+                emit.store(g, emit.at(line, (index, 64)))
+            return []
+
+        emit.loop(count, [], block)
+
+    return lower
+
+
+emitted: Any = None
+vectors = digits = 1
+"""What ``kernel`` gives each of the functions below in place of these."""
+
+
+def _emitted(blocks: Any, first: int, count: int, words: Any, biases: Any, terms: Any, out: Any) -> None:
+    """G of all rows of some blocks, for a tile of queries.
+
+    Args:
+        blocks: of plane.Plane.
+        first: block.
+        count: of blocks.
+        words: int32, (groups, vectors, 2), see plane_queries.PlaneQueries.
+        biases: int32, (vectors,).
+        terms: float32, (queries, 3).
+        out: float32, (queries, 16 count or more), written.
+    """
+    at = blocks.ctypes.data + first * blocks.shape[1]
+    queries = (words.ctypes.data, biases.ctypes.data, terms.ctypes.data)
+    emitted((at, words.shape[0]), count, queries, (out.ctypes.data, out.shape[1]))
+
+
+def _plain(blocks: Any, first: int, count: int, words: Any, biases: Any, terms: Any, out: Any) -> None:
+    """As ``_emitted``, in plain loops."""
+    groups, sides = words.shape[0], np.empty(4, dtype=np.float32)
+    for index in range(count):
+        line = blocks[first + index]
+        for lane in range(LANES):
+            for i in range(4):
+                at = groups * 64 + 32 * i + 2 * lane
+                sides[i] = np.float32(half(line, at))
+            for query in range(vectors // digits):
+                product = np.float32(0)
+                for digit in range(digits):
+                    vector = query * digits + digit
+                    total = np.int64(biases[vector])
+                    for group in range(groups):
+                        low, high = np.int64(words[group, vector, 0]), np.int64(words[group, vector, 1])
+                        for byte in range(4):
+                            both, shift = np.int64(line[group * 64 + 4 * lane + byte]), 8 * byte
+                            total += 16 * (both & 15) * ((((low >> shift) & 255) ^ 128) - 128)
+                            total += 16 * (both >> 4) * ((((high >> shift) & 255) ^ 128) - 128)
+                    product = np.float32(BASE) * product + np.float32(total)
+                g = sides[1] - sides[0] * terms[query, 0] * product
+                g = g - terms[query, 1] * sides[2]
+                out[query, LANES * index + lane] = g - terms[query, 2] * sides[3]
+
+
+@compiled(inline="always")
+def half(line: Any, at: int) -> float:
+    """A float16 that is not negative, by its two bytes."""
+    bits = np.int64(line[at]) | np.int64(line[at + 1]) << 8
+    exponent, fraction = bits >> 10, bits & 1023
+    if exponent == 31:
+        return np.inf
+    return fraction * 2.0**-24 if exponent == 0 else (1024.0 + fraction) * 2.0 ** (exponent - 25)
+
+
+def kernel(isa: str, vectors: int, digits: int) -> Any:
+    """``_emitted`` or ``_plain`` for tiles of so many vectors; compiled when it is first called."""
+    name = f"plane_{isa}_{vectors}_{digits}"
+    if isa == "portable":
+        return specialised(_plain, name, vectors=vectors, digits=digits)
+    sums = (_avx2_sums if isa == "avx2" else _vnni_sums)(vectors)
+    return specialised(_emitted, name, emitted=_kernel(vectors, digits, sums))

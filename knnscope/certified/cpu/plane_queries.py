@@ -1,0 +1,158 @@
+"""Queries as the plane is asked: mapped to its components, written as whole numbers, with what their bounds need."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+
+from knnscope.certified.cpu import bounds, plane_bounds
+from knnscope.certified.cpu.jit import compiled
+from knnscope.certified.cpu.llvm import FLOATS, Emit, instructions
+from knnscope.certified.cpu.plane import LANES, Plane
+from knnscope.certified.cpu.quantise import LEVELS
+from knnscope.certified.cpu.queries import BASE
+
+LONGEST = 2.0**20
+"""Scaled length of a query from which on its numbers may leave float32."""
+
+
+class PlaneQueries(NamedTuple):
+    """Queries in tiles.
+
+    words: int32, (tiles, groups, vectors, 2): 4 digits for the low halves of a group's bytes, 4 for the high ones. biases: int32, (tiles,
+    vectors): -120 times the sum of a vector's digits. terms: float32, (queries, 3): t2, C1, C2. alphas, betas: float64, of V(K). gaps:
+    float64: by how much more than twice its errors a row's bound may be below its key. far: bool: those that the plane is not asked.
+    """
+
+    words: npt.NDArray[np.int32]
+    biases: npt.NDArray[np.int32]
+    terms: npt.NDArray[np.float32]
+    alphas: npt.NDArray[np.float64]
+    betas: npt.NDArray[np.float64]
+    gaps: npt.NDArray[np.float64]
+    far: npt.NDArray[np.bool_]
+
+
+def ask(queries: npt.NDArray[np.float64], longest: float, plane: Plane, vectors: int, digits: int) -> PlaneQueries:
+    """Write queries.
+
+    Args:
+        queries: (queries, dim), finite.
+        longest: at least the length of every row, for ip.
+        plane: the rows.
+        vectors: in a tile.
+        digits: 1 or 2, of each query.
+    """
+    each = vectors // digits
+    tiles = -(-len(queries) // each)
+    m = len(plane.map.matrix)
+    words, biases = np.zeros((tiles, m // 8, vectors, 2), dtype=np.int32), np.zeros((tiles, vectors), dtype=np.int32)
+    alphas, betas, gaps = np.zeros((3, tiles * each))
+    terms, far = np.zeros((tiles * each, 3), dtype=np.float32), np.ones(tiles * each, dtype=np.bool_)
+    made = PlaneQueries(words, biases, terms, alphas, betas, gaps, far)
+    _write(queries, longest, plane.map, digits, made)
+    return made
+
+
+@instructions()
+def _product(emit: Emit, matrix: Any, query: Any, sixteenths: Any, out: Any) -> None:
+    """Four rows of a matrix times a vector: addresses, and how many times 16 components they have."""
+    b = emit.builder
+    zero = ir.Constant(FLOATS, [0.0] * 16)
+    stride = b.mul(sixteenths, emit.number(64))
+
+    def step(index: Any, sums: list[Any]) -> list[Any]:
+        x = emit.load(FLOATS, emit.at(query, (index, 64)))
+        rows = [emit.load(FLOATS, emit.at(b.add(matrix, b.mul(stride, emit.number(i))), (index, 64))) for i in range(4)]
+        return [emit.call("llvm.fmuladd.v16f32", FLOATS, row, x, one) for row, one in zip(rows, sums, strict=True)]
+
+    for i, total in enumerate(emit.loop(sixteenths, [zero] * 4, step)):
+        while total.type.count > 1:
+            half = total.type.count // 2
+            low, high = (ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(f, f + half))) for f in (0, half))
+            total = b.fadd(b.shuffle_vector(total, total, low), b.shuffle_vector(total, total, high))
+        emit.store(b.extract_element(total, ir.Constant(ir.IntType(32), 0)), emit.at(out, (i, 4)))
+
+
+@compiled(error_model="numpy")
+def _write(queries: Any, longest: float, way: Any, digits: int, made: Any) -> None:
+    m, padded = way.matrix.shape
+    dim, levels, most = queries.shape[1], LEVELS if digits == 1 else LEVELS * BASE, way.most
+    q, w, wide = np.zeros(padded, dtype=np.float32), np.empty(m, dtype=np.float32), np.empty(dim)
+    each = made.words.shape[2] // digits
+    for number in range(queries.shape[0]):
+        total = cross = 0.0
+        for j in range(dim):
+            total += queries[number, j] * queries[number, j]
+            cross += way.centre[j] * queries[number, j]
+        length = math.sqrt(total)
+        if way.metric and not 2.0**-400 < length < 2.0**400:
+            continue
+        factor = way.scaling
+        if way.metric == 1:
+            factor = 1.0 / length
+        elif way.metric == 2:
+            factor = 1.0 / length
+            cross /= length
+        length2 = 0.0
+        for j in range(dim):
+            component = queries[number, j] - (way.centre[j] if way.metric == 0 else 0.0)
+            wide[j] = component * factor
+            length2 += wide[j] * wide[j]
+            q[j] = np.float32(wide[j])
+        if not length2 < LONGEST * LONGEST:
+            continue
+        length2 *= 1 + 2.0**-40
+        for row in range(0, m, 4):
+            _product(way.matrix.ctypes.data + 4 * row * padded, q.ctypes.data, padded // LANES, w.ctypes.data + 4 * row)
+        peak, leading2 = 0.0, 0.0
+        for j in range(m):
+            peak = max(peak, abs(np.float64(w[j])))
+            leading2 += np.float64(w[j]) * np.float64(w[j])
+        t = np.float64(np.float32(max(peak / levels, 2.0**-60)))
+        size = math.sqrt(length2)
+        known = math.sqrt(leading2) * (1 + 2.0**-30) + way.rho * size
+        rest = plane_bounds.rest(length2, leading2, way.rho)
+        missed2 = 0.0
+        tile, place = number // each, number % each
+        made.biases[tile, place * digits : place * digits + digits] = 0
+        for j in range(m):
+            whole = int(min(max(np.rint(np.float64(w[j]) / t), -levels), levels))
+            left = np.float64(w[j]) - t * whole
+            missed2 += left * left
+            half, inside = j // (m // 2), j % (m // 2)
+            group, shift = inside // 4, 8 * (inside % 4)
+            high = whole
+            if digits == 2:
+                high = int(np.rint(whole / BASE))
+                low = whole - BASE * high
+                made.words[tile, group, 2 * place + 1, half] |= np.int32(np.uint32(low & 255) << np.uint32(shift))
+                made.biases[tile, 2 * place + 1] -= 120 * low
+            made.words[tile, group, digits * place, half] |= np.int32(np.uint32(high & 255) << np.uint32(shift))
+            made.biases[tile, digits * place] -= 120 * high
+        h = plane_bounds.residual(missed2, size, way.rho)
+        largest = most.length2 + 2 * most.written * (known + h) + 2 * most.error * known + 2 * most.tail * rest
+        loose = 2 * most.written * h * bounds.WIDEN + 8 * bounds.U * largest
+        made.terms[number, 0] = np.float32(t / 8)
+        made.terms[number, 1] = bounds.up(2 * known)
+        made.terms[number, 2] = bounds.up(2 * rest)
+        made.gaps[number] = 2 * loose
+        if way.metric == 0:
+            made.alphas[number] = way.scaling * way.scaling * (1 + (dim + 8) * 2.0**-50)
+            made.betas[number] = loose - length2 * (1 - 2.0**-39)
+            made.betas[number] += dim * 2.0**-1022
+        else:
+            alpha = 2 * way.scaling * factor
+            if way.metric == 2:
+                alpha = 2 * way.scaling
+                err = (2 * dim + 40) * 2.0**-51
+            else:
+                err = (dim + 8) * 2.0**-51 * longest * length
+            made.alphas[number] = alpha
+            made.betas[number] = alpha * (cross + err) + loose
+            made.gaps[number] += 2 * alpha * err
+        made.far[number] = not (abs(made.betas[number]) < np.inf and made.alphas[number] > 0)

@@ -1,0 +1,226 @@
+"""One request, from its queries to ranked rows: passes over the codes, each shared out among threads; what they cannot answer, by all rows."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.certified.cpu import dispatch, plane_queries, plane_scan, ranking, scratch
+from knnscope.certified.cpu.plane import Plane
+from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
+from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
+from knnscope.certified.cpu.ranking import Answers, Batch, Table
+from knnscope.certified.cpu.scan import Part, State
+from knnscope.certified.cpu.workers import Workers
+from knnscope.certified.scanner import Ranked, Request
+from knnscope.errors import KnnscopeError
+from knnscope.search import definition
+
+ROOMS = ((22, 512), (64, 4096))
+"""Candidate capacity of a query, a k + b; a query that overflows the first is scanned once more with the next."""
+BLOCK = 1024
+"""Queries that share a pass over the codes, if their candidates fit in ``BLOCK_BYTES``."""
+BLOCK_BYTES = 1 << 27
+PART_BYTES = 1 << 30
+"""Bytes of candidates of all threads together: where k is large, fewer threads take part."""
+RANKED = 64
+"""Queries whose candidates are ranked sooner than another thread has woken up."""
+OWN_TILES = (2, 8)
+"""Tiles of queries a thread from which on each thread has its own queries, not its own rows: of codes up to ``NEAR``, and beyond, where
+reading them twice is what counts (100 queries of 1,000,000 rows: 1.5 times one thread's time instead of 1.02)."""
+NEAR = 1 << 26
+"""Bytes of codes."""
+LEAD = 1 << 21
+"""Bytes of codes that the caller reads while another thread wakes up: so many more are its own. Who waits is put to sleep and woken, for
+0.03 ms of CPU time; with more than this the others would wait instead."""
+FEW = 4
+"""Queries up to which the plane is asked."""
+FEW_TILES = ((2, 2), (4, 1))
+"""Query vectors of a tile of the plane's scan, and digits of a query."""
+FEWEST_BLOCKS = 512
+"""Blocks of the plane that are worth another thread."""
+MOST = 4
+"""A k above one in so many rows: bounds would exclude little, so all rows compete."""
+
+
+class Levels(NamedTuple):
+    """What stands beside the rows: a byte a component, and half a byte for the leading ones; None where it is of no use."""
+
+    codes: Codes | None
+    plane: Plane | None
+
+
+class Search:
+    """One request to some rows."""
+
+    def __init__(self, table: Table, levels: Levels, isa: str, workers: Workers) -> None:
+        self.table, self.codes, self.plane, self.isa, self.workers = table, *levels, isa, workers
+        self.paths: set[str] = set()
+
+    def run(self, request: Request) -> Ranked:
+        """Scan, rank, and let all rows compete where the scan was of no use.
+
+        Raises:
+            KnnscopeError: see ``Scanner.nearest``.
+        """
+        count = len(request.queries)
+        self.request = request
+        self.answers = Answers(
+            np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
+            np.zeros(count, dtype=np.int64), np.full(count, np.inf),
+        )  # fmt: skip
+        self.far = np.zeros(count, dtype=np.bool_)
+        if self.plane is not None and count <= FEW and self.plane.suits(request.k):
+            self._by_plane(self.plane)
+        if self.codes is not None and request.k * MOST <= self.codes.rows:
+            for factor, more in ROOMS:
+                self._scan(self.codes, factor * request.k + more)
+        scanned = self.answers.candidates >= 0
+        if not scanned.all():
+            self._exhaust(np.flatnonzero(~scanned))
+        self._check()
+        self.answers.margins[self.answers.computed == len(self.table.rows)] = np.inf
+        path = (*(sorted(self.paths) if scanned.any() else ()), *(() if scanned.all() else ("exhaustive",)))
+        return Ranked(*self.answers, path)
+
+    def _by_plane(self, plane: Plane) -> None:
+        """Answer by the plane what it can answer."""
+        queries, k, allowed = self.request
+        vectors, digits = next((width for width in FEW_TILES if width[0] // width[1] >= len(queries)), FEW_TILES[-1])
+        longest = math.sqrt(self.codes.mapping.reach2) / plane.map.scaling if self.codes else 0.0
+        asked = plane_queries.ask(queries, longest, plane, vectors, digits)
+        blocks, tiles = len(plane.blocks), len(asked.words)
+        parts = max(1, min(self.workers.count // tiles, blocks // FEWEST_BLOCKS))
+        shape = (parts, len(asked.far))
+        kept = plane_scan.Kept(
+            np.empty((*shape, k)), np.empty((*shape, k), dtype=np.int64), np.zeros(shape, dtype=np.int64),
+            np.full(shape, np.inf), np.full(len(asked.far), np.inf),
+        )  # fmt: skip
+        scan = plane_scan.scan("vnni" if self.isa == "amx" else self.isa, vectors, digits)
+        work = []
+        for part, (first, last) in enumerate(_shares(blocks, parts)):
+            room = min((last - first) * 16, max(4 * plane_scan.CHUNK, (last - first) * 4))
+            work += [plane_scan.PlanePart(first, last, plane.rows, tile, part, room) for tile in range(tiles)]
+        self.workers.map(lambda part: scan(self.table, plane.blocks, asked, queries, allowed, part, kept), work)
+        plane_scan.merge(kept, self.table, np.arange(len(queries)), self.answers)
+        self.paths.add("plane")
+
+    def _scan(self, codes: Codes, room: int) -> None:
+        """Answer what is not answered yet, with room for so many candidates of a query."""
+        room = min(room, codes.rows + codes.rows // 2)  # with half as many again as there are rows, none overflows
+        left = np.flatnonzero((self.answers.candidates < 0) & ~self.far)
+        size = max(1, min(BLOCK, BLOCK_BYTES // (32 * room + 16 * self.request.k)))
+        for first in range(0, len(left), size):
+            numbers = left[first : first + size]
+            every = len(numbers) == len(self.far)
+            queries = self.request.queries if every else self.request.queries[numbers]
+            mask = self.request.allowed
+            allowed = mask if every or len(mask) < 2 else mask[numbers]
+            plan = dispatch.plan(self.isa, len(numbers))
+            self.paths.add(plan.scan)
+            asked = ask(queries, codes, plan)
+            self.far[numbers] = asked.far[: len(numbers)]
+            _Pass(self, codes, plan, asked, allowed).run(queries, numbers, room)
+
+    def _exhaust(self, numbers: npt.NDArray[np.int64]) -> None:
+        """Let all rows compete for these queries."""
+        table, answers, mask = self.table, self.answers, self.request.allowed
+        each = chunk(table.rows.shape[1])
+
+        def work(number: int) -> None:
+            allowed = mask[min(number, len(mask) - 1)] if len(mask) else np.empty(0, np.bool_)
+            query, found, values = self.request.queries[number], answers.ids[number], answers.values[number]
+            found[:], values[:] = np.iinfo(np.int64).max, np.inf
+            done = 0
+            for first in range(0, len(table.rows), each):
+                some = table._replace(rows=table.rows[first : first + each])
+                more = ranking.exhaustive(some, first, query, allowed, found, values)
+                if more < 0:
+                    done = -1
+                    break
+                done += more
+            ranking.ordered(found, values, min(self.request.k, max(0, done)), table.metric)
+            answers.candidates[number] = answers.computed[number] = done
+
+        self.workers.map(work, numbers.tolist())
+
+    def _check(self) -> None:
+        computed = self.answers.computed
+        if not (computed < 0).any():
+            return
+        changed = np.flatnonzero(computed == ranking.CHANGED)
+        if len(changed):
+            row = int(self.answers.ids[changed[0], 0])
+            raise KnnscopeError(
+                f"the vectors were changed after the index was built: row {row:,} is not where its code says: build the index again"
+            )
+        metric = definition.METRICS[self.table.metric]
+        raise KnnscopeError(f"{metric} of finite numbers overflows: scale the vectors down")
+
+
+class _Pass:
+    """One pass over the codes for some queries, by one thread or several: each has rows of its own, or queries of its own."""
+
+    def __init__(
+        self, search: Search, codes: Codes, plan: Plan, asked: EncodedQueries, allowed: npt.NDArray[np.bool_]
+    ) -> None:
+        self.search, self.codes, self.plan, self.asked, self.allowed = search, codes, plan, asked, allowed
+        self.each = plan.width // plan.digits
+        self.tiles, self.panels = len(asked.packed), len(codes.coded.scales) // PANEL
+        self.scan = dispatch.scan(plan)
+
+    def run(self, queries: npt.NDArray[np.float64], numbers: npt.NDArray[np.int64], room: int) -> None:
+        """Scan and rank; the answers go to ``numbers``."""
+        workers, k, count = self.search.workers, self.search.request.k, len(queries)
+        by_query = self.tiles >= OWN_TILES[self.codes.nbytes > NEAR] * workers.count
+        most = max(1, PART_BYTES // (count * (8 * k + 16 * room)))
+        parts = 1 if by_query else max(1, min(workers.count, self.panels, most))
+        whole = scratch.borrow("all", (parts, count), k, room)
+        self.state, self.batch = whole.state, Batch(queries, numbers, 0, count)
+        # all that a thread needs is there before it wakes up: it finds the interpreter's lock free
+        if by_query:
+            shares = _shares(self.tiles, workers.count)
+            workers.map(self._own_queries, [(self._part(0, self.panels, *s), self._views(0)) for s in shares])
+        else:
+            lead = min(self.panels // 4, LEAD * self.panels // (self.tiles * self.codes.nbytes)) if parts > 1 else 0
+            shares = _shares(self.panels, parts, lead)
+            workers.map(self._own_rows, [(self._part(*s, 0, self.tiles), self._views(p)) for p, s in enumerate(shares)])
+            pieces = _shares(count, min(workers.count, -(-count // RANKED)))
+            workers.map(self._rank, [self.batch._replace(first=first, last=last) for first, last in pieces])
+        scratch.give_back("all", whole)
+
+    def _part(self, first: int, last: int, first_tile: int, last_tile: int) -> Part:
+        width, digits = self.plan.width, self.plan.digits
+        return Part(first, last, first_tile, last_tile, self.codes.rows, width, digits, self.search.table.widen)
+
+    def _views(self, part: int) -> State:
+        return State(*(field[part] for field in self.state))
+
+    def _own_rows(self, given: tuple[Part, State]) -> None:
+        """A thread's rows, for all queries."""
+        part, state = given
+        own = scratch.borrow(
+            "own", ((part.last_tile - part.first_tile) * self.each,), state.heaps.shape[-1], state.ids.shape[-1]
+        )
+        self.scan(self.codes.coded, self.asked, self.allowed, part, own.state, state)
+        scratch.give_back("own", own)
+
+    def _own_queries(self, given: tuple[Part, State]) -> None:
+        """A thread's queries, over all rows, ranked at once."""
+        self._own_rows(given)
+        first, last = (min(tile * self.each, self.batch.last) for tile in (given[0].first_tile, given[0].last_tile))
+        self._rank(self.batch._replace(first=first, last=last))
+
+    def _rank(self, batch: Batch) -> None:
+        search = self.search
+        ranking.finish(search.table, self.codes.coded, self.asked, self.state, batch, search.answers)
+
+
+def _shares(total: int, pieces: int, lead: int = 0) -> list[tuple[int, int]]:
+    """Shares of ``range(total)``; the caller, who has the first, gets so much more, and what division leaves."""
+    ends = [0, *(lead - (number * (lead - total) // pieces) for number in range(1, pieces + 1))]
+    return list(pairwise(ends))

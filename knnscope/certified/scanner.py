@@ -1,0 +1,49 @@
+"""The seam between the index and the machines that search: what a scanner is asked, and what it answers.
+
+An answer is ranked already, by the definition (search/definition.py): the rows that a bound leaves are ranked where they lie.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Request(NamedTuple):
+    """Queries, float64, (queries, dim); neighbors of each; rows that may be answers, bool, (0 or 1 or queries, rows): (0, rows) for all."""
+
+    queries: npt.NDArray[np.float64]
+    k: int
+    allowed: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The answer: as in records.Neighbors and records.Certificate, but that rows have their names."""
+
+    ids: npt.NDArray[np.int64]
+    distances: npt.NDArray[np.float64]
+    candidates: npt.NDArray[np.int64]
+    computed: npt.NDArray[np.int64]
+    margin: npt.NDArray[np.float64]
+    path: tuple[str, ...]
+
+
+class Scanner(Protocol):
+    """Rows as one kind of machine searches them."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes beside the rows."""
+        ...
+
+    def nearest(self, request: Request, threads: int | None = None) -> Ranked:
+        """Answer a request.
+
+        Raises:
+            KnnscopeError: values that float64 cannot hold; rows that were changed after the scanner was built, where that shows.
+        """
+        ...

@@ -1,0 +1,347 @@
+"""The plane: its bound against exact arithmetic, its kernels against whole numbers, its answers against the definition."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from knnscope.certified import plane_bound
+from knnscope.certified.bound import U
+from knnscope.certified.cpu import dispatch, plane, plane_kernels, plane_queries, quantise
+from knnscope.certified.cpu import search as searches
+from knnscope.certified.cpu.components import Directions
+from knnscope.certified.cpu.plane import LANES, Plane
+from knnscope.certified.cpu.workers import Workers
+from knnscope.certified.dtypes import computable
+from knnscope.certified.index import ExactIndex
+from knnscope.errors import KnnscopeError
+from knnscope.search import definition
+from tests import oracle
+
+ONE = Workers(1)
+ISAS = [isa for isa in dispatch.available() if isa != "amx"]
+METRICS = definition.METRICS
+RANDOM = np.random.default_rng
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A plane for few rows and whatever it costs."""
+    monkeypatch.setattr(plane, "FEWEST", 40)
+    monkeypatch.setattr(plane, "DIMS", (32, 2048))
+    monkeypatch.setattr(plane, "WORTH", np.inf)
+    monkeypatch.setattr(Plane, "suits", lambda *_: True)
+    return monkeypatch
+
+
+def leading(dim: int, m: int, seed: int = 0) -> Directions:
+    matrix = np.linalg.qr(RANDOM(seed).standard_normal((dim, dim)))[0][:m].astype(np.float32)
+    defect = float(np.linalg.norm(matrix.astype(np.float64) @ matrix.T.astype(np.float64) - np.eye(m)))
+    return Directions(matrix, plane_bound.strayed(dim, m, defect), (0.0, 0.0, 0.0))
+
+
+def planes(rows: np.ndarray, metric: str, directions: Directions) -> tuple[Plane, quantise.Codes]:
+    codes = quantise.build(computable(rows), metric, ONE)
+    assert codes is not None
+    made = plane.build(computable(rows), codes.mapping, directions, ONE)
+    assert made is not None
+    return made, codes
+
+
+def asked_of(queries: np.ndarray, made: Plane, codes: quantise.Codes, digits: int) -> plane_queries.PlaneQueries:
+    longest = float(np.sqrt(codes.mapping.reach2)) / codes.mapping.scaling
+    return plane_queries.ask(queries.astype(np.float64), longest, made, 2 if digits == 2 else 4, digits)
+
+
+def lows(made: Plane, asked: plane_queries.PlaneQueries, isa: str, digits: int) -> np.ndarray:
+    """g, (queries, rows)."""
+    vectors = asked.words.shape[2]
+    each = vectors // digits
+    kernel = plane_kernels.kernel(isa, vectors, digits)
+    out = np.zeros((len(asked.far), len(made.blocks) * LANES), dtype=np.float32)
+    for tile in range(len(asked.words)):
+        here = slice(tile * each, (tile + 1) * each)
+        kernel(made.blocks, 0, len(made.blocks), asked.words[tile], asked.biases[tile], asked.terms[here], out[here])
+    return out[:, : made.rows]
+
+
+def key_of(x: np.ndarray, q: np.ndarray, metric: str) -> Fraction:
+    """The exact value, with the other sign for ip and cosine; cosine to 60 digits."""
+    pairs = [(Fraction(float(a)), Fraction(float(b))) for a, b in zip(x, q, strict=True)]
+    if metric == "l2":
+        return sum(((a - b) ** 2 for a, b in pairs), Fraction(0))
+    product = sum((a * b for a, b in pairs), Fraction(0))
+    if metric == "cosine":
+        lengths2 = sum(a * a for a, _ in pairs) * sum(b * b for _, b in pairs)
+        found = Fraction(float(lengths2) ** 0.5) if lengths2 else Fraction(1)
+        for _ in range(3 if lengths2 else 0):
+            found = ((found + lengths2 / found) / 2).limit_denominator(10**60)
+        product = product / found
+    return -product
+
+
+def holds(g: np.ndarray, asked: plane_queries.PlaneQueries, query: int, keys: list[Fraction]) -> list[bool]:
+    """Whether no row is left out by its own key."""
+    alpha, beta = Fraction(float(asked.alphas[query])), Fraction(float(asked.betas[query]))
+    return [g[i] == -np.inf or Fraction(float(g[i])) <= alpha * key + beta for i, key in enumerate(keys)]
+
+
+def drawn(data: st.DataObject) -> tuple[np.ndarray, np.ndarray, int]:
+    dim = data.draw(st.sampled_from((32, 40, 64, 100)))
+    count = data.draw(st.integers(1, 20))
+    random = RANDOM(data.draw(st.integers(0, 10**6)))
+    shift, spread = data.draw(st.sampled_from((0.0, 10.0, 1e3))), data.draw(st.sampled_from((1.0, 1e-2, 1e2)))
+    fall = np.arange(1, dim + 1) ** -data.draw(st.sampled_from((0.0, 1.0, 4.0)))
+    dtype = data.draw(st.sampled_from(("float16", "float32", "float64")))
+    wide = random.standard_normal((count, dim)) * fall * spread + shift
+    if data.draw(st.booleans()):
+        wide[random.random(count) < 0.2] *= 100  # some are far longer
+    rows = wide.clip(-6e4, 6e4).astype(dtype)
+    near = rows[random.integers(0, count, 3)] + (random.standard_normal((3, dim)) * spread * 1e-3).astype(dtype)
+    far = (random.standard_normal((2, dim)) * spread * 3 + shift).clip(-6e4, 6e4).astype(dtype)
+    return rows, np.concatenate([near, far]).clip(-6e4, 6e4), min(dim // 32 * 32, 64)
+
+
+@given(st.data())
+@settings(max_examples=60)
+@pytest.mark.parametrize("metric", METRICS)
+def test_no_row_is_left_out_by_its_own_key(metric: str, data: st.DataObject) -> None:
+    rows, queries, m = drawn(data)
+    codes = quantise.build(computable(rows), metric, ONE)
+    made = plane.build(computable(rows), codes.mapping, leading(rows.shape[1], m), ONE) if codes else None
+    if codes is None or made is None:
+        return
+    digits = data.draw(st.sampled_from((1, 2)))
+    asked = asked_of(queries, made, codes, digits)
+    g = lows(made, asked, data.draw(st.sampled_from(ISAS)), digits)
+    for query in range(len(queries)):
+        if not asked.far[query]:
+            keys = [key_of(row, queries[query], metric) for row in rows]
+            assert all(holds(g[query], asked, query, keys))
+            for low, key in zip(g[query], keys, strict=True):
+                if np.isfinite(low):
+                    least = plane_bound.least(float(low), float(asked.alphas[query]), float(asked.betas[query]))
+                    assert Fraction(least) <= key
+
+
+def against_its_residual(m: int = 64, dim: int = 64) -> tuple[np.ndarray, np.ndarray, Plane, quantise.Codes, Any]:
+    """Rows, and for each a query along what its code misses: there the bound is met."""
+    rows = RANDOM(5).standard_normal((40, dim))
+    directions = leading(dim, m)
+    made, codes = planes(rows, "l2", directions)
+    lines = made.blocks[:, : 8 * m].reshape(-1, m // 8, 16, 4).transpose(0, 2, 1, 3).reshape(-1, m // 2)
+    levels = np.concatenate([lines & 15, lines >> 4], axis=1)[: len(rows)] - 7.5
+    sides = made.blocks[:, 8 * m :].view(np.float16).reshape(-1, 4, LANES)
+    scales = sides[:, 0].reshape(-1)[: len(rows)].astype(np.float64)
+    wide = directions.matrix.astype(np.float64)
+    centred = (rows - codes.mapping.centre) * codes.mapping.scaling
+    missed = centred @ wide.T - scales[:, None] * levels
+    tail = centred - centred @ wide.T @ wide
+    away = missed / np.linalg.norm(missed, axis=1, keepdims=True) @ wide * 3
+    if m < dim:
+        share = np.linalg.norm(tail, axis=1, keepdims=True)
+        away = away + tail / share * 3
+    return rows, away / codes.mapping.scaling + codes.mapping.centre, made, codes, sides
+
+
+@pytest.mark.parametrize("m", [32, 64])
+def test_an_adversarial_query_meets_the_bound(m: int) -> None:
+    rows, queries, made, codes, _ = against_its_residual(m)
+    asked = asked_of(queries, made, codes, 2)
+    g = lows(made, asked, ISAS[0], 2)
+    for i in range(len(rows)):
+        reached = float(asked.alphas[i]) * float(key_of(rows[i], queries[i], "l2")) + float(asked.betas[i])
+        assert g[i, i] <= reached
+        assert reached - g[i, i] < 0.02 * (abs(reached) + float(asked.terms[i, 1])), "a bound this loose proves nothing"
+
+
+@pytest.mark.parametrize(("m", "side"), [(64, 2), (32, 2), (32, 3)])
+def test_half_of_a_rows_error_would_be_wrong(m: int, side: int) -> None:
+    """Of e1, and of e2."""
+    rows, queries, made, codes, sides = against_its_residual(m)
+    sides[:, side] = (sides[:, side].astype(np.float32) * 0.9).astype(np.float16)
+    asked = asked_of(queries, made, codes, 2)
+    g = lows(made, asked, ISAS[0], 2)
+    wrong = [not holds(g[i], asked, i, [key_of(r, queries[i], "l2") for r in rows])[i] for i in range(len(rows))]
+    assert sum(wrong) > len(rows) // 2
+
+
+def test_without_the_querys_error_a_row_would_be_left_out() -> None:
+    """One digit; rows whose own error is none, each along what its query's digits miss."""
+    m = dim = 64
+    queries = RANDOM(8).uniform(-1, 1, (40, dim))
+    steps = (np.abs(queries).max(axis=1, keepdims=True) / 127).astype(np.float32).astype(np.float64)
+    missed = queries - steps * np.rint(queries / steps)
+    rows = np.where(missed > 0, 0.625, -0.625)  # 2.5 steps of a quarter
+    directions = Directions(np.eye(m, dtype=np.float32), 0.0, (0.0, 0.0, 0.0))
+    _, codes = planes(rows, "l2", directions)
+    codes = quantise.Codes(codes.rows, codes.coded, codes.mapping._replace(centre=np.zeros(dim)))
+    made = plane.build(rows, codes.mapping, directions, ONE)
+    assert made is not None
+    asked = asked_of(queries, made, codes, 1)
+    g = lows(made, asked, ISAS[0], 1)
+    without = asked._replace(betas=asked.betas - asked.gaps / 2)
+    keys = [[key_of(row, query, "l2") for row in rows] for query in queries]
+    assert all(all(holds(g[i], asked, i, keys[i])) for i in range(40))
+    assert sum(not holds(g[i], without, i, keys[i])[i] for i in range(40)) > 20
+
+
+def test_the_defect_of_the_directions_counts() -> None:
+    """Rows of B1 a thousandth too long: with eta the bound holds, without it a row would be left out."""
+    dim = m = 64
+    rows, queries, _, codes, _ = against_its_residual()
+    matrix = leading(dim, m).matrix * np.float32(1.001)
+    eta = float(np.linalg.norm(matrix.astype(np.float64) @ matrix.T.astype(np.float64) - np.eye(m)))
+
+    def wrong(defect: float) -> int:
+        directions = Directions(matrix, plane_bound.strayed(dim, m, defect), (0.0, 0.0, 0.0))
+        made = plane.build(rows, codes.mapping, directions, ONE)
+        assert made is not None
+        asked = asked_of(queries, made, codes, 2)
+        g = lows(made, asked, ISAS[0], 2)
+        keys = [[key_of(row, query, "l2") for row in rows] for query in queries[:10]]
+        return sum(not all(holds(g[i], asked, i, keys[i])) for i in range(10))
+
+    assert wrong(eta) == 0
+    assert plane_bound.strayed(dim, m, eta) > eta
+    assert plane_bound.strayed(dim, m, 0.0) >= (dim + 2) * U * np.sqrt(m)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("vectors", "digits"), [(2, 2), (4, 1)])
+@pytest.mark.parametrize("m", [32, 96, 160, 1088])
+def test_kernels_give_the_defined_whole_numbers(isa: str, vectors: int, digits: int, m: int) -> None:
+    """s = 1, N = e1 = e2 = 0 and t2 = 1 leave -F, also at the ends of the range."""
+    random = RANDOM(m)
+    count, each = 5, vectors // digits
+    blocks = quantise.aligned((count, 8 * m + plane.SIDES), np.uint8, plane.BEYOND)
+    levels = random.integers(0, 16, (count * LANES, m))
+    levels[3], levels[4] = 15, 0
+    packed = (levels[:, : m // 2] | levels[:, m // 2 :] << 4).astype(np.uint8)
+    blocks[:, : 8 * m] = packed.reshape(count, LANES, m // 8, 4).transpose(0, 2, 1, 3).reshape(count, -1)
+    sides = blocks[:, 8 * m :].view(np.float16).reshape(count, 4, LANES)
+    sides[:, 0], sides[:, 1:] = 1, 0
+    values = random.integers(-127, 128, (vectors, m))
+    values[0] = 127
+    words = np.zeros((m // 8, vectors, 2), dtype=np.int32)
+    for half in range(2):
+        part = values[:, half * (m // 2) : (half + 1) * (m // 2)].astype(np.int8)
+        words[:, :, half] = part.reshape(vectors, m // 8, 4).view(np.int32)[:, :, 0].T
+    biases = (-120 * values.sum(axis=1)).astype(np.int32)
+    terms = np.zeros((each, 3), dtype=np.float32)
+    terms[:, 0] = 1
+    out = np.zeros((each, count * LANES), dtype=np.float32)
+    plane_kernels.kernel(isa, vectors, digits)(blocks, 0, count, words, biases, terms, out)
+    f = (16 * levels - 120) @ values.T
+    whole = f if digits == 1 else (254 * f[:, 0] + f[:, 1])[:, None]
+    expected = whole.T.astype(np.float32)
+    np.testing.assert_allclose(-out, expected, rtol=0 if digits == 1 else 2.0**-23)
+
+
+@given(st.data())
+@settings(max_examples=40)
+@pytest.mark.parametrize("isa", ISAS)
+def test_any_small_data(isa: str, data: st.DataObject) -> None:
+    count, dim = data.draw(st.integers(40, 140)), data.draw(st.sampled_from((32, 33, 64, 70)))
+    asked, metric = data.draw(st.integers(1, 4)), data.draw(st.sampled_from(METRICS))
+    dtype = data.draw(st.sampled_from(("float16", "float32", "float64", "int8", "uint8")))
+    random = RANDOM(data.draw(st.integers(0, 9999)))
+    shape = data.draw(st.sampled_from(("normal", "ties", "constant", "near", "far", "zeros")))
+    both = random.standard_normal((count + asked, dim)) * 3
+    if shape == "ties":
+        both = random.integers(-1, 2, both.shape).astype(float)
+    elif shape == "constant":
+        both[:] = 0.1
+    elif shape == "near":
+        both = 5 + both * 1e-3
+    elif shape == "far":
+        both[random.random(len(both)) < 0.1] *= 300
+    elif shape == "zeros":
+        both[random.random(len(both)) < 0.5] = 0
+    both = (np.abs(both * 20) % 127 if "int" in dtype else both).astype(dtype)
+    rows, queries = both[:count], both[count:]
+    where = random.random((asked, count) if data.draw(st.booleans()) else count) < 0.5
+    where = where if data.draw(st.booleans()) else None
+    k = data.draw(st.integers(1, count))
+    with pytest.MonkeyPatch.context() as patch:
+        small.__wrapped__(patch)  # type: ignore[attr-defined]
+        patch.setattr(searches, "FEWEST_BLOCKS", 1)
+        index = ExactIndex(rows, metric, threads=data.draw(st.integers(1, 3)), device=f"cpu:{isa}")
+        found = index.search(queries, k, where)
+    for number, query in enumerate(queries):
+        mask = np.ones(count, bool) if where is None else where if where.ndim == 1 else where[number]
+        left = np.flatnonzero(mask)
+        expected, values = oracle.nearest(rows[left], query, min(k, len(left)), metric) if len(left) else ([], [])
+        short = k - len(expected)
+        assert found.ids[number].tolist() == [int(left[i]) for i in expected] + [-1] * short
+        assert found.distances[number].tolist() == values + [np.inf if metric == "l2" else -np.inf] * short
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("metric", METRICS)
+def test_answers_are_those_of_the_definition_and_few_rows_are_computed(isa: str, metric: str) -> None:
+    random = RANDOM(2)
+    fall = np.arange(1, 97) ** -0.8
+    rows = (random.standard_normal((9000, 96)) * fall).astype(np.float32)
+    queries = (random.standard_normal((12, 96)) * fall).astype(np.float32)
+    index = ExactIndex(rows, metric, device=f"cpu:{isa}", threads=2)
+    assert index.nbytes > 9000 * (96 + 12), "a plane was built"
+    for k in (1, 10, 100):
+        expected = definition.search(rows, queries, k, metric)
+        for batch in (1, 2, 4):
+            for threads in (1, 2):
+                found = [index.search(queries[i : i + batch], k, threads=threads) for i in range(0, 12, batch)]
+                np.testing.assert_array_equal(np.concatenate([f.ids for f in found]), expected.ids)
+                np.testing.assert_array_equal(np.concatenate([f.distances for f in found]), expected.distances)
+                proofs = [f.certificate for f in found]
+                assert all(p.path == ("plane",) for p in proofs)
+                assert np.median(np.concatenate([p.computed for p in proofs])) < 1200
+                for f, p in zip(found, proofs, strict=True):
+                    for number in range(len(f.ids)):
+                        last = f.distances[number, -1]
+                        assert 0 < p.margin[number] < np.inf, "rows are left out, by more than nothing"
+                        at = int(p.computed[number])
+                        place = found.index(f) * batch + number
+                        rest = definition.search(rows, queries[place : place + 1], at + 1, metric).distances[0, -1]
+                        gap = np.sqrt(rest) - np.sqrt(last) if metric == "l2" else last - rest
+                        assert p.margin[number] <= gap + 1e-9
+
+
+def test_what_the_plane_has_no_room_for_is_answered_otherwise(small: pytest.MonkeyPatch) -> None:
+    """A crowd that no bound tells apart."""
+    random = RANDOM(3)
+    rows = random.standard_normal((70_000, 32)).astype(np.float32)
+    rows[:45_000] = rows[0] + random.standard_normal((45_000, 32)).astype(np.float32) * 1e-5
+    query = rows[:1].copy()
+    random.shuffle(rows)
+    index = ExactIndex(rows, threads=1)
+    found = index.search(query, 5)
+    expected = definition.search(rows, query, 5, "l2")
+    assert found.ids.tolist() == expected.ids.tolist()
+    assert found.certificate.path == ("exhaustive",)
+    apart = index.search(np.concatenate([query, rows[:0], query + 3]), 5)
+    assert apart.certificate.path == ("plane", "stream" if "vnni" in ISAS else ISAS[0], "exhaustive")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_rows_that_were_changed_are_noticed(small: pytest.MonkeyPatch, metric: str) -> None:
+    rows = RANDOM(4).standard_normal((500, 64)).astype(np.float32)
+    index = ExactIndex(rows, metric, threads=1)
+    query = rows[7] + np.float32(0.01)
+    assert index.search(query, 1).ids.tolist() == [7]
+    rows[7] += 40 * np.sign(RANDOM(1).standard_normal(64)).astype(np.float32)
+    with pytest.raises(KnnscopeError, match="changed after the index was built: row 7"):
+        index.search(query, 1)
+
+
+def test_a_plane_is_built_where_it_pays() -> None:
+    random = RANDOM(6)
+    even = random.standard_normal((9000, 64)).astype(np.float32)
+    fall = (even * np.arange(1, 65) ** -1.0).astype(np.float32)
+    assert ExactIndex(fall, threads=1).nbytes > ExactIndex(even[:4000], threads=1).nbytes * 9000 / 4000
+    assert ExactIndex(even[:8000], threads=1).nbytes <= 8000 * 76 + 32 * 76, "fewer rows than a plane is built for"
