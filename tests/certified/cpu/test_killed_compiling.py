@@ -43,7 +43,7 @@ os.write(1, b"begin\\n")
 import json
 import numpy as np, knnscope
 rows = np.random.default_rng(0).standard_normal((300, 20)).astype(np.float32)
-found = knnscope.ExactIndex(rows, threads=1, kind="portable").search(rows[:2], 3)
+found = knnscope.ExactIndex(rows, threads=1, device="cpu:portable").search(rows[:2], 3)
 print("found", json.dumps([found.ids.tolist(), found.distances.tolist()]), flush=True)
 """
 MOMENTS = {
