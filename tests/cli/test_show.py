@@ -31,6 +31,7 @@ ABSENT = ("faiss", "usearch", "sklearn", "onnxruntime", "onnx", "torch", "cupy",
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with vectors; planted engines beside the real ones, ceilings given."""
+    monkeypatch.setenv("COLUMNS", "100")  # the same paper for both
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)
     monkeypatch.setattr(climbing.cache, "obtain", lambda *_: CEILINGS)
@@ -104,7 +105,7 @@ def test_texts_of_a_wrong_answer_and_quality(here: Path, knnscope: Run, child_en
     without = f"import sys; sys.modules.update(dict.fromkeys({ABSENT})); from knnscope.cli import run; sys.exit(run())"
     shown = subprocess.run(
         [sys.executable, "-c", without, "show", "out"],
-        env=child_environment,
+        env={**child_environment, "COLUMNS": os.environ["COLUMNS"]},
         capture_output=True,
         text=True,
         check=True,
