@@ -38,8 +38,9 @@ PROBE = (2, 16)
 """Rows whose distances are computed to know T: so many times k, and so many."""
 WIDER = 1 / 32
 """Rows are looked at whose bound is that much beyond the k-th key: they are not computed, but what is left out is further off for certain."""
-lower: Any = None
-"""The kernel: ``scan`` gives each compiled scan its own."""
+lower_one: Any = None
+lower_few: Any = None
+"""The kernels for one query and for few: ``forms`` gives each instruction set its own."""
 
 
 class PlanePart(NamedTuple):
@@ -144,7 +145,7 @@ def _await(line: Any, waiting: int, row: int, low: np.float32, table: Any, plane
     _ahead(plane.ctypes.data + (row // LANES + 1) * plane.shape[1] - SIDES, SIDES // 64)
 
 
-@compiled()
+@compiled(inner=True)
 def _serve(one: Any, waiting: int, least: int, table: Any, asked: Any, plane: Any) -> int:
     """Compute sixteen rows of those that wait while there are ``least`` or more: how many wait then, or -1 (see ``_compute``).
 
@@ -173,7 +174,7 @@ def _bar(one: Any, asked: Any, kept: Any, wider: float) -> np.float32:
     return bounds.up(plane_bounds.limit(key, asked.alphas[one.number], asked.betas[one.number]))
 
 
-@compiled()
+@compiled(inner=True)
 def _compute(one: Any, count: int, table: Any, asked: Any, plane: Any) -> bool:
     """Distances of the rows ``pool.places``, whose bounds are ``pool.norms``, of which ``count`` count; False where one contradicts its bound."""
     pool, metric = one.pool, table.metric
@@ -195,7 +196,7 @@ def _compute(one: Any, count: int, table: Any, asked: Any, plane: Any) -> bool:
     return True
 
 
-@compiled()
+@compiled(inner=True)
 def _near(row: int, g: float, value: float, number: int, asked: Any, plane: Any) -> bool:
     """Whether a key, as a bound's value, is as near as the row's bound says; a row that is never left out may be anywhere."""
     block, lane = row // LANES, row % LANES
@@ -209,7 +210,7 @@ def _near(row: int, g: float, value: float, number: int, asked: Any, plane: Any)
     return value <= g + (width + (abs(g) + abs(value)) * 2.0**-20) * (1 + 2.0**-20) + 2.0**-22
 
 
-@compiled()
+@compiled(inner=True)
 def _gather(values: Any, row0: int, filled: int, query: int, allowed: Any, smallest: Any) -> None:
     """Bounds of some rows, those that may be answers, into a heap of the smallest: (float64, int64), each (rows to probe,)."""
     least, places = smallest
@@ -231,7 +232,7 @@ def _gather(values: Any, row0: int, filled: int, query: int, allowed: Any, small
     alive(limit)
 
 
-@compiled()
+@compiled(inner=True)
 def _probe(one: Any, smallest: Any, values: Any, row0: int, table: Any, asked: Any, plane: Any) -> int:
     """Compute the rows with the smallest bounds, which are taken out of ``values``: how many, or -1 (see ``_compute``)."""
     least, places = smallest
@@ -249,7 +250,7 @@ def _probe(one: Any, smallest: Any, values: Any, row0: int, table: Any, asked: A
     return -1 if _serve(one, waiting, 1, table, asked, plane) < 0 else done
 
 
-@compiled()
+@compiled(inner=True)
 def _filter(
     one: Any, values: Any, part: Any, rows: int, table: Any, asked: Any, plane: Any, allowed: Any, kept: Any
 ) -> tuple[int, float]:
@@ -313,21 +314,25 @@ def _scan(table: Any, plane: Any, asked: Any, request: Any, part: Any, memory: A
     step = max(1, CHUNK // each // LANES)
     for begin in range(part.first, part.last, step):
         blocks, at = min(part.last - begin, step), (begin - part.first) * LANES
-        lower(plane, begin, blocks, words, biases, terms, values[:, at : at + blocks * LANES])
+        line = values[:, at : at + blocks * LANES]
+        if each == 1:
+            lower_one(plane, begin, blocks, words, biases, terms, line)
+        else:
+            lower_few(plane, begin, blocks, words, biases, terms, line)
         for query in range(low, high):
             own = query - low
             if not asked.far[query]:
                 filled = min(blocks * LANES, rows - at)
                 _gather(values[own, at:], row0 + at, filled, query, request.allowed, (least[own], places[own]))
     pool = new_pool()
-    line = Line(np.empty(2 * TOGETHER, dtype=np.int64), np.empty(2 * TOGETHER, dtype=np.float32))
+    waiting = Line(np.empty(2 * TOGETHER, dtype=np.int64), np.empty(2 * TOGETHER, dtype=np.float32))
     for query in range(low, high):
         own, heap, name = query - low, keys[query], names[query]
         heap[:], name[:] = np.inf, np.iinfo(np.int64).max
         computed[query] = -1
         if asked.far[query]:
             continue
-        one = One(request.queries[query], query, length_of(request.queries[query]), heap, name, pool, line)
+        one = One(request.queries[query], query, length_of(request.queries[query]), heap, name, pool, waiting)
         done = _probe(one, (least[own], places[own]), values[own], row0, table, asked, plane)
         more, rest = -1, np.inf
         if done >= 0:
@@ -341,7 +346,7 @@ def _scan(table: Any, plane: Any, asked: Any, request: Any, part: Any, memory: A
             if rest < np.inf:
                 rest = plane_bounds.least(rest, asked.alphas[query], asked.betas[query])
             kept.rests[part.part, query] = rest
-    alive((memory, least, places, pool, line))
+    alive((memory, least, places, pool, waiting))
 
 
 @compiled(error_model="numpy")
@@ -390,22 +395,22 @@ def merge(kept: Any, table: Any, answers: Any) -> bool:
 
 
 scanned: Any = None
-vectors = digits = 1
-"""What ``alone`` gives each compiled form of ``_alone``."""
+"""What ``forms`` gives ``_alone`` in place of this."""
 
 
-def _alone(table: Any, plane: Any, way: Any, request: Any, memory: Any, answers: Any) -> bool:
+def _alone(table: Any, levels: Any, width: Any, request: Any, memory: Any, answers: Any) -> bool:
     """A whole search by one thread, in one call: for few rows and queries what Python does in between counts. Whether it answers all.
 
     Args:
         table: ranking.Table.
-        plane: uint8, (blocks, bytes), see plane.Plane.
-        way: plane.Map.
+        levels: blocks of plane.Plane, and its Map.
+        width: query vectors of a tile, and digits of a query.
         request: scanner.Request.
         memory: float32, (queries of a tile times rows, whole blocks, or more,), written over.
         answers: ranking.Answers, written.
     """
-    asked = ask(request.queries, way, vectors, digits)
+    plane, way = levels
+    asked = ask(request.queries, way, width[0], width[1])
     kept = new_kept(1, asked.far.shape[0], request.k)
     for tile in range(asked.words.shape[0]):
         part = PlanePart(0, plane.shape[0], tile, 0, most_of(table.rows.shape[0]))
@@ -427,14 +432,21 @@ def new_kept(parts: int, queries: int, k: int) -> Any:
     return Kept(keys, names, computed, rests, np.full(queries, np.inf))
 
 
-@cache
-def alone(isa: str, vectors: int, digits: int) -> Any:
-    """``_alone`` for tiles of so many query vectors."""
-    given = {"scanned": scan(isa, vectors, digits), "vectors": vectors, "digits": digits}
-    return specialised(_alone, f"plane_alone_{isa}_{vectors}_{digits}", **given)
+ONE, FEW = (2, 2), (4, 1)
+"""Query vectors of a tile, and digits of a query: for one query, which waits for memory anyway, and for few."""
+
+
+class Forms(NamedTuple):
+    """Compiled for one instruction set: ``_scan``, and ``_alone``."""
+
+    scan: Any
+    alone: Any
 
 
 @cache
-def scan(isa: str, vectors: int, digits: int) -> Any:
-    """The compiled scan for tiles of so many query vectors."""
-    return specialised(_scan, f"plane_scan_{isa}_{vectors}_{digits}", lower=kernel(isa, vectors, digits))
+def forms(isa: str) -> Forms:
+    """What an instruction set has; compiled when it is first called."""
+    given = {"lower_one": kernel(isa, *ONE), "lower_few": kernel(isa, *FEW)}
+    inner = specialised(_scan, f"plane_inner_{isa}", inner=True, **given)
+    scan = specialised(_scan, f"plane_scan_{isa}", **given)
+    return Forms(scan, specialised(_alone, f"plane_alone_{isa}", scanned=inner))

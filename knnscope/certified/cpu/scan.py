@@ -101,7 +101,7 @@ def replace_top(heaps: Any, query: int, item: float) -> None:
     heaps[query, place] = item
 
 
-@compiled()
+@compiled(inner=True)
 def _compact(kept: Any, own: int, errors: Any, e_q: float, bar: float) -> int:
     """Keep those of a query's candidates that a smaller bar leaves."""
     left = 0
@@ -171,7 +171,7 @@ def admit(mask: int, spot: Any, part: Any, coded: Any, asked: Any, allowed: Any,
                 _tighten(kept.heaps[own, 0], spot, asked, part.widen, mine)
 
 
-@compiled()
+@compiled(inner=True)
 def prepared(out: Any, masks: Any, asked: Any, low: int, kept: Any) -> Any:
     """Own of the queries from ``low`` on that ``kept`` is for: nothing found, T infinite; those that are far keep no row."""
     size = kept.counts.shape[0]
@@ -186,7 +186,7 @@ def prepared(out: Any, masks: Any, asked: Any, low: int, kept: Any) -> Any:
     return Own(out, masks, np.full(size, np.inf), np.zeros(size, dtype=np.float32), limits, marks, kept)
 
 
-@compiled()
+@compiled(inner=True)
 def hand_over(mine: Any, low: int, coded: Any, asked: Any, widen: float, state: Any) -> None:
     """What is left of a thread's candidates of the queries from ``low`` on, by the smallest T that it knows; ``state`` is written."""
     kept = mine.kept
@@ -203,7 +203,7 @@ def hand_over(mine: Any, low: int, coded: Any, asked: Any, widen: float, state: 
             state.heaps[query, place] = kept.heaps[own, place]
 
 
-@compiled()
+@compiled(inner=True)
 def lines16(count: int, rows: int) -> Any:
     """int32, (count, rows), from a cache line on."""
     raw = np.empty(rows * count + 16, dtype=np.int32)

@@ -38,8 +38,6 @@ LEAD = 1 << 21
 0.03 ms of CPU time; with more than this the others would wait instead."""
 FEW = 4
 """Queries up to which the plane is asked."""
-FEW_TILES = ((2, 2), (4, 1))
-"""Query vectors of a tile of the plane's scan, and digits of a query."""
 FEWEST_BLOCKS = 512
 """Blocks of the plane that are worth another thread."""
 MOST = 4
@@ -91,15 +89,14 @@ class Search:
         """Answer by the plane what it can answer: whether that is all."""
         request, isa = self.request, "vnni" if self.isa == "amx" else self.isa
         count = len(request.queries)
-        vectors, digits = next((width for width in FEW_TILES if width[0] // width[1] >= count), FEW_TILES[-1])
-        blocks, each = len(plane.blocks), vectors // digits
+        width, forms = plane_scan.ONE if count == 1 else plane_scan.FEW, plane_scan.forms(isa)
+        blocks, each = len(plane.blocks), width[0] // width[1]
         parts = max(1, min(self.workers.count, blocks // FEWEST_BLOCKS))
         self.paths.add("plane")
         if parts == 1:
             with scratch.floats("bounds", each * blocks * LANES) as memory:
-                answer = plane_scan.alone(isa, vectors, digits)
-                return bool(answer(self.table, plane.blocks, plane.map, request, memory, self.answers))
-        asked = plane_queries.ask(request.queries, plane.map, vectors, digits)
+                return bool(forms.alone(self.table, (plane.blocks, plane.map), width, request, memory, self.answers))
+        asked = plane_queries.ask(request.queries, plane.map, *width)
         kept = plane_scan.new_kept(parts, len(asked.far), request.k)
         most = plane_scan.most_of(plane.rows) // parts
         work = [
@@ -107,11 +104,10 @@ class Search:
             for part, (first, last) in enumerate(_shares(blocks, parts))
             for tile in range(len(asked.words))
         ]
-        scan = plane_scan.scan(isa, vectors, digits)
 
         def scanned(part: plane_scan.PlanePart) -> None:
             with scratch.floats("bounds", each * (part.last - part.first) * LANES) as memory:
-                scan(self.table, plane.blocks, asked, request, part, memory, kept)
+                forms.scan(self.table, plane.blocks, asked, request, part, memory, kept)
 
         self.workers.map(scanned, work)
         return bool(plane_scan.merge(kept, self.table, self.answers))

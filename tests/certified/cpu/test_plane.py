@@ -248,7 +248,8 @@ def test_kernels_give_the_defined_whole_numbers(isa: str, vectors: int, digits: 
 def test_any_small_data(isa: str, data: st.DataObject) -> None:
     count, dim = data.draw(st.integers(40, 140)), data.draw(st.sampled_from((32, 33, 64, 70)))
     asked, metric = data.draw(st.integers(1, 4)), data.draw(st.sampled_from(METRICS))
-    dtype = data.draw(st.sampled_from(("float16", "float32", "float64", "int8", "uint8")))
+    # each type of rows is compiled anew: all of them for the fastest
+    dtype = data.draw(st.sampled_from(("float32", "float16", "uint8") if isa == ISAS[0] else ("float32",)))
     random = RANDOM(data.draw(st.integers(0, 9999)))
     shape = data.draw(st.sampled_from(("normal", "ties", "constant", "near", "far", "zeros")))
     both = random.standard_normal((count + asked, dim)) * 3
