@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import types
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from numba import config, njit
 
-from knnscope.certified.cpu.code_cache import CodeCache
+from knnscope.certified.cpu.code_cache import CodeCache, any_kept
 from knnscope.certified.cpu.workers import start_thread
 from knnscope.compiling import SPENT
 from knnscope.errors import KnnscopeError
+from knnscope.progress import say
 
 FORK_WAITS = 60.0
 """Seconds; a function takes up to 4 to compile."""
@@ -55,6 +58,15 @@ def specialised(function: Callable[..., Any], name: str, inner: bool = False, **
     return compiled(inner, error_model="numpy")(made)
 
 
+@cache
+def _announce() -> None:
+    """Said once on a terminal, before the first function that is not found compiled."""
+    if sys.stderr.isatty() and not any_kept():
+        say(
+            "compiling certified search for this processor: this once, some 10 to 30 s (knnscope warm does it beforehand)"
+        )
+
+
 def _undisturbed(compile_for: Callable[..., Any]) -> Callable[..., Any]:
     """``compile_for``, where no signal handler interrupts it."""
 
@@ -64,6 +76,7 @@ def _undisturbed(compile_for: Callable[..., Any]) -> Callable[..., Any]:
                 raise KnnscopeError(
                     "this process was forked while another thread compiled: search once before the fork, or start processes with spawn"
                 )
+            _announce()
             return compile_for(*args, **options)
 
     def elsewhere(*args: Any, **options: Any) -> Any:

@@ -213,13 +213,15 @@ def nearest(table: Any, near: Any, query: Any, scale: Any, found: Any, values: A
         infinite if all were.
     """
     k, count, metric, names = found.shape[0], near.numbers.shape[0], table.metric, table.names
-    order = _heap(near.lowers)
+    numbers, lowers, uppers = near.numbers, near.lowers, near.uppers
+    order = _heap(lowers)
     length, pool, chosen = length_of(query), new_pool(), np.empty(TOGETHER, dtype=np.int64)
+    places, keys = pool.places, pool.keys
     found[:] = np.iinfo(np.int64).max
     values[:] = np.inf
     done, rest = 0, np.inf
     while done < count:
-        lower = near.lowers[order[0]]
+        lower = lowers[order[0]]
         if done >= k:
             bar = _distance(values[0], metric, scale)
             if lower > bounds.reach(bar, table.widen, scale.blur):
@@ -229,16 +231,16 @@ def nearest(table: Any, near: Any, query: Any, scale: Any, found: Any, values: A
         for i in range(some):
             chosen[i] = order[0]
             order[0] = order[count - done - i - 1]
-            _settle(near.lowers, order, 0, count - done - i - 1)
+            _settle(lowers, order, 0, count - done - i - 1)
         for i in range(TOGETHER):
-            pool.places[i] = near.numbers[chosen[min(i, some - 1)]]
+            places[i] = numbers[chosen[min(i, some - 1)]]
         keys_of(table.rows, query, metric, length, pool)
         for i in range(some):
-            place, key = chosen[i], pool.keys[i]
-            name, distance = near.numbers[place], _distance(key, metric, scale)
-            if not near.lowers[place] <= bounds.reach(
-                distance, table.widen, scale.blur
-            ) or not distance <= bounds.reach(near.uppers[place], table.widen, scale.blur):
+            place, key = chosen[i], keys[i]
+            name, distance = numbers[place], _distance(key, metric, scale)
+            if not lowers[place] <= bounds.reach(distance, table.widen, scale.blur) or not distance <= bounds.reach(
+                uppers[place], table.widen, scale.blur
+            ):
                 found[0] = name
                 return CHANGED, rest
             if names.shape[0]:
@@ -277,21 +279,22 @@ def exhaustive(table: Any, first: int, query: Any, mask: Any, found: Any, values
         How many were computed, -1 if one is not a number.
     """
     length, pool = length_of(query), new_pool()
+    places, keys = pool.places, pool.keys
     done = waiting = 0
     count, names = table.rows.shape[0], table.names
     for row in range(count + 1):
         if row < count:
             if mask.shape[0] and not mask[first + row]:
                 continue
-            pool.places[waiting] = row
+            places[waiting] = row
             waiting += 1
         if waiting == TOGETHER or (row == count and waiting):
             keys_of(table.rows, query, table.metric, length, pool)
             for i in range(waiting):
-                key = pool.keys[i]
+                key = keys[i]
                 if np.isnan(key):
                     return -1
-                name = first + pool.places[i]
+                name = first + places[i]
                 if names.shape[0]:
                     name = names[name]
                 if further(values[0], found[0], key, name):
@@ -319,7 +322,8 @@ def finish(table: Any, coded: Any, asked: Any, state: Any, batch: Any, answers: 
         batch: Batch.
         answers: Answers, written.
     """
-    heaps, counts, errors = state.heaps, state.counts, coded.errors
+    heaps, squares, ids, counts = state.heaps, state.squares, state.ids, state.counts
+    errors, terms = coded.errors, coded.terms
     parts, k = heaps.shape[0], heaps.shape[2]
     uppers = np.empty(parts * k)
     for query in range(batch.first, batch.last):
@@ -337,15 +341,15 @@ def finish(table: Any, coded: Any, asked: Any, state: Any, batch: Any, answers: 
         bar = heaps[0, query, 0] if parts == 1 else _smallest(uppers, k)
         bar = bounds.reach(bar, table.widen, scale.blur)
         low, high, rows = np.empty(total), np.empty(total), np.empty(total, dtype=np.int64)
-        left = 0
+        left, p2 = 0, asked.lengths2[query]
         for part in range(parts):
             for i in range(counts[part, query]):
-                row = state.ids[part, query, i]
-                square, e = state.squares[part, query, i], np.float64(errors[row])
+                row = ids[part, query, i]
+                square, e = squares[part, query, i], np.float64(errors[row])
                 lower = bounds.lower(square, e, e_q)
                 if lower <= bar:
                     low[left], rows[left] = lower, row
-                    most = bounds.most(square, coded.terms[row], e, asked.lengths2[query])
+                    most = bounds.most(square, terms[row], e, p2)
                     high[left] = bounds.upper(most, e, e_q)
                     left += 1
         near = Near(rows[:left], low[:left], high[:left])
