@@ -54,14 +54,17 @@ class ExactIndex:
 
     def __repr__(self) -> str:
         rows, dim = self.shape
-        return (
-            f"ExactIndex({rows} rows x {dim}, {self._metric}, {self._scanner.isa}, {self.nbytes} bytes beside the rows)"
-        )
+        return f"ExactIndex({rows} rows x {dim}, {self._metric}, {self.isa}, {self.nbytes} bytes beside the rows)"
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and components."""
         return self._shape
+
+    @property
+    def isa(self) -> str:
+        """The instruction set in use."""
+        return self._scanner.isa
 
     @property
     def nbytes(self) -> int:

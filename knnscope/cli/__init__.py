@@ -37,6 +37,7 @@ COMMANDS = {
     "timeline": "knnscope.cli.timeline:Timeline",
     "sql": "knnscope.cli.sql:Sql",
     "demo": "knnscope.cli.demo:Demo",
+    "warm": "knnscope.cli.warm:Warm",
     "completion": "knnscope.cli.completion:Completion",
 }
 

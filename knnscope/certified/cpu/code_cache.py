@@ -171,6 +171,14 @@ def write(name: str, body: bytes) -> None:
             raise
 
 
+def any_kept() -> bool:
+    """Whether some compiled code of this version and processor is there."""
+    try:
+        return path().is_dir() and any(path().iterdir())
+    except (UnusableError, OSError):
+        return False
+
+
 @cache
 def _notice() -> None:
     """Told once in a process."""

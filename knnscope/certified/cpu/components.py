@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,9 @@ from knnscope.certified.dtypes import widened
 
 SAMPLE = 8192
 """Rows of the sample, more where there are many components: ten times as many."""
-ASKED = 64
+DEEP = 1 << 17
+"""Rows among which their neighbors are looked for."""
+ASKED = 32
 """Rows of the sample that stand for queries."""
 KS = (1, 10, 100)
 """Neighbors that the numbers of survivors are predicted for."""
@@ -27,8 +29,7 @@ START = 0.3352
 """A row's step before it is fitted, in units of |z1| / sqrt(m): the best one for four bits of a normal component (Max 1960, table I)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Directions:
+class Directions(NamedTuple):
     """matrix: float32, (m, dim), B1 of plane_bound.py. rho: there. survivors: share of rows that a query leaves, by k of ``KS``."""
 
     matrix: npt.NDArray[np.float32]
@@ -42,6 +43,13 @@ class Directions:
         if k > KS[-1]:
             share = min(1.0, self.survivors[-1] * k / KS[-1])
         return m / 2 + 8 + share * ROW_COST * 4 * dim
+
+    def most_neighbors(self, bytes_: float) -> int:
+        """The largest k that costs no more bytes a row, found to a quarter of itself; 0 where 1 costs more."""
+        k = 0
+        while self.cost(k + max(1, k // 4)) < bytes_ and k < 1 << 20:
+            k += max(1, k // 4)
+        return k
 
 
 def choose(rows: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64], seed: int = 0) -> Directions | None:
@@ -67,17 +75,14 @@ def choose(rows: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64],
     queries = turned[asked] + (vectors @ centre).astype(np.float32) * bool(metric)
     lengths2 = np.einsum("ij,ij->i", turned, turned)
     proxies = _Sample(turned, queries, asked, lengths2 if metric == 0 else np.zeros_like(lengths2), lengths2)
-    ordered = np.sort(proxies.values(), axis=1)
+    thresholds = _thresholds(rows, metric, centre, vectors.T @ queries.T.astype(np.float64))
     best: Directions | None = None
     for m in sorted({min(dim // STEP * STEP, round(share * dim / STEP) * STEP) for share in SHARES} - {0}):
         if m > plane_bound.MOST:
             continue
         turn, _ = np.linalg.qr(random.standard_normal((m, m)))
         lowest = proxies.lowest(turn.astype(np.float32))
-        shares = []
-        for k in KS:
-            place = min(max(0, round(k * count / len(rows)) - 1), count - 1)
-            shares.append(float((lowest <= ordered[:, place, None]).mean()))
+        shares = [float((lowest <= threshold[:, None]).mean()) for threshold in thresholds]
         matrix = np.ascontiguousarray((turn @ vectors[:m]).astype(np.float32))
         wide = matrix.astype(np.float64)
         defect = float(np.linalg.norm(wide @ wide.T - np.eye(m))) * 1.001
@@ -85,6 +90,39 @@ def choose(rows: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64],
         if best is None or made.cost(10) < best.cost(10):
             best = made
     return best
+
+
+def _thresholds(
+    rows: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64], queries: npt.NDArray[np.float64]
+) -> list[npt.NDArray[np.float32]]:
+    """What the k-th neighbor of each query, (dim, queries), is ranked by, for k of ``KS``: of many rows, and scaled to all."""
+    count = len(rows)
+    step = -(-count // DEEP)
+    asked, kept = queries.astype(np.float32), min(KS[-1] + 1, -(-count // step))
+    nearest = np.full((queries.shape[1], 0), np.inf, dtype=np.float32)
+    for first in range(0, count, step * 4096):
+        some = prepared(rows[first : first + step * 4096 : step], metric, centre)
+        values = -2 * (some @ asked).T
+        if metric == 0:
+            values += np.einsum("ij,ij->i", some, some)
+        both = np.concatenate([nearest, values], axis=1)
+        nearest = np.partition(both, min(kept, both.shape[1]) - 1, axis=1)[:, :kept]
+    nearest = np.sort(nearest, axis=1)[:, 1:]  # a row is not its own neighbor
+    last = nearest.shape[1] - 1
+    return [nearest[:, min(max(0, round(k / step) - 1), last)] for k in KS]
+
+
+def prepared(some: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Rows less the centre, rounded once to float32; for cosine divided by their lengths first."""
+    values = widened(np.ascontiguousarray(some))
+    if values.dtype == np.float32 and metric != 2:
+        near: npt.NDArray[np.float32] = values - centre.astype(np.float32)
+        return near
+    wide = values.astype(np.float64)
+    if metric == 2:
+        lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
+        wide = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths != 0)
+    return (wide - centre).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +135,8 @@ class _Sample:
     first: npt.NDArray[np.float32]
     lengths2: npt.NDArray[np.float32]
 
-    def values(self) -> npt.NDArray[np.float32]:
-        """What is ranked, less what a query adds to all rows; infinite for the row that the query is."""
-        return self._without_own(self.first - 2 * self.queries @ self.rows.T)
-
     def lowest(self, turn: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Lower bounds of ``values`` by a plane of as many components as ``turn`` has."""
+        """Lower bounds of what rows are ranked by, by a plane of as many components as ``turn`` has."""
         m = len(turn)
         z, w = self.rows[:, :m] @ turn.T, self.queries[:, :m] @ turn.T
         leading2 = np.einsum("ij,ij->i", z, z)
@@ -126,8 +160,4 @@ def _sample(
     """Rows of the sample as the plane has them: divided by their lengths for cosine, and centred."""
     wanted = min(len(rows), max(SAMPLE, 10 * rows.shape[1]))
     chosen = np.sort(random.choice(len(rows), wanted, replace=False))
-    values = widened(np.ascontiguousarray(rows[chosen])).astype(np.float64)
-    if metric == 2:
-        lengths = np.sqrt(np.einsum("ij,ij->i", values, values))[:, None]
-        values = np.divide(values, lengths, out=np.zeros_like(values), where=lengths != 0)
-    return (values - centre).astype(np.float32)
+    return prepared(rows[chosen], metric, centre)

@@ -19,7 +19,6 @@ from knnscope.certified.cpu.components import START, Directions
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.quantise import aligned
 from knnscope.certified.cpu.workers import Workers
-from knnscope.certified.dtypes import widened
 
 LANES = 16
 SIDES = 128
@@ -55,7 +54,8 @@ class Map(NamedTuple):
     """What a query goes through.
 
     matrix: float32, (m, dim padded to whole lanes); rho. metric: its number.
-    centre: float64, (dim,). scaling: a power of two. most: of rows.
+    centre: float64, (dim,). scaling: a power of two. most: of rows. longest: at least the
+    length of every row, for ip.
     """
 
     matrix: npt.NDArray[np.float32]
@@ -64,25 +64,26 @@ class Map(NamedTuple):
     centre: npt.NDArray[np.float64]
     scaling: float
     most: Most
+    longest: float
 
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """Rows as the scan reads them: blocks, uint8, (blocks, 8 m + 128); their number without padding; how they were mapped."""
+    """Rows as the scan reads them.
+
+    blocks: uint8, (blocks, 8 m + 128). rows: without padding. neighbors: the largest k for which a query costs less than by a byte a
+    component, predicted.
+    """
 
     blocks: npt.NDArray[np.uint8]
     rows: int
-    directions: Directions
+    neighbors: int
     map: Map
 
     @property
     def nbytes(self) -> int:
         """Bytes of blocks and directions."""
         return self.blocks.nbytes + self.map.matrix.nbytes
-
-    def suits(self, k: int) -> bool:
-        """Whether so many neighbors of a query cost less than by a byte a component, predicted."""
-        return self.directions.cost(k) < self.directions.matrix.shape[1] + 12
 
 
 def of(rows: npt.NDArray[Any], mapping: Any, workers: Workers) -> Plane | None:
@@ -149,21 +150,15 @@ def build(rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers:
     largest = Most(most[0] * up, math.sqrt(most[1]) * up, most[2] * up, most[3] * up)
     wide = np.zeros((m, -(-rows.shape[1] // LANES) * LANES), dtype=np.float32)
     wide[:, : rows.shape[1]] = directions.matrix
-    way = Map(wide, directions.rho, mapping.metric, mapping.centre, mapping.scaling, largest)
-    return Plane(blocks, count, directions, way)
+    longest = math.sqrt(mapping.reach2) / mapping.scaling
+    way = Map(wide, directions.rho, mapping.metric, mapping.centre, mapping.scaling, largest, longest)
+    neighbors = directions.most_neighbors(rows.shape[1] + 12)
+    return Plane(blocks, count, neighbors, way)
 
 
 def _centred(some: npt.NDArray[Any], mapping: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
     """Rows less the centre, rounded once to float32 (of their lengths for cosine), and their squared lengths before that."""
-    values = widened(np.ascontiguousarray(some))
-    if values.dtype == np.float32 and mapping.metric != 2:
-        centred = values - mapping.centre.astype(np.float32)
-    else:
-        wide = values.astype(np.float64)
-        if mapping.metric == 2:
-            lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
-            wide = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths != 0)
-        centred = (wide - mapping.centre).astype(np.float32)
+    centred = components.prepared(some, mapping.metric, mapping.centre)
     return centred, np.einsum("ij,ij->i", centred, centred, dtype=np.float64) * (1 + 2.0**-22)
 
 

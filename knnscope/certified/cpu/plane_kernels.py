@@ -170,11 +170,11 @@ def _emitted(blocks: Any, first: int, count: int, words: Any, biases: Any, terms
         words: int32, (groups, vectors, 2), see plane_queries.PlaneQueries.
         biases: int32, (vectors,).
         terms: float32, (queries, 3).
-        out: float32, (queries, 16 count or more), written.
+        out: float32, (queries, 16 count), each line in one piece, written.
     """
     at = blocks.ctypes.data + first * blocks.shape[1]
     queries = (words.ctypes.data, biases.ctypes.data, terms.ctypes.data)
-    emitted((at, words.shape[0]), count, queries, (out.ctypes.data, out.shape[1]))
+    emitted((at, words.shape[0]), count, queries, (out.ctypes.data, out.strides[0] // 4))
 
 
 def _plain(blocks: Any, first: int, count: int, words: Any, biases: Any, terms: Any, out: Any) -> None:

@@ -12,7 +12,7 @@ from llvmlite import ir
 from knnscope.certified.cpu import bounds, plane_bounds
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.llvm import FLOATS, Emit, instructions
-from knnscope.certified.cpu.plane import LANES, Plane
+from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.quantise import LEVELS
 from knnscope.certified.cpu.queries import BASE
 
@@ -37,27 +37,6 @@ class PlaneQueries(NamedTuple):
     far: npt.NDArray[np.bool_]
 
 
-def ask(queries: npt.NDArray[np.float64], longest: float, plane: Plane, vectors: int, digits: int) -> PlaneQueries:
-    """Write queries.
-
-    Args:
-        queries: (queries, dim), finite.
-        longest: at least the length of every row, for ip.
-        plane: the rows.
-        vectors: in a tile.
-        digits: 1 or 2, of each query.
-    """
-    each = vectors // digits
-    tiles = -(-len(queries) // each)
-    m = len(plane.map.matrix)
-    words, biases = np.zeros((tiles, m // 8, vectors, 2), dtype=np.int32), np.zeros((tiles, vectors), dtype=np.int32)
-    alphas, betas, gaps = np.zeros((3, tiles * each))
-    terms, far = np.zeros((tiles * each, 3), dtype=np.float32), np.ones(tiles * each, dtype=np.bool_)
-    made = PlaneQueries(words, biases, terms, alphas, betas, gaps, far)
-    _write(queries, longest, plane.map, digits, made)
-    return made
-
-
 @instructions()
 def _product(emit: Emit, matrix: Any, query: Any, sixteenths: Any, out: Any) -> None:
     """Four rows of a matrix times a vector: addresses, and how many times 16 components they have."""
@@ -79,7 +58,7 @@ def _product(emit: Emit, matrix: Any, query: Any, sixteenths: Any, out: Any) -> 
 
 
 @compiled(error_model="numpy")
-def _write(queries: Any, longest: float, way: Any, digits: int, made: Any) -> None:
+def _write(queries: Any, way: Any, digits: int, made: Any) -> None:
     m, padded = way.matrix.shape
     dim, levels, most = queries.shape[1], LEVELS if digits == 1 else LEVELS * BASE, way.most
     q, w, wide = np.zeros(padded, dtype=np.float32), np.empty(m, dtype=np.float32), np.empty(dim)
@@ -151,8 +130,28 @@ def _write(queries: Any, longest: float, way: Any, digits: int, made: Any) -> No
                 alpha = 2 * way.scaling
                 err = (2 * dim + 40) * 2.0**-51
             else:
-                err = (dim + 8) * 2.0**-51 * longest * length
+                err = (dim + 8) * 2.0**-51 * way.longest * length
             made.alphas[number] = alpha
             made.betas[number] = alpha * (cross + err) + loose
             made.gaps[number] += 2 * alpha * err
         made.far[number] = not (abs(made.betas[number]) < np.inf and made.alphas[number] > 0)
+
+
+@compiled(error_model="numpy")
+def ask(queries: Any, way: Any, vectors: int, digits: int) -> Any:
+    """Queries as PlaneQueries.
+
+    Args:
+        queries: float64, (queries, dim), finite.
+        way: plane.Map.
+        vectors: in a tile.
+        digits: 1 or 2, of each query.
+    """
+    each, m = vectors // digits, way.matrix.shape[0]
+    tiles = (queries.shape[0] + each - 1) // each
+    words, biases = np.zeros((tiles, m // 8, vectors, 2), dtype=np.int32), np.zeros((tiles, vectors), dtype=np.int32)
+    alphas, betas, gaps = np.zeros(tiles * each), np.zeros(tiles * each), np.zeros(tiles * each)
+    terms, far = np.zeros((tiles * each, 3), dtype=np.float32), np.ones(tiles * each, dtype=np.bool_)
+    made = PlaneQueries(words, biases, terms, alphas, betas, gaps, far)
+    _write(queries, way, digits, made)
+    return made

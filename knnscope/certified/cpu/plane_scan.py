@@ -1,8 +1,7 @@
 """Few queries: lower bounds of all rows from the plane, and distances as defined of the few rows that these leave.
 
-Bounds do not depend on how far the k-th neighbor is, so they are written for a chunk of rows and compared with what is known by then. T comes
-from distances: from time to time those of the rows with the smallest bounds are computed (``PROBE``), so that T is near its last value when a
-small part of the rows has passed.
+Bounds do not depend on how far the k-th neighbor is, so they are written first, four bytes a row. The rows with the smallest ones are computed (``PROBE``):
+then T is near its last value, whatever the order of the rows, and one look at the bounds leaves what else has to be computed.
 """
 
 from __future__ import annotations
@@ -19,8 +18,9 @@ from knnscope.certified.cpu import bounds, plane_bounds
 from knnscope.certified.cpu.exact_sums import TOGETHER
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.llvm import F32, FLOATS, I16, I64, Emit, alive, borrowed, instructions
-from knnscope.certified.cpu.plane import LANES
+from knnscope.certified.cpu.plane import LANES, SIDES
 from knnscope.certified.cpu.plane_kernels import half, kernel
+from knnscope.certified.cpu.plane_queries import ask
 from knnscope.certified.cpu.ranking import (
     CHANGED,
     Pool,
@@ -33,39 +33,35 @@ from knnscope.certified.cpu.ranking import (
 )
 
 CHUNK = 8192
-"""Bounds that are written before they are looked at, of all queries of a tile together."""
-FIRST = 1024
-"""Rows of the first chunk, each of which is a candidate; every later one has at most as many as have passed."""
-LATER = 4
-"""Times as many rows as had passed have passed when T is next looked for."""
-PROBE = (1, 16)
-"""Rows whose distances are computed to know T better: so many times k, and so many; twice as many the first time."""
+"""Bounds that are written before they are looked at for the first time, of all queries of a tile together."""
+PROBE = (2, 16)
+"""Rows whose distances are computed to know T: so many times k, and so many."""
 WIDER = 1 / 32
-"""Rows are kept whose bound is that much beyond the k-th key: they are not computed, but what is left out is further off for certain."""
-lower: Any = None
-"""The kernel: ``scan`` gives each compiled scan its own."""
+"""Rows are looked at whose bound is that much beyond the k-th key: they are not computed, but what is left out is further off for certain."""
+lower_one: Any = None
+lower_few: Any = None
+"""The kernels for one query and for few: ``forms`` gives each instruction set its own."""
 
 
 class PlanePart(NamedTuple):
     """What one call reads and where it writes.
 
-    first, last: blocks. rows: in all. tile: of queries. part: its number. room: candidates of a query.
+    first, last: blocks. tile: of queries. part: its number. most: rows of a query that may be computed.
     """
 
     first: int
     last: int
-    rows: int
     tile: int
     part: int
-    room: int
+    most: int
 
 
 class Kept(NamedTuple):
     """What the parts know, written by them.
 
-    keys, names: float64 and int64, (parts, queries, k), heaps. computed: int64, (parts, queries);
-    -1 without room, ranking.CHANGED where a row is not as it was. rests: float64, (parts, queries): every row not computed has a larger key.
-    bars: float64, (queries,): the smallest k-th key of any part, which all read.
+    keys, names: float64 and int64, (parts, queries, k), heaps. computed: int64, (parts, queries); -1 where there were too many,
+    ranking.CHANGED where a row is not as it was. rests: float64, (parts, queries): every row not computed has a larger key. bars:
+    float64, (queries,): the smallest k-th key of any part, which all read.
     """
 
     keys: npt.NDArray[np.float64]
@@ -75,17 +71,23 @@ class Kept(NamedTuple):
     bars: npt.NDArray[np.float64]
 
 
+class Line(NamedTuple):
+    """Rows that wait to be computed, int64, (32,), and their bounds, float32."""
+
+    rows: npt.NDArray[np.int64]
+    lows: npt.NDArray[np.float32]
+
+
 class One(NamedTuple):
-    """A query at work in one part: the query, its number, its length, bounds and rows of its candidates, its heap, and memory."""
+    """A query at work in one part: the query, its number and length; its heap; and memory."""
 
     query: npt.NDArray[np.float64]
     number: int
     length: float
-    lows: npt.NDArray[np.float32]
-    rows: npt.NDArray[np.int64]
     keys: npt.NDArray[np.float64]
     names: npt.NDArray[np.int64]
     pool: Pool
+    line: Line
 
 
 @instructions(types.int64)
@@ -135,10 +137,31 @@ def _ahead(emit: Emit, address: Any, lines: Any) -> None:
 
 
 @compiled(inline="always")
-def _await(pool: Any, waiting: int, row: int, low: np.float32, rows: Any) -> None:
-    """Put a row among those that are computed next."""
-    pool.places[waiting], pool.lows[waiting] = row, low
+def _await(line: Any, waiting: int, row: int, low: np.float32, table: Any, plane: Any) -> None:
+    """Put a row among those that are computed next, and ask for it and for what its bound is made of."""
+    line.rows[waiting], line.lows[waiting] = row, low
+    rows = table.rows
     _ahead(rows.ctypes.data + row * rows.strides[0], (rows.shape[1] * rows.itemsize + 63) // 64)
+    _ahead(plane.ctypes.data + (row // LANES + 1) * plane.shape[1] - SIDES, SIDES // 64)
+
+
+@compiled(inner=True)
+def _serve(one: Any, waiting: int, least: int, table: Any, asked: Any, plane: Any) -> int:
+    """Compute sixteen rows of those that wait while there are ``least`` or more: how many wait then, or -1 (see ``_compute``).
+
+    Two times sixteen wait: while some are computed, the others arrive.
+    """
+    line, pool = one.line, one.pool
+    while waiting >= least and waiting > 0:
+        some = min(TOGETHER, waiting)
+        for i in range(some):
+            pool.places[i], pool.lows[i] = line.rows[i], line.lows[i]
+        for i in range(waiting - some):
+            line.rows[i], line.lows[i] = line.rows[i + some], line.lows[i + some]
+        waiting -= some
+        if not _compute(one, some, table, asked, plane):
+            return -1
+    return waiting
 
 
 @compiled(inline="always")
@@ -151,7 +174,7 @@ def _bar(one: Any, asked: Any, kept: Any, wider: float) -> np.float32:
     return bounds.up(plane_bounds.limit(key, asked.alphas[one.number], asked.betas[one.number]))
 
 
-@compiled()
+@compiled(inner=True)
 def _compute(one: Any, count: int, table: Any, asked: Any, plane: Any) -> bool:
     """Distances of the rows ``pool.places``, whose bounds are ``pool.norms``, of which ``count`` count; False where one contradicts its bound."""
     pool, metric = one.pool, table.metric
@@ -173,11 +196,11 @@ def _compute(one: Any, count: int, table: Any, asked: Any, plane: Any) -> bool:
     return True
 
 
-@compiled()
+@compiled(inner=True)
 def _near(row: int, g: float, value: float, number: int, asked: Any, plane: Any) -> bool:
     """Whether a key, as a bound's value, is as near as the row's bound says; a row that is never left out may be anywhere."""
     block, lane = row // LANES, row % LANES
-    at = plane.shape[1] - 128 + 2 * lane
+    at = plane.shape[1] - SIDES + 2 * lane
     line = plane[block]
     square, error, tail = half(line, at + 32), half(line, at + 64), half(line, at + 96)
     c1, c2 = np.float64(asked.terms[number, 1]), np.float64(asked.terms[number, 2])
@@ -187,165 +210,158 @@ def _near(row: int, g: float, value: float, number: int, asked: Any, plane: Any)
     return value <= g + (width + (abs(g) + abs(value)) * 2.0**-20) * (1 + 2.0**-20) + 2.0**-22
 
 
-@compiled()
-def _probe(one: Any, count: int, some: int, table: Any, asked: Any, plane: Any) -> int:
-    """Compute the ``some`` candidates of smallest bounds; they are candidates no more (infinite). How many, or -1 (see ``_compute``)."""
-    least, places = np.full(some, np.inf), np.zeros(some, dtype=np.int64)
-    for i in range(count):
-        low = np.float64(one.lows[i])
-        if low < least[0] or low != low:
-            sink(least, places, some, low if low == low else -np.inf, i)
+@compiled(inner=True)
+def _gather(values: Any, row0: int, filled: int, query: int, allowed: Any, smallest: Any) -> None:
+    """Bounds of some rows, those that may be answers, into a heap of the smallest: (float64, int64), each (rows to probe,)."""
+    least, places = smallest
+    limit = np.full(1, np.inf, dtype=np.float32)
+    masked, place = allowed.shape[0] > 0, 0
+    limit[0] = least[0]
+    end = (filled + LANES - 1) // LANES * LANES
+    while True:
+        place = _next(values.ctypes.data, place, end, limit.ctypes.data)
+        if place >= filled:
+            break
+        row, low = row0 + place, np.float64(values[place])
+        place += 1
+        if masked and not allowed[min(query, allowed.shape[0] - 1), row]:
+            continue
+        if not low >= least[0]:
+            sink(least, places, least.shape[0], low if low == low else -np.inf, row)
+            limit[0] = least[0]
+    alive(limit)
+
+
+@compiled(inner=True)
+def _probe(one: Any, smallest: Any, values: Any, row0: int, table: Any, asked: Any, plane: Any) -> int:
+    """Compute the rows with the smallest bounds, which are taken out of ``values``: how many, or -1 (see ``_compute``)."""
+    least, places = smallest
     done = waiting = 0
-    for i in range(some):
+    for i in range(least.shape[0]):
         if least[i] < np.inf:
-            _await(one.pool, waiting, one.rows[places[i]], one.lows[places[i]], table.rows)
-            one.lows[places[i]] = np.float32(np.inf)
+            row = places[i]
+            _await(one.line, waiting, row, values[row - row0], table, plane)
+            values[row - row0] = np.float32(np.inf)
             waiting += 1
-        if waiting == TOGETHER or (i == some - 1 and waiting):
-            if not _compute(one, waiting, table, asked, plane):
+            done += 1
+            waiting = _serve(one, waiting, 2 * TOGETHER, table, asked, plane)
+            if waiting < 0:
                 return -1
-            done += waiting
-            waiting = 0
-    return done
+    return -1 if _serve(one, waiting, 1, table, asked, plane) < 0 else done
 
 
-@compiled()
-def _drop(one: Any, count: int, bar: np.float32) -> int:
-    """Keep candidates that a bar leaves."""
-    left = 0
-    for i in range(count):
-        if not one.lows[i] > bar and one.lows[i] != np.inf:
-            one.lows[left], one.rows[left] = one.lows[i], one.rows[i]
-            left += 1
-    return left
-
-
-@compiled()
-def _last(one: Any, count: int, table: Any, asked: Any, plane: Any, kept: Any) -> tuple[int, float]:
-    """Compute what candidates the bar leaves, as it falls: how many, or -1, and the smallest bound of those left out."""
-    bar, rest = _bar(one, asked, kept, 0.0), np.float64(_bar(one, asked, kept, WIDER))
-    done = waiting = 0
-    for i in range(count + 1):
-        if i < count:
-            low = one.lows[i]
-            if low == np.inf:
-                continue
-            if low > bar:
-                rest = min(rest, np.float64(low))
-                continue
-            _await(one.pool, waiting, one.rows[i], low, table.rows)
-            waiting += 1
-        if waiting == TOGETHER or (i == count and waiting):
-            if not _compute(one, waiting, table, asked, plane):
+@compiled(inner=True)
+def _filter(
+    one: Any, values: Any, part: Any, rows: int, table: Any, asked: Any, plane: Any, allowed: Any, kept: Any
+) -> tuple[int, float]:
+    """Compute the rows that T leaves, as it falls: how many, -1 (see ``_compute``) or -3 for too many; and the smallest bound left out."""
+    bar, limit, row0 = _bar(one, asked, kept, 0.0), np.empty(1, dtype=np.float32), part.first * LANES
+    limit[0] = _bar(one, asked, kept, WIDER)
+    rest, masked, query = np.float64(limit[0]), allowed.shape[0] > 0, one.number
+    done = waiting = place = 0
+    end = (rows + LANES - 1) // LANES * LANES
+    while True:
+        place = _next(values.ctypes.data, place, end, limit.ctypes.data)
+        if place >= rows:
+            break
+        low = values[place]
+        place += 1
+        if low == np.inf or (masked and not allowed[min(query, allowed.shape[0] - 1), row0 + place - 1]):
+            continue
+        if low > bar:
+            rest = min(rest, np.float64(low))
+            continue
+        _await(one.line, waiting, row0 + place - 1, low, table, plane)
+        waiting += 1
+        done += 1
+        if done > part.most:
+            done = -3
+            break
+        if waiting == 2 * TOGETHER:
+            waiting = _serve(one, waiting, 2 * TOGETHER, table, asked, plane)
+            if waiting < 0:
                 return -1, rest
-            done += waiting
-            waiting = 0
-            bar = _bar(one, asked, kept, 0.0)
+            bar, limit[0] = _bar(one, asked, kept, 0.0), _bar(one, asked, kept, WIDER)
+            rest = min(rest, np.float64(limit[0]))
+    if done >= 0 and _serve(one, waiting, 1, table, asked, plane) < 0:
+        done = -1
+    alive(limit)
     return done, rest
 
 
-def _scan(table: Any, plane: Any, asked: Any, queries: Any, allowed: Any, part: Any, kept: Any) -> None:
+def _scan(table: Any, plane: Any, asked: Any, request: Any, part: Any, memory: Any, kept: Any) -> None:
     """Search some blocks for a tile of queries.
 
     Args:
         table: ranking.Table.
         plane: uint8, (blocks, bytes), see plane.Plane.
         asked: plane_queries.PlaneQueries.
-        queries: float64, (queries, dim).
-        allowed: bool, (0 or 1 or queries, rows).
+        request: scanner.Request.
         part: PlanePart.
+        memory: float32, (queries of a tile times rows of the part, whole blocks, or more,), written over.
         kept: Kept, written.
     """
     k, each = kept.keys.shape[2], asked.terms.shape[0] // asked.words.shape[0]
-    low = part.tile * each
-    high = min(low + each, queries.shape[0])
-    size = CHUNK // each // LANES * LANES
-    g = np.empty((each, size), dtype=np.float32)
-    lows, rows = np.empty((each, part.room), dtype=np.float32), np.empty((each, part.room), dtype=np.int64)
-    counts, limit = np.zeros(each, dtype=np.int64), np.empty(1, dtype=np.float32)
-    pool = new_pool()
+    low, row0, size = part.tile * each, part.first * LANES, (part.last - part.first) * LANES
+    high, rows = min(low + each, request.queries.shape[0]), min(size, table.rows.shape[0] - row0)
+    values = borrowed(memory[: each * size].reshape(each, size))
+    least, places = (
+        np.full((each, PROBE[0] * k + PROBE[1]), np.inf),
+        np.zeros((each, PROBE[0] * k + PROBE[1]), np.int64),
+    )
     words, biases, terms = asked.words[part.tile], asked.biases[part.tile], asked.terms[low : low + each]
     computed, keys, names = kept.computed[part.part], kept.keys[part.part], kept.names[part.part]
-    begin, seen, probing, masked = part.first, 0, 1, allowed.shape[0] > 0
-    keys[low:high] = np.inf
-    names[low:high] = np.iinfo(np.int64).max
-    computed[low:high] = 0
-    while begin < part.last:
-        blocks = min(part.last - begin, size // LANES, max(FIRST // LANES, (begin - part.first)))
-        lower(plane, begin, blocks, words, biases, terms, g)
-        filled = min(blocks * LANES, part.rows - begin * LANES)
-        seen += filled
-        ended = begin + blocks >= part.last
+    step = max(1, CHUNK // each // LANES)
+    for begin in range(part.first, part.last, step):
+        blocks, at = min(part.last - begin, step), (begin - part.first) * LANES
+        line = values[:, at : at + blocks * LANES]
+        if each == 1:
+            lower_one(plane, begin, blocks, words, biases, terms, line)
+        else:
+            lower_few(plane, begin, blocks, words, biases, terms, line)
         for query in range(low, high):
-            if asked.far[query] or computed[query] < 0:
-                computed[query] = -1 if computed[query] == 0 else computed[query]
-                continue
             own = query - low
-            own_lows, own_rows = borrowed(lows[own]), borrowed(rows[own])
-            one = One(
-                queries[query], query, length_of(queries[query]), own_lows, own_rows, keys[query], names[query], pool
-            )
-            limit[0] = _bar(one, asked, kept, WIDER)
-            now, line, place = counts[own], borrowed(g[own]), 0
-            while True:
-                place = _next(line.ctypes.data, place, blocks * LANES, limit.ctypes.data)
-                if place >= filled:
-                    break
-                row = begin * LANES + place
-                place += 1
-                if masked and not allowed[min(query, allowed.shape[0] - 1), row]:
-                    continue
-                if now == part.room:
-                    limit[0] = _bar(one, asked, kept, WIDER)
-                    now = _drop(one, now, limit[0])
-                    if 4 * now > 3 * part.room:
-                        now = -1
-                        break
-                own_lows[now], own_rows[now] = line[place - 1], row
-                now += 1
-            if now < 0:
-                computed[query] = -1
-                continue
-            if seen >= probing or ended:
-                some = min(PROBE[0] * k + PROBE[1], now) * (2 if computed[query] == 0 else 1)
-                done = _probe(one, now, max(1, some), table, asked, plane)
-                if done < 0:
-                    computed[query] = CHANGED
-                    continue
-                computed[query] += done
-                kept.bars[query] = min(kept.bars[query], one.keys[0])
-                now = _drop(one, now, _bar(one, asked, kept, WIDER))
-            if ended:
-                done, rest = _last(one, now, table, asked, plane, kept)
-                if done < 0:
-                    computed[query] = CHANGED
-                    continue
-                computed[query] += done
-                kept.bars[query] = min(kept.bars[query], one.keys[0])
-                kept.rests[part.part, query] = (
-                    plane_bounds.least(rest, asked.alphas[query], asked.betas[query]) if rest < np.inf else np.inf
-                )
-            counts[own] = now
-        if seen >= probing:
-            probing = LATER * seen
-        begin += blocks
-    alive((g, lows, rows, counts, limit, pool))
+            if not asked.far[query]:
+                filled = min(blocks * LANES, rows - at)
+                _gather(values[own, at:], row0 + at, filled, query, request.allowed, (least[own], places[own]))
+    pool = new_pool()
+    waiting = Line(np.empty(2 * TOGETHER, dtype=np.int64), np.empty(2 * TOGETHER, dtype=np.float32))
+    for query in range(low, high):
+        own, heap, name = query - low, keys[query], names[query]
+        heap[:], name[:] = np.inf, np.iinfo(np.int64).max
+        computed[query] = -1
+        if asked.far[query]:
+            continue
+        one = One(request.queries[query], query, length_of(request.queries[query]), heap, name, pool, waiting)
+        done = _probe(one, (least[own], places[own]), values[own], row0, table, asked, plane)
+        more, rest = -1, np.inf
+        if done >= 0:
+            kept.bars[query] = min(kept.bars[query], heap[0])
+            more, rest = _filter(one, values[own], part, rows, table, asked, plane, request.allowed, kept)
+        if more == -1:
+            computed[query] = CHANGED
+        elif more >= 0:
+            computed[query] = done + more
+            kept.bars[query] = min(kept.bars[query], heap[0])
+            if rest < np.inf:
+                rest = plane_bounds.least(rest, asked.alphas[query], asked.betas[query])
+            kept.rests[part.part, query] = rest
+    alive((memory, least, places, pool, waiting))
 
 
 @compiled(error_model="numpy")
-def merge(kept: Any, table: Any, numbers: Any, answers: Any) -> None:
-    """Put together what the parts found.
+def merge(kept: Any, table: Any, answers: Any) -> bool:
+    """Put together what the parts found; whether that answers all queries.
 
     Args:
         kept: Kept.
         table: ranking.Table.
-        numbers: int64, (queries,): where the answer of each goes.
         answers: ranking.Answers, written.
     """
-    parts, k = kept.keys.shape[0], kept.keys.shape[2]
-    for query in range(numbers.shape[0]):
-        number, total, rest = numbers[query], 0, np.inf
-        found, values = answers.ids[number], answers.values[number]
+    parts, k, every = kept.keys.shape[0], kept.keys.shape[2], True
+    for query in range(answers.ids.shape[0]):
+        total, rest = 0, np.inf
+        found, values = answers.ids[query], answers.values[query]
         found[:] = np.iinfo(np.int64).max
         values[:] = np.inf
         for part in range(parts):
@@ -362,21 +378,75 @@ def merge(kept: Any, table: Any, numbers: Any, answers: Any) -> None:
                 if total >= 0 and further(values[0], found[0], key, name):
                     sink(values, found, k, key, name)
         if total == CHANGED:
-            answers.computed[number] = CHANGED
+            answers.computed[query] = CHANGED
         if total < 0:
+            every = False
             continue  # its candidates stay -1
         finish_heap(found, values, min(k, total), table.metric)
-        answers.candidates[number] = answers.computed[number] = total
+        answers.candidates[query] = answers.computed[query] = total
         last = values[k - 1]
-        if rest < np.inf and abs(last) < np.inf:
-            answers.margins[number] = max(
+        if rest < np.inf and abs(last) < np.inf and total < table.rows.shape[0]:
+            answers.margins[query] = max(
                 0.0, np.sqrt(max(rest, 0.0)) - np.sqrt(last) if table.metric == 0 else last + rest
             )
         else:
-            answers.margins[number] = np.inf
+            answers.margins[query] = np.inf
+    return every
+
+
+scanned: Any = None
+"""What ``forms`` gives ``_alone`` in place of this."""
+
+
+def _alone(table: Any, levels: Any, width: Any, request: Any, memory: Any, answers: Any) -> bool:
+    """A whole search by one thread, in one call: for few rows and queries what Python does in between counts. Whether it answers all.
+
+    Args:
+        table: ranking.Table.
+        levels: blocks of plane.Plane, and its Map.
+        width: query vectors of a tile, and digits of a query.
+        request: scanner.Request.
+        memory: float32, (queries of a tile times rows, whole blocks, or more,), written over.
+        answers: ranking.Answers, written.
+    """
+    plane, way = levels
+    asked = ask(request.queries, way, width[0], width[1])
+    kept = new_kept(1, asked.far.shape[0], request.k)
+    for tile in range(asked.words.shape[0]):
+        part = PlanePart(0, plane.shape[0], tile, 0, most_of(table.rows.shape[0]))
+        scanned(table, plane, asked, request, part, memory, kept)
+    return merge(kept, table, answers)
+
+
+@compiled()
+def most_of(rows: int) -> int:
+    """Rows of a query that may be computed, of so many: from there on a byte a component is faster."""
+    return max(4096, rows // 8)
+
+
+@compiled()
+def new_kept(parts: int, queries: int, k: int) -> Any:
+    """Nothing known."""
+    keys, names = np.empty((parts, queries, k)), np.empty((parts, queries, k), dtype=np.int64)
+    computed, rests = np.zeros((parts, queries), dtype=np.int64), np.full((parts, queries), np.inf)
+    return Kept(keys, names, computed, rests, np.full(queries, np.inf))
+
+
+ONE, FEW = (2, 2), (4, 1)
+"""Query vectors of a tile, and digits of a query: for one query, which waits for memory anyway, and for few."""
+
+
+class Forms(NamedTuple):
+    """Compiled for one instruction set: ``_scan``, and ``_alone``."""
+
+    scan: Any
+    alone: Any
 
 
 @cache
-def scan(isa: str, vectors: int, digits: int) -> Any:
-    """The compiled scan for tiles of so many query vectors."""
-    return specialised(_scan, f"plane_scan_{isa}_{vectors}_{digits}", lower=kernel(isa, vectors, digits))
+def forms(isa: str) -> Forms:
+    """What an instruction set has; compiled when it is first called."""
+    given = {"lower_one": kernel(isa, *ONE), "lower_few": kernel(isa, *FEW)}
+    inner = specialised(_scan, f"plane_inner_{isa}", inner=True, **given)
+    scan = specialised(_scan, f"plane_scan_{isa}", **given)
+    return Forms(scan, specialised(_alone, f"plane_alone_{isa}", scanned=inner))

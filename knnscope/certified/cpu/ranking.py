@@ -91,7 +91,7 @@ def further(key: float, name: int, other: float, other_name: int) -> bool:
     return key > other or (key == other and name > other_name)
 
 
-@compiled()
+@compiled(inner=True)
 def sink(keys: Any, ids: Any, size: int, key: float, name: int) -> None:
     """Put (key, name) at the top of a heap of ``size`` and let it sink; the furthest is on top."""
     place = 0
@@ -108,7 +108,7 @@ def sink(keys: Any, ids: Any, size: int, key: float, name: int) -> None:
     keys[place], ids[place] = key, name
 
 
-@compiled()
+@compiled(inner=True)
 def _sort(keys: Any, ids: Any) -> None:
     """A heap becomes ascending."""
     for size in range(keys.shape[0] - 1, 0, -1):
@@ -117,14 +117,14 @@ def _sort(keys: Any, ids: Any) -> None:
         sink(keys, ids, size, key, name)
 
 
-@compiled()
+@compiled(inner=True)
 def new_pool() -> Any:
     """Memory for one thread."""
     places, addresses = np.zeros(TOGETHER, dtype=np.int64), np.empty(TOGETHER, dtype=np.int64)
     return Pool(places, addresses, np.empty(TOGETHER), np.empty(TOGETHER), np.empty(TOGETHER, dtype=np.float32))
 
 
-@compiled(error_model="numpy")
+@compiled(inner=True, error_model="numpy")
 def keys_of(rows: Any, query: Any, metric: int, length: float, pool: Any) -> None:
     """Values as defined of sixteen rows, as keys that ascend: ip and cosine with the other sign."""
     keys, norms = pool.keys, pool.norms
@@ -147,7 +147,7 @@ def _distance(key: float, metric: int, scale: Any) -> float:
     return math.sqrt(square) if not square < 0.0 else 0.0
 
 
-@compiled()
+@compiled(inner=True)
 def length_of(query: Any) -> float:
     """The norm as defined."""
     total = 0.0
@@ -156,7 +156,47 @@ def length_of(query: Any) -> float:
     return math.sqrt(total)
 
 
-@compiled(error_model="numpy")
+@compiled(inner=True)
+def _settle(lowers: Any, order: Any, place: int, size: int) -> None:
+    """Let an item of a heap sink; the smallest is on top. NumPy's own sort takes 2 s to compile, and all is rarely sorted."""
+    item = order[place] if place < size else 0
+    while True:
+        child = 2 * place + 1
+        if child >= size:
+            break
+        if child + 1 < size and lowers[order[child + 1]] < lowers[order[child]]:
+            child += 1
+        if lowers[order[child]] >= lowers[item]:
+            break
+        order[place] = order[child]
+        place = child
+    if place < size:
+        order[place] = item
+
+
+@compiled(inner=True)
+def _heap(lowers: Any) -> Any:
+    """Numbers of lower bounds as a heap."""
+    size = lowers.shape[0]
+    order = np.empty(size, dtype=np.int64)
+    for i in range(size):
+        order[i] = i
+    for place in range(size // 2 - 1, -1, -1):
+        _settle(lowers, order, place, size)
+    return order
+
+
+@compiled(inner=True)
+def _smallest(values: Any, k: int) -> float:
+    """The k-th smallest value."""
+    heap, unused = np.full(k, np.inf), np.empty(k, dtype=np.int64)
+    for value in values:
+        if value < heap[0]:
+            sink(heap, unused, k, value, 0)
+    return heap[0]
+
+
+@compiled(inner=True, error_model="numpy")
 def nearest(table: Any, near: Any, query: Any, scale: Any, found: Any, values: Any) -> tuple[int, float]:
     """The k nearest candidates of one query, sorted by value and name.
 
@@ -173,28 +213,34 @@ def nearest(table: Any, near: Any, query: Any, scale: Any, found: Any, values: A
         infinite if all were.
     """
     k, count, metric, names = found.shape[0], near.numbers.shape[0], table.metric, table.names
-    order = np.argsort(near.lowers)
-    length, pool = length_of(query), new_pool()
+    numbers, lowers, uppers = near.numbers, near.lowers, near.uppers
+    order = _heap(lowers)
+    length, pool, chosen = length_of(query), new_pool(), np.empty(TOGETHER, dtype=np.int64)
+    places, keys = pool.places, pool.keys
     found[:] = np.iinfo(np.int64).max
     values[:] = np.inf
     done, rest = 0, np.inf
     while done < count:
-        lower = near.lowers[order[done]]
+        lower = lowers[order[0]]
         if done >= k:
             bar = _distance(values[0], metric, scale)
             if lower > bounds.reach(bar, table.widen, scale.blur):
                 rest = lower
                 break
         some = min(TOGETHER, count - done)
+        for i in range(some):
+            chosen[i] = order[0]
+            order[0] = order[count - done - i - 1]
+            _settle(lowers, order, 0, count - done - i - 1)
         for i in range(TOGETHER):
-            pool.places[i] = near.numbers[order[done + min(i, some - 1)]]
+            places[i] = numbers[chosen[min(i, some - 1)]]
         keys_of(table.rows, query, metric, length, pool)
         for i in range(some):
-            place, key = order[done + i], pool.keys[i]
-            name, distance = near.numbers[place], _distance(key, metric, scale)
-            if not near.lowers[place] <= bounds.reach(
-                distance, table.widen, scale.blur
-            ) or not distance <= bounds.reach(near.uppers[place], table.widen, scale.blur):
+            place, key = chosen[i], keys[i]
+            name, distance = numbers[place], _distance(key, metric, scale)
+            if not lowers[place] <= bounds.reach(distance, table.widen, scale.blur) or not distance <= bounds.reach(
+                uppers[place], table.widen, scale.blur
+            ):
                 found[0] = name
                 return CHANGED, rest
             if names.shape[0]:
@@ -206,7 +252,7 @@ def nearest(table: Any, near: Any, query: Any, scale: Any, found: Any, values: A
     return done, rest
 
 
-@compiled()
+@compiled(inner=True)
 def finish_heap(found: Any, values: Any, filled: int, metric: int) -> None:
     """A heap of keys becomes an answer: sorted, values instead of keys, and no row where there are fewer."""
     _sort(values, found)
@@ -233,21 +279,22 @@ def exhaustive(table: Any, first: int, query: Any, mask: Any, found: Any, values
         How many were computed, -1 if one is not a number.
     """
     length, pool = length_of(query), new_pool()
+    places, keys = pool.places, pool.keys
     done = waiting = 0
     count, names = table.rows.shape[0], table.names
     for row in range(count + 1):
         if row < count:
             if mask.shape[0] and not mask[first + row]:
                 continue
-            pool.places[waiting] = row
+            places[waiting] = row
             waiting += 1
         if waiting == TOGETHER or (row == count and waiting):
             keys_of(table.rows, query, table.metric, length, pool)
             for i in range(waiting):
-                key = pool.keys[i]
+                key = keys[i]
                 if np.isnan(key):
                     return -1
-                name = first + pool.places[i]
+                name = first + places[i]
                 if names.shape[0]:
                     name = names[name]
                 if further(values[0], found[0], key, name):
@@ -275,7 +322,8 @@ def finish(table: Any, coded: Any, asked: Any, state: Any, batch: Any, answers: 
         batch: Batch.
         answers: Answers, written.
     """
-    heaps, counts, errors = state.heaps, state.counts, coded.errors
+    heaps, squares, ids, counts = state.heaps, state.squares, state.ids, state.counts
+    errors, terms = coded.errors, coded.terms
     parts, k = heaps.shape[0], heaps.shape[2]
     uppers = np.empty(parts * k)
     for query in range(batch.first, batch.last):
@@ -290,18 +338,18 @@ def finish(table: Any, coded: Any, asked: Any, state: Any, batch: Any, answers: 
             continue  # its candidates stay -1
         number = batch.numbers[query]
         scale, e_q = Scale(asked.bases[query], asked.gains[query], asked.blurs[query]), asked.errors[query]
-        bar = heaps[0, query, 0] if parts == 1 else np.sort(uppers)[k - 1]  # np.partition takes 4 s to compile
+        bar = heaps[0, query, 0] if parts == 1 else _smallest(uppers, k)
         bar = bounds.reach(bar, table.widen, scale.blur)
         low, high, rows = np.empty(total), np.empty(total), np.empty(total, dtype=np.int64)
-        left = 0
+        left, p2 = 0, asked.lengths2[query]
         for part in range(parts):
             for i in range(counts[part, query]):
-                row = state.ids[part, query, i]
-                square, e = state.squares[part, query, i], np.float64(errors[row])
+                row = ids[part, query, i]
+                square, e = squares[part, query, i], np.float64(errors[row])
                 lower = bounds.lower(square, e, e_q)
                 if lower <= bar:
                     low[left], rows[left] = lower, row
-                    most = bounds.most(square, coded.terms[row], e, asked.lengths2[query])
+                    most = bounds.most(square, terms[row], e, p2)
                     high[left] = bounds.upper(most, e, e_q)
                     left += 1
         near = Near(rows[:left], low[:left], high[:left])
@@ -312,14 +360,16 @@ def finish(table: Any, coded: Any, asked: Any, state: Any, batch: Any, answers: 
         answers.margins[number] = margin(answers.values[number, k - 1], min(rest, bar), scale, table.metric)
 
 
-@compiled()
+@compiled(inner=True)
 def _consistent(uppers: Any, left: int, values: Any, metric: int, scale: Any, bar: float) -> bool:
     """What holds of every answer: the k rows with the smallest upper bounds are candidates, so the k-th neighbor is no further than these.
 
     Where it does not, a candidate was lost or a bound was not a row's: nothing of the scan is believed then, and all rows compete.
     """
     k = values.shape[0]
-    known = min(k, np.count_nonzero(uppers < np.inf))
+    known = 0
+    for upper in uppers:
+        known += known < k and upper < np.inf
     if left < known:
         return False
     return known < k or _distance(values[k - 1] if metric == 0 else -values[k - 1], metric, scale) <= bar

@@ -101,14 +101,14 @@ def replace_top(heaps: Any, query: int, item: float) -> None:
     heaps[query, place] = item
 
 
-@compiled()
+@compiled(inner=True)
 def _compact(kept: Any, own: int, errors: Any, e_q: float, bar: float) -> int:
     """Keep those of a query's candidates that a smaller bar leaves."""
-    left = 0
+    squares, ids, left = kept.squares, kept.ids, 0
     for i in range(kept.counts[own]):
-        if bounds.lower(kept.squares[own, i], errors[kept.ids[own, i]], e_q) <= bar:
-            kept.squares[own, left] = kept.squares[own, i]
-            kept.ids[own, left] = kept.ids[own, i]
+        if bounds.lower(squares[own, i], errors[ids[own, i]], e_q) <= bar:
+            squares[own, left] = squares[own, i]
+            ids[own, left] = ids[own, i]
             left += 1
     return left
 
@@ -136,8 +136,12 @@ def admit(mask: int, spot: Any, part: Any, coded: Any, asked: Any, allowed: Any,
         mine: Own.
     """
     query, own, kept = spot.query, spot.own, mine.kept
-    room, digits = kept.ids.shape[1], part.digits
+    # names of their own: an array taken out of a tuple is counted each time
+    heaps, squares, ids, counts = kept.heaps, kept.squares, kept.ids, kept.counts
+    out, bars, limits, marks = mine.out, mine.bars, mine.limits, mine.marks
+    scales, errors, terms = coded.scales, coded.errors, coded.terms
     p2, e_q, step = asked.lengths2[query], asked.errors[query], np.float64(asked.steps[query]) * 0.5
+    room, digits, place = ids.shape[1], part.digits, spot.place
     while mask:
         r = trailing_zeros(mask)
         mask &= mask - 1
@@ -146,32 +150,32 @@ def admit(mask: int, spot: Any, part: Any, coded: Any, asked: Any, allowed: Any,
             break
         if allowed.shape[0] and not allowed[min(query, allowed.shape[0] - 1), row]:
             continue
-        dot = np.float64(mine.out[digits * spot.place, r])
+        dot = np.float64(out[digits * place, r])
         if digits == 2:
-            dot = BASE * dot + np.float64(mine.out[2 * spot.place + 1, r])
-        e = np.float64(coded.errors[row])
-        least, most = bounds.squares(coded.terms[row], e, p2, np.float64(coded.scales[row]) * step * dot)
-        now = kept.counts[own]
-        if now == mine.marks[own]:
-            bar = bounds.reach(mine.bars[own], part.widen, asked.blurs[query])
-            now = _compact(kept, own, coded.errors, e_q, bar)
-            if 2 * now > mine.marks[own]:
-                mine.marks[own] = min(2 * mine.marks[own], room)
+            dot = BASE * dot + np.float64(out[2 * place + 1, r])
+        e = np.float64(errors[row])
+        least, most = bounds.squares(terms[row], e, p2, np.float64(scales[row]) * step * dot)
+        now = counts[own]
+        if now == marks[own]:
+            bar = bounds.reach(bars[own], part.widen, asked.blurs[query])
+            now = _compact(kept, own, errors, e_q, bar)
+            if 2 * now > marks[own]:
+                marks[own] = min(2 * marks[own], room)
             if 4 * now > 3 * room:
-                kept.counts[own] = -1
-                mine.limits[own] = np.float32(-np.inf)
+                counts[own] = -1
+                limits[own] = np.float32(-np.inf)
                 break
-        kept.squares[own, now] = least
-        kept.ids[own, now] = row
-        kept.counts[own] = now + 1
-        near = mine.bars[own] - (e + e_q) * bounds.WIDEN
+        squares[own, now] = least
+        ids[own, now] = row
+        counts[own] = now + 1
+        near = bars[own] - (e + e_q) * bounds.WIDEN
         if near > 0 and most < near * near:
-            replace_top(kept.heaps, own, bounds.upper(most, e, e_q))
-            if kept.heaps[own, 0] < mine.bars[own]:
-                _tighten(kept.heaps[own, 0], spot, asked, part.widen, mine)
+            replace_top(heaps, own, bounds.upper(most, e, e_q))
+            if heaps[own, 0] < bars[own]:
+                _tighten(heaps[own, 0], spot, asked, part.widen, mine)
 
 
-@compiled()
+@compiled(inner=True)
 def prepared(out: Any, masks: Any, asked: Any, low: int, kept: Any) -> Any:
     """Own of the queries from ``low`` on that ``kept`` is for: nothing found, T infinite; those that are far keep no row."""
     size = kept.counts.shape[0]
@@ -186,24 +190,31 @@ def prepared(out: Any, masks: Any, asked: Any, low: int, kept: Any) -> Any:
     return Own(out, masks, np.full(size, np.inf), np.zeros(size, dtype=np.float32), limits, marks, kept)
 
 
-@compiled()
+@compiled(inner=True)
 def hand_over(mine: Any, low: int, coded: Any, asked: Any, widen: float, state: Any) -> None:
     """What is left of a thread's candidates of the queries from ``low`` on, by the smallest T that it knows; ``state`` is written."""
-    kept = mine.kept
-    for query in range(low, min(low + kept.counts.shape[0], state.counts.shape[0])):
-        own, left = query - low, 0
+    squares, ids, counts, heaps, errors = (
+        mine.kept.squares,
+        mine.kept.ids,
+        mine.kept.counts,
+        mine.kept.heaps,
+        coded.errors,
+    )
+    to_squares, to_ids, to_heaps = state.squares, state.ids, state.heaps
+    for query in range(low, min(low + counts.shape[0], state.counts.shape[0])):
+        own, left, e_q = query - low, 0, asked.errors[query]
         bar = bounds.reach(mine.bars[own], widen, asked.blurs[query])
-        for i in range(kept.counts[own]):
-            square, row = kept.squares[own, i], kept.ids[own, i]
-            if bounds.lower(square, coded.errors[row], asked.errors[query]) <= bar:
-                state.squares[query, left], state.ids[query, left] = square, row
+        for i in range(counts[own]):
+            square, row = squares[own, i], ids[own, i]
+            if bounds.lower(square, errors[row], e_q) <= bar:
+                to_squares[query, left], to_ids[query, left] = square, row
                 left += 1
-        state.counts[query] = min(left, kept.counts[own])  # -1 stays
-        for place in range(kept.heaps.shape[1]):
-            state.heaps[query, place] = kept.heaps[own, place]
+        state.counts[query] = min(left, counts[own])  # -1 stays
+        for place in range(heaps.shape[1]):
+            to_heaps[query, place] = heaps[own, place]
 
 
-@compiled()
+@compiled(inner=True)
 def lines16(count: int, rows: int) -> Any:
     """int32, (count, rows), from a cache line on."""
     raw = np.empty(rows * count + 16, dtype=np.int32)

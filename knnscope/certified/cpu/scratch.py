@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -58,3 +60,14 @@ def give_back(use: str, borrowed: Borrowed) -> None:
     """Keep arrays for this thread's next search: only when all who wrote to them have ended."""
     if borrowed.words.nbytes <= KEPT_BYTES:
         _mine.__dict__[use] = borrowed
+
+
+@contextmanager
+def floats(use: str, count: int) -> Iterator[npt.NDArray[np.float32]]:
+    """At least so many float32 of the caller's alone, taken out of this thread's store as in ``borrow``; dropped where an exception ends it."""
+    memory = _mine.__dict__.pop(use, None)
+    if memory is None or len(memory) < count:
+        memory = np.empty(count, dtype=np.float32)
+    yield memory
+    if memory.nbytes <= KEPT_BYTES:
+        _mine.__dict__[use] = memory

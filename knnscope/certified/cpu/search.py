@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.cpu import dispatch, plane_queries, plane_scan, ranking, scratch
-from knnscope.certified.cpu.plane import Plane
+from knnscope.certified.cpu.plane import LANES, Plane
 from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
 from knnscope.certified.cpu.ranking import Answers, Batch, Table
@@ -39,8 +38,6 @@ LEAD = 1 << 21
 0.03 ms of CPU time; with more than this the others would wait instead."""
 FEW = 4
 """Queries up to which the plane is asked."""
-FEW_TILES = ((2, 2), (4, 1))
-"""Query vectors of a tile of the plane's scan, and digits of a query."""
 FEWEST_BLOCKS = 512
 """Blocks of the plane that are worth another thread."""
 MOST = 4
@@ -73,12 +70,13 @@ class Search:
             np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
             np.zeros(count, dtype=np.int64), np.full(count, np.inf),
         )  # fmt: skip
+        if self.plane is not None and count <= FEW and request.k <= self.plane.neighbors and self._by_plane(self.plane):
+            return Ranked(*self.answers, ("plane",))
         self.far = np.zeros(count, dtype=np.bool_)
-        if self.plane is not None and count <= FEW and self.plane.suits(request.k):
-            self._by_plane(self.plane)
         if self.codes is not None and request.k * MOST <= self.codes.rows:
             for factor, more in ROOMS:
-                self._scan(self.codes, factor * request.k + more)
+                if (self.answers.candidates < 0).any():
+                    self._scan(self.codes, factor * request.k + more)
         scanned = self.answers.candidates >= 0
         if not scanned.all():
             self._exhaust(np.flatnonzero(~scanned))
@@ -87,27 +85,32 @@ class Search:
         path = (*(sorted(self.paths) if scanned.any() else ()), *(() if scanned.all() else ("exhaustive",)))
         return Ranked(*self.answers, path)
 
-    def _by_plane(self, plane: Plane) -> None:
-        """Answer by the plane what it can answer."""
-        queries, k, allowed = self.request
-        vectors, digits = next((width for width in FEW_TILES if width[0] // width[1] >= len(queries)), FEW_TILES[-1])
-        longest = math.sqrt(self.codes.mapping.reach2) / plane.map.scaling if self.codes else 0.0
-        asked = plane_queries.ask(queries, longest, plane, vectors, digits)
-        blocks, tiles = len(plane.blocks), len(asked.words)
-        parts = max(1, min(self.workers.count // tiles, blocks // FEWEST_BLOCKS))
-        shape = (parts, len(asked.far))
-        kept = plane_scan.Kept(
-            np.empty((*shape, k)), np.empty((*shape, k), dtype=np.int64), np.zeros(shape, dtype=np.int64),
-            np.full(shape, np.inf), np.full(len(asked.far), np.inf),
-        )  # fmt: skip
-        scan = plane_scan.scan("vnni" if self.isa == "amx" else self.isa, vectors, digits)
-        work = []
-        for part, (first, last) in enumerate(_shares(blocks, parts)):
-            room = min((last - first) * 16, max(4 * plane_scan.CHUNK, (last - first) * 4))
-            work += [plane_scan.PlanePart(first, last, plane.rows, tile, part, room) for tile in range(tiles)]
-        self.workers.map(lambda part: scan(self.table, plane.blocks, asked, queries, allowed, part, kept), work)
-        plane_scan.merge(kept, self.table, np.arange(len(queries)), self.answers)
+    def _by_plane(self, plane: Plane) -> bool:
+        """Answer by the plane what it can answer: whether that is all."""
+        request, isa = self.request, "vnni" if self.isa == "amx" else self.isa
+        count = len(request.queries)
+        width, forms = plane_scan.ONE if count == 1 else plane_scan.FEW, plane_scan.forms(isa)
+        blocks, each = len(plane.blocks), width[0] // width[1]
+        parts = max(1, min(self.workers.count, blocks // FEWEST_BLOCKS))
         self.paths.add("plane")
+        if parts == 1:
+            with scratch.floats("bounds", each * blocks * LANES) as memory:
+                return bool(forms.alone(self.table, (plane.blocks, plane.map), width, request, memory, self.answers))
+        asked = plane_queries.ask(request.queries, plane.map, *width)
+        kept = plane_scan.new_kept(parts, len(asked.far), request.k)
+        most = plane_scan.most_of(plane.rows) // parts
+        work = [
+            plane_scan.PlanePart(first, last, tile, part, most)
+            for part, (first, last) in enumerate(_shares(blocks, parts))
+            for tile in range(len(asked.words))
+        ]
+
+        def scanned(part: plane_scan.PlanePart) -> None:
+            with scratch.floats("bounds", each * (part.last - part.first) * LANES) as memory:
+                forms.scan(self.table, plane.blocks, asked, request, part, memory, kept)
+
+        self.workers.map(scanned, work)
+        return bool(plane_scan.merge(kept, self.table, self.answers))
 
     def _scan(self, codes: Codes, room: int) -> None:
         """Answer what is not answered yet, with room for so many candidates of a query."""

@@ -35,7 +35,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(plane, "FEWEST", 40)
     monkeypatch.setattr(plane, "DIMS", (32, 2048))
     monkeypatch.setattr(plane, "WORTH", np.inf)
-    monkeypatch.setattr(Plane, "suits", lambda *_: True)
+    monkeypatch.setattr(Directions, "most_neighbors", lambda *_: 1 << 20)
     return monkeypatch
 
 
@@ -53,9 +53,8 @@ def planes(rows: np.ndarray, metric: str, directions: Directions) -> tuple[Plane
     return made, codes
 
 
-def asked_of(queries: np.ndarray, made: Plane, codes: quantise.Codes, digits: int) -> plane_queries.PlaneQueries:
-    longest = float(np.sqrt(codes.mapping.reach2)) / codes.mapping.scaling
-    return plane_queries.ask(queries.astype(np.float64), longest, made, 2 if digits == 2 else 4, digits)
+def asked_of(queries: np.ndarray, made: Plane, digits: int) -> plane_queries.PlaneQueries:
+    return plane_queries.ask(queries.astype(np.float64), made.map, 2 if digits == 2 else 4, digits)
 
 
 def lows(made: Plane, asked: plane_queries.PlaneQueries, isa: str, digits: int) -> np.ndarray:
@@ -117,7 +116,7 @@ def test_no_row_is_left_out_by_its_own_key(metric: str, data: st.DataObject) -> 
     if codes is None or made is None:
         return
     digits = data.draw(st.sampled_from((1, 2)))
-    asked = asked_of(queries, made, codes, digits)
+    asked = asked_of(queries, made, digits)
     g = lows(made, asked, data.draw(st.sampled_from(ISAS)), digits)
     for query in range(len(queries)):
         if not asked.far[query]:
@@ -151,8 +150,8 @@ def against_its_residual(m: int = 64, dim: int = 64) -> tuple[np.ndarray, np.nda
 
 @pytest.mark.parametrize("m", [32, 64])
 def test_an_adversarial_query_meets_the_bound(m: int) -> None:
-    rows, queries, made, codes, _ = against_its_residual(m)
-    asked = asked_of(queries, made, codes, 2)
+    rows, queries, made, _, _ = against_its_residual(m)
+    asked = asked_of(queries, made, 2)
     g = lows(made, asked, ISAS[0], 2)
     for i in range(len(rows)):
         reached = float(asked.alphas[i]) * float(key_of(rows[i], queries[i], "l2")) + float(asked.betas[i])
@@ -163,9 +162,9 @@ def test_an_adversarial_query_meets_the_bound(m: int) -> None:
 @pytest.mark.parametrize(("m", "side"), [(64, 2), (32, 2), (32, 3)])
 def test_half_of_a_rows_error_would_be_wrong(m: int, side: int) -> None:
     """Of e1, and of e2."""
-    rows, queries, made, codes, sides = against_its_residual(m)
+    rows, queries, made, _, sides = against_its_residual(m)
     sides[:, side] = (sides[:, side].astype(np.float32) * 0.9).astype(np.float16)
-    asked = asked_of(queries, made, codes, 2)
+    asked = asked_of(queries, made, 2)
     g = lows(made, asked, ISAS[0], 2)
     wrong = [not holds(g[i], asked, i, [key_of(r, queries[i], "l2") for r in rows])[i] for i in range(len(rows))]
     assert sum(wrong) > len(rows) // 2
@@ -183,7 +182,7 @@ def test_without_the_querys_error_a_row_would_be_left_out() -> None:
     codes = quantise.Codes(codes.rows, codes.coded, codes.mapping._replace(centre=np.zeros(dim)))
     made = plane.build(rows, codes.mapping, directions, ONE)
     assert made is not None
-    asked = asked_of(queries, made, codes, 1)
+    asked = asked_of(queries, made, 1)
     g = lows(made, asked, ISAS[0], 1)
     without = asked._replace(betas=asked.betas - asked.gaps / 2)
     keys = [[key_of(row, query, "l2") for row in rows] for query in queries]
@@ -202,7 +201,7 @@ def test_the_defect_of_the_directions_counts() -> None:
         directions = Directions(matrix, plane_bound.strayed(dim, m, defect), (0.0, 0.0, 0.0))
         made = plane.build(rows, codes.mapping, directions, ONE)
         assert made is not None
-        asked = asked_of(queries, made, codes, 2)
+        asked = asked_of(queries, made, 2)
         g = lows(made, asked, ISAS[0], 2)
         keys = [[key_of(row, query, "l2") for row in rows] for query in queries[:10]]
         return sum(not all(holds(g[i], asked, i, keys[i])) for i in range(10))
@@ -249,7 +248,8 @@ def test_kernels_give_the_defined_whole_numbers(isa: str, vectors: int, digits: 
 def test_any_small_data(isa: str, data: st.DataObject) -> None:
     count, dim = data.draw(st.integers(40, 140)), data.draw(st.sampled_from((32, 33, 64, 70)))
     asked, metric = data.draw(st.integers(1, 4)), data.draw(st.sampled_from(METRICS))
-    dtype = data.draw(st.sampled_from(("float16", "float32", "float64", "int8", "uint8")))
+    # each type of rows is compiled anew: all of them for the fastest
+    dtype = data.draw(st.sampled_from(("float32", "float16", "uint8") if isa == ISAS[0] else ("float32",)))
     random = RANDOM(data.draw(st.integers(0, 9999)))
     shape = data.draw(st.sampled_from(("normal", "ties", "constant", "near", "far", "zeros")))
     both = random.standard_normal((count + asked, dim)) * 3

@@ -1,0 +1,69 @@
+"""Compiling ahead leaves nothing to compile."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from knnscope.certified import warm
+from knnscope.certified.cpu import code_cache, dispatch, jit
+from tests.cli.conftest import Run, refused
+
+SEARCHES = """
+import numpy as np, sys
+from knnscope import ExactIndex
+from knnscope.certified.cpu import code_cache
+written = []
+save = code_cache.CodeCache.save_overload
+code_cache.CodeCache.save_overload = lambda self, sig, made: written.append(self._name) or save(self, sig, made)
+rows = (np.random.default_rng(1).standard_normal((9000, 70)) * np.arange(1, 71) ** -0.8).astype(np.float32)
+for table in (rows, rows[:500]):
+    for metric in ("l2", "ip", "cosine"):
+        index = ExactIndex(table, metric, threads=2)
+        for batch in (1, 2, 3, 5, 9, 30):
+            index.search(table[:batch], 3)
+            index.search(table[:batch], 3, where=np.arange(len(table)) % 2 == 0)
+print(written)
+"""
+
+
+def test_what_was_warmed_is_not_compiled_again(knnscope: Run, child_environment: dict[str, str]) -> None:
+    code, out, _ = knnscope("warm")
+    assert code == 0
+    assert str(code_cache.path()) in out
+    done = subprocess.run(
+        [sys.executable, "-c", SEARCHES], env=child_environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_plan_has_a_batch() -> None:
+    for isa in dispatch.NEEDS:
+        sizes = warm.batches(isa)
+        plans = {tuple(dispatch.plan(isa, count)) for count in range(1, 200)}
+        assert {tuple(dispatch.plan(isa, count)) for count in sizes} == plans
+
+
+def test_types_are_checked(knnscope: Run) -> None:
+    refused(knnscope("warm", "--dtype", "float31"), "--dtype float31: one of .*float32")
+    refused(knnscope("warm", "--dtype", ","), "--dtype is empty")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_terminal_hears_of_the_first_compiling(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, terminal: bool, kept: bool
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    if kept:
+        code_cache.path().mkdir()
+        (code_cache.path() / "x.code").touch()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    jit._announce.cache_clear()
+    jit._announce()
+    jit._announce()
+    said = capsys.readouterr().err
+    assert said.count("compiling certified search") == (terminal and not kept)
