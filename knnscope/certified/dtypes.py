@@ -33,7 +33,7 @@ def value(rows: Any, row: int, j: int) -> float:
 
 
 @compiled()
-def _half(bits: int) -> float:
+def half_of(bits: int) -> float:
     """A float16 by its bits."""
     exponent, digits = bits >> 10 & 31, bits & 1023
     if exponent == 31:
@@ -55,7 +55,7 @@ def _value(rows: Any, row: Any, j: Any) -> Any:  # noqa: ARG001
     if rows.dtype == types.uint16:
 
         def half(rows: Any, row: Any, j: Any) -> Any:
-            return _half(np.int32(rows[row, j]))
+            return half_of(np.int32(rows[row, j]))
 
         return half
 

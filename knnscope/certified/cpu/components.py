@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,9 +14,9 @@ from knnscope.certified.dtypes import widened
 
 SAMPLE = 8192
 """Rows of the sample, more where there are many components: ten times as many."""
-DEEP = 1 << 17
+DEEP = 1 << 16
 """Rows among which their neighbors are looked for."""
-ASKED = 32
+ASKED = 24
 """Rows of the sample that stand for queries."""
 KS = (1, 10, 100)
 """Neighbors that the numbers of survivors are predicted for."""
@@ -23,8 +24,12 @@ STEP = 32
 """m is a multiple of it."""
 SHARES = (1 / 3, 1 / 2, 2 / 3, 3 / 4, 1.0)
 """Of all components: the widths that are tried."""
-ROW_COST = 2.0
-"""A survivor's distance costs what reading so many times its float32 row in order does."""
+ROW_COST = 4.0
+"""A survivor's distance costs what reading so many times its float32 row in order does: 0.2 to 0.3 us, a third of it arithmetic."""
+UNLIKE = 2.5
+"""Times as many rows survive where queries are not like rows: with MiniLM and usage examples as queries, 3 to 4 times."""
+SHARED = 0.12
+"""What each of a few queries by the codes costs beside the first, of a byte a component."""
 START = 0.3352
 """A row's step before it is fitted, in units of |z1| / sqrt(m): the best one for four bits of a normal component (Max 1960, table I)."""
 
@@ -38,18 +43,28 @@ class Directions(NamedTuple):
 
     def cost(self, k: int) -> float:
         """Bytes a row that a query costs, predicted."""
-        m, dim = self.matrix.shape
+        m = len(self.matrix)
+        return m / 2 + 8 + self.rows_cost(k)
+
+    def rows_cost(self, k: int) -> float:
+        """The part of it that is for survivors."""
         share = float(np.interp(np.log(k), np.log(KS), self.survivors))
         if k > KS[-1]:
-            share = min(1.0, self.survivors[-1] * k / KS[-1])
-        return m / 2 + 8 + share * ROW_COST * 4 * dim
+            share = self.survivors[-1] * k / KS[-1]
+        return min(1.0, UNLIKE * share) * ROW_COST * 4 * self.matrix.shape[1]
 
-    def most_neighbors(self, bytes_: float) -> int:
-        """The largest k that costs no more bytes a row, found to a quarter of itself; 0 where 1 costs more."""
-        k = 0
-        while self.cost(k + max(1, k // 4)) < bytes_ and k < 1 << 20:
-            k += max(1, k // 4)
-        return k
+    def most_neighbors(self) -> tuple[int, int]:
+        """The largest k for which one query costs less than a byte a component, and each of a few queries, who share that; 0 where 1 costs more."""
+        bytes_ = self.matrix.shape[1] + 12
+        return _largest(lambda k: self.cost(k) < bytes_), _largest(lambda k: self.rows_cost(k) < SHARED * bytes_)
+
+
+def _largest(holds: Callable[[int], bool]) -> int:
+    """The largest k, found to a quarter of itself."""
+    k = 0
+    while k < 1 << 20 and holds(k + max(1, k // 4)):
+        k += max(1, k // 4)
+    return k
 
 
 def choose(rows: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64], seed: int = 0) -> Directions | None:
@@ -80,7 +95,7 @@ def choose(rows: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64],
     for m in sorted({min(dim // STEP * STEP, round(share * dim / STEP) * STEP) for share in SHARES} - {0}):
         if m > plane_bound.MOST:
             continue
-        turn, _ = np.linalg.qr(random.standard_normal((m, m)))
+        turn = _spreading(m, random)
         lowest = proxies.lowest(turn.astype(np.float32))
         shares = [float((lowest <= threshold[:, None]).mean()) for threshold in thresholds]
         matrix = np.ascontiguousarray((turn @ vectors[:m]).astype(np.float32))
@@ -152,6 +167,22 @@ class _Sample:
     def _without_own(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         np.put_along_axis(values, self.asked[:, None], np.inf, axis=1)
         return values
+
+
+def _spreading(m: int, random: np.random.Generator) -> npt.NDArray[np.float64]:
+    """An orthogonal (m, m) that spreads components over blocks of a power of two; each block has some of the large and of the small ones."""
+    turn, first = np.zeros((m, m)), 0
+    sizes = [1 << bit for bit in range(m.bit_length() - 1, -1, -1) if m >> bit & 1]
+    places = np.argsort(np.concatenate([(np.arange(size) + 0.5) / size for size in sizes]), kind="stable")
+    where = np.argsort(places, kind="stable")  # component of each line of a block
+    for size in sizes:
+        block = np.ones((1, 1))
+        while len(block) < size:
+            block = np.block([[block, block], [block, -block]])
+        columns = where[first : first + size]
+        turn[first : first + size, columns] = block / np.sqrt(size) * random.choice([-1.0, 1.0], size)
+        first += size
+    return turn
 
 
 def _sample(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.certified.bound import U
 from knnscope.certified.cpu import components, plane_bounds
 from knnscope.certified.cpu.components import START, Directions
 from knnscope.certified.cpu.jit import compiled
@@ -71,13 +72,13 @@ class Map(NamedTuple):
 class Plane:
     """Rows as the scan reads them.
 
-    blocks: uint8, (blocks, 8 m + 128). rows: without padding. neighbors: the largest k for which a query costs less than by a byte a
-    component, predicted.
+    blocks: uint8, (blocks, 8 m + 128). rows: without padding. neighbors: the largest k for which a query, and each of a few, cost less
+    than by a byte a component, predicted.
     """
 
     blocks: npt.NDArray[np.uint8]
     rows: int
-    neighbors: int
+    neighbors: tuple[int, int]
     map: Map
 
     @property
@@ -138,7 +139,7 @@ def build(rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers:
         short = ~long
         if short.any():
             most = np.maximum(most, [x[short].max() for x in (lengths2, written2, errors, tails)])
-        terms = np.zeros_like(lengths2) if mapping.metric else lengths2 * (1 - 2.0**-20)
+        terms = np.zeros_like(lengths2) if mapping.metric else lengths2 * (1 - 5 * (rows.shape[1] + 8) * U)
         last = block + len(lengths2) // LANES
         parts = (halves, _down(terms), _up(errors), _up(tails))
         sides[block:last] = np.stack([x.reshape(-1, LANES) for x in parts], axis=1)
@@ -152,14 +153,14 @@ def build(rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers:
     wide[:, : rows.shape[1]] = directions.matrix
     longest = math.sqrt(mapping.reach2) / mapping.scaling
     way = Map(wide, directions.rho, mapping.metric, mapping.centre, mapping.scaling, largest, longest)
-    neighbors = directions.most_neighbors(rows.shape[1] + 12)
-    return Plane(blocks, count, neighbors, way)
+    return Plane(blocks, count, directions.most_neighbors(), way)
 
 
 def _centred(some: npt.NDArray[Any], mapping: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
     """Rows less the centre, rounded once to float32 (of their lengths for cosine), and their squared lengths before that."""
     centred = components.prepared(some, mapping.metric, mapping.centre)
-    return centred, np.einsum("ij,ij->i", centred, centred, dtype=np.float64) * (1 + 2.0**-22)
+    lengths2 = np.einsum("ij,ij->i", centred, centred).astype(np.float64)
+    return centred, lengths2 * (1 + 2 * (centred.shape[1] + 8) * U)
 
 
 def _pieces(total: int, count: int) -> list[tuple[int, int]]:
@@ -241,16 +242,18 @@ def _fit(z: Any, first: int, last: int, steps: Any) -> None:
 @compiled(error_model="numpy")
 def _write(z: Any, first: int, last: int, rho: float, made: Any) -> None:
     """Levels of rows, each the nearest for the scale that it has, with what they miss; see ``_fit`` and ``Written``."""
+    words = made.words
     m = z.shape[0]
-    leading2, missed2, squares = np.empty(LANES), np.empty(LANES), np.empty(LANES)
-    inverse, word = np.empty(LANES, np.float32), np.empty(LANES, np.int32)
+    leading2, missed2, squares = np.empty(LANES, np.float32), np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    inverse, word, step = np.empty(LANES, np.float32), np.empty(LANES, np.int32), np.empty(LANES, np.float32)
+    rounding = 2 * (m + 8) * np.float64(U)
     for start in range(first, last, LANES):
-        leading2[:] = 0.0
-        missed2[:] = 0.0
-        squares[:] = 0.0
+        leading2[:] = np.float32(0)
+        missed2[:] = np.float32(0)
+        squares[:] = np.float32(0)
         for lane in range(LANES):
-            step = made.steps[start + lane]
-            inverse[lane] = np.float32(1) / step if step > np.float32(1e-18) else np.float32(0)
+            step[lane] = made.steps[start + lane]
+            inverse[lane] = np.float32(1) / step[lane] if step[lane] > np.float32(1e-18) else np.float32(0)
         for group in range(m // 8):
             word[:] = np.int32(0)
             for byte in range(4):
@@ -261,15 +264,17 @@ def _write(z: Any, first: int, last: int, rho: float, made: Any) -> None:
                         component = z[j, start + lane]
                         level = _level(component, inverse[lane])
                         word[lane] |= np.int32(level) << shift
-                        written = np.float64(made.steps[start + lane]) * (np.float64(level) - 7.5)
-                        rest = np.float64(component) - written
-                        leading2[lane] += np.float64(component) * np.float64(component)
+                        # exact: 11 digits of the step, 5 of the level
+                        written = step[lane] * (level - np.float32(7.5))
+                        rest = component - written
+                        leading2[lane] += component * component
                         missed2[lane] += rest * rest
                         squares[lane] += written * written
             for lane in range(LANES):
-                made.words[start // LANES, group * LANES + lane] = word[lane]
+                words[start // LANES, group * LANES + lane] = word[lane]
         for lane in range(LANES):
-            row = start + lane
-            made.errors[row] = plane_bounds.residual(missed2[lane], math.sqrt(made.lengths2[row]), rho)
-            made.tails[row] = plane_bounds.rest(made.lengths2[row], leading2[lane], rho)
-            made.written2[row] = squares[lane]
+            row, length2 = start + lane, made.lengths2[start + lane]
+            missed, leading = np.float64(missed2[lane]), np.float64(leading2[lane])
+            made.errors[row] = plane_bounds.residual(missed * (1 + rounding), math.sqrt(length2), rho)
+            made.tails[row] = plane_bounds.rest(length2, leading * (1 - rounding), rho)
+            made.written2[row] = np.float64(squares[lane]) * (1 + rounding)

@@ -17,6 +17,7 @@ from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.llvm import BYTES, F32, FLOATS, I8, I16, I32, WORDS, Emit, instructions, two_digits
 from knnscope.certified.cpu.plane import LANES, SIDES
 from knnscope.certified.cpu.queries import BASE
+from knnscope.certified.dtypes import half_of
 
 AHEAD = 2048
 """Bytes that are asked for ahead."""
@@ -185,7 +186,7 @@ def _plain(blocks: Any, first: int, count: int, words: Any, biases: Any, terms: 
         for lane in range(LANES):
             for i in range(4):
                 at = groups * 64 + 32 * i + 2 * lane
-                sides[i] = np.float32(half(line, at))
+                sides[i] = np.float32(half(blocks, first + index, at))
             for query in range(vectors // digits):
                 product = np.float32(0)
                 for digit in range(digits):
@@ -204,13 +205,9 @@ def _plain(blocks: Any, first: int, count: int, words: Any, biases: Any, terms: 
 
 
 @compiled(inline="always")
-def half(line: Any, at: int) -> float:
+def half(blocks: Any, block: int, at: int) -> float:
     """A float16 that is not negative, by its two bytes."""
-    bits = np.int64(line[at]) | np.int64(line[at + 1]) << 8
-    exponent, fraction = bits >> 10, bits & 1023
-    if exponent == 31:
-        return np.inf
-    return fraction * 2.0**-24 if exponent == 0 else (1024.0 + fraction) * 2.0 ** (exponent - 25)
+    return half_of(np.int32(blocks[block, at]) | np.int32(blocks[block, at + 1]) << np.int32(8))
 
 
 def kernel(isa: str, vectors: int, digits: int) -> Any:

@@ -151,13 +151,13 @@ def _serve(one: Any, waiting: int, least: int, table: Any, asked: Any, plane: An
 
     Two times sixteen wait: while some are computed, the others arrive.
     """
-    line, pool = one.line, one.pool
+    rows, lows, to_rows, to_lows = one.line.rows, one.line.lows, one.pool.places, one.pool.lows
     while waiting >= least and waiting > 0:
         some = min(TOGETHER, waiting)
         for i in range(some):
-            pool.places[i], pool.lows[i] = line.rows[i], line.lows[i]
+            to_rows[i], to_lows[i] = rows[i], lows[i]
         for i in range(waiting - some):
-            line.rows[i], line.lows[i] = line.rows[i + some], line.lows[i + some]
+            rows[i], lows[i] = rows[i + some], lows[i + some]
         waiting -= some
         if not _compute(one, some, table, asked, plane):
             return -1
@@ -180,19 +180,18 @@ def _compute(one: Any, count: int, table: Any, asked: Any, plane: Any) -> bool:
     pool, metric = one.pool, table.metric
     for i in range(count, TOGETHER):
         pool.places[i] = pool.places[0]
-    g = pool.lows
+    g, keys, places, heap, names, called = pool.lows, pool.keys, pool.places, one.keys, one.names, table.names
     keys_of(table.rows, one.query, metric, one.length, pool)
     alpha, beta = asked.alphas[one.number], asked.betas[one.number]
     for i in range(count):
-        key, row = pool.keys[i], pool.places[i]
-        if not np.float64(g[i]) <= plane_bounds.limit(key, alpha, beta) + 2.0**-100 or not _near(
-            row, np.float64(g[i]), plane_bounds.limit(key, alpha, beta), one.number, asked, plane
-        ):
-            one.names[0] = row
+        key, row, low = keys[i], places[i], np.float64(g[i])
+        value = plane_bounds.limit(key, alpha, beta)
+        if not low <= value + 2.0**-100 or not _near(row, low, value, one.number, asked, plane):
+            names[0] = row
             return False
-        name = table.names[row] if table.names.shape[0] else row
-        if further(one.keys[0], one.names[0], key, name):
-            sink(one.keys, one.names, one.keys.shape[0], key, name)
+        name = called[row] if called.shape[0] else row
+        if further(heap[0], names[0], key, name):
+            sink(heap, names, heap.shape[0], key, name)
     return True
 
 
@@ -201,8 +200,7 @@ def _near(row: int, g: float, value: float, number: int, asked: Any, plane: Any)
     """Whether a key, as a bound's value, is as near as the row's bound says; a row that is never left out may be anywhere."""
     block, lane = row // LANES, row % LANES
     at = plane.shape[1] - SIDES + 2 * lane
-    line = plane[block]
-    square, error, tail = half(line, at + 32), half(line, at + 64), half(line, at + 96)
+    square, error, tail = half(plane, block, at + 32), half(plane, block, at + 64), half(plane, block, at + 96)
     c1, c2 = np.float64(asked.terms[number, 1]), np.float64(asked.terms[number, 2])
     width = 2 * (c1 * error + c2 * tail) + square * 2.0**-8 + asked.gaps[number]
     if not width < np.inf:
@@ -301,6 +299,8 @@ def _scan(table: Any, plane: Any, asked: Any, request: Any, part: Any, memory: A
         memory: float32, (queries of a tile times rows of the part, whole blocks, or more,), written over.
         kept: Kept, written.
     """
+    # the caller keeps them: nobody has to count their users
+    table, plane, asked, kept = borrowed(table), borrowed(plane), borrowed(asked), borrowed(kept)
     k, each = kept.keys.shape[2], asked.terms.shape[0] // asked.words.shape[0]
     low, row0, size = part.tile * each, part.first * LANES, (part.last - part.first) * LANES
     high, rows = min(low + each, request.queries.shape[0]), min(size, table.rows.shape[0] - row0)
@@ -324,15 +324,16 @@ def _scan(table: Any, plane: Any, asked: Any, request: Any, part: Any, memory: A
             if not asked.far[query]:
                 filled = min(blocks * LANES, rows - at)
                 _gather(values[own, at:], row0 + at, filled, query, request.allowed, (least[own], places[own]))
-    pool = new_pool()
-    waiting = Line(np.empty(2 * TOGETHER, dtype=np.int64), np.empty(2 * TOGETHER, dtype=np.float32))
+    own_pool = new_pool()
+    own_line = Line(np.empty(2 * TOGETHER, dtype=np.int64), np.empty(2 * TOGETHER, dtype=np.float32))
+    pool, waiting = borrowed(own_pool), borrowed(own_line)
     for query in range(low, high):
-        own, heap, name = query - low, keys[query], names[query]
+        own, heap, name = query - low, borrowed(keys[query]), borrowed(names[query])
         heap[:], name[:] = np.inf, np.iinfo(np.int64).max
         computed[query] = -1
         if asked.far[query]:
             continue
-        one = One(request.queries[query], query, length_of(request.queries[query]), heap, name, pool, waiting)
+        one = One(borrowed(request.queries[query]), query, length_of(request.queries[query]), heap, name, pool, waiting)
         done = _probe(one, (least[own], places[own]), values[own], row0, table, asked, plane)
         more, rest = -1, np.inf
         if done >= 0:
@@ -346,7 +347,7 @@ def _scan(table: Any, plane: Any, asked: Any, request: Any, part: Any, memory: A
             if rest < np.inf:
                 rest = plane_bounds.least(rest, asked.alphas[query], asked.betas[query])
             kept.rests[part.part, query] = rest
-    alive((memory, least, places, pool, waiting))
+    alive((memory, least, places, own_pool, own_line))
 
 
 @compiled(error_model="numpy")

@@ -70,7 +70,12 @@ class Search:
             np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
             np.zeros(count, dtype=np.int64), np.full(count, np.inf),
         )  # fmt: skip
-        if self.plane is not None and count <= FEW and request.k <= self.plane.neighbors and self._by_plane(self.plane):
+        if (
+            self.plane is not None
+            and count <= FEW
+            and request.k <= self.plane.neighbors[count > 1]
+            and self._by_plane(self.plane)
+        ):
             return Ranked(*self.answers, ("plane",))
         self.far = np.zeros(count, dtype=np.bool_)
         if self.codes is not None and request.k * MOST <= self.codes.rows:
