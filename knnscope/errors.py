@@ -44,6 +44,10 @@ class KnnscopeError(Exception):
     exit_code = 2
 
 
+class ArgumentError(KnnscopeError):
+    """An argument that cannot be; its text begins with the argument's name, which the command line writes with two dashes."""
+
+
 class MissingLibraryError(KnnscopeError):
     """An optional library is not installed or does not load."""
 

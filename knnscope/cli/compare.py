@@ -14,22 +14,24 @@ import numpy as np
 
 from knnscope import threads
 from knnscope.analysis import quality, statistics
+from knnscope.analysis.side_by_side import Question
+from knnscope.analysis.side_by_side import side_by_side as answers_of
 from knnscope.analysis.verdict import QUICK_MATTERS, as_json
+from knnscope.api.workload import Workload
 from knnscope.bench import result, session
 from knnscope.bench.plan import BOUNDARIES, QUICK_ROUNDS, QUICK_SECONDS, Options
 from knnscope.bench.session import Grid, Result, Task
 from knnscope.cli import options
 from knnscope.cli.notes import notes
-from knnscope.cli.search import Answer
 from knnscope.datasets import registry, vector_files
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.records import Neighbors, Row, TextDataset, VectorDataset
+from knnscope.report import side_by_side as answers
 from knnscope.report.comparison import report, verdict
 from knnscope.search import catalog
 from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k
 from knnscope.store import new_folder, write_json
-from knnscope.workload import Workload
 
 QUERIES = 1000
 """Queries that are used where the data has more, or rows held out where it has none."""
@@ -265,7 +267,8 @@ def side_by_side(workload: Workload, task: Task, measured: Result, rank: int = 3
     if not shown:
         return ""
     number = task.query_rows[line] if task.query_rows else None
-    return Answer(workload, task.metric, number, None, task.queries[line : line + 1], shown).as_text()
+    question = Question(task.queries[line : line + 1], number)
+    return answers.text(answers_of(workload, task.metric, question, shown))
 
 
 def _choose(text: str, known: Sequence[str], option: str) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from knnscope import annotate, environment
 from knnscope.analysis.verdict import duration
+from knnscope.api.workload import Workload
 from knnscope.bench import jsonl
 from knnscope.bench.ladder import ENGINES, Climb, climb
 from knnscope.ceilings import cache
@@ -26,7 +27,6 @@ from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k, check_matrix
 from knnscope.search.ladder.verbose import explain
 from knnscope.store import new_folder, write_json
-from knnscope.workload import Workload
 
 ROWS = 75_000
 """Of the generated data: as many as the study had."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from knnscope.api.workload import EncoderOptions
 from knnscope.datasets.beir import Selection
 from knnscope.datasets.registry import DatasetOptions
 from knnscope.encoders.models import DEFAULT, MODELS
 from knnscope.encoders.recipes import RECIPES
+from knnscope.errors import ArgumentError, KnnscopeError
 from knnscope.search.definition import METRICS
-from knnscope.workload import EncoderOptions
 
 
 def positive(text: str) -> int:
@@ -27,6 +30,15 @@ def listed(text: str) -> list[str]:
 def natural(text: str) -> int:
     """A whole number from 0 up."""
     return 0 if text == "0" else positive(text)
+
+
+@contextmanager
+def dashed() -> Iterator[None]:
+    """Errors that name an argument of a function name the option instead."""
+    try:
+        yield
+    except ArgumentError as error:
+        raise KnnscopeError(f"--{error}") from error
 
 
 def add_dataset(parser: argparse.ArgumentParser, optional: bool = False) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from knnscope import store
+from knnscope.api import embedding
 from knnscope.bench import session
 from knnscope.cli import compare, demo, embed, ladder
 from knnscope.cli import profile as profiling
@@ -86,8 +87,8 @@ def test_no_folder_where_a_signal_ends_it(
         signal.pause()
 
     monkeypatch.setattr(session, "measure", end)
-    monkeypatch.setattr(embed, "encode", end)
-    monkeypatch.setattr(demo, "show_texts", end)
+    monkeypatch.setattr(embedding, "encoded", end)
+    monkeypatch.setattr(demo, "texts_text", end)
     monkeypatch.setattr(profiling, "gpu_problem", lambda: None)
     monkeypatch.setattr(profiling.nsys, "find", end)
     monkeypatch.setattr(ladder, "_ceilings", lambda where: {})

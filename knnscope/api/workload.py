@@ -50,9 +50,12 @@ class Workload:
     """A data set opened for searching; texts are encoded when first needed, from the cache where they can be."""
 
     def __init__(
-        self, spec: str, options: registry.DatasetOptions | None = None, encoder: EncoderOptions | None = None
+        self,
+        spec: str | TextDataset | VectorDataset,
+        options: registry.DatasetOptions | None = None,
+        encoder: EncoderOptions | None = None,
     ) -> None:
-        self.dataset, self.notes = registry.load(spec, options)
+        self.dataset, self.notes = registry.load(spec, options) if isinstance(spec, str) else (spec, spec.notes)
         self._options = encoder or EncoderOptions()
 
     @property
