@@ -53,8 +53,8 @@ class Run:
         for gpu in self.trace.used:
             kernels, copies = self.trace.kernels, self.trace.copies
             a, b = self.trace.on(kernels, gpu), self.trace.on(copies, gpu)
-            start = np.concatenate([kernels.start[a], copies.start[b]])
-            found[gpu] = intervals.union(start, np.concatenate([kernels.end[a], copies.end[b]]))
+            both = (kernels.start[a], kernels.end[a]), (copies.start[b], copies.end[b])
+            found[gpu] = intervals.collected(intervals.parts(*both))
         return found
 
 
@@ -117,7 +117,7 @@ class Phase:
     @cached_property
     def long_ns(self) -> int:
         """Nanoseconds in which the host was in it or the GPU at work for it: what a share is of."""
-        return intervals.length(intervals.spans(self.spans, self.work))
+        return intervals.total(intervals.real_parts(self.spans, *self._worked))
 
     @cached_property
     def kernels(self) -> Kernels:
@@ -160,7 +160,17 @@ class Phase:
     @property
     def work(self) -> Spans:
         """When the GPU was at work for it, be the host in it or not."""
-        return intervals.spans((self.kernels.start, self.kernels.end), (self.copies.start, self.copies.end))
+        return intervals.spans(*self._worked)
+
+    @property
+    def work_ns(self) -> int:
+        """Nanoseconds of that."""
+        return intervals.total(intervals.real_parts(*self._worked))
+
+    @property
+    def _worked(self) -> tuple[Spans, Spans]:
+        """Its kernels and copies, which may overlap."""
+        return (self.kernels.start, self.kernels.end), (self.copies.start, self.copies.end)
 
     @cached_property
     def idle(self) -> Spans:
@@ -180,12 +190,16 @@ class Phase:
     @property
     def api(self) -> Spans:
         """When the host was in the API for it."""
-        return intervals.common(intervals.spans((self.calls.start, self.calls.end)), self.spans)
+        return intervals.collected(self._api())
+
+    def _api(self) -> Iterator[Spans]:
+        for called in intervals.real_parts((self.calls.start, self.calls.end)):
+            yield from intervals.common_parts(called, self.spans)
 
     @cached_property
     def api_ns(self) -> int:
         """Nanoseconds of that."""
-        return intervals.length(self.api)
+        return intervals.total(self._api())
 
     @cached_property
     def by_thread(self) -> list[Any]:
