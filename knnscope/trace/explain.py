@@ -90,6 +90,7 @@ def explain(trace: Trace) -> Explanation:
                 found += [f for f in rule(name).find(phase) if f.severity is not None]
             except CannotTellError as why:
                 unanswered[name, str(why)] = None
+        phase.release()
     found.sort(key=lambda f: (-f.saving_ms * f.times, f.rule, f.phase))
     found = _overlapping(found)
     whole = tuple(_all(trace, gpu) for gpu in trace.used)
@@ -129,7 +130,7 @@ def _total(trace: Trace, every: list[Phase], found: list[Finding], gpu: int) -> 
     taken, of_host, of_gpu = NOWHERE, 0.0, 0.0
     for f in found:
         if f.gpu == gpu and f.cause.ns:
-            free = intervals.total(intervals.without_parts(f.cause.claim, taken))
+            free = intervals.total(intervals.without_parts(f.cause.claim, intervals.sliced(taken)))
             saving = f.saving_ms * f.times * free / f.cause.ns
             of_host, of_gpu = (of_host, of_gpu + saving) if f.rule in ON_GPU else (of_host + saving, of_gpu)
             taken = intervals.spans(taken, f.cause.claim)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 CHUNK = 1 << 17
 """Intervals of a part: what is computed with at once stays in a processor's cache."""
+FEW = 1 << 10
+"""Intervals that are not worth packing."""
 Spans = tuple[Any, Any]
 """Intervals in order and apart from each other: where they begin, and where they end."""
 NOWHERE: Spans = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
@@ -164,27 +167,63 @@ def without(one: Spans, other: Spans) -> Spans:
     """Where the first is and the second is not."""
     if not len(one[0]) or not len(other[0]):
         return one
-    return collected(without_parts(one, other))
+    return collected(without_parts(one, sliced(other)))
 
 
-def without_parts(one: Spans, other: Spans) -> Iterator[Spans]:
-    """``without`` in parts."""
+def without_parts(one: Spans, other: Iterable[Spans]) -> Iterator[Spans]:
+    """Where the first is and none of the parts of the other is, in parts."""
     far = np.iinfo(np.int64).max
-    count = len(other[0])
-    for first in range(0, count + 1, CHUNK):
-        stop = min(first + CHUNK, count + 1)
-        begins = other[1][max(first - 1, 0) : stop - 1]
-        ends = other[0][first:stop]
-        begins = np.append(-far, begins) if first == 0 else begins
-        ends = np.append(ends, far) if stop > count else ends
-        real = ends > begins
-        free = begins[real], ends[real]
-        if not len(free[0]):
-            continue
-        near = slice(
-            int(np.searchsorted(one[1], free[0][0], "right")), int(np.searchsorted(one[0], free[1][-1], "left"))
-        )
-        yield from common_parts((one[0][near], one[1][near]), free)
+    last: Any = -far
+    for start, end in other:
+        if len(start):
+            yield from _inside(one, np.append(last, end[:-1]), start)
+            last = end[-1]
+    yield from _inside(one, np.asarray([last]), np.asarray([far]))
+
+
+def _inside(one: Spans, begins: Any, ends: Any) -> Iterator[Spans]:
+    """What of the first lies between these beginnings and ends, some of which are equal."""
+    real = ends > begins
+    low, high = begins[real], ends[real]
+    if len(low):
+        near = slice(int(np.searchsorted(one[1], low[0], "right")), int(np.searchsorted(one[0], high[-1], "left")))
+        yield from common_parts((one[0][near], one[1][near]), (low, high))
+
+
+def sliced(some: Spans) -> Iterator[Spans]:
+    """Intervals in parts."""
+    for first in range(0, len(some[0]), CHUNK):
+        yield some[0][first : first + CHUNK], some[1][first : first + CHUNK]
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Intervals in half the memory: the first beginning, then 32-bit lengths and gaps between them."""
+
+    first: int
+    lengths: Any
+    gaps: Any
+
+    def spans(self) -> Spans:
+        """As they were."""
+        start = np.empty(len(self.lengths), dtype=np.int64)
+        start[0] = self.first
+        np.add(self.lengths[:-1], self.gaps, out=start[1:], dtype=np.int64)
+        np.cumsum(start, out=start)
+        return start, start + self.lengths
+
+
+def packed(some: Spans) -> Spans | Packed:
+    """The intervals, packed where they are many and all lengths and gaps fit."""
+    start, end = some
+    if len(start) < FEW or max(int((end - start).max()), int((start[1:] - end[:-1]).max())) >= 1 << 32:
+        return some
+    return Packed(int(start[0]), (end - start).astype(np.uint32), (start[1:] - end[:-1]).astype(np.uint32))
+
+
+def unpacked(some: Spans | Packed) -> Spans:
+    """The intervals."""
+    return some.spans() if isinstance(some, Packed) else some
 
 
 def length(some: Spans) -> int:
