@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 
 from knnscope import store
-from knnscope.api import embedding
+from knnscope.api import embedding, recording
 from knnscope.bench import session
 from knnscope.cli import compare, demo, embed, ladder
-from knnscope.cli import profile as profiling
 from knnscope.errors import KnnscopeError
 from tests.cli.conftest import Run, refused
 from tests.cli.test_compare_stopped import is_engine
@@ -50,7 +49,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids=" ".join,
 )
 def test_no_folder(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...]) -> None:
-    monkeypatch.setattr(profiling, "gpu_problem", lambda: None)
+    monkeypatch.setattr(recording, "gpu_problem", lambda: None)
     (tmp_path / "nsys").write_text(NSYS)
     (tmp_path / "nsys").chmod(0o755)
     code, _, err = knnscope(*argv)
@@ -68,7 +67,7 @@ def test_no_folder_whatever_ends_it(
     monkeypatch.setattr(session, "measure", fail)
     monkeypatch.setattr(ladder, "_ceilings", lambda where: {})
     monkeypatch.setattr(ladder.environment, "collect", fail)
-    monkeypatch.setattr(ladder.lines, "write", fail)
+    monkeypatch.setattr(ladder.jsonl, "write", fail)
     np.save("v.npy", np.eye(50, dtype=np.float32))
     for command in ("compare", "ladder"):
         assert knnscope(command, "v.npy", *(["-k", "3", "--rungs", "gemm"] if command == "ladder" else []))[0] != 0
@@ -89,11 +88,11 @@ def test_no_folder_where_a_signal_ends_it(
     monkeypatch.setattr(session, "measure", end)
     monkeypatch.setattr(embedding, "encoded", end)
     monkeypatch.setattr(demo, "texts_text", end)
-    monkeypatch.setattr(profiling, "gpu_problem", lambda: None)
-    monkeypatch.setattr(profiling.nsys, "find", end)
+    monkeypatch.setattr(recording, "gpu_problem", lambda: None)
+    monkeypatch.setattr(recording.nsys, "find", end)
     monkeypatch.setattr(ladder, "_ceilings", lambda where: {})
     monkeypatch.setattr(ladder.environment, "collect", end)
-    monkeypatch.setattr(ladder.lines, "write", lambda *_: None)
+    monkeypatch.setattr(ladder.jsonl, "write", lambda *_: None)
     monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)  # whatever those who run the tests ignore
     np.save("v.npy", np.eye(50, dtype=np.float32))
     argv = {
