@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from knnscope import ExactIndex, environment
+from knnscope.api.workload import Workload
 from knnscope.certified.cpu import dispatch
 from knnscope.datasets import registry
 from knnscope.datasets.beir import Selection
-from knnscope.workload import Workload
 from tests import oracle
 
 K = 10

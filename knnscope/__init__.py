@@ -1,22 +1,85 @@
-"""Which exact vector search is fastest and right on your data and machine, and why the others are slow."""
+"""Which exact vector search is fastest and right on your data and machine, and why the others are slow.
 
+Everything public is here; docs/python.md has an example of each. A name is loaded when it is first used, so that importing the package
+costs nothing.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from knnscope.environment import version as _version
-from knnscope.errors import KnnscopeError
-from knnscope.records import Neighbors
-
 if TYPE_CHECKING:
+    from knnscope.api.climbing import ClimbOptions, Ladder, climb
+    from knnscope.api.comparing import CompareOptions, Comparison, compare
+    from knnscope.api.embedding import Embedding, embed
+    from knnscope.api.explaining import Explanation, Trace, explain
+    from knnscope.api.loading import load
+    from knnscope.api.machine import Machine, info
+    from knnscope.api.searching import knn
     from knnscope.certified.index import ExactIndex
+    from knnscope.errors import KnnscopeError
+    from knnscope.records import Certificate, Neighbors
 
-__version__ = _version()
-__all__ = ["ExactIndex", "KnnscopeError", "Neighbors", "__version__"]
+    __version__: str
+
+PUBLIC = {
+    "Certificate": "knnscope.records:Certificate",
+    "ClimbOptions": "knnscope.api.climbing:ClimbOptions",
+    "CompareOptions": "knnscope.api.comparing:CompareOptions",
+    "Comparison": "knnscope.api.comparing:Comparison",
+    "Embedding": "knnscope.api.embedding:Embedding",
+    "ExactIndex": "knnscope.certified.index:ExactIndex",
+    "Explanation": "knnscope.api.explaining:Explanation",
+    "KnnscopeError": "knnscope.errors:KnnscopeError",
+    "Ladder": "knnscope.api.climbing:Ladder",
+    "Machine": "knnscope.api.machine:Machine",
+    "Neighbors": "knnscope.records:Neighbors",
+    "Trace": "knnscope.api.explaining:Trace",
+    "climb": "knnscope.api.climbing:climb",
+    "compare": "knnscope.api.comparing:compare",
+    "embed": "knnscope.api.embedding:embed",
+    "explain": "knnscope.api.explaining:explain",
+    "info": "knnscope.api.machine:info",
+    "knn": "knnscope.api.searching:knn",
+    "load": "knnscope.api.loading:load",
+}
+"""Public names, and where each comes from."""
+
+__all__ = [
+    "Certificate",
+    "ClimbOptions",
+    "CompareOptions",
+    "Comparison",
+    "Embedding",
+    "ExactIndex",
+    "Explanation",
+    "KnnscopeError",
+    "Ladder",
+    "Machine",
+    "Neighbors",
+    "Trace",
+    "__version__",
+    "climb",
+    "compare",
+    "embed",
+    "explain",
+    "info",
+    "knn",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """``ExactIndex`` brings a compiler along, so it is loaded when it is first asked for."""
-    if name == "ExactIndex":
-        from knnscope.certified.index import ExactIndex
+    """Load a public name when it is first used."""
+    if name == "__version__":
+        found: Any = import_module("knnscope.environment").version()
+    elif name in PUBLIC:
+        module, _, attribute = PUBLIC[name].partition(":")
+        found = getattr(import_module(module), attribute)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
 
-        return ExactIndex
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

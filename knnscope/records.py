@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, overload
 
 import numpy as np
@@ -111,6 +112,11 @@ class Qrels:
         return dict(zip(self.documents[chosen].tolist(), self.grades[chosen].tolist(), strict=True))
 
 
+def _short(name: str) -> str:
+    """A name on one line, of printable characters."""
+    return "".join(c if c.isprintable() else " " for c in name[:200])
+
+
 @dataclass(frozen=True, slots=True)
 class TextDataset:
     """A retrieval task in words; ``notes`` are things the user should be told about the input."""
@@ -120,6 +126,28 @@ class TextDataset:
     queries: Texts
     qrels: Qrels
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.documents):,} documents, {len(self.queries):,} queries, {len(self.qrels):,} judgements"
+        return f"<TextDataset {_short(self.name)}: {counts}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it holds, in JSON's own types; the texts are in ``rows``."""
+        return {
+            "name": self.name,
+            "documents": len(self.documents),
+            "queries": len(self.queries),
+            "judgements": len(self.qrels),
+            "notes": list(self.notes),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat dict a document, for ``pandas.DataFrame`` or ``polars.DataFrame``."""
+        both = zip(self.documents.ids, self.documents.texts, strict=True)
+        return [{"row": row, "id": key, "text": text} for row, (key, text) in enumerate(both)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +199,40 @@ class VectorDataset:
     notes: tuple[str, ...] = ()
     encoded_by: EncodedBy | None = None
     truth: GroundTruth | None = None
+
+    def __repr__(self) -> str:
+        rows = self.documents
+        queries = f", {len(self.queries):,} queries" if self.queries is not None else ""
+        metric = f", {self.metric}" if self.metric else ""
+        return (
+            f"<VectorDataset {_short(self.name)}: {len(rows):,} rows x {rows.dim} {rows.values.dtype}{queries}{metric}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it holds, in JSON's own types; the vectors are in ``documents.values`` and ``rows``."""
+        return {
+            "name": self.name,
+            "rows": len(self.documents),
+            "dim": self.documents.dim,
+            "dtype": self.documents.values.dtype.name,
+            "queries": 0 if self.queries is None else len(self.queries),
+            "metric": self.metric,
+            "encoded_by": None if self.encoded_by is None else self.encoded_by.name,
+            "notes": list(self.notes),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat dict a row, with its vector as an array; id and text where they are known."""
+        rows = self.documents
+        found = [{"row": row, "vector": vector} for row, vector in enumerate(rows.values)]
+        for name, values in (("id", rows.ids), ("text", rows.texts)):
+            if values is not None:
+                for line, value in zip(found, values, strict=True):
+                    line[name] = value
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

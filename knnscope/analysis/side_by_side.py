@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy.typing as npt
 
 from knnscope.analysis.measurement import Metric
-from knnscope.records import Neighbors, TextDataset
+from knnscope.records import Neighbors, TextDataset, VectorDataset, Vectors
 from knnscope.search import agreement
 from knnscope.search.catalog import REFERENCE
-
-if TYPE_CHECKING:
-    from knnscope.workload import Workload
 
 Distance = float | Literal["nan", "inf", "-inf"]
 """JSON has no infinity; a wrong engine may return one."""
@@ -86,6 +83,49 @@ class SideBySide(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """What is known of a row."""
         return next(document for document in self.documents if document.row == row)
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in JSON's own types; distances as the engine gave them."""
+
+        def name(row: int) -> str:
+            return self.document(row).name
+
+        return {
+            "dataset": self.dataset,
+            "query_id": self.query_id,
+            "query": self.query,
+            "metric": self.metric,
+            "k": len(self.engines[self.reference].rows),
+            "engines": {
+                engine: {
+                    "rows": list(answer.rows),
+                    "ids": [name(row) for row in answer.rows],
+                    "distances": list(answer.distances),
+                }
+                for engine, answer in self.engines.items()
+            },
+            "agree": not self.differences,
+            "differences": [
+                {
+                    "engine": d.engine,
+                    "rank": d.rank,
+                    "id": name(d.row),
+                    "expected_id": name(d.expected_row),
+                    "float64_distance": d.distance,
+                    "expected_float64_distance": d.expected_distance,
+                }
+                for d in self.differences
+            ],
+            "relevant": [{"id": d.name, "grade": d.grade, "rank": d.rank} for d in self.relevant],
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat dict for each engine and rank, for ``pandas.DataFrame`` or ``polars.DataFrame``."""
+        return [
+            {"engine": engine, "rank": rank, "row": row, "id": self.document(row).name, "distance": distance}
+            for engine, answer in self.engines.items()
+            for rank, (row, distance) in enumerate(zip(answer.rows, answer.distances, strict=True), 1)
+        ]
+
     @property
     def relevant(self) -> list[Document]:
         """Those judged relevant, best rank first."""
@@ -101,7 +141,28 @@ class Question:
     words: str | None = None
 
 
-def side_by_side(workload: Workload, metric: str, question: Question, found: Mapping[str, Neighbors]) -> SideBySide:
+class Searched(Protocol):
+    """What was searched: the data set, its rows, and texts and ids where there are any."""
+
+    dataset: TextDataset | VectorDataset
+
+    @property
+    def documents(self) -> Vectors:
+        """The rows."""
+
+    @property
+    def document_texts(self) -> Sequence[str] | None:
+        """The texts of the rows."""
+
+    @property
+    def query_ids(self) -> Sequence[str] | None:
+        """Ids of the queries."""
+
+    def query_text(self, row: int) -> str | None:
+        """The text of a query."""
+
+
+def side_by_side(workload: Searched, metric: str, question: Question, found: Mapping[str, Neighbors]) -> SideBySide:
     """The record of one query's answers.
 
     Args:

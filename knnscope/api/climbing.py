@@ -14,10 +14,12 @@ from knnscope import annotate, environment
 from knnscope.analysis import run as runs
 from knnscope.analysis.measurement import RungMeasurement
 from knnscope.analysis.run import LadderFacts, LadderRun
-from knnscope.api.runs import RunResult, opened, options_of
+from knnscope.api.choosing import Choice, choose
+from knnscope.api.loading import opened, options_of
+from knnscope.api.runs import RunResult
+from knnscope.api.workload import EncoderOptions, Workload
 from knnscope.bench import ladder as climbing
 from knnscope.bench.ladder import ENGINES, Climb
-from knnscope.bench.task import Choice, choose
 from knnscope.ceilings import cache
 from knnscope.ceilings.record import DEVICES, Ceilings
 from knnscope.datasets.registry import DatasetOptions
@@ -29,7 +31,6 @@ from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k, check_matrix
 from knnscope.search.ladder import RUNGS
 from knnscope.store import new_folder
-from knnscope.workload import EncoderOptions, Workload
 
 ROWS = 75_000
 """Of the generated data: as many as the study had."""

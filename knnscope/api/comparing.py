@@ -18,14 +18,18 @@ from knnscope.analysis.measurement import BOUNDARIES, Measurement
 from knnscope.analysis.run import CompareFacts, ComparisonRun
 from knnscope.analysis.side_by_side import Question, SideBySide, side_by_side
 from knnscope.analysis.verdict import Verdict, as_json, verdicts
-from knnscope.api.runs import RunResult, counts, opened, options_of
+from knnscope.api.choosing import Choice, Queries, choose
+from knnscope.api.loading import opened, options_of
+from knnscope.api.runs import RunResult, counts
+from knnscope.api.searching import top
+from knnscope.api.workload import EncoderOptions, Workload
 from knnscope.bench import session
 from knnscope.bench.plan import QUICK_ROUNDS, QUICK_SECONDS, Options
 from knnscope.bench.session import Grid, Result
-from knnscope.bench.task import Choice, Queries, Task, choose
+from knnscope.bench.task import Task
 from knnscope.datasets.registry import DatasetOptions
 from knnscope.errors import ArgumentError, unknown_name
-from knnscope.records import Neighbors, TextDataset
+from knnscope.records import TextDataset
 from knnscope.report import comparison, html
 from knnscope.report.text import plain
 from knnscope.search import catalog
@@ -33,7 +37,6 @@ from knnscope.search.definition import METRICS
 from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k
 from knnscope.store import new_folder
-from knnscope.workload import EncoderOptions, Workload
 
 QUERIES = 1000
 """Queries that are used where the data has more, or rows held out where it has none."""
@@ -43,8 +46,6 @@ SECONDS = 20
 """Budget of a case."""
 FEWEST = 5
 """Rounds; with fewer than statistics.FEWEST_ROUNDS the figures stand without a verdict."""
-DEPTH = 3
-"""Documents of each answer that are shown side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +189,9 @@ def answers(workload: Workload, task: Task, measured: Result) -> SideBySide | No
     wrong = [row.evidence.query for row in measured.rows if row.grade == "wrong" and row.evidence is not None]
     line = wrong[0] if wrong else 0
     shown = {
-        name: Neighbors(a.ids[line : line + 1, :DEPTH], a.distances[line : line + 1, :DEPTH])
-        for name, a in measured.answers.items()
-        if a.ids[line, :DEPTH].min() >= 0 and a.ids[line, :DEPTH].max() < len(task.rows)
+        name: answer
+        for name, answer in top(measured.answers, line).items()
+        if answer.ids.min() >= 0 and answer.ids.max() < len(task.rows)
     }
     if not shown:
         return None

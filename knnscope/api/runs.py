@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -12,11 +10,7 @@ import numpy as np
 from knnscope.analysis import run as runs
 from knnscope.analysis.measurement import to_dict
 from knnscope.analysis.run import ComparisonRun, LadderRun
-from knnscope.datasets.registry import DatasetOptions
-from knnscope.errors import ArgumentError, KnnscopeError, unknown_name
-from knnscope.records import TextDataset, VectorDataset, Vectors
-from knnscope.search.engine import check_matrix
-from knnscope.workload import EncoderOptions, Workload
+from knnscope.errors import ArgumentError, KnnscopeError
 
 R = TypeVar("R", ComparisonRun, LadderRun)
 O = TypeVar("O")  # noqa: E741 - options
@@ -83,37 +77,6 @@ class RunResult(Generic[R]):
     def folder(self) -> Path | None:
         """Where it is saved, if it is."""
         return self.run.folder
-
-
-def options_of(options: O, given: Mapping[str, Any]) -> O:
-    """The options with what is given by keyword.
-
-    Raises:
-        KnnscopeError: no such option.
-    """
-    known = [f.name for f in fields(options)]  # type: ignore[arg-type]
-    for name in given:
-        if name not in known:
-            raise unknown_name("option", name, known)
-    changed: O = replace(options, **given)  # type: ignore[type-var]
-    return changed
-
-
-def opened(data: Any, dataset: DatasetOptions | None, encoder: EncoderOptions | None) -> Workload:
-    """The data set of a name or path, or an array of shape (rows, dim).
-
-    Raises:
-        KnnscopeError: there is no such data set, or the array is none of vectors.
-    """
-    if isinstance(data, Workload):
-        return data
-    if isinstance(data, TextDataset | VectorDataset):
-        return Workload(data, None, encoder)
-    if isinstance(data, str | Path):
-        return Workload(str(data), dataset, encoder)
-    values = np.asarray(data)
-    check_matrix(values, "vectors")
-    return Workload(VectorDataset("vectors", Vectors(values)), None, encoder)
 
 
 def counts(values: int | list[int] | tuple[int, ...], name: str) -> list[int]:

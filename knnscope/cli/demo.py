@@ -11,22 +11,22 @@ import numpy as np
 
 from knnscope import threads
 from knnscope.analysis.side_by_side import Question, side_by_side
+from knnscope.api.choosing import Choice, choose
 from knnscope.api.comparing import recorded
+from knnscope.api.embedding import encoded
+from knnscope.api.searching import Rows, search_all, top
+from knnscope.api.workload import Workload
 from knnscope.bench import session
 from knnscope.bench.plan import Options
 from knnscope.bench.session import Grid
-from knnscope.bench.task import Choice, choose
 from knnscope.cli import options
-from knnscope.cli.data import show_texts
-from knnscope.cli.embed import encode
+from knnscope.cli.embed import show
 from knnscope.cli.notes import notes
-from knnscope.cli.search import search_all
-from knnscope.records import Neighbors
 from knnscope.report import comparison
-from knnscope.report import side_by_side as report
+from knnscope.report import side_by_side as answers
+from knnscope.report.datasets import Pairs, texts_text
 from knnscope.search import catalog
 from knnscope.store import new_folder
-from knnscope.workload import Workload
 
 QUERY = "q-crewed-mars"
 DEPTH = 10
@@ -53,18 +53,19 @@ class Demo:
             print("== 1. A query and a document that people judged relevant\n")
             row, judged = workload.query_row(QUERY), texts.qrels
             best = judged.queries[judged.grades == 2]
-            show_texts(texts, pairs=1, offset=int(np.flatnonzero(best == row)[0]), grade=2)
+            print(texts_text(texts, Pairs(1, int(np.flatnonzero(best == row)[0]), 2)))
 
             print(f"\n== 2. {len(texts.documents)} documents and {len(texts.queries)} queries become vectors\n")
-            encode(workload, folder)
-        rows, queries, metric = workload.documents.values, workload.queries, workload.metric
-        print(f"{workload.encoder.model.name}: {rows.shape[1]} components each, searched by {metric}")
+            found = encoded(workload)
+            show(found)
+            found.save(folder)
+        rows, queries = Rows(workload.documents.values, workload.metric), workload.queries
+        print(f"{workload.encoder.model.name}: {rows.values.shape[1]} components each, searched by {rows.metric}")
 
         print("\n== 3. One query, its three nearest documents, from every engine here\n")
-        found, refused = search_all(catalog.available(), rows, queries, DEPTH, metric)
-        top = {name: Neighbors(a.ids[row : row + 1, :3], a.distances[row : row + 1, :3]) for name, a in found.items()}
-        print(report.text(side_by_side(workload, metric, Question(queries[row : row + 1], row), top)))
-
+        answered, refused = search_all(catalog.available(), rows, queries, DEPTH)
+        question = Question(queries[row : row + 1], row)
+        print(answers.text(side_by_side(workload, rows.metric, question, top(answered, row))))
         notes(refused)
 
         print(f"\n== 4. All {len(queries)} queries: which engine is fastest and right on this machine\n")

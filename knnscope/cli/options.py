@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from knnscope.api.workload import EncoderOptions
 from knnscope.datasets.beir import Selection
 from knnscope.datasets.registry import DatasetOptions
 from knnscope.encoders.models import DEFAULT, MODELS
 from knnscope.encoders.recipes import RECIPES
 from knnscope.errors import ArgumentError, KnnscopeError
 from knnscope.search.definition import METRICS
-from knnscope.workload import EncoderOptions
 
 
 def positive(text: str) -> int:

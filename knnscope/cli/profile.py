@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import os
 import re
-import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from knnscope.api.recording import RECORDERS, RecordOptions, check_gpu, record
 from knnscope.cli import options
 from knnscope.cli.notes import notes
-from knnscope.errors import KnnscopeError, install_line, unknown_name
-from knnscope.processes import PARENT
-from knnscope.profile import nsys
+from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.search import catalog, ladder
-from knnscope.search.device import gpu_problem
-from knnscope.store import make_folder, new_folder
-from knnscope.trace import reader
+from knnscope.store import new_folder
 from knnscope.units import size
-
-RECORDERS = ("nsys", "cupti")
 
 
 class Profile:
     """Record a rung of the ladder, an engine, or any command, for knnscope explain, sql and timeline.
 
-    By Nsight Systems where nsys is found (--nsys, NSYS, the PATH, the usual folders), else by CUPTI inside the Python program
-    (cupti-python, the extra cupti). What is recorded of a rung or engine is knnscope ladder itself, as it is measured.
+    Nsight Systems records where nsys is found (--nsys, NSYS, the PATH, the usual folders), else CUPTI inside the Python program
+    (cupti-python, the extra cupti). A rung or an engine is recorded while knnscope ladder measures it.
 
     knnscope profile cupy-loop --every 75
     knnscope profile fused-topk --rows 1000000 -k 10
@@ -67,51 +59,33 @@ class Profile:
         )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Record, export, say what was seen."""
+        """Record, and say what was seen."""
         argv, name = _command(args)
-        if why := gpu_problem():
-            raise KnnscopeError(f"nothing to record: {why}")
+        check_gpu()
+        how = RecordOptions(args.recorder, args.nsys, args.capture_range, ours=args.rest is None)
         with new_folder(Path(args.out)) as folder:
-            return self._record(args, argv, folder / f"{name}.sqlite")
-
-    def _record(self, args: argparse.Namespace, argv: list[str], target: Path) -> int:
-        program = nsys.find(args.nsys) if args.recorder != "cupti" else None
-        if program is None and args.recorder == "nsys":
-            raise KnnscopeError("no nsys found: give it with --nsys or NSYS, or take --recorder cupti")
-        make_folder(target.parent)  # a recorder would not
-        if program is not None:
-            code, odd = nsys.record(
-                program, argv, target.with_suffix(""), nsys.CAPTURE_RANGE if args.capture_range else ()
-            )
-            notes(odd)
-            nsys.export(program, target.with_suffix(".nsys-rep"), target)
-            by = nsys.version(program)
-        else:
-            code = _in_process(argv, target, args.capture_range, ours=args.rest is None)
-            by = "CUPTI in process"
-        trace = reader.read(target)
+            found = record(argv, folder / f"{name}.sqlite", how)
+        trace = found.trace
         print(
-            f"{target}: {size(target.stat().st_size)}, recorded by {by}: {len(trace.kernels):,} kernels, {len(trace.copies):,} copies, "
-            f"{len(trace.calls):,} API calls, {len(trace.ranges):,} ranges"
+            f"{found.path}: {size(found.path.stat().st_size)}, recorded by {found.by}: {len(trace.kernels):,} kernels, "
+            f"{len(trace.copies):,} copies, {len(trace.calls):,} API calls, {len(trace.ranges):,} ranges"
         )
-        notes([*trace.notes, *([f"the command ended with exit code {code}"] if code else [])])
-        if not len(trace.ranges):
-            notes(["no NVTX ranges: explain will know no phases (nvtx 0.2.11, or CuPy's own, works under nsys 2023.4)"])
-        print(f"next: knnscope explain {target}")
+        notes(found.notes)
+        print(f"next: knnscope explain {found.path}")
         return 0
 
 
 def _command(args: argparse.Namespace) -> tuple[list[str], str]:
     """What to run, and what to call the trace."""
     if (args.name is None) == (args.rest is None) or args.rest == []:
-        raise KnnscopeError("either the name of a rung or engine, or -- and a command, was expected")
+        raise KnnscopeError("give either the name of a rung or engine, or -- and a command")
     if args.rest:
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         return args.rest, f"{re.sub(r'[^A-Za-z0-9.-]+', '-', Path(args.rest[0]).name)}-{stamp}"
     name = args.name
     known = [*ladder.RUNGS, *catalog.ENGINES]
     if name not in known:
-        raise unknown_name("rung or engine", name, known, "(a command stands after --)")
+        raise unknown_name("rung or engine", name, known, "(a command goes after --)")
     argv = [
         *(sys.executable, "-m", "knnscope", "ladder", f"synthetic:text,rows={args.rows},dim={args.dim},queries=16"),
         *("--rungs", name, "-k", str(args.k), "--repeat", str(args.repeat), "--device", "cuda"),
@@ -120,40 +94,3 @@ def _command(args: argparse.Namespace) -> tuple[list[str], str]:
     if args.every > 1:
         argv += ["--loop-rows", str(-(-args.rows // args.every))]
     return argv, f"{name}-{args.rows}x{args.dim}-k{args.k}"
-
-
-def _in_process(argv: list[str], target: Path, capture_range: bool, ours: bool) -> int:
-    """By our own recorder, inside the Python program: one of ours ends when this process is killed, a user's command is the user's.
-
-    Raises:
-        KnnscopeError: no cupti-python, no Python program, or no trace came of it.
-    """
-    if importlib.util.find_spec("cupti") is None:
-        raise KnnscopeError(f"neither nsys nor cupti-python is here: {install_line('cupti')}")
-    if not Path(argv[0]).name.startswith("python") or len(argv) < 2:
-        raise KnnscopeError(f"{argv[0]}: CUPTI records inside Python programs: -- python SCRIPT, or install nsys")
-    half = target.with_suffix(".half")
-    half.unlink(missing_ok=True)
-    environment = {**os.environ, "KNNSCOPE_RECORDING": str(target), **({PARENT: str(os.getpid())} if ours else {})}
-    if library := _cupti_library():
-        environment.setdefault("NVTX_INJECTION64_PATH", library)  # before the first range, or none is seen
-    recorder = [argv[0], "-m", "knnscope.profile", str(half), "range" if capture_range else "all"]
-    done = subprocess.run([*recorder, *argv[1:]], env=environment, check=False)
-    if not half.exists():
-        why = "; did it call cudaProfilerStart?" if capture_range else ""
-        raise KnnscopeError(
-            f"CUPTI left no trace (exit code {done.returncode}): what the program says stands above{why}"
-        )
-    half.rename(target)
-    return done.returncode
-
-
-def _cupti_library() -> str | None:
-    """The libcupti that cupti-python loads, where it can be found."""
-    for package in ("nvidia", "cupti"):
-        spec = importlib.util.find_spec(package)
-        for folder in (spec.submodule_search_locations or []) if spec else []:
-            found = sorted(Path(folder).glob("**/libcupti.so.1[0-9]*"))
-            if found:
-                return str(found[-1])
-    return None

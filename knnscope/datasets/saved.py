@@ -69,6 +69,26 @@ def load(folder: Path) -> VectorDataset:
     return VectorDataset(str(folder), documents, queries, metric, (), encoded_by)
 
 
+def facts(folder: Path) -> dict[str, Any]:
+    """What ``meta.json`` says; nothing where there is none.
+
+    Raises:
+        KnnscopeError: it cannot be read, or is no JSON object.
+    """
+    path = folder / "meta.json"
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise os_problem(error, path) from error
+    except (ValueError, RecursionError) as error:
+        raise KnnscopeError(f"{path}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise KnnscopeError(f"{path}: not a JSON object")
+    return found
+
+
 def _part(folder: Path) -> Vectors:
     values = vector_files.load(str(folder / "vectors.npy")).documents.values
     check_finite(values, str(folder / "vectors.npy"))

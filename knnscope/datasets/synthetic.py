@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.progress import bar
 from knnscope.records import VectorDataset, Vectors
+from knnscope.store import whole_file
 
 BLOCK = 4096
 MAX_DIM = 1 << 13
@@ -39,6 +41,11 @@ class Synthetic:
     def name(self) -> str:
         """The specification that makes the same data."""
         return f"synthetic:{self.kind},rows={self.rows},dim={self.dim},seed={self.seed},queries={self.queries}"
+
+    @property
+    def file_name(self) -> str:
+        """The file that its rows are written to where none is named."""
+        return f"{self.kind}-{self.rows}x{self.dim}-{self.seed}.npy"
 
 
 def parse(spec: str) -> Synthetic:
@@ -93,6 +100,30 @@ def materialise(recipe: Synthetic) -> VectorDataset:
             f"{recipe.name}: does not fit into memory: write it with knnscope data get, and search the file"
         ) from error
     return VectorDataset(recipe.name, Vectors(documents), Vectors(queries) if recipe.queries else None)
+
+
+def write(recipe: Synthetic, path: Path) -> list[tuple[Path, int]]:
+    """The rows as a .npy file, and the queries, if any, as NAME-queries.npy beside it; memory for a block is all that it takes.
+
+    Returns:
+        The files, and how many rows each has.
+
+    Raises:
+        KnnscopeError: the name ends in something else than .npy, or the file cannot be written.
+    """
+    if path.suffix != ".npy":
+        raise KnnscopeError(f"{path}: file name must end in .npy")
+    targets = [(path, recipe.rows, 0)]
+    if recipe.queries:
+        targets.append((path.with_name(f"{path.stem}-queries.npy"), recipe.queries, 1))
+    for target, rows, stream in targets:
+        with whole_file(target) as file, bar(rows, target.name, "row", scale=True) as progress:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (rows, recipe.dim)}
+            np.lib.format.write_array_header_2_0(file, header)
+            for block in blocks(recipe, rows, stream):
+                file.write(np.ascontiguousarray(block, dtype="<f4").data)
+                progress.update(len(block))
+    return [(target, rows) for target, rows, _ in targets]
 
 
 Draw = Callable[[np.random.Generator, int], Floats]

@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from html import escape
-
 from knnscope.analysis.run import ComparisonRun, LadderRun
-from knnscope.report import comparison, ladder
-from knnscope.report.text import Table, plain
+from knnscope.report import comparison, ladder, markup
+from knnscope.report.text import Table
 
 
 def comparison_html(run: ComparisonRun) -> str:
     """The tables of a comparison, and its verdicts."""
-    said = [_paragraph(line) for line in comparison.verdict(run).splitlines()]
-    return _div([_paragraph(comparison.heading(run)), *map(table_html, comparison.tables(run)), *said])
+    said = [markup.paragraph(line) for line in comparison.verdict(run).splitlines()]
+    return markup.div([markup.paragraph(comparison.heading(run)), *map(table_html, comparison.tables(run)), *said])
 
 
 def ladder_html(run: LadderRun) -> str:
     """The table of a climb."""
-    return _div([_paragraph(ladder.heading(run)), table_html(ladder.table(run))])
+    return markup.div([markup.paragraph(ladder.heading(run)), table_html(ladder.table(run))])
 
 
 def table_html(found: Table) -> str:
     """A table with its title as the caption."""
-    styles = [' style="text-align: right"' if i in found.right else "" for i in range(len(found.head))]
-
-    def line(tag: str, cells: Iterable[object]) -> str:
-        inside = "".join(
-            f"<{tag}{style}>{escape(plain(str(cell)))}</{tag}>" for style, cell in zip(styles, cells, strict=True)
-        )
-        return f"<tr>{inside}</tr>"
-
-    caption = f"<caption>{escape(plain(found.title))}</caption>" if found.title else ""
-    body = "".join(line("td", cells) for cells in found.lines)
-    return f"<table>{caption}<thead>{line('th', found.head)}</thead><tbody>{body}</tbody></table>"
-
-
-def _paragraph(text: str) -> str:
-    return f"<p>{escape(plain(text))}</p>"
-
-
-def _div(parts: Iterable[str]) -> str:
-    return f"<div>{''.join(parts)}</div>"
+    return markup.table(found.head, found.lines, found.right, found.title)

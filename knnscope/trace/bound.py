@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from knnscope.trace import intervals
-from knnscope.trace.intervals import Spans
 from knnscope.trace.model import Trace
 from knnscope.trace.rules.loops import WAITS
 
@@ -40,21 +39,17 @@ class Bound:
 def bounds(trace: Trace) -> tuple[Bound, ...]:
     """Of each GPU that did anything."""
     low, high = trace.span
+    length = max(1, high - low)
     waits = np.asarray([WAITS in name for name in trace.names] or [False])[trace.calls.name]
-    waiting = intervals.spans((trace.calls.start[waits], trace.calls.end[waits]))
+    waiting = trace.calls.start[waits], trace.calls.end[waits]
     found = []
     for gpu in trace.used:
-        parts: list[Spans] = []
-        for events in (trace.kernels, trace.copies):
-            mine = trace.on(events, gpu)
-            parts.append(intervals.spans((events.start[mine], events.end[mine])))
-        parts.append(waiting)
-        left: Spans = (np.asarray([low]), np.asarray([high]))
-        shares = {}
-        for name, part in zip(SHARES, parts, strict=False):
-            rest = intervals.without(left, part)
-            shares[name] = (intervals.length(left) - intervals.length(rest)) / max(1, high - low)
-            left = rest
-        shares["host"] = intervals.length(left) / max(1, high - low)
+        on = [(events, trace.on(events, gpu)) for events in (trace.kernels, trace.copies)]
+        columns = [*((events.start[mine], events.end[mine]) for events, mine in on), waiting]
+        shares, before = {}, 0
+        for i, name in enumerate(SHARES[:-1], 1):
+            covered = intervals.total(intervals.real_parts(*columns[:i]))
+            shares[name], before = (covered - before) / length, covered
+        shares["host"] = (high - low - before) / length
         found.append(Bound(gpu, shares))
     return tuple(found)

@@ -9,6 +9,8 @@ import numpy as np
 
 from knnscope.trace.model import UNKNOWN
 
+MANY = 1 << 20
+"""Events of which the ends are worth a conversion at every use."""
 LARGEST = 1 << 40
 """Bytes of a copy; no memory is larger."""
 
@@ -28,6 +30,23 @@ def resized(column: Any, count: int, room: int) -> Any:
     longer = np.empty(room, dtype=column.dtype)
     longer[:count] = column[:count]
     return longer
+
+
+def narrow(column: Any) -> Any:
+    """Whole numbers from 0 up in the smallest type that holds them; one that stands everywhere is held once."""
+    if not len(column):
+        return column
+    if (column == column[0]).all():
+        return np.broadcast_to(column[0], len(column))
+    least, most = int(column.min()), int(column.max())
+    return column.astype(np.min_scalar_type(-most - 1)) if least >= 0 else column
+
+
+def short(start: Any, end: Any) -> Any:
+    """Of many events the durations as int32, where all fit; else the ends as they are."""
+    if len(start) < MANY or int((end - start).max()) >= 1 << 31:
+        return end
+    return (end - start).astype(np.int32)
 
 
 def joined(parts: list[list[Any]]) -> list[Any]:

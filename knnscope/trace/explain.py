@@ -90,6 +90,7 @@ def explain(trace: Trace) -> Explanation:
                 found += [f for f in rule(name).find(phase) if f.severity is not None]
             except CannotTellError as why:
                 unanswered[name, str(why)] = None
+        phase.release()
     found.sort(key=lambda f: (-f.saving_ms * f.times, f.rule, f.phase))
     found = _overlapping(found)
     whole = tuple(_all(trace, gpu) for gpu in trace.used)
@@ -121,7 +122,7 @@ def _overlapping(found: list[Finding]) -> list[Finding]:
 
 
 def _shared(one: Spans, other: Spans) -> int:
-    return intervals.length(intervals.common(one, other))
+    return intervals.total(intervals.common_parts(one, other))
 
 
 def _total(trace: Trace, every: list[Phase], found: list[Finding], gpu: int) -> Total:
@@ -129,11 +130,11 @@ def _total(trace: Trace, every: list[Phase], found: list[Finding], gpu: int) -> 
     taken, of_host, of_gpu = NOWHERE, 0.0, 0.0
     for f in found:
         if f.gpu == gpu and f.cause.ns:
-            free = intervals.length(intervals.without(f.cause.claim, taken))
+            free = intervals.total(intervals.without_parts(f.cause.claim, intervals.sliced(taken)))
             saving = f.saving_ms * f.times * free / f.cause.ns
             of_host, of_gpu = (of_host, of_gpu + saving) if f.rule in ON_GPU else (of_host + saving, of_gpu)
             taken = intervals.spans(taken, f.cause.claim)
-    idle = intervals.length(intervals.spans(*(phase.idle for phase in every if phase.gpu == gpu))) / 1e6
+    idle = intervals.total(intervals.parts(*(phase.idle for phase in every if phase.gpu == gpu))) / 1e6
     low, high = trace.span
     saving = min(of_host, idle) + of_gpu
     return Total(gpu, saving, saving * 1e6 / max(1, high - low))
@@ -190,7 +191,7 @@ def figures(phase: Phase) -> dict[str, Any]:
         "host_ms": round(phase.host_ns / each / 1e6, 6),
         "api_ms": round(phase.api_ns / each / 1e6, 6),
         "gpu_busy_ms": round(phase.busy_ns / each / 1e6, 6),
-        "gpu_work_ms": round(intervals.length(phase.work) / each / 1e6, 6),
+        "gpu_work_ms": round(phase.work_ns / each / 1e6, 6),
         "kernels": len(phase.kernels) // each,
         "copies": len(phase.copies) // each,
         "bytes_to_device": int(phase.copies.nbytes[np.isin(phase.copies.kind, (TO_DEVICE, PAGED_UP))].sum()) // each,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from knnscope.trace import intervals
-from knnscope.trace.intervals import NOWHERE, Spans
+from knnscope.trace.intervals import NOWHERE, Packed, Spans
 from knnscope.trace.phases import Phase
 
 SEVERITIES = ("high", "medium", "low")
@@ -22,12 +24,23 @@ class Cause:
     """
 
     count: int
-    claim: Spans
+    kept: Spans | Packed
+
+    @property
+    def claim(self) -> Spans:
+        """Those times."""
+        return intervals.unpacked(self.kept)
+
+    def packed(self) -> Cause:
+        """The same in less memory, to be kept."""
+        return Cause(self.count, intervals.packed(self.claim))
 
     @property
     def ns(self) -> int:
         """Nanoseconds of it: no finding saves more."""
-        return intervals.length(self.claim)
+        if isinstance(self.kept, Packed):
+            return int(self.kept.lengths.sum(dtype=np.int64))
+        return intervals.length(self.kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +110,7 @@ def finding(rule: str, phase: Phase, cause: Cause, saving_ns: float, told: Told)
         told.remedy,
         phase.gpu,
         phase.times,
-        cause,
+        cause.packed(),
     )
 
 

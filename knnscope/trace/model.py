@@ -32,19 +32,27 @@ class Lane(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Things with a beginning and an end. name: number of the name in ``Trace.names``."""
+    """Things with a beginning and an end. name: number of the name in ``Trace.names``.
+
+    ends: when each ends; of very many, as int32, how long each takes, in half the memory.
+    """
 
     start: Ints
-    end: Ints
+    ends: Ints
     name: Ints
 
     def __len__(self) -> int:
         return len(self.start)
 
     @property
+    def end(self) -> Ints:
+        """When each ends."""
+        return self.start + self.ends if self.ends.dtype == np.int32 else self.ends
+
+    @property
     def duration(self) -> Ints:
         """Nanoseconds."""
-        return self.end - self.start
+        return self.ends.astype(np.int64) if self.ends.dtype == np.int32 else self.ends - self.start
 
 
 @dataclass(frozen=True, slots=True)

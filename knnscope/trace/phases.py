@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from knnscope.trace import intervals
-from knnscope.trace.intervals import Spans
+from knnscope.trace.intervals import Packed, Spans
 from knnscope.trace.model import UNKNOWN, Calls, Copies, Events, Gpu, Kernels, Trace, Work
 from knnscope.trace.windows import OWN, Windows, place, process_of, windows
 
@@ -47,15 +47,31 @@ class Run:
         return place(self.trace, self.windows, self.trace.copies, self.calls)
 
     @cached_property
-    def busy(self) -> dict[int, Spans]:
+    def busy(self) -> Mapping[int, Spans]:
         """When each GPU had anything to do."""
-        found = {}
+        found: dict[int, Spans | Packed] = {}
         for gpu in self.trace.used:
             kernels, copies = self.trace.kernels, self.trace.copies
             a, b = self.trace.on(kernels, gpu), self.trace.on(copies, gpu)
-            start = np.concatenate([kernels.start[a], copies.start[b]])
-            found[gpu] = intervals.union(start, np.concatenate([kernels.end[a], copies.end[b]]))
-        return found
+            both = (kernels.start[a], kernels.end[a]), (copies.start[b], copies.end[b])
+            found[gpu] = intervals.packed(intervals.collected(intervals.parts(*both)))
+        return Unpacked(found)
+
+
+class Unpacked(Mapping[int, Spans]):
+    """Intervals by number, each unpacked when it is looked up."""
+
+    def __init__(self, packed: Mapping[int, Spans | Packed]) -> None:
+        self._packed = packed
+
+    def __getitem__(self, number: int) -> Spans:
+        return intervals.unpacked(self._packed[number])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._packed)
+
+    def __len__(self) -> int:
+        return len(self._packed)
 
 
 @dataclass(frozen=True)
@@ -117,7 +133,7 @@ class Phase:
     @cached_property
     def long_ns(self) -> int:
         """Nanoseconds in which the host was in it or the GPU at work for it: what a share is of."""
-        return intervals.length(intervals.spans(self.spans, self.work))
+        return intervals.total(intervals.real_parts(self.spans, *self._worked))
 
     @cached_property
     def kernels(self) -> Kernels:
@@ -160,7 +176,17 @@ class Phase:
     @property
     def work(self) -> Spans:
         """When the GPU was at work for it, be the host in it or not."""
-        return intervals.spans((self.kernels.start, self.kernels.end), (self.copies.start, self.copies.end))
+        return intervals.spans(*self._worked)
+
+    @property
+    def work_ns(self) -> int:
+        """Nanoseconds of that."""
+        return intervals.total(intervals.real_parts(*self._worked))
+
+    @property
+    def _worked(self) -> tuple[Spans, Spans]:
+        """Its kernels and copies, which may overlap."""
+        return (self.kernels.start, self.kernels.end), (self.copies.start, self.copies.end)
 
     @cached_property
     def idle(self) -> Spans:
@@ -180,12 +206,17 @@ class Phase:
     @property
     def api(self) -> Spans:
         """When the host was in the API for it."""
-        return intervals.common(intervals.spans((self.calls.start, self.calls.end)), self.spans)
+        return intervals.collected(self.api_parts())
+
+    def api_parts(self) -> Iterator[Spans]:
+        """The same in parts."""
+        for called in intervals.real_parts((self.calls.start, self.calls.end)):
+            yield from intervals.common_parts(called, self.spans)
 
     @cached_property
     def api_ns(self) -> int:
         """Nanoseconds of that."""
-        return intervals.length(self.api)
+        return intervals.total(self.api_parts())
 
     @cached_property
     def by_thread(self) -> list[Any]:
@@ -217,6 +248,11 @@ class Phase:
     def prepared(self, which: Any) -> Any:
         """When the host began to prepare these calls."""
         return self.calls.start[which] - self._gaps[which]
+
+    def release(self) -> None:
+        """Forget the columns that were made for the rules; they are made again when they are asked for."""
+        for name in ("idle", "called", "calls", "by_thread", "_gaps", "kernels", "copies"):
+            self.__dict__.pop(name, None)
 
     @property
     def card(self) -> Gpu:

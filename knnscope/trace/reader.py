@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from knnscope.trace.columns import in_order, resized, size, small, together
+from knnscope.trace.columns import in_order, narrow, resized, short, size, small, together
 from knnscope.trace.database import Tables, connect
 from knnscope.trace.gpus import gpu_numbers, gpus_of
 from knnscope.trace.memory_kinds import by_number, memory_kinds
@@ -47,6 +47,8 @@ LIBRARY = re.compile(
 SHIFTED_NS = 100_000
 """Work that begins so long before the call that launches it was timed by another clock; below that, clocks agree as well as they can."""
 VERSIONED = re.compile(r"_v\d+$")
+NAME_LANE = NAME_THREAD = (2, 3)
+"""Columns of which most traces have few values."""
 LANES = 1 << 16
 """Streams that are told apart at most."""
 UNNAMED = "unnamed range"
@@ -101,6 +103,10 @@ class Reader:
         )
         del where
         ends = [int(column[1].max()) for column in (kernels, copies, calls) if len(column[1])]
+        for columns, which in ((kernels, NAME_LANE), (copies, NAME_LANE), (calls, NAME_THREAD)):
+            columns[1] = short(columns[0], columns[1])
+            for i in which:
+                columns[i] = narrow(columns[i])
         ranges, domains = self._ranges(max(ends, default=0))
         source = Source(
             {name: self.tables.actual[name] for name in self.tables.columns},

@@ -40,7 +40,7 @@ class Windows:
 
     def find(self, at: Any, thread: Any) -> Any:
         """Numbers of the windows in which these times of these threads lie, or ``UNKNOWN``."""
-        found = np.full(len(at), UNKNOWN, dtype=np.int32)
+        found = np.full(len(at), UNKNOWN, dtype=np.min_scalar_type(-len(self.start) - 1))
         threads, first = np.unique(self.thread, return_index=True)
         last = np.append(first[1:], len(self.thread))
         if not len(threads) or not len(at):
@@ -104,8 +104,8 @@ def outermost(end: Any, thread: Any) -> Any:
 def place(trace: Trace, within: Windows, events: Work, of_calls: Any) -> Any:
     """Windows of work on a GPU: that of its launch call; without a call, by its start, where one thread of its process alone has ranges."""
     if not len(within):
-        return np.full(len(events), UNKNOWN, dtype=np.int32)
-    found = np.full(len(events), UNKNOWN, dtype=np.int32)
+        return np.full(len(events), UNKNOWN, dtype=np.int8)
+    found = np.full(len(events), UNKNOWN, dtype=np.min_scalar_type(-len(within) - 1))
     linked = events.call >= 0
     if len(of_calls):
         found[linked] = of_calls[events.call[linked]]

@@ -49,7 +49,7 @@ from tests.processes import LONG, until
         (["search", "sample", "x", "--split", "dev"], "no dev.tsv; there is test.tsv"),
         (["data", "show"], "needs the name of a data set"),
         (["data", "get", "cqadupstack"], "did you mean cqadupstack/"),
-        (["data", "get", "synthetic:text", "-o", "x.bin"], "written as .npy"),
+        (["data", "get", "synthetic:text", "-o", "x.bin"], "must end in .npy"),
         (["data", "show", "sample", "--pairs", "-1"], "not a whole number"),
         (["embed", "wordnet", "--wordnet", "/nowhere"], "no WordNet data files"),
         (["embed", "sample", "--limit", "0"], "not a whole number above 0"),

@@ -116,7 +116,7 @@ def test_data_show_pairs(knnscope: Run) -> None:
     assert code == 0
     assert out.count("\nquery q-") == 2
     assert out.count(", grade 2") == 2
-    assert "--grade 2 --offset 5 goes on" in out
+    assert "to see the next: knnscope data show sample --grade 2 --offset 5" in out
     assert "no pairs from --offset 99" in knnscope("data", "show", "sample", "--offset", 99)[1]
     assert "no pair has grade 7" in knnscope("data", "show", "sample", "--grade", 7)[1]
 
@@ -153,12 +153,11 @@ def test_embed_cuda_without_cuda(knnscope: Run) -> None:
 
 def test_embed_two_devices_side_by_side(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table and its files, with the CPU standing in for the second device."""
-    from knnscope.cli import embed
-    from knnscope.encoders import devices
+    from knnscope.encoders import devices, onnx_encoder
 
     inner = devices.OnnxEncoder
     monkeypatch.setattr(devices, "OnnxEncoder", lambda model, recipe, _: inner(model, recipe, "cpu"))
-    assert embed.PROVIDERS.keys() == {"cpu", "cuda"}
+    assert onnx_encoder.PROVIDERS.keys() == {"cpu", "cuda"}
     code, out, _ = knnscope("embed", "sample", "--limit", 60, "--device", "cpu,cuda", "-o", tmp_path)
     assert code == 0
     record = json.loads((tmp_path / "devices.json").read_text())
@@ -405,8 +404,8 @@ def test_the_saved_run_keeps_its_texts_and_its_encoder(
 
 def test_documents_alone_are_searched_with_words(knnscope: Run, tmp_path: Path) -> None:
     """From a folder without queries and from a table; what needs queries says so."""
-    from knnscope.bench.task import Choice, choose
-    from knnscope.workload import Workload
+    from knnscope.api.choosing import Choice, choose
+    from knnscope.api.workload import Workload
 
     texts = ["cats purr", "dogs bark", "taxes on sugar", "free trams"]
     table = tmp_path / "said.csv"

@@ -17,10 +17,9 @@ import pytest
 
 from knnscope import store
 from knnscope.analysis import run
-from knnscope.api import climbing
+from knnscope.api import climbing, embedding, recording
 from knnscope.bench import session
 from knnscope.cli import demo, embed
-from knnscope.cli import profile as profiling
 from knnscope.errors import KnnscopeError
 from tests.cli.conftest import Run, refused
 from tests.cli.test_compare_stopped import is_engine
@@ -51,7 +50,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids=" ".join,
 )
 def test_no_folder(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...]) -> None:
-    monkeypatch.setattr(profiling, "gpu_problem", lambda: None)
+    monkeypatch.setattr(recording, "gpu_problem", lambda: None)
     (tmp_path / "nsys").write_text(NSYS)
     (tmp_path / "nsys").chmod(0o755)
     code, _, err = knnscope(*argv)
@@ -87,10 +86,10 @@ def test_no_folder_where_a_signal_ends_it(
         signal.pause()
 
     monkeypatch.setattr(session, "measure", end)
-    monkeypatch.setattr(embed, "encode", end)
-    monkeypatch.setattr(demo, "show_texts", end)
-    monkeypatch.setattr(profiling, "gpu_problem", lambda: None)
-    monkeypatch.setattr(profiling.nsys, "find", end)
+    monkeypatch.setattr(embedding, "encoded", end)
+    monkeypatch.setattr(demo, "texts_text", end)
+    monkeypatch.setattr(recording, "gpu_problem", lambda: None)
+    monkeypatch.setattr(recording.nsys, "find", end)
     monkeypatch.setattr(climbing, "_ceilings", lambda where: ({}, []))
     monkeypatch.setattr(climbing.environment, "collect", end)
     monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)  # whatever those who run the tests ignore

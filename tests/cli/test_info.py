@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from knnscope import environment, threads
+from knnscope.api import machine
 from knnscope.ceilings import cache
 from knnscope.ceilings.record import Ceilings
-from knnscope.cli import info
 from tests.ceilings.conftest import Measured
 from tests.ceilings.conftest import child as child
 from tests.cli.conftest import Run, refused
@@ -22,7 +22,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """One GPU, as nvidia-smi tells of it, and CuPy."""
     facts = {**dict.fromkeys(environment.GPU_FIELDS), "name": "some GPU", "driver": "580"}
     monkeypatch.setattr(environment, "gpus", lambda: [facts])
-    monkeypatch.setattr(info, "require", lambda *_: None)
+    monkeypatch.setattr(machine, "require", lambda *_: None)
 
 
 @pytest.mark.usefixtures("gpu")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from knnscope.api import recording
 from knnscope.cli import profile as command
 from knnscope.errors import KnnscopeError
-from knnscope.profile import counts, nsys
+from knnscope.profile import counts, in_process, nsys
 from knnscope.trace import reader
 from tests.cli.conftest import Run, refused
 from tests.trace import fixtures
@@ -44,7 +45,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.chmod(0o755)
     monkeypatch.setenv("TRACE", str(fixtures.unpacked("nsys-fused", tmp_path)))
     monkeypatch.delenv("NSYS", raising=False)
-    monkeypatch.setattr(command, "gpu_problem", lambda: None)
+    monkeypatch.setattr(recording, "gpu_problem", lambda: None)
     return path
 
 
@@ -105,8 +106,8 @@ def test_our_own_recorder_is_told_what_to_record(
     python.write_text('#!/bin/sh\necho "parent:$KNNSCOPE_PARENT $*" >"$SAW"\n[ -n "$NO_REPORT" ] || cp "$TRACE" "$3"\n')
     python.chmod(0o755)
     monkeypatch.setenv("SAW", str(tmp_path / "saw"))
-    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(command, "_cupti_library", lambda: None)
+    monkeypatch.setattr(in_process.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(in_process, "_library", lambda: None)
     ask = ["profile", "--recorder", "cupti", "--out", tmp_path / "out"]
     for more, word in ([], "all"), (["--capture-range"], "range"):
         code, out, _ = knnscope(*ask, *more, "--", python, "a.py", "--b")
@@ -167,14 +168,14 @@ def test_refusals(knnscope: Run, program: Path, tmp_path: Path, monkeypatch: pyt
     refused(knnscope("profile"), "either the name of a rung or engine, or -- and a command")
     refused(knnscope("profile", "fused", "--", "true"), "either the name")
     refused(knnscope("profile", "fusd"), "did you mean fused")
-    monkeypatch.setattr(command.nsys, "find", lambda given: None)
+    monkeypatch.setattr(recording.nsys, "find", lambda given: None)
     refused(knnscope("profile", "fused", "--recorder", "nsys"), "no nsys found")
-    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(in_process.importlib.util, "find_spec", lambda name: None)
     refused(knnscope("profile", "fused", "--out", tmp_path), "neither nsys nor cupti-python is here")
-    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(command, "_cupti_library", lambda: None)
+    monkeypatch.setattr(in_process.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(in_process, "_library", lambda: None)
     refused(knnscope("profile", "--out", tmp_path, "--", "./train"), "CUPTI records inside Python programs")
-    monkeypatch.setattr(command, "gpu_problem", lambda: "no NVIDIA driver here")
+    monkeypatch.setattr(recording, "gpu_problem", lambda: "no NVIDIA driver here")
     refused(knnscope("profile", "fused"), "nothing to record: no NVIDIA driver here")
 
 

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from knnscope.cli import sql as command
-from knnscope.trace import database
+from knnscope.report.answer import CELL
+from knnscope.trace import asking, database
 from knnscope.trace.queries import QUERIES
 from tests.cli.conftest import Run, refused
 from tests.trace import mutate
@@ -98,7 +98,7 @@ def test_only_one_reading_statement(knnscope: Run, trace: Path, question: str) -
     before = hashlib.sha256(trace.read_bytes()).digest()
     refused(
         knnscope("sql", trace, question.format(beside=trace.parent / "copy.sqlite")),
-        "only a SELECT|one question at a time|asks for nothing|not authorized|no such function",
+        "only read: write one SELECT|one question at a time|asks for nothing|not authorized|no such function",
     )
     assert hashlib.sha256(trace.read_bytes()).digest() == before
     assert os.listdir(trace.parent) == [trace.name]
@@ -109,7 +109,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], float]], No
     """Both modules that keep the time limit read this clock."""
 
     def hand_in(now: Callable[[], float]) -> None:
-        for module in (command, database):
+        for module in (asking, database):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=now))
 
     return hand_in
@@ -144,7 +144,7 @@ def test_cells_steer_no_terminal(knnscope: Run, trace: Path) -> None:
     (row,) = json.loads(out)
     assert row == {"a\x1b[1mb": "\x1b[2J\nx", "raw": "00ff", "none": None, "huge": None, "raw_2": 2}
     wide = knnscope("sql", trace, "SELECT printf('%1000d', 1) || 'x'")[1]
-    assert max(map(len, wide.splitlines())) <= command.CELL
+    assert max(map(len, wide.splitlines())) <= CELL
 
 
 def test_a_huge_cell_is_refused(knnscope: Run, trace: Path) -> None:
@@ -182,7 +182,7 @@ def test_who_stops_a_question_is_not_told_that_it_took_too_long(
 
     clock(interrupted)
     with pytest.raises(KeyboardInterrupt):
-        command.answer(str(trace), f"{ENDLESS} SELECT count(*) FROM n", 10)
+        asking.answer(trace, f"{ENDLESS} SELECT count(*) FROM n", 10)
     assert next(looks) > 5
 
 

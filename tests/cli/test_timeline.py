@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from knnscope.cli import timeline as command
+from knnscope.report import perfetto
 from tests.cli.conftest import Run, refused
 from tests.trace.test_lanes import fixture
 
@@ -113,14 +113,14 @@ def test_refusals(knnscope: Run, trace: Path, tmp_path: Path) -> None:
         refused(knnscope("timeline", trace, *argv), message)
 
     refuse("required", "--around", 3)
-    refuse(r"\.png, \.svg, \.json", "-o", "x.pdf")
+    refuse(r"file name must end in \.png, \.svg or \.json", "-o", "x.pdf")
     refuse("there are: .*load cupy-loop.*search cupy-loop", "-o", "x.json", "--phase", "sort\x1b[0m")
     refuse("first has to be smaller", "-o", "x.json", "--from", 30, "--to", 20)
     refuse("ends after", "-o", "x.json", "--from", 1e9)
     refuse("not a time", "-o", "x.json", "--from", "nan")
     refuse("the trace has 300", "-o", "x.json", "--around", 301)
     refuse("above 0", "-o", "x.json", "--around", 0)
-    refuse("take one of them", "-o", "x.json", "--around", 1, "--phase", "search")
+    refuse("give only one of them", "-o", "x.json", "--around", 1, "--phase", "search")
     refused(knnscope("timeline", made(tmp_path / "none.sqlite", []), "-o", "x.json"), "nothing to draw")
     refused(knnscope("timeline", tmp_path / "absent.sqlite", "-o", "x.json"), "absent.sqlite")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["300-cupy-loop.sqlite", "none.sqlite"], (
@@ -135,7 +135,7 @@ def test_a_file_is_whole_or_not_there(knnscope: Run, trace: Path, monkeypatch: p
         file.write("half")
         raise MemoryError
 
-    monkeypatch.setattr(command.perfetto, "write", fails)
+    monkeypatch.setattr(perfetto, "write", fails)
     assert knnscope("timeline", trace, "-o", "x.json")[0] == 2
     assert Path("x.json").read_text() == "the old one"
     assert len(list(Path().iterdir())) == 2

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from knnscope.analysis import quality
+from knnscope.api.workload import Workload
 from knnscope.datasets import registry
 from knnscope.records import TextDataset
-from knnscope.workload import Workload
 
 
 def words(text: str) -> list[str]:

@@ -39,7 +39,7 @@ def find(phase: Phase) -> Iterator[Finding]:
     if not why.count:
         return
     lows, highs = why.claim
-    api = intervals.length(intervals.common(why.claim, phase.api))
+    api = intervals.total(p for api in phase.api_parts() for p in intervals.common_parts(api, why.claim))
     did = "in CUDA calls" if api > why.ns / 2 else "outside CUDA: in the program itself"
     yield finding(
         "gpu-idle",

@@ -22,7 +22,7 @@ def cause(phase: Phase) -> Cause:
     need_calls(phase)
     if not len(phase.kernels) and not len(phase.copies):
         return nothing()
-    return Cause(len(phase.calls), intervals.without(phase.idle, phase.api))
+    return Cause(len(phase.calls), intervals.collected(intervals.without_parts(phase.idle, phase.api_parts())))
 
 
 def find(phase: Phase) -> Iterator[Finding]:

@@ -27,6 +27,13 @@ def on_host(phase: Phase, mask: Any, *, waits: bool = False) -> Spans:
     calls = phase.calls
     if not len(calls) or not mask.any():
         return intervals.NOWHERE
+    company = _company(phase, mask, waits)
+    prepared = intervals.real_parts((phase.prepared(company), calls.end[company]))
+    return intervals.collected(part for busy in prepared for part in intervals.common_parts(busy, phase.idle))
+
+
+def _company(phase: Phase, mask: Any, waits: bool) -> Any:
+    """Which calls these are, with the helpers before each, and the waits after it."""
     helper, wait = phase.named(HELPERS) & ~mask, phase.named(WAITS) & ~mask
     company = mask.copy()
     for mine in phase.by_thread:
@@ -42,7 +49,7 @@ def on_host(phase: Phase, mask: Any, *, waits: bool = False) -> Spans:
             last = np.maximum.accumulate(np.where(after | before, np.int32(-1), place))
             joined |= after & (last >= 0) & own[np.maximum(last, 0)]
         company[mine] |= joined
-    return intervals.common(intervals.spans((phase.prepared(company), calls.end[company])), phase.idle)
+    return company
 
 
 def tiny(phase: Phase) -> Any:
@@ -77,8 +84,10 @@ def alone(phase: Phase, kernels: Any, copies: Any, longer: int = 0) -> Spans:
     """When these kernels and copies of the phase run (each ``longer`` by so much) and none of its others does."""
     ks, cs = phase.kernels, phase.copies
     mine = intervals.spans((ks.start[kernels], ks.end[kernels] + longer), (cs.start[copies], cs.end[copies]))
-    others = intervals.spans((ks.start[~kernels], ks.end[~kernels]), (cs.start[~copies], cs.end[~copies]))
-    return intervals.without(mine, others)
+    if not len(mine[0]):
+        return mine
+    others = intervals.real_parts((ks.start[~kernels], ks.end[~kernels]), (cs.start[~copies], cs.end[~copies]))
+    return intervals.collected(intervals.without_parts(mine, others))
 
 
 def none(events: Any) -> Any:

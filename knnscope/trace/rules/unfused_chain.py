@@ -39,15 +39,15 @@ def _chains(phase: Phase) -> tuple[Any, Any, Any]:
     if not chained.any():
         return chained, none(()), none(())
     # a copy to the host, or the end of the phase, ends a chain as another kernel does
-    part = np.searchsorted(phase.copies.start, kernels.start) + np.searchsorted(
-        phase.windows[0], kernels.start, "right"
-    )
-    first = chained & np.concatenate([[True], ~chained[:-1] | (np.diff(part) > 0)])
-    number = np.where(chained, np.cumsum(first), 0)
-    sizes = np.bincount(number)
-    sizes[0] = 0
+    part = np.searchsorted(phase.copies.start, kernels.start)
+    part += np.searchsorted(phase.windows[0], kernels.start, "right")
+    first = chained & np.concatenate([[True], ~chained[:-1] | (part[1:] > part[:-1])])
+    del part
+    number = np.cumsum(first, dtype=np.int32)
+    sizes = np.bincount(number[chained])
     long = np.flatnonzero(sizes >= LEAST)
-    return (sizes >= LEAST)[number], np.searchsorted(np.cumsum(first), long), sizes[long]
+    begins = np.searchsorted(number, long)
+    return (sizes >= LEAST)[number * chained], begins, sizes[long]
 
 
 def find(phase: Phase) -> Iterator[Finding]:

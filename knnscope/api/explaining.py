@@ -1,0 +1,273 @@
+"""Traces for Python: why a run is slow, questions to it, pictures of it. What ``knnscope explain``, ``sql`` and ``timeline`` do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from knnscope.errors import ArgumentError, KnnscopeError, require
+from knnscope.report import answer as answers
+from knnscope.report import explanation as report
+from knnscope.report import perfetto
+from knnscope.report.text import plain
+from knnscope.store import whole_file, write_json
+from knnscope.trace import asking, lanes, reader
+from knnscope.trace import explain as explaining
+from knnscope.trace.asking import LIMIT
+from knnscope.trace.bound import Bound
+from knnscope.trace.compare import Pair, pairs
+from knnscope.trace.findings import SEVERITIES, Finding
+from knnscope.trace.lanes import Window
+from knnscope.trace.model import Trace as Recorded
+from knnscope.trace.queries import QUERIES
+
+ENDINGS = (".png", ".svg", ".json")
+"""Of a timeline's file: two pictures, and what ui.perfetto.dev opens."""
+NAME = 200
+"""Characters of a name that are of use in a picture."""
+
+
+class Explanation:
+    """Why a trace is slow: findings, the largest predicted saving first, each with its evidence and a remedy. ``str`` gives all of it in words.
+
+    Attributes:
+        told: the record that it is made of.
+        against: each phase of a later trace beside this one's, where one was given.
+    """
+
+    def __init__(self, told: explaining.Explanation, against: list[Pair] | None = None) -> None:
+        """Made by ``explain``."""
+        self.told, self.against = told, against
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is worth mending, best first."""
+        return self.told.findings
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What bounds the run, of each GPU."""
+        return self.told.bounds
+
+    @property
+    def phases(self) -> list[dict[str, Any]]:
+        """The figures of each phase, of one time through it: times, milliseconds, launches, bytes."""
+        return [explaining.figures(phase) for phase in self.told.phases]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was odd about the trace, and what it lacks."""
+        return (*self.told.trace.notes, *self.told.trace.lacks)
+
+    def at_least(self, severity: str) -> list[Finding]:
+        """Findings of this severity ("high", "medium", "low") or above.
+
+        Raises:
+            KnnscopeError: no such severity.
+        """
+        if severity not in SEVERITIES:
+            raise ArgumentError(f"severity {severity!r}: one of {', '.join(SEVERITIES)} was expected")
+        counted = SEVERITIES[: SEVERITIES.index(severity) + 1]
+        return [f for f in self.findings if f.severity in counted]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in JSON's own types, as ``knnscope explain --json`` prints it."""
+        whole = self.told.to_json()
+        if self.against is not None:
+            whole["against"] = [pair.to_json() for pair in self.against]
+        return whole
+
+    def save(self, path: str | Path) -> None:
+        """Write ``to_dict`` as JSON.
+
+        Raises:
+            KnnscopeError: the file cannot be written.
+        """
+        write_json(Path(path), self.to_dict())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat dict a finding, for ``pandas.DataFrame`` or ``polars.DataFrame``."""
+        return report.rows(self.told)
+
+    def __str__(self) -> str:
+        return "\n\n".join([report.text(self.told), *map(report.pair_text, self.against or [])])
+
+    def __repr__(self) -> str:
+        bound = ", ".join(f"bound by {b.what}" for b in self.bounds) or "nothing on a GPU"
+        first = f"; first: {self.findings[0].rule}" if self.findings else ""
+        name = plain(Path(self.told.trace.path).name)
+        return f"<Explanation of {name}: {bound}, {len(self.findings)} findings{first}>"
+
+    def _repr_html_(self) -> str:
+        return report.html(self.told, self.against or [])
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of a trace is drawn: all of it, or one of these.
+
+    begin, end: milliseconds after the trace's first event. phase: the last time through the first range whose name contains this text.
+    around: number of the copy to the host (or kernel, if there is no copy) with which an iteration ends.
+    """
+
+    begin: float | None = None
+    end: float | None = None
+    phase: str | None = None
+    around: int | None = None
+
+    def check(self) -> None:
+        """Refuse two of them.
+
+        Raises:
+            KnnscopeError: says which.
+        """
+        if (self.begin is not None or self.end is not None) + (self.phase is not None) + (self.around is not None) > 1:
+            raise KnnscopeError("--from and --to, --phase, --around: give only one of them")
+        if self.begin is not None and self.end is not None and self.begin >= self.end:
+            raise KnnscopeError(f"--from {self.begin:g} --to {self.end:g}: the first has to be smaller")
+
+    def window(self, trace: Recorded) -> Window:
+        """Where it lies.
+
+        Raises:
+            KnnscopeError: there is nothing there.
+        """
+        self.check()
+        if self.phase is not None:
+            return lanes.phase(trace, self.phase)
+        if self.around is not None:
+            return lanes.around(trace, self.around)
+        if self.begin is not None or self.end is not None:
+            return lanes.between(trace, self.begin, self.end)
+        return lanes.whole(trace)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A timeline's file. what: its size in words. notes: what was odd about the trace, and what it lacks."""
+
+    path: Path
+    window: Window
+    what: str
+    notes: tuple[str, ...] = ()
+
+
+class QueryAnswer(asking.Answer):
+    """Rows with column names, for a notebook as well."""
+
+    def _repr_html_(self) -> str:
+        return answers.html(self)
+
+
+class Trace:
+    """A recorded run: an SQLite export of Nsight Systems, or what ``knnscope profile`` wrote. The file is only read."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Name the file.
+
+        Raises:
+            KnnscopeError: it is no trace.
+        """
+        self.path = Path(path)
+        asking.check(self.path)
+
+    def sql(self, query: str, limit: int = LIMIT) -> QueryAnswer:
+        """The rows that answer a question.
+
+        Args:
+            query: one SELECT, or the name of a question (``questions``).
+            limit: rows at most; ``more`` of the answer says whether there were more.
+
+        Raises:
+            KnnscopeError: no reading statement, not SQL, or it takes longer than a minute.
+        """
+        found = asking.answer(self.path, query, limit)
+        return QueryAnswer(found.columns, found.lines, found.more)
+
+    def questions(self) -> QueryAnswer:
+        """The questions that have a name, and what each asks."""
+        return QueryAnswer(("name", "question"), tuple((name, query.sentence) for name, query in QUERIES.items()))
+
+    def explain(self, against: str | Path | Trace | None = None) -> Explanation:
+        """Why it is slow (``knnscope.explain``)."""
+        return explain(self, against)
+
+    def draw(self, out: str | Path, part: Part | None = None) -> Drawn:
+        """A picture of kernels, copies, API calls and NVTX ranges over time, or their events as JSON for ui.perfetto.dev.
+
+        Args:
+            out: a file whose name ends in .png, .svg or .json.
+            part: which part of the trace; by default all of it.
+
+        Raises:
+            KnnscopeError: another ending, nothing there, or matplotlib is missing.
+        """
+        out, part = Path(out), part or Part()
+        ending = check_ending(out)
+        part.check()
+        if ending != ".json":
+            require("knnscope.report.timeline", "report", "matplotlib")  # before minutes of reading
+        trace = _printable(self.recorded)
+        window = part.window(trace)
+        if ending == ".json":
+            with whole_file(out, "w") as file:
+                events = perfetto.write(trace, window, file)
+            what = f"{events:,} events, {out.stat().st_size:,} bytes: open it at https://ui.perfetto.dev"
+        else:
+            draw = require("knnscope.report.timeline", "report", "matplotlib").draw
+            with whole_file(out) as file:
+                width, height = draw(trace, window, file, ending[1:])
+            what = f"{width} x {height} pixels, {out.stat().st_size:,} bytes"
+        return Drawn(out, window, what, (*trace.lacks, *trace.notes))
+
+    @cached_property
+    def recorded(self) -> Recorded:
+        """All events as columns; read when first asked for."""
+        return reader.read(self.path)
+
+    def __repr__(self) -> str:
+        return f"<Trace {plain(self.path.name)}>"
+
+    def _repr_html_(self) -> str:
+        return answers.html(self.questions())
+
+
+def check_ending(out: Path) -> str:
+    """The ending of a timeline's file, in lower case.
+
+    Raises:
+        KnnscopeError: another one.
+    """
+    ending = out.suffix.lower()
+    if ending not in ENDINGS:
+        raise KnnscopeError(f"{out}: file name must end in .png, .svg or .json")
+    return ending
+
+
+def explain(trace: str | Path | Trace, against: str | Path | Trace | None = None) -> Explanation:
+    """What makes a recorded run slow, ranked by what mending it would save.
+
+    Args:
+        trace: a SQLite export of Nsight Systems, or what ``knnscope profile`` wrote.
+        against: a later trace of what should do the same: what changed, and whether the predictions came true.
+
+    Raises:
+        KnnscopeError: no trace, or a damaged one.
+    """
+    told = explaining.explain(_recorded(trace))
+    if against is None:
+        return Explanation(told)
+    return Explanation(told, pairs(told, explaining.explain(_recorded(against))))
+
+
+def _printable(trace: Recorded) -> Recorded:
+    """The trace with names that steer no terminal and break no picture."""
+    names = tuple(plain(name[:NAME]) or "unnamed" for name in trace.names)
+    gpus = {number: replace(gpu, name=plain(gpu.name[:NAME]) or "unknown GPU") for number, gpu in trace.gpus.items()}
+    return replace(trace, names=names, gpus=gpus, path=plain(trace.path), recorder=plain(trace.recorder[:NAME]))
+
+
+def _recorded(trace: str | Path | Trace) -> Recorded:
+    return trace.recorded if isinstance(trace, Trace) else reader.read(trace)
