@@ -85,9 +85,9 @@ def _check(archive: Path, members: list[zipfile.ZipInfo]) -> int:
             raise KnnscopeError(
                 f"{archive}: member {member.filename!r} would land outside its folder: nothing was unpacked"
             )
-        if (kind := stat.S_IFMT(member.external_attr >> 16)) not in (0, stat.S_IFREG):
+        if (mode := stat.S_IFMT(member.external_attr >> 16)) not in (0, stat.S_IFREG):
             raise KnnscopeError(
-                f"{archive}: member {member.filename!r} is no plain file ({kind:#o}): nothing was unpacked"
+                f"{archive}: member {member.filename!r} is no plain file ({mode:#o}): nothing was unpacked"
             )
     total = sum(m.file_size for m in members)
     if total > MAX_GROWTH * max(archive.stat().st_size, 1):

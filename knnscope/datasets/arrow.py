@@ -16,7 +16,7 @@ from knnscope.errors import KnnscopeError, require
 BATCH = 1 << 14
 SLACK = 1 << 32
 """Bytes of address space that allocators take beyond what is asked of them."""
-KINDS = {".parquet": "Parquet", ".arrow": "Arrow", ".feather": "Arrow", ".arrows": "Arrow", ".ipc": "Arrow"}
+FORMATS = {".parquet": "Parquet", ".arrow": "Arrow", ".feather": "Arrow", ".arrows": "Arrow", ".ipc": "Arrow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def opened(path: Path) -> Iterator[Table]:
         KnnscopeError: no such table, damaged, or too large for memory.
     """
     pyarrow = require("pyarrow", "files")
-    what = KINDS[path.suffix.lower()]
+    what = FORMATS[path.suffix.lower()]
     try:
         with contextlib.ExitStack() as stack:
             if what == "Parquet":
@@ -122,9 +122,9 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
                 yield row
 
 
-def _is_plain(kind: Any) -> bool:
+def _is_plain(dtype: Any) -> bool:
     types = require("pyarrow", "files").types
-    if types.is_dictionary(kind):
-        kind = kind.value_type
-    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    return bool(text or types.is_integer(kind) or types.is_floating(kind) or types.is_null(kind))
+    if types.is_dictionary(dtype):
+        dtype = dtype.value_type
+    text = types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype)
+    return bool(text or types.is_integer(dtype) or types.is_floating(dtype) or types.is_null(dtype))

@@ -85,17 +85,17 @@ def _check_column(path: Path, metadata: Any, name: str) -> None:
     memory_limit(path, 16 * values, sum(chunk.total_compressed_size for chunk in chunks) * 16)
 
 
-def _is_list(kind: Any) -> bool:
+def _is_list(dtype: Any) -> bool:
     types = require("pyarrow", "files").types
-    kind = getattr(kind, "storage_type", kind)  # fixed_shape_tensor and other extensions
+    dtype = getattr(dtype, "storage_type", dtype)  # fixed_shape_tensor and other extensions
     nested = (
-        types.is_list(kind)
-        or types.is_large_list(kind)
-        or types.is_fixed_size_list(kind)
-        or types.is_list_view(kind)
-        or types.is_large_list_view(kind)
+        types.is_list(dtype)
+        or types.is_large_list(dtype)
+        or types.is_fixed_size_list(dtype)
+        or types.is_list_view(dtype)
+        or types.is_large_list_view(dtype)
     )
-    return bool(nested and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type)))
+    return bool(nested and (types.is_floating(dtype.value_type) or types.is_integer(dtype.value_type)))
 
 
 def _blocks(path: Path, batches: Iterator[Any], name: str) -> Iterator[npt.NDArray[Any]]:

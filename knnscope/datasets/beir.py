@@ -162,29 +162,29 @@ class _First:
 
 
 def _column(
-    rows: Iterable[tuple[str, str, str]], wanted: set[str], kind: str, name: str
+    rows: Iterable[tuple[str, str, str]], wanted: set[str], what: str, name: str
 ) -> tuple[Texts, dict[str, int], int]:
     """The texts, the row number of each wanted id, and how many texts are empty."""
     ids, texts, where, blanks = Strings(), Strings(), dict[str, int](), 0
     hashes = array("q")  # a set of millions of ids would cost more than the ids; equal hashes are looked at one by one
     for place, key, text in rows:
         if not key:
-            raise KnnscopeError(f"{place}: the {kind} id is empty")
+            raise KnnscopeError(f"{place}: the {what} id is empty")
         if any(c in "\t\n" or "\ud800" <= c <= "\udfff" for c in key):  # what ids.txt and judgements cannot hold
-            raise KnnscopeError(f"{place}: the {kind} id {key!r} has a tab, line feed or lone surrogate")
+            raise KnnscopeError(f"{place}: the {what} id {key!r} has a tab, line feed or lone surrogate")
         if key in wanted:
             if key in where:
-                raise KnnscopeError(f"{place}: {kind} id {key!r} stands twice; ids must be unique")
+                raise KnnscopeError(f"{place}: {what} id {key!r} stands twice; ids must be unique")
             where[key] = len(ids)
         hashes.append(hash(key))
         ids.append(key)
         texts.append(text)
         blanks += not text.strip()
-    _refuse_duplicates(ids, hashes, kind, name)
+    _refuse_duplicates(ids, hashes, what, name)
     return Texts(ids, texts), where, blanks
 
 
-def _refuse_duplicates(ids: Strings, hashes: array[int], kind: str, name: str) -> None:
+def _refuse_duplicates(ids: Strings, hashes: array[int], what: str, name: str) -> None:
     codes = np.frombuffer(hashes, dtype=np.int64) if hashes else np.empty(0, np.int64)
     order = np.sort(codes)
     repeated = np.unique(order[1:][order[1:] == order[:-1]])
@@ -194,6 +194,6 @@ def _refuse_duplicates(ids: Strings, hashes: array[int], kind: str, name: str) -
     for row in np.flatnonzero(np.isin(codes, repeated)).tolist():
         if (key := ids[row]) in seen:
             raise KnnscopeError(
-                f"{name}: {kind} id {key!r} stands twice, in rows {seen[key] + 1:,} and {row + 1:,}; ids must be unique"
+                f"{name}: {what} id {key!r} stands twice, in rows {seen[key] + 1:,} and {row + 1:,}; ids must be unique"
             )
         seen[key] = row

@@ -52,9 +52,9 @@ def _chosen(folder: Path, found: dict[str, list[Path]], names: Iterable[str]) ->
 
 def _one_format(paths: list[Path]) -> list[Path]:
     """Of one table in several formats, the first that is read."""
-    kinds = {tables.kind(path) for path in paths}
-    first = next(kind for kind in tables.READERS if kind in kinds)
-    chosen = [path for path in paths if tables.kind(path) == first]
+    endings = {tables.ending(path) for path in paths}
+    first = next(ending for ending in tables.READERS if ending in endings)
+    chosen = [path for path in paths if tables.ending(path) == first]
     unpacked = [path for path in chosen if not path.name.endswith(".gz")]
     return unpacked or chosen
 

@@ -75,7 +75,7 @@ def read(paths: Sequence[Path]) -> tuple[list[Row], tuple[str, ...]]:
 def _rows(paths: Sequence[Path]) -> Iterator[tuple[str, str, str, str]]:
     """Place, query, document and grade as they stand there."""
     for path in paths:
-        yield from _table_rows(path) if tables.kind(path) in tables.TYPED else _line_rows(path)
+        yield from _table_rows(path) if tables.ending(path) in tables.TYPED else _line_rows(path)
 
 
 def grade_of(place: str, text: str) -> int:
@@ -107,9 +107,9 @@ def _line_rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
                 continue
         fields = layout.fields(line)
         if len(fields) != layout.width:
-            kind = {"\t": "tab-separated ", ",": "comma-separated ", " ": ""}[layout.separator]
+            separated = {"\t": "tab-separated ", ",": "comma-separated ", " ": ""}[layout.separator]
             raise KnnscopeError(
-                f"{place}: {len(fields)} {kind}fields, {layout.width} were expected: {_COLUMNS}, or TREC's query 0 document grade"
+                f"{place}: {len(fields)} {separated}fields, {layout.width} were expected: {_COLUMNS}, or TREC's query 0 document grade"
             )
         query, document, grade = (fields[i] for i in layout.places)
         if not query or not document:

@@ -128,7 +128,7 @@ def _open_tables(
     name: str, paths: list[Path], column: str, selection: beir.Selection
 ) -> tuple[TextDataset | VectorDataset, tuple[str, ...]]:
     """Vectors where a column holds lists of numbers, else texts."""
-    if paths[0].suffix.lower() in arrow.KINDS:
+    if paths[0].suffix.lower() in arrow.FORMATS:
         lists, others = arrow_vectors.columns(paths[0])
         if column and column not in (*lists, *others):
             raise KnnscopeError(f"{paths[0]}: no column {column!r}; there is {', '.join((*lists, *others)) or 'none'}")
@@ -142,7 +142,7 @@ def _open_file(
 ) -> tuple[TextDataset | VectorDataset, tuple[str, ...]]:
     if path.is_file() and not path.stat().st_size:
         raise KnnscopeError(f"{path}: the file is empty")
-    if tables.kind(path) and path.is_file():
+    if tables.ending(path) and path.is_file():
         return _open_tables(str(path), [path], column, selection)
     if ground_truth.is_one(path):
         told = ground_truth.described(ground_truth.load(str(path)))
@@ -150,8 +150,10 @@ def _open_file(
     if vector_files.is_vector_file(spec):
         return saved.with_queries_beside(_finite(vector_files.load(spec)), path)
     if path.exists():
-        raise KnnscopeError(f"{spec}: not a kind of file read here: a BEIR folder or a zip of one, or {_endings()}")
-    if tables.kind(path):
+        raise KnnscopeError(
+            f"{spec}: this type of file is not read; what is: a BEIR folder or a zip of one, or {_endings()}"
+        )
+    if tables.ending(path):
         raise KnnscopeError(f"{path}: no such file")
     raise unknown_name("data set, folder or file", spec, all_names(), "(knnscope data list)")
 

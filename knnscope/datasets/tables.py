@@ -17,7 +17,7 @@ Rows = Iterator[tuple[str, dict[str, Any]]]
 _SHARD = re.compile(r"(?P<name>.+?)-(?P<number>\d{4,6})-of-(?P<count>\d{4,6})(?:-[0-9a-f]{16})?")
 
 
-def kind(path: Path) -> str:
+def ending(path: Path) -> str:
     """The ending that says the format, without .gz; empty where it is none of ``READERS``."""
     suffixes = [s.lower() for s in path.suffixes[-2:]]
     if suffixes and suffixes[-1] == ".gz":
@@ -36,7 +36,7 @@ def read(path: Path, what: str) -> Rows:
     Raises:
         KnnscopeError: unreadable or damaged; names the line or row.
     """
-    return READERS[kind(path)](path, what)
+    return READERS[ending(path)](path, what)
 
 
 def texts(paths: Sequence[Path], what: str, column: str = "", numbered: bool = False) -> Iterator[tuple[str, str, str]]:
@@ -64,7 +64,7 @@ def texts(paths: Sequence[Path], what: str, column: str = "", numbered: bool = F
 
 
 def _check_column(path: Path, row: dict[str, Any], column: str) -> None:
-    if (column and column not in row) or (not column and kind(path) != ".jsonl" and known_name(row, "text") is None):
+    if (column and column not in row) or (not column and ending(path) != ".jsonl" and known_name(row, "text") is None):
         raise KnnscopeError(
             f"{path}: no column {column or 'of texts'} among {', '.join(row) or 'none'}: "
             f"it is called one of {', '.join(NAMES['text'])}, or named as {path}#COLUMN"
@@ -137,11 +137,11 @@ READERS: dict[str, Callable[[Path, str], Rows]] = {
     ".jsonl": _jsonl,
     ".csv": _csv,
     ".tsv": _tsv,
-    **dict.fromkeys(arrow.KINDS, _arrow),
+    **dict.fromkeys(arrow.FORMATS, _arrow),
 }
 PACKED = (".jsonl", ".csv", ".tsv")
 """Formats that may be gzipped."""
-TYPED = (".jsonl", *arrow.KINDS)
+TYPED = (".jsonl", *arrow.FORMATS)
 """Formats whose columns have names, always."""
 
 
@@ -154,11 +154,11 @@ def groups(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     counts: dict[str, int] = {}
     try:
-        files = sorted(p for p in folder.iterdir() if kind(p) and not p.name.startswith(".") and p.is_file())
+        files = sorted(p for p in folder.iterdir() if ending(p) and not p.name.startswith(".") and p.is_file())
     except OSError as error:
         raise KnnscopeError(f"{folder}: cannot be read ({error.strerror})") from error
     for path in files:
-        stem = path.name[: path.name.lower().rindex(kind(path))]
+        stem = path.name[: path.name.lower().rindex(ending(path))]
         if shard := _SHARD.fullmatch(stem):
             stem = shard["name"]
             counts[stem] = max(counts.get(stem, 0), int(shard["count"]))

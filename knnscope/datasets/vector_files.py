@@ -20,7 +20,7 @@ READERS: dict[str, Callable[[Path, str], VectorDataset]] = {
     **dict.fromkeys(packed_files.BIN, packed_files.bin_),
     ".hdf5": hdf5_file.hdf5,
     ".h5": hdf5_file.hdf5,
-    **dict.fromkeys(arrow.KINDS, arrow_vectors.load),
+    **dict.fromkeys(arrow.FORMATS, arrow_vectors.load),
     ".safetensors": safetensors_file.safetensors,
 }
 

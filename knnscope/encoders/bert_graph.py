@@ -135,9 +135,9 @@ def build(weights: Weights, config: dict[str, Any], where: Path, apart: Weights 
 
 
 def _shape(config: dict[str, Any], where: Path) -> tuple[int, float]:
-    if (kind := config.get("model_type", "bert")) not in TYPES:
+    if (model_type := config.get("model_type", "bert")) not in TYPES:
         raise KnnscopeError(
-            f"{where}: a model of type {str(kind)[:40]} is not built from safetensors, give model.onnx instead"
+            f"{where}: a model of type {str(model_type)[:40]} is not built from safetensors, give model.onnx instead"
         )
     heads = config.get("num_attention_heads")
     if isinstance(heads, bool) or not isinstance(heads, int) or heads < 1:

@@ -31,8 +31,8 @@ OLD_POOLING = {
 }
 METRICS = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
 LIMIT_FILES = [
-    f"sentence_{kind}_config.json"
-    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+    f"sentence_{module_type}_config.json"
+    for module_type in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 ]
 OFFSET_TYPES = (
     "roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "data2vec-text", "mpnet", "longformer", "xmod", "ibert",
@@ -72,9 +72,11 @@ def read(folder: Path, name: str) -> Declared:
     """
     read_files: list[str] = []
     general = _optional(folder / "config_sentence_transformers.json", read_files)
-    kind = general.get("model_type", "SentenceTransformer")
-    if kind != "SentenceTransformer":
-        raise KnnscopeError(f"{folder}: a {kind}, but an encoder of one vector a text (SentenceTransformer) is needed")
+    module_type = general.get("model_type", "SentenceTransformer")
+    if module_type != "SentenceTransformer":
+        raise KnnscopeError(
+            f"{folder}: a {module_type}, but an encoder of one vector a text (SentenceTransformer) is needed"
+        )
     modules = _modules(folder, read_files)
     base = _inside(folder, modules[0][1]) if modules else folder
     config = declared_config(base)
@@ -143,11 +145,11 @@ def _modules(folder: Path, told_by: list[str]) -> list[tuple[str, str]]:
         raise KnnscopeError(f"{path}: a list of modules was expected")
     found = []
     for module in value:
-        kind, place = module.get("type"), module.get("path", "")
-        if not isinstance(kind, str) or not isinstance(place, str):
+        module_type, place = module.get("type"), module.get("path", "")
+        if not isinstance(module_type, str) or not isinstance(place, str):
             raise KnnscopeError(f"{path}: each module has a type and a path, both words")
-        found.append((kind.rpartition(".")[2], place))
-    names = [kind for kind, _ in found]
+        found.append((module_type.rpartition(".")[2], place))
+    names = [module_type for module_type, _ in found]
     if names and names[0] != "Transformer":
         raise KnnscopeError(f"{path}: begins with the module {names[0]}: only a Transformer is supported")
     if found:
@@ -157,7 +159,7 @@ def _modules(folder: Path, told_by: list[str]) -> list[tuple[str, str]]:
 
 def _find_pooling(folder: Path, modules: list[tuple[str, str]], told_by: list[str]) -> tuple[str | None, bool]:
     """Modes joined by "+", and whether prompts are pooled; None where nothing is said."""
-    places = [place for kind, place in modules if kind == "Pooling"]
+    places = [place for module_type, place in modules if module_type == "Pooling"]
     if modules and not places:
         return OWN, True
     if len(places) > 1 or (modules and modules[1][0] != "Pooling"):
@@ -194,14 +196,14 @@ def _pooling_modes(config: dict[str, Any], path: Path) -> str:
     return "+".join(modes)
 
 
-def _step(folder: Path, kind: str, place: str) -> str | None:
+def _step(folder: Path, module_type: str, place: str) -> str | None:
     """What a module after the transformer adds to the recipe's steps."""
     where = _inside(folder, place)
-    if kind in ("Pooling", "Dropout"):
+    if module_type in ("Pooling", "Dropout"):
         return None
-    if kind not in ("Normalize", "Dense", "LayerNorm"):
+    if module_type not in ("Normalize", "Dense", "LayerNorm"):
         raise KnnscopeError(
-            f"{folder / 'modules.json'}: module {kind} is not supported: Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout"
+            f"{folder / 'modules.json'}: module {module_type} is not supported: Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout"
         )
     config = _optional(where / "config.json", [])
     for key in ("module_input_name", "module_output_name"):
@@ -209,7 +211,7 @@ def _step(folder: Path, kind: str, place: str) -> str | None:
             raise KnnscopeError(
                 f"{where / 'config.json'}: {key} is {config[key]!r}: only sentence_embedding is supported"
             )
-    return "normalise" if kind == "Normalize" else place
+    return "normalise" if module_type == "Normalize" else place
 
 
 def _prompts(general: dict[str, Any], path: Path) -> tuple[str, str, dict[str, str]]:

@@ -49,7 +49,7 @@ class Loaded:
 
 @contextlib.contextmanager
 def understood(where: Path) -> Iterator[None]:
-    """Damage of a graph shows in any call: a name that is no text, a type that nothing has, each as an error of its own kind.
+    """Damage of a graph shows in any call: a name that is no text, a type that nothing has, each as another error.
 
     Raises:
         KnnscopeError: instead of any of them.
@@ -98,8 +98,8 @@ def prepare(
     for path in beside:
         sha256.update(digest(path, "sha256").encode())
     if large or (file and opset < OPSET and not own):
-        kind = next(o.type.tensor_type.elem_type for o in model.graph.output if o.name == hidden)
-        if kind == BFLOAT16:
+        element = next(o.type.tensor_type.elem_type for o in model.graph.output if o.name == hidden)
+        if element == BFLOAT16:
             raise KnnscopeError(
                 f"{where}: gives bfloat16 and cannot be given a cast ({'over 2 GB' if large else f'opset {opset}'}): "
                 "export it with float32 outputs, or with its weights as external data"

@@ -102,7 +102,7 @@ def _load(folder: Path) -> Callable[[Vectors], Vectors]:
     """A dense or a norm layer, by the tensors that its file holds.
 
     Raises:
-        KnnscopeError: no safetensors, or a kind of layer that is not known.
+        KnnscopeError: no safetensors, or a layer of an unknown type.
     """
     path = folder / "model.safetensors"
     if not path.is_file():

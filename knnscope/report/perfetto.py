@@ -66,7 +66,7 @@ def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]
         tid = _tid(stream, track)
         yield _events(trace.kernels, kernels, names, origin, pid, tid[: len(kernels)], "kernel")
         yield _events(trace.copies, copies, names, origin, pid, tid[len(kernels) :], "copy")
-    for what, kind, events, groups in (
+    for what, category, events, groups in (
         ("NVTX", "range", trace.ranges, _grouped(trace.ranges.thread, shown[3])),
         ("API", "call", trace.calls, _grouped(trace.calls.thread, shown[2])),
     ):
@@ -77,7 +77,7 @@ def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]
             track = tracks(events.start[mine], events.end[mine])
             base = 2 * own + (what == "API")  # ranges above the calls that they hold
             yield _track_names(pid, base, track, f"{what}, thread {own}")
-            yield _events(events, mine, names, origin, pid, _tid(base, track), kind)
+            yield _events(events, mine, names, origin, pid, _tid(base, track), category)
 
 
 def _grouped(keys: Any, chosen: Any) -> dict[int, Any]:
@@ -122,7 +122,9 @@ def _crossed(begins: Any, ends: Any, reach: Any) -> Any:
     return over
 
 
-def _events(events: Events, mine: Any, names: list[str], origin: int, pid: int, tid: Any, kind: str) -> Iterator[str]:
+def _events(
+    events: Events, mine: Any, names: list[str], origin: int, pid: int, tid: Any, category: str
+) -> Iterator[str]:
     for at in range(0, len(mine), CHUNK):
         part = mine[at : at + CHUNK]
         start = (events.start[part].astype(np.int64) - origin).tolist()
@@ -132,7 +134,7 @@ def _events(events: Events, mine: Any, names: list[str], origin: int, pid: int, 
         for s, d, name, t, arg in zip(start, length, called, tid[at : at + CHUNK].tolist(), args, strict=False):
             yield (
                 f'{{"ph":"X","pid":{pid},"tid":{t},"ts":{s // 1000}.{s % 1000:03d},"dur":{d // 1000}.{d % 1000:03d},'
-                f'"name":{name},"cat":"{kind}"{arg}}}'
+                f'"name":{name},"cat":"{category}"{arg}}}'
             )
 
 

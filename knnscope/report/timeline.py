@@ -39,7 +39,7 @@ BLOCK, LEAST, GAP = 76, 26, 14
 """Pixels of a block's height at most and at least, and between lanes."""
 TALLEST = 1600
 INK, QUIET, GRID, FOCUS = "#1b1b1b", "#5c5c5c", "#dcdcdc", "#fff3c4"
-# the colours of Okabe and Ito, which people with any kind of colour blindness tell apart
+# the colours of Okabe and Ito, which people with colour blindness of any form tell apart
 COLOURS = {
     "kernels": ("#0072B2",),
     "host to device": ("#009E73",),
@@ -68,7 +68,7 @@ ANGLE, APART = 40, 21
 """Degrees of names that stand above their blocks and would overlap lying, and the pixels from one to the next."""
 
 
-def draw(trace: Trace, window: Window, file: IO[bytes], kind: str) -> tuple[int, int]:
+def draw(trace: Trace, window: Window, file: IO[bytes], form: str) -> tuple[int, int]:
     """Draw the window as ``png`` or ``svg``; returns the picture's width and height in pixels."""
     pixels = WIDTH - LEFT - RIGHT
     rows = lanes(trace, window, pixels)
@@ -79,8 +79,8 @@ def draw(trace: Trace, window: Window, file: IO[bytes], kind: str) -> tuple[int,
         sheet.lanes()
         sheet.head(trace)
         sheet.foot()
-        with_date: dict[str, Any] = {"Date": None} if kind == "svg" else {}
-        sheet.figure.savefig(file, format=kind, dpi=DPI, metadata=with_date)
+        with_date: dict[str, Any] = {"Date": None} if form == "svg" else {}
+        sheet.figure.savefig(file, format=form, dpi=DPI, metadata=with_date)
     return WIDTH, sheet.height
 
 
@@ -174,7 +174,7 @@ class Sheet:
         thin = THIN * self.pixel
         right = np.minimum(np.maximum(right, left + thin), self.high)
         left = np.minimum(left, right - thin)
-        for tone, colour in enumerate(COLOURS[lane.kind]):
+        for tone, colour in enumerate(COLOURS[lane.group]):
             mine = lane.tone == tone
             if not mine.any():
                 continue
@@ -222,15 +222,15 @@ class Sheet:
     def foot(self) -> None:
         """What colours and heights mean."""
         x, y = 30.0, self.height - 20.0
-        for kind, names, what in (("calls", CALL_TONES, "API calls:"), ("ranges", PHASE_TONES, "ranges:")):
-            used = sorted({int(t) for lane in self.rows if lane.kind == kind for t in np.unique(lane.tone)})
+        for group, names, what in (("calls", CALL_TONES, "API calls:"), ("ranges", PHASE_TONES, "ranges:")):
+            used = sorted({int(t) for lane in self.rows if lane.group == group for t in np.unique(lane.tone)})
             if not used:
                 continue
             self.text(x, y, what, fontsize=9, color=QUIET, va="center")
             x += self.measure(what, 9) + 10
             for tone in used:
                 box = Rectangle((x / WIDTH, 1 - (y + 6) / self.height), 14 / WIDTH, 12 / self.height)
-                box.set(facecolor=COLOURS[kind][tone], edgecolor="none", transform=self.figure.transFigure)
+                box.set(facecolor=COLOURS[group][tone], edgecolor="none", transform=self.figure.transFigure)
                 self.figure.add_artist(box)
                 self.text(x + 19, y, names[tone], fontsize=9, color=INK, va="center")
                 x += self.measure(names[tone], 9) + 36
@@ -252,7 +252,7 @@ class Labels:
         """Write them."""
         for i, text in self.within:
             left, right = sheet.times(lane.start[i]), sheet.times(lane.end[i])
-            colour = COLOURS[lane.kind][int(lane.tone[i])]
+            colour = COLOURS[lane.group][int(lane.tone[i])]
             ink = INK if colour in LIGHT else "white"
             at = (left + right) / 2, y + sheet.block / 2
             sheet.axes.text(*at, text, fontsize=9, color=ink, ha="center", va="center", parse_math=False, zorder=5)
@@ -275,7 +275,7 @@ def _place(sheet: Sheet, lane: Lane) -> Labels:
             above.append(i)
             continue
         text = _timed(lane.label[i], int(lane.took[i]))
-        if lane.kind == "ranges":
+        if lane.group == "ranges":
             text = sheet.fitted(text, 9, pixels[i] - 8)
         elif sheet.measure(text, 9) > pixels[i] - 8:
             text = lane.label[i] if sheet.measure(lane.label[i], 9) <= pixels[i] - 8 else ""
@@ -283,7 +283,7 @@ def _place(sheet: Sheet, lane: Lane) -> Labels:
             within.append((i, text))
         else:
             above.append(i)
-    if lane.kind == "ranges" or lane.drawn > LABELS or not above:
+    if lane.group == "ranges" or lane.drawn > LABELS or not above:
         return Labels(within, [], 0, 0)
     texts = {i: short(lane.label[i], 30) for i in above}
     at = {i: float((lane.start[i] + lane.end[i]) / 2 - sheet.window.low) / sheet.size / sheet.pixel for i in above}

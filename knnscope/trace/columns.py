@@ -69,8 +69,8 @@ def in_order(columns: list[Any]) -> list[Any]:
     return columns
 
 
-def together(parts: list[list[Any]], kinds: Sequence[Any]) -> list[Any]:
+def together(parts: list[list[Any]], dtypes: Sequence[Any]) -> list[Any]:
     """Columns of several tables as one, in order of the first."""
     if not parts:
-        return [np.zeros(0, dtype=kind) for kind in kinds]
+        return [np.zeros(0, dtype=dtype) for dtype in dtypes]
     return parts[0] if len(parts) == 1 else in_order(joined(parts))

@@ -101,7 +101,7 @@ def _less(finding: Finding, after: Phase) -> bool:
     try:
         cause = rule(finding.rule).cause(after)
     except CannotTellError:
-        return True  # nothing of the kind was recorded
+        return True  # nothing like it was recorded
     count, ns = (value / finding.times for value in (finding.cause.count, finding.cause.ns))
     return cause.count / after.times < (1 - SAME) * count or cause.ns / after.times < (1 - SAME) * ns
 

@@ -23,7 +23,7 @@ def parts(*many: tuple[Any, Any]) -> Iterator[Spans]:
     An interval that ends where the next begins is one with it.
 
     Args:
-        *many: starts and ends; each kind is merged with the others as it is read, so those in order of start are not copied.
+        *many: starts and ends; each pair is merged with the others as it is read, so those in order of start are not copied.
     """
     open_start: Any = None  # the last interval so far, which the next part may lengthen
     open_end: Any = None

@@ -80,12 +80,12 @@ class Window:
 class Lane:
     """A row of blocks, in order of ``start`` and cut to the window.
 
-    share: how much of a block's time is covered; below 1 where it is a pixel with shorter events. tone: what it is, within its kind.
+    share: how much of a block's time is covered; below 1 where it is a pixel with shorter events. tone: what it is, within its group.
     label: "" for several events. took: nanoseconds of the whole event. drawn: events in the window. busy: what they cover of it.
     """
 
     title: str
-    kind: str
+    group: str
     start: Ints
     end: Ints
     share: Any
@@ -313,7 +313,7 @@ class _Sizes:
 
 
 def _lane(
-    title: str, kind: str, events: Events, mine: Any, tones: Any, window: Window, pixels: int, labels: _Names | _Sizes
+    title: str, group: str, events: Events, mine: Any, tones: Any, window: Window, pixels: int, labels: _Names | _Sizes
 ) -> Lane:
     """Blocks of these events (their numbers): a pixel and wider each by itself, narrower ones together by pixel."""
     start = np.maximum(events.start[mine].astype(np.int64), window.low)
@@ -328,7 +328,7 @@ def _lane(
     lengths = events.end[which[order]] - events.start[which[order]] if len(which) else which
     nbytes = int(events.nbytes[mine].sum()) if isinstance(events, Copies) else 0
     first, last, share, tone = (column[order] for column in (first, last, share, tone))
-    return Lane(title, kind, first, last, share, tone, names, lengths, len(mine), covered(start, end), nbytes)
+    return Lane(title, group, first, last, share, tone, names, lengths, len(mine), covered(start, end), nbytes)
 
 
 def _alone(start: Any, end: Any, tone: Any, which: Any, pixels: int) -> tuple[Any, ...]:

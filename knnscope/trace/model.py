@@ -16,7 +16,7 @@ TO_DEVICE, TO_HOST, WITHIN_DEVICE, PEER = 1, 2, 8, 10
 PAGED_UP, PAGED_BACK, PAGED_BETWEEN = 11, 12, 13
 """Pages of unified memory on their way to the GPU, to the host, and between GPUs."""
 PAGEABLE, PINNED, DEVICE, ARRAY, MANAGED = 0, 1, 2, 3, 4
-"""Kinds of memory as Nsight Systems numbers them; CUPTI's own numbers are one higher."""
+"""Types of memory as Nsight Systems numbers them; CUPTI's own numbers are one higher."""
 UNKNOWN = -1
 
 
@@ -70,7 +70,7 @@ class Kernels(Work):
 
 @dataclass(frozen=True, slots=True)
 class Copies(Work):
-    """Copies and fills. kind: see above, or ``UNKNOWN`` for a fill. source, target: kinds of memory, or ``UNKNOWN``."""
+    """Copies and fills. kind: see above, or ``UNKNOWN`` for a fill. source, target: types of memory, or ``UNKNOWN``."""
 
     nbytes: Ints
     kind: Ints
@@ -111,7 +111,7 @@ class Source:
     """How the file spells what was read from it, so that a query finds the same rows.
 
     tables: names that it has for those of the schema. columns: by the schema's name. spellings: of a call's name, by its number. pageable:
-    its numbers of that kind of memory. by_process: correlation ids are told apart by process; threads: so are calls and ranges by thread.
+    its numbers of that type of memory. by_process: correlation ids are told apart by process; threads: so are calls and ranges by thread.
     strings: there is a table of them. shifted: work left out because it begins before its launch. end: where ranges without an end are
     cut. odd: tables of which rows were left out, cut or read as something else. domains: process and number of the named domains that are the program's.
     """

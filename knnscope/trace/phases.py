@@ -159,7 +159,7 @@ class Phase:
         wanted[self.steady] = True
         return wanted
 
-    @cached_property
+    @property
     def called(self) -> Any:
         """Numbers of its API calls that no other call encloses: nested ones are part of those."""
         outer = self.trace.calls.outer
@@ -230,20 +230,21 @@ class Phase:
     @cached_property
     def _gaps(self) -> Any:
         """Nanoseconds before each call since its thread's last one ended, or the phase began; no more than is usual."""
-        calls = self.calls
+        calls, called = self.calls, self.called
         gaps = np.zeros(len(calls), dtype=np.int64)
         for mine in self.by_thread:
             start, end = calls.start[mine], calls.end[mine]
             before = np.append(start[:1], end[:-1])
             if not self.whole and len(start):
-                window = self.run.calls[self.called[mine]]
+                window = self.run.calls[called[mine]]
                 new = np.append(True, window[1:] != window[:-1])
                 before[new] = self.run.windows.start[window[new]]
             gaps[mine] = np.maximum(0, start - before)
         if len(gaps):
             most = max(USUAL_NS, USUAL * float(np.percentile(gaps, 75)))
             np.minimum(gaps, min(most, 2**31 - 1), out=gaps, casting="unsafe")
-        return gaps.astype(np.int32)
+        small = not len(gaps) or int(gaps.max()) < 1 << 16
+        return gaps.astype(np.uint16 if small else np.int32)
 
     def prepared(self, which: Any) -> Any:
         """When the host began to prepare these calls."""
@@ -251,7 +252,7 @@ class Phase:
 
     def release(self) -> None:
         """Forget the columns that were made for the rules; they are made again when they are asked for."""
-        for name in ("idle", "called", "calls", "by_thread", "_gaps", "kernels", "copies"):
+        for name in ("idle", "calls", "by_thread", "_gaps", "kernels", "copies"):
             self.__dict__.pop(name, None)
 
     @property

@@ -53,7 +53,7 @@ def need(tables: Tables, table: str, *columns: str) -> None:
 
 
 def _label(tables: Tables, enum: str, column: str) -> str:
-    """The name of a number, from the trace's own table: memory kinds are numbered otherwise elsewhere."""
+    """The name of a number, from the trace's own table: types of memory are numbered otherwise elsewhere."""
     have = tables.columns.get(enum, frozenset())
     word = next((name for name in ("label", "name") if name in have), None)
     known = f"(SELECT {word} FROM {enum} WHERE id = {column} LIMIT 1)" if word and "id" in have else "NULL"
@@ -113,8 +113,8 @@ def _api_time(tables: Tables) -> str:
 
 def _work(tables: Tables) -> str:
     """What the GPU did; a table that is not there has no rows."""
-    kinds = [(KERNEL, "kernel"), (GRAPH, "graph"), (MEMCPY, "copy"), (MEMSET, "fill")]
-    there = [(table, what) for table, what in kinds if table in tables.columns]
+    tables_of_work = [(KERNEL, "kernel"), (GRAPH, "graph"), (MEMCPY, "copy"), (MEMSET, "fill")]
+    there = [(table, what) for table, what in tables_of_work if table in tables.columns]
     if not any(table in (KERNEL, GRAPH, MEMCPY) for table, _ in there):
         raise KnnscopeError(
             f"this trace has none of the tables {KERNEL}, {GRAPH}, {MEMCPY}: nothing on a GPU was recorded"
@@ -189,7 +189,7 @@ def _phases(tables: Tables) -> str:
     names = ["text"] if "text" in have else []
     if "textId" in have and {"id", "value"} <= tables.columns.get("StringIds", frozenset()):
         names.append("(SELECT value FROM StringIds WHERE id = textId LIMIT 1)")
-    kinds = f"AND eventType IN ({PUSHED}, {STARTED})" if "eventType" in have else ""
+    chosen = f"AND eventType IN ({PUSHED}, {STARTED})" if "eventType" in have else ""
     there = [
         table
         for table in (KERNEL, GRAPH, MEMCPY, MEMSET, RUNTIME, "NVTX_EVENTS")
@@ -203,7 +203,7 @@ def _phases(tables: Tables) -> str:
     return f"""
         SELECT coalesce({", ".join((*names, "'unnamed range'", "NULL"))}) AS phase, count(*) AS ranges,
                round(sum({TIME}) / 1e6, 3) AS total_ms, round(avg({TIME}) / 1e6, 3) AS mean_ms
-        FROM ({ranges}) WHERE {SANE} {kinds} GROUP BY 1 ORDER BY sum({TIME}) DESC"""
+        FROM ({ranges}) WHERE {SANE} {chosen} GROUP BY 1 ORDER BY sum({TIME}) DESC"""
 
 
 QUERIES: dict[str, Query] = {
@@ -212,7 +212,7 @@ QUERIES: dict[str, Query] = {
         _copy_throughput,
     ),
     "copy-latency": Query(
-        "How long a copy takes, by direction and kinds of memory: mean, median, longest.", _copy_latency
+        "How long a copy takes, by direction and types of memory: mean, median, longest.", _copy_latency
     ),
     "api-time": Query(
         "Calls of the CUDA runtime and driver by name; a runtime call holds the driver calls it makes, so totals overlap.",
@@ -220,7 +220,7 @@ QUERIES: dict[str, Query] = {
     ),
     "kernel-memory-ratio": Query("Time in kernels (and graphs) against time in copies.", _ratio),
     "kernels": Query("Launches and time by kernel, with the grid and block most often used.", _kernels),
-    "copies": Query("Copies by direction, size and kinds of memory.", _copies),
+    "copies": Query("Copies by direction, size and types of memory.", _copies),
     "gaps": Query(
         f"When no kernel, copy or fill ran between two on the same GPU: all, and the {LONGEST_SHOWN} longest.", _gaps
     ),

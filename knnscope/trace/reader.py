@@ -16,7 +16,7 @@ import numpy as np
 from knnscope.trace.columns import in_order, narrow, resized, short, size, small, together
 from knnscope.trace.database import Tables, connect
 from knnscope.trace.gpus import gpu_numbers, gpus_of
-from knnscope.trace.memory_kinds import by_number, memory_kinds
+from knnscope.trace.memory import by_number, memory_types
 from knnscope.trace.model import PAGEABLE, UNKNOWN, Calls, Copies, Kernels, Lane, Ranges, Source, Trace
 from knnscope.trace.nesting import depth_of, launches, outer_of
 from knnscope.trace.windows import fold, process_of
@@ -247,9 +247,9 @@ class Reader:
         parts = []
         wanted = (*WHERE, "bytes")
         if self._has(MEMCPY, "copies", "start", "end"):
-            kinds = memory_kinds(self.tables)
-            memory = by_number(kinds)
-            self.pageable = tuple(number for number, kind in kinds.items() if kind == PAGEABLE)
+            types = memory_types(self.tables)
+            memory = by_number(types)
+            self.pageable = tuple(number for number, known in types.items() if known == PAGEABLE)
 
             def copy(*columns: Any) -> tuple[Any, ...]:
                 named, lane, key = (
@@ -318,12 +318,12 @@ class Reader:
             return Ranges(none, none, none.astype(np.int32), none, none.astype(np.int32), none.astype(bool)), ()
         have = self.tables.columns["NVTX_EVENTS"]
         text = f"CASE typeof(text) WHEN 'text' THEN substr(text, 1, {NAME}) END" if "text" in have else "NULL"
-        kind = "eventType" if "eventType" in have else str(PUSHED)
+        event = "eventType" if "eventType" in have else str(PUSHED)
         others = ", ".join(c if c in have else "NULL" for c in ("textId", "globalTid", "domainId"))
         domains: dict[tuple[int, int], str] = {}
         parts = [np.zeros((0, 5), dtype=np.int64)]
         read = bad = 0
-        for chunk in self.tables.rows("NVTX_EVENTS", f"{kind}, start, end, {text}, {others}"):
+        for chunk in self.tables.rows("NVTX_EVENTS", f"{event}, start, end, {text}, {others}"):
             kept = []
             for which, begin, stop, label, label_id, where, domain in chunk:
                 if which == DOMAIN and type(where) is int and type(domain) is int and len(domains) < NAMES:

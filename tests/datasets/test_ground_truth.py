@@ -115,7 +115,7 @@ def test_links_to_neighbors_elsewhere_are_not_followed(tmp_path: Path) -> None:
 
 def test_a_bin_file_of_something_else(tmp_path: Path, knnscope: Run) -> None:  # noqa: F811
     (tmp_path / "x.bin").write_bytes(np.array([7, 10], "<u4").tobytes() + bytes(7 * 10 * 4))
-    refused(knnscope("data", "show", tmp_path / "x.bin"), "not a kind of file read here")
+    refused(knnscope("data", "show", tmp_path / "x.bin"), "this type of file is not read")
     with pytest.raises(KnnscopeError, match="no ground truth: ids as int32"):
         ground_truth.load(str(tmp_path / "x.bin"))
 

@@ -131,7 +131,7 @@ def test_missing_empty_and_unknown_files(tmp_path: Path) -> None:
     with pytest.raises(KnnscopeError, match="the file is empty"):
         vector_files.load(str(tmp_path / "x.npy"))
     (tmp_path / "x.odt").write_text("1,2")
-    with pytest.raises(KnnscopeError, match="not a kind of file read here"):
+    with pytest.raises(KnnscopeError, match="this type of file is not read"):
         registry.load(str(tmp_path / "x.odt"))
     with pytest.raises(KnnscopeError, match="did you mean sample"):
         registry.load("smaple")

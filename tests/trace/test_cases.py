@@ -429,7 +429,7 @@ def test_streams_of_large_numbers_and_of_several_programs_stay_apart(path: Path)
     trace.kernel("c", SECOND, SECOND + 20 * MS, stream=7, process=200)
     read = reader.read(trace.done())
     assert len(set(read.kernels.lane.tolist())) == 3
-    assert len([lane for lane in lanes(read, whole(read), 1000) if lane.kind == "kernels"]) == 3
+    assert len([lane for lane in lanes(read, whole(read), 1000) if lane.group == "kernels"]) == 3
 
 
 def test_the_same_correlation_ids_in_two_processes(path: Path) -> None:

@@ -23,7 +23,7 @@ def cause(phase: Phase) -> Cause:
     if not len(phase.trace.copies) or not len(phase.trace.calls):
         raise CannotTellError("copies or API calls were not recorded")
     if (phase.trace.copies.source < 0).all() and (phase.trace.copies.target < 0).all():
-        raise CannotTellError("the kinds of memory were not recorded")
+        raise CannotTellError("the types of memory were not recorded")
     chosen = _chosen(phase)
     calls = phase.calls
     inside = phase.launched(phase.copies, chosen)

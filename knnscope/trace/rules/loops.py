@@ -83,7 +83,9 @@ def need_kernels(phase: Phase) -> None:
 def alone(phase: Phase, kernels: Any, copies: Any, longer: int = 0) -> Spans:
     """When these kernels and copies of the phase run (each ``longer`` by so much) and none of its others does."""
     ks, cs = phase.kernels, phase.copies
-    mine = intervals.spans((ks.start[kernels], ks.end[kernels] + longer), (cs.start[copies], cs.end[copies]))
+    ends = ks.end[kernels] + longer if longer else ks.end[kernels]
+    mine = intervals.spans((ks.start[kernels], ends), (cs.start[copies], cs.end[copies]))
+    del ends
     if not len(mine[0]):
         return mine
     others = intervals.real_parts((ks.start[~kernels], ks.end[~kernels]), (cs.start[~copies], cs.end[~copies]))
