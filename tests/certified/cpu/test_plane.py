@@ -284,7 +284,9 @@ def test_any_small_data(isa: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("metric", METRICS)
-def test_answers_are_those_of_the_definition_and_few_rows_are_computed(isa: str, metric: str) -> None:
+def test_answers_are_those_of_the_definition_and_few_rows_are_computed(
+    small: pytest.MonkeyPatch, isa: str, metric: str
+) -> None:
     random = RANDOM(2)
     fall = np.arange(1, 97) ** -0.8
     rows = (random.standard_normal((9000, 96)) * fall).astype(np.float32)
