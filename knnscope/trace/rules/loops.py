@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -82,14 +83,18 @@ def need_kernels(phase: Phase) -> None:
 
 def alone(phase: Phase, kernels: Any, copies: Any, longer: int = 0) -> Spans:
     """When these kernels and copies of the phase run (each ``longer`` by so much) and none of its others does."""
+    return intervals.collected(alone_parts(phase, kernels, copies, longer))
+
+
+def alone_parts(phase: Phase, kernels: Any, copies: Any, longer: int = 0) -> Iterator[Spans]:
+    """The same in parts."""
     ks, cs = phase.kernels, phase.copies
     ends = ks.end[kernels] + longer if longer else ks.end[kernels]
     mine = intervals.spans((ks.start[kernels], ends), (cs.start[copies], cs.end[copies]))
     del ends
-    if not len(mine[0]):
-        return mine
-    others = intervals.real_parts((ks.start[~kernels], ks.end[~kernels]), (cs.start[~copies], cs.end[~copies]))
-    return intervals.collected(intervals.without_parts(mine, others))
+    if len(mine[0]):
+        others = intervals.real_parts((ks.start[~kernels], ks.end[~kernels]), (cs.start[~copies], cs.end[~copies]))
+        yield from intervals.without_parts(mine, others)
 
 
 def none(events: Any) -> Any:
