@@ -45,9 +45,7 @@ def need(tables: Tables, table: str, *columns: str) -> None:
             "this trace holds graphs recorded whole and no kernels: nsys profile --cuda-graph-trace=node shows those in graphs"
         )
     if have is None:
-        raise KnnscopeError(
-            f"this trace has no table {table} (a table is there only where something was recorded for it)"
-        )
+        raise KnnscopeError(f"this trace has no table {table} (a table exists only if something was recorded for it)")
     if missing := [column for column in columns if column not in have]:
         raise KnnscopeError(f"this trace's table {table} has no column {', '.join(missing)}")
 
