@@ -206,7 +206,7 @@ def _phases(tables: Tables) -> str:
 
 QUERIES: dict[str, Query] = {
     "copy-throughput": Query(
-        "Copies, bytes and MiB/s by direction: all bytes over all time; the mean of each copy's own rate, which is no rate, beside it.",
+        "Copies, bytes and MiB/s by direction: total bytes over total time, and the mean of the copies' own rates for comparison.",
         _copy_throughput,
     ),
     "copy-latency": Query(

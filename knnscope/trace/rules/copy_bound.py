@@ -14,9 +14,9 @@ from knnscope.trace.phases import Phase
 from knnscope.trace.rules.loops import alone, alone_parts, micro, none
 
 MOST = 0.5
-"""Of the phase's time."""
+"""Share of the phase's time from which on copies bound it."""
 LARGE = 1 << 16
-"""Bytes of a copy that takes its time for them, and not to begin."""
+"""A copy of at least this many bytes spends its time on them, not on starting."""
 
 
 def cause(phase: Phase) -> Cause:

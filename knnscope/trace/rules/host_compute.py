@@ -12,7 +12,7 @@ from knnscope.trace.phases import Phase
 from knnscope.trace.rules.loops import OFTEN, micro, need_calls, nothing, tiny
 
 MUCH = 0.4
-"""Of the phase's time."""
+"""Share of the phase's time."""
 LONG_NS = 1_500_000
 """Shorter times are what Python takes to call."""
 

@@ -14,9 +14,9 @@ from knnscope.trace.model import TO_DEVICE, TO_HOST
 from knnscope.trace.phases import Phase
 
 TINY = 4096
-"""Bytes up to which a copy is all beginning and no copying."""
+"""Up to this many bytes a copy's time is its start-up."""
 OFTEN = 16
-"""From so many in one time through a phase on, it is a loop."""
+"""From this many events in one time through a phase on, they are a loop."""
 LAUNCHES = r"[lL]aunch"
 WAITS = r"Synchronize"
 HELPERS = r"KernelGetName|IsCapturing|FuncGet|FuncSet|GetLastError|PeekAtLastError|PointerGetAttribute|Occupancy|^cu(da)?(Get|Set)Device$|CtxGet|CtxSet"
