@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -227,8 +228,14 @@ def encoded(workload: Workload) -> Embedding:
         cache.close()
     libraries = {name: v for name, v in environment.libraries().items() if name in LIBRARIES and v}
     written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    facts = {"device": encoder.device, "knnscope": environment.version(), "libraries": libraries, "written": written}
-    return Embedding(workload, parts, {"dataset": texts.name, **workload.encoder_facts(), **facts, "dim": encoder.dim})
+    facts: dict[str, Any] = {
+        "device": encoder.device,
+        "knnscope": environment.version(),
+        "libraries": libraries,
+        "written": written,
+    }
+    facts = {"dataset": texts.name, **workload.encoder_facts(), **facts, "dim": encoder.dim}
+    return Embedding(workload, parts, json.loads(json.dumps(facts)))  # as they are read from a file
 
 
 def as_texts(data: Any) -> Any:

@@ -1,1 +1,5 @@
-"""Texts and vectors, from files and servers, with their ids and judgements."""
+"""Data sets. In: a name, a folder, or a file. Out: ``TextDataset`` or ``VectorDataset`` (records.py), with notes on what was odd.
+
+registry.py knows every name and picks the reader: read it first. A format is one file, and a line in the ``READERS`` of vector_files.py
+or tables.py.
+"""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ def load_folder(folder: Path, name: str, selection: Selection | None = None) -> 
     elif not rows:
         notes += (f"{folder}: no judgements ({judged_in[0] if judged_in else 'qrels/*.tsv'}), every query is kept",)
     documents = tables.texts(corpus, "documents")
-    return assemble(name, documents, tables.texts(questions, "queries") if questions else None, rows, selection, notes)
+    queries = tables.texts(questions, "queries") if questions else None
+    return assemble(Source(name, documents, queries, rows, notes), selection)
 
 
 def load_tables(paths: Sequence[Path], column: str, name: str, selection: Selection) -> TextDataset:
@@ -75,46 +76,53 @@ def load_tables(paths: Sequence[Path], column: str, name: str, selection: Select
     """
     if selection.subset != "all" or selection.split:
         raise KnnscopeError(f"{name}: holds texts without judgements: --subset and --split do not apply")
-    return assemble(name, tables.texts(paths, "documents", column, numbered=True), None, [], selection)
+    return assemble(Source(name, tables.texts(paths, "documents", column, numbered=True)), selection)
 
 
-def assemble(
-    name: str,
-    documents: Iterable[tuple[str, str, str]],
-    queries: Iterable[tuple[str, str, str]] | None,
-    rows: list[Row],
-    selection: Selection,
-    notes: tuple[str, ...] = (),
-) -> TextDataset:
-    """Put a task together from (place, id, text) triples and judgements by id; what is left out is said.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a task is made of: (place, id, text) triples in order, and judgements by id, each pair once.
+
+    queries: None where there are none. notes: of the readers.
+    """
+
+    name: str
+    documents: Iterable[tuple[str, str, str]]
+    queries: Iterable[tuple[str, str, str]] | None = None
+    rows: list[Row] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+
+
+def assemble(source: Source, selection: Selection) -> TextDataset:
+    """Put a task together; what is left out is said.
 
     Args:
-        name: of the task.
-        documents: in order.
-        queries: in order; None where the source has none.
-        rows: judgements, each pair once.
+        source: what it is made of.
         selection: what to take.
-        notes: of the readers.
 
     Raises:
         KnnscopeError: duplicate ids, no documents; queries, but none that is left.
     """
+    name, rows, notes = source.name, source.rows, source.notes
     wanted_queries = {q for q, _, _ in rows}
     wanted_documents = {d for _, d, _ in rows}
-    kept = _First((d for d in documents if selection.subset != "relevant" or d[1] in wanted_documents), selection.limit)
+    kept = _First(
+        (d for d in source.documents if selection.subset != "relevant" or d[1] in wanted_documents), selection.limit
+    )
     texts, document_rows, blanks = _column(kept, wanted_documents, "document", name)
     asking = wanted_queries
     if kept.cut:  # queries whose judged documents are all cut off ask for nothing that is there
         asking = {q for q, d, _ in rows if d in document_rows} or wanted_queries
-    chosen = (q for q in queries or () if not rows or q[1] in asking)
+    chosen = (q for q in source.queries or () if not rows or q[1] in asking)
     asked, query_rows, blank_queries = _column(chosen, wanted_queries, "query", name)
     if not len(texts):
         raise KnnscopeError(f"{name}: no documents are left: check the corpus, --subset and --limit")
-    if queries is not None and not len(asked):
+    if source.queries is not None and not len(asked):
         raise KnnscopeError(f"{name}: no queries: none in the file has a judgement")
     found = [(query_rows[q], document_rows[d], g) for q, d, g in rows if q in query_rows and d in document_rows]
     absent = [(query_rows[q], g) for q, d, g in rows if q in query_rows and d not in document_rows and not kept.cut]
-    notes += tuple(f"{name}: {said}" for said in _left_out(rows, found, absent, query_rows, selection, kept.cut))
+    limit = selection.limit if kept.cut else None
+    notes += tuple(f"{name}: {said}" for said in _left_out(rows, found, absent, query_rows, limit))
     if blanks or blank_queries:
         notes += (f"{name}: {blanks:,} documents and {blank_queries:,} queries have an empty text; they are kept",)
     columns = (*_columns(found, 3), *_columns(absent, 2))
@@ -126,12 +134,13 @@ def _columns(rows: list[Any], count: int) -> npt.NDArray[np.int64]:
 
 
 def _left_out(
-    rows: list[Row], found: list[Any], absent: list[Any], queries: dict[str, int], selection: Selection, cut: bool
+    rows: list[Row], found: list[Any], absent: list[Any], queries: dict[str, int], limit: int | None
 ) -> Iterator[str]:
-    if cut and len(rows) > len(found):
+    """limit: documents that were kept, where some were cut off."""
+    if limit is not None and len(rows) > len(found):
         without = len({q for q, _, _ in rows}) - len({q for q, _, _ in found})
         yield (
-            f"--limit {selection.limit:,} keeps {len(found):,} of {len(rows):,} judgements "
+            f"--limit {limit:,} keeps {len(found):,} of {len(rows):,} judgements "
             f"and leaves out the {without:,} queries about other documents"
         )
         return

@@ -146,7 +146,7 @@ def _open_file(
         return _open_tables(str(path), [path], column, selection)
     if ground_truth.is_one(path):
         told = ground_truth.described(ground_truth.load(str(path)))
-        raise KnnscopeError(f"{path}: ground truth ({told}), no vectors: knnscope data show tells of it")
+        raise KnnscopeError(f"{path}: ground truth ({told}), not vectors: knnscope data show describes it")
     if vector_files.is_vector_file(spec):
         return saved.with_queries_beside(_finite(vector_files.load(spec)), path)
     if path.exists():

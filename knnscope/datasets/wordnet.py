@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from knnscope.datasets.beir import Selection, assemble
+from knnscope.datasets.beir import Selection, Source, assemble
 from knnscope.datasets.qrels import Row
 from knnscope.errors import KnnscopeError
 from knnscope.records import TextDataset
@@ -66,7 +66,7 @@ def load(folder: Path, selection: Selection, lemmas: bool = False) -> TextDatase
             for number, example in enumerate(examples, 1):
                 queries.append((place, f"{key}-{number}", example))
                 rows.append((f"{key}-{number}", key, 1))
-    return assemble("wordnet", documents, queries, rows, selection)
+    return assemble(Source("wordnet", documents, queries, rows), selection)
 
 
 def split_gloss(gloss: str) -> tuple[str, list[str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -126,7 +126,7 @@ def build(weights: Weights, config: dict[str, Any], where: Path, apart: Weights 
     bias = g.add("Unsqueeze", [penalty, g.constant("mask_axes", np.array([1, 2], np.int64))], "mask_bias")
     layers = 1 + max((int(found[1]) for n in weights if (found := LAYER.match(n))), default=-1)
     for i in range(layers):
-        x = _layer(g, x, i, heads, width, epsilon, bias)
+        x = _layer(g, x, i, Sizes(heads, width, epsilon), bias)
     g.add("Identity", [x], "last_hidden_state")
     ids = [helper.make_tensor_value_info(n, 7, ["batch", "tokens"]) for n in ("input_ids", "attention_mask")]
     out = helper.make_tensor_value_info("last_hidden_state", 1, ["batch", "tokens", width])
@@ -152,7 +152,16 @@ def _shape(config: dict[str, Any], where: Path) -> tuple[int, float]:
     return heads, float(epsilon)
 
 
-def _layer(g: _Graph, x: str, i: int, heads: int, width: int, epsilon: float, mask: str) -> str:
+class Sizes(NamedTuple):
+    """Heads and hidden units of a layer, and what its norms add to a variance."""
+
+    heads: int
+    width: int
+    epsilon: float
+
+
+def _layer(g: _Graph, x: str, i: int, sizes: Sizes, mask: str) -> str:
+    heads, width, epsilon = sizes
     name, size = f"encoder.layer.{i}", width // heads
     parts = [f"{name}.attention.self.{p}" for p in ("query", "key", "value")]
     # the scale 1/sqrt(size) goes into the query's weights

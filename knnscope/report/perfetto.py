@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from itertools import count, repeat
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -64,8 +64,8 @@ def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]
         track = tracks(start, end)
         yield _track_names(pid, stream, track, f"stream {trace.lanes[lane].stream}")
         tid = _tid(stream, track)
-        yield _events(trace.kernels, kernels, names, origin, pid, tid[: len(kernels)], "kernel")
-        yield _events(trace.copies, copies, names, origin, pid, tid[len(kernels) :], "copy")
+        yield _events(trace.kernels, kernels, names, origin, Track(pid, tid[: len(kernels)], "kernel"))
+        yield _events(trace.copies, copies, names, origin, Track(pid, tid[len(kernels) :], "copy"))
     for what, category, events, groups in (
         ("NVTX", "range", trace.ranges, _grouped(trace.ranges.thread, shown[3])),
         ("API", "call", trace.calls, _grouped(trace.calls.thread, shown[2])),
@@ -77,7 +77,7 @@ def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]
             track = tracks(events.start[mine], events.end[mine])
             base = 2 * own + (what == "API")  # ranges above the calls that they hold
             yield _track_names(pid, base, track, f"{what}, thread {own}")
-            yield _events(events, mine, names, origin, pid, _tid(base, track), category)
+            yield _events(events, mine, names, origin, Track(pid, _tid(base, track), category))
 
 
 def _grouped(keys: Any, chosen: Any) -> dict[int, Any]:
@@ -122,9 +122,16 @@ def _crossed(begins: Any, ends: Any, reach: Any) -> Any:
     return over
 
 
-def _events(
-    events: Events, mine: Any, names: list[str], origin: int, pid: int, tid: Any, category: str
-) -> Iterator[str]:
+class Track(NamedTuple):
+    """Where events are shown: process, thread (one number an event), and their category."""
+
+    pid: int
+    tid: Any
+    category: str
+
+
+def _events(events: Events, mine: Any, names: list[str], origin: int, track: Track) -> Iterator[str]:
+    pid, tid, category = track
     for at in range(0, len(mine), CHUNK):
         part = mine[at : at + CHUNK]
         start = (events.start[part].astype(np.int64) - origin).tolist()

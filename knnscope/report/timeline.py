@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -82,6 +82,13 @@ def draw(trace: Trace, window: Window, file: IO[bytes], form: str) -> tuple[int,
         with_date: dict[str, Any] = {"Date": None} if form == "svg" else {}
         sheet.figure.savefig(file, format=form, dpi=DPI, metadata=with_date)
     return WIDTH, sheet.height
+
+
+class Ink(NamedTuple):
+    """A colour, and the order of drawing: what is higher lies above."""
+
+    colour: str
+    order: int
 
 
 class Sheet:
@@ -180,23 +187,25 @@ class Sheet:
                 continue
             partly = mine & (lane.share < 1)
             if partly.any():
-                self._boxes(left[partly], right[partly], y, np.full(partly.sum(), self.block), _pale(colour), 2)
+                sides = left[partly], right[partly]
+                self._boxes(sides, y, np.full(partly.sum(), self.block), Ink(_pale(colour), 2))
             height = np.maximum(lane.share * self.block, SEEN)
-            self._boxes(left[mine], right[mine], y, height[mine], colour, 3)
+            self._boxes((left[mine], right[mine]), y, height[mine], Ink(colour, 3))
         wide = lane.share >= 1
         if 1 < wide.sum() < 2000:  # where one ends and the next begins
             edges = left[wide][(right - left)[wide] > 5 * self.pixel]
             self.axes.vlines(edges, y, y + self.block, color="white", linewidth=0.8, zorder=4)
 
-    def _boxes(self, left: Any, right: Any, y: float, height: Any, colour: str, order: int) -> None:
+    def _boxes(self, sides: tuple[Any, Any], y: float, height: Any, ink: Ink) -> None:
         """Boxes on the lane's floor, as one path: a picture of ten thousand stays small, and neighbors show no seam."""
+        left, right = sides
         floor = np.full(len(left), y + self.block)
         corners = np.empty((len(left), 5, 2))
         corners[:, :, 0] = np.stack([left, left, right, right, left], 1)
         corners[:, :, 1] = np.stack([floor, floor - height, floor - height, floor, floor], 1)
         codes = np.tile(np.array([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY], dtype=np.uint8), len(left))
         shape = Path(corners.reshape(-1, 2), codes)
-        self.axes.add_patch(PathPatch(shape, facecolor=colour, linewidth=0, zorder=order))
+        self.axes.add_patch(PathPatch(shape, facecolor=ink.colour, linewidth=0, zorder=ink.order))
 
     def head(self, trace: Trace) -> None:
         """What is shown, how long it took, how busy the GPU was."""

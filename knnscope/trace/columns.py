@@ -44,7 +44,7 @@ def narrow(column: Any) -> Any:
 
 def short(start: Any, end: Any) -> Any:
     """Of many events the durations as int32, where all fit; else the ends as they are."""
-    if len(start) < MANY or int((end - start).max()) >= 1 << 31:
+    if len(start) < max(MANY, 1) or int((end - start).max()) >= 1 << 31:
         return end
     return (end - start).astype(np.int32)
 

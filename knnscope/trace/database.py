@@ -197,5 +197,5 @@ def ask(base: sqlite3.Connection, question: str, seconds: float) -> sqlite3.Curs
     except (sqlite3.Warning, sqlite3.ProgrammingError) as error:
         raise KnnscopeError(f"one question at a time: {error}") from error
     if cursor.description is None:
-        raise KnnscopeError("a question is a SELECT: this statement asks for nothing")
+        raise KnnscopeError("write one SELECT: this statement returns no rows")
     return cursor

@@ -127,6 +127,9 @@ def _shared(one: Spans, other: Spans) -> int:
 
 def _total(trace: Trace, every: list[Phase], found: list[Finding], gpu: int) -> Total:
     """The largest finding counts whole, each later one as far as its time is not counted yet; the host saves no more than the GPU is idle."""
+    idle = intervals.total(intervals.parts(*(phase.idle for phase in every if phase.gpu == gpu))) / 1e6
+    for phase in every:
+        phase.release()
     taken, of_host, of_gpu = NOWHERE, 0.0, 0.0
     for f in found:
         if f.gpu == gpu and f.cause.ns:
@@ -134,7 +137,6 @@ def _total(trace: Trace, every: list[Phase], found: list[Finding], gpu: int) -> 
             saving = f.saving_ms * f.times * free / f.cause.ns
             of_host, of_gpu = (of_host, of_gpu + saving) if f.rule in ON_GPU else (of_host + saving, of_gpu)
             taken = intervals.spans(taken, f.cause.claim)
-    idle = intervals.total(intervals.parts(*(phase.idle for phase in every if phase.gpu == gpu))) / 1e6
     low, high = trace.span
     saving = min(of_host, idle) + of_gpu
     return Total(gpu, saving, saving * 1e6 / max(1, high - low))

@@ -77,11 +77,19 @@ def collected(stream: Iterable[Spans]) -> Spans:
     for begins, ends in stream:
         lows.append(begins)
         highs.append(ends)
-    if not lows:
-        return NOWHERE
-    start = np.concatenate(lows)
-    lows.clear()
-    return start, np.concatenate(highs)
+    return (_joined(lows), _joined(highs)) if lows else NOWHERE
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """Columns in one piece; each goes as soon as it is copied."""
+    whole = np.empty(sum(map(len, pieces)), dtype=np.int64)
+    pieces.reverse()
+    first = 0
+    while pieces:
+        piece = pieces.pop()
+        whole[first : first + len(piece)] = piece
+        first += len(piece)
+    return whole
 
 
 def total(stream: Iterable[Spans]) -> int:
@@ -216,7 +224,7 @@ class Packed:
 def packed(some: Spans) -> Spans | Packed:
     """The intervals, packed where they are many and all lengths and gaps fit."""
     start, end = some
-    if len(start) < FEW or max(int((end - start).max()), int((start[1:] - end[:-1]).max())) >= 1 << 32:
+    if len(start) < max(FEW, 2) or max(int((end - start).max()), int((start[1:] - end[:-1]).max())) >= 1 << 32:
         return some
     return Packed(int(start[0]), (end - start).astype(np.uint32), (start[1:] - end[:-1]).astype(np.uint32))
 

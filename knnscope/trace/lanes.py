@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,6 +61,8 @@ LABELS = 60
 """A lane of more events names only those that are wide enough for it."""
 NEAR = 4
 """An iteration that took more than this many usual ones is shown in part: it waited for a compiler, or is the first of another loop."""
+MARKS = {"copy to the host": "copies to the host", "kernel": "kernels, and no copy to the host"}
+"""What ends an iteration, and how several are called."""
 SHORTEST = 1000
 """Nanoseconds of a window at least; GPUs time no finer."""
 
@@ -74,6 +76,19 @@ class Window:
     title: str
     focus: tuple[int, int] | None = None
     focus_title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A window, and how many pixels wide it is drawn."""
+
+    window: Window
+    pixels: int
+
+    @property
+    def pixel(self) -> float:
+        """Nanoseconds of a pixel."""
+        return (self.window.high - self.window.low) / max(self.pixels, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +182,7 @@ def around(trace: Trace, number: int) -> Window:
     if not len(chosen):
         chosen = np.arange(len(marks))
     if not 1 <= number <= len(chosen):
-        raise KnnscopeError(f"--around {number}: the trace has {len(chosen):,} of what it counts ({what})")
+        raise KnnscopeError(f"--around {number}: the trace has {len(chosen):,} {MARKS[what]}")
     chosen = chosen[np.argsort(marks.end[chosen], kind="stable")]  # those of several streams may end in another order
     ends, i = marks.end[chosen], number - 1
     near = np.diff(ends[max(0, i - 5) : i + 6])
@@ -200,7 +215,8 @@ def _launched(trace: Trace, marks: Work, mark: int) -> int:
 
 def lanes(trace: Trace, window: Window, pixels: int) -> list[Lane]:
     """Every lane of which the trace has anything, from the host's ranges down to the GPU's kernels."""
-    return [*_ranges(trace, window, pixels), *_calls(trace, window, pixels), *_gpu(trace, window, pixels)]
+    view = View(window, pixels)
+    return [*_ranges(trace, view), *_calls(trace, view), *_gpu(trace, view)]
 
 
 def busy(trace: Trace, low: int, high: int, gpu: int) -> int:
@@ -219,24 +235,24 @@ def inside(events: Events, low: int, high: int) -> Any:
     return np.flatnonzero((events.start < high) & ((events.end > low) | (events.start >= low)))
 
 
-def _ranges(trace: Trace, window: Window, pixels: int) -> list[Lane]:
+def _ranges(trace: Trace, view: View) -> list[Lane]:
     ranges, found = trace.ranges, []
     tones = np.asarray([_phase_of(name) for name in trace.names] or [0], dtype=np.int64)
-    chosen = inside(ranges, window.low, window.high)
+    chosen = inside(ranges, view.window.low, view.window.high)
     for depth in range(min(int(ranges.depth.max()) + 1, DEPTHS) if len(ranges) else 0):
         mine = chosen[ranges.depth[chosen] == depth]
         labels = _Names(trace.names, ranges.name)
         title = "NVTX ranges" if depth == 0 else f"nested ranges {depth}" if depth > 1 else "nested ranges"
-        found.append(_lane(title, "ranges", ranges, mine, tones[ranges.name[mine]], window, pixels, labels))
+        found.append(_lane(Row(title, "ranges", labels), ranges, mine, tones[ranges.name[mine]], view))
     return found
 
 
-def _calls(trace: Trace, window: Window, pixels: int) -> list[Lane]:
+def _calls(trace: Trace, view: View) -> list[Lane]:
     calls, found = trace.calls, []
     tones = np.asarray([_call_of(name) for name in trace.names] or [0], dtype=np.int64)
     threads, counts = np.unique(calls.thread[calls.outer], return_counts=True)
     threads = threads[np.argsort(-counts, kind="stable")]
-    chosen = inside(calls, window.low, window.high)
+    chosen = inside(calls, view.window.low, view.window.high)
     chosen = chosen[calls.outer[chosen]]
     for i, thread in enumerate(threads[: THREADS + 1]):
         rest = i == THREADS
@@ -245,25 +261,25 @@ def _calls(trace: Trace, window: Window, pixels: int) -> list[Lane]:
         title = f"API, {len(threads) - THREADS:,} other threads" if rest else f"API, thread {int(thread) & 0xFFFFFF}"
         labels = _Names(trace.names, calls.name)
         title = title if many else "CUDA API calls"
-        found.append(_lane(title, "calls", calls, mine, tones[calls.name[mine]], window, pixels, labels))
+        found.append(_lane(Row(title, "calls", labels), calls, mine, tones[calls.name[mine]], view))
     return found
 
 
-def _gpu(trace: Trace, window: Window, pixels: int) -> list[Lane]:
+def _gpu(trace: Trace, view: View) -> list[Lane]:
     """Of each GPU its copies by kind and its kernels; where it ran on several streams, a lane for each, the busiest first."""
     found = []
     kinds_known = [kind for _, kinds in COPIES for kind in kinds]
     for gpu in sorted(trace.used):
         of = f"GPU {gpu}: " if len(trace.used) > 1 else ""
         copies = _of(trace, trace.copies, gpu)
-        chosen = inside(trace.copies, window.low, window.high)
+        chosen = inside(trace.copies, view.window.low, view.window.high)
         for title, kinds in (*COPIES, (OTHER_COPIES, ())):
             mask = copies & (np.isin(trace.copies.kind, kinds) if kinds else ~np.isin(trace.copies.kind, kinds_known))
             if mask.any():
                 mine = chosen[mask[chosen]]
                 tones = np.zeros(len(mine), dtype=np.int64)
-                found.append(_lane(of + title, title, trace.copies, mine, tones, window, pixels, _Sizes(trace.copies)))
-        found += _kernels(trace, window, pixels, gpu, of)
+                found.append(_lane(Row(of + title, title, _Sizes(trace.copies)), trace.copies, mine, tones, view))
+        found += _kernels(trace, view, gpu, of)
     return found
 
 
@@ -273,13 +289,13 @@ def _of(trace: Trace, events: Work, gpu: int) -> Any:
     return mask
 
 
-def _kernels(trace: Trace, window: Window, pixels: int, gpu: int, of: str) -> Iterator[Lane]:
+def _kernels(trace: Trace, view: View, gpu: int, of: str) -> Iterator[Lane]:
     kernels = trace.kernels
     mine = np.flatnonzero(_of(trace, kernels, gpu))
     numbers, places = np.unique(kernels.lane[mine], return_inverse=True)
     spent = np.bincount(places, kernels.duration[mine], len(numbers))
     order = np.argsort(-spent, kind="stable")
-    chosen = inside(kernels, window.low, window.high)
+    chosen = inside(kernels, view.window.low, view.window.high)
     labels = _Names(trace.names, kernels.name)
     for i, place in enumerate(order[: STREAMS + 1].tolist()):
         rest = i == STREAMS
@@ -288,7 +304,7 @@ def _kernels(trace: Trace, window: Window, pixels: int, gpu: int, of: str) -> It
         title = f"{of}kernels, {len(numbers) - STREAMS:,} other streams" if rest else f"{of}kernels{stream}"
         shown = chosen[np.isin(kernels.lane[chosen], some)]
         tones = np.zeros(len(shown), dtype=np.int64)
-        yield _lane(title, "kernels", kernels, shown, tones, window, pixels, labels)
+        yield _lane(Row(title, "kernels", labels), kernels, shown, tones, view)
 
 
 class _Names:
@@ -312,26 +328,45 @@ class _Sizes:
         return decimal_size(int(self.nbytes[event]))
 
 
-def _lane(
-    title: str, group: str, events: Events, mine: Any, tones: Any, window: Window, pixels: int, labels: _Names | _Sizes
-) -> Lane:
+class Row(NamedTuple):
+    """A lane before its blocks are known."""
+
+    title: str
+    group: str
+    labels: _Names | _Sizes
+
+
+class _Blocks(NamedTuple):
+    """Beginnings, ends, tones, and numbers of the events."""
+
+    start: Any
+    end: Any
+    tone: Any
+    which: Any
+
+    def where(self, mask: Any) -> _Blocks:
+        return _Blocks(*(column[mask] for column in self))
+
+
+def _lane(row: Row, events: Events, mine: Any, tones: Any, view: View) -> Lane:
     """Blocks of these events (their numbers): a pixel and wider each by itself, narrower ones together by pixel."""
+    window, labels = view.window, row.labels
     start = np.maximum(events.start[mine].astype(np.int64), window.low)
     end = np.minimum(events.end[mine].astype(np.int64), window.high)
-    pixel = (window.high - window.low) / max(pixels, 1)
-    wide = end - start >= pixel
-    parts = [_alone(start[wide], end[wide], tones[wide], mine[wide], pixels)]
-    parts.append(_merged(start[~wide], end[~wide], tones[~wide], mine[~wide], window.low, pixel))
+    blocks = _Blocks(start, end, tones, mine)
+    wide = end - start >= view.pixel
+    parts = [_alone(blocks.where(wide), view.pixels), _merged(blocks.where(~wide), window.low, view.pixel)]
     first, last, share, tone, which = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(first, kind="stable")
     names = tuple(labels.of(i) if i >= 0 else "" for i in which[order].tolist())
     lengths = events.end[which[order]] - events.start[which[order]] if len(which) else which
     nbytes = int(events.nbytes[mine].sum()) if isinstance(events, Copies) else 0
     first, last, share, tone = (column[order] for column in (first, last, share, tone))
-    return Lane(title, group, first, last, share, tone, names, lengths, len(mine), covered(start, end), nbytes)
+    return Lane(row.title, row.group, first, last, share, tone, names, lengths, len(mine), covered(start, end), nbytes)
 
 
-def _alone(start: Any, end: Any, tone: Any, which: Any, pixels: int) -> tuple[Any, ...]:
+def _alone(blocks: _Blocks, pixels: int) -> tuple[Any, ...]:
+    start, end, tone, which = blocks
     if len(start) > 2 * pixels:  # more than fit side by side: they overlap
         start, end = union(start, end)
         tone = np.full(len(start), tone[0])
@@ -339,8 +374,9 @@ def _alone(start: Any, end: Any, tone: Any, which: Any, pixels: int) -> tuple[An
     return start, end, np.ones(len(start)), tone, which
 
 
-def _merged(start: Any, end: Any, tone: Any, which: Any, low: int, pixel: float) -> tuple[Any, ...]:
+def _merged(blocks: _Blocks, low: int, pixel: float) -> tuple[Any, ...]:
     """Events by the pixel in which they begin; the tone is that of most of the time."""
+    start, end, tone, which = blocks
     if not len(start):
         return start, end, np.ones(0), tone, which
     pixel_of, group = np.unique(((start - low) / pixel).astype(np.int64), return_inverse=True)

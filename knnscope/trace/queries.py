@@ -45,9 +45,7 @@ def need(tables: Tables, table: str, *columns: str) -> None:
             "this trace holds graphs recorded whole and no kernels: nsys profile --cuda-graph-trace=node shows those in graphs"
         )
     if have is None:
-        raise KnnscopeError(
-            f"this trace has no table {table} (a table is there only where something was recorded for it)"
-        )
+        raise KnnscopeError(f"this trace has no table {table} (a table exists only if something was recorded for it)")
     if missing := [column for column in columns if column not in have]:
         raise KnnscopeError(f"this trace's table {table} has no column {', '.join(missing)}")
 
@@ -208,7 +206,7 @@ def _phases(tables: Tables) -> str:
 
 QUERIES: dict[str, Query] = {
     "copy-throughput": Query(
-        "Copies, bytes and MiB/s by direction: all bytes over all time; the mean of each copy's own rate, which is no rate, beside it.",
+        "Copies, bytes and MiB/s by direction: total bytes over total time, and the mean of the copies' own rates for comparison.",
         _copy_throughput,
     ),
     "copy-latency": Query(

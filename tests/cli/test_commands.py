@@ -235,6 +235,15 @@ def test_search_vectors(knnscope: Run, tmp_path: Path) -> None:
     refused(knnscope("search", tmp_path / "v.npy", "--query-id", "0", "--subset", "relevant"), "do not apply")
 
 
+def test_fewer_rows_than_the_default_k_are_all_neighbors(knnscope: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "two.npy", np.eye(2, dtype=np.float32))
+    ask = ("search", tmp_path / "two.npy", "--query-id", 0, "--engines", "numpy64,numpy")
+    code, out, _ = knnscope(*ask)
+    assert code == 0
+    assert "2. row 1" in out
+    refused(knnscope(*ask, "-k", 3), "k = 3 is outside 1 to 2, the number of rows")
+
+
 @pytest.mark.usefixtures("encoded")
 def test_engines_that_cannot_are_left_out_and_said(knnscope: Run) -> None:
     code, _out, err = knnscope("search", "sample", "--query-id", "q-zoos", "--metric", "ip")

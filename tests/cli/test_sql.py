@@ -98,7 +98,7 @@ def test_only_one_reading_statement(knnscope: Run, trace: Path, question: str) -
     before = hashlib.sha256(trace.read_bytes()).digest()
     refused(
         knnscope("sql", trace, question.format(beside=trace.parent / "copy.sqlite")),
-        "only read: write one SELECT|one question at a time|asks for nothing|not authorized|no such function",
+        "only read: write one SELECT|one question at a time|returns no rows|not authorized|no such function",
     )
     assert hashlib.sha256(trace.read_bytes()).digest() == before
     assert os.listdir(trace.parent) == [trace.name]

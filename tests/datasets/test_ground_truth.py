@@ -66,7 +66,7 @@ def test_it_is_read_and_named(tmp_path: Path, knnscope: Run, name: str) -> None:
     )
     assert re.search(f"ground truth.*: {told}", out)
     if distances and "hdf5" not in name:
-        refused(knnscope("compare", tmp_path / name), "ground truth .*, no vectors: knnscope data show")
+        refused(knnscope("compare", tmp_path / name), "ground truth .*, not vectors: knnscope data show")
 
 
 @pytest.mark.parametrize(

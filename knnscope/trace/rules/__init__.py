@@ -25,19 +25,19 @@ RULES = (
     "host-compute",
 )
 ON_GPU = ("unfused-chain", "sort-for-topk", "slow-transfer", "copy-bound", "unified-memory", "below-floor")
-"""What these save is the GPU's time, which a recorder leaves as it is; the others save the host's, which it stretches."""
+"""Rules that save GPU time, which recording does not change. The others save host time, which recording lengthens."""
 
 
 class Rule(Protocol):
-    """A rule's module. Both raise ``CannotTellError`` where the trace lacks what the rule needs."""
+    """A rule's module. Both functions raise ``CannotTellError`` where the trace lacks what the rule needs."""
 
     @staticmethod
     def cause(phase: Phase) -> Cause:
-        """The rule's own events in a phase, be they worth a word or not."""
+        """The rule's own events in a phase, whether or not they make a finding."""
 
     @staticmethod
     def find(phase: Phase) -> Iterator[Finding]:
-        """What is worth a word."""
+        """The findings, if any."""
 
 
 def rule(name: str) -> Rule:

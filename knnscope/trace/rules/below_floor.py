@@ -15,13 +15,13 @@ from knnscope.trace.rules.unfused_chain import SIMPLE
 from knnscope.units import duration
 
 NEAR = 1.5
-"""Times the floor that are good enough."""
+"""A kernel within this many times the floor is good enough."""
 REACHABLE = 0.85
 """Share of the data sheet's bandwidth that a reading kernel reaches (H100 and H200: 0.86 to 0.93)."""
 
 
 def cause(phase: Phase) -> Cause:
-    """The kernel that takes longest, if it is one a time."""
+    """The longest kernel, if it runs once each time through the phase."""
     if not {"rows", "dim"} <= phase.shape.keys():
         raise CannotTellError("no range says how many rows and components there are")
     if not phase.card.bandwidth:

@@ -19,7 +19,7 @@ QUEUED_NS = 3_500
 
 
 def cause(phase: Phase) -> Cause:
-    """The time in such calls beyond that of queueing, in which the GPU has nothing else to do than their copies."""
+    """The time in such calls beyond what queueing takes, while the GPU does nothing but their copies."""
     if not len(phase.trace.copies) or not len(phase.trace.calls):
         raise CannotTellError("copies or API calls were not recorded")
     if (phase.trace.copies.source < 0).all() and (phase.trace.copies.target < 0).all():

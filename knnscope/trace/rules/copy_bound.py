@@ -11,19 +11,17 @@ from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.model import PEER, TO_DEVICE, TO_HOST
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import alone, none
+from knnscope.trace.rules.loops import alone, alone_parts, none
 from knnscope.units import duration
 
 MOST = 0.5
-"""Of the phase's time."""
+"""Share of the phase's time from which on copies bound it."""
 LARGE = 1 << 16
-"""Bytes of a copy that takes its time for them, and not to begin."""
+"""A copy of at least this many bytes spends its time on them, not on starting."""
 
 
 def cause(phase: Phase) -> Cause:
     """What could run at the same time as the copies: the kernels, or the copies where those are shorter."""
-    if not len(phase.trace.copies):
-        raise CannotTellError("no copies were recorded")
     copying = _copying(phase)
     copies = alone(phase, none(phase.kernels), copying)
     kernels = alone(phase, ~none(phase.kernels), none(phase.copies))
@@ -31,16 +29,18 @@ def cause(phase: Phase) -> Cause:
 
 
 def _copying(phase: Phase) -> Any:
+    if not len(phase.trace.copies):
+        raise CannotTellError("no copies were recorded")
     return np.isin(phase.copies.kind, (TO_DEVICE, TO_HOST, PEER)) & (phase.copies.nbytes >= LARGE)
 
 
 def find(phase: Phase) -> Iterator[Finding]:
     """Saves what can be hidden: the shorter of both."""
-    why = cause(phase)
     copying = _copying(phase)
-    busy = intervals.length(alone(phase, none(phase.kernels), copying))
+    busy = intervals.total(alone_parts(phase, none(phase.kernels), copying))
     if busy < MOST * phase.long_ns:
         return
+    why = cause(phase)
     nbytes, took = float(phase.copies.nbytes[copying].sum()), float(phase.copies.duration[copying].sum())
     yield finding(
         "copy-bound",

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import Cause, Finding, Told, finding
+from knnscope.trace.intervals import Spans
 from knnscope.trace.model import TO_DEVICE
 from knnscope.trace.phases import Phase
 from knnscope.trace.rules.loops import OFTEN, need_calls, nothing, tiny
 from knnscope.units import duration
 
 MUCH = 0.4
-"""Of the phase's time."""
+"""Share of the phase's time."""
 LONG_NS = 1_500_000
 """Shorter times are what Python takes to call."""
 
@@ -22,13 +23,17 @@ def cause(phase: Phase) -> Cause:
     need_calls(phase)
     if not len(phase.kernels) and not len(phase.copies):
         return nothing()
-    return Cause(len(phase.calls), intervals.collected(intervals.without_parts(phase.idle, phase.api_parts())))
+    return Cause(len(phase.calls), intervals.collected(_outside(phase)))
+
+
+def _outside(phase: Phase) -> Iterator[Spans]:
+    return intervals.without_parts(phase.idle, phase.api_parts())
 
 
 def find(phase: Phase) -> Iterator[Finding]:
     """Saves that time, where the rows were never copied up, or the GPU waits for the host."""
-    why = cause(phase)
-    outside = float(why.ns)
+    need_calls(phase)
+    outside = float(intervals.total(_outside(phase))) if len(phase.kernels) or len(phase.copies) else 0.0
     if outside < MUCH * phase.host_ns or outside / phase.times < LONG_NS or phase.busy_ns > MUCH * phase.host_ns:
         return
     rows = phase.shape.get("rows", 0) * phase.shape.get("dim", 0)
@@ -40,7 +45,7 @@ def find(phase: Phase) -> Iterator[Finding]:
     yield finding(
         "host-compute",
         phase,
-        why,
+        cause(phase),
         outside,
         Told(
             f"the host computes for {duration(outside / phase.times)} outside CUDA; "

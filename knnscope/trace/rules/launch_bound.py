@@ -18,7 +18,7 @@ from knnscope.units import duration
 SHORT_NS = 20_000
 """A kernel up to this long may end before the next is launched."""
 CHAIN = 4
-"""Fewer kernels than a loop's may wait for the host as well, from so many on."""
+"""From this many kernels on, a chain may wait for the host as a loop does."""
 LOOP_REMEDY = (
     "Give a kernel all rows at once instead of one; what has to stay many launches can be replayed from a CUDA graph."
 )
@@ -27,7 +27,7 @@ GRAPH_REMEDY = "They are replayed from a CUDA graph already: what is left betwee
 
 
 def cause(phase: Phase) -> Cause:
-    """The host's time with launches where they are a loop's; the gaps between the kernels of a chain, or of a graph."""
+    """For a loop, the host's time with launches; for a chain or a graph, the gaps between its kernels."""
     need_kernels(phase)
     kernels = phase.kernels
     if len(kernels) < OFTEN * phase.times or _replayed(phase):
@@ -63,7 +63,7 @@ def _gaps(phase: Phase) -> Spans:
 
 
 def find(phase: Phase) -> Iterator[Finding]:
-    """Saves the host's time with the launches of a loop, where a few kernels over all the data would do; of a chain, the gaps."""
+    """For a loop, saves the host's time with launches that a few kernels over all the data would replace; for a chain, the gaps."""
     need_kernels(phase)
     kernels = phase.kernels
     count = len(kernels) / phase.times

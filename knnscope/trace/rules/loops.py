@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from knnscope.trace.model import TO_DEVICE, TO_HOST
 from knnscope.trace.phases import Phase
 
 TINY = 4096
-"""Bytes up to which a copy is all beginning and no copying."""
+"""Up to this many bytes a copy's time is its start-up."""
 OFTEN = 16
-"""From so many in one time through a phase on, it is a loop."""
+"""From this many events in one time through a phase on, they are a loop."""
 LAUNCHES = r"[lL]aunch"
 WAITS = r"Synchronize"
 HELPERS = r"KernelGetName|IsCapturing|FuncGet|FuncSet|GetLastError|PeekAtLastError|PointerGetAttribute|Occupancy|^cu(da)?(Get|Set)Device$|CtxGet|CtxSet"
@@ -82,14 +83,18 @@ def need_kernels(phase: Phase) -> None:
 
 def alone(phase: Phase, kernels: Any, copies: Any, longer: int = 0) -> Spans:
     """When these kernels and copies of the phase run (each ``longer`` by so much) and none of its others does."""
+    return intervals.collected(alone_parts(phase, kernels, copies, longer))
+
+
+def alone_parts(phase: Phase, kernels: Any, copies: Any, longer: int = 0) -> Iterator[Spans]:
+    """The same in parts."""
     ks, cs = phase.kernels, phase.copies
     ends = ks.end[kernels] + longer if longer else ks.end[kernels]
     mine = intervals.spans((ks.start[kernels], ends), (cs.start[copies], cs.end[copies]))
     del ends
-    if not len(mine[0]):
-        return mine
-    others = intervals.real_parts((ks.start[~kernels], ks.end[~kernels]), (cs.start[~copies], cs.end[~copies]))
-    return intervals.collected(intervals.without_parts(mine, others))
+    if len(mine[0]):
+        others = intervals.real_parts((ks.start[~kernels], ks.end[~kernels]), (cs.start[~copies], cs.end[~copies]))
+        yield from intervals.without_parts(mine, others)
 
 
 def none(events: Any) -> Any:

@@ -16,7 +16,7 @@ from knnscope.units import duration
 
 LARGE = 1 << 20
 SLOW = 0.6
-"""Of the link's rate."""
+"""Share of the link's rate below which a transfer is slow."""
 LINK = 25e9
 """Bytes/s of a PCIe 4.0 link of 16 lanes: what is assumed where the trace itself holds no faster copy."""
 

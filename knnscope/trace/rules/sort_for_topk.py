@@ -21,7 +21,7 @@ CARRY = re.compile(r"take|gather|index|copy|slice|arange|cast|scatter|transpose"
 MOST_OF = 16
 """A k above this share of the rows may well be sorted for."""
 FEW_BYTES = 65_536
-"""So little is copied back of what was sorted: 8,192 neighbors with their ids."""
+"""At most this many bytes are copied back of what was sorted: 8,192 neighbors with their ids."""
 SELECTION_NS = 24_000
 """One launch of a selection over tens of thousands of distances: fixed on 75,000 x 384 on an H100."""
 NEXT_NS = 2_800
@@ -42,7 +42,7 @@ def _sorts(phase: Phase) -> Any:
 
 
 def find(phase: Phase) -> Iterator[Finding]:
-    """Saves their time less a selection, where a range tells how many are wanted, or a few bytes that are copied back do."""
+    """Saves their time less one selection's, if the range says how many are wanted or only a few bytes are copied back."""
     why = cause(phase)
     if not why.count:
         return

@@ -17,7 +17,7 @@ ONCE = r"ModuleLoad|LibraryLoad|^cudaMalloc|^cuMemAlloc|^cudaFree|^cuMemFree|Hos
 
 
 def cause(phase: Phase) -> Cause:
-    """The time in such calls, of those that come again, in which the GPU has nothing to do."""
+    """The time in such calls, where they repeat, while the GPU has nothing to do."""
     need_calls(phase)
     calls, again = phase.calls, _again(phase)
     return Cause(

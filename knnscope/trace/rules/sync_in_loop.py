@@ -14,7 +14,7 @@ from knnscope.units import duration
 
 
 def cause(phase: Phase) -> Cause:
-    """The time with waiting calls after the GPU's last work: while it works, or until work that is queued begins, waiting costs nothing."""
+    """The time in waiting calls after the GPU is done; waiting while it works, or until queued work begins, costs nothing."""
     need_calls(phase)
     waits, calls, idle = phase.named(WAITS), phase.calls, phase.idle
     start, end = phase.prepared(waits), calls.end[waits]

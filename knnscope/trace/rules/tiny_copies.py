@@ -1,4 +1,4 @@
-"""Copies of a few bytes, one after another: each costs microseconds to begin and nothing to do."""
+"""Copies of a few bytes, one after another: each costs microseconds to start and almost nothing to copy."""
 
 from __future__ import annotations
 

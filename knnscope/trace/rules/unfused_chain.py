@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -39,10 +39,8 @@ def _chains(phase: Phase) -> tuple[Any, Any, Any]:
     if not chained.any():
         return chained, none(()), none(())
     # a copy to the host, or the end of the phase, ends a chain as another kernel does
-    part = np.searchsorted(phase.copies.start, kernels.start)
-    part += np.searchsorted(phase.windows[0], kernels.start, "right")
-    first = chained & np.concatenate([[True], ~chained[:-1] | (part[1:] > part[:-1])])
-    del part
+    ended = _passes(kernels.start, phase.copies.start, "left") | _passes(kernels.start, phase.windows[0], "right")
+    first = chained & np.concatenate([[True], ~chained[:-1] | ended])
     number = np.cumsum(first, dtype=np.int32)
     sizes = np.bincount(number[chained])
     long = np.flatnonzero(sizes >= LEAST)
@@ -50,13 +48,19 @@ def _chains(phase: Phase) -> tuple[Any, Any, Any]:
     return (sizes >= LEAST)[number * chained], begins, sizes[long]
 
 
+def _passes(start: Any, marks: Any, side: Literal["left", "right"]) -> Any:
+    """Between which starts and the next one a mark lies."""
+    place = np.searchsorted(marks, start, side)
+    return place[1:] != place[:-1]
+
+
 def find(phase: Phase) -> Iterator[Finding]:
     """Saves the chains' time, less one pass over what they read first."""
-    why = cause(phase)
-    if not why.count:
-        return
+    need_kernels(phase)
     kernels = phase.kernels
     members, begins, lengths = _chains(phase)
+    if not members.any():
+        return
     total = float(kernels.duration[members].sum())
     if total / phase.times < LONG_NS or total / len(lengths) < LONG_NS:
         return
@@ -70,7 +74,7 @@ def find(phase: Phase) -> Iterator[Finding]:
     yield finding(
         "unfused-chain",
         phase,
-        why,
+        cause(phase),
         total - phase.times * 1e9 * nbytes / (REACHED * bandwidth),
         Told(
             f"{lengths.max()} kernels in a row, {duration(total / phase.times)} together: {names[:200]}",

@@ -1,0 +1,71 @@
+"""Texts to vectors for Python."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import knnscope
+from knnscope.api.embedding import Embedding
+from knnscope.api.workload import EncoderOptions, Workload
+from knnscope.errors import KnnscopeError
+
+TEXTS = ["a tax on sugar", "free trams", "a tax on sugar"]
+
+
+def test_texts_become_vectors_once() -> None:
+    found = knnscope.embed(TEXTS)
+    assert found.vectors.shape == (3, 384) == (len(found), found.facts["dim"])
+    assert found.queries is None
+    assert (found.work["documents"].encoded, found.work["documents"].cached) == (2, 0)
+    assert (found.vectors[0] == found.vectors[2]).all()
+    again = knnscope.embed(TEXTS)
+    assert again.work["documents"].encoded == 0
+    assert (again.vectors == found.vectors).all()
+    assert [row["id"] for row in again.rows()] == ["0", "1", "2"]
+
+
+def test_what_is_saved_is_loaded_and_is_what_the_command_writes(tmp_path: Path) -> None:
+    few = knnscope.load("sample", limit=5)
+    found = knnscope.embed(few, out=tmp_path / "a")
+    loaded = Embedding.load(tmp_path / "a")
+    loaded.save(tmp_path / "b")
+    for path in sorted((tmp_path / "a").rglob("*.*")):
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path
+    dataset = knnscope.load(tmp_path / "a")
+    for other in (loaded, knnscope.embed(few)):
+        assert (other.vectors == found.vectors).all()
+        assert other.queries is not None
+        assert (other.queries == found.queries).all()
+        assert other.dataset.encoded_by == dataset.encoded_by
+        assert other.dataset.metric == dataset.metric == "cosine"
+    assert (Workload(dataset).documents.values == found.vectors).all()
+    json.dumps(found.to_dict())
+    assert repr(found) == repr(loaded) == "<Embedding of 'sample' by all-MiniLM-L6-v2: 5 documents x 384>"
+    assert "&lt;Embedding" in found._repr_html_()
+
+
+def test_encoder_options_by_record_or_keyword() -> None:
+    by_keyword = knnscope.embed(TEXTS, recipe="notebook")
+    by_record = knnscope.embed(TEXTS, EncoderOptions(recipe="notebook"))
+    assert by_keyword.facts["recipe"] == by_record.facts["recipe"]
+    assert by_record.work["documents"].encoded == 0
+    assert not np.array_equal(by_keyword.vectors, knnscope.embed(TEXTS).vectors)
+
+
+def test_refusals(tmp_path: Path) -> None:
+    np.save(tmp_path / "vectors.npy", np.eye(3, dtype=np.float32))
+    for data, options, message in (
+        (tmp_path / "vectors.npy", {}, "holds vectors, no texts to encode"),
+        ("sampel", {}, "did you mean sample"),
+        (["a", 3], {}, "a sequence of str"),
+        (TEXTS, {"devices": "cpu"}, "no option named 'devices': did you mean device"),
+        (TEXTS, {"encoder": "nowhere"}, "no encoder"),
+    ):
+        with pytest.raises(KnnscopeError, match=message):
+            knnscope.embed(data, **options)
+    with pytest.raises(KnnscopeError, match=r"no ids\.txt: a folder that knnscope embed -o wrote was expected"):
+        Embedding.load(tmp_path)
