@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knnscope.analysis import quality
-from knnscope.datasets.beir import Selection, assemble
+from knnscope.datasets.beir import Selection, Source, assemble
 from knnscope.records import Neighbors, Qrels, TextDataset, Texts
 from knnscope.search import definition
 
@@ -122,7 +122,7 @@ def by_trec_eval(run: dict[str, list[str]], qrels: dict[str, dict[str, int]], k:
 
 def dataset_of(qrels: dict[str, dict[str, int]], documents: list[str], queries: list[str]) -> TextDataset:
     rows = [(q, d, g) for q, line in qrels.items() for d, g in line.items()]
-    return assemble("toy", [("", d, d) for d in documents], [("", q, q) for q in queries], rows, Selection())
+    return assemble(Source("toy", [("", d, d) for d in documents], [("", q, q) for q in queries], rows), Selection())
 
 
 def test_judged_documents_that_the_corpus_lacks_count_in_the_ideal() -> None:
