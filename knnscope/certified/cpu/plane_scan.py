@@ -71,6 +71,16 @@ class Kept(NamedTuple):
     bars: npt.NDArray[np.float64]
 
 
+class Ground(NamedTuple):
+    """What all that is computed for a part stands on: ranking.Table, blocks of plane.Plane, PlaneQueries, Kept, and rows that may be answers."""
+
+    table: Any
+    plane: Any
+    asked: Any
+    kept: Any
+    allowed: Any
+
+
 class Line(NamedTuple):
     """Rows that wait to be computed, int64, (32,), and their bounds, float32."""
 
@@ -137,16 +147,16 @@ def _ahead(emit: Emit, address: Any, lines: Any) -> None:
 
 
 @compiled(inline="always")
-def _await(line: Any, waiting: int, row: int, low: np.float32, table: Any, plane: Any) -> None:
+def _await(line: Any, waiting: int, row: int, low: np.float32, ground: Any) -> None:
     """Put a row among those that are computed next, and ask for it and for what its bound is made of."""
     line.rows[waiting], line.lows[waiting] = row, low
-    rows = table.rows
+    rows, plane = ground.table.rows, ground.plane
     _ahead(rows.ctypes.data + row * rows.strides[0], (rows.shape[1] * rows.itemsize + 63) // 64)
     _ahead(plane.ctypes.data + (row // LANES + 1) * plane.shape[1] - SIDES, SIDES // 64)
 
 
 @compiled(inner=True)
-def _serve(one: Any, waiting: int, least: int, table: Any, asked: Any, plane: Any) -> int:
+def _serve(one: Any, waiting: int, least: int, ground: Any) -> int:
     """Compute sixteen rows of those that wait while there are ``least`` or more: how many wait then, or -1 (see ``_compute``).
 
     Two times sixteen wait: while some are computed, the others arrive.
@@ -159,15 +169,16 @@ def _serve(one: Any, waiting: int, least: int, table: Any, asked: Any, plane: An
         for i in range(waiting - some):
             rows[i], lows[i] = rows[i + some], lows[i + some]
         waiting -= some
-        if not _compute(one, some, table, asked, plane):
+        if not _compute(one, some, ground):
             return -1
     return waiting
 
 
 @compiled(inline="always")
-def _bar(one: Any, asked: Any, kept: Any, wider: float) -> np.float32:
+def _bar(one: Any, ground: Any, wider: float) -> np.float32:
     """V by what this part and the others know, for a key that is larger by a share of its size."""
-    key = min(one.keys[0], kept.bars[one.number])
+    asked = ground.asked
+    key = min(one.keys[0], ground.kept.bars[one.number])
     if not key < np.inf:
         return np.float32(np.inf)
     key += wider * abs(key)
@@ -175,8 +186,9 @@ def _bar(one: Any, asked: Any, kept: Any, wider: float) -> np.float32:
 
 
 @compiled(inner=True)
-def _compute(one: Any, count: int, table: Any, asked: Any, plane: Any) -> bool:
+def _compute(one: Any, count: int, ground: Any) -> bool:
     """Distances of the rows ``pool.places``, whose bounds are ``pool.norms``, of which ``count`` count; False where one contradicts its bound."""
+    table, asked = ground.table, ground.asked
     pool, metric = one.pool, table.metric
     for i in range(count, TOGETHER):
         pool.places[i] = pool.places[0]
@@ -186,7 +198,7 @@ def _compute(one: Any, count: int, table: Any, asked: Any, plane: Any) -> bool:
     for i in range(count):
         key, row, low = keys[i], places[i], np.float64(g[i])
         value = plane_bounds.limit(key, alpha, beta)
-        if not low <= value + 2.0**-100 or not _near(row, low, value, one.number, asked, plane):
+        if not low <= value + 2.0**-100 or not _near(row, low, value, one.number, ground):
             names[0] = row
             return False
         name = called[row] if called.shape[0] else row
@@ -196,8 +208,9 @@ def _compute(one: Any, count: int, table: Any, asked: Any, plane: Any) -> bool:
 
 
 @compiled(inner=True)
-def _near(row: int, g: float, value: float, number: int, asked: Any, plane: Any) -> bool:
+def _near(row: int, g: float, value: float, number: int, ground: Any) -> bool:
     """Whether a key, as a bound's value, is as near as the row's bound says; a row that is never left out may be anywhere."""
+    plane, asked = ground.plane, ground.asked
     block, lane = row // LANES, row % LANES
     at = plane.shape[1] - SIDES + 2 * lane
     square, error, tail = half(plane, block, at + 32), half(plane, block, at + 64), half(plane, block, at + 96)
@@ -231,30 +244,29 @@ def _gather(values: Any, row0: int, filled: int, query: int, allowed: Any, small
 
 
 @compiled(inner=True)
-def _probe(one: Any, smallest: Any, values: Any, row0: int, table: Any, asked: Any, plane: Any) -> int:
+def _probe(one: Any, smallest: Any, values: Any, row0: int, ground: Any) -> int:
     """Compute the rows with the smallest bounds, which are taken out of ``values``: how many, or -1 (see ``_compute``)."""
     least, places = smallest
     done = waiting = 0
     for i in range(least.shape[0]):
         if least[i] < np.inf:
             row = places[i]
-            _await(one.line, waiting, row, values[row - row0], table, plane)
+            _await(one.line, waiting, row, values[row - row0], ground)
             values[row - row0] = np.float32(np.inf)
             waiting += 1
             done += 1
-            waiting = _serve(one, waiting, 2 * TOGETHER, table, asked, plane)
+            waiting = _serve(one, waiting, 2 * TOGETHER, ground)
             if waiting < 0:
                 return -1
-    return -1 if _serve(one, waiting, 1, table, asked, plane) < 0 else done
+    return -1 if _serve(one, waiting, 1, ground) < 0 else done
 
 
 @compiled(inner=True)
-def _filter(
-    one: Any, values: Any, part: Any, rows: int, table: Any, asked: Any, plane: Any, allowed: Any, kept: Any
-) -> tuple[int, float]:
+def _filter(one: Any, values: Any, part: Any, rows: int, ground: Any) -> tuple[int, float]:
     """Compute the rows that T leaves, as it falls: how many, -1 (see ``_compute``) or -3 for too many; and the smallest bound left out."""
-    bar, limit, row0 = _bar(one, asked, kept, 0.0), np.empty(1, dtype=np.float32), part.first * LANES
-    limit[0] = _bar(one, asked, kept, WIDER)
+    allowed = ground.allowed
+    bar, limit, row0 = _bar(one, ground, 0.0), np.empty(1, dtype=np.float32), part.first * LANES
+    limit[0] = _bar(one, ground, WIDER)
     rest, masked, query = np.float64(limit[0]), allowed.shape[0] > 0, one.number
     done = waiting = place = 0
     end = (rows + LANES - 1) // LANES * LANES
@@ -269,19 +281,19 @@ def _filter(
         if low > bar:
             rest = min(rest, np.float64(low))
             continue
-        _await(one.line, waiting, row0 + place - 1, low, table, plane)
+        _await(one.line, waiting, row0 + place - 1, low, ground)
         waiting += 1
         done += 1
         if done > part.most:
             done = -3
             break
         if waiting == 2 * TOGETHER:
-            waiting = _serve(one, waiting, 2 * TOGETHER, table, asked, plane)
+            waiting = _serve(one, waiting, 2 * TOGETHER, ground)
             if waiting < 0:
                 return -1, rest
-            bar, limit[0] = _bar(one, asked, kept, 0.0), _bar(one, asked, kept, WIDER)
+            bar, limit[0] = _bar(one, ground, 0.0), _bar(one, ground, WIDER)
             rest = min(rest, np.float64(limit[0]))
-    if done >= 0 and _serve(one, waiting, 1, table, asked, plane) < 0:
+    if done >= 0 and _serve(one, waiting, 1, ground) < 0:
         done = -1
     alive(limit)
     return done, rest
@@ -301,6 +313,7 @@ def _scan(table: Any, plane: Any, asked: Any, request: Any, part: Any, memory: A
     """
     # the caller keeps them: nobody has to count their users
     table, plane, asked, kept = borrowed(table), borrowed(plane), borrowed(asked), borrowed(kept)
+    ground = Ground(table, plane, asked, kept, borrowed(request.allowed))
     k, each = kept.keys.shape[2], asked.terms.shape[0] // asked.words.shape[0]
     low, row0, size = part.tile * each, part.first * LANES, (part.last - part.first) * LANES
     high, rows = min(low + each, request.queries.shape[0]), min(size, table.rows.shape[0] - row0)
@@ -334,11 +347,11 @@ def _scan(table: Any, plane: Any, asked: Any, request: Any, part: Any, memory: A
         if asked.far[query]:
             continue
         one = One(borrowed(request.queries[query]), query, length_of(request.queries[query]), heap, name, pool, waiting)
-        done = _probe(one, (least[own], places[own]), values[own], row0, table, asked, plane)
+        done = _probe(one, (least[own], places[own]), values[own], row0, ground)
         more, rest = -1, np.inf
         if done >= 0:
             kept.bars[query] = min(kept.bars[query], heap[0])
-            more, rest = _filter(one, values[own], part, rows, table, asked, plane, request.allowed, kept)
+            more, rest = _filter(one, values[own], part, rows, ground)
         if more == -1:
             computed[query] = CHANGED
         elif more >= 0:
