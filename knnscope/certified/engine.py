@@ -10,7 +10,7 @@ from knnscope.search.rounding import DEFINITION, Formula
 
 
 class CertifiedEngine:
-    """Reads a byte a component instead of four, and answers as defined all the same."""
+    """Reads a byte a component or less instead of four, and answers as defined all the same."""
 
     capabilities = Capabilities(metrics=frozenset(definition.METRICS), dtypes=frozenset(definition.DTYPES), exact=True)
 
@@ -28,7 +28,9 @@ class CertifiedIndex:
 
     def __init__(self, index: ExactIndex) -> None:
         self._index = index
-        self.how = "codes of a byte a component first, integer products; then the rows that may be neighbors in float64, by the definition"
+        self.how = (
+            f"{index.levels} first, integer products; then the rows that may be neighbors in float64, by the definition"
+        )
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """One certified search."""

@@ -67,6 +67,11 @@ class ExactIndex:
         return self._scanner.isa
 
     @property
+    def levels(self) -> str:
+        """What is scanned before the rows, in words."""
+        return self._scanner.levels
+
+    @property
     def nbytes(self) -> int:
         """Bytes beside the rows: codes and bounds."""
         return self._scanner.nbytes

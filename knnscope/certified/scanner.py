@@ -36,6 +36,11 @@ class Scanner(Protocol):
     """Rows as one kind of machine searches them."""
 
     @property
+    def levels(self) -> str:
+        """What is scanned before the rows, in words."""
+        ...
+
+    @property
     def nbytes(self) -> int:
         """Bytes beside the rows."""
         ...

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from knnscope.certified.cpu import code_cache, dispatch
 from knnscope.certified.cpu.plane import FEWEST
@@ -24,15 +26,20 @@ def batches(isa: str) -> list[int]:
     return list(found.values())
 
 
+def rows_of(dtype: str) -> npt.NDArray[Any]:
+    """Rows of a type for which a plane pays whatever the type: groups of 16, far from each other."""
+    random = np.random.default_rng(0)
+    groups = random.integers(20, 100, (FEWEST // 16, DIM))
+    return (np.repeat(groups, 16, axis=0) + random.integers(0, 3, (FEWEST, DIM))).astype(dtype)
+
+
 def steps(dtype: str = "float32") -> Iterator[tuple[str, int]]:
     """Compile what is not there yet, step by step: what was done, and nanoseconds.
 
     Args:
         dtype: of the rows, one of ``definition.DTYPES``.
     """
-    random = np.random.default_rng(0)
-    falling = random.standard_normal((FEWEST, DIM)) * np.arange(1, DIM + 1) ** -0.8 * 40
-    rows = falling.astype(dtype)
+    rows = rows_of(dtype)
     some = rows[: FEWEST - 1]  # too few for a plane
     for name, table in (("codes", some), ("codes and plane", rows)):
         began = time.perf_counter_ns()
@@ -56,3 +63,8 @@ def kept() -> str:
         code_cache.UnusableError: nowhere; says why.
     """
     return str(code_cache.path())
+
+
+def is_kept() -> bool:
+    """Whether compiled code of this version and processor is there."""
+    return code_cache.any_kept()

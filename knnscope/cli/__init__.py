@@ -1,4 +1,7 @@
-"""The command line. A command is a class in a file of its own, and a line in ``COMMANDS``."""
+"""The command line. In: arguments. Out: text, JSON or files, and an exit code: 0, 1 for what --fail-on names, 2 for an error, 130 after Ctrl-C.
+
+A command is a class in a file of its own, and a line in ``COMMANDS``; it parses, calls one function of api/, and renders. Start with search.py.
+"""
 
 from __future__ import annotations
 

@@ -48,5 +48,9 @@ class Warm:
                 for what, _ in warm.steps(name):
                     progress.set_description(f"compile for {name}: {what}")
                     progress.update()
+        if not warm.is_kept():
+            raise KnnscopeError(
+                f"{where}: compiled code cannot be written there: set KNNSCOPE_HOME to a folder of your own"
+            )
         print(f"compiled, or read compiled, in {duration(SPENT.wall_ns)}: {where}")
         return 0

@@ -10,6 +10,8 @@ import pytest
 
 from knnscope.certified import warm
 from knnscope.certified.cpu import code_cache, dispatch, jit
+from knnscope.certified.index import ExactIndex
+from knnscope.search import definition
 from tests.cli.conftest import Run, refused
 
 SEARCHES = """
@@ -38,6 +40,18 @@ def test_what_was_warmed_is_not_compiled_again(knnscope: Run, child_environment:
         [sys.executable, "-c", SEARCHES], env=child_environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("dtype", definition.DTYPES)
+def test_rows_to_warm_with_have_a_plane(dtype: str) -> None:
+    """Else its code is not compiled, and whoever has one waits."""
+    assert "half a byte" in ExactIndex(warm.rows_of(dtype)).levels
+
+
+def test_a_folder_that_takes_nothing_is_an_error(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/proc/knnscope")
+    monkeypatch.setattr(warm, "steps", lambda _: iter([("nothing", 1)]))
+    refused(knnscope("warm"), "/proc/knnscope.*: compiled code cannot be written there: set KNNSCOPE_HOME")
 
 
 def test_every_plan_has_a_batch() -> None:

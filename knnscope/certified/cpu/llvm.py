@@ -170,7 +170,7 @@ def two_digits(emit: Emit, high: Any, low: Any) -> Any:
 
 @instructions(types.int64)
 def excluded(emit: Emit, products: Any, rows: Any, queries: Any, masks: Any) -> Any:
-    """Test 32 rows against the queries of a tile; the same on every kind of processor.
+    """Test 32 rows against the queries of a tile; the same for every instruction set.
 
     For each query a mask of 32 bits: rows that the bound cannot exclude. Returns which queries have any, a bit for each.
 

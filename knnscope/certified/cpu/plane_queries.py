@@ -119,7 +119,8 @@ def _write(queries: Any, way: Any, digits: int, made: Any) -> None:
         made.terms[number, 0] = np.float32(t / 8)
         made.terms[number, 1] = bounds.up(2 * known)
         made.terms[number, 2] = bounds.up(2 * rest)
-        made.gaps[number] = 2 * loose
+        # and what a difference of large numbers, key and query, rounds off
+        made.gaps[number] = 2 * loose + length2 * 2.0**-36
         if way.metric == 0:
             made.alphas[number] = way.scaling * way.scaling * (1 + (dim + 8) * 2.0**-50)
             made.betas[number] = loose - length2 * (1 - 2.0**-39)
@@ -133,7 +134,7 @@ def _write(queries: Any, way: Any, digits: int, made: Any) -> None:
                 err = (dim + 8) * 2.0**-51 * way.longest * length
             made.alphas[number] = alpha
             made.betas[number] = alpha * (cross + err) + loose
-            made.gaps[number] += 2 * alpha * err
+            made.gaps[number] += 2 * alpha * (err + abs(cross) * 2.0**-48)
         made.far[number] = not (abs(made.betas[number]) < np.inf and made.alphas[number] > 0)
 
 

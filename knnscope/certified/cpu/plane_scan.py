@@ -10,27 +10,18 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 
-from knnscope.certified.cpu import bounds, plane_bounds
+from knnscope.certified.cpu import plane_bounds
 from knnscope.certified.cpu.exact_sums import TOGETHER
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.llvm import F32, FLOATS, I16, I64, Emit, alive, borrowed, instructions
-from knnscope.certified.cpu.plane import LANES, SIDES
-from knnscope.certified.cpu.plane_kernels import half, kernel
+from knnscope.certified.cpu.plane import LANES
+from knnscope.certified.cpu.plane_kernels import kernel
 from knnscope.certified.cpu.plane_queries import ask
-from knnscope.certified.cpu.ranking import (
-    CHANGED,
-    Pool,
-    finish_heap,
-    further,
-    keys_of,
-    length_of,
-    new_pool,
-    sink,
-)
+from knnscope.certified.cpu.plane_ranking import Ground, Kept, Line, One, await_row, bar_of, serve
+from knnscope.certified.cpu.ranking import CHANGED, finish_heap, further, length_of, new_pool, sink
 
 CHUNK = 8192
 """Bounds that are written before they are looked at for the first time, of all queries of a tile together."""
@@ -54,50 +45,6 @@ class PlanePart(NamedTuple):
     tile: int
     part: int
     most: int
-
-
-class Kept(NamedTuple):
-    """What the parts know, written by them.
-
-    keys, names: float64 and int64, (parts, queries, k), heaps. computed: int64, (parts, queries); -1 where there were too many,
-    ranking.CHANGED where a row is not as it was. rests: float64, (parts, queries): every row not computed has a larger key. bars:
-    float64, (queries,): the smallest k-th key of any part, which all read.
-    """
-
-    keys: npt.NDArray[np.float64]
-    names: npt.NDArray[np.int64]
-    computed: npt.NDArray[np.int64]
-    rests: npt.NDArray[np.float64]
-    bars: npt.NDArray[np.float64]
-
-
-class Ground(NamedTuple):
-    """What all that is computed for a part stands on: ranking.Table, blocks of plane.Plane, PlaneQueries, Kept, and rows that may be answers."""
-
-    table: Any
-    plane: Any
-    asked: Any
-    kept: Any
-    allowed: Any
-
-
-class Line(NamedTuple):
-    """Rows that wait to be computed, int64, (32,), and their bounds, float32."""
-
-    rows: npt.NDArray[np.int64]
-    lows: npt.NDArray[np.float32]
-
-
-class One(NamedTuple):
-    """A query at work in one part: the query, its number and length; its heap; and memory."""
-
-    query: npt.NDArray[np.float64]
-    number: int
-    length: float
-    keys: npt.NDArray[np.float64]
-    names: npt.NDArray[np.int64]
-    pool: Pool
-    line: Line
 
 
 @instructions(types.int64)
@@ -135,92 +82,6 @@ def _next(emit: Emit, values: Any, first: Any, last: Any, limit: Any) -> Any:
     return result
 
 
-@instructions()
-def _ahead(emit: Emit, address: Any, lines: Any) -> None:
-    """Ask for cache lines that are read soon."""
-
-    def line(index: Any, _: list[Any]) -> list[Any]:
-        emit.prefetch(emit.at(address, (index, 64)))
-        return []
-
-    emit.loop(lines, [], line)
-
-
-@compiled(inline="always")
-def _await(line: Any, waiting: int, row: int, low: np.float32, ground: Any) -> None:
-    """Put a row among those that are computed next, and ask for it and for what its bound is made of."""
-    line.rows[waiting], line.lows[waiting] = row, low
-    rows, plane = ground.table.rows, ground.plane
-    _ahead(rows.ctypes.data + row * rows.strides[0], (rows.shape[1] * rows.itemsize + 63) // 64)
-    _ahead(plane.ctypes.data + (row // LANES + 1) * plane.shape[1] - SIDES, SIDES // 64)
-
-
-@compiled(inner=True)
-def _serve(one: Any, waiting: int, least: int, ground: Any) -> int:
-    """Compute sixteen rows of those that wait while there are ``least`` or more: how many wait then, or -1 (see ``_compute``).
-
-    Two times sixteen wait: while some are computed, the others arrive.
-    """
-    rows, lows, to_rows, to_lows = one.line.rows, one.line.lows, one.pool.places, one.pool.lows
-    while waiting >= least and waiting > 0:
-        some = min(TOGETHER, waiting)
-        for i in range(some):
-            to_rows[i], to_lows[i] = rows[i], lows[i]
-        for i in range(waiting - some):
-            rows[i], lows[i] = rows[i + some], lows[i + some]
-        waiting -= some
-        if not _compute(one, some, ground):
-            return -1
-    return waiting
-
-
-@compiled(inline="always")
-def _bar(one: Any, ground: Any, wider: float) -> np.float32:
-    """V by what this part and the others know, for a key that is larger by a share of its size."""
-    asked = ground.asked
-    key = min(one.keys[0], ground.kept.bars[one.number])
-    if not key < np.inf:
-        return np.float32(np.inf)
-    key += wider * abs(key)
-    return bounds.up(plane_bounds.limit(key, asked.alphas[one.number], asked.betas[one.number]))
-
-
-@compiled(inner=True)
-def _compute(one: Any, count: int, ground: Any) -> bool:
-    """Distances of the rows ``pool.places``, whose bounds are ``pool.norms``, of which ``count`` count; False where one contradicts its bound."""
-    table, asked = ground.table, ground.asked
-    pool, metric = one.pool, table.metric
-    for i in range(count, TOGETHER):
-        pool.places[i] = pool.places[0]
-    g, keys, places, heap, names, called = pool.lows, pool.keys, pool.places, one.keys, one.names, table.names
-    keys_of(table.rows, one.query, metric, one.length, pool)
-    alpha, beta = asked.alphas[one.number], asked.betas[one.number]
-    for i in range(count):
-        key, row, low = keys[i], places[i], np.float64(g[i])
-        value = plane_bounds.limit(key, alpha, beta)
-        if not low <= value + 2.0**-100 or not _near(row, low, value, one.number, ground):
-            names[0] = row
-            return False
-        name = called[row] if called.shape[0] else row
-        if further(heap[0], names[0], key, name):
-            sink(heap, names, heap.shape[0], key, name)
-    return True
-
-
-@compiled(inner=True)
-def _near(row: int, g: float, value: float, number: int, ground: Any) -> bool:
-    """Whether a key, as a bound's value, is as near as the row's bound says; a row that is never left out may be anywhere."""
-    plane, asked = ground.plane, ground.asked
-    block, lane = row // LANES, row % LANES
-    at = plane.shape[1] - SIDES + 2 * lane
-    square, error, tail = half(plane, block, at + 32), half(plane, block, at + 64), half(plane, block, at + 96)
-    c1, c2 = np.float64(asked.terms[number, 1]), np.float64(asked.terms[number, 2])
-    width = 2 * (c1 * error + c2 * tail) + square * 2.0**-8 + asked.gaps[number]
-    if not width < np.inf:
-        return True
-    return value <= g + (width + (abs(g) + abs(value)) * 2.0**-20) * (1 + 2.0**-20) + 2.0**-22
-
-
 @compiled(inner=True)
 def _gather(values: Any, row0: int, filled: int, query: int, allowed: Any, smallest: Any) -> None:
     """Bounds of some rows, those that may be answers, into a heap of the smallest: (float64, int64), each (rows to probe,)."""
@@ -245,28 +106,28 @@ def _gather(values: Any, row0: int, filled: int, query: int, allowed: Any, small
 
 @compiled(inner=True)
 def _probe(one: Any, smallest: Any, values: Any, row0: int, ground: Any) -> int:
-    """Compute the rows with the smallest bounds, which are taken out of ``values``: how many, or -1 (see ``_compute``)."""
+    """Compute the rows with the smallest bounds, which are taken out of ``values``: how many, or -1 (see ``compute``)."""
     least, places = smallest
     done = waiting = 0
     for i in range(least.shape[0]):
         if least[i] < np.inf:
             row = places[i]
-            _await(one.line, waiting, row, values[row - row0], ground)
+            await_row(one.line, waiting, row, values[row - row0], ground)
             values[row - row0] = np.float32(np.inf)
             waiting += 1
             done += 1
-            waiting = _serve(one, waiting, 2 * TOGETHER, ground)
+            waiting = serve(one, waiting, 2 * TOGETHER, ground)
             if waiting < 0:
                 return -1
-    return -1 if _serve(one, waiting, 1, ground) < 0 else done
+    return -1 if serve(one, waiting, 1, ground) < 0 else done
 
 
 @compiled(inner=True)
 def _filter(one: Any, values: Any, part: Any, rows: int, ground: Any) -> tuple[int, float]:
-    """Compute the rows that T leaves, as it falls: how many, -1 (see ``_compute``) or -3 for too many; and the smallest bound left out."""
+    """Compute the rows that T leaves, as it falls: how many, -1 (see ``compute``) or -3 for too many; and the smallest bound left out."""
     allowed = ground.allowed
-    bar, limit, row0 = _bar(one, ground, 0.0), np.empty(1, dtype=np.float32), part.first * LANES
-    limit[0] = _bar(one, ground, WIDER)
+    bar, limit, row0 = bar_of(one, ground, 0.0), np.empty(1, dtype=np.float32), part.first * LANES
+    limit[0] = bar_of(one, ground, WIDER)
     rest, masked, query = np.float64(limit[0]), allowed.shape[0] > 0, one.number
     done = waiting = place = 0
     end = (rows + LANES - 1) // LANES * LANES
@@ -281,19 +142,19 @@ def _filter(one: Any, values: Any, part: Any, rows: int, ground: Any) -> tuple[i
         if low > bar:
             rest = min(rest, np.float64(low))
             continue
-        _await(one.line, waiting, row0 + place - 1, low, ground)
+        await_row(one.line, waiting, row0 + place - 1, low, ground)
         waiting += 1
         done += 1
         if done > part.most:
             done = -3
             break
         if waiting == 2 * TOGETHER:
-            waiting = _serve(one, waiting, 2 * TOGETHER, ground)
+            waiting = serve(one, waiting, 2 * TOGETHER, ground)
             if waiting < 0:
                 return -1, rest
-            bar, limit[0] = _bar(one, ground, 0.0), _bar(one, ground, WIDER)
+            bar, limit[0] = bar_of(one, ground, 0.0), bar_of(one, ground, WIDER)
             rest = min(rest, np.float64(limit[0]))
-    if done >= 0 and _serve(one, waiting, 1, ground) < 0:
+    if done >= 0 and serve(one, waiting, 1, ground) < 0:
         done = -1
     alive(limit)
     return done, rest

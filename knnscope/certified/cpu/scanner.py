@@ -12,7 +12,7 @@ from knnscope.certified import bound
 from knnscope.certified.cpu import dispatch, plane
 from knnscope.certified.cpu.quantise import build
 from knnscope.certified.cpu.ranking import Table
-from knnscope.certified.cpu.search import Levels, Search
+from knnscope.certified.cpu.search import FEW, Levels, Search
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
 from knnscope.certified.scanner import Ranked, Request
@@ -21,7 +21,7 @@ from knnscope.search import definition
 
 
 class CpuScanner:
-    """Rows, and a byte a component beside them."""
+    """Rows, with a byte a component beside them, and half a byte for the leading ones where that pays."""
 
     def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
         """Choose; ``build`` gives it rows.
@@ -49,6 +49,18 @@ class CpuScanner:
         self.codes = build(self.table.rows, metric, self._workers)
         self.plane = plane.of(self.table.rows, self.codes.mapping, self._workers) if self.codes else None
         return self
+
+    @property
+    def levels(self) -> str:
+        """What is scanned before the rows, in words."""
+        if self.codes is None:
+            return "nothing"
+        few = (
+            f"half a byte for the {len(self.plane.map.matrix)} leading components (up to {FEW} queries), else "
+            if self.plane
+            else ""
+        )
+        return f"{few}a byte a component"
 
     @property
     def nbytes(self) -> int:

@@ -1,4 +1,4 @@
-"""All kinds of products give the same whole numbers, and the test of 32 rows is the one that bound.py describes."""
+"""All instruction sets give the same whole numbers, and the test of 32 rows is the one that bound.py describes."""
 
 from __future__ import annotations
 
