@@ -23,6 +23,25 @@ class CertifiedEngine:
         return CertifiedIndex(ExactIndex(vectors, metric))
 
 
+class CertifiedGpuEngine:
+    """The same on a GPU; queries that lie there are answered there."""
+
+    capabilities = Capabilities(
+        metrics=frozenset(definition.METRICS),
+        dtypes=frozenset(definition.DTYPES),
+        devices=frozenset({"cuda"}),
+        exact=True,
+    )
+
+    def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
+        """The definition."""
+        return DEFINITION
+
+    def build(self, vectors: Array, metric: str) -> CertifiedIndex:
+        """Copy the rows to the GPU and write them as codes."""
+        return CertifiedIndex(ExactIndex(vectors, metric, device="cuda"))
+
+
 class CertifiedIndex:
     """Codes, and the rows as they were given."""
 

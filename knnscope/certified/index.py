@@ -11,12 +11,13 @@ from knnscope.arithmetic import Ieee
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.rows import as_ids, as_mask, as_queries, as_rows
 from knnscope.certified.scanner import Request
-from knnscope.errors import KnnscopeError, unknown_name
+from knnscope.errors import KnnscopeError, NoGpuError, require, unknown_name
 from knnscope.records import Certificate, Neighbors
 from knnscope.search import definition
+from knnscope.search.device import gpu_problem, is_device
 from knnscope.search.engine import check_k
 
-DEVICES = ("auto", "cpu")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 class ExactIndex:
@@ -35,10 +36,12 @@ class ExactIndex:
         Args:
             vectors: (rows, dim), finite: float64, float32, float16, int8, uint8 or int32, as an array, a memory map, or anything with
                 ``__array__`` or ``__dlpack__`` (also bfloat16). Kept as they are, for the last step: do not change them. Other types, and
-                another byte order, are copied into one of these, if it holds the numbers exactly.
+                another byte order, are copied into one of these, if it holds the numbers exactly. For a GPU they may lie there already;
+                rows of the host are copied.
             metric: l2, ip or cosine.
             ids: whole numbers from 0, (rows,), none twice: what rows are called (default: their numbers).
-            device: auto or cpu; cpu:ISA, such as cpu:avx2, for one of its instruction sets (default: the fastest).
+            device: auto or cpu; cpu:ISA, such as cpu:avx2, for one of its instruction sets (default: the fastest); cuda, or cuda:1 for the
+                second GPU.
             threads: how many work at once (default: the thread budget).
 
         Raises:
@@ -48,7 +51,7 @@ class ExactIndex:
             raise unknown_name("metric", str(metric), definition.METRICS)
         scanner = _scanner(device, threads)
         with np.errstate(all="ignore"), Ieee():
-            rows = as_rows(vectors)
+            rows = scanner.rows(vectors) if is_device(vectors) else as_rows(vectors)
             self._shape, self._metric = (int(rows.shape[0]), int(rows.shape[1])), metric
             self._scanner = scanner.build(rows, as_ids(ids, len(rows)), metric)
 
@@ -82,7 +85,8 @@ class ExactIndex:
         """The k nearest rows of each query, with a certificate.
 
         Args:
-            queries: (queries, dim), or (dim,) for a single one; finite, of a type that rows may have.
+            queries: (queries, dim), or (dim,) for a single one; finite, of a type that rows may have. Where they lie in the memory of the
+                index's GPU, the answer does too, as arrays of their library.
             k: 1 to the number of rows.
             where: bool, (rows,) or (queries, rows): rows that may be answers.
             threads: how many work at once (default: as built).
@@ -93,6 +97,9 @@ class ExactIndex:
         """
         rows, dim = self.shape
         k = check_k(k, rows)
+        if is_device(queries):
+            answer: Neighbors = self._scanner.search_there(queries, k, where)
+            return answer
         with np.errstate(all="ignore"), Ieee():
             values, single = as_queries(queries, dim)
             found = self._scanner.nearest(Request(values, k, as_mask(where, len(values), rows)), threads)
@@ -101,8 +108,14 @@ class ExactIndex:
         return Neighbors(ids, distances, proof)
 
 
-def _scanner(device: str, threads: int | None) -> CpuScanner:
-    name, _, isa = device.partition(":") if isinstance(device, str) else ("", "", "")
-    if name not in DEVICES or (isa and name != "cpu"):
-        raise KnnscopeError(f"device {device!r}: certified search runs on {' or '.join(DEVICES)}")
-    return CpuScanner(isa or None, threads)
+def _scanner(device: str, threads: int | None) -> Any:
+    name, _, part = device.partition(":") if isinstance(device, str) else ("", "", "")
+    if name not in DEVICES or (part and name == "auto") or (name == "cuda" and part and not part.isdecimal()):
+        raise KnnscopeError(
+            f"device {device!r}: certified search runs on {', '.join(DEVICES)} or one of them, as cuda:1"
+        )
+    if name == "cuda":
+        if why := gpu_problem():
+            raise NoGpuError(why)
+        return require("knnscope.certified.cuda.scanner", "cuda13", "cupy").CudaScanner(int(part or 0))
+    return CpuScanner(part or None, threads)

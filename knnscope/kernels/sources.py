@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 STANDARD = "-std=c++17"
+KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(')
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 """Compute capabilities that CI compiles for, times ten."""
 
@@ -17,11 +19,19 @@ class Source:
 
     file: str
     macros: tuple[tuple[str, int], ...]
+    before: tuple[str, ...] = ()
+    """Files that it stands on, which come first."""
 
     @property
     def code(self) -> str:
         """CUDA C++ without any include."""
-        return Path(__file__).with_name(self.file).read_text("utf-8")
+        return "".join(Path(__file__).with_name(name).read_text("utf-8") for name in (*self.before, self.file))
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """What the file itself defines for the host to start."""
+        text = Path(__file__).with_name(self.file).read_text("utf-8")
+        return tuple(KERNEL.findall(text))
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -34,9 +44,36 @@ def fused_topk(dim: int, half: bool) -> Source:
     return Source("fused_topk.cu", (("DIM", dim), ("HALF", int(half))))
 
 
+OWN_TARGETS = ("exact_wide.cu",)
+"""Files with instructions of one architecture alone: compiled for sm_90a."""
+BEFORE = {"batch": ("common.cuh", "batch.cuh"), "wide": ("common.cuh", "batch.cuh")}
+
+
+def exact(part: str, macros: tuple[tuple[str, int], ...]) -> Source:
+    """Kernels of certified search: "values", "codes", "plane", "batch" or "wide"; their files say which macros they need."""
+    return Source(f"exact_{part}.cu", macros, BEFORE.get(part, ("common.cuh",)))
+
+
+ROWS = ((0, 0), (1, 2), (2, 1), (3, 0), (4, 2), (5, 1), (6, 2))
+"""Each type of rows once, and each metric: CELL and METRIC of common.cuh."""
+WIDTHS = ((384, 192, 128, 2, 7), (128, 64, 32, 2, 8), (768, 512, 64, 1, 7), (1536, 0, 32, 1, 3))
+"""WIDTH, LEADING, QUERIES, TALL and AHEAD of the files that need them."""
+
+
 def all_sources() -> Iterator[Source]:
-    """One of every way that the code goes: pieces of 16, 8, 4 and 2 bytes, one step or many, queries kept or read again."""
+    """One of every way that the code goes: pieces of 16, 8, 4 and 2 bytes, one step or many, queries kept or read again; types, metrics, widths."""
     for dim in (1, 32, 384, 385, 386, 768, 1537):
         yield fused_topk(dim, half=False)
     for dim in (33, 384, 386, 768, 1028):
         yield fused_topk(dim, half=True)
+    for cell, metric in ROWS:
+        yield exact("values", (("CELL", cell), ("METRIC", metric)))
+    for number, (width, leading, queries, tall, ahead) in enumerate(WIDTHS):
+        cell, metric = ROWS[number]
+        macros = (("CELL", cell), ("METRIC", metric), ("WIDTH", width), ("LEADING", leading))
+        yield exact("codes", macros)
+        if leading:
+            yield exact("plane", macros)
+        yield exact("batch", (*macros, ("QUERIES", queries)))
+        if ahead > 3:
+            yield exact("wide", (*macros, ("TALL", tall), ("AHEAD", ahead)))

@@ -46,6 +46,9 @@ ENGINES = {
     ),
     "usearch": Entry("knnscope.search.engines.usearch:UsearchEngine", "usearch", "cpu", "exact search"),
     "torch": Entry("knnscope.search.engines.torch:TorchEngine", "torch", "torch", "one matrix product, topk"),
+    "certified-gpu": Entry(
+        "knnscope.certified.engine:CertifiedGpuEngine", "cupy", "cuda13", "as certified, on a GPU", "cuda"
+    ),
     "cupy": Entry("knnscope.search.engines.cupy:CupyEngine", "cupy", "cuda13", "matrix product and selection", "cuda"),
     "cuvs": Entry("knnscope.search.engines.cuvs:CuvsEngine", "cuvs", "cuda13", "brute_force", "cuda"),
     "faiss-gpu": Entry("knnscope.search.engines.faiss_gpu:FaissGpuEngine", "faiss", "cuda13", "GpuIndexFlat", "cuda"),

@@ -16,8 +16,8 @@ def _library() -> ctypes.CDLL:
     return ctypes.CDLL(next(str(path) for name, path in names.items() if "builtins" not in name))
 
 
-def compiled(code: str, options: tuple[str, ...], capability: int) -> bytes:
-    """Machine code for a compute capability (times ten).
+def compiled(code: str, options: tuple[str, ...], capability: int | str) -> bytes:
+    """Machine code for a compute capability (times ten, or with its letter).
 
     Raises:
         ValueError: it does not compile; what the compiler says.

@@ -14,17 +14,18 @@ from knnscope.kernels import sources
 from knnscope.search import ladder
 from tests.kernels.nvrtc import compiled
 
-KERNELS = (b"nearest_few", b"nearest_many", b"select_nearest", b"all_keys", b"all_distances")
-SOURCES = list(sources.all_sources())
+SOURCES = [source for source in sources.all_sources() if source.file not in sources.OWN_TARGETS]
+OF_ONE_TARGET = [source for source in sources.all_sources() if source.file in sources.OWN_TARGETS]
 OLDEST, *BETWEEN, NEWEST = sources.ARCHITECTURES
 
 
-def compiles(chosen: Sequence[sources.Source], capability: int) -> None:
+def compiles(chosen: Sequence[sources.Source], capability: int | str) -> None:
     with ThreadPoolExecutor(2) as pool:
         binaries = list(pool.map(lambda s: compiled(s.code, s.options, capability), chosen))
-    for binary in binaries:
+    for source, binary in zip(chosen, binaries, strict=True):
         assert binary.startswith(b"\x7fELF")
-        assert all(name in binary for name in KERNELS)
+        assert source.kernels
+        assert all(name.encode() in binary for name in source.kernels)
 
 
 @pytest.mark.parametrize("capability", [OLDEST, NEWEST])
@@ -37,6 +38,11 @@ def test_every_source_compiles_for_one_between_and_each_has_its_share(capability
     share = SOURCES[BETWEEN.index(capability) :: len(BETWEEN)]
     assert share
     compiles(share, capability)
+
+
+def test_what_only_one_architecture_has_compiles_for_it() -> None:
+    assert OF_ONE_TARGET
+    compiles(OF_ONE_TARGET, "90a")
 
 
 @pytest.mark.slow
@@ -71,6 +77,8 @@ def test_what_does_not_compile_is_told() -> None:
 def test_every_cuda_file_is_among_the_sources() -> None:
     known = {source.file for source in sources.all_sources()}
     assert {path.name for path in Path(sources.__file__).parent.glob("*.cu")} == known
+    before = {name for source in sources.all_sources() for name in source.before}
+    assert {path.name for path in Path(sources.__file__).parent.glob("*.cuh")} == before
 
 
 def test_no_source_includes_anything() -> None:

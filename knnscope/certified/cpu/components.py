@@ -95,7 +95,7 @@ def choose(rows: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64],
     for m in sorted({min(dim // STEP * STEP, round(share * dim / STEP) * STEP) for share in SHARES} - {0}):
         if m > plane_bound.MOST:
             continue
-        turn = _spreading(m, random)
+        turn = spreading(m, random)
         lowest = proxies.lowest(turn.astype(np.float32))
         shares = [float((lowest <= threshold[:, None]).mean()) for threshold in thresholds]
         matrix = np.ascontiguousarray((turn @ vectors[:m]).astype(np.float32))
@@ -169,7 +169,7 @@ class _Sample:
         return values
 
 
-def _spreading(m: int, random: np.random.Generator) -> npt.NDArray[np.float64]:
+def spreading(m: int, random: np.random.Generator) -> npt.NDArray[np.float64]:
     """An orthogonal (m, m) that spreads components over blocks of a power of two; each block has some of the large and of the small ones."""
     turn, first = np.zeros((m, m)), 0
     sizes = [1 << bit for bit in range(m.bit_length() - 1, -1, -1) if m >> bit & 1]

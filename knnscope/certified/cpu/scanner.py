@@ -17,6 +17,7 @@ from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
 from knnscope.certified.scanner import Ranked, Request
 from knnscope.checks import check_whole
+from knnscope.errors import KnnscopeError
 from knnscope.search import definition
 
 
@@ -71,6 +72,23 @@ class CpuScanner:
         """Answer a request; see ``Scanner``."""
         workers = self._workers if threads is None else self._workers.of(_counted(threads))
         return Search(self.table, Levels(self.codes, self.plane), self.isa, workers).run(request)
+
+    @staticmethod
+    def rows(_vectors: Any) -> Any:
+        """Rows that lie on a GPU.
+
+        Raises:
+            KnnscopeError: always: they are not read here.
+        """
+        raise KnnscopeError(
+            "vectors lie on another device: build the index with device='cuda', or copy them to the host first"
+        )
+
+    def search_there(self, _queries: Any, _k: int, _where: Any) -> Any:
+        """Queries that lie on a GPU; see ``rows``."""
+        raise KnnscopeError(
+            "queries lie on another device: build the index with device='cuda', or copy them to the host first"
+        )
 
 
 def _counted(threads: int) -> int:

@@ -1,0 +1,199 @@
+"""Certified search on a GPU beside its peers, device resident, in one process: medians of event-timed searches, results ready.
+
+    python -m benchmarks.certified_gpu [--rows 75000,1000000] [--dim 384] [-k 10] [--batches 1,4,16,100,1000,10000] [--peers torch-cuda,cuvs]
+        [--out FILE]
+
+"graph" replays the search's kernels, captured once, which is what a caller with fixed shapes does; "call" is ``ExactIndex.search`` from
+Python with arrays of the GPU, by the host's clock, its certificate read. Peers are this project's engines of compare, called as they are;
+they answer in float32. ``cold``: the second-level cache was overwritten before each search. Every answer is held against float64
+(search/definition.py) for the first eight queries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cupy as cp
+
+from knnscope import environment
+from knnscope.certified.cuda import batch, plane
+from knnscope.certified.index import ExactIndex
+from knnscope.errors import KnnscopeError
+from knnscope.records import Neighbors
+from knnscope.search import catalog, definition
+from knnscope.search import engine as engines
+
+CHECKED = 8
+"""Queries of each line that are held against float64."""
+CALLS, MOST_S = 100, 1.0
+"""Searches of a line, or as many as fit into so many seconds, but at least five."""
+
+
+def clustered(count: int, dim: int, seed: int, centres: int = 1000) -> Any:
+    """Vectors around centres, with a spectrum that falls, as text embeddings have it; float32, on the GPU."""
+    random = cp.random.default_rng(seed)
+    middle = cp.random.default_rng(7).standard_normal((centres, dim), dtype=cp.float32)
+    spectrum = cp.arange(1, dim + 1, dtype=cp.float32) ** -0.4
+    made = cp.empty((count, dim), dtype=cp.float32)
+    for first in range(0, count, 1 << 20):
+        some = min(1 << 20, count - first)
+        noise = 0.6 * random.standard_normal((some, dim), dtype=cp.float32)
+        made[first : first + some] = (middle[random.integers(0, centres, some)] + noise) * spectrum + 0.3
+    return made
+
+
+KINDS: dict[str, Callable[[int, int, int], Any]] = {
+    "clustered": clustered,
+    "isotropic": lambda count, dim, seed: cp.random.default_rng(seed).standard_normal((count, dim), dtype=cp.float32),
+    "near-duplicate": lambda count, dim, seed: (
+        clustered(1000, dim, 5)[cp.random.default_rng(seed).integers(0, 1000, count)]
+        + 0.01 * cp.random.default_rng(seed + 1).standard_normal((count, dim), dtype=cp.float32)
+    ),
+}
+
+
+def timed(search: Callable[[], Any], before: Callable[[], Any] = lambda: None) -> float:
+    """Median microseconds by events on the current stream."""
+    took: list[float] = []
+    began = time.perf_counter()
+    while len(took) < 5 or (len(took) < CALLS and time.perf_counter() - began < MOST_S):
+        before()
+        first, last = cp.cuda.Event(), cp.cuda.Event()
+        first.record()
+        search()
+        last.record()
+        last.synchronize()
+        took.append(cp.cuda.get_elapsed_time(first, last) * 1e3)
+    return round(median(took), 1)
+
+
+def called(search: Callable[[], Any]) -> float:
+    """Median microseconds by the host's clock."""
+    took: list[float] = []
+    began = time.perf_counter()
+    while len(took) < 5 or (len(took) < CALLS and time.perf_counter() - began < MOST_S):
+        cp.cuda.Device().synchronize()
+        start = time.perf_counter_ns()
+        search()
+        cp.cuda.Device().synchronize()
+        took.append((time.perf_counter_ns() - start) / 1e3)
+    return round(median(took), 1)
+
+
+def graph_of(index: ExactIndex, queries: Any, k: int) -> tuple[Callable[[], Any], str]:
+    """A search's kernels, captured, and which path it is."""
+    scanner: Any = index._scanner
+    wide = queries.astype(cp.float64)
+    stream = cp.cuda.get_current_stream()
+    space: Any
+    if (
+        len(queries) <= plane.TOGETHER
+        and plane.usable(scanner.table, scanner.codes, k)
+        and plane.pays(scanner.table, scanner.codes, k)
+    ):
+        space, path = plane.Space(scanner.table, scanner.codes, len(queries), k), "plane"
+
+        def run() -> None:
+            space.queue(wide)
+    else:
+        space, path = batch.Space(scanner.table, scanner.codes, len(queries), k), "codes"
+        ids, values = cp.empty((len(queries), k), dtype=cp.int64), cp.empty((len(queries), k))
+
+        def run() -> None:
+            space.queue(wide, None, ids, values)
+
+    run()
+    stream.synchronize()
+    stream.begin_capture()
+    run()
+    captured = stream.end_capture()
+    return lambda: captured.launch(stream), path
+
+
+def line(index: ExactIndex, expected: Neighbors, queries: Any, k: int, peers: dict[str, Any]) -> dict[str, Any]:
+    """One shape: ours, peers, and whether ours is right, for the queries of ``expected``."""
+    captured, path = graph_of(index, queries, k)
+    flushed = cp.empty(1 << 26, dtype=cp.float32)
+    found = index.search(queries, k)
+    some = min(len(queries), len(expected.ids))
+    ids, values = cp.asnumpy(found.ids[:some]), cp.asnumpy(found.distances[:some])
+    wrong = int(
+        (ids != expected.ids[:some]).any(axis=1).sum() + (values != expected.distances[:some]).any(axis=1).sum()
+    )
+    made: dict[str, Any] = {
+        "rows": index.shape[0], "queries": len(queries), "k": k, "path": path, "graph_us": timed(captured),
+        "cold_us": timed(captured, lambda: flushed.fill(1)), "call_us": called(lambda: index.search(queries, k)),
+        "by_all_rows": int((found.certificate.computed == index.shape[0]).sum()), "wrong": wrong,
+    }  # fmt: skip
+    for name, peer in peers.items():
+        try:
+            peer.search(queries, k)
+            made[f"{name}_us"] = timed(lambda peer=peer: peer.search(queries, k))
+        except (KnnscopeError, RuntimeError, cp.cuda.memory.OutOfMemoryError) as error:
+            made[f"{name}_us"] = str(error).splitlines()[0][:80]
+    return made
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", default="75000,1000000")
+    parser.add_argument("--dim", type=int, default=384)
+    parser.add_argument("-k", type=int, default=10)
+    parser.add_argument("--batches", default="1,4,16,100,1000,10000")
+    parser.add_argument("--data", choices=tuple(KINDS), default="clustered")
+    parser.add_argument("--peers", default="torch-cuda,cuvs")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    lines: list[dict[str, Any]] = []
+    builds: list[dict[str, Any]] = []
+    with cp.cuda.Stream(non_blocking=True):
+        for count in map(int, args.rows.split(",")):
+            rows, queries = KINDS[args.data](count, args.dim, 3), KINDS[args.data](10_000, args.dim, 4)
+            ExactIndex(rows, device="cuda")  # compiles
+            began = time.perf_counter()
+            index = ExactIndex(rows, device="cuda")
+            took = time.perf_counter() - began
+            builds.append(
+                {
+                    "rows": count,
+                    "s": round(took, 3),
+                    "bytes_a_row": round(index.nbytes / count, 1),
+                    "levels": index.levels,
+                }
+            )
+            print(builds[-1], flush=True)
+            host = cp.asnumpy(rows)
+            expected = definition.search(host, cp.asnumpy(queries[:CHECKED]), args.k, "l2", threads=16)
+            peers = {}
+            for name in filter(None, args.peers.split(",")):
+                if why := catalog.problem(name):
+                    print(f"{name}: {why}")
+                    continue
+                peers[name] = engines.build(catalog.load(name), host, "l2", name).raw
+            for size in map(int, args.batches.split(",")):
+                lines.append(line(index, expected, queries[:size], args.k, peers))
+                print(json.dumps(lines[-1]), flush=True)
+            del index, peers, rows
+            cp.get_default_memory_pool().free_all_blocks()
+    if args.out:
+        name = cp.cuda.runtime.getDeviceProperties(0)["name"].decode()
+        facts = {
+            "gpu": name,
+            "commit": environment.commit(),
+            "data": args.data,
+            "dim": args.dim,
+            "builds": builds,
+            "lines": lines,
+        }
+        args.out.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Every row's value as defined, sorted: right for any k and any numbers, and what the other paths fall back on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cupy as cp
+
+from knnscope.certified.cuda.launch import LONG, kernel
+from knnscope.certified.cuda.table import Table, processors, values_source
+
+KEYS = 1 << 27
+"""Keys at once: 1 GiB, and as much again to sort them."""
+THREADS = 256
+
+
+def row_norms(rows: Any, source: Any, device: int) -> Any:
+    """Norms as defined, float64, (rows,)."""
+    count, dim = rows.shape
+    norms = cp.empty(count, dtype=cp.float64)
+    grid = min(processors() * 8, -(-count // THREADS))
+    kernel(source, "row_norms", device)((grid,), THREADS, rows, LONG(count), LONG(dim), norms)
+    return norms
+
+
+def query_norms(table: Table, queries: Any) -> Any:
+    """Norms as defined, float64, (queries,), for cosine; else None."""
+    if table.metric != 2:
+        return None
+    count, dim = queries.shape
+    norms = cp.empty(count, dtype=cp.float64)
+    source = values_source(table)
+    kernel(source, "query_norms", table.device)((-(-count // 64),), 64, queries, LONG(count), LONG(dim), norms)
+    return norms
+
+
+def search(table: Table, queries: Any, k: int, allowed: Any) -> tuple[Any, Any, Any]:
+    """The k nearest of all rows.
+
+    Args:
+        table: the rows.
+        queries: float64, (queries, dim), in GPU memory.
+        k: 1 to the number of rows.
+        allowed: bool, (1 or queries, rows): rows that may be answers; None for all.
+
+    Returns:
+        ids, int64, and values, float64, (queries, k), -1 and infinite where there are fewer; and how many values are no number.
+    """
+    count, dim = table.rows.shape
+    ids, values = cp.empty((len(queries), k), dtype=cp.int64), cp.empty((len(queries), k), dtype=cp.float64)
+    errors = cp.zeros(1, dtype=cp.uint32)
+    step = max(1, min(65535, KEYS // count))
+    source = values_source(table)
+    find, show = kernel(source, "all_values", table.device), kernel(source, "values_from", table.device)
+    norms = query_norms(table, queries)
+    for first in range(0, len(queries), step):
+        some = queries[first : first + step]
+        mask = allowed if allowed is None or len(allowed) == 1 else allowed[first : first + step]
+        keys = cp.empty((len(some), count), dtype=cp.uint64)
+        grid = min(-(-count // THREADS), 1 << 20)
+        find(
+            (grid, len(some)), THREADS, table.rows, LONG(count), LONG(dim), table.norms, some,
+            None if norms is None else norms[first:], mask, LONG(0 if mask is None or len(mask) == 1 else count), keys, errors,
+        )  # fmt: skip
+        if table.by_name is not None:
+            keys = keys[:, table.by_name]
+        order = cp.argsort(keys, axis=1)[:, :k]  # stable: of equal keys the first
+        nearest = cp.ascontiguousarray(cp.take_along_axis(keys, order, axis=1))
+        found = order if table.by_name is None else table.names[table.by_name[order]]
+        ids[first : first + step] = cp.where(nearest == cp.uint64(2**64 - 1), -1, found)
+        show((-(-nearest.size // THREADS),), THREADS, nearest, LONG(nearest.size), values[first : first + step])
+    return ids, values, errors

@@ -1,0 +1,149 @@
+"""Kernels of certified search, compiled for a kind of rows, and started with one structure of arguments each."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cupy as cp
+from cupy_backends.cuda.api import driver
+from cupy_backends.cuda.libs import nvrtc
+
+from knnscope.errors import KnnscopeError
+from knnscope.kernels import sources
+from knnscope.store import home, make_folder, whole_file
+
+SMALL = 40 << 10
+"""Bytes of shared memory that a block has without asking, less what a kernel may have besides."""
+MAX_DYNAMIC_SHARED = 8
+"""CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES."""
+POINTER, LONG, INT, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
+
+
+def pointer(array: Any) -> int | None:
+    """Where an array begins, for a structure; None stays None."""
+    return None if array is None else int(array.data.ptr)
+
+
+def structure(name: str, **fields: Any) -> type[ctypes.Structure]:
+    """A structure of C with these fields, in this order."""
+    return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
+
+
+_Config = structure(
+    "_Config",
+    **dict.fromkeys(("x", "y", "z", "threads_x", "threads_y", "threads_z", "shared"), ctypes.c_uint),
+    stream=POINTER, attributes=POINTER, count=ctypes.c_uint,
+)  # fmt: skip
+"""CUlaunchConfig."""
+_Attribute = structure("_Attribute", id=ctypes.c_int64, value=ctypes.c_int32 * 16)
+"""CUlaunchAttribute: a number, and 64 bytes."""
+_EARLY = _Attribute(6, (ctypes.c_int32 * 16)(1))
+"""CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION."""
+
+
+@cache
+def _cuda() -> ctypes.CDLL:
+    return ctypes.CDLL("libcuda.so.1")
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """A compiled kernel; ``kept`` holds the module that it is part of. early: whether the device knows of ``early`` below."""
+
+    function: int
+    kept: Any
+    knows_early: bool
+
+    def __call__(
+        self, grid: tuple[int, ...], threads: int, *arguments: Any, shared: int = 0, early: bool = False
+    ) -> None:
+        """Queue it on the current stream.
+
+        Args:
+            grid: blocks along x, y, z.
+            threads: of a block.
+            arguments: ctypes values, as the kernel takes them.
+            shared: bytes of dynamic shared memory.
+            early: it may begin before the kernel before it has ended, and waits for that itself.
+        """
+        values = [_value(argument) for argument in arguments]
+        pointers = (POINTER * len(values))(*(ctypes.addressof(value) for value in values))
+        x, y, z = (*grid, 1, 1)[:3]
+        stream = cp.cuda.get_current_stream().ptr
+        if not (early and self.knows_early):
+            driver.launchKernel(self.function, x, y, z, threads, 1, 1, shared, stream, ctypes.addressof(pointers), 0)
+            return
+        given = _Config(x, y, z, threads, 1, 1, shared, stream, ctypes.addressof(_EARLY), 1)
+        code = _cuda().cuLaunchKernelEx(ctypes.byref(given), POINTER(self.function), pointers, None)
+        if code:
+            raise KnnscopeError(f"a kernel of certified search could not be started: CUDA error {code}")
+
+
+def _value(argument: Any) -> Any:
+    if isinstance(argument, cp.ndarray) or argument is None:
+        return POINTER(pointer(argument))
+    return argument
+
+
+@cache
+def kernel(source: sources.Source, name: str, device: int, shared: int = 0) -> Launcher:
+    """A kernel of a source on a device; ``shared``: bytes of dynamic shared memory that a launch may ask for."""
+    with cp.cuda.Device(device):
+        found = _module(source, device).get_function(name)
+        if shared > SMALL:
+            driver.funcSetAttribute(found.ptr, MAX_DYNAMIC_SHARED, shared)
+        return Launcher(int(found.ptr), found, int(cp.cuda.Device(device).compute_capability) >= 90)
+
+
+@cache
+def _module(source: sources.Source, device: int) -> Any:
+    """Machine code of a source for a device, from disk where it is there whole."""
+    capability = str(cp.cuda.Device(device).compute_capability)
+    target = f"sm_{capability}{'a' * (source.file in sources.OWN_TARGETS)}"
+    options = (*source.options, f"-arch={target}")
+    asked = hashlib.sha256(repr((source.code, options, nvrtc.getVersion())).encode()).hexdigest()
+    path = home() / "kernels" / f"{asked}.cubin"
+    binary = _read(path)
+    if binary is None:
+        binary = _compiled(source.code, options)
+        with contextlib.suppress(OSError, KnnscopeError):  # it is compiled again next time
+            make_folder(path.parent)
+            with whole_file(path) as file:
+                file.write(hashlib.sha256(binary).digest() + binary)
+    module = cp.cuda.function.Module()
+    module.load(binary)
+    return module
+
+
+def _read(path: Path) -> bytes | None:
+    """What was compiled before; None where it is not there, or not what was written."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, binary = content[:32], content[32:]
+    return binary if hashlib.sha256(binary).digest() == digest else None
+
+
+def _compiled(code: str, options: tuple[str, ...]) -> bytes:
+    """Machine code by NVRTC.
+
+    Raises:
+        KnnscopeError: it does not compile.
+    """
+    program = nvrtc.createProgram(code, "certified.cu", (), ())
+    try:
+        nvrtc.compileProgram(program, options)
+        binary: bytes = nvrtc.getCUBIN(program)
+    except nvrtc.NVRTCError as error:
+        first = (nvrtc.getProgramLog(program).strip().splitlines() or [str(error)])[0]
+        raise KnnscopeError(f"a kernel of certified search does not compile here ({options[-1]}): {first}") from error
+    finally:
+        nvrtc.destroyProgram(program)
+    return binary

@@ -1,0 +1,46 @@
+// What exact_batch.cu and exact_wide.cu share: how codes lie, and what a pass over them is given. It comes after common.cuh.
+//
+//   WIDTH    components of a turned row, a multiple of 128
+
+constexpr int SLICE = 128, SLICES = WIDTH / SLICE;    // bytes of a row in a slice
+constexpr int ROWS = 128;                             // of a tile
+
+struct Asked {
+    double *lengths2, *errors, *bases, *gains, *blurs, *bars;
+    float *steps, *limits, *coefficients;
+    u8* far;
+};
+
+struct Batch {
+    const u8* codes; const float* sides;    // of rows: of 128, s and N side by side, then e; padding has N = infinity
+    const u8* query_codes;
+    Asked asked;
+    u32* counts; int2* hits;                // (queries,), (queries, room): row and product
+    float2* groups;                         // (queries, groups): the smallest N - 2 s t (c.v) of a group of rows, and that row's e
+    i64 room, groups_stride;
+    i64 first, last, count;                 // tiles of rows; rows
+    int each, query_tiles, queries;         // tiles of rows of an item
+};
+
+__device__ __forceinline__ u32 address(const void* shared) { return (u32)__cvta_generic_to_shared(shared); }
+
+constexpr int SIDE = 3 * ROWS;               // numbers of a tile's sides
+
+// A row's s, N and e.
+__device__ __forceinline__ float4 side_of(const float* sides, i64 row)
+{
+    const float* tile = sides + (row >> 7) * SIDE;
+    const float2 two = *reinterpret_cast<const float2*>(tile + 2 * (row & 127));
+    return make_float4(two.x, two.y, tile[2 * ROWS + (row & 127)], 0);
+}
+
+// Sums of products begin with the bits of 1.5 * 2^23: read as float32 they are that and the sum, which is below 2^22. Taking it off again
+// together with the product by s errs by less than 0.76 s, for which limits have room (set_bar), and saves a conversion.
+constexpr int ZERO = 0x4B400000;
+constexpr float OFF = 12582912;
+
+// The bound of a row for a query, less what its e takes off: N - 2 s t (c.v).
+__device__ __forceinline__ float part_of_bound(int sum, float s, float n, float step)
+{
+    return fmaf(step, fmaf(-s, __int_as_float(sum), s * OFF), n);
+}

@@ -1,0 +1,258 @@
+"""Certified search on a GPU: the CPU engine's answers, bit for bit, whatever the data, the path and where arrays lie."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knnscope.certified.index import ExactIndex
+from knnscope.datasets import registry
+from knnscope.errors import KnnscopeError
+from knnscope.search import definition
+from tests import oracle
+from tests.certified.test_index import SHAPES, check
+
+METRICS = definition.METRICS
+KINDS = ("text", "isotropic", "near-duplicate", "large-norm", "ties")
+
+
+def same(found: Any, rows: np.ndarray, queries: np.ndarray, k: int, metric: str) -> None:
+    """Bit by bit what the definition gives."""
+    expected = definition.search(rows, queries, k, metric, threads=8)
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_array_equal(found.distances, expected.distances)
+
+
+@given(st.data())
+def test_any_small_data(data: st.DataObject) -> None:
+    count, dim, asked = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 19)), data.draw(st.integers(1, 15))
+    dtype = data.draw(st.sampled_from(("float16", "float32", "float64", "int8", "uint8", "int32")))
+    metric = data.draw(st.sampled_from(METRICS))
+    random = np.random.default_rng(data.draw(st.integers(0, 9999)))
+    both = SHAPES[data.draw(st.sampled_from(sorted(SHAPES)))](random, count + asked, dim)
+    if "int" in dtype:
+        both = np.abs(both * 20) % 127
+    both = both.astype(dtype)
+    where = (
+        random.random((asked, count) if data.draw(st.booleans()) else count) < 0.4 if data.draw(st.booleans()) else None
+    )
+    k = data.draw(st.integers(1, count))
+    rows, queries = both[:count], both[count:]
+    check(ExactIndex(rows, metric, device="cuda").search(queries, k, where), rows, queries, k, metric, where)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("data", KINDS)
+def test_kinds_of_data(data: str, metric: str) -> None:
+    dataset, _ = registry.load(f"synthetic:{data},rows=9000,queries=150")
+    rows, queries = dataset.documents.values, dataset.queries.values
+    index = ExactIndex(rows, metric, device="cuda")
+    for k in (1, 10, 100):
+        for batch in (1, 3, 4, 5, 33, 65, 150):
+            same(index.search(queries[:batch], k), rows, queries[:batch], k, metric)
+
+
+@pytest.mark.parametrize("dim", [1, 15, 16, 17, 63, 64, 65, 127, 129, 257, 384, 500, 768, 1025])
+@pytest.mark.parametrize("metric", METRICS)
+def test_dimensions(dim: int, metric: str) -> None:
+    random = np.random.default_rng(dim)
+    rows = (random.standard_normal((4500, dim)) * (np.arange(dim) + 1.0) ** -0.5).astype(np.float32)
+    queries = rows[:40] + np.float32(0.1) * random.standard_normal((40, dim)).astype(np.float32)
+    index = ExactIndex(rows, metric, device="cuda")
+    same(index.search(queries[:2], 10), rows, queries[:2], 10, metric)
+    same(index.search(queries, 10), rows, queries, 10, metric)
+
+
+@pytest.mark.parametrize("k", [1, 2, 255, 256, 257, 511, 512, 513, 2000, 6000])
+def test_every_k(k: int) -> None:
+    dataset, _ = registry.load("synthetic:text,rows=6000,dim=96,queries=40")
+    rows, queries = dataset.documents.values, dataset.queries.values
+    index = ExactIndex(rows, device="cuda")
+    for batch in (1, 40):
+        same(index.search(queries[:batch], k), rows, queries[:batch], k, "l2")
+
+
+@pytest.mark.parametrize("dim", [2**17, 2**18, 2**20 + 3])
+def test_more_components_than_products_of_codes_have_room_for(dim: int) -> None:
+    random = np.random.default_rng(dim)
+    rows, queries = (
+        random.standard_normal((30, dim)).astype(np.float32),
+        random.standard_normal((2, dim)).astype(np.float32),
+    )
+    for metric in METRICS:
+        same(ExactIndex(rows, metric, device="cuda").search(queries, 3), rows, queries, 3, metric)
+
+
+def test_duplicates_and_rows_nearer_than_any_bound() -> None:
+    random = np.random.default_rng(1)
+    few = random.standard_normal((50, 384)).astype(np.float32)
+    for noise in (0.0, 1e-6, 1e-4):
+        rows = (few[random.integers(0, 50, 20_000)] + noise * random.standard_normal((20_000, 384))).astype(np.float32)
+        index = ExactIndex(rows, device="cuda")
+        for batch in (1, 20):
+            same(index.search(few[:batch], 10), rows, few[:batch], 10, "l2")
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e12, 1e18])
+@pytest.mark.parametrize("metric", METRICS)
+def test_scales(scale: float, metric: str) -> None:
+    random = np.random.default_rng(4)
+    rows = (random.standard_normal((5000, 64)) * scale).astype(np.float32)
+    queries = (random.standard_normal((9, 64)) * scale).astype(np.float32)
+    index = ExactIndex(rows, metric, device="cuda")
+    for batch in (1, 9):
+        same(index.search(queries[:batch], 5), rows, queries[:batch], 5, metric)
+
+
+def test_rows_and_queries_of_very_different_lengths() -> None:
+    """Where certex, a rival, gives wrong rows or none (its version 0.1.0)."""
+    random = np.random.default_rng(5)
+    rows = random.standard_normal((6000, 128)).astype(np.float32)
+    rows[::7] *= 100
+    rows[13] = 1e30
+    for queries in (rows[:20] * np.float32(1e4), rows[:20] * np.float32(1e5), rows[:20] * np.float32(1e-5)):
+        for metric in METRICS:
+            index = ExactIndex(rows, metric, device="cuda")
+            for batch in (2, 20):
+                same(index.search(queries[:batch], 10), rows, queries[:batch], 10, metric)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_names_and_masks(metric: str) -> None:
+    random = np.random.default_rng(6)
+    rows = random.integers(-2, 3, (7000, 64)).astype(np.float32)  # many ties, which names decide
+    names = random.permutation(10**6)[:7000]
+    queries = random.integers(-2, 3, (9, 64)).astype(np.float32)
+    index = ExactIndex(rows, metric, ids=names, device="cuda")
+    by_cpu = ExactIndex(rows, metric, ids=names, device="cpu")
+    for where in (None, random.random(7000) < 0.5, random.random((9, 7000)) < 0.01, np.zeros(7000, bool)):
+        for batch in (1, 9):
+            mask = where if where is None or where.ndim == 1 else where[:batch]
+            found, expected = (one.search(queries[:batch], 10, mask) for one in (index, by_cpu))
+            np.testing.assert_array_equal(found.ids, expected.ids)
+            np.testing.assert_array_equal(found.distances, expected.distances)
+
+
+def arrays_on_the_gpu(values: np.ndarray) -> dict[str, Any]:
+    import cupy
+    import torch
+
+    return {"cupy": cupy.asarray(values), "torch": torch.from_numpy(values.copy()).cuda()}
+
+
+@pytest.mark.parametrize("library", ["cupy", "torch"])
+@pytest.mark.parametrize("batch", [1, 40])
+def test_arrays_on_the_gpu_stay_there(library: str, batch: int) -> None:
+    dataset, _ = registry.load("synthetic:text,rows=5000,dim=96,queries=40")
+    rows, queries = dataset.documents.values, dataset.queries.values[:batch]
+    index = ExactIndex(arrays_on_the_gpu(rows)[library], device="cuda")
+    asked = arrays_on_the_gpu(queries)[library]
+    found = index.search(asked, 10)
+    assert type(found.ids) is type(asked)
+    assert type(found.distances) is type(asked)
+    expected = definition.search(rows, queries, 10, "l2")
+    np.testing.assert_array_equal(np.asarray(found.ids.cpu() if library == "torch" else found.ids.get()), expected.ids)
+    np.testing.assert_array_equal(
+        np.asarray(found.distances.cpu() if library == "torch" else found.distances.get()), expected.distances
+    )
+    assert found.certificate.exact
+    single = index.search(asked[0], 10)
+    assert single.ids.shape == (10,)
+
+
+def test_bfloat16_of_torch() -> None:
+    import torch
+
+    rows = torch.randn(5000, 64, dtype=torch.bfloat16)
+    wide = rows.float().numpy()
+    for index in (ExactIndex(rows, device="cuda"), ExactIndex(rows.cuda(), device="cuda")):
+        same(index.search(wide[:2], 10), wide, wide[:2], 10, "l2")
+        same(index.search(wide[:20], 10), wide, wide[:20], 10, "l2")
+
+
+def test_what_is_not_finite_is_refused() -> None:
+    import cupy
+
+    rows = np.zeros((5000, 64), np.float32)
+    rows[17, 3] = np.nan
+    for given_rows in (rows, cupy.asarray(rows)):
+        with pytest.raises(KnnscopeError, match="17"):
+            ExactIndex(given_rows, device="cuda")
+    index = ExactIndex(np.zeros((5000, 64), np.float32), device="cuda")
+    for queries in (rows[:20], cupy.asarray(rows[:20])):
+        with pytest.raises(KnnscopeError, match="17"):
+            index.search(queries, 3)
+    with pytest.raises(KnnscopeError, match="components"):
+        index.search(np.zeros((1, 63), np.float32), 3)
+    with pytest.raises(KnnscopeError, match="another device"):
+        ExactIndex(cupy.zeros((10, 4), cupy.float32), device="cpu")
+
+
+@pytest.mark.parametrize("metric", ["ip", "cosine"])
+def test_overflow_is_told(metric: str) -> None:
+    rows = np.full((5000, 16), 1e200)
+    rows[:, ::2] *= -1  # infinity less infinity
+    with pytest.raises(KnnscopeError, match="overflows"):
+        ExactIndex(rows, metric, device="cuda").search(np.full((1, 16), 1e200), 3)
+
+
+@pytest.mark.parametrize("batch", [1, 33])
+def test_a_row_that_was_changed_is_told(batch: int) -> None:
+    import cupy
+
+    random = np.random.default_rng(8)
+    rows = cupy.asarray(random.standard_normal((6000, 128)).astype(np.float32))
+    index = ExactIndex(rows, device="cuda")
+    queries = rows[:batch].get()
+    rows[:batch] += 50.0
+    with pytest.raises(KnnscopeError, match="changed"):
+        index.search(queries, 1)
+
+
+def test_several_threads_ask_at_once() -> None:
+    dataset, _ = registry.load("synthetic:text,rows=9000,dim=96,queries=64")
+    rows, queries = dataset.documents.values, dataset.queries.values
+    index, expected = ExactIndex(rows, device="cuda"), definition.search(rows, queries, 10, "l2")
+    wrong: list[int] = []
+
+    def ask(batch: int) -> None:
+        for first in range(0, 64, batch):
+            found = index.search(queries[first : first + batch], 10)
+            if not np.array_equal(found.ids, expected.ids[first : first + batch]):
+                wrong.append(first)
+
+    threads = [threading.Thread(target=ask, args=(batch,)) for batch in (1, 2, 4, 16, 32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_bounds_leave_few_rows_where_data_are_like_text() -> None:
+    """Else everything above could pass by looking at all rows."""
+    dataset, _ = registry.load("synthetic:text,rows=20000,queries=40")
+    for metric in METRICS:
+        index = ExactIndex(dataset.documents.values, metric, device="cuda")
+        one, many = (index.search(dataset.queries.values[:batch], 10).certificate for batch in (1, 40))
+        assert one.path == ("plane",)
+        assert many.path == ("codes",)
+        assert np.median(one.candidates) < 2000
+        assert np.median(one.computed) < 40
+        assert np.median(many.candidates) < 200
+
+
+def test_the_oracle_agrees() -> None:
+    dataset, _ = registry.load("synthetic:near-duplicate,rows=5000,dim=64,queries=10")
+    rows, queries = dataset.documents.values, dataset.queries.values
+    for metric in METRICS:
+        found = ExactIndex(rows, metric, device="cuda").search(queries, 10)
+        for number, query in enumerate(queries):
+            assert (found.ids[number].tolist(), found.distances[number].tolist()) == oracle.answer(
+                rows, query, 10, metric
+            )
