@@ -12,7 +12,7 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.integer[Any]]
 
 TO_DEVICE, TO_HOST, WITHIN_DEVICE, PEER = 1, 2, 8, 10
-"""Kinds of copies, as in CUPTI and in every schema."""
+"""Kind of a copy: which way it goes, numbered as in CUPTI and in every schema. No other thing is a "kind" here."""
 PAGED_UP, PAGED_BACK, PAGED_BETWEEN = 11, 12, 13
 """Pages of unified memory on their way to the GPU, to the host, and between GPUs."""
 PAGEABLE, PINNED, DEVICE, ARRAY, MANAGED = 0, 1, 2, 3, 4
@@ -70,7 +70,7 @@ class Kernels(Work):
 
 @dataclass(frozen=True, slots=True)
 class Copies(Work):
-    """Copies and fills. kind: see above, or ``UNKNOWN`` for a fill. source, target: types of memory, or ``UNKNOWN``."""
+    """Copies and fills. kind: which way it goes, as above, or ``UNKNOWN`` for a fill. source, target: types of memory, or ``UNKNOWN``."""
 
     nbytes: Ints
     kind: Ints
