@@ -10,14 +10,23 @@ import os
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from lzma import LZMAError
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from knnscope.errors import KnnscopeError
+
+BAD_HEADER = (ValueError, EOFError, TypeError, SyntaxError, OverflowError, RecursionError, TokenError)
+"""What NumPy raises for a damaged .npy file."""
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, LZMAError, NotImplementedError, RuntimeError)
+"""What ``zipfile`` raises for a damaged file, or one that it cannot unpack."""
 
 
 def home() -> Path:
@@ -164,6 +173,39 @@ def write_json(path: Path, value: object) -> None:
     with whole_file(path, "w") as file:
         json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write("\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays by name as an .npz file, whole or not at all, uncompressed.
+
+    Raises:
+        KnnscopeError: another ending, or the file cannot be written.
+    """
+    if path.suffix != ".npz":
+        raise KnnscopeError(f"{path}: file name must end in .npz")
+    with whole_file(path) as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that ``write_arrays`` wrote. Neither pickles nor compressed members are read: a small file stays small in memory.
+
+    Raises:
+        KnnscopeError: no such file, or a damaged one.
+    """
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            for member in bundle.infolist():
+                if member.compress_type != zipfile.ZIP_STORED:
+                    raise ValueError(f"{member.filename} is compressed")
+                with bundle.open(member) as file:
+                    found[member.filename.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as error:
+        raise os_problem(error, path) from error
+    except (*BAD_HEADER, *BAD_ZIP, MemoryError) as error:
+        raise KnnscopeError(f"{path}: no .npz file, or a damaged one ({str(error)[:120]})") from error
+    return found
 
 
 class VectorCache:

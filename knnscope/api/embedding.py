@@ -24,8 +24,9 @@ from knnscope.encoders.devices import DeviceRun
 from knnscope.encoders.onnx_encoder import PROVIDERS
 from knnscope.encoders.recipes import told
 from knnscope.errors import KnnscopeError
-from knnscope.records import EncodedBy, Qrels, Strings, TextDataset, Texts, VectorDataset, Vectors
+from knnscope.records import EncodedBy, Qrels, TextDataset, Texts, VectorDataset, Vectors
 from knnscope.store import new_folder, whole_file, write_json
+from knnscope.strings import Strings
 
 LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "tokenizers")
 """Those that the vectors depend on."""

@@ -8,10 +8,7 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
-import zlib
-from lzma import LZMAError
 from pathlib import Path
-from tokenize import TokenError
 from typing import IO, Any, cast
 
 import numpy as np
@@ -20,10 +17,9 @@ import numpy.typing as npt
 from knnscope.datasets.array_checks import checked, memory_limit
 from knnscope.errors import KnnscopeError
 from knnscope.records import VectorDataset
+from knnscope.store import BAD_HEADER, BAD_ZIP
 
 MAX_HEADER = 10_000
-_BAD_HEADER = (ValueError, EOFError, TypeError, SyntaxError, OverflowError, RecursionError, TokenError)
-_BAD_ZIP = (zipfile.BadZipFile, zlib.error, LZMAError, NotImplementedError, RuntimeError)
 PICKLED = (
     "an array of Python objects, or no .npy file; it is never unpickled: save it as np.asarray(x, dtype='float32')"
 )
@@ -44,7 +40,7 @@ def npy(path: Path, _: str) -> VectorDataset:
     try:
         with warnings.catch_warnings(action="ignore"):  # of old names of types
             values = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=MAX_HEADER)
-    except _BAD_HEADER as error:
+    except BAD_HEADER as error:
         raise KnnscopeError(f"{path}: {_reason(error)}") from error
     return VectorDataset(str(path), checked(path, values))
 
@@ -63,9 +59,9 @@ def npz(path: Path, column: str) -> VectorDataset:
                     if len(shape) == 2 and dtype.kind in "fiu":
                         rows[name] = member
             return _chosen(path, bundle, members, rows, column)
-    except _BAD_ZIP as error:
+    except BAD_ZIP as error:
         raise KnnscopeError(f"{path}: no .npz file, or a damaged one ({str(error)[:120]})") from error
-    except _BAD_HEADER as error:
+    except BAD_HEADER as error:
         raise KnnscopeError(f"{path}: {_reason(error)}") from error
 
 
