@@ -13,13 +13,13 @@ from knnscope.report import explanation as report
 from knnscope.report import perfetto
 from knnscope.report.text import plain
 from knnscope.store import whole_file, write_json
-from knnscope.trace import asking, lanes, reader
+from knnscope.trace import asking, excerpt, reader
 from knnscope.trace import explain as explaining
 from knnscope.trace.asking import LIMIT
 from knnscope.trace.bound import Bound
 from knnscope.trace.compare import Pair, pairs
+from knnscope.trace.excerpt import Window
 from knnscope.trace.findings import SEVERITIES, Finding
-from knnscope.trace.lanes import Window
 from knnscope.trace.model import Trace as Recorded
 from knnscope.trace.queries import QUERIES
 
@@ -136,12 +136,12 @@ class Part:
         """
         self.check()
         if self.phase is not None:
-            return lanes.phase(trace, self.phase)
+            return excerpt.phase(trace, self.phase)
         if self.around is not None:
-            return lanes.around(trace, self.around)
+            return excerpt.around(trace, self.around)
         if self.begin is not None or self.end is not None:
-            return lanes.between(trace, self.begin, self.end)
-        return lanes.whole(trace)
+            return excerpt.between(trace, self.begin, self.end)
+        return excerpt.whole(trace)
 
 
 @dataclass(frozen=True, slots=True)

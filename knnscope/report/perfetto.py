@@ -9,7 +9,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from knnscope.trace.lanes import COPIES, OTHER_COPIES, Window, inside, short
+from knnscope.trace.excerpt import Window, inside, short
+from knnscope.trace.lanes import COPIES, OTHER_COPIES
 from knnscope.trace.model import Copies, Events, Gpu, Trace
 
 CHUNK = 1 << 14

@@ -17,16 +17,14 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from knnscope.trace.excerpt import Window, inside, short
 from knnscope.trace.lanes import (
     CALL_TONES,
     LABELS,
     PHASE_TONES,
     Lane,
-    Window,
     busy,
-    inside,
     lanes,
-    short,
     unit_of,
 )
 from knnscope.trace.model import Trace
