@@ -175,6 +175,23 @@ def write_json(path: Path, value: object) -> None:
         file.write("\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        KnnscopeError: it cannot be read, or is no JSON object.
+    """
+    try:
+        found = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise os_problem(error, path) from error
+    except (ValueError, RecursionError) as error:
+        raise KnnscopeError(f"{path}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise KnnscopeError(f"{path}: not a JSON object")
+    return found
+
+
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write arrays by name as an .npz file, whole or not at all, uncompressed.
 

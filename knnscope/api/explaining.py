@@ -22,6 +22,7 @@ from knnscope.trace.excerpt import Window
 from knnscope.trace.findings import SEVERITIES, Finding
 from knnscope.trace.model import Trace as Recorded
 from knnscope.trace.queries import QUERIES
+from knnscope.units import short
 
 ENDINGS = (".png", ".svg", ".json")
 """Of a timeline's file: two pictures, and what ui.perfetto.dev opens."""
@@ -97,7 +98,7 @@ class Explanation:
     def __repr__(self) -> str:
         bound = ", ".join(f"bound by {b.what}" for b in self.bounds) or "nothing on a GPU"
         first = f"; first: {self.findings[0].rule}" if self.findings else ""
-        name = plain(Path(self.told.trace.path).name)
+        name = short(plain(Path(self.told.trace.path).name), 200)
         return f"<Explanation of {name}: {bound}, {len(self.findings)} findings{first}>"
 
     def _repr_html_(self) -> str:
@@ -228,7 +229,7 @@ class Trace:
         return reader.read(self.path)
 
     def __repr__(self) -> str:
-        return f"<Trace {plain(self.path.name)}>"
+        return f"<Trace {short(plain(self.path.name), 200)}>"
 
     def _repr_html_(self) -> str:
         return answers.html(self.questions())

@@ -117,7 +117,6 @@ class Compare:
                 options.listed(args.engines) if args.engines is not None else None,
                 _numbers(args.k, "-k"),
                 _numbers(args.batch, "--batch"),
-                args.metric,
                 _options(args),
                 out,
             )
@@ -139,6 +138,7 @@ class Compare:
 
 def _options(args: argparse.Namespace) -> CompareOptions:
     return CompareOptions(
+        metric=args.metric,
         quick=args.quick,
         boundary=options.listed(args.boundary) if args.boundary is not None else None,
         threads=_threads(args.threads),

@@ -16,6 +16,8 @@ from knnscope.units import duration, percent
 NOTHING = "nothing was recorded on the GPU: record with knnscope profile, or with nsys profile -t cuda,nvtx PROGRAM"
 CHANGES = 12
 """Changes that are printed of a phase."""
+PAIRS = 20
+"""Phases of two traces that a notebook shows."""
 PHASE_HEAD = (
     "phase",
     "times",
@@ -59,7 +61,7 @@ def html(told: Explanation, against: Sequence[Pair] = ()) -> str:
         for f in told.findings
     ]
     parts.append(markup.table(("severity", "rule", "phase", "what", "would save", "remedy"), lines))
-    for pair in against:
+    for pair in against[:PAIRS]:
         parts += [markup.paragraph(line) for line in (_heading(pair), _outcome(pair)) if line]
     return markup.div(parts)
 

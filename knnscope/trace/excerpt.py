@@ -10,6 +10,7 @@ import numpy as np
 from knnscope.errors import KnnscopeError
 from knnscope.trace.model import TO_HOST, Events, Trace, Work
 from knnscope.trace.windows import windows
+from knnscope.units import short
 
 NEAR = 4
 """An iteration that took more than this many usual ones is shown in part: it waited for a compiler, or is the first of another loop."""
@@ -135,8 +136,3 @@ def _launched(trace: Trace, marks: Work, mark: int) -> int:
 def inside(events: Events, low: int, high: int) -> Any:
     """Numbers of the events of which any part lies in [low, high)."""
     return np.flatnonzero((events.start < high) & ((events.end > low) | (events.start >= low)))
-
-
-def short(text: str, most: int) -> str:
-    """The text, cut to so many characters."""
-    return text if len(text) <= most else text[: most - 1] + "…"
