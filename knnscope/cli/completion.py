@@ -82,7 +82,7 @@ class Completion:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("shell", choices=tuple(SHELLS), metavar="|".join(SHELLS))
+        parser.add_argument("shell", choices=tuple(SHELLS), metavar="|".join(SHELLS), help="the shell to write it for")
 
     def run(self, args: argparse.Namespace) -> int:
         """Print the script."""

@@ -63,6 +63,7 @@ def compare(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     monkeypatch.setattr(session, "measure", lambda task, grid, o: inner(task, grid, replace(o, cold=False)))
     for name, entry in planted.ENGINES.items():
         monkeypatch.setitem(catalog.ENGINES, name, entry)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # a note would name it
     return lambda *argv: knnscope(
         "compare", *QUICK[: 4 if "--threads" in argv else 6], *argv, "--out", tmp_path / "out"
     )

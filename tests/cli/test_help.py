@@ -119,3 +119,10 @@ def test_help_loads_no_heavy_library(child_environment: dict[str, str]) -> None:
         [sys.executable, "-c", code], env=child_environment, capture_output=True, text=True, check=True
     ).stdout
     assert out.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_argument_says_what_it_is_and_not_its_default_alone(name: str) -> None:
+    for action in cli.parser_of(name)._actions:
+        assert action.help, action
+        assert not action.help.startswith("default"), action
