@@ -193,7 +193,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write arrays by name as an .npz file, whole or not at all, uncompressed.
+    """Write arrays of any shape by name as an .npz file, whole or not at all, uncompressed.
 
     Raises:
         KnnscopeError: another ending, or the file cannot be written.
@@ -273,7 +273,11 @@ class VectorCache:
         return locked(self.path.with_suffix(".lock"))
 
     def have(self, digests: Sequence[bytes]) -> npt.NDArray[np.bool_]:
-        """Which of these texts are encoded already."""
+        """Which of these texts are encoded already: bool, (digests,).
+
+        Raises:
+            KnnscopeError: the file cannot be read.
+        """
         find = self._db.execute
         try:
             return np.fromiter(
@@ -285,7 +289,12 @@ class VectorCache:
             raise self._problem(error) from error
 
     def add(self, digests: Sequence[bytes], values: npt.NDArray[np.float32]) -> None:
-        """Commit vectors in one transaction: after it they survive any kill."""
+        """Commit vectors, (digests, dim), in one transaction: after it they survive any kill.
+
+        Raises:
+            KnnscopeError: the disk is full, or the file cannot be written.
+            ValueError: another shape.
+        """
         rows = np.ascontiguousarray(values, dtype="<f4")
         if rows.shape != (len(digests), self.dim):
             raise ValueError(f"{rows.shape} vectors for {len(digests)} texts of {self.dim} dimensions")

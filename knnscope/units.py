@@ -1,4 +1,4 @@
-"""Durations, sizes and shares as they are printed everywhere: one formatter for each."""
+"""Durations, sizes, shares and long texts as they are printed everywhere: one formatter for each."""
 
 from __future__ import annotations
 

@@ -240,7 +240,11 @@ def encoded(workload: Workload) -> Embedding:
 
 
 def as_texts(data: Any) -> Any:
-    """A sequence of texts as a data set without queries; all else as it is."""
+    """A sequence of texts as a data set without queries; all else as it is.
+
+    Raises:
+        KnnscopeError: a sequence of something else.
+    """
     if isinstance(data, str | Path) or not isinstance(data, Sequence) or not data:
         return data
     if not all(isinstance(text, str) for text in data):

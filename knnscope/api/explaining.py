@@ -23,7 +23,7 @@ from knnscope.trace.excerpt import Window
 from knnscope.trace.findings import SEVERITIES
 from knnscope.trace.model import Trace as Recorded
 from knnscope.trace.queries import QUERIES
-from knnscope.trace.record import Said, SaidBound, SaidFinding, SaidPair, from_dict, said
+from knnscope.trace.record import BoundRecord, ExplanationRecord, FindingRecord, PairRecord, from_dict, record_of
 from knnscope.units import short
 
 ENDINGS = (".png", ".svg", ".json")
@@ -39,17 +39,17 @@ class Explanation:
         told: the record that it is made of; it holds no events, and outlives the trace.
     """
 
-    def __init__(self, told: Said) -> None:
+    def __init__(self, told: ExplanationRecord) -> None:
         """Made by ``explain`` and ``Explanation.load``."""
         self.told = told
 
     @property
-    def findings(self) -> tuple[SaidFinding, ...]:
+    def findings(self) -> tuple[FindingRecord, ...]:
         """What is worth mending, best first."""
         return tuple(self.told.findings)
 
     @property
-    def bounds(self) -> tuple[SaidBound, ...]:
+    def bounds(self) -> tuple[BoundRecord, ...]:
         """What bounds the run, of each GPU."""
         return tuple(self.told.bounds)
 
@@ -60,7 +60,7 @@ class Explanation:
         return found
 
     @property
-    def against(self) -> list[SaidPair] | None:
+    def against(self) -> list[PairRecord] | None:
         """Each phase of a later trace beside this one's, where one was given."""
         return self.told.against
 
@@ -69,7 +69,7 @@ class Explanation:
         """What was odd about the trace, and what it lacks."""
         return (*self.told.notes, *self.told.lacks)
 
-    def at_least(self, severity: str) -> list[SaidFinding]:
+    def at_least(self, severity: str) -> list[FindingRecord]:
         """Findings of this severity ("high", "medium", "low") or above.
 
         Raises:
@@ -275,7 +275,7 @@ def explain(trace: str | Path | Trace, against: str | Path | Trace | None = None
     """
     told = explaining.explain(_recorded(trace))
     later = None if against is None else explaining.explain(_recorded(against))
-    return Explanation(said(told, None if later is None else pairs(told, later)))
+    return Explanation(record_of(told, None if later is None else pairs(told, later)))
 
 
 def _printable(trace: Recorded) -> Recorded:

@@ -30,7 +30,10 @@ class Data:
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         parser.add_argument(
-            "action", choices=("list", "get", "show"), metavar="list|get|show", help="what to do, as above"
+            "action",
+            choices=("list", "get", "show"),
+            metavar="list|get|show",
+            help="what to do: list what there is, get one, or show what is in it",
         )
         options.add_dataset(parser, optional=True)
         parser.add_argument(

@@ -16,7 +16,11 @@ from knnscope.search.definition import METRICS
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 up."""
+    """A whole number from 1 up.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
     if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
@@ -28,13 +32,21 @@ def listed(text: str) -> list[str]:
 
 
 def natural(text: str) -> int:
-    """A whole number from 0 up."""
+    """A whole number from 0 up.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
     return 0 if text == "0" else positive(text)
 
 
 @contextmanager
 def dashed() -> Iterator[None]:
-    """Errors that name an argument of a function name the option instead."""
+    """Errors that name an argument of a function name the option instead.
+
+    Raises:
+        KnnscopeError: what was an ArgumentError.
+    """
     try:
         yield
     except ArgumentError as error:

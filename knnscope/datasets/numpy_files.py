@@ -33,7 +33,11 @@ def _reason(error: Exception) -> str:
 
 
 def npy(path: Path, _: str) -> VectorDataset:
-    """One array, mapped, not read."""
+    """One array, mapped, not read.
+
+    Raises:
+        KnnscopeError: no .npy file, one of objects, or cut off.
+    """
     with path.open("rb") as file:
         if file.read(2) == b"PK":
             raise KnnscopeError(f"{path}: an .npz archive under the name of an .npy file: rename it")
@@ -46,7 +50,11 @@ def npy(path: Path, _: str) -> VectorDataset:
 
 
 def npz(path: Path, column: str) -> VectorDataset:
-    """The array of two dimensions; of several the one named, or ``train`` with the queries ``test``."""
+    """The array of two dimensions; of several the one named, or ``train`` with the queries ``test``.
+
+    Raises:
+        KnnscopeError: no .npz file, a damaged one, or no such array.
+    """
     try:
         with zipfile.ZipFile(path) as bundle:
             members = {m.filename.removesuffix(".npy"): m for m in bundle.infolist() if m.filename.endswith(".npy")}

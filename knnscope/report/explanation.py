@@ -10,7 +10,7 @@ from knnscope.report import markup
 from knnscope.report.text import plain, table
 from knnscope.trace.compare import SAME
 from knnscope.trace.model import Gpu
-from knnscope.trace.record import Said, SaidBound, SaidPair
+from knnscope.trace.record import BoundRecord, ExplanationRecord, PairRecord
 from knnscope.units import duration, percent
 
 NOTHING = "nothing was recorded on the GPU: record with knnscope profile, or with nsys profile -t cuda,nvtx PROGRAM"
@@ -35,7 +35,7 @@ NUMBERS = tuple(range(1, len(PHASE_HEAD)))
 BOUND_BY = {"GPU": "the GPU", "copies": "copies", "waiting": "waiting", "host": "the host"}
 
 
-def text(told: Said) -> str:
+def text(told: ExplanationRecord) -> str:
     """What bounds the run, then phases, findings, what they save together, and what this trace cannot answer."""
     parts = [_bound(told, bound) for bound in told.bounds] or [NOTHING]
     parts += [f"{_events(told)}; recorded by {plain(told.trace.recorder)}", ""]
@@ -51,7 +51,7 @@ def text(told: Said) -> str:
     return "\n\n".join(["\n".join(parts), *map(_pair, told.against or [])])
 
 
-def html(told: Said) -> str:
+def html(told: ExplanationRecord) -> str:
     """The same for a notebook: sentences and tables; the evidence stays in ``str`` and ``to_dict``."""
     parts = [markup.paragraph(_bound(told, bound)) for bound in told.bounds] or [markup.paragraph(NOTHING)]
     parts.append(markup.table(PHASE_HEAD, _phases(told), right=NUMBERS))
@@ -65,7 +65,7 @@ def html(told: Said) -> str:
     return markup.div(parts)
 
 
-def rows(told: Said) -> list[dict[str, Any]]:
+def rows(told: ExplanationRecord) -> list[dict[str, Any]]:
     """A flat dict a finding."""
     found = []
     for finding in told.findings:
@@ -77,7 +77,7 @@ def rows(told: Said) -> list[dict[str, Any]]:
     return found
 
 
-def _bound(told: Said, bound: SaidBound) -> str:
+def _bound(told: ExplanationRecord, bound: BoundRecord) -> str:
     """What bounds a GPU's run, in a sentence."""
     share = {name: f"{100 * value:.1f}%" for name, value in msgspec.to_builtins(bound.shares).items()}
     name = plain(told.trace.gpus.get(str(bound.gpu), Gpu().name))
@@ -89,12 +89,12 @@ def _bound(told: Said, bound: SaidBound) -> str:
     )
 
 
-def _events(told: Said) -> str:
+def _events(told: ExplanationRecord) -> str:
     trace = told.trace
     return f"{trace.kernels:,} kernels, {trace.copies:,} copies, {trace.calls:,} API calls"
 
 
-def _phases(told: Said) -> list[tuple[str, ...]]:
+def _phases(told: ExplanationRecord) -> list[tuple[str, ...]]:
     """A line for each phase, figures of one time through it."""
     several = len(told.bounds) > 1
     return [
@@ -115,7 +115,7 @@ def _phases(told: Said) -> list[tuple[str, ...]]:
     ]
 
 
-def _outside(told: Said) -> list[str]:
+def _outside(told: ExplanationRecord) -> list[str]:
     """A line for each GPU on what no phase holds."""
     several = len(told.bounds) > 1
     return [
@@ -126,7 +126,7 @@ def _outside(told: Said) -> list[str]:
     ]
 
 
-def _findings(told: Said) -> list[str]:
+def _findings(told: ExplanationRecord) -> list[str]:
     several = len(told.bounds) > 1
     parts = []
     for finding in told.findings:
@@ -147,7 +147,7 @@ def _findings(told: Said) -> list[str]:
     return parts or (["no rule finds anything worth changing"] if told.bounds else [])
 
 
-def _pair(pair: SaidPair) -> str:
+def _pair(pair: PairRecord) -> str:
     """A phase before and after."""
     lines = [_heading(pair)]
     cells = [
@@ -174,13 +174,13 @@ def _pair(pair: SaidPair) -> str:
     return "\n".join([*lines, *filter(None, [_outcome(pair)])])
 
 
-def _heading(pair: SaidPair) -> str:
+def _heading(pair: PairRecord) -> str:
     was, now = pair.before.host_ms, pair.after.host_ms
     faster = f"{was / max(now, 1e-9):,.2f} times as fast"
     return f"{plain(pair.before.phase)} -> {plain(pair.after.phase)}: {milli(was)} -> {milli(now)}, {faster}"
 
 
-def _outcome(pair: SaidPair) -> str:
+def _outcome(pair: PairRecord) -> str:
     """Whether the prediction came true; empty where there was none."""
     if pair.came_true is None:
         return ""

@@ -33,7 +33,7 @@ class Shares(msgspec.Struct, frozen=True):
     host: float
 
 
-class SaidBound(msgspec.Struct, frozen=True):
+class BoundRecord(msgspec.Struct, frozen=True):
     """Where a GPU's time goes; ``what`` has the largest share."""
 
     gpu: int
@@ -48,7 +48,7 @@ class Evidence(msgspec.Struct, frozen=True):
     rows: int
 
 
-class SaidFinding(msgspec.Struct, frozen=True):
+class FindingRecord(msgspec.Struct, frozen=True):
     """A reason for slowness, as ``findings.Finding`` has it, without the events. saving_ms: of one time through the phase."""
 
     rule: str
@@ -73,7 +73,7 @@ class SaidFinding(msgspec.Struct, frozen=True):
         return self.evidence.rows
 
 
-class SaidTotal(msgspec.Struct, frozen=True):
+class TotalRecord(msgspec.Struct, frozen=True):
     """What all findings of a GPU save together: milliseconds, and the share of the trace's time."""
 
     gpu: int
@@ -81,7 +81,7 @@ class SaidTotal(msgspec.Struct, frozen=True):
     share: float
 
 
-class SaidPart(msgspec.Struct, frozen=True):
+class PartRecord(msgspec.Struct, frozen=True):
     """What a GPU did in a part of the run, and how long that lasted on the host."""
 
     gpu: int
@@ -91,7 +91,7 @@ class SaidPart(msgspec.Struct, frozen=True):
     copies: int
 
 
-class SaidPhase(msgspec.Struct, frozen=True):
+class PhaseRecord(msgspec.Struct, frozen=True):
     """A phase in numbers, of one time through it; ``total`` counts every time."""
 
     phase: str
@@ -106,7 +106,7 @@ class SaidPhase(msgspec.Struct, frozen=True):
     bytes_to_device: int
     bytes_to_host: int
     kernel_share: float
-    total: SaidPart | None
+    total: PartRecord | None
 
 
 class Unanswered(msgspec.Struct, frozen=True):
@@ -116,7 +116,7 @@ class Unanswered(msgspec.Struct, frozen=True):
     why: str
 
 
-class SaidChange(msgspec.Struct, frozen=True):
+class ChangeRecord(msgspec.Struct, frozen=True):
     """A kernel or API call of one time through a phase: how often, and milliseconds, before and after."""
 
     what: str
@@ -126,32 +126,32 @@ class SaidChange(msgspec.Struct, frozen=True):
     after: tuple[float, float]
 
 
-class SaidPair(msgspec.Struct, frozen=True):
+class PairRecord(msgspec.Struct, frozen=True):
     """A phase in two traces, and whether what was predicted of it came true; None where nothing was."""
 
-    before: SaidPhase
-    after: SaidPhase
-    changes: list[SaidChange]
+    before: PhaseRecord
+    after: PhaseRecord
+    changes: list[ChangeRecord]
     gone: list[str]
     predicted_ms: float
     measured_ms: float
     came_true: bool | None
 
 
-class Said(msgspec.Struct, frozen=True, omit_defaults=True):
+class ExplanationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that is said of a trace; ``against`` where a later trace was compared with it."""
 
     trace: Recorded
-    bounds: list[SaidBound]
-    findings: list[SaidFinding]
-    totals: list[SaidTotal]
-    phases: list[SaidPhase]
-    outside: list[SaidPart]
-    whole: list[SaidPart]
+    bounds: list[BoundRecord]
+    findings: list[FindingRecord]
+    totals: list[TotalRecord]
+    phases: list[PhaseRecord]
+    outside: list[PartRecord]
+    whole: list[PartRecord]
     unanswered: list[Unanswered]
     lacks: list[str]
     notes: list[str]
-    against: list[SaidPair] | None = None
+    against: list[PairRecord] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's own types."""
@@ -159,7 +159,7 @@ class Said(msgspec.Struct, frozen=True, omit_defaults=True):
         return found
 
 
-def said(told: Explanation, against: Sequence[Pair] | None = None) -> Said:
+def record_of(told: Explanation, against: Sequence[Pair] | None = None) -> ExplanationRecord:
     """The record of an explanation, and of the comparison with a later trace."""
     trace = told.trace
     low, high = trace.span
@@ -176,10 +176,10 @@ def said(told: Explanation, against: Sequence[Pair] | None = None) -> Said:
     return from_dict({"trace": facts, **told.to_json(), **pairs})
 
 
-def from_dict(value: object) -> Said:
+def from_dict(value: object) -> ExplanationRecord:
     """The record that ``to_dict`` gave.
 
     Raises:
         msgspec.ValidationError: a field is missing, or of another type; names it.
     """
-    return msgspec.convert(value, Said)
+    return msgspec.convert(value, ExplanationRecord)

@@ -45,7 +45,7 @@ class FaissGpuCuvsEngine(FaissGpuEngine):
     cuvs = True
 
     def build(self, vectors: Array, metric: str) -> FaissGpuIndex:
-        """As above.
+        """Copy the rows to the GPU, where cuVS searches them.
 
         Raises:
             ImportError: this build of Faiss was made without cuVS.
