@@ -17,6 +17,10 @@ from knnscope.store import read_arrays, write_arrays
 FloatArray = npt.NDArray[np.floating[Any]]
 IdArray = npt.NDArray[np.int64]
 
+METRICS = ("l2", "ip", "cosine")
+"""Squared Euclidean distance, which sorts ascending; inner product and cosine similarity, which sort descending."""
+DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int32")
+"""Types of rows: float64 holds each without rounding."""
 SHOWN = (10, 5)
 """Queries, and neighbors of each, that a notebook shows of an answer."""
 

@@ -14,11 +14,10 @@ from knnscope.checks import check_finite
 from knnscope.datasets import vector_files
 from knnscope.datasets.lines import read_objects, string_field
 from knnscope.errors import KnnscopeError
-from knnscope.records import EncodedBy, Texts, VectorDataset, Vectors
+from knnscope.records import METRICS, EncodedBy, Texts, VectorDataset, Vectors
 from knnscope.store import os_problem, read_json, whole_file, write_json
 from knnscope.strings import Strings
 
-METRICS = ("l2", "ip", "cosine")
 FILES = ("vectors.npy", "ids.txt", "texts.jsonl", "meta.json")
 
 
