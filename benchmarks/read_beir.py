@@ -21,7 +21,7 @@ from pathlib import Path
 
 from knnscope import environment
 from knnscope.datasets.beir import load_folder
-from knnscope.records import Strings
+from knnscope.strings import Strings
 
 QUERIES, JUDGEMENTS = 400, 43_515
 

@@ -54,7 +54,7 @@ class Ieee:
         self._before = None if is_ieee() else _set_default()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._before is not None:
             ctypes.CDLL(None).fesetenv(self._before)

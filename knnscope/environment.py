@@ -170,9 +170,9 @@ def _caches() -> dict[str, int]:
     found = {}
     units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = (_read(str(folder / name)) for name in ("level", "type", "size"))
+        level, holds, size = (_read(str(folder / name)) for name in ("level", "type", "size"))
         if size[:-1].isdigit() and size[-1] in units:
-            name = f"L{level}{'' if kind == 'Unified' else kind[0].lower()}"
+            name = f"L{level}{'' if holds == 'Unified' else holds[0].lower()}"
             found[name] = int(size[:-1]) * units[size[-1]]
     return found
 

@@ -113,12 +113,12 @@ def _room_for(library: str) -> None:
         )
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> KnnscopeError:
+def unknown_name(what: str, name: str, known: Iterable[str], hint: str = "") -> KnnscopeError:
     """The error for a mistyped name, with the nearest known ones."""
     names = sorted(known)
     folded = {known.casefold(): known for known in names}
     close = [folded[found] for found in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=NEAR)]
     guess = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
-    if not close and "engine" in kind:
+    if not close and "engine" in what:
         guess += " (see knnscope info)"
-    return KnnscopeError(f"no {kind} named {name!r}: {guess}{' ' + hint if hint else ''}")
+    return KnnscopeError(f"no {what} named {name!r}: {guess}{' ' + hint if hint else ''}")

@@ -1,76 +1,28 @@
-"""The records that the stages hand to each other. Read this first: it holds no behaviour beyond access."""
+"""The records that the stages hand to each other. Read this first: they hold no behaviour beyond access, printing and saving."""
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any, overload
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.errors import KnnscopeError
+from knnscope.store import read_arrays, write_arrays
+
 FloatArray = npt.NDArray[np.floating[Any]]
 IdArray = npt.NDArray[np.int64]
 
-
-class Strings(Sequence[str]):
-    """An append-only column of strings: one UTF-8 buffer and 8 bytes of offset each.
-
-    A list of str costs 50 to 100 bytes a string on top of its text; 4.6 million of them cost more than the texts.
-    """
-
-    __slots__ = ("_data", "_ends")
-
-    def __init__(self, values: Iterable[str] = ()) -> None:
-        self._data = bytearray()
-        self._ends = array("q")
-        for value in values:
-            self.append(value)
-
-    def append(self, value: str) -> None:
-        """Add a string; a lone surrogate is kept as it is."""
-        self._data += value.encode("utf-8", "surrogatepass")
-        self._ends.append(len(self._data))
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        i = int(index)
-        if i < 0:
-            i += len(self)
-        if not 0 <= i < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
-        start = self._ends[i - 1] if i else 0
-        return self._data[start : self._ends[i]].decode("utf-8", "surrogatepass")
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    def __iter__(self) -> Iterator[str]:
-        start = 0
-        for end in self._ends:
-            yield self._data[start:end].decode("utf-8", "surrogatepass")
-            start = end
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Strings):
-            return self._data == other._data and self._ends == other._ends
-        if isinstance(other, list | tuple):
-            return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
-        return NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes kept for text and offsets."""
-        return len(self._data) + 8 * len(self._ends)
+METRICS = ("l2", "ip", "cosine")
+"""Squared Euclidean distance, which sorts ascending; inner product and cosine similarity, which sort descending."""
+DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int32")
+"""Types of rows: float64 holds each without rounding."""
+SHOWN = (10, 5)
+"""Queries, and neighbors of each, that a notebook shows of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,13 +207,34 @@ class Certificate:
     def __repr__(self) -> str:
         count = len(self.candidates)
         some = f", candidates={_range(self.candidates)}, margin={_range(self.margin)}" if count else ""
-        path = ", ".join(self.path) or "nothing to scan"
+        path = _short(", ".join(self.path)) or "nothing to scan"
         return f"Certificate(exact={self.exact}, queries={count}, rows_scanned={self.rows_scanned}{some}, path={path})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in JSON's own types; an infinite margin is None."""
+        return {
+            "exact": self.exact,
+            "rows_scanned": self.rows_scanned,
+            "candidates": self.candidates.tolist(),
+            "computed": self.computed.tolist(),
+            "margin": _finite(self.margin),
+            "path": list(self.path),
+        }
 
 
 def _range(values: npt.NDArray[Any]) -> str:
     least, most = values.min(), values.max()
     return f"{least:g}" if least == most else f"{least:g} to {most:g}"
+
+
+def _finite(values: npt.NDArray[Any]) -> Any:
+    """A list, or a list of lists, with None for what JSON has no number for."""
+    if values.ndim > 1:
+        return [_finite(line) for line in values]
+    return [value if np.isfinite(value) else None for value in values.tolist()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -285,6 +258,103 @@ class Neighbors:
         shape = "x".join(map(str, self.ids.shape))
         proof = f", {self.certificate!r}" if self.certificate else ""
         return f"Neighbors(ids={shape} {self.ids.dtype}, distances={shape} {self.distances.dtype}{proof})"
+
+    def _repr_html_(self) -> str:
+        """The first neighbors of the first queries, and how many there are."""
+        ids, distances = np.atleast_2d(self.ids, self.distances)
+        queries, k = ids.shape
+        lines, ranks = min(queries, SHOWN[0]), min(k, SHOWN[1])
+        head = "".join(f"<th>{name}</th>" for name in ("query", *range(1, ranks + 1)))
+        body = "".join(
+            f"<tr><td>{i}</td>{''.join(f'<td>{ids[i, j]} ({distances[i, j]:.6g})</td>' for j in range(ranks))}</tr>"
+            for i in range(lines)
+        )
+        cut = f"; shown: {lines:,} of {queries:,} queries, {ranks:,} of {k:,} neighbors: id (distance)"
+        return (
+            f"<div><p>{escape(repr(self) + cut)}</p>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in JSON's own types, in the shapes of the arrays; None for a distance that is not finite, or no certificate."""
+        return {
+            "ids": self.ids.tolist(),
+            "distances": _finite(self.distances),
+            "certificate": self.certificate and self.certificate.to_dict(),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat dict a neighbor, for ``pandas.DataFrame`` or ``polars.DataFrame``: query (its row), rank (from 1), id, distance.
+
+        A neighbor that is missing, because fewer than k rows were allowed, has no dict.
+        """
+        ids, distances = np.atleast_2d(self.ids, self.distances)
+        there = np.argwhere((ids >= 0) | np.isfinite(distances))
+        return [
+            {
+                "query": query,
+                "rank": place + 1,
+                "id": int(ids[query, place]),
+                "distance": float(distances[query, place]),
+            }
+            for query, place in there.tolist()
+        ]
+
+    def save(self, path: str | Path) -> None:
+        """Write ids, distances and the certificate as an .npz file, which NumPy reads as well.
+
+        Raises:
+            KnnscopeError: another ending, or the file cannot be written.
+        """
+        arrays: dict[str, npt.NDArray[Any]] = {"ids": self.ids, "distances": self.distances}
+        if (proof := self.certificate) is not None:
+            arrays |= {
+                "candidates": proof.candidates,
+                "computed": proof.computed,
+                "margin": proof.margin,
+                "path": np.array(proof.path, dtype=np.str_),
+                "scanned": np.array([proof.rows_scanned, proof.exact], dtype=np.int64),
+            }
+        write_arrays(Path(path), arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Neighbors:
+        """Read what ``save`` wrote; nothing in the file is run.
+
+        Raises:
+            KnnscopeError: no such file, a damaged one, or arrays that are no answer; names the file.
+        """
+        found = read_arrays(Path(path))
+        try:
+            return _answer_of(found)
+        except (KeyError, ValueError) as error:
+            raise KnnscopeError(f"{path}: not an answer that Neighbors.save wrote ({error})") from error
+
+
+def _answer_of(found: dict[str, npt.NDArray[Any]]) -> Neighbors:
+    """The answer that these arrays hold.
+
+    Raises:
+        KeyError: one is missing.
+        ValueError: shapes or types that do not belong together.
+    """
+    ids, distances = found["ids"], found["distances"]
+    if ids.dtype != np.int64 or distances.dtype.kind != "f" or ids.ndim not in (1, 2) or ids.shape != distances.shape:
+        raise ValueError(f"ids {ids.shape} {ids.dtype}, distances {distances.shape} {distances.dtype}")
+    if "scanned" not in found:
+        return Neighbors(ids, distances)
+    of_queries = [found[name] for name in ("candidates", "computed", "margin")]
+    queries = 1 if ids.ndim == 1 else len(ids)
+    fit = all(
+        a.shape == (queries,) and a.dtype == t
+        for a, t in zip(of_queries, (np.int64, np.int64, np.float64), strict=True)
+    )
+    if not fit or found["scanned"].shape != (2,) or found["path"].ndim != 1 or found["path"].dtype.kind != "U":
+        raise ValueError("its certificate belongs to another answer")
+    scanned, exact = found["scanned"].tolist()
+    candidates, computed, margin = of_queries
+    proof = Certificate(scanned, candidates, computed, margin, tuple(found["path"].tolist()), bool(exact))
+    return Neighbors(ids, distances, proof)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,23 @@ import os
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from lzma import LZMAError
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from knnscope.errors import KnnscopeError
+
+BAD_HEADER = (ValueError, EOFError, TypeError, SyntaxError, OverflowError, RecursionError, TokenError)
+"""What NumPy raises for a damaged .npy file."""
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, LZMAError, NotImplementedError, RuntimeError)
+"""What ``zipfile`` raises for a damaged file, or one that it cannot unpack."""
 
 
 def home() -> Path:
@@ -166,6 +175,56 @@ def write_json(path: Path, value: object) -> None:
         file.write("\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        KnnscopeError: it cannot be read, or is no JSON object.
+    """
+    try:
+        found = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise os_problem(error, path) from error
+    except (ValueError, RecursionError) as error:
+        raise KnnscopeError(f"{path}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise KnnscopeError(f"{path}: not a JSON object")
+    return found
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays of any shape by name as an .npz file, whole or not at all, uncompressed.
+
+    Raises:
+        KnnscopeError: another ending, or the file cannot be written.
+    """
+    if path.suffix != ".npz":
+        raise KnnscopeError(f"{path}: file name must end in .npz")
+    with whole_file(path) as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that ``write_arrays`` wrote. Neither pickles nor compressed members are read: a small file stays small in memory.
+
+    Raises:
+        KnnscopeError: no such file, or a damaged one.
+    """
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            for member in bundle.infolist():
+                if member.compress_type != zipfile.ZIP_STORED:
+                    raise ValueError(f"{member.filename} is compressed")
+                with bundle.open(member) as file:
+                    found[member.filename.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as error:
+        raise os_problem(error, path) from error
+    except (*BAD_HEADER, *BAD_ZIP, MemoryError) as error:
+        raise KnnscopeError(f"{path}: no .npz file, or a damaged one ({str(error)[:120]})") from error
+    return found
+
+
 class VectorCache:
     """Vectors by the digest of their text, one SQLite file for each encoder; what is committed survives kill -9.
 
@@ -214,7 +273,11 @@ class VectorCache:
         return locked(self.path.with_suffix(".lock"))
 
     def have(self, digests: Sequence[bytes]) -> npt.NDArray[np.bool_]:
-        """Which of these texts are encoded already."""
+        """Which of these texts are encoded already: bool, (digests,).
+
+        Raises:
+            KnnscopeError: the file cannot be read.
+        """
         find = self._db.execute
         try:
             return np.fromiter(
@@ -226,7 +289,12 @@ class VectorCache:
             raise self._problem(error) from error
 
     def add(self, digests: Sequence[bytes], values: npt.NDArray[np.float32]) -> None:
-        """Commit vectors in one transaction: after it they survive any kill."""
+        """Commit vectors, (digests, dim), in one transaction: after it they survive any kill.
+
+        Raises:
+            KnnscopeError: the disk is full, or the file cannot be written.
+            ValueError: another shape.
+        """
         rows = np.ascontiguousarray(values, dtype="<f4")
         if rows.shape != (len(digests), self.dim):
             raise ValueError(f"{rows.shape} vectors for {len(digests)} texts of {self.dim} dimensions")

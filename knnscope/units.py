@@ -1,4 +1,4 @@
-"""Durations, sizes and shares as they are printed everywhere: one formatter for each."""
+"""Durations, sizes, shares and long texts as they are printed everywhere: one formatter for each."""
 
 from __future__ import annotations
 
@@ -38,3 +38,8 @@ def megabytes(count: float) -> str:
 def percent(share: float) -> str:
     """A share of 1 in percent, with a digit more where it is small."""
     return f"{100 * share:.0f}%" if share >= 0.1 else f"{100 * share:.2g}%"
+
+
+def short(text: str, most: int) -> str:
+    """The text, cut to so many characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -71,8 +71,8 @@ def measures(lines: Sequence[Sequence[int]], qrels: Qrels, k: int, queries: Sequ
             grades.setdefault(str(query), {})[f"absent {number}"] = max(0, int(grade))
     run = {str(q): {str(d): float(-r) for r, d in enumerate(line)} for q, line in zip(queries, lines, strict=True)}
     first = {q: dict(list(scores.items())[:DEPTH]) for q, scores in run.items()}
-    kinds = {f"ndcg_cut.{DEPTH}", f"recall.{k}"}
-    whole = pytrec_eval.RelevanceEvaluator(grades, kinds).evaluate(run)
+    measures = {f"ndcg_cut.{DEPTH}", f"recall.{k}"}
+    whole = pytrec_eval.RelevanceEvaluator(grades, measures).evaluate(run)
     short = pytrec_eval.RelevanceEvaluator(grades, {"recip_rank"}).evaluate(first)
     if not whole:
         return {}

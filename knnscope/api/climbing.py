@@ -31,6 +31,7 @@ from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k, check_matrix
 from knnscope.search.ladder import RUNGS
 from knnscope.store import new_folder
+from knnscope.units import short
 
 ROWS = 75_000
 """Of the generated data: as many as the study had."""
@@ -42,9 +43,13 @@ QUERIES = 16
 class ClimbOptions:
     """How to climb.
 
-    device: of the rungs, "cpu" or "cuda"; None is cuda where there is a GPU. repeat: timed searches of a rung. loop_rows: rows that
-    Python loops visit at most; their time is then scaled. dataset, encoder: which part of a data set, and what encodes its texts.
-    each: called with every row as soon as it is measured.
+    Attributes:
+        device: of the rungs, "cpu" or "cuda"; None is cuda where there is a GPU.
+        repeat: timed searches of a rung.
+        loop_rows: rows that Python loops visit at most, their time then scaled to all; None is all.
+        dataset: which part of a data set.
+        encoder: what encodes its texts.
+        each: called with every row as soon as it is measured.
     """
 
     device: str | None = None
@@ -72,7 +77,8 @@ class Ladder(RunResult[LadderRun]):
     def __repr__(self) -> str:
         right = [row for row in self.run.rows if row.wall_ns is not None and row.grade != "wrong"]
         best = min(right, key=lambda row: row.wall_ns or 0).rung if right else "none"
-        return f"<Ladder of {len(self.run.rows)} rungs on {ladder.heading(self.run)}; fastest right: {plain(best)}>"
+        on = short(ladder.heading(self.run), 200)
+        return f"<Ladder of {len(self.run.rows)} rungs on {on}; fastest right: {short(plain(best), 100)}>"
 
     def _repr_html_(self) -> str:
         return html.ladder_html(self.run)

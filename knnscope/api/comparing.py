@@ -37,6 +37,7 @@ from knnscope.search.definition import METRICS
 from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k
 from knnscope.store import new_folder
+from knnscope.units import short
 
 QUERIES = 1000
 """Queries that are used where the data has more, or rows held out where it has none."""
@@ -46,19 +47,30 @@ SECONDS = 20
 """Budget of a case."""
 FEWEST = 5
 """Rounds; with fewer than statistics.FEWEST_ROUNDS the figures stand without a verdict."""
+NAMED = 4
+"""Winners that a line names."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompareOptions:
     """How to compare.
 
-    quick: few queries and rounds, which tell large differences only. boundary: of ``BOUNDARIES``; None is all that an engine has.
-    threads: the budget of every library; None is all cores, "stock" leaves each its own default. rounds: at least 5, 7 allow a verdict.
-    seconds: budget of a case. timeout: seconds for any one step. memory: MiB of host memory that one engine may allocate. seed: of the
-    choice of queries and the order of calls. keep_own: measure quality with documents that have the query's own id. dataset, encoder:
-    which part of a data set, and what encodes its texts.
+    Attributes:
+        metric: "l2", "ip" or "cosine"; None is the data's, else "l2".
+        quick: few queries and rounds, which tell large differences only.
+        boundary: of ``BOUNDARIES``; None is all that an engine has.
+        threads: the budget of every library; None is all cores, "stock" leaves each its own default.
+        rounds: at least 5; 7 allow a verdict; None is 20, or 5 of a quick run.
+        seconds: budget of a case; None is 20, or a share of a minute of a quick run.
+        timeout: seconds for any one step: a build, a warm-up, a turn.
+        memory: MiB of host memory that one engine may allocate; None is no limit.
+        seed: of the choice of queries and the order of calls.
+        keep_own: measure quality with documents that have the query's own id.
+        dataset: which part of a data set.
+        encoder: what encodes its texts.
     """
 
+    metric: str | None = None
     quick: bool = False
     boundary: Sequence[str] | None = None
     threads: int | Literal["stock"] | None = None
@@ -97,20 +109,22 @@ class Comparison(RunResult[ComparisonRun]):
 
     def __repr__(self) -> str:
         engines = len({row.engine for row in self.run.rows})
-        best = ", ".join(f"{v.engine} at batch {v.batch}" for v in self.verdicts if v.grade == "exact")
-        return f"<Comparison of {engines} engines on {comparison.heading(self.run)}; fastest exact: {plain(best) or 'none'}>"
+        best = [f"{v.engine} at batch {v.batch}" for v in self.verdicts if v.grade == "exact"]
+        more = f" and {len(best) - NAMED} more" if len(best) > NAMED else ""
+        first = short(plain(", ".join(best[:NAMED])), 100) + more
+        on = short(comparison.heading(self.run), 200)
+        return f"<Comparison of {engines} engines on {on}; fastest exact: {first or 'none'}>"
 
     def _repr_html_(self) -> str:
         return html.comparison_html(self.run)
 
 
-def compare(  # the facade of one measurement, with defaults for all but the data
+def compare(
     vectors_or_dataset: Any,
     queries: Queries = None,
     engines: Sequence[str] | None = None,
     k: int | Sequence[int] = 10,
     batch: int | Sequence[int] = (1, 10, 100),
-    metric: str | None = None,
     options: CompareOptions | None = None,
     out: str | Path | None = None,
     **keywords: Any,
@@ -126,10 +140,9 @@ def compare(  # the facade of one measurement, with defaults for all but the dat
         engines: by name; by default all but the reference, which judges them.
         k: neighbors, one number or several.
         batch: queries in a call, one number or several.
-        metric: "l2", "ip" or "cosine"; by default the data's, else "l2".
         options: how to measure.
         out: a folder for the files of the run.
-        **keywords: fields of the options, in their place or beside them.
+        **keywords: fields of the options, in their place or beside them: ``metric="cosine"``.
 
     Raises:
         KnnscopeError: data, names or numbers that cannot be.
@@ -137,15 +150,15 @@ def compare(  # the facade of one measurement, with defaults for all but the dat
     how = options_of(options or CompareOptions(), keywords)
     grid = _grid(engines, counts(k, "k"), counts(batch, "batch"), how.boundary)  # type: ignore[arg-type]
     settings = _settings(how, grid)
-    if metric is not None and metric not in METRICS:
-        raise unknown_name("metric", metric, METRICS)
+    if how.metric is not None and how.metric not in METRICS:
+        raise unknown_name("metric", how.metric, METRICS)
     with new_folder(Path(out)) if out is not None else nullcontext() as folder:
         workload = opened(vectors_or_dataset, how.dataset, how.encoder)
         for number in grid.ks:
             check_k(number, len(workload.dataset.documents))
         if not isinstance(queries, str | Path | int | None):
             queries = np.asarray(queries)
-        task = choose(workload, Choice(queries, metric, how.seed, QUICK_QUERIES if how.quick else QUERIES))
+        task = choose(workload, Choice(queries, how.metric, how.seed, QUICK_QUERIES if how.quick else QUERIES))
         if how.keep_own:
             task = replace(task, own={})
         said = _said(workload, task, settings)

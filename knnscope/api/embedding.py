@@ -24,8 +24,11 @@ from knnscope.encoders.devices import DeviceRun
 from knnscope.encoders.onnx_encoder import PROVIDERS
 from knnscope.encoders.recipes import told
 from knnscope.errors import KnnscopeError
-from knnscope.records import EncodedBy, Qrels, Strings, TextDataset, Texts, VectorDataset, Vectors
+from knnscope.records import EncodedBy, Qrels, TextDataset, Texts, VectorDataset, Vectors
+from knnscope.report.text import plain
 from knnscope.store import new_folder, whole_file, write_json
+from knnscope.strings import Strings
+from knnscope.units import short
 
 LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "tokenizers")
 """Those that the vectors depend on."""
@@ -152,7 +155,8 @@ class Embedding:
         return self.dataset.rows()
 
     def __repr__(self) -> str:
-        return f"<Embedding of {self.name!r} by {self.facts['encoder']}: {len(self):,} documents x {self.facts['dim']}>"
+        name, encoder = (short(plain(str(word)), 100) for word in (self.name, self.facts["encoder"]))
+        return f"<Embedding of {name!r} by {encoder}: {len(self):,} documents x {self.facts['dim']}>"
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>"
@@ -239,7 +243,11 @@ def encoded(workload: Workload) -> Embedding:
 
 
 def as_texts(data: Any) -> Any:
-    """A sequence of texts as a data set without queries; all else as it is."""
+    """A sequence of texts as a data set without queries; all else as it is.
+
+    Raises:
+        KnnscopeError: a sequence of something else.
+    """
     if isinstance(data, str | Path) or not isinstance(data, Sequence) or not data:
         return data
     if not all(isinstance(text, str) for text in data):

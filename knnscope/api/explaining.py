@@ -7,21 +7,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from knnscope.errors import ArgumentError, KnnscopeError, require
 from knnscope.report import answer as answers
 from knnscope.report import explanation as report
 from knnscope.report import perfetto
 from knnscope.report.text import plain
-from knnscope.store import whole_file, write_json
-from knnscope.trace import asking, lanes, reader
+from knnscope.store import read_json, whole_file, write_json
+from knnscope.trace import asking, excerpt, reader
 from knnscope.trace import explain as explaining
 from knnscope.trace.asking import LIMIT
-from knnscope.trace.bound import Bound
-from knnscope.trace.compare import Pair, pairs
-from knnscope.trace.findings import SEVERITIES, Finding
-from knnscope.trace.lanes import Window
+from knnscope.trace.compare import pairs
+from knnscope.trace.excerpt import Window
+from knnscope.trace.findings import SEVERITIES
 from knnscope.trace.model import Trace as Recorded
 from knnscope.trace.queries import QUERIES
+from knnscope.trace.record import BoundRecord, ExplanationRecord, FindingRecord, PairRecord, from_dict, record_of
+from knnscope.units import short
 
 ENDINGS = (".png", ".svg", ".json")
 """Of a timeline's file: two pictures, and what ui.perfetto.dev opens."""
@@ -33,35 +36,40 @@ class Explanation:
     """Why a trace is slow: findings, the largest predicted saving first, each with its evidence and a remedy. ``str`` gives all of it in words.
 
     Attributes:
-        told: the record that it is made of.
-        against: each phase of a later trace beside this one's, where one was given.
+        told: the record that it is made of; it holds no events, and outlives the trace.
     """
 
-    def __init__(self, told: explaining.Explanation, against: list[Pair] | None = None) -> None:
-        """Made by ``explain``."""
-        self.told, self.against = told, against
+    def __init__(self, told: ExplanationRecord) -> None:
+        """Made by ``explain`` and ``Explanation.load``."""
+        self.told = told
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[FindingRecord, ...]:
         """What is worth mending, best first."""
-        return self.told.findings
+        return tuple(self.told.findings)
 
     @property
-    def bounds(self) -> tuple[Bound, ...]:
+    def bounds(self) -> tuple[BoundRecord, ...]:
         """What bounds the run, of each GPU."""
-        return self.told.bounds
+        return tuple(self.told.bounds)
 
     @property
     def phases(self) -> list[dict[str, Any]]:
         """The figures of each phase, of one time through it: times, milliseconds, launches, bytes."""
-        return [explaining.figures(phase) for phase in self.told.phases]
+        found: list[dict[str, Any]] = msgspec.to_builtins(self.told.phases)
+        return found
+
+    @property
+    def against(self) -> list[PairRecord] | None:
+        """Each phase of a later trace beside this one's, where one was given."""
+        return self.told.against
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was odd about the trace, and what it lacks."""
-        return (*self.told.trace.notes, *self.told.trace.lacks)
+        return (*self.told.notes, *self.told.lacks)
 
-    def at_least(self, severity: str) -> list[Finding]:
+    def at_least(self, severity: str) -> list[FindingRecord]:
         """Findings of this severity ("high", "medium", "low") or above.
 
         Raises:
@@ -74,10 +82,7 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's own types, as ``knnscope explain --json`` prints it."""
-        whole = self.told.to_json()
-        if self.against is not None:
-            whole["against"] = [pair.to_json() for pair in self.against]
-        return whole
+        return self.told.to_dict()
 
     def save(self, path: str | Path) -> None:
         """Write ``to_dict`` as JSON.
@@ -87,21 +92,33 @@ class Explanation:
         """
         write_json(Path(path), self.to_dict())
 
+    @classmethod
+    def load(cls, path: str | Path) -> Explanation:
+        """Read what ``save`` or ``knnscope explain --json`` wrote; the trace is not needed.
+
+        Raises:
+            KnnscopeError: no such file, or no explanation; names the field.
+        """
+        try:
+            return cls(from_dict(read_json(Path(path))))
+        except (msgspec.ValidationError, OverflowError) as error:
+            raise KnnscopeError(f"{path}: not an explanation that knnscope.explain() saved ({error})") from error
+
     def rows(self) -> list[dict[str, Any]]:
         """A flat dict a finding, for ``pandas.DataFrame`` or ``polars.DataFrame``."""
         return report.rows(self.told)
 
     def __str__(self) -> str:
-        return "\n\n".join([report.text(self.told), *map(report.pair_text, self.against or [])])
+        return report.text(self.told)
 
     def __repr__(self) -> str:
         bound = ", ".join(f"bound by {b.what}" for b in self.bounds) or "nothing on a GPU"
-        first = f"; first: {self.findings[0].rule}" if self.findings else ""
-        name = plain(Path(self.told.trace.path).name)
+        first = f"; first: {short(plain(self.findings[0].rule), 50)}" if self.findings else ""
+        name = short(plain(Path(self.told.trace.path).name), 200)
         return f"<Explanation of {name}: {bound}, {len(self.findings)} findings{first}>"
 
     def _repr_html_(self) -> str:
-        return report.html(self.told, self.against or [])
+        return report.html(self.told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +153,12 @@ class Part:
         """
         self.check()
         if self.phase is not None:
-            return lanes.phase(trace, self.phase)
+            return excerpt.phase(trace, self.phase)
         if self.around is not None:
-            return lanes.around(trace, self.around)
+            return excerpt.around(trace, self.around)
         if self.begin is not None or self.end is not None:
-            return lanes.between(trace, self.begin, self.end)
-        return lanes.whole(trace)
+            return excerpt.between(trace, self.begin, self.end)
+        return excerpt.whole(trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +245,7 @@ class Trace:
         return reader.read(self.path)
 
     def __repr__(self) -> str:
-        return f"<Trace {plain(self.path.name)}>"
+        return f"<Trace {short(plain(self.path.name), 200)}>"
 
     def _repr_html_(self) -> str:
         return answers.html(self.questions())
@@ -257,9 +274,8 @@ def explain(trace: str | Path | Trace, against: str | Path | Trace | None = None
         KnnscopeError: no trace, or a damaged one.
     """
     told = explaining.explain(_recorded(trace))
-    if against is None:
-        return Explanation(told)
-    return Explanation(told, pairs(told, explaining.explain(_recorded(against))))
+    later = None if against is None else explaining.explain(_recorded(against))
+    return Explanation(record_of(told, None if later is None else pairs(told, later)))
 
 
 def _printable(trace: Recorded) -> Recorded:

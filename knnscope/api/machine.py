@@ -14,9 +14,11 @@ from knnscope.ceilings.record import DEVICES, Ceilings
 from knnscope.encoders.onnx_encoder import OnnxEncoder
 from knnscope.errors import ArgumentError, KnnscopeError, require
 from knnscope.report import markup
+from knnscope.report.text import plain
 from knnscope.search import catalog
 from knnscope.search.device import gpu_problem
-from knnscope.store import write_json
+from knnscope.store import read_json, write_json
+from knnscope.units import short
 
 ENGINE_HEAD = ("engine", "state", "what, or how to get it")
 
@@ -37,7 +39,7 @@ class Machine:
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's own types."""
         ceilings = {device: found and found.to_json() for device, found in self.ceilings.items()}
-        return {**self.facts, "ceilings": ceilings}
+        return {**self.facts, "ceilings": ceilings, "notes": list(self.notes)}
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON.
@@ -47,6 +49,24 @@ class Machine:
         """
         write_json(Path(path), self.to_dict())
 
+    @classmethod
+    def load(cls, path: str | Path) -> Machine:
+        """Read what ``save`` wrote, of this machine or another.
+
+        Raises:
+            KnnscopeError: no such file, or not the record of a machine.
+        """
+        facts = read_json(Path(path))
+        try:
+            ceilings = facts.pop("ceilings")
+            known = {d: None if ceilings[d] is None else Ceilings.from_json(ceilings[d]) for d in DEVICES}
+            notes = tuple(str(note) for note in facts.pop("notes"))
+            machine = cls(facts, known, notes)
+            repr(machine), machine.rows(), machine._repr_html_()  # all that they look up is there
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise KnnscopeError(f"{path}: not a machine that knnscope.info() saved ({error!r})") from error
+        return machine
+
     def rows(self) -> list[dict[str, Any]]:
         """A flat dict an engine: name, available, state, problem, what."""
         return [{"engine": name, **entry} for name, entry in self.facts["engines"].items()]
@@ -54,8 +74,8 @@ class Machine:
     def __repr__(self) -> str:
         gpus = ", ".join(str(gpu["name"]) for gpu in self.facts["gpus"]) or "no GPU"
         here = sum(entry["available"] for entry in self.facts["engines"].values())
-        cores = self.facts["cpu"]["usable_cores"]
-        return f"<Machine: {self.facts['cpu']['model']}, {cores} cores, {gpus}; {here} engines available>"
+        model, cores = plain(str(self.facts["cpu"]["model"])), self.facts["cpu"]["usable_cores"]
+        return f"<Machine: {short(model, 100)}, {cores} cores, {short(plain(gpus), 200)}; {here} engines available>"
 
     def _repr_html_(self) -> str:
         lines = [(e["engine"], e["state"], e["problem"] or e["what"]) for e in self.rows()]

@@ -80,8 +80,14 @@ def search_all(
 ) -> tuple[dict[str, Neighbors], list[str]]:
     """Answers by engine, and why an engine was left out.
 
+    Args:
+        engines: names, whose libraries are loaded.
+        rows: what is searched.
+        queries: (queries, dim), of a type that the engines take.
+        k: neighbors.
+
     Raises:
-        KnnscopeError: none of them can.
+        KnnscopeError: none of them can; says why the first cannot.
     """
     found: dict[str, Neighbors] = {}
     refused: list[str] = []

@@ -116,7 +116,7 @@ class Workload:
         return {**self.encoder.model.as_dict(), **where, "recipe": self.encoder.recipe.as_dict()}
 
     def words(self, text: str) -> npt.NDArray[np.float32]:
-        """A query in words as a (1, dim) array.
+        """A query in words as a (1, dim) array of float32.
 
         Raises:
             KnnscopeError: vectors that do not say what made them.
@@ -153,7 +153,11 @@ class Workload:
         return Vectors(values, self.dataset.documents.ids)
 
     def encode(self, texts: Sequence[str], what: str, prompt: str) -> tuple[npt.NDArray[np.float32], embed.Work]:
-        """Vectors of texts with a prompt before each, through the cache."""
+        """Vectors of texts with a prompt before each, through the cache: float32, (texts, dim), and what it took.
+
+        Raises:
+            KnnscopeError: the cache cannot be read or written.
+        """
         cache = embed.open_cache(self.encoder)
         try:
             work = embed.fill(cache, self.encoder, texts, what, prompt)
@@ -163,7 +167,7 @@ class Workload:
 
     @cached_property
     def queries(self) -> npt.NDArray[Any]:
-        """Vectors of all queries.
+        """Vectors of all queries, (queries, dim); of texts in float32.
 
         Raises:
             KnnscopeError: the data set has none.
@@ -175,7 +179,7 @@ class Workload:
         return self.dataset.queries.values
 
     def query_vectors(self, rows: Sequence[int]) -> npt.NDArray[Any]:
-        """Vectors of some queries; only these are encoded.
+        """Vectors of some queries, (rows, dim), in the order of ``rows``; only these are encoded.
 
         Raises:
             KnnscopeError: a file of vectors without queries.

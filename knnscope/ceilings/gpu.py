@@ -140,10 +140,10 @@ def _transfers(nbytes: int) -> tuple[Transfer, Transfer]:
     pinned = np.frombuffer(cupy.cuda.alloc_pinned_memory(nbytes), dtype=np.uint8, count=nbytes)
     pageable = np.empty(nbytes, dtype=np.uint8)
 
-    def rate(target: int, source: int, kind: int) -> float:
+    def rate(target: int, source: int, direction: int) -> float:
         def seconds() -> float:
             start = time.perf_counter_ns()
-            runtime.memcpy(target, source, nbytes, kind)
+            runtime.memcpy(target, source, nbytes, direction)
             runtime.deviceSynchronize()
             return (time.perf_counter_ns() - start) / 1e9
 

@@ -25,9 +25,9 @@ FAIL_ON = ("wrong", *FAILED, "noisy")
 class Compare:
     """Which engine is fastest and right on this data and machine: every engine measured side by side, every answer checked.
 
-    Each engine runs in a process of its own with the same thread budget; rounds in random order; first call, cold and hot
-    caches apart. An answer is exact (the ids that float64 defines), float32 (only rows exchanged that float32 rounding may
-    exchange) or wrong; a wrong one never wins. Ctrl-C keeps what was measured.
+    Each engine runs in a process of its own with the same thread budget, in rounds of random order. The first call, calls
+    with cold caches and calls with hot ones are measured apart. An answer is exact (the ids that float64 defines), float32
+    (only rows exchanged that float32 rounding may exchange) or wrong; a wrong engine never wins. Ctrl-C keeps what was measured.
 
     knnscope compare wordnet --limit 75000 --batch 1,10,100,1000
     knnscope compare base.fbin --queries queries.fbin -k 10,100 --engines faiss,usearch
@@ -72,23 +72,33 @@ class Compare:
             "--rounds",
             type=options.positive,
             metavar="N",
-            help=f"at least 5; 7 allow a verdict (default {statistics.ROUNDS})",
+            help=f"at least 5; at least 7 for a verdict (default {statistics.ROUNDS})",
         )
         parser.add_argument(
-            "--seconds", type=options.positive, metavar="S", help=f"budget of a case (default {SECONDS})"
+            "--seconds",
+            type=options.positive,
+            metavar="S",
+            help=f"time for each engine, k and batch size (default {SECONDS}; less with --quick)",
         )
         parser.add_argument(
             "--timeout",
             type=options.positive,
             default=300,
             metavar="S",
-            help="limit of any one step: a build, a warm-up, a turn (default 300)",
+            help="seconds after which a step is given up: a build, a warm-up, a turn (default 300)",
         )
         parser.add_argument(
-            "--memory", type=options.positive, metavar="MIB", help="what one engine may allocate in host memory"
+            "--memory",
+            type=options.positive,
+            metavar="MIB",
+            help="what one engine may allocate in host memory (default: no limit)",
         )
         parser.add_argument(
-            "--seed", type=options.natural, default=0, metavar="N", help="of queries and order (default 0)"
+            "--seed",
+            type=options.natural,
+            default=0,
+            metavar="N",
+            help="of the choice of queries and the order of calls (default 0)",
         )
         parser.add_argument(
             "--out",
@@ -98,7 +108,7 @@ class Compare:
         parser.add_argument(
             "--keep-own",
             action="store_true",
-            help="measure quality with documents that have the query's own id (default: without, as BEIR does)",
+            help="count documents that have the query's own id as answers when quality is measured (default: leave them out, as BEIR does)",
         )
         parser.add_argument("--json", action="store_true", help="print the rows, a JSON object a line")
         parser.add_argument(
@@ -117,7 +127,6 @@ class Compare:
                 options.listed(args.engines) if args.engines is not None else None,
                 _numbers(args.k, "-k"),
                 _numbers(args.batch, "--batch"),
-                args.metric,
                 _options(args),
                 out,
             )
@@ -139,6 +148,7 @@ class Compare:
 
 def _options(args: argparse.Namespace) -> CompareOptions:
     return CompareOptions(
+        metric=args.metric,
         quick=args.quick,
         boundary=options.listed(args.boundary) if args.boundary is not None else None,
         threads=_threads(args.threads),

@@ -82,7 +82,7 @@ class Completion:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("shell", choices=tuple(SHELLS), metavar="|".join(SHELLS))
+        parser.add_argument("shell", choices=tuple(SHELLS), metavar="|".join(SHELLS), help="the shell to write it for")
 
     def run(self, args: argparse.Namespace) -> int:
         """Print the script."""
@@ -155,7 +155,7 @@ def bash(listed: Sequence[Listed]) -> str:
 def _bash(arguments: Sequence[Argument]) -> str:
     words = quote(" ".join(dict.fromkeys(value for argument in arguments for value in argument.values)))
     paths, listed = (
-        "1" if any(getattr(argument, kind) for argument in arguments) else "" for kind in ("paths", "listed")
+        "1" if any(getattr(argument, values) for argument in arguments) else "" for values in ("paths", "listed")
     )
     return f"words={words} paths={paths} list={listed}"
 

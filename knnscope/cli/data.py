@@ -29,14 +29,19 @@ class Data:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("action", choices=("list", "get", "show"), metavar="list|get|show")
+        parser.add_argument(
+            "action",
+            choices=("list", "get", "show"),
+            metavar="list|get|show",
+            help="what to do: list what there is, get one, or show what is in it",
+        )
         options.add_dataset(parser, optional=True)
         parser.add_argument(
-            "--pairs", type=options.natural, default=5, metavar="N", help="show: relevant pairs (default 5)"
+            "--pairs", type=options.natural, default=5, metavar="N", help="show: how many relevant pairs (default 5)"
         )
         parser.add_argument("--offset", type=options.natural, default=0, metavar="N", help="show: pairs to skip first")
         parser.add_argument("--grade", type=int, metavar="G", help="show: pairs of this grade (default 1)", default=1)
-        parser.add_argument("-o", "--out", metavar="FILE", help="get synthetic:...: the .npy file to write")
+        parser.add_argument("-o", "--out", metavar="FILE", help="get: the .npy file to write synthetic vectors to")
         parser.add_argument("--json", action="store_true", help="list: print JSON")
 
     def run(self, args: argparse.Namespace) -> int:

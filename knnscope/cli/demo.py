@@ -35,7 +35,7 @@ DEPTH = 10
 class Demo:
     """The shipped sample from words to a verdict: encode it, search it with every engine, measure which is fastest and right.
 
-    Needs no network once the packages are installed. The run is saved, to be looked at or used further.
+    Needs no network once the packages are installed. The vectors and the measurements are saved.
     """
 
     def configure(self, parser: argparse.ArgumentParser) -> None:

@@ -16,11 +16,11 @@ from knnscope.store import new_folder
 
 
 class Embed:
-    """Encode the documents and queries of a data set. Run again after an interruption, it continues where it stopped.
+    """Encode the documents and queries of a data set. After an interruption the same command continues where it stopped.
 
-    Vectors are cached by text, so nothing is encoded twice. With -o they are written to DIR/vectors.npy, with ids.txt,
-    texts.jsonl and meta.json; those of the queries to the same files in DIR/queries. knnscope search DIR "words" then
-    encodes the words with the same encoder.
+    Vectors are cached by text, so nothing is encoded twice. With -o those of the documents are written to
+    DIR/vectors.npy, beside ids.txt, texts.jsonl and meta.json, and those of the queries to the same files in DIR/queries.
+    knnscope search DIR "words" then encodes the words with the same encoder.
     --device cpu,cuda encodes the documents on both and shows the times side by side.
     """
 
@@ -28,7 +28,12 @@ class Embed:
         """Declare the arguments."""
         options.add_dataset(parser)
         options.add_encoder(parser, "cpu, cuda, or cpu,cuda to time both")
-        parser.add_argument("-o", "--out", metavar="DIR", help="write the vectors there")
+        parser.add_argument(
+            "-o",
+            "--out",
+            metavar="DIR",
+            help="the folder to write the vectors to (default: they are kept in the cache alone)",
+        )
 
     def run(self, args: argparse.Namespace) -> int:
         """Encode."""

@@ -24,8 +24,10 @@ class Explain:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("trace", metavar="TRACE", help="a SQLite export of Nsight Systems, or of knnscope profile")
-        parser.add_argument("--against", metavar="TRACE", help="a later trace of what should do the same")
+        parser.add_argument(
+            "trace", metavar="TRACE", help="an SQLite export of Nsight Systems, or what knnscope profile wrote"
+        )
+        parser.add_argument("--against", metavar="TRACE", help="a later trace of the same work, to compare with")
         parser.add_argument("--json", action="store_true", help="print a JSON object")
         parser.add_argument(
             "--fail-on", choices=SEVERITIES, help="exit with 1 if there is a finding of this severity or above"

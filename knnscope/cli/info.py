@@ -18,7 +18,7 @@ OF_ENCODER = ("weights", "recipe", "query_prompt", "document_prompt")
 class Info:
     """This machine: processor, memory, GPU, libraries, and every engine or the line that installs it.
 
-    It also names libraries that clash and settings that hide something.
+    It also names libraries that clash and what hides or limits cores and GPUs.
     --measure finds out what the machine can do at best, in 10 to 20 seconds for the CPU and as many for a GPU: bytes read by size, from
     the caches (hot) and from memory (cold), bytes copied, matrix products. The figures are kept and shown from then on.
     --encoder opens an encoder and shows what its files, its graph and the options decide: pooling, limit, prompts, metric.

@@ -39,12 +39,17 @@ class Ladder:
             metavar="R,R...",
             help=f"of verbose, {', '.join(ladder.RUNGS)}, or engines (default: all but verbose, and {', '.join(ENGINES)})",
         )
-        parser.add_argument("--device", choices=DEVICES, help="of the rungs (default: cuda where there is a GPU)")
+        parser.add_argument(
+            "--device", choices=DEVICES, help="where the rungs run (default: cuda where there is a GPU)"
+        )
         parser.add_argument(
             "--repeat", type=options.positive, default=10, metavar="N", help="timed searches of a rung (default 10)"
         )
         parser.add_argument(
-            "--loop-rows", type=options.positive, metavar="N", help="loops visit N rows only, and their time is scaled"
+            "--loop-rows",
+            type=options.positive,
+            metavar="N",
+            help="Python loops visit N rows only; their time is scaled to all rows",
         )
         parser.add_argument("--out", metavar="DIR", help="where the run is saved (default: runs/ladder-DATE-TIME)")
         parser.add_argument("--json", action="store_true", help="print the rows, a JSON object a line")

@@ -16,7 +16,11 @@ from knnscope.search.definition import METRICS
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 up."""
+    """A whole number from 1 up.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
     if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
@@ -28,13 +32,21 @@ def listed(text: str) -> list[str]:
 
 
 def natural(text: str) -> int:
-    """A whole number from 0 up."""
+    """A whole number from 0 up.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
     return 0 if text == "0" else positive(text)
 
 
 @contextmanager
 def dashed() -> Iterator[None]:
-    """Errors that name an argument of a function name the option instead."""
+    """Errors that name an argument of a function name the option instead.
+
+    Raises:
+        KnnscopeError: what was an ArgumentError.
+    """
     try:
         yield
     except ArgumentError as error:
@@ -52,15 +64,20 @@ def add_dataset(parser: argparse.ArgumentParser, optional: bool = False) -> None
     )
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N documents")
     parser.add_argument(
-        "--subset", choices=("all", "relevant"), default="all", help="relevant: only documents that judgements name"
+        "--subset",
+        choices=("all", "relevant"),
+        default="all",
+        help="all documents (default), or only the relevant: those that judgements name",
     )
     parser.add_argument(
         "--split", metavar="NAME", help="judgements to use: test, dev, train (default: the first there is)"
     )
     parser.add_argument(
-        "--wordnet", metavar="DIR", help="folder with WordNet's data.noun, data.verb, data.adj, data.adv"
+        "--wordnet", metavar="DIR", help="of wordnet: the folder with its data.noun, data.verb, data.adj, data.adv"
     )
-    parser.add_argument("--lemmas", action="store_true", help="wordnet: put the words before their definition")
+    parser.add_argument(
+        "--lemmas", action="store_true", help="of wordnet: put the words themselves before their definition"
+    )
 
 
 def dataset_options(args: argparse.Namespace) -> DatasetOptions:
@@ -75,15 +92,21 @@ def add_encoder(parser: argparse.ArgumentParser, devices: str | None = "cpu or c
     parser.add_argument(
         "--weights", metavar="FILE", help="which of a folder's files, such as onnx/model_quantized.onnx"
     )
-    parser.add_argument("--recipe", metavar="NAME", help=f"own (the model's), {', '.join(RECIPES)} (default: own)")
-    for part, plural in (("query", "queries"), ("document", "documents")):
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help=f"how texts become vectors: own (as the model's files say), {', '.join(RECIPES)} (default: own)",
+    )
+    for part, plural, example in (("query", "queries", "query"), ("document", "documents", "passage")):
         parser.add_argument(
             f"--{part}-prompt",
             metavar="PROMPT",
-            help=f"put before {plural}: a name of the model's prompts, words such as 'query: ', or none (default: the model's)",
+            help=f"put before {plural}: a name of the model's prompts, words such as '{example}: ', or none (default: the model's)",
         )
     if devices:
-        parser.add_argument("--device", default="cpu", metavar="DEVICE", help=f"{devices} (default: cpu)")
+        parser.add_argument(
+            "--device", default="cpu", metavar="DEVICE", help=f"where the encoder runs: {devices} (default: cpu)"
+        )
 
 
 def encoder_options(args: argparse.Namespace, device: str | None = None) -> EncoderOptions:
@@ -95,4 +118,6 @@ def encoder_options(args: argparse.Namespace, device: str | None = None) -> Enco
 
 def add_metric(parser: argparse.ArgumentParser) -> None:
     """The metric."""
-    parser.add_argument("--metric", choices=METRICS, help="default: the model's or the file's, else l2")
+    parser.add_argument(
+        "--metric", choices=METRICS, help="how near two vectors are (default: what the model or the file says, else l2)"
+    )

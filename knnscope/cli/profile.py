@@ -34,22 +34,33 @@ class Profile:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("name", nargs="?", metavar="NAME | -- COMMAND", help="a rung or an engine; or any command")
+        parser.add_argument(
+            "name",
+            nargs="?",
+            metavar="NAME | -- COMMAND",
+            help="a rung of the ladder or an engine; or, after --, any command",
+        )
         parser.add_argument(
             "--out", default="runs/traces", metavar="DIR", help="where the trace goes (default runs/traces)"
         )
-        parser.add_argument("--recorder", choices=RECORDERS, help="default: nsys where it is found, else cupti")
-        parser.add_argument("--nsys", metavar="PATH", help="the nsys to use")
-        parser.add_argument("--rows", type=options.positive, default=75_000, metavar="N", help="default 75,000")
-        parser.add_argument("--dim", type=options.positive, default=384, metavar="D", help="default 384")
-        parser.add_argument("-k", type=options.positive, default=10, metavar="K", help="default 10")
+        parser.add_argument(
+            "--recorder", choices=RECORDERS, help="what records (default: nsys where it is found, else cupti)"
+        )
+        parser.add_argument("--nsys", metavar="PATH", help="the nsys program to use")
+        parser.add_argument(
+            "--rows", type=options.positive, default=75_000, metavar="N", help="generated rows (default 75,000)"
+        )
+        parser.add_argument(
+            "--dim", type=options.positive, default=384, metavar="D", help="components of a row (default 384)"
+        )
+        parser.add_argument("-k", type=options.positive, default=10, metavar="K", help="neighbors (default 10)")
         parser.add_argument("--repeat", type=options.positive, default=3, metavar="N", help="searches (default 3)")
         parser.add_argument(
             "--every",
             type=options.positive,
             default=1,
             metavar="N",
-            help="a loop visits one row of N: long loops, short traces",
+            help="a Python loop visits only one row in N, which keeps its trace short",
         )
 
         parser.add_argument(

@@ -28,7 +28,7 @@ class Search:
             "--query-id", metavar="ID", help="a query of the data set; its relevant documents are marked"
         )
         parser.add_argument(
-            "--engines", metavar="E,E...", help=f"of {', '.join(catalog.ENGINES)} (default: all there are)"
+            "--engines", metavar="E,E...", help=f"of {', '.join(catalog.ENGINES)} (default: all that are installed)"
         )
         parser.add_argument(
             "-k", type=options.positive, help=f"neighbors (default {DEPTH}, or all rows where there are fewer)"

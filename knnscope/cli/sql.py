@@ -24,9 +24,13 @@ class Sql:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("trace", metavar="TRACE", help="made by nsys export --type sqlite, or knnscope profile")
+        parser.add_argument(
+            "trace", metavar="TRACE", help="an SQLite export of Nsight Systems, or what knnscope profile wrote"
+        )
         parser.add_argument("question", nargs="?", metavar='NAME|"SELECT ..."', help=f"{', '.join(QUERIES)}, or SQL")
-        parser.add_argument("--format", choices=report.FORMATS, default="table", help="default: table")
+        parser.add_argument(
+            "--format", choices=report.FORMATS, default="table", help="how to print the rows (default: table)"
+        )
         parser.add_argument(
             "--raw-cells",
             action="store_true",

@@ -26,18 +26,34 @@ class Timeline:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("trace", metavar="TRACE", help="a trace (.sqlite)")
-        parser.add_argument("-o", "--out", required=True, metavar="FILE", help="name ends in .png, .svg or .json")
         parser.add_argument(
-            "--from", type=_time, metavar="MS", dest="begin", help="from here, in ms after the trace's first event"
+            "trace", metavar="TRACE", help="an SQLite export of Nsight Systems, or what knnscope profile wrote"
         )
-        parser.add_argument("--to", type=_time, metavar="MS", dest="end", help="to here")
-        parser.add_argument("--phase", metavar="P", help="the last time through the first range whose name contains P")
+        parser.add_argument(
+            "-o", "--out", required=True, metavar="FILE", help="the file to write; its name ends in .png, .svg or .json"
+        )
+        parser.add_argument(
+            "--from",
+            type=_time,
+            metavar="MS",
+            dest="begin",
+            help="where to begin, in milliseconds after the trace's first event (default: there)",
+        )
+        parser.add_argument(
+            "--to",
+            type=_time,
+            metavar="MS",
+            dest="end",
+            help="where to end, counted likewise (default: the end of the trace)",
+        )
+        parser.add_argument(
+            "--phase", metavar="P", help="draw the last time through the first range whose name contains P"
+        )
         parser.add_argument(
             "--around",
             type=positive,
             metavar="N",
-            help="the iteration that ends with the N-th copy to the host (or kernel, if there is no copy)",
+            help="draw the iteration that ends with the N-th copy to the host (or kernel, if there is no copy)",
         )
 
     def run(self, args: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ class Warm:
             "--dtype",
             default="float32",
             metavar="T,T...",
-            help=f"of rows: {', '.join(definition.DTYPES)} (default float32)",
+            help=f"types of rows to compile for: {', '.join(definition.DTYPES)} (default float32)",
         )
 
     def run(self, args: argparse.Namespace) -> int:

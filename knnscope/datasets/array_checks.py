@@ -9,13 +9,12 @@ import numpy.typing as npt
 
 from knnscope.environment import memory
 from knnscope.errors import KnnscopeError
-from knnscope.records import Vectors
+from knnscope.records import DTYPES, Vectors
 
 MAX_DIM = 1 << 22
 """Components of a row: with more, rounding in float32 may make anything of a cosine (search/rounding.py), and nothing could be graded."""
 MAX_GROWTH = 1000
 """Bytes of numbers for each byte stored: compressed zeros, but no bomb."""
-DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int32")
 
 
 def checked(path: Path, values: npt.NDArray[Any]) -> Vectors:

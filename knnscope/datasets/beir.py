@@ -17,7 +17,8 @@ import numpy.typing as npt
 from knnscope.datasets import layout, qrels, tables
 from knnscope.datasets.qrels import Row
 from knnscope.errors import KnnscopeError
-from knnscope.records import Qrels, Strings, TextDataset, Texts
+from knnscope.records import Qrels, TextDataset, Texts
+from knnscope.strings import Strings
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,11 @@ def _probe(path: Path) -> None:
 
 
 def hdf5(path: Path, _: str) -> VectorDataset:
-    """Rows, queries, metric and ground truth of an ANN-benchmarks file."""
+    """Rows, queries, metric and ground truth of an ANN-benchmarks file.
+
+    Raises:
+        KnnscopeError: h5py is missing, or the file is damaged or holds something else.
+    """
     h5py = require("h5py", "files")
     _probe(path)
     try:

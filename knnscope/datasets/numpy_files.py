@@ -8,10 +8,7 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
-import zlib
-from lzma import LZMAError
 from pathlib import Path
-from tokenize import TokenError
 from typing import IO, Any, cast
 
 import numpy as np
@@ -20,10 +17,9 @@ import numpy.typing as npt
 from knnscope.datasets.array_checks import checked, memory_limit
 from knnscope.errors import KnnscopeError
 from knnscope.records import VectorDataset
+from knnscope.store import BAD_HEADER, BAD_ZIP
 
 MAX_HEADER = 10_000
-_BAD_HEADER = (ValueError, EOFError, TypeError, SyntaxError, OverflowError, RecursionError, TokenError)
-_BAD_ZIP = (zipfile.BadZipFile, zlib.error, LZMAError, NotImplementedError, RuntimeError)
 PICKLED = (
     "an array of Python objects, or no .npy file; it is never unpickled: save it as np.asarray(x, dtype='float32')"
 )
@@ -37,20 +33,28 @@ def _reason(error: Exception) -> str:
 
 
 def npy(path: Path, _: str) -> VectorDataset:
-    """One array, mapped, not read."""
+    """One array, mapped, not read.
+
+    Raises:
+        KnnscopeError: no .npy file, one of objects, or cut off.
+    """
     with path.open("rb") as file:
         if file.read(2) == b"PK":
             raise KnnscopeError(f"{path}: an .npz archive under the name of an .npy file: rename it")
     try:
         with warnings.catch_warnings(action="ignore"):  # of old names of types
             values = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=MAX_HEADER)
-    except _BAD_HEADER as error:
+    except BAD_HEADER as error:
         raise KnnscopeError(f"{path}: {_reason(error)}") from error
     return VectorDataset(str(path), checked(path, values))
 
 
 def npz(path: Path, column: str) -> VectorDataset:
-    """The array of two dimensions; of several the one named, or ``train`` with the queries ``test``."""
+    """The array of two dimensions; of several the one named, or ``train`` with the queries ``test``.
+
+    Raises:
+        KnnscopeError: no .npz file, a damaged one, or no such array.
+    """
     try:
         with zipfile.ZipFile(path) as bundle:
             members = {m.filename.removesuffix(".npy"): m for m in bundle.infolist() if m.filename.endswith(".npy")}
@@ -63,9 +67,9 @@ def npz(path: Path, column: str) -> VectorDataset:
                     if len(shape) == 2 and dtype.kind in "fiu":
                         rows[name] = member
             return _chosen(path, bundle, members, rows, column)
-    except _BAD_ZIP as error:
+    except BAD_ZIP as error:
         raise KnnscopeError(f"{path}: no .npz file, or a damaged one ({str(error)[:120]})") from error
-    except _BAD_HEADER as error:
+    except BAD_HEADER as error:
         raise KnnscopeError(f"{path}: {_reason(error)}") from error
 
 

@@ -34,7 +34,11 @@ def suffix_of(path: Path) -> str:
 
 
 def vecs(path: Path, _: str) -> VectorDataset:
-    """A dimension before every row, the same in all."""
+    """A dimension before every row, the same in all.
+
+    Raises:
+        KnnscopeError: the size of the file and the dimensions do not agree.
+    """
     dtype = np.dtype(VECS[suffix_of(path)])
     size = path.stat().st_size
     if size < 4:
@@ -93,7 +97,11 @@ def counts(path: Path, entry: int) -> tuple[int, int, int]:
 
 
 def bin_(path: Path, _: str) -> VectorDataset:
-    """Two counts, then all rows."""
+    """Two counts, then all rows.
+
+    Raises:
+        KnnscopeError: the size of the file and the counts do not agree.
+    """
     dtype = np.dtype(BIN[suffix_of(path)])
     rows, dim, start = counts(path, dtype.itemsize)
     if not rows * dim:

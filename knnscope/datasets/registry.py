@@ -62,7 +62,7 @@ def published() -> dict[str, dict[str, Any]]:
 def all_names() -> list[str]:
     """Every name that ``load`` knows, folders and files apart."""
     parts = [f"{name}/{part}" for name, entry in published().items() for part in entry.get("parts", ())]
-    return ["sample", "wordnet", *(f"synthetic:{kind}" for kind in synthetic.KINDS), *published(), *parts]
+    return ["sample", "wordnet", *(f"synthetic:{name}" for name in synthetic.DISTRIBUTIONS), *published(), *parts]
 
 
 def load(spec: str, options: DatasetOptions | None = None) -> tuple[TextDataset | VectorDataset, tuple[str, ...]]:
@@ -242,8 +242,8 @@ def catalogue(options: DatasetOptions) -> list[Entry]:
         state = "not found"
     entries.append(Entry("wordnet", 117_659, 48_339, state, "definitions; queries are usage examples"))
     entries += [
-        Entry(f"synthetic:{kind}", 75_000, 1_000, "made on demand", "vectors; add ,rows=N,dim=N,seed=N,queries=N")
-        for kind in synthetic.KINDS
+        Entry(f"synthetic:{name}", 75_000, 1_000, "made on demand", "vectors; add ,rows=N,dim=N,seed=N,queries=N")
+        for name in synthetic.DISTRIBUTIONS
     ]
     for name, entry in published().items():
         parts = (

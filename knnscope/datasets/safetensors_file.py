@@ -22,7 +22,11 @@ _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I32": "<i4",
 
 
 def safetensors(path: Path, column: str) -> VectorDataset:
-    """The tensor of two dimensions; of several the one named, or ``train`` with the queries ``test``."""
+    """The tensor of two dimensions; of several the one named, or ``train`` with the queries ``test``.
+
+    Raises:
+        KnnscopeError: a damaged file, or no such tensor.
+    """
     size = path.stat().st_size
     data = mapped(path)
     length = int.from_bytes(data[:8], "little")

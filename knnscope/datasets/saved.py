@@ -14,10 +14,10 @@ from knnscope.checks import check_finite
 from knnscope.datasets import vector_files
 from knnscope.datasets.lines import read_objects, string_field
 from knnscope.errors import KnnscopeError
-from knnscope.records import EncodedBy, Strings, Texts, VectorDataset, Vectors
-from knnscope.store import os_problem, whole_file, write_json
+from knnscope.records import METRICS, EncodedBy, Texts, VectorDataset, Vectors
+from knnscope.store import os_problem, read_json, whole_file, write_json
+from knnscope.strings import Strings
 
-METRICS = ("l2", "ip", "cosine")
 FILES = ("vectors.npy", "ids.txt", "texts.jsonl", "meta.json")
 
 
@@ -76,17 +76,7 @@ def facts(folder: Path) -> dict[str, Any]:
         KnnscopeError: it cannot be read, or is no JSON object.
     """
     path = folder / "meta.json"
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise os_problem(error, path) from error
-    except (ValueError, RecursionError) as error:
-        raise KnnscopeError(f"{path}: not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise KnnscopeError(f"{path}: not a JSON object")
-    return found
+    return read_json(path) if path.is_file() else {}
 
 
 def _part(folder: Path) -> Vectors:

@@ -1,6 +1,6 @@
 """Seeded vectors of any size, made block by block: row i is the same whatever the number of rows.
 
-Kinds and why they are here:
+Distributions, and why they are here:
 text: clustered, power-law spectrum, non-zero mean, norms about 10, as text encoders without normalisation give.
 isotropic: no structure, the hardest case for any bound; norms about 10.
 near-duplicate: copies of few rows, moved by 0 to 1e-3 of their norm: distances far below the norms.
@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float32]
 class Synthetic:
     """A data set by its recipe; ``queries`` are further draws, never rows of the documents."""
 
-    kind: str
+    distribution: str
     rows: int = 75_000
     dim: int = 384
     seed: int = 0
@@ -40,23 +40,23 @@ class Synthetic:
     @property
     def name(self) -> str:
         """The specification that makes the same data."""
-        return f"synthetic:{self.kind},rows={self.rows},dim={self.dim},seed={self.seed},queries={self.queries}"
+        return f"synthetic:{self.distribution},rows={self.rows},dim={self.dim},seed={self.seed},queries={self.queries}"
 
     @property
     def file_name(self) -> str:
         """The file that its rows are written to where none is named."""
-        return f"{self.kind}-{self.rows}x{self.dim}-{self.seed}.npy"
+        return f"{self.distribution}-{self.rows}x{self.dim}-{self.seed}.npy"
 
 
 def parse(spec: str) -> Synthetic:
-    """Read ``synthetic:KIND[,rows=N][,dim=N][,seed=N][,queries=N]``.
+    """Read ``synthetic:DISTRIBUTION[,rows=N][,dim=N][,seed=N][,queries=N]``.
 
     Raises:
-        KnnscopeError: an unknown kind or setting, or a value out of range.
+        KnnscopeError: an unknown distribution or setting, or a value out of range.
     """
-    kind, *settings = spec.removeprefix("synthetic:").split(",")
-    if kind not in KINDS:
-        raise unknown_name("synthetic kind", kind, KINDS)
+    distribution, *settings = spec.removeprefix("synthetic:").split(",")
+    if distribution not in DISTRIBUTIONS:
+        raise unknown_name("synthetic distribution", distribution, DISTRIBUTIONS)
     chosen: dict[str, int] = {}
     for setting in settings:
         key, _, value = setting.partition("=")
@@ -66,7 +66,7 @@ def parse(spec: str) -> Synthetic:
         if not (digits.isascii() and digits.isdigit()) or len(digits) > 12:
             raise KnnscopeError(f"{spec}: {key} must be a whole number, found {value!r}")
         chosen[key] = int(digits)
-    made = Synthetic(kind, **chosen)
+    made = Synthetic(distribution, **chosen)
     if made.rows < 1 or not 1 <= made.dim <= MAX_DIM:
         raise KnnscopeError(f"{spec}: at least one row, and 1 to {MAX_DIM:,} dimensions")
     return made
@@ -75,7 +75,7 @@ def parse(spec: str) -> Synthetic:
 def blocks(recipe: Synthetic, rows: int, stream: int = 0) -> Iterator[Floats]:
     """Blocks of float32 rows, shape (at most 4,096, dim); ``stream`` 0 are documents, 1 queries."""
     shape = np.random.default_rng([recipe.seed, 1])
-    draw = KINDS[recipe.kind](recipe.dim, shape)
+    draw = DISTRIBUTIONS[recipe.distribution](recipe.dim, shape)
     for number, start in enumerate(range(0, rows, BLOCK)):
         random = np.random.default_rng([recipe.seed, 2 + stream, number])
         yield draw(random, BLOCK)[: rows - start]
@@ -90,7 +90,7 @@ def materialise(recipe: Synthetic) -> VectorDataset:
     try:
         documents = np.empty((recipe.rows, recipe.dim), np.float32)
         queries = np.empty((recipe.queries, recipe.dim), np.float32)
-        with bar(recipe.rows + recipe.queries, f"make {recipe.kind}", "row") as progress:
+        with bar(recipe.rows + recipe.queries, f"make {recipe.distribution}", "row") as progress:
             for values, stream in ((documents, 0), (queries, 1)):
                 for number, block in enumerate(blocks(recipe, len(values), stream)):
                     values[number * BLOCK : number * BLOCK + len(block)] = block
@@ -188,7 +188,7 @@ def _ties(dim: int, _: np.random.Generator) -> Draw:
     return lambda block, count: block.integers(-1, 2, (count, dim)).astype(np.float32)
 
 
-KINDS: dict[str, Callable[[int, np.random.Generator], Draw]] = {
+DISTRIBUTIONS: dict[str, Callable[[int, np.random.Generator], Draw]] = {
     "text": _text,
     "isotropic": _isotropic,
     "near-duplicate": _near_duplicate,

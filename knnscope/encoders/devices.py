@@ -55,7 +55,7 @@ def time_devices(
     """Encode all texts, as documents, on each device in turn.
 
     Returns:
-        Figures and vectors, (texts, dim), in the order of ``devices``.
+        Figures and vectors, float32, (texts, dim), in the order of ``devices``.
     """
     runs: list[DeviceRun] = []
     results: list[npt.NDArray[np.float32]] = []

@@ -34,7 +34,7 @@ class Batch:
     first: Array
 
     def kept(self, skip: int) -> Array:
-        """The mask without the first ``skip`` tokens of each text."""
+        """The mask, (texts, tokens), without the first ``skip`` tokens of each text."""
         return self.mask * (np.arange(self.mask.shape[1]) >= (self.first + skip)[:, None]) if skip else self.mask
 
 
@@ -69,7 +69,7 @@ class Inputs:
         self._left = own and declared.padding_side == "left"
 
     def groups(self, lengths: Sequence[int]) -> Iterator[Array]:
-        """Rows that may share a call: any, or of one length where no mask tells filling from tokens."""
+        """Numbers of rows that may share a call, int64: any, or of one length where no mask tells filling from tokens."""
         rows = np.arange(len(lengths))
         groups = [rows] if self._masked else [rows[np.equal(lengths, n)] for n in sorted(set(lengths))]
         for group in groups:
@@ -94,7 +94,7 @@ class Inputs:
         return Batch(ids, mask, first)
 
     def feed(self, batch: Batch) -> dict[str, Array]:
-        """The inputs by name."""
+        """The inputs by name, each (texts, tokens), in the type that the session declares."""
         place = np.maximum(np.arange(batch.ids.shape[1]) - batch.first[:, None], 0) * batch.mask
         values = {
             "input_ids": batch.ids,

@@ -44,13 +44,13 @@ def count(work: Callable[[], object], synchronize: Callable[[], None]) -> Counts
         cupti = require("cupti.cupti", "cupti", "cupti")
     except MissingLibraryError:
         return None
-    kinds = [cupti.ActivityKind.CONCURRENT_KERNEL, cupti.ActivityKind.MEMCPY]
+    activities = [cupti.ActivityKind.CONCURRENT_KERNEL, cupti.ActivityKind.MEMCPY]
     records: list[Any] = []
     synchronize()
     try:
         cupti.activity_register_callbacks(lambda: (BUFFER, 0), records.extend)
-        for kind in kinds:
-            cupti.activity_enable(kind)
+        for activity in activities:
+            cupti.activity_enable(activity)
     except cupti.cuptiError:  # a profiler around this process holds the only subscription
         return None
     try:
@@ -60,8 +60,8 @@ def count(work: Callable[[], object], synchronize: Callable[[], None]) -> Counts
         synchronize()
         cupti.activity_flush_all(1)
     finally:
-        for kind in kinds:
-            cupti.activity_disable(kind)
+        for activity in activities:
+            cupti.activity_disable(activity)
     copies = [r for r in records if r.kind == cupti.ActivityKind.MEMCPY and r.copy_kind in (TO_DEVICE, TO_HOST)]
     kernels = sum(r.kind == cupti.ActivityKind.CONCURRENT_KERNEL for r in records)
     return Counts(kernels, len(copies), sum(r.bytes for r in copies))

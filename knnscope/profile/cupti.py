@@ -17,7 +17,7 @@ from cupti import cupti
 
 from knnscope.errors import KnnscopeError
 from knnscope.profile.names import demangled, short
-from knnscope.profile.schema import MEMORY_KINDS, PUSH_POP, Writer
+from knnscope.profile.schema import MEMORY_TYPES, PUSH_POP, Writer
 
 BUFFER = 8 << 20
 SYSTEM_THREADS = 1
@@ -29,7 +29,7 @@ PROFILER_CALLS = (cupti.driver_api_trace_cbid.cuProfilerStart, cupti.driver_api_
 """What cudaProfilerStart and cudaProfilerStop call."""
 REFUSED = "CUPTI cannot record here ({}): another profiler in this process, or a driver that does not allow it"
 Kind = cupti.ActivityKind
-KINDS = (
+ACTIVITIES = (
     *(Kind.CONCURRENT_KERNEL, Kind.MEMCPY, Kind.MEMSET, Kind.RUNTIME, Kind.DRIVER, Kind.SYNCHRONIZATION, Kind.MARKER),
 )
 
@@ -75,8 +75,8 @@ class Recorder:
         try:
             cupti.set_thread_id_type(SYSTEM_THREADS)
             cupti.activity_register_callbacks(lambda: (BUFFER, 0), self.records.extend)
-            for kind in KINDS:
-                cupti.activity_enable(kind)
+            for activity in ACTIVITIES:
+                cupti.activity_enable(activity)
         except cupti.cuptiError as error:
             raise KnnscopeError(REFUSED.format(error)) from error
         self.on = True
@@ -86,8 +86,8 @@ class Recorder:
         """Wait for the last records. The GPU must have finished."""
         self.on = False
         cupti.activity_flush_all(1)
-        for kind in KINDS:
-            cupti.activity_disable(kind)
+        for activity in ACTIVITIES:
+            cupti.activity_disable(activity)
         cupti.activity_flush_all(1)
         lost = ctypes.c_size_t()
         with contextlib.suppress(Exception):  # no context, no answer
@@ -98,10 +98,10 @@ class Recorder:
         """The database."""
         path.unlink(missing_ok=True)
         writer = Writer(str(path))
-        sorted_out: dict[int, list[Any]] = {int(kind): [] for kind in KINDS}
+        sorted_out: dict[int, list[Any]] = {int(activity): [] for activity in ACTIVITIES}
         for record in self.records:
             sorted_out.setdefault(int(record.kind), []).append(record)
-        of = {kind.name: sorted_out[int(kind)] for kind in KINDS}
+        of = {activity.name: sorted_out[int(activity)] for activity in ACTIVITIES}
         self._device_work(writer, of)
         self._host_work(writer, of)
         self._about(writer)
@@ -150,8 +150,8 @@ class Recorder:
                 (
                     *(*self._common(r), r.bytes, int(r.copy_kind)),
                     *(
-                        MEMORY_KINDS.get(int(r.src_kind), 7),
-                        MEMORY_KINDS.get(int(r.dst_kind), 7),
+                        MEMORY_TYPES.get(int(r.src_kind), 7),
+                        MEMORY_TYPES.get(int(r.dst_kind), 7),
                         r.graph_node_id or None,
                     ),
                 )
@@ -162,7 +162,7 @@ class Recorder:
             "CUPTI_ACTIVITY_KIND_MEMSET",
             (*common, "value", "bytes", "memKind", "graphNodeId"),
             (
-                (*self._common(r), r.value, r.bytes, MEMORY_KINDS.get(int(r.memory_kind), 7), r.graph_node_id or None)
+                (*self._common(r), r.value, r.bytes, MEMORY_TYPES.get(int(r.memory_kind), 7), r.graph_node_id or None)
                 for r in of["MEMSET"]
             ),
         )
@@ -190,8 +190,8 @@ class Recorder:
                     *(r.start - self.began, r.end - self.began, driver, pid | (r.thread_id & 0xFFFFFF)),
                     *(r.correlation_id, name(driver, r.cbid), r.return_value),
                 )
-                for driver, kind in enumerate(("RUNTIME", "DRIVER"))
-                for r in of[kind]
+                for driver, api in enumerate(("RUNTIME", "DRIVER"))
+                for r in of[api]
             ),
         )
         writer.rows(

@@ -112,8 +112,8 @@ ENUMS: dict[str, tuple[tuple[int, str, str], ...]] = {
     ),
 }
 PUSH_POP = 59
-MEMORY_KINDS = {0: 7, 1: 0, 2: 1, 3: 2, 4: 3, 5: 4, 6: 5, 7: 6}
-"""CUPTI's numbers of memory kinds to those of an export, where "unknown" comes last and not first."""
+MEMORY_TYPES = {0: 7, 1: 0, 2: 1, 3: 2, 4: 3, 5: 4, 6: 5, 7: 6}
+"""An export's number for each of CUPTI's numbers of a type of memory; in exports "unknown" is last, in CUPTI first."""
 
 
 class Writer:
@@ -134,7 +134,7 @@ class Writer:
         types = TABLES[table]
         given = iter(rows)
         for first in given:
-            declared = ", ".join(f'"{name}" {kind}' for name, kind in types.items())
+            declared = ", ".join(f'"{name}" {declared_as}' for name, declared_as in types.items())
             self.base.execute(f"CREATE TABLE IF NOT EXISTS {table} ({declared})")
             names, marks = ", ".join(f'"{c}"' for c in columns), ", ".join("?" * len(columns))
             insert = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - names of this file

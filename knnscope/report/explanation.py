@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from knnscope.report import markup
 from knnscope.report.text import plain, table
-from knnscope.trace.bound import Bound
-from knnscope.trace.compare import SAME, Pair
-from knnscope.trace.explain import Explanation, figures
-from knnscope.trace.model import Gpu, Trace
+from knnscope.trace.compare import SAME
+from knnscope.trace.model import Gpu
+from knnscope.trace.record import BoundRecord, ExplanationRecord, PairRecord
 from knnscope.units import duration, percent
 
 NOTHING = "nothing was recorded on the GPU: record with knnscope profile, or with nsys profile -t cuda,nvtx PROGRAM"
 CHANGES = 12
 """Changes that are printed of a phase."""
+PAIRS = 20
+"""Phases of two traces that a notebook shows."""
 PHASE_HEAD = (
     "phase",
     "times",
@@ -33,42 +35,41 @@ NUMBERS = tuple(range(1, len(PHASE_HEAD)))
 BOUND_BY = {"GPU": "the GPU", "copies": "copies", "waiting": "waiting", "host": "the host"}
 
 
-def text(told: Explanation) -> str:
+def text(told: ExplanationRecord) -> str:
     """What bounds the run, then phases, findings, what they save together, and what this trace cannot answer."""
-    trace = told.trace
-    parts = [bound_text(trace, bound) for bound in told.bounds] or [NOTHING]
-    parts += [f"{_events(trace)}; recorded by {plain(trace.recorder)}", ""]
+    parts = [_bound(told, bound) for bound in told.bounds] or [NOTHING]
+    parts += [f"{_events(told)}; recorded by {plain(told.trace.recorder)}", ""]
     if lines := _phases(told):
         parts.append(table(lines, PHASE_HEAD, right=NUMBERS))
     parts += [*_outside(told), "", *_findings(told)]
     if told.unanswered and told.bounds:
         parts += ["", "this trace cannot answer:"]
         reasons: dict[str, list[str]] = {}
-        for name, why in told.unanswered:
-            reasons.setdefault(why, []).append(name)
-        parts += [f"  {', '.join(names)}: {why}" for why, names in reasons.items()]
-    return "\n".join(parts)
+        for missing in told.unanswered:
+            reasons.setdefault(missing.why, []).append(missing.rule)
+        parts += [f"  {plain(', '.join(names))}: {plain(why)}" for why, names in reasons.items()]
+    return "\n\n".join(["\n".join(parts), *map(_pair, told.against or [])])
 
 
-def html(told: Explanation, against: Sequence[Pair] = ()) -> str:
+def html(told: ExplanationRecord) -> str:
     """The same for a notebook: sentences and tables; the evidence stays in ``str`` and ``to_dict``."""
-    parts = [markup.paragraph(bound_text(told.trace, bound)) for bound in told.bounds] or [markup.paragraph(NOTHING)]
+    parts = [markup.paragraph(_bound(told, bound)) for bound in told.bounds] or [markup.paragraph(NOTHING)]
     parts.append(markup.table(PHASE_HEAD, _phases(told), right=NUMBERS))
     lines = [
         (f.severity, f.rule, f.phase, f.title, f"{milli(f.saving_ms)} ({percent(f.share)})", f.remedy)
         for f in told.findings
     ]
     parts.append(markup.table(("severity", "rule", "phase", "what", "would save", "remedy"), lines))
-    for pair in against:
+    for pair in (told.against or [])[:PAIRS]:
         parts += [markup.paragraph(line) for line in (_heading(pair), _outcome(pair)) if line]
     return markup.div(parts)
 
 
-def rows(told: Explanation) -> list[dict[str, Any]]:
+def rows(told: ExplanationRecord) -> list[dict[str, Any]]:
     """A flat dict a finding."""
     found = []
     for finding in told.findings:
-        flat = finding.to_json()
+        flat = msgspec.to_builtins(finding)
         evidence = flat.pop("evidence")
         found.append(
             {**flat, "overlaps": ", ".join(finding.overlaps), "sql": evidence["sql"], "rows": evidence["rows"]}
@@ -76,48 +77,45 @@ def rows(told: Explanation) -> list[dict[str, Any]]:
     return found
 
 
-def bound_text(trace: Trace, bound: Bound) -> str:
+def _bound(told: ExplanationRecord, bound: BoundRecord) -> str:
     """What bounds a GPU's run, in a sentence."""
-    low, high = trace.span
-    share = {name: f"{100 * value:.1f}%" for name, value in bound.shares.items()}
-    name = plain(trace.gpus.get(bound.gpu, Gpu()).name)
-    gpu = f"GPU {bound.gpu} ({name})" if len(trace.used) > 1 else name
+    share = {name: f"{100 * value:.1f}%" for name, value in msgspec.to_builtins(bound.shares).items()}
+    name = plain(told.trace.gpus.get(str(bound.gpu), Gpu().name))
+    gpu = f"GPU {bound.gpu} ({name})" if len(told.bounds) > 1 else name
     return (
-        f"bound by {BOUND_BY[bound.what]}: of {duration(high - low)} {gpu} runs kernels for {share['GPU']} and only copies for "
+        f"bound by {BOUND_BY[bound.what]}: of {duration(told.trace.span_ns)} {gpu} runs kernels for {share['GPU']} and only copies for "
         f"{share['copies']}; it is idle for {share['waiting']} while the host waits in a call, and for {share['host']} while the host "
         "does anything else"
     )
 
 
-def _events(trace: Trace) -> str:
-    return f"{len(trace.kernels):,} kernels, {len(trace.copies):,} copies, {len(trace.calls):,} API calls"
+def _events(told: ExplanationRecord) -> str:
+    trace = told.trace
+    return f"{trace.kernels:,} kernels, {trace.copies:,} copies, {trace.calls:,} API calls"
 
 
-def _phases(told: Explanation) -> list[tuple[str, ...]]:
+def _phases(told: ExplanationRecord) -> list[tuple[str, ...]]:
     """A line for each phase, figures of one time through it."""
     several = len(told.bounds) > 1
-    lines: list[tuple[str, ...]] = []
-    for phase in told.phases:
-        f = figures(phase)
-        lines.append(
-            (
-                plain(phase.name)[:60] + (f" (GPU {phase.gpu})" if several else ""),
-                f"{f['times']:,}",
-                milli(f["host_ms"]),
-                milli(f["api_ms"]),
-                milli(f["gpu_busy_ms"]),
-                milli(f["gpu_work_ms"]),
-                f"{f['kernels']:,}",
-                f"{f['copies']:,}",
-                f"{100 * f['kernel_share']:.0f}/{100 - 100 * f['kernel_share']:.0f}" if f["gpu_work_ms"] else "",
-                f"{f['bytes_to_device'] / 1e6:,.1f}",
-                f"{f['bytes_to_host'] / 1e6:,.1f}",
-            )
+    return [
+        (
+            plain(f.phase)[:60] + (f" (GPU {f.gpu})" if several else ""),
+            f"{f.times:,}",
+            milli(f.host_ms),
+            milli(f.api_ms),
+            milli(f.gpu_busy_ms),
+            milli(f.gpu_work_ms),
+            f"{f.kernels:,}",
+            f"{f.copies:,}",
+            f"{100 * f.kernel_share:.0f}/{100 - 100 * f.kernel_share:.0f}" if f.gpu_work_ms else "",
+            f"{f.bytes_to_device / 1e6:,.1f}",
+            f"{f.bytes_to_host / 1e6:,.1f}",
         )
-    return lines
+        for f in told.phases
+    ]
 
 
-def _outside(told: Explanation) -> list[str]:
+def _outside(told: ExplanationRecord) -> list[str]:
     """A line for each GPU on what no phase holds."""
     several = len(told.bounds) > 1
     return [
@@ -128,15 +126,17 @@ def _outside(told: Explanation) -> list[str]:
     ]
 
 
-def _findings(told: Explanation) -> list[str]:
+def _findings(told: ExplanationRecord) -> list[str]:
     several = len(told.bounds) > 1
     parts = []
     for finding in told.findings:
         where = f"{plain(finding.phase)}{f' on GPU {finding.gpu}' if several else ''}"
-        overlap = f" Some of that time is also counted by {', '.join(finding.overlaps)}." if finding.overlaps else ""
+        overlap = (
+            f" Some of that time is also counted by {plain(', '.join(finding.overlaps))}." if finding.overlaps else ""
+        )
         parts += [
-            f"{finding.severity:<6} {finding.rule} in {where}: {plain(finding.title)}",
-            f"       would save about {milli(finding.saving_ms)} of each time through it ({100 * finding.share:.0f}%).{overlap} {finding.remedy}",
+            f"{finding.severity:<6} {plain(finding.rule)} in {where}: {plain(finding.title)}",
+            f"       would save about {milli(finding.saving_ms)} of each time through it ({100 * finding.share:.0f}%).{overlap} {plain(finding.remedy)}",
             f"       evidence: {finding.rows:,} rows of: {plain(finding.sql)}",
         ]
     for total in told.totals:
@@ -147,13 +147,13 @@ def _findings(told: Explanation) -> list[str]:
     return parts or (["no rule finds anything worth changing"] if told.bounds else [])
 
 
-def pair_text(pair: Pair) -> str:
+def _pair(pair: PairRecord) -> str:
     """A phase before and after."""
     lines = [_heading(pair)]
     cells = [
         (
-            c.word,
-            c.what,
+            plain(c.word),
+            plain(c.what),
             plain(c.name)[:60],
             f"{c.before[0]:,.4g}",
             f"{c.after[0]:,.4g}",
@@ -170,18 +170,17 @@ def pair_text(pair: Pair) -> str:
     if len(pair.changes) > CHANGES:
         lines.append(f"... and {len(pair.changes) - CHANGES} more")
     if pair.gone:
-        lines.append(f"fewer or shorter than before are the events of these findings: {', '.join(pair.gone)}")
+        lines.append(f"fewer or shorter than before are the events of these findings: {plain(', '.join(pair.gone))}")
     return "\n".join([*lines, *filter(None, [_outcome(pair)])])
 
 
-def _heading(pair: Pair) -> str:
-    before, after = pair.before, pair.after
-    was, now = before.host_ns / before.times / 1e6, after.host_ns / after.times / 1e6
+def _heading(pair: PairRecord) -> str:
+    was, now = pair.before.host_ms, pair.after.host_ms
     faster = f"{was / max(now, 1e-9):,.2f} times as fast"
-    return f"{plain(before.name)} -> {plain(after.name)}: {milli(was)} -> {milli(now)}, {faster}"
+    return f"{plain(pair.before.phase)} -> {plain(pair.after.phase)}: {milli(was)} -> {milli(now)}, {faster}"
 
 
-def _outcome(pair: Pair) -> str:
+def _outcome(pair: PairRecord) -> str:
     """Whether the prediction came true; empty where there was none."""
     if pair.came_true is None:
         return ""

@@ -6,11 +6,19 @@ from knnscope.analysis.run import ComparisonRun, LadderRun
 from knnscope.report import comparison, ladder, markup
 from knnscope.report.text import Table
 
+TABLES = 20
+"""Of a comparison, and sentences below them."""
+
 
 def comparison_html(run: ComparisonRun) -> str:
     """The tables of a comparison, and its verdicts."""
     said = [markup.paragraph(line) for line in comparison.verdict(run).splitlines()]
-    return markup.div([markup.paragraph(comparison.heading(run)), *map(table_html, comparison.tables(run)), *said])
+    tables = comparison.tables(run)
+    more = (
+        [markup.paragraph(f"and {len(tables) - TABLES:,} more tables: print shows all")] if len(tables) > TABLES else []
+    )
+    shown = [table_html(found) for found in tables[:TABLES]]
+    return markup.div([markup.paragraph(comparison.heading(run)), *shown, *more, *said[:TABLES]])
 
 
 def ladder_html(run: LadderRun) -> str:

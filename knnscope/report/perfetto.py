@@ -9,8 +9,10 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from knnscope.trace.lanes import COPIES, OTHER_COPIES, Window, inside, short
+from knnscope.trace.excerpt import Window, inside
+from knnscope.trace.lanes import COPIES, OTHER_COPIES
 from knnscope.trace.model import Copies, Events, Gpu, Trace
+from knnscope.units import short
 
 CHUNK = 1 << 14
 """Events that are text at once."""

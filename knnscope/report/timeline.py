@@ -17,20 +17,18 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from knnscope.trace.excerpt import Window, inside
 from knnscope.trace.lanes import (
     CALL_TONES,
     LABELS,
     PHASE_TONES,
     Lane,
-    Window,
     busy,
-    inside,
     lanes,
-    short,
     unit_of,
 )
 from knnscope.trace.model import Trace
-from knnscope.units import decimal_size, duration
+from knnscope.units import decimal_size, duration, short
 
 WIDTH, HEIGHT, DPI = 1600, 700, 100
 LEFT, RIGHT, TOP, BOTTOM = 250, 26, 92, 84

@@ -22,11 +22,10 @@ import numpy.typing as npt
 from knnscope.arithmetic import ieee
 from knnscope.checks import COMPONENTS
 from knnscope.errors import KnnscopeError
+from knnscope.records import DTYPES as DTYPES
+from knnscope.records import METRICS as METRICS
 from knnscope.records import Neighbors
 
-METRICS = ("l2", "ip", "cosine")
-DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int32")
-"""What float64 holds without rounding."""
 GROUP = 16
 """Queries that share a pass over the rows."""
 PAIRS = 1 << 14

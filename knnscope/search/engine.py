@@ -26,6 +26,9 @@ class Index(Protocol):
     def search(self, queries: Array, k: int) -> Neighbors:
         """The k nearest rows of each query, best first; ids are row numbers.
 
+        Queries, (queries, dim), are real and finite, and k is 1 to the number of rows: ``CheckedIndex`` saw to it. Ids are whole numbers,
+        distances of any float type, both (queries, k).
+
         Queries in host memory are answered there; an engine of the device "cuda" also takes queries in GPU memory, through
         ``__cuda_array_interface__`` or DLPack, and then leaves its answer there.
         """
@@ -42,7 +45,13 @@ class Engine(Protocol):
         ...
 
     def build(self, vectors: Array, metric: str) -> Index:
-        """Make an index over (rows, dim) vectors, which it may keep and must not change."""
+        """Make an index over (rows, dim) vectors, which it may keep and must not change.
+
+        They are real and finite, in host memory, of a type that ``capabilities`` names.
+
+        Raises:
+            UnsupportedError: more than the library can do; says what.
+        """
         ...
 
 
@@ -144,7 +153,11 @@ def check_k(k: int, rows: int, max_k: int | None = None) -> int:
 
 
 def check_matrix(values: Array, what: str) -> None:
-    """Refuse anything but a real, finite, non-empty matrix; names the first bad row."""
+    """Refuse anything but a real, finite, non-empty matrix; names the first bad row.
+
+    Raises:
+        KnnscopeError: it is none.
+    """
     if values.ndim != 2 or 0 in values.shape:
         raise KnnscopeError(
             f"{what} have shape {values.shape}: two dimensions (count, dim), neither zero, were expected"

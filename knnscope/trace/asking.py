@@ -13,6 +13,7 @@ from typing import Any
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.trace.database import Tables, ask, connect
 from knnscope.trace.queries import QUERIES
+from knnscope.units import short
 
 SECONDS = 60.0
 """How long a question may take."""
@@ -54,7 +55,7 @@ class Answer:
 
     def __repr__(self) -> str:
         more = ", of more" if self.more else ""
-        return f"<Answer of {len(self.lines):,} rows{more}: {', '.join(map(ascii, self.columns))}>"
+        return f"<Answer of {len(self.lines):,} rows{more}: {short(', '.join(map(ascii, self.columns)), 300)}>"
 
 
 def answer(path: str | Path, question: str, limit: int = LIMIT) -> Answer:

@@ -32,7 +32,7 @@ class Bound:
         return {
             "gpu": self.gpu,
             "what": self.what,
-            "shares": {name: round(share, 4) for name, share in self.shares.items()},
+            "shares": dict(self.shares),
         }
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from knnscope.trace.names import NAME
 from knnscope.trace.phases import Phase
 from knnscope.trace.queries import SANE, SIZE
 from knnscope.trace.reader import (
@@ -18,7 +19,6 @@ from knnscope.trace.reader import (
     LONGEST,
     MEMCPY,
     MEMSET,
-    NAME,
     PUSHED,
     RUNTIME,
     SHIFTED_NS,

@@ -65,9 +65,7 @@ class Explanation:
         return {
             "bounds": [bound.to_json() for bound in self.bounds],
             "findings": [finding.to_json() for finding in self.findings],
-            "totals": [
-                {"gpu": t.gpu, "saving_ms": round(t.saving_ms, 6), "share": round(t.share, 4)} for t in self.totals
-            ],
+            "totals": [{"gpu": t.gpu, "saving_ms": round(t.saving_ms, 6), "share": t.share} for t in self.totals],
             "phases": [figures(phase) for phase in self.phases],
             "outside": [part.to_json() for part in self.outside],
             "whole": [part.to_json() for part in self.whole],

@@ -79,7 +79,7 @@ class Finding:
             "title": self.title,
             "evidence": {"sql": self.sql, "rows": self.rows},
             "saving_ms": round(self.saving_ms, 6),
-            "share": round(self.share, 4),
+            "share": self.share,
             "overlaps": list(self.overlaps),
             "remedy": self.remedy,
         }

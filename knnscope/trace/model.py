@@ -12,7 +12,7 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.integer[Any]]
 
 TO_DEVICE, TO_HOST, WITHIN_DEVICE, PEER = 1, 2, 8, 10
-"""Kinds of copies, as in CUPTI and in every schema."""
+"""Kind of a copy: which way it goes, numbered as in CUPTI and in every schema. No other thing is a "kind" here."""
 PAGED_UP, PAGED_BACK, PAGED_BETWEEN = 11, 12, 13
 """Pages of unified memory on their way to the GPU, to the host, and between GPUs."""
 PAGEABLE, PINNED, DEVICE, ARRAY, MANAGED = 0, 1, 2, 3, 4
@@ -32,9 +32,10 @@ class Lane(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Things with a beginning and an end. name: number of the name in ``Trace.names``.
+    """Things with a beginning and an end, a column each, in order of ``start``.
 
-    ends: when each ends; of very many, as int32, how long each takes, in half the memory.
+    start: nanoseconds since the session's start. ends: when each ends, likewise; of very many, as int32, how long each takes, in half
+    the memory. name: number of the name in ``Trace.names``.
     """
 
     start: Ints
@@ -46,12 +47,12 @@ class Events:
 
     @property
     def end(self) -> Ints:
-        """When each ends."""
+        """When each ends, in nanoseconds."""
         return self.start + self.ends if self.ends.dtype == np.int32 else self.ends
 
     @property
     def duration(self) -> Ints:
-        """Nanoseconds."""
+        """How long each takes, in nanoseconds."""
         return self.ends.astype(np.int64) if self.ends.dtype == np.int32 else self.ends - self.start
 
 
@@ -70,7 +71,7 @@ class Kernels(Work):
 
 @dataclass(frozen=True, slots=True)
 class Copies(Work):
-    """Copies and fills. kind: see above, or ``UNKNOWN`` for a fill. source, target: types of memory, or ``UNKNOWN``."""
+    """Copies and fills. kind: which way it goes (``TO_DEVICE`` and so on), or ``UNKNOWN`` for a fill. source, target: types of memory, or ``UNKNOWN``."""
 
     nbytes: Ints
     kind: Ints

@@ -19,7 +19,7 @@ MOST = 50
 """Different phases that are told apart; of more, those with most time."""
 WHOLE = "the whole run"
 USUAL, USUAL_NS = 4, 20_000
-"""A host prepares a call for no longer than so many times what it does for three quarters of them, nor less than 20 us: what is longer
+"""A host prepares a call for no longer than so many times what it does for three quarters of them, nor less than 20 µs: what is longer
 is other work."""
 E = TypeVar("E", bound=Events)
 

@@ -58,7 +58,7 @@ def _label(tables: Tables, enum: str, column: str) -> str:
     ours = "".join(f" WHEN {number} THEN '{text}'" for number, text in DIRECTIONS.items())
     if enum == "ENUM_CUDA_MEMCPY_OPER":  # the same in every schema
         known = f"coalesce({known}, CASE {column}{ours} END)"
-    return f"coalesce({known}, 'kind ' || {column}, 'unknown')"
+    return f"coalesce({known}, 'number ' || {column}, 'unknown')"
 
 
 def _string(column: str, unknown: str) -> str:
@@ -102,7 +102,7 @@ def _api_time(tables: Tables) -> str:
     bare = "rtrim(value, '0123456789')"
     return f"""
         SELECT CASE WHEN {bare} <> value AND substr({bare}, -2) = '_v' THEN substr({bare}, 1, length({bare}) - 2) ELSE value END AS api,
-               CASE WHEN value LIKE 'cuda%' THEN 'runtime' WHEN value LIKE 'cu%' THEN 'driver' ELSE 'unknown' END AS kind,
+               CASE WHEN value LIKE 'cuda%' THEN 'runtime' WHEN value LIKE 'cu%' THEN 'driver' ELSE 'unknown' END AS interface,
                sum(calls) AS calls, round(1.0 * sum(time) / sum(calls) / 1e3, 2) AS mean_us, round(sum(time) / 1e6, 3) AS total_ms
         FROM (SELECT {_string("nameId", "unnamed call")} AS value, count(*) AS calls, sum({TIME}) AS time
               FROM {tables.actual[RUNTIME]} WHERE {SANE} GROUP BY nameId)

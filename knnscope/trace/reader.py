@@ -18,8 +18,9 @@ from knnscope.trace.database import Tables, connect
 from knnscope.trace.gpus import gpu_numbers, gpus_of
 from knnscope.trace.memory import by_number, memory_types
 from knnscope.trace.model import PAGEABLE, UNKNOWN, Calls, Copies, Kernels, Lane, Ranges, Source, Trace
+from knnscope.trace.names import NAME, NAMES, Names
 from knnscope.trace.nesting import depth_of, launches, outer_of
-from knnscope.trace.windows import fold, process_of
+from knnscope.trace.windows import process_of
 
 KERNEL = "CUPTI_ACTIVITY_KIND_KERNEL"
 GRAPH = "CUPTI_ACTIVITY_KIND_GRAPH_TRACE"
@@ -30,12 +31,6 @@ LATEST = 1 << 61
 """Times beyond it, in nanoseconds, are 73 years: no measurement."""
 LONGEST = 1 << 50
 """Thirteen days: nothing on a GPU takes longer, and sums of durations stay numbers."""
-NAME = 512
-"""Characters of a name that are kept; templates of C++ run to thousands."""
-NAMES = 1 << 18
-"""Names at most; a trace has hundreds."""
-TEXT = 1 << 25
-"""Characters of all names together."""
 PUSHED, STARTED, DOMAIN = 59, 60, 75
 """NVTX ranges of a thread, those that begin and end anywhere, and the naming of a domain."""
 LIBRARY = re.compile(
@@ -68,18 +63,15 @@ def read(path: str | Path) -> Trace:
 
 
 class Reader:
-    """One reading; numbers of strings become numbers of names as they are met."""
+    """One reading of one trace."""
 
     def __init__(self, path: str, tables: Tables) -> None:
         self.path, self.tables = path, tables
-        self.names: dict[str, int] = {}
-        self.room = TEXT
         self.lacks: list[str] = []
         self.notes: list[str] = []
-        self.strings = self._strings()
+        self.names = Names(tables, self.notes)
         self.lanes: dict[Lane, int] = {}
         self.numbers = gpu_numbers(tables)
-        self.spellings: dict[int, set[str]] = {}
         self.pageable: tuple[int, ...] = (PAGEABLE,)
         self.shifted = 0
         self.open_until = 0
@@ -111,7 +103,7 @@ class Reader:
         source = Source(
             {name: self.tables.actual[name] for name in self.tables.columns},
             self.tables.columns,
-            {number: tuple(sorted(texts)) for number, texts in self.spellings.items()},
+            {number: tuple(sorted(texts)) for number, texts in self.names.spellings.items()},
             self.pageable,
             self.by_process,
             self.threads,
@@ -123,7 +115,7 @@ class Reader:
         )
         return Trace(
             self.path,
-            tuple(self.names),
+            tuple(self.names.numbers),
             Kernels(*kernels),
             Copies(*copies),
             Calls(*calls),
@@ -136,45 +128,6 @@ class Reader:
             whole_graphs,
             source,
         )
-
-    def _strings(self) -> dict[int, str]:
-        strings: dict[int, str] = {}
-        if not {"id", "value"} <= self.tables.columns.get("StringIds", frozenset()):
-            return strings
-        room = TEXT
-        for chunk in self.tables.rows(
-            "StringIds", f"id, CASE typeof(value) WHEN 'text' THEN substr(value, 1, {NAME}) END"
-        ):
-            for number, text in chunk:
-                if isinstance(number, int) and isinstance(text, str):
-                    room -= len(text)
-                    if room < 0 or len(strings) >= NAMES:
-                        self.notes.append(f"StringIds: only the first {len(strings):,} names are read")
-                        return strings
-                    strings[number] = text
-        return strings
-
-    def _number(self, name: str) -> int:
-        if name not in self.names:
-            self.room -= len(name)
-            if self.room < 0 or len(self.names) >= NAMES:
-                name = fold(name)  # iterations, mostly
-                if name not in self.names and (self.room < -TEXT or len(self.names) >= 2 * NAMES):
-                    name = "one of too many names"
-        return self.names.setdefault(name, len(self.names))
-
-    def _named(self, ids: Any, unknown: str, cut: re.Pattern[str] | None = None) -> Any:
-        """Numbers of names for numbers of strings; ``cut`` is taken off the names."""
-        different, places = np.unique(ids, return_inverse=True)
-        names = [self.strings.get(int(i)) or unknown for i in different]
-        numbers = [self._number(cut.sub("", name) if cut else name) for name in names]
-        if cut:
-            for number, name in zip(numbers, names, strict=True):
-                self.spellings.setdefault(number, set()).add(name)
-        return np.asarray(numbers, dtype=np.int32)[places]
-
-    def _called(self, name: str, count: int) -> Any:
-        return np.full(count, self._number(name) if count else 0, dtype=np.int32)
 
     def _collect(self, table: str, wanted: Sequence[str], decode: Decode) -> list[Any]:
         """A table's columns in order of ``start``: start, end, and what ``decode`` makes of the rest, chunk by chunk.
@@ -226,7 +179,11 @@ class Reader:
         if {"start", "end"} <= self.tables.columns.get(GRAPH, frozenset()):
 
             def graph(*where: Any) -> tuple[Any, ...]:
-                return self._called("graph", len(where[0])), self._lane(*where[:1], *where[2:]), self._key(*where[:2])
+                return (
+                    self.names.repeated("graph", len(where[0])),
+                    self._lane(*where[:1], *where[2:]),
+                    self._key(*where[:2]),
+                )
 
             parts.append(self._collect(GRAPH, WHERE, graph))
             graphs = len(parts[0][0])
@@ -238,7 +195,11 @@ class Reader:
             names = "shortName" if "shortName" in self.tables.columns[KERNEL] else "demangledName"
 
             def kernel(name: Any, *where: Any) -> tuple[Any, ...]:
-                return self._named(name, "unnamed kernel"), self._lane(*where[:1], *where[2:]), self._key(*where[:2])
+                return (
+                    self.names.of_strings(name, "unnamed kernel"),
+                    self._lane(*where[:1], *where[2:]),
+                    self._key(*where[:2]),
+                )
 
             parts.insert(0, self._collect(KERNEL, (names, *WHERE), kernel))
         return [*together(parts, (np.int64, np.int64, np.int32, np.int32, np.int64)), graphs]
@@ -253,7 +214,7 @@ class Reader:
 
             def copy(*columns: Any) -> tuple[Any, ...]:
                 named, lane, key = (
-                    self._called("copy", len(columns[0])),
+                    self.names.repeated("copy", len(columns[0])),
                     self._lane(*columns[:1], *columns[2:5]),
                     self._key(*columns[:2]),
                 )
@@ -267,7 +228,7 @@ class Reader:
 
             def fill(*columns: Any) -> tuple[Any, ...]:
                 named, lane, key = (
-                    self._called("fill", len(columns[0])),
+                    self.names.repeated("fill", len(columns[0])),
                     self._lane(*columns[:1], *columns[2:5]),
                     self._key(*columns[:2]),
                 )
@@ -287,7 +248,7 @@ class Reader:
             ]
 
         def call(name: Any, thread: Any, correlation: Any) -> tuple[Any, ...]:
-            named = self._named(name, "unnamed call", VERSIONED)
+            named = self.names.of_strings(name, "unnamed call", VERSIONED)
             return named, thread if self.threads else np.zeros_like(thread), self._key(thread, correlation)
 
         start, end, named, thread, key = self._collect(RUNTIME, ("nameId", "globalTid", "correlationId"), call)
@@ -327,7 +288,7 @@ class Reader:
             kept = []
             for which, begin, stop, label, label_id, where, domain in chunk:
                 if which == DOMAIN and type(where) is int and type(domain) is int and len(domains) < NAMES:
-                    name = label if label is not None else self.strings.get(label_id) if type(label_id) is int else None
+                    name = self.names.text(label, label_id)
                     domains[process_of(where), domain] = name or ""
                 if which not in (PUSHED, STARTED):
                     continue
@@ -339,13 +300,13 @@ class Reader:
                     and last > 0
                     and (stop is None or last - begin < LONGEST)
                 ):
-                    name = label if label is not None else self.strings.get(label_id) if type(label_id) is int else None
+                    name = self.names.text(label, label_id)
                     thread = where if type(where) is int and self.threads else 0
                     kept.append(
                         (
                             max(begin, 0),
                             last,
-                            self._number(name or UNNAMED),
+                            self.names.number(name or UNNAMED),
                             thread,
                             domain if type(domain) is int else 0,
                         )

@@ -48,6 +48,16 @@ def test_what_is_saved_is_loaded_and_is_what_the_command_writes(tmp_path: Path) 
     assert "&lt;Embedding" in found._repr_html_()
 
 
+def test_a_saved_folder_of_anybodys_words_is_one_short_escaped_line(tmp_path: Path) -> None:
+    knnscope.embed(TEXTS, out=tmp_path / "a")
+    meta = json.loads((tmp_path / "a" / "meta.json").read_text())
+    (tmp_path / "a" / "meta.json").write_text(json.dumps(meta | dict.fromkeys(("dataset", "encoder"), "<b>\n" * 999)))
+    found = Embedding.load(tmp_path / "a")
+    assert len(repr(found)) < 300
+    assert "\n" not in repr(found)
+    assert "<b>" not in found._repr_html_()
+
+
 def test_encoder_options_by_record_or_keyword() -> None:
     by_keyword = knnscope.embed(TEXTS, recipe="notebook")
     by_record = knnscope.embed(TEXTS, EncoderOptions(recipe="notebook"))

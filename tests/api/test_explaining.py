@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,69 @@ def test_against_a_later_trace(path: Path, tmp_path: Path) -> None:
     assert found.to_dict()["against"][-1]["after"]["phase"] == "search fused"
     assert "search cupy-loop -&gt; search fused" in found._repr_html_()
     assert "search cupy-loop -> search fused" in str(found)
+
+
+@pytest.mark.parametrize("later", [None, "nsys-fused"])
+def test_an_explanation_comes_back_as_it_was_without_its_trace(later: str | None, tmp_path: Path) -> None:
+    path = fixtures.unpacked("nsys-cupy-loop", tmp_path)
+    found = knnscope.explain(path, against=fixtures.unpacked(later, tmp_path) if later else None)
+    found.save(tmp_path / "why.json")
+    path.unlink()
+    again = knnscope.Explanation.load(tmp_path / "why.json")
+    assert again.to_dict() == found.to_dict()
+    assert (str(again), repr(again), again.rows()) == (str(found), repr(found), found.rows())
+    assert again._repr_html_() == found._repr_html_()
+    assert again.at_least("high") == found.at_least("high") != []
+    assert (again.bounds, again.phases, again.notes) == (found.bounds, found.phases, found.notes)
+    assert (again.against is None) == (later is None)
+
+
+def changed(whole: dict[str, Any], *keys: Any, to: object) -> dict[str, Any]:
+    inner: Any = whole
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = to
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("findings", 0, "severity"), "huge"),
+        (("findings", 0, "saving_ms"), "1"),
+        (("bounds", 0, "what"), "nothing"),
+        (("bounds", 0, "shares"), {}),
+        (("phases",), None),
+        (("trace",), 1),
+    ],
+)
+def test_a_file_that_is_no_explanation_is_refused(path: Path, tmp_path: Path, keys: Any, value: object) -> None:
+    file = tmp_path / "why.json"
+    file.write_text(json.dumps(changed(knnscope.explain(path).to_dict(), *keys, to=value)))
+    with pytest.raises(KnnscopeError, match=r"why\.json: not an explanation that .*\$") as caught:
+        knnscope.Explanation.load(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_anybodys_words_in_a_saved_explanation_are_short_and_escaped(path: Path, tmp_path: Path) -> None:
+    file, whole = tmp_path / "why.json", knnscope.explain(path).to_dict()
+    evil = "<script>\x1b[2J\n" * 1000
+    whole["findings"] = [{**whole["findings"][0], **dict.fromkeys(("rule", "phase", "title", "remedy"), evil)}] * 1000
+    whole["findings"][0]["overlaps"] = [evil]
+    whole["unanswered"] = [{"rule": evil, "why": evil}]
+    change = {"what": evil, "name": evil, "word": evil, "before": [1, 1], "after": [2, 2]}
+    pair = {"before": whole["phases"][0], "after": whole["phases"][0], "changes": [change], "gone": [evil]}
+    whole["against"] = [{**pair, "predicted_ms": 1, "measured_ms": 1, "came_true": True}] * 50
+    whole["phases"] = [{**whole["phases"][0], "phase": evil}] * 1000
+    whole["trace"] |= {"path": evil, "recorder": evil, "gpus": dict.fromkeys(whole["trace"]["gpus"], evil)}
+    file.write_text(json.dumps(whole))
+    found = knnscope.Explanation.load(file)
+    assert len(repr(found)) < 500
+    assert "\n" not in repr(found)
+    page = found._repr_html_()
+    assert "<script>" not in page
+    assert page.count("<tr>") == 2 * (markup.LINES + 1)
+    assert "\x1b" not in str(found) + repr(found) + page
 
 
 def test_rows_with_column_names(path: Path) -> None:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from knnscope import cli
+from knnscope.analysis import jsonl
+from knnscope.analysis.measurement import Measurement
+from knnscope.bench import session
+from knnscope.search import catalog
+from tests.bench import planted
+from tests.bench.test_result import CEILINGS
 
 Run = Callable[..., tuple[int, str, str]]
+Compare = Callable[..., tuple[int, str, str]]
+QUICK = ("--rounds", 5, "--seconds", 1, "--threads", 1)
+"""Each round is a process of each engine; a verdict takes 7."""
+VERDICT = ("--rounds", 7)
 
 
 @pytest.fixture
@@ -38,3 +53,32 @@ def refused(result: tuple[int, str, str], message: str) -> None:
     assert len(lines) == 1, err
     assert re.search(message, lines[0]), lines[0]
     assert "Traceback" not in err
+
+
+@pytest.fixture
+def compare(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
+    """The command with few rounds, no cold rows, given ceilings, and planted engines beside the real ones."""
+    monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)
+    inner = session.measure
+    monkeypatch.setattr(session, "measure", lambda task, grid, o: inner(task, grid, replace(o, cold=False)))
+    for name, entry in planted.ENGINES.items():
+        monkeypatch.setitem(catalog.ENGINES, name, entry)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # a note would name it
+    return lambda *argv: knnscope(
+        "compare", *QUICK[: 4 if "--threads" in argv else 6], *argv, "--out", tmp_path / "out"
+    )
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Path:
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32))
+    return tmp_path / "v.npy"
+
+
+def saved(folder: Path) -> list[Measurement]:
+    return jsonl.read(folder / "out" / "results.jsonl", Measurement, "knnscope compare")
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "out" / "environment.json").read_text())
+    return found

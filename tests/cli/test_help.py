@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from knnscope import cli
+from knnscope import cli, environment
 from knnscope.search import catalog
 from tests.cli.conftest import Run, refused
 
@@ -88,3 +90,39 @@ def test_an_option_has_one_spelling(knnscope: Run) -> None:
     """A part of its name is none: the next option that begins alike would change what it means."""
     refused(knnscope("compare", "sample", "--engine", "numpy"), "--engine")
     refused(knnscope("info", "--jso"), "--jso")
+
+
+def test_first_screen_names_every_command(knnscope: Run) -> None:
+    for argv in ((), ("--help",), ("help",)):
+        code, out, _ = knnscope(*argv)
+        assert code == 0
+        assert all(f"knnscope {name}" in out for name in cli.COMMANDS)
+    assert knnscope("--version")[1] == f"knnscope {environment.version()}\n"
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_and_stands_in_the_readme(knnscope: Run, root: Path, name: str) -> None:
+    code, out, _ = knnscope(name, "--help")
+    assert code == 0
+    assert (cli.load(name).__doc__ or "").strip().splitlines()[0].split(":")[0] in out.replace("\n", " ")
+    assert f"knnscope {name}" in (root / "README.md").read_text()
+
+
+def test_help_loads_no_heavy_library(child_environment: dict[str, str]) -> None:
+    code = (
+        "import sys, knnscope.cli as c; sys.argv[1:] = ['search', '--help']\n"
+        "try: c.run()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('faiss', 'onnxruntime', 'onnx', 'sklearn', 'usearch', 'tokenizers', 'cupy', 'torch') if m in sys.modules])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=child_environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_argument_says_what_it_is_and_not_its_default_alone(name: str) -> None:
+    for action in cli.parser_of(name)._actions:
+        assert action.help, action
+        assert not action.help.startswith("default"), action

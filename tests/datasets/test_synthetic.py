@@ -14,22 +14,22 @@ def rows(spec: str) -> np.ndarray:
     return synthetic.materialise(synthetic.parse(spec)).documents.values
 
 
-@pytest.mark.parametrize("kind", synthetic.KINDS)
-def test_seeded_and_independent_of_the_number_of_rows(kind: str) -> None:
-    few, many = (rows(f"synthetic:{kind},rows={n},dim=24,seed=3") for n in (5000, 9001))
+@pytest.mark.parametrize("distribution", synthetic.DISTRIBUTIONS)
+def test_seeded_and_independent_of_the_number_of_rows(distribution: str) -> None:
+    few, many = (rows(f"synthetic:{distribution},rows={n},dim=24,seed=3") for n in (5000, 9001))
     assert few.dtype == np.float32
     np.testing.assert_array_equal(few, many[:5000])
-    assert (few != rows(f"synthetic:{kind},rows=5000,dim=24,seed=4")).any()
-    made = synthetic.materialise(synthetic.parse(f"synthetic:{kind},rows=50,dim=24,queries=50"))
+    assert (few != rows(f"synthetic:{distribution},rows=5000,dim=24,seed=4")).any()
+    made = synthetic.materialise(synthetic.parse(f"synthetic:{distribution},rows=50,dim=24,queries=50"))
     assert made.queries is not None
     assert (made.documents.values != made.queries.values).any()
     assert np.isfinite(made.documents.values).all()
 
 
-@pytest.mark.parametrize("kind", synthetic.KINDS)
+@pytest.mark.parametrize("distribution", synthetic.DISTRIBUTIONS)
 @pytest.mark.parametrize("dim", [1, 2, 3])
-def test_tiny_dimensions(kind: str, dim: int) -> None:
-    assert rows(f"synthetic:{kind},rows=10,dim={dim}").shape == (10, dim)
+def test_tiny_dimensions(distribution: str, dim: int) -> None:
+    assert rows(f"synthetic:{distribution},rows=10,dim={dim}").shape == (10, dim)
 
 
 def test_text_is_clustered_off_centre_with_norms_about_ten() -> None:

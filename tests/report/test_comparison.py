@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.run import CompareFacts, ComparisonRun
-from knnscope.report import comparison
+from knnscope.api.comparing import Comparison
+from knnscope.report import comparison, html, markup
 from tests.analysis.test_verdict import failed
 from tests.analysis.test_verdict import rows as made_up
 
@@ -72,3 +73,26 @@ def test_engines_without_a_gpu_are_one_line() -> None:
     text = comparison.figures(run_of(made_up("a", 100) + failed("x", "missing") + gpu))
     assert re.search(r"^  x +missing +for a reason$", text, re.M)
     assert "\nnot measured: cupy, cuvs, torch-cuda: for a reason" in text
+
+
+def test_a_huge_run_is_short_in_a_notebook() -> None:
+    """Its text gives all of it."""
+    cases = [(batch, 0) for batch in range(1, 26)] + [(1, n) for n in range(1, markup.LINES + 5)]
+    made = [
+        replace(row, dataset="<b>" * 500, engine=f"{row.engine}<i>")
+        for batch, n in cases
+        for row in made_up(f"e{n}", 100 + n, batch=batch, noise=0.0)
+        if row.cache == "hot"
+    ]
+    found = Comparison(run_of(made))
+    assert len(repr(found)) < 700
+    assert repr(found).endswith("e0<i> at batch 4 and 21 more>")
+    page = found._repr_html_()
+    assert page.count("<table>") == html.TABLES
+    assert page.count("<tr>") == markup.LINES + 1 + 2 * (html.TABLES - 1)
+    assert "<p>and 5 more tables" in page
+    assert "<p>and 5 more: rows() gives all</p>" in page
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert max(map(len, page.split("</"))) < 5 * markup.PARAGRAPH
+    assert str(found).count("queries a call") == 24

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from knnscope.report import perfetto
-from knnscope.trace.lanes import Window, whole
+from knnscope.trace.excerpt import Window, whole
 from knnscope.trace.model import TO_HOST, UNKNOWN, Trace
 from knnscope.trace.reader import read
 from tests.trace.test_lanes import fixture, loop, made

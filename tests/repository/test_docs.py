@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import lzma
 import re
@@ -102,3 +103,16 @@ def test_four_steps_between_neighboring_rungs_came_true(shape: str) -> None:
         and abs(predicted / measured - 1) <= predictions.OFF
     ]
     assert len(right) >= 4
+
+
+PACKAGES = sorted(path for path in (ROOT / "knnscope").rglob("__init__.py") if path.parent.name != "knnscope")
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=lambda path: str(path.parent.relative_to(ROOT)))
+def test_a_package_says_what_goes_in_what_comes_out_and_where_to_start(path: Path) -> None:
+    said = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    assert len(said.splitlines()) <= 5
+    assert re.search(r"\. In: .*\. Out: ", said.splitlines()[0])
+    first = re.search(r"([Ss]tarts?\s+(with|in)|[Rr]ead)\s+([\w.]+\.py)", said)
+    assert first is not None
+    assert (path.parent / first[3]).is_file()

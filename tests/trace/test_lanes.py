@@ -11,8 +11,9 @@ import pytest
 
 from knnscope.errors import KnnscopeError
 from knnscope.trace import lanes as lanes_of
+from knnscope.trace.excerpt import Window, around, between, phase, whole
 from knnscope.trace.lanes import Lane as Shown
-from knnscope.trace.lanes import Window, around, between, lanes, phase, whole
+from knnscope.trace.lanes import lanes
 from knnscope.trace.model import TO_DEVICE, TO_HOST, UNKNOWN, Calls, Copies, Gpu, Kernels, Lane, Ranges, Trace
 from knnscope.trace.reader import read
 

@@ -97,7 +97,7 @@ def test_a_mean_of_rates_is_named_so(loop: Path) -> None:
 def test_api_names_lose_their_version_and_merge(loop: Path) -> None:
     rows = {row["api"]: row for row in asked(loop, "api-time")}
     assert (rows["cudaMemcpyAsync"]["calls"], rows["cudaMemcpyAsync"]["mean_us"]) == (317, 12.11)
-    assert (rows["cuLaunchKernel"]["kind"], rows["cudaMemcpyAsync"]["kind"]) == ("driver", "runtime")
+    assert (rows["cuLaunchKernel"]["interface"], rows["cudaMemcpyAsync"]["interface"]) == ("driver", "runtime")
     assert not [name for name in rows if name[-5:-4] == "v"]
     loop.write_bytes(
         mutate.statements(loop.read_bytes(), "UPDATE StringIds SET value = 'x_v' || id WHERE value LIKE 'cuda%'")
@@ -152,7 +152,7 @@ def test_memory_kinds_go_by_the_traces_own_names(made: Any) -> None:
     (found,) = asked(path, "copies")
     assert [found[k] for k in ("direction", "source", "target")] == ["Device-to-Host", "CUPTI_DEVICE", "CUPTI_PAGEABLE"]
     path.write_bytes(mutate.statements(path.read_bytes(), "DROP TABLE ENUM_CUDA_MEM_KIND"))
-    assert asked(path, "copies")[0]["source"] == "kind 3", "no guess"
+    assert asked(path, "copies")[0]["source"] == "number 3", "no guess"
 
 
 def test_phases_of_old_and_new_schemas(made: Any) -> None:

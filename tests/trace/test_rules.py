@@ -59,7 +59,7 @@ def test_what_is_well_made_gives_nothing_to_mend(recorder: str, rung: str, folde
 
 @pytest.mark.parametrize("recorder", fixtures.RECORDERS)
 def test_a_few_short_kernels_far_apart_are_launch_bound_too(recorder: str, folder: Path) -> None:
-    """No loop, but nine kernels in which the GPU works a sixth of the search: 314 us without a recorder."""
+    """No loop, but nine kernels in which the GPU works a sixth of the search: 314 µs without a recorder."""
     (found,) = (f for f in told(f"{recorder}-gemm", folder).findings if f.rule == "launch-bound")
     assert (found.phase, found.severity, found.rows) == ("search gemm", "high", 27)
     search = next(phase for phase in phases(fixtures.trace(f"{recorder}-gemm", folder)) if phase.name == found.phase)
@@ -239,7 +239,7 @@ def test_allocation_in_every_pass_is_found_and_in_one_is_not() -> None:
 
 
 def test_a_kernel_below_its_floor_needs_a_shape() -> None:
-    shape = "rows=100000 dim=100 k=10 batch=1"  # 40 MB: 47 us at 85% of 1 TB/s
+    shape = "rows=100000 dim=100 k=10 batch=1"  # 40 MB: 47 µs at 85% of 1 TB/s
     ranges = [(i * 1_000_000, i * 1_000_000 + 400_000, f"knnscope: search mine {shape}") for i in range(3)]
     kernels = [(s + 10_000, s + 310_000, "distances") for s, _, _ in ranges]
     calls = [(s, s + 5_000, "cuLaunchKernel") for s, _, _ in ranges]

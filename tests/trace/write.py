@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-MS, US = 1_000_000, 1_000
+from knnscope.trace.explain import Explanation
+from knnscope.trace.findings import Finding
+
+SECOND, MS, US = 1_000_000_000, 1_000_000, 1_000
 TID = (100 << 24) | 100
 """A thread of process 100."""
 GPU = ("NVIDIA H100 80GB HBM3", 3_352_000_000_000, 132)
@@ -20,6 +24,8 @@ TABLES = {
     "range": "NVTX_EVENTS(start int, end int, eventType int, text text, textId int, globalTid int, domainId int)",
 }
 ALL = ("kernel", "copy", "call", "range")
+WAIT = "cudaDeviceSynchronize_v3020"
+LAUNCH = "cudaLaunchKernel_v7000"
 
 
 class Trace:
@@ -116,3 +122,16 @@ class Trace:
         self.base.commit()
         self.base.close()
         return self.path
+
+
+def rules_of(told: Explanation) -> dict[str, Finding]:
+    return {f.rule: f for f in told.findings}
+
+
+def steps(trace: Trace, count: int = 20, name: Callable[[int], str] | None = None, **more: int) -> None:
+    """Kernels of 9 ms every 10 ms, each in a range where it has a name."""
+    for i in range(count):
+        at = SECOND + i * 10 * MS
+        if name is not None:
+            trace.range(name(i), at, at + 9 * MS)
+        trace.kernel("k", at + 6 * US, at + 9 * MS, trace.call(LAUNCH, at, at + 5 * US), **more)

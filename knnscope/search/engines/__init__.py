@@ -1,1 +1,4 @@
-"""One file a library: each class is an ``Engine`` (see ../engine.py) and has a line in ../catalog.py; start with numpy.py."""
+"""One file a library. In: rows and a metric, then queries and k. Out: ``Neighbors``, as the library finds them.
+
+Each class is an ``Engine`` as ../engine.py defines it, and has a line in ../catalog.py. Start with numpy.py.
+"""

@@ -38,9 +38,9 @@ class CupyIndex:
     """Rows in GPU memory and their squared norms."""
 
     def __init__(self, vectors: Array, metric: str) -> None:
-        kind = np.float64 if vectors.dtype.name in WIDE else np.float32
+        dtype = np.float64 if vectors.dtype.name in WIDE else np.float32
         self._metric = metric
-        self._rows = cp.asarray(unit_rows(vectors, kind) if metric == "cosine" else np.asarray(vectors, dtype=kind))
+        self._rows = cp.asarray(unit_rows(vectors, dtype) if metric == "cosine" else np.asarray(vectors, dtype=dtype))
         self._norms = _squares(self._rows) if metric == "l2" else None
         cp.cuda.runtime.deviceSynchronize()
 

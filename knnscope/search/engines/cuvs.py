@@ -64,7 +64,7 @@ class CuvsIndex:
         asked = cp.ascontiguousarray(as_cupy(queries), dtype=cp.float32)
         if self._unit:
             asked = unit(asked)
-        values, ids = (cp.empty((len(asked), k), dtype=kind) for kind in (cp.float32, cp.int64))
+        values, ids = (cp.empty((len(asked), k), dtype=dtype) for dtype in (cp.float32, cp.int64))
         brute_force.search(self._index, asked, k, neighbors=ids, distances=values, resources=self._handle)
         self._handle.sync()
         if self._metric == "cosine":

@@ -31,8 +31,8 @@ class FaissEngine:
 
     def build(self, vectors: Array, metric: str) -> FaissIndex:
         """Copy the rows into a flat index; for cosine they are divided by their norms first."""
-        kind = faiss.IndexFlatL2 if metric == "l2" else faiss.IndexFlatIP
-        index, rows = kind(vectors.shape[1]), float32_rows(vectors, metric)
+        flat = faiss.IndexFlatL2 if metric == "l2" else faiss.IndexFlatIP
+        index, rows = flat(vectors.shape[1]), float32_rows(vectors, metric)
         index.add(rows)
         return FaissIndex(index, metric, Range(rows, metric))
 

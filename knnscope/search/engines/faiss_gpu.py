@@ -45,7 +45,7 @@ class FaissGpuCuvsEngine(FaissGpuEngine):
     cuvs = True
 
     def build(self, vectors: Array, metric: str) -> FaissGpuIndex:
-        """As above.
+        """Copy the rows to the GPU, where cuVS searches them.
 
         Raises:
             ImportError: this build of Faiss was made without cuVS.
@@ -63,8 +63,8 @@ class FaissGpuIndex:
         self._resources = faiss.StandardGpuResources()
         config = faiss.GpuIndexFlatConfig()
         config.use_cuvs = cuvs
-        kind = faiss.GpuIndexFlatL2 if metric == "l2" else faiss.GpuIndexFlatIP
-        self._index: Any = kind(self._resources, vectors.shape[1], config)
+        flat = faiss.GpuIndexFlatL2 if metric == "l2" else faiss.GpuIndexFlatIP
+        self._index: Any = flat(self._resources, vectors.shape[1], config)
         self._index.add(unit_rows(vectors) if metric == "cosine" else np.ascontiguousarray(vectors, dtype=np.float32))
 
     def search(self, queries: Any, k: int) -> Neighbors:

@@ -19,8 +19,8 @@ from knnscope.search.engine import Array, float32_rows
 from knnscope.search.ranges import Range
 from knnscope.search.rounding import Formula
 
-KINDS = {"l2": "IndexFlatL2Panorama", "ip": "IndexFlatIPPanorama", "cosine": "IndexFlatIPPanorama"}
-METRICS = frozenset(metric for metric, kind in KINDS.items() if hasattr(faiss, kind))
+CLASSES = {"l2": "IndexFlatL2Panorama", "ip": "IndexFlatIPPanorama", "cosine": "IndexFlatIPPanorama"}
+METRICS = frozenset(metric for metric, name in CLASSES.items() if hasattr(faiss, name))
 if not METRICS:
     raise ImportError("this version of Faiss has no Panorama: 1.15 has")
 
@@ -98,7 +98,7 @@ class FaissPanoramaIndex:
         self.how = f"{self._levels} levels; the leading quarter of the components holds {100 * share:.0f}% of the squared length"
 
     def _index(self, dim: int, levels: int, rows: Array | None = None) -> Any:
-        index = getattr(faiss, KINDS[self._metric])(dim, levels, TOGETHER)
+        index = getattr(faiss, CLASSES[self._metric])(dim, levels, TOGETHER)
         if rows is not None:
             index.add(rows)
         return index

@@ -64,9 +64,9 @@ class FaissTunedIndex:
 
     def __init__(self, faiss: Any, rows: Array, metric: str) -> None:
         self._faiss, self._metric = faiss, metric
-        kind = faiss.IndexFlatL2 if metric == "l2" else faiss.IndexFlatIP
-        self._index = kind(rows.shape[1])
-        some = kind(rows.shape[1])
+        flat = faiss.IndexFlatL2 if metric == "l2" else faiss.IndexFlatIP
+        self._index = flat(rows.shape[1])
+        some = flat(rows.shape[1])
         some.add(rows[:SAMPLE])
         self._from = self._crossing(some, rows)
         self._range = Range(rows, metric)

@@ -33,17 +33,17 @@ class NumpyIndex:
     """Rows for the matrix product."""
 
     def __init__(self, vectors: Array, metric: str) -> None:
-        kind = np.float64 if vectors.dtype.name in WIDE else np.float32
+        dtype = np.float64 if vectors.dtype.name in WIDE else np.float32
         self._metric = metric
         form = " of |x|^2 - 2 x.q + |q|^2" if metric == "l2" else ""
-        self.how = f"one product of matrices in {kind.__name__}{form}, written out, then a selection"
-        self._rows: Array = unit_rows(vectors, kind) if metric == "cosine" else np.asarray(vectors, dtype=kind)
+        self.how = f"one product of matrices in {dtype.__name__}{form}, written out, then a selection"
+        self._rows: Array = unit_rows(vectors, dtype) if metric == "cosine" else np.asarray(vectors, dtype=dtype)
         self._norms = np.einsum("ij,ij->i", self._rows, self._rows) if metric == "l2" else None
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """Scores of as many queries at once as fit in 64 MiB."""
-        kind = self._rows.dtype.type
-        asked = unit_rows(queries, kind) if self._metric == "cosine" else np.asarray(queries, dtype=kind)
+        dtype = self._rows.dtype.type
+        asked = unit_rows(queries, dtype) if self._metric == "cosine" else np.asarray(queries, dtype=dtype)
         step = max(1, SCORES // len(self._rows))
         found = [self._some(asked[start : start + step], k) for start in range(0, len(asked), step)]
         return Neighbors(np.concatenate([f.ids for f in found]), np.concatenate([f.distances for f in found]))

@@ -46,11 +46,11 @@ class TorchIndex:
     """Rows on the device and their squared norms."""
 
     def __init__(self, vectors: Array, metric: str, device: str, scores: int) -> None:
-        kind = np.float64 if vectors.dtype.name in WIDE else np.float32
+        dtype = np.float64 if vectors.dtype.name in WIDE else np.float32
         torch.set_float32_matmul_precision("highest")
         self._metric, self._device = metric, device
-        self.how = f"one product of matrices in {kind.__name__}, written out, then topk"
-        rows = unit_rows(vectors, kind) if metric == "cosine" else vectors.astype(kind)
+        self.how = f"one product of matrices in {dtype.__name__}, written out, then topk"
+        rows = unit_rows(vectors, dtype) if metric == "cosine" else vectors.astype(dtype)
         self._rows = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
         self._norms = (self._rows * self._rows).sum(dim=1) if metric == "l2" else None
         self._step = max(1, scores // len(rows))

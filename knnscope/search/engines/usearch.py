@@ -30,7 +30,11 @@ class UsearchEngine:
         return Formula("difference")
 
     def build(self, vectors: Array, metric: str) -> UsearchIndex:
-        """Keep the rows as contiguous float32."""
+        """Keep the rows as contiguous float32.
+
+        Raises:
+            UnsupportedError: more rows than 32 bits number.
+        """
         if len(vectors) >= MOST_ROWS:
             raise UnsupportedError(f"usearch numbers rows in 32 bits, {len(vectors):,} are too many")
         return UsearchIndex(np.ascontiguousarray(vectors, dtype=np.float32), metric)

@@ -1,4 +1,7 @@
-"""The ladder: one brute-force search, version after version. A rung is a class that is itself the lesson, and a line here."""
+"""One brute-force search, version after version. In: rows, a query, k. Out: the numbers of the k nearest rows.
+
+A rung is a class that is itself the lesson, and a line in ``RUNGS``. Start with rung.py, then loops.py, the slowest.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All rows copied back to the host at once: what a copy costs when it is large, by the kind of memory it goes to."""
+"""All rows copied back to the host at once: what a copy costs when it is large, by the type of memory it goes to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The rules. One is a file with functions ``cause`` and ``find``, and a line here."""
+"""The rules of explain. In: a ``Phase`` of a trace. Out: the events that are the cause, and findings with a remedy.
+
+A rule is a file with the two functions of ``Rule``, and a line in ``RULES``. Start with sync_in_loop.py, the shortest; loops.py is shared.
+"""
 
 from __future__ import annotations
 

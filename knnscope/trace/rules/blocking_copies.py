@@ -15,7 +15,7 @@ from knnscope.trace.rules.loops import OFTEN, alone, none
 from knnscope.units import duration
 
 QUEUED_NS = 3_500
-"""What the call takes where it only queues the copy: cudaMemcpyAsync into pinned memory, 2.3 us (the study) to 3.4 us (H200)."""
+"""What the call takes where it only queues the copy: cudaMemcpyAsync into pinned memory, 2.3 µs (the study) to 3.4 µs (H200)."""
 
 
 def cause(phase: Phase) -> Cause:

@@ -25,7 +25,7 @@ FEW_BYTES = 65_536
 SELECTION_NS = 24_000
 """One launch of a selection over tens of thousands of distances: fixed on 75,000 x 384 on an H100."""
 NEXT_NS = 2_800
-"""From a kernel's end to the start of the next that waits for it: six kernels of 40 us take 54 us, on an H100. Longer gaps are the recorder's."""
+"""From a kernel's end to the start of the next that waits for it: six kernels of 40 µs take 54 µs, on an H100. Longer gaps are the recorder's."""
 
 
 def cause(phase: Phase) -> Cause:

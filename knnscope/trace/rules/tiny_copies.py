@@ -14,7 +14,7 @@ from knnscope.trace.rules.loops import OFTEN, TINY, on_host, tiny
 from knnscope.units import duration
 
 ONE_COPY_NS = 20_000
-"""One copy of everything, and waiting for it: measured on an H100 and an H200, 10 to 30 us."""
+"""One copy of everything, and waiting for it: measured on an H100 and an H200, 10 to 30 µs."""
 UP = "Gather the values on the host and copy them at once, or pass them as arguments of the kernel."
 BACK = "Leave the values on the GPU until all are there, then copy them at once; sort or select there and copy the answer only."
 

@@ -1,0 +1,47 @@
+"""knnscope demo: from words to an answer, on the shipped sample."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from knnscope.analysis import jsonl
+from knnscope.analysis.measurement import Measurement
+from knnscope.search import catalog
+from tests.cli.conftest import Run
+
+
+def test_demo_from_words_to_an_answer(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fewer rounds and engines than a user's, and given ceilings."""
+    from dataclasses import replace
+
+    from knnscope.bench import session
+    from tests.bench.test_result import CEILINGS
+
+    measure = session.measure
+    monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)
+    for name in ("sklearn", "usearch", "faiss-panorama"):  # take longest to start, seven times
+        monkeypatch.delitem(catalog.ENGINES, name)
+    monkeypatch.setattr(
+        session, "measure", lambda task, grid, o: measure(task, grid, replace(o, rounds=7, seconds=1, cold=False))
+    )
+    code, out, _ = knnscope("demo", "--out", tmp_path / "run")
+    assert code == 0
+    assert "document crewed-mars-con-reply, grade 2" in out
+    assert "engines agree" in out
+    assert str(tmp_path / "run") in out
+    rows = jsonl.read(tmp_path / "run/results.jsonl", Measurement, "knnscope compare")
+    assert {(row.engine, row.batch) for row in rows} == {(e, b) for e in catalog.timed() for b in (1, 10)}
+    timed = [row for row in rows if row.status == "ok"]
+    assert {row.engine for row in timed} >= {"numpy", "certified"}
+    for row in timed:
+        assert f"{row.ndcg_at_10:.4f}" in out
+        assert 0.3 < row.ndcg_at_10 < 0.95
+    for batch in ("1 query", "10 queries"):
+        assert re.search(rf"^{batch}: fastest exact: \w+", out, re.M)
+    assert json.loads((tmp_path / "run/environment.json").read_text())["cpu"]
+    assert np.load(tmp_path / "run/vectors.npy").shape == (240, 384)
