@@ -8,10 +8,10 @@ constexpr int SLICES = WIDTH / SLICE;
 static_assert(WIDTH <= 4096, "sqrt(WIDTH) / 2 is at most WIDTH / 64 from 1,024 on, and 16 below");
 constexpr double FAR = 0x1p40;                  // scaled lengths whose squares float32 has room for
 #if LEADING
+constexpr int PLANE_TILE = 8 * LEADING + 128;   // bytes of 16 rows of the plane
 constexpr double LARGEST = 64;                  // scaled lengths that float16 has room for
 constexpr float START = 0.3352f;                // see certified/components.py
 #endif
-constexpr int PLANE_TILE = 8 * LEADING + 128;   // bytes of 16 rows of the plane
 
 struct Map {
     const double* centre;   // (dim,)

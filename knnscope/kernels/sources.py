@@ -56,8 +56,10 @@ def exact(part: str, macros: tuple[tuple[str, int], ...]) -> Source:
 
 ROWS = ((0, 0), (1, 2), (2, 1), (3, 0), (4, 2), (5, 1), (6, 2))
 """Each type of rows once, and each metric: CELL and METRIC of common.cuh."""
-WIDTHS = ((384, 192, 128, 2, 7), (128, 64, 32, 2, 8), (768, 512, 64, 1, 7), (1536, 0, 32, 1, 3))
-"""WIDTH, LEADING, QUERIES, TALL and AHEAD of the files that need them."""
+WIDTHS = ((384, 192, 128), (128, 64, 32), (1536, 0, 64))
+"""WIDTH, LEADING and QUERIES of the files that need them."""
+WARPGROUPS = ((384, 2, 7), (768, 1, 7))
+"""WIDTH, TALL and AHEAD of exact_wide.cu."""
 
 
 def all_sources() -> Iterator[Source]:
@@ -68,12 +70,12 @@ def all_sources() -> Iterator[Source]:
         yield fused_topk(dim, half=True)
     for cell, metric in ROWS:
         yield exact("values", (("CELL", cell), ("METRIC", metric)))
-    for number, (width, leading, queries, tall, ahead) in enumerate(WIDTHS):
+    for number, (width, leading, queries) in enumerate(WIDTHS):
         cell, metric = ROWS[number]
         macros = (("CELL", cell), ("METRIC", metric), ("WIDTH", width), ("LEADING", leading))
         yield exact("codes", macros)
         if leading:
             yield exact("plane", macros)
         yield exact("batch", (*macros, ("QUERIES", queries)))
-        if ahead > 3:
-            yield exact("wide", (*macros, ("TALL", tall), ("AHEAD", ahead)))
+    for width, tall, ahead in WARPGROUPS:
+        yield exact("wide", (("CELL", 0), ("METRIC", 0), ("WIDTH", width), ("TALL", tall), ("AHEAD", ahead)))
