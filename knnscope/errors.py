@@ -6,6 +6,7 @@ import difflib
 import importlib
 import resource
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +30,7 @@ EXTRA_OF = {
     "matplotlib": "report",
 }
 
+PACKAGE = Path(__file__).resolve().parent
 
 ROOM = 1 << 29
 """Bytes of address space that loading a library may take: Faiss with its OpenBLAS takes the most."""
@@ -62,7 +64,7 @@ class NoGpuError(KnnscopeError):
 
 def install_line(extra: str) -> str:
     """The command that installs an extra of this package; in a checkout, from the checkout."""
-    checkout = Path(__file__).resolve().parent.parent
+    checkout = PACKAGE.parent
     if (checkout / "pyproject.toml").is_file():
         return f"{sys.executable} -m pip install -e '{checkout}[{extra}]'"
     return f"pip install 'knnscope[{extra}]'"
@@ -78,6 +80,7 @@ def require(module: str, extra: str | None = None, library: str | None = None) -
 
     Raises:
         MissingLibraryError: it is not installed, or its own import fails.
+        Exception: a mistake in this package's own code is raised as it is: installing something would not mend it.
     """
     library = library or module.partition(".")[0]
     _room_for(library)
@@ -89,12 +92,27 @@ def require(module: str, extra: str | None = None, library: str | None = None) -
         # a library built against another version fails in any way it likes; Ctrl-C inside its set-up comes out as its error
         if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error
+        if _is_ours(error):
+            raise
         if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(f"{library}."):
             raise MissingLibraryError(f"{error.name or library} is not installed: {line}") from error
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise MissingLibraryError(
             f"{library} is installed but does not load ({reason}): reinstall it with {line}"
         ) from error
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether an import failed by a mistake in this package: a wrong name of one of its parts, or code that is none."""
+    if isinstance(error, SyntaxError | NameError):
+        place = (
+            error.filename if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1].filename
+        )
+        return Path(place or "").resolve().is_relative_to(PACKAGE)
+    name = error.name if isinstance(error, ImportError) else None
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        name = error.obj.__name__
+    return (name or "").partition(".")[0] == PACKAGE.name
 
 
 def _room_for(library: str) -> None:

@@ -59,6 +59,8 @@ ENGINES = {
 }
 
 
+PARTS = ("capabilities", "formula", "build")
+"""What every engine has."""
 REFERENCE = "numpy64"
 """Every answer is judged by its definition; it is timed only where it is named, since it takes longer than all others together."""
 
@@ -85,9 +87,15 @@ def load_entry(entry: Entry) -> Engine:
 
     Raises:
         MissingLibraryError: names the line that installs its library.
+        TypeError: there is no such class, or it is no engine.
     """
-    module, _, cls = entry.path.partition(":")
-    engine: Engine = getattr(require(module, entry.extra, module if entry.late else entry.library), cls)()
+    module, _, name = entry.path.partition(":")
+    cls = getattr(require(module, entry.extra, module if entry.late else entry.library), name, None)
+    if cls is None:
+        raise TypeError(f"{entry.path}, as the list of engines has it: the module has no class {name!r}")
+    if lacks := [part for part in PARTS if not hasattr(cls, part)]:
+        raise TypeError(f"{entry.path} is no engine: it has no {', '.join(lacks)} (see knnscope/search/engine.py)")
+    engine: Engine = cls()
     return engine
 
 
