@@ -131,11 +131,16 @@ def _room_for(library: str) -> None:
         )
 
 
+def near(name: str, known: Iterable[str]) -> list[str]:
+    """The known names that a mistyped one may stand for, the nearest first."""
+    folded = {one.casefold(): one for one in known}
+    return [folded[found] for found in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=NEAR)]
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> KnnscopeError:
     """The error for a mistyped name, with the nearest known ones."""
     names = sorted(known)
-    folded = {known.casefold(): known for known in names}
-    close = [folded[found] for found in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=NEAR)]
+    close = near(name, names)
     guess = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
     if not close and "engine" in kind:
         guess += " (see knnscope info)"
