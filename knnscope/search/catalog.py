@@ -70,6 +70,11 @@ def timed() -> list[str]:
     return [name for name in ENGINES if name != REFERENCE]
 
 
+def libraries() -> tuple[str, ...]:
+    """What the engines compute with, each by the name it is imported by."""
+    return tuple(dict.fromkeys(entry.library for entry in ENGINES.values()))
+
+
 def load(name: str) -> Engine:
     """The engine of this name.
 

@@ -16,7 +16,7 @@ from knnscope.search import catalog
 
 
 def test_a_machine_as_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "clashes", lambda: ["<i>"])
+    monkeypatch.setattr(environment, "clashes", lambda _: ["<i>"])
     found = knnscope.info()
     assert [row["engine"] for row in found.rows()] == list(catalog.ENGINES)
     assert {row["engine"] for row in found.rows() if row["available"]} == set(catalog.available())
