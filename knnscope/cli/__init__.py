@@ -1,6 +1,7 @@
 """The command line. In: arguments. Out: text, JSON or files, and an exit code: 0, 1 for what --fail-on names, 2 for an error, 130 after Ctrl-C.
 
 A command is a class in a file of its own, and a line in ``COMMANDS``; it parses, calls one function of api/, and renders. Start with search.py.
+tests/cli/test_help.py and test_completion.py hold every command.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The rules. One is a file with functions ``cause`` and ``find``, and a line here."""
+"""The rules. One is a file with functions ``cause`` and ``find``, named as the rule with ``_``, and a line here; start with tiny_copies.py.
+
+tests/trace/test_laws.py holds every rule to what no finding may break; a case of its own shows what it finds.
+"""
 
 from __future__ import annotations
 
