@@ -20,13 +20,13 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         ("README.md", r"^\| `knnscope ([a-z]+)", COMMANDS),
         ("docs/data.md", r"`([a-z0-9-]+)`", catalog.ENGINES),
-        ("docs/data.md", r"`(\.[a-z0-9]+)`", {*vector_files.READERS, *tables.READERS}),
+        ("docs/data.md", r"`((?:\.[a-z0-9]+)+)`", {*vector_files.READERS, *tables.READERS}),
     ],
     ids=["commands", "engines", "endings"],
 )
 def test_a_page_names_all(page: str, written: str, listed: dict[str, object]) -> None:
-    named = set(re.findall(written, (ROOT / page).read_text("utf-8"), re.M))
-    assert not set(listed) - named, f"{page} does not name them"
+    missing = sorted({*listed} - {*re.findall(written, (ROOT / page).read_text("utf-8"), re.M)})
+    assert not missing, f"{page} does not name {', '.join(missing)}"
 
 
 def test_rules_that_save_gpu_time_are_rules() -> None:
