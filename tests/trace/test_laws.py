@@ -264,6 +264,18 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("laws") / "trace.sqlite"
 
 
+@pytest.mark.parametrize("kind", [1, 2, 8, 10, 11, 12])
+def test_a_loop_of_copies_of_which_some_have_no_sensible_size(where: Path, kind: int) -> None:
+    """Evidence that compares bytes, not SIZE, leaves out what the reader counts as 0."""
+    rows: list[tuple] = []
+    for i in range(100):
+        at = MS + i * 100 * US
+        rows.append(("call", "cudaMemcpyAsync_v3020", at, at + 30 * US, THREADS[0], i + 1))
+        rows.append(("copy", kind, at + 40 * US, at + 42 * US, (8, None, -5)[i % 3], i + 1, 0, 7, 100, 1))
+    told = held(written(where, rows, "range"))
+    assert "tiny-copies" in {f.rule for f in told.findings} or kind not in (1, 2)
+
+
 @settings(max_examples=250, deadline=None)
 @given(rows=traces(), without=st.sampled_from(("", "", "", "", "call", "range", "kernel", "copy")))
 def test_generated_traces(where: Path, rows: list[tuple], without: str) -> None:
