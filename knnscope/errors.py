@@ -70,6 +70,12 @@ def install_line(extra: str) -> str:
     return f"pip install 'knnscope[{extra}]'"
 
 
+def near(name: str, known: Iterable[str]) -> list[str]:
+    """The known names that a mistyped one may stand for, the nearest first."""
+    folded = {one.casefold(): one for one in known}
+    return [folded[found] for found in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=NEAR)]
+
+
 def require(module: str, extra: str | None = None, library: str | None = None) -> ModuleType:
     """Import an optional library, or say which extra brings it.
 
@@ -129,12 +135,6 @@ def _room_for(library: str) -> None:
             f"{library} is not loaded: this process may use {limit:,} bytes of address space (ulimit -v) and uses {used:,} already: "
             f"raise the limit to {used + ROOM:,} or more"
         )
-
-
-def near(name: str, known: Iterable[str]) -> list[str]:
-    """The known names that a mistyped one may stand for, the nearest first."""
-    folded = {one.casefold(): one for one in known}
-    return [folded[found] for found in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=NEAR)]
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> KnnscopeError:
