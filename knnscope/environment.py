@@ -6,10 +6,12 @@ import ctypes
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -112,8 +114,12 @@ def commit() -> str | None:
     return head.strip() + ("+" if changed.strip() else "")
 
 
-def collect() -> dict[str, Any]:
-    """Everything about this machine that a result depends on; None where it cannot be read."""
+def collect(modules: Iterable[str] = ()) -> dict[str, Any]:
+    """Everything about this machine that a result depends on; None where it cannot be read.
+
+    Args:
+        modules: libraries by the names they are imported by; those of ``LIBRARIES`` are looked up anyway.
+    """
     return {
         "knnscope": version(),
         "commit": commit(),
@@ -124,7 +130,7 @@ def collect() -> dict[str, Any]:
         "memory": memory(),
         "gpus": gpus(),
         "cuda_driver_version": cuda_driver_version(),
-        "libraries": libraries(),
+        "libraries": {**libraries(), **_versions_of(modules)},
         "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
     }
 
@@ -298,8 +304,15 @@ def libraries() -> dict[str, str | None]:
     return found
 
 
-def clashes() -> list[str]:
-    """Sentences on what is installed over each other, hides the GPU, or shadows a library."""
+def _versions_of(modules: Iterable[str]) -> dict[str, str]:
+    """Versions of what brings these modules, where it is installed, by the names that pip shows."""
+    brought = metadata.packages_distributions() if modules else {}
+    names = {name for module in modules for name in brought.get(module, ()) if name}
+    return {re.sub(r"[-_.]+", "-", name).lower(): metadata.version(name) for name in sorted(names)}
+
+
+def clashes(modules: Iterable[str] = ()) -> list[str]:
+    """Sentences on what is installed over each other, hides the GPU, or shadows a library: one of ``modules``, or ONNX Runtime."""
     said = []
     installed = {name for name, version in libraries().items() if version}
     for family, module in CLASHES:
@@ -324,7 +337,7 @@ def clashes() -> list[str]:
         said.append(f"the control group grants {quota:g} of {usable} cores of time: timings will be throttled")
     said += [
         f"{Path(sys.path[0]) / name}.py shadows the library {name}: rename it"
-        for name in ("faiss", "onnxruntime", "usearch", "sklearn", "cupy")
+        for name in (*modules, "onnxruntime")
         if (Path(sys.path[0]) / f"{name}.py").is_file()
     ]
     said += [

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import resource
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +30,7 @@ EXTRA_OF = {
     "matplotlib": "report",
 }
 
+PACKAGE = Path(__file__).resolve().parent
 
 ROOM = 1 << 29
 """Bytes of address space that loading a library may take: Faiss with its OpenBLAS takes the most."""
@@ -62,10 +64,16 @@ class NoGpuError(KnnscopeError):
 
 def install_line(extra: str) -> str:
     """The command that installs an extra of this package; in a checkout, from the checkout."""
-    checkout = Path(__file__).resolve().parent.parent
+    checkout = PACKAGE.parent
     if (checkout / "pyproject.toml").is_file():
         return f"{sys.executable} -m pip install -e '{checkout}[{extra}]'"
     return f"pip install 'knnscope[{extra}]'"
+
+
+def near(name: str, known: Iterable[str]) -> list[str]:
+    """The known names that a mistyped one may stand for, the nearest first."""
+    folded = {one.casefold(): one for one in known}
+    return [folded[found] for found in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=NEAR)]
 
 
 def require(module: str, extra: str | None = None, library: str | None = None) -> ModuleType:
@@ -78,6 +86,7 @@ def require(module: str, extra: str | None = None, library: str | None = None) -
 
     Raises:
         MissingLibraryError: it is not installed, or its own import fails.
+        Exception: a mistake in this package's own code is raised as it is: installing something would not mend it.
     """
     library = library or module.partition(".")[0]
     _room_for(library)
@@ -89,12 +98,27 @@ def require(module: str, extra: str | None = None, library: str | None = None) -
         # a library built against another version fails in any way it likes; Ctrl-C inside its set-up comes out as its error
         if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error
+        if _is_ours(error):
+            raise
         if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(f"{library}."):
             raise MissingLibraryError(f"{error.name or library} is not installed: {line}") from error
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise MissingLibraryError(
             f"{library} is installed but does not load ({reason}): reinstall it with {line}"
         ) from error
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether an import failed by a mistake in this package: a wrong name of one of its parts, or code that is none."""
+    if isinstance(error, SyntaxError | NameError):
+        place = (
+            error.filename if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1].filename
+        )
+        return Path(place or "").resolve().is_relative_to(PACKAGE)
+    name = error.name if isinstance(error, ImportError) else None
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        name = error.obj.__name__
+    return (name or "").partition(".")[0] == PACKAGE.name
 
 
 def _room_for(library: str) -> None:
@@ -116,8 +140,7 @@ def _room_for(library: str) -> None:
 def unknown_name(what: str, name: str, known: Iterable[str], hint: str = "") -> KnnscopeError:
     """The error for a mistyped name, with the nearest known ones."""
     names = sorted(known)
-    folded = {known.casefold(): known for known in names}
-    close = [folded[found] for found in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=NEAR)]
+    close = near(name, names)
     guess = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
     if not close and "engine" in what:
         guess += " (see knnscope info)"

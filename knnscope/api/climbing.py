@@ -136,7 +136,7 @@ def climb(
             notes=(*workload.said(), *problems),
         )
         ceilings = {device: found.to_json() for device, found in plan.ceilings.items()}
-        run = LadderRun(tuple(rows), facts, {**environment.collect(), "ceilings": ceilings})
+        run = LadderRun(tuple(rows), facts, {**environment.collect(catalog.libraries()), "ceilings": ceilings})
         return Ladder(run if folder is None else runs.save(run, folder))
 
 

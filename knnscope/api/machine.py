@@ -92,9 +92,9 @@ def info(measure: bool = False, threads: int | None = None) -> Machine:
     Raises:
         KnnscopeError: more threads than cores that this process may use.
     """
-    facts = environment.collect()
+    facts = environment.collect(catalog.libraries())
     facts["engines"] = {name: _engine(name) for name in catalog.ENGINES}
-    facts["clashes"] = environment.clashes()
+    facts["clashes"] = environment.clashes(catalog.libraries())
     ceilings, notes = _ceilings(measure, threads, gpus=bool(facts["gpus"]))
     return Machine(facts, ceilings, notes)
 

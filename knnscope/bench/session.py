@@ -141,7 +141,7 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
     after = environment.state()
     rows = _rows(run, task, facts, formulas)
     facts_of_run = {
-        **environment.collect(),
+        **environment.collect(catalog.libraries()),
         "options": asdict(options),
         "cleared_variables": threads.cleared(),
         "before": before,

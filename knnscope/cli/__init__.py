@@ -1,6 +1,7 @@
 """The command line. In: arguments. Out: text, JSON or files, and an exit code: 0, 1 for what --fail-on names, 2 for an error, 130 after Ctrl-C.
 
 A command is a class in a file of its own, and a line in ``COMMANDS``; it parses, calls one function of api/, and renders. Start with search.py.
+tests/cli/test_help.py and test_completion.py hold every command.
 """
 
 from __future__ import annotations
@@ -72,11 +73,22 @@ def load(name: str) -> Command:
     return command
 
 
+def help_of(name: str) -> str:
+    """What a command's docstring says; the first line stands in the list of commands.
+
+    Raises:
+        TypeError: there is none.
+    """
+    doc = cleandoc(load(name).__doc__ or "").strip()
+    if not doc:
+        raise TypeError(f"{COMMANDS[name]} has no docstring: its first line is its help")
+    return doc
+
+
 def parser_of(name: str) -> Parser:
     """The parser of one command, as ``knnscope NAME`` uses it."""
     command = load(name)
-    doc = cleandoc(command.__doc__ or "")
-    parser = Parser(prog=f"knnscope {name}", description=doc, formatter_class=Wrapped, allow_abbrev=False)
+    parser = Parser(prog=f"knnscope {name}", description=help_of(name), formatter_class=Wrapped, allow_abbrev=False)
     command.configure(parser)
     parser.set_defaults(command=command)
     return parser
@@ -89,8 +101,7 @@ def usage() -> str:
         "",
     ]
     for name in COMMANDS:
-        summary = (load(name).__doc__ or "").strip().splitlines()[0]
-        lines += hanging(summary, f"  knnscope {name:<{max(map(len, COMMANDS))}} ")
+        lines += hanging(help_of(name).splitlines()[0], f"  knnscope {name:<{max(map(len, COMMANDS))}} ")
     lines += ["", *hanging("knnscope COMMAND --help tells more. Start with: knnscope demo")]
     return "\n".join(lines)
 

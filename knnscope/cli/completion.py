@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
-from knnscope.cli import COMMANDS, load, parser_of
+from knnscope.cli import COMMANDS, help_of, parser_of
 from knnscope.datasets import registry
 from knnscope.encoders import models, recipes
 from knnscope.search import catalog, ladder
@@ -92,9 +92,7 @@ class Completion:
 
 def commands() -> list[Listed]:
     """All commands with their arguments, as their parsers have them."""
-    return [
-        Listed(name, _brief((load(name).__doc__ or "").strip().splitlines()[0]), _arguments(name)) for name in COMMANDS
-    ]
+    return [Listed(name, _brief(help_of(name).splitlines()[0]), _arguments(name)) for name in COMMANDS]
 
 
 def _arguments(command: str) -> tuple[Argument, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from knnscope.datasets import packed_files, vector_files
+from knnscope.datasets import endings, packed_files, vector_files
 from knnscope.errors import KnnscopeError
 from knnscope.records import GroundTruth, VectorDataset
 from knnscope.store import os_problem
@@ -21,7 +21,7 @@ BLOCK = 1 << 20
 
 def is_one(path: Path) -> bool:
     """Whether a file is ids and distances and nothing else, by its ending and its size."""
-    if packed_files.suffix_of(path) not in ENDINGS or not path.is_file():
+    if not endings.of(endings.uncropped(path), ENDINGS) or not path.is_file():
         return False
     try:
         packed_files.counts(path, 8)

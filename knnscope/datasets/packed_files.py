@@ -7,19 +7,17 @@ and dimension once (https://big-ann-benchmarks.com), as uint32, or, in newer cuV
 from __future__ import annotations
 
 import mmap
-import re
 from pathlib import Path
 
 import numpy as np
 
+from knnscope.datasets import endings
 from knnscope.datasets.array_checks import MAX_DIM, checked
 from knnscope.errors import KnnscopeError
 from knnscope.records import VectorDataset
 
 VECS = {".fvecs": "<f4", ".bvecs": "u1", ".ivecs": "<i4"}
 BIN = {".fbin": "<f4", ".f16bin": "<f2", ".u8bin": "u1", ".i8bin": "i1", ".ibin": "<i4"}
-CROP = re.compile(r"\.crop_nb_(\d{1,18})$")
-"""What big-ann-benchmarks appends to the first rows of a larger file; whether its header was corrected depends on who cut it."""
 
 
 def mapped(path: Path) -> mmap.mmap:
@@ -28,18 +26,14 @@ def mapped(path: Path) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def suffix_of(path: Path) -> str:
-    """The ending that says the type, before ``.crop_nb_N``."""
-    return Path(CROP.sub("", path.name.lower())).suffix
-
-
 def vecs(path: Path, _: str) -> VectorDataset:
     """A dimension before every row, the same in all.
 
     Raises:
         KnnscopeError: the size of the file and the dimensions do not agree.
     """
-    dtype = np.dtype(VECS[suffix_of(path)])
+    ending = endings.of(endings.uncropped(path), VECS)
+    dtype = np.dtype(VECS[ending])
     size = path.stat().st_size
     if size < 4:
         raise KnnscopeError(f"{path}: {size} bytes are too few for a row")
@@ -47,9 +41,7 @@ def vecs(path: Path, _: str) -> VectorDataset:
     dim = int.from_bytes(data[:4], "little", signed=True)
     width = 4 + dim * dtype.itemsize
     if not 0 < dim <= MAX_DIM:
-        raise KnnscopeError(
-            f"{path}: its first row claims {dim:,} components (limit {MAX_DIM:,}): not a {suffix_of(path)} file"
-        )
+        raise KnnscopeError(f"{path}: its first row claims {dim:,} components (limit {MAX_DIM:,}): not a {ending} file")
     if size % width:
         raise KnnscopeError(
             f"{path}: {size:,} bytes are no whole number of rows of {dim} components ({width} bytes): cut off"
@@ -81,7 +73,7 @@ def counts(path: Path, entry: int) -> tuple[int, int, int]:
         head = file.read(16)
     if len(head) < 8:
         raise KnnscopeError(f"{path}: {size} bytes are too few for its header")
-    cropped = CROP.search(path.name.lower())
+    cropped = endings.CROP.search(path.name.lower())
     for width in (4, 8):
         if len(head) < 2 * width:
             continue
@@ -102,7 +94,7 @@ def bin_(path: Path, _: str) -> VectorDataset:
     Raises:
         KnnscopeError: the size of the file and the counts do not agree.
     """
-    dtype = np.dtype(BIN[suffix_of(path)])
+    dtype = np.dtype(BIN[endings.of(endings.uncropped(path), BIN)])
     rows, dim, start = counts(path, dtype.itemsize)
     if not rows * dim:
         raise KnnscopeError(f"{path}: {rows:,} rows of {dim:,} components, nothing to search")

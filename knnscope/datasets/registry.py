@@ -24,7 +24,7 @@ from knnscope.datasets import (
     vector_files,
     wordnet,
 )
-from knnscope.errors import KnnscopeError, unknown_name
+from knnscope.errors import KnnscopeError, near, unknown_name
 from knnscope.fetch import Remote, digest, fetch
 from knnscope.records import TextDataset, VectorDataset
 from knnscope.store import home, locked
@@ -142,7 +142,8 @@ def _open_file(
 ) -> tuple[TextDataset | VectorDataset, tuple[str, ...]]:
     if path.is_file() and not path.stat().st_size:
         raise KnnscopeError(f"{path}: the file is empty")
-    if tables.ending(path) and path.is_file():
+    table = tables.ending(path)
+    if table and len(table) >= len(vector_files.ending(path)) and path.is_file():
         return _open_tables(str(path), [path], column, selection)
     if ground_truth.is_one(path):
         told = ground_truth.described(ground_truth.load(str(path)))
@@ -153,8 +154,8 @@ def _open_file(
         raise KnnscopeError(
             f"{spec}: this type of file is not read; what is: a BEIR folder or a zip of one, or {_endings()}"
         )
-    if tables.ending(path):
-        raise KnnscopeError(f"{path}: no such file")
+    if table or ((path.suffix or "/" in spec) and not near(spec, all_names())):
+        raise KnnscopeError(f"{path}: no such file{'' if path.suffix else ' or folder'}")
     raise unknown_name("data set, folder or file", spec, all_names(), "(knnscope data list)")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from knnscope.datasets import arrow
+from knnscope.datasets import arrow, endings
 from knnscope.datasets.lines import MAX_LINE, NAMES, known_name, read_lines, read_objects, string_field
 from knnscope.errors import KnnscopeError
 
@@ -19,11 +19,8 @@ _SHARD = re.compile(r"(?P<name>.+?)-(?P<number>\d{4,6})-of-(?P<count>\d{4,6})(?:
 
 def ending(path: Path) -> str:
     """The ending that says the format, without .gz; empty where it is none of ``READERS``."""
-    suffixes = [s.lower() for s in path.suffixes[-2:]]
-    if suffixes and suffixes[-1] == ".gz":
-        suffixes.pop()
-        return suffixes[-1] if suffixes and suffixes[-1] in PACKED else ""
-    return suffixes[-1] if suffixes and suffixes[-1] in READERS else ""
+    packed = path.name.lower().endswith(".gz")
+    return endings.of(path.with_suffix(""), PACKED) if packed else endings.of(path, READERS)
 
 
 def read(path: Path, what: str) -> Rows:
@@ -36,7 +33,8 @@ def read(path: Path, what: str) -> Rows:
     Raises:
         KnnscopeError: unreadable or damaged; names the line or row.
     """
-    return READERS[ending(path)](path, what)
+    reader: Callable[[Path, str], Rows] = endings.reader(READERS[ending(path)])
+    return reader(path, what)
 
 
 def texts(paths: Sequence[Path], what: str, column: str = "", numbered: bool = False) -> Iterator[tuple[str, str, str]]:
@@ -71,12 +69,14 @@ def _check_column(path: Path, row: dict[str, Any], column: str) -> None:
         )
 
 
-def _jsonl(path: Path, what: str) -> Rows:
+def jsonl(path: Path, what: str) -> Rows:
+    """JSON Lines."""
     for number, value in read_objects(path, what):
         yield f"{path}, line {number}", value
 
 
-def _csv(path: Path, what: str) -> Rows:
+def csv_(path: Path, what: str) -> Rows:
+    """Comma-separated values, by whichever separator the header shows."""
     raw = (line for _, line in read_lines(path, what, raw=True))
     first = next(raw, "")
     # a semicolon where the comma is the decimal point; else the header tells
@@ -84,7 +84,7 @@ def _csv(path: Path, what: str) -> Rows:
     yield from _separated(path, _chain(first, raw), max(known, key=lambda d: known[d]), quoted=True)
 
 
-def _tsv(path: Path, what: str) -> Rows:
+def tsv(path: Path, what: str) -> Rows:
     """Tab-separated values have no quoting, but for programs that write them as CSV, whose header is quoted too."""
     raw = (line for _, line in read_lines(path, what, raw=True))
     first = next(raw, "")
@@ -128,17 +128,19 @@ def _separated(path: Path, lines: Iterator[str], delimiter: str, quoted: bool) -
         ) from error
 
 
-def _arrow(path: Path, _: str) -> Rows:
+def arrow_rows(path: Path, _: str) -> Rows:
+    """Tables of Apache Arrow."""
     for number, row in enumerate(arrow.rows(path)):
         yield f"{path}, row {number:,}", row
 
 
-READERS: dict[str, Callable[[Path, str], Rows]] = {
-    ".jsonl": _jsonl,
-    ".csv": _csv,
-    ".tsv": _tsv,
-    **dict.fromkeys(arrow.FORMATS, _arrow),
+READERS = {
+    ".jsonl": "tables:jsonl",
+    ".csv": "tables:csv_",
+    ".tsv": "tables:tsv",
+    **dict.fromkeys(arrow.FORMATS, "tables:arrow_rows"),
 }
+"""By ending, the function of a module beside this one that takes a path and the label of the progress bar."""
 PACKED = (".jsonl", ".csv", ".tsv")
 """Formats that may be gzipped."""
 TYPED = (".jsonl", *arrow.FORMATS)

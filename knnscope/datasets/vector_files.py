@@ -1,6 +1,7 @@
 """Files of vectors by their endings: the one list of formats. Adding one is a file and a line in ``READERS``.
 
-Files are memory-mapped where their layout allows it and never unpickled.
+Files are memory-mapped where their layout allows it and never unpickled. tests/datasets holds every ending to a writer in
+tests/datasets/vector_writers.py: there and back, and every kind of damage one line.
 """
 
 from __future__ import annotations
@@ -8,21 +9,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from knnscope.datasets import arrow, arrow_vectors, hdf5_file, numpy_files, packed_files, safetensors_file
+from knnscope.datasets import endings
 from knnscope.errors import KnnscopeError
 from knnscope.records import VectorDataset
 from knnscope.store import os_problem
 
-READERS: dict[str, Callable[[Path, str], VectorDataset]] = {
-    ".npy": numpy_files.npy,
-    ".npz": numpy_files.npz,
-    **dict.fromkeys(packed_files.VECS, packed_files.vecs),
-    **dict.fromkeys(packed_files.BIN, packed_files.bin_),
-    ".hdf5": hdf5_file.hdf5,
-    ".h5": hdf5_file.hdf5,
-    **dict.fromkeys(arrow.FORMATS, arrow_vectors.load),
-    ".safetensors": safetensors_file.safetensors,
+READERS = {
+    ".npy": "numpy_files:npy",
+    ".npz": "numpy_files:npz",
+    ".fvecs": "packed_files:vecs",
+    ".bvecs": "packed_files:vecs",
+    ".ivecs": "packed_files:vecs",
+    ".fbin": "packed_files:bin_",
+    ".f16bin": "packed_files:bin_",
+    ".u8bin": "packed_files:bin_",
+    ".i8bin": "packed_files:bin_",
+    ".ibin": "packed_files:bin_",
+    ".hdf5": "hdf5_file:hdf5",
+    ".h5": "hdf5_file:hdf5",
+    ".parquet": "arrow_vectors:load",
+    ".arrow": "arrow_vectors:load",
+    ".arrows": "arrow_vectors:load",
+    ".feather": "arrow_vectors:load",
+    ".ipc": "arrow_vectors:load",
+    ".safetensors": "safetensors_file:safetensors",
 }
+"""By ending, the function of a module beside this one that takes a path and what stands behind ``#``. The longest ending counts."""
 
 
 def split(spec: str) -> tuple[Path, str]:
@@ -33,9 +45,14 @@ def split(spec: str) -> tuple[Path, str]:
     return Path(text), column
 
 
+def ending(path: Path) -> str:
+    """The ending that says the format, before ``.crop_nb_N``; empty where it is none of ``READERS``."""
+    return endings.of(endings.uncropped(path), READERS)
+
+
 def is_vector_file(spec: str) -> bool:
     """Whether the name ends in one of the formats read here."""
-    return packed_files.suffix_of(split(spec)[0]) in READERS
+    return bool(ending(split(spec)[0]))
 
 
 def load(spec: str) -> VectorDataset:
@@ -48,7 +65,7 @@ def load(spec: str) -> VectorDataset:
         KnnscopeError: missing, cut off, damaged, of another type, or too large for the memory it needs.
     """
     path, column = split(spec)
-    reader = READERS[packed_files.suffix_of(path)]
+    reader: Callable[[Path, str], VectorDataset] = endings.reader(READERS[ending(path)])
     try:
         if not path.is_file():
             raise KnnscopeError(f"{path}: no such file")

@@ -1,4 +1,4 @@
-"""The list of engines. Adding one is a file and a line here."""
+"""The list of engines. Adding one is a file and a line here; tests/contracts then hold it to what every engine keeps."""
 
 from __future__ import annotations
 
@@ -62,6 +62,8 @@ ENGINES = {
 }
 
 
+PARTS = ("capabilities", "formula", "build")
+"""What every engine has."""
 REFERENCE = "numpy64"
 """Every answer is judged by its definition; it is timed only where it is named, since it takes longer than all others together."""
 
@@ -69,6 +71,11 @@ REFERENCE = "numpy64"
 def timed() -> list[str]:
     """Engines that are measured where none is named."""
     return [name for name in ENGINES if name != REFERENCE]
+
+
+def libraries() -> tuple[str, ...]:
+    """What the engines compute with, each by the name it is imported by."""
+    return tuple(dict.fromkeys(entry.library for entry in ENGINES.values()))
 
 
 def load(name: str) -> Engine:
@@ -88,9 +95,15 @@ def load_entry(entry: Entry) -> Engine:
 
     Raises:
         MissingLibraryError: names the line that installs its library.
+        TypeError: there is no such class, or it is no engine.
     """
-    module, _, cls = entry.path.partition(":")
-    engine: Engine = getattr(require(module, entry.extra, module if entry.late else entry.library), cls)()
+    module, _, name = entry.path.partition(":")
+    cls = getattr(require(module, entry.extra, module if entry.late else entry.library), name, None)
+    if cls is None:
+        raise TypeError(f"{entry.path}, as the list of engines has it: the module has no class {name!r}")
+    if lacks := [part for part in PARTS if not hasattr(cls, part)]:
+        raise TypeError(f"{entry.path} is no engine: it has no {', '.join(lacks)} (see knnscope/search/engine.py)")
+    engine: Engine = cls()
     return engine
 
 

@@ -44,7 +44,10 @@ def kernels(phase: Phase, names: Iterable[str] | None = None) -> str:
 
 
 def copies(phase: Phase, condition: str = "", call: str = "") -> str:
-    """The phase's copies for which a condition on the table's columns holds; call: a word in the name of what launched them."""
+    """The phase's copies for which a condition on the table's columns holds; call: a word in the name of what launched them.
+
+    In the condition write SIZE, not bytes: it reads a senseless size as the reader does (0).
+    """
     size = SIZE.replace("bytes", "e.bytes") if MEMCPY in phase.trace.source.odd else "bytes"
     condition = condition.replace("SIZE", size)
     return _work(phase, MEMCPY, "start, end, bytes, copyKind", condition, f"l.name LIKE '%{call}%'" if call else "")

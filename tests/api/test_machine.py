@@ -18,7 +18,7 @@ from tests.bench.test_result import CEILINGS
 
 
 def test_a_machine_as_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "clashes", lambda: ["<i>"])
+    monkeypatch.setattr(environment, "clashes", lambda _: ["<i>"])
     found = knnscope.info()
     assert [row["engine"] for row in found.rows()] == list(catalog.ENGINES)
     assert {row["engine"] for row in found.rows() if row["available"]} == set(catalog.available())

@@ -29,7 +29,16 @@ def test_help_keeps_to_the_terminals_width(
     assert max(map(len, out.splitlines())) <= columns
     if columns == 200:
         monkeypatch.setenv("COLUMNS", "60")
-        assert len(knnscope(*([name] if name else []), "--help")[1].splitlines()) > len(out.splitlines())
+        assert len(knnscope(*([name] if name else []), "--help")[1].splitlines()) >= len(out.splitlines())
+
+
+def test_a_narrow_terminal_takes_more_lines(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all together: a short help may have nothing to wrap."""
+    lines = []
+    for columns in (60, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines.append(sum(len(knnscope(name, "--help")[1].splitlines()) for name in cli.COMMANDS))
+    assert lines[0] > lines[1]
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -101,6 +101,7 @@ WRITERS: dict[str, tuple[Callable[[Path, np.ndarray, str], None], str]] = {
     "a.fbin.crop_nb_37": (write_cropped, "f4"),
     "a.u8bin.crop_nb_37": (write_bin, "u1"),
     "a.hdf5": (write_hdf5, "f4"),
+    "a.h5": (write_hdf5, "f8"),
     "a.parquet": (write_parquet, "f4"),
     "fixed.parquet": (write_fixed, "f4"),
     "large.parquet": (write_arrow("large_list"), "f4"),
@@ -112,6 +113,7 @@ WRITERS: dict[str, tuple[Callable[[Path, np.ndarray, str], None], str]] = {
     "tensor.arrow": (write_arrow("tensor"), "f4"),
     "stream.arrow": (write_arrow("fixed", stream=True), "f4"),
     "view.arrows": (write_arrow("list_view", stream=True), "i1"),
+    "file.ipc": (write_arrow("list"), "f4"),
     "lz4.feather": (write_arrow("list", compression="lz4"), "f4"),
     "zstd.feather": (write_arrow("fixed", compression="zstd"), "f4"),
 }

@@ -1,6 +1,7 @@
 """The rules of explain. In: a ``Phase`` of a trace. Out: the events that are the cause, and findings with a remedy.
 
-A rule is a file with the two functions of ``Rule``, and a line in ``RULES``. Start with sync_in_loop.py, the shortest; loops.py is shared.
+A rule is a file with the two functions of ``Rule``, named as the rule with ``_``, and a line in ``RULES``. Start with tiny_copies.py;
+loops.py is shared. tests/trace/test_laws.py holds every rule to what no finding may break; a case of its own shows what it finds.
 """
 
 from __future__ import annotations
