@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.errors import KnnscopeError
+
 
 class Request(NamedTuple):
     """Queries, float64, (queries, dim); neighbors of each; rows that may be answers, bool, (0 or 1 or queries, rows): (0, rows) for all."""
@@ -52,3 +54,15 @@ class Scanner(Protocol):
             KnnscopeError: values that float64 cannot hold; rows that were changed after the scanner was built, where that shows.
         """
         ...
+
+
+def changed(row: int) -> KnnscopeError:
+    """The error for a row whose distance lies outside the bounds that were written when the scanner was built."""
+    return KnnscopeError(
+        f"the vectors were changed after the index was built: row {row:,} is not where its code says: build the index again"
+    )
+
+
+def overflows(metric: str) -> KnnscopeError:
+    """The error for a value that is no number."""
+    return KnnscopeError(f"{metric} of finite numbers overflows: scale the vectors down")
