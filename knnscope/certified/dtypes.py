@@ -17,6 +17,19 @@ def computable(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return rows.view(HALF) if rows.dtype == np.float16 else rows
 
 
+class _Memory:
+    """Memory of an array, which lives as long."""
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        self._array = array
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+
+
+def alias(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same memory, not marked as read-only: to Numba that is another type, for which all would be compiled again. Nobody writes to it."""
+    return rows if rows.flags.writeable else np.asarray(_Memory(rows))
+
+
 def widened(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Some rows as float64, or a type that holds them."""
     if rows.dtype == BFLOAT:

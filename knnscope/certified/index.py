@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.arithmetic import Ieee
+from knnscope.certified.cpu import meanwhile
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.rows import as_ids, as_mask, as_queries, as_rows
 from knnscope.certified.scanner import Request
@@ -30,7 +31,7 @@ class ExactIndex:
         device: str = "auto",
         threads: int | None = None,
     ) -> None:
-        """Write the rows as codes.
+        """Write the rows as codes; where these need code that is not compiled yet, NumPy answers until it is (see ``wait``).
 
         Args:
             vectors: (rows, dim), finite: float64, float32, float16, int8, uint8 or int32, as an array, a memory map, or anything with
@@ -50,7 +51,8 @@ class ExactIndex:
         with np.errstate(all="ignore"), Ieee():
             rows = as_rows(vectors)
             self._shape, self._metric = (int(rows.shape[0]), int(rows.shape[1])), metric
-            self._scanner = scanner.build(rows, as_ids(ids, len(rows)), metric)
+            given = meanwhile.Given(rows, as_ids(ids, len(rows)), metric)
+            self._isa, self._scanner = scanner.isa, meanwhile.build(scanner, given)
 
     def __repr__(self) -> str:
         rows, dim = self.shape
@@ -64,7 +66,7 @@ class ExactIndex:
     @property
     def isa(self) -> str:
         """The instruction set in use."""
-        return self._scanner.isa
+        return self._isa
 
     @property
     def levels(self) -> str:
@@ -75,6 +77,17 @@ class ExactIndex:
     def nbytes(self) -> int:
         """Bytes beside the rows: codes and bounds."""
         return self._scanner.nbytes
+
+    def wait(self) -> ExactIndex:
+        """Write the codes now, and compile what is not compiled yet, for up to 30 s: for who measures. Returns the index.
+
+        Raises:
+            KnnscopeError: rows that were changed to a number that is not finite.
+        """
+        if isinstance(self._scanner, meanwhile.Meanwhile):
+            with np.errstate(all="ignore"), Ieee():
+                self._scanner = self._scanner.wait()
+        return self
 
     def search(
         self, queries: Any, k: int, where: npt.NDArray[np.bool_] | None = None, threads: int | None = None

@@ -14,7 +14,7 @@ from knnscope.certified.cpu.quantise import build
 from knnscope.certified.cpu.ranking import Table
 from knnscope.certified.cpu.search import FEW, Levels, Search
 from knnscope.certified.cpu.workers import Workers
-from knnscope.certified.dtypes import computable
+from knnscope.certified.dtypes import alias, computable
 from knnscope.certified.scanner import Ranked, Request
 from knnscope.checks import check_whole
 from knnscope.search import definition
@@ -31,23 +31,30 @@ class CpuScanner:
             threads: how many work at once (default: the thread budget).
         """
         self.isa = dispatch.choose(isa)
-        self._workers = Workers(budgets.budget() if threads is None else _counted(threads))
+        self.workers = Workers(budgets.budget() if threads is None else _counted(threads))
 
-    def build(self, rows: npt.NDArray[Any], names: npt.NDArray[np.int64], metric: str) -> CpuScanner:
+    def like(self) -> CpuScanner:
+        """Another one, without rows."""
+        return CpuScanner(self.isa, self.workers.count)
+
+    def build(
+        self, rows: npt.NDArray[Any], names: npt.NDArray[np.int64], metric: str, workers: Workers | None = None
+    ) -> CpuScanner:
         """Write the rows as codes.
 
         Args:
             rows: (rows, dim), as ``rows.as_rows`` gives them; kept.
             names: what rows are called, (rows,); (0,) for their numbers.
             metric: l2, ip or cosine.
+            workers: who writes (default: those who search).
 
         Raises:
             KnnscopeError: a number that is not finite; names where.
         """
-        number = definition.METRICS.index(metric)
-        self.table = Table(computable(rows), names, number, bound.widening(number, rows.shape[1]))
-        self.codes = build(self.table.rows, metric, self._workers)
-        self.plane = plane.of(self.table.rows, self.codes.mapping, self._workers) if self.codes else None
+        number, workers = definition.METRICS.index(metric), workers or self.workers
+        self.table = Table(alias(computable(rows)), names, number, bound.widening(number, rows.shape[1]))
+        self.codes = build(self.table.rows, metric, workers)
+        self.plane = plane.of(self.table.rows, self.codes.mapping, workers) if self.codes else None
         return self
 
     @property
@@ -69,8 +76,17 @@ class CpuScanner:
 
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``."""
-        workers = self._workers if threads is None else self._workers.of(_counted(threads))
+        workers = self.workers if threads is None else self.workers.of(_counted(threads))
         return Search(self.table, Levels(self.codes, self.plane), self.isa, workers).run(request)
+
+    def check_threads(self, threads: int | None) -> None:
+        """Refuse what is no number of threads.
+
+        Raises:
+            KnnscopeError: says what is.
+        """
+        if threads is not None:
+            _counted(threads)
 
 
 def _counted(threads: int) -> int:
