@@ -104,14 +104,18 @@ class ExactIndex:
             KnnscopeError: a wrong shape, type, k or number; values that float64 cannot hold; rows that were changed after the index was
                 built, where that shows.
         """
-        rows, dim = self.shape
-        k = check_k(k, rows)
-        with np.errstate(all="ignore"), Ieee():
-            values, single = as_queries(queries, dim)
-            found = self._scanner.nearest(Request(values, k, as_mask(where, len(values), rows)), threads)
-        proof = Certificate(rows, found.candidates, found.computed, found.margin, found.path)
-        ids, distances = (found.ids[0], found.distances[0]) if single else (found.ids, found.distances)
-        return Neighbors(ids, distances, proof)
+        rows, dim = self._shape
+        found = self._scanner.prompt(queries, k) if where is None and threads is None else None
+        if found is not None:
+            single = queries.ndim == 1
+        else:
+            k = check_k(k, rows)
+            with np.errstate(all="ignore"), Ieee():
+                values, single = as_queries(queries, dim)
+                found = self._scanner.nearest(Request(values, k, as_mask(where, len(values), rows)), threads)
+        ids, distances, candidates, computed, margin, path = found
+        proof = Certificate(rows, candidates, computed, margin, path)
+        return Neighbors(ids[0], distances[0], proof) if single else Neighbors(ids, distances, proof)
 
 
 def _scanner(device: str, threads: int | None) -> CpuScanner:

@@ -5,8 +5,7 @@ An answer is ranked already, by the definition (search/definition.py): the rows 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +21,7 @@ class Request(NamedTuple):
     allowed: npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(NamedTuple):
     """The answer: as in records.Neighbors and records.Certificate, but that rows have their names."""
 
     ids: npt.NDArray[np.int64]
@@ -45,6 +43,10 @@ class Scanner(Protocol):
     @property
     def nbytes(self) -> int:
         """Bytes beside the rows."""
+        ...
+
+    def prompt(self, queries: Any, k: int) -> Ranked | None:
+        """The answer to queries as a user gives them, where rows are few and nothing has to be converted or refused; else None: ``nearest``."""
         ...
 
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:

@@ -91,6 +91,10 @@ class Meanwhile:
         """Bytes beside the rows."""
         return (self._compiled or self._plain).nbytes
 
+    def prompt(self, queries: Any, k: int) -> Ranked | None:
+        """See ``Scanner``."""
+        return self._compiled.prompt(queries, k) if self._compiled else None
+
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``."""
         self._scanner.check_threads(threads)

@@ -105,6 +105,10 @@ class Plain:
         """Bytes beside the rows: their lengths."""
         return self._lengths.nbytes
 
+    def prompt(self, queries: Any, k: int) -> Ranked | None:  # noqa: ARG002
+        """Nothing is answered more promptly."""
+        return None
+
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:  # noqa: ARG002 - BLAS has its own
         """Answer a request; see ``Scanner``."""
         count, masks = len(request.queries), request.allowed

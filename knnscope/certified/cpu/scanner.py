@@ -10,6 +10,7 @@ import numpy.typing as npt
 from knnscope import threads as budgets
 from knnscope.certified import bound
 from knnscope.certified.cpu import dispatch, plane
+from knnscope.certified.cpu.few import Few
 from knnscope.certified.cpu.quantise import build
 from knnscope.certified.cpu.ranking import Table
 from knnscope.certified.cpu.search import FEW, Levels, Search
@@ -55,6 +56,7 @@ class CpuScanner:
         self.table = Table(alias(computable(rows)), names, number, bound.widening(number, rows.shape[1]))
         self.codes = build(self.table.rows, metric, workers)
         self.plane = plane.of(self.table.rows, self.codes.mapping, workers) if self.codes else None
+        self._few = Few(self.table, self.codes, self.isa, FEW if self.plane else 0)
         return self
 
     @property
@@ -73,6 +75,10 @@ class CpuScanner:
     def nbytes(self) -> int:
         """Bytes of codes, plane and bounds."""
         return (self.codes.nbytes if self.codes else 0) + (self.plane.nbytes if self.plane else 0)
+
+    def prompt(self, queries: Any, k: int) -> Ranked | None:
+        """See ``Scanner``."""
+        return self._few.answer(queries, k)
 
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``."""
