@@ -61,10 +61,13 @@ def steps(kind: Kind) -> Iterator[tuple[str, int]]:
                 for threads in (1, 2):
                     began = time.perf_counter_ns()
                     scanner.nearest(asked, threads)
+                    scanner.prompt(asked.queries, 2)
                     yield f"batches of {count}, {threads} thread{'s' * (threads > 1)}", time.perf_counter_ns() - began
         began = time.perf_counter_ns()
         few = example(kind, np.arange(6 * DIM).reshape(6, DIM) % 50)
-        CpuScanner(kind.isa, 1).build(few, as_ids(None, 0), "ip").nearest(Request(queries[:1], 3, as_mask(None, 1, 6)))
+        scanner = CpuScanner(kind.isa, 1).build(few, as_ids(None, 0), "ip")
+        scanner.prompt(queries[:1], 3)
+        scanner.nearest(Request(queries[:1], 3, as_mask(None, 1, 6)))
         yield "few rows", time.perf_counter_ns() - began
     kind.set_compiled()
 

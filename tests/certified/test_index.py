@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import knnscope
-from knnscope.certified.cpu import dispatch, ranking
+from knnscope.certified.cpu import dispatch, few, ranking
 from knnscope.certified.cpu import search as searches
 from knnscope.certified.index import ExactIndex
 from knnscope.datasets import registry
@@ -47,7 +47,12 @@ def test_any_small_data(isa: str, data: st.DataObject) -> None:
         if data.draw(st.booleans()):
             patch.setattr(searches, "MOST", 1)  # bounds are asked however large k is
             patch.setattr(searches, "ROOMS", ((1, 1), (1, 3)))  # and there is little room
-        check(index.search(queries, k, where), rows, queries, k, metric, where)
+            patch.setattr(few, "MOST", 1)
+            patch.setattr(few, "ROOMS", ((1, 1),))
+        if data.draw(st.booleans()):
+            patch.setattr(few, "WORK", (0, 0, 0))  # no rows are so few that all compete
+        threads = data.draw(st.sampled_from((None, None, 1, 2)))
+        check(index.search(queries, k, where, threads), rows, queries, k, metric, where)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -58,7 +63,7 @@ def test_a_crowd_has_room_without_another_pass(isa: str, monkeypatch: pytest.Mon
     rows[crowd] = rows[0] + random.standard_normal((450, 24)).astype(np.float32) * 1e-5  # no bound tells these apart
     monkeypatch.setattr(dispatch, "scan", lambda *a: passes.append(a) or scan(*a))
     queries = rows[crowd[:5]] + np.float32(1e-5)
-    found = ExactIndex(rows, device=f"cpu:{isa}", threads=1).search(queries, 10)
+    found = ExactIndex(rows, device=f"cpu:{isa}").search(queries, 10, threads=1)
     assert len(passes) == 1
     assert (found.certificate.candidates >= 400).all()
     expected = definition.search(rows, queries, 10, "l2")
@@ -162,7 +167,7 @@ def test_what_a_scan_hands_over_is_not_believed_where_it_contradicts_itself(
         finish(*given)
 
     monkeypatch.setattr(ranking, "finish", spoilt)
-    found = ExactIndex(rows, metric, threads=1).search(queries, 10)
+    found = ExactIndex(rows, metric).search(queries, 10, threads=1)
     check(found, rows, queries, 10, metric)
     assert "exhaustive" in found.certificate.path
 

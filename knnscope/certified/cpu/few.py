@@ -17,14 +17,14 @@ from knnscope.certified.cpu.quantise import PANEL, Coded, Codes, Mapping
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, write
 from knnscope.certified.cpu.ranking import Answers, Batch, Table, exhaustive, finish, finish_heap, length_of
 from knnscope.certified.cpu.scan import Part, State
-from knnscope.certified.cpu.search import LEAD, MOST, ROOMS
+from knnscope.certified.cpu.search import BLOCK, FEW, LEAD, MOST, ROOMS
 from knnscope.certified.scanner import Ranked
 
 DIRECT = ("exhaustive",)
 """The path where all rows compete."""
-COMPONENTS, ALONE = (160 * 384, 88 * 384), 4
-"""Components of all rows up to which all rows compete, for up to ``ALONE`` queries and for more. One query of 384 components: 4 µs and 0.085 a row,
-where the codes take 18 µs (EPYC with AVX-512); each of a hundred: 2 µs and 0.085 a row, where the codes take 9."""
+WORK, ROW = (72_000, 36_000, 20_000), 110
+"""Rows times their components and ``ROW`` up to which all rows compete: for one query, up to ``FEW``, and more. Measured where a row
+costs as much either way (EPYC with AVX-512): 160 rows of 384 components for one query, 350 of 64, 650 of 4; for 20 queries 50, 105 and 150."""
 TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 """Of queries that need no conversion but this one."""
 
@@ -164,7 +164,6 @@ class Few:
             otherwise: queries up to which there is a plane to ask.
         """
         self._rows, self._dim = table.rows.shape
-        self._components = table.rows.size
         self._table, self._isa, self._otherwise = tuple(table), isa, otherwise
         self._codes = codes
         self._coded, self._mapping = (tuple(codes.coded), tuple(codes.mapping)) if codes else ((), ())
@@ -195,13 +194,15 @@ class Few:
 
     def _call(self, count: int) -> _Call | None:
         """Which call answers so many queries, None where it takes several."""
-        self._calls[count] = found = self._chosen(count)
+        found = self._chosen(count)
+        if count <= BLOCK:
+            self._calls[count] = found
         return found
 
     def _chosen(self, count: int) -> _Call | None:
-        if not count:
+        if not 0 < count <= BLOCK:
             return None
-        if self._components <= COMPONENTS[count > ALONE]:
+        if self._rows * (self._dim + ROW) <= WORK[(count > 1) + (count > FEW)]:
             return _Call(DIRECT, None, (0, 0))
         if self._codes is None or count <= self._otherwise:
             return None

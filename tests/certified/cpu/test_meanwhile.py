@@ -201,6 +201,9 @@ def test_all_is_compiled_for_any_order(order: str, monkeypatch: pytest.MonkeyPat
         def nearest(self, *_: object) -> None:
             pass
 
+        def prompt(self, *_: object) -> None:
+            pass
+
     monkeypatch.setattr(warm, "CpuScanner", Looks)
     kind = Kind("int8", order, "portable")
     assert not kind.is_compiled()
