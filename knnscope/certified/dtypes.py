@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-NATIVE = ("float64", "float32", "int8", "uint8", "int32")
 HALF, BFLOAT = np.dtype(np.uint16), np.dtype(np.int16)
 """Types that stand for float16 and bfloat16, which Numba does not compute with: their bits."""
 

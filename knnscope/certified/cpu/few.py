@@ -25,6 +25,8 @@ DIRECT = ("exhaustive",)
 WORK, ROW = (72_000, 36_000, 20_000), 110
 """Rows times their components and ``ROW`` up to which all rows compete: for one query, up to ``FEW``, and more. Measured where a row
 costs as much either way (EPYC with AVX-512): 160 rows of 384 components for one query, 350 of 64, 650 of 4; for 20 queries 50, 105 and 150."""
+ONLY = 16 * LEAD
+"""Bytes of codes, times tiles of queries, up to which one call answers where there is one thread; where there are several, ``LEAD``."""
 TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 """Of queries that need no conversion but this one."""
 
@@ -154,7 +156,7 @@ def alone(plan: Plan) -> Any:
 class Few:
     """What is fixed of a search: rows, codes, and which call answers how many queries."""
 
-    def __init__(self, table: Table, codes: Codes | None, isa: str, otherwise: int) -> None:
+    def __init__(self, table: Table, codes: Codes | None, isa: str, otherwise: int, threads: int) -> None:
         """Prepare.
 
         Args:
@@ -162,10 +164,11 @@ class Few:
             codes: beside them; None where these are of no use.
             isa: instruction set.
             otherwise: queries up to which there is a plane to ask.
+            threads: how many could work at once.
         """
         self._rows, self._dim = table.rows.shape
         self._table, self._isa, self._otherwise = tuple(table), isa, otherwise
-        self._codes = codes
+        self._codes, self._most = codes, LEAD if threads > 1 else ONLY
         self._coded, self._mapping = (tuple(codes.coded), tuple(codes.mapping)) if codes else ((), ())
         self._calls: dict[int, _Call | None] = {}
 
@@ -209,4 +212,4 @@ class Few:
         plan = dispatch.plan(self._isa, count)
         tiles = -(-count * plan.digits // plan.width)
         form = alone(plan)
-        return _Call((plan.scan,), form, plan[1:]) if form and tiles * self._codes.nbytes <= LEAD else None
+        return _Call((plan.scan,), form, plan[1:]) if form and tiles * self._codes.nbytes <= self._most else None

@@ -56,7 +56,7 @@ class CpuScanner:
         self.table = Table(alias(computable(rows)), names, number, bound.widening(number, rows.shape[1]))
         self.codes = build(self.table.rows, metric, workers)
         self.plane = plane.of(self.table.rows, self.codes.mapping, workers) if self.codes else None
-        self._few = Few(self.table, self.codes, self.isa, FEW if self.plane else 0)
+        self._few = Few(self.table, self.codes, self.isa, FEW if self.plane else 0, self.workers.count)
         return self
 
     @property
