@@ -23,6 +23,8 @@ import numpy as np
 
 from knnscope import environment
 
+os.environ["KNNSCOPE_COMPILE"] = "wait"  # compiled code is measured, never what answers meanwhile
+
 DIM = 384
 START = """
 import numpy as np, knnscope

@@ -31,6 +31,8 @@ KEPT = (
 )
 os.environ.setdefault("NUMBA_CACHE_DIR", str(KEPT / "compiled"))
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+# What answers does not depend on what is compiled yet; tests/certified/cpu/test_meanwhile.py asks for both.
+os.environ["KNNSCOPE_COMPILE"] = "wait"
 # Fixed examples by default, so that a failure is the change's; HYPOTHESIS_PROFILE=deep draws new ones, many.
 settings.register_profile(
     "default", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

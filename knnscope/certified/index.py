@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.arithmetic import Ieee
+from knnscope.certified.cpu import meanwhile
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.rows import as_ids, as_mask, as_queries, as_rows
 from knnscope.certified.scanner import Request
@@ -31,7 +32,7 @@ class ExactIndex:
         device: str = "auto",
         threads: int | None = None,
     ) -> None:
-        """Write the rows as codes.
+        """Write the rows as codes; where these need code that is not compiled yet, NumPy answers until it is (see ``wait``).
 
         Args:
             vectors: (rows, dim), finite: float64, float32, float16, int8, uint8 or int32, as an array, a memory map, or anything with
@@ -51,9 +52,13 @@ class ExactIndex:
             raise unknown_name("metric", str(metric), definition.METRICS)
         scanner = _scanner(device, threads)
         with np.errstate(all="ignore"), Ieee():
-            rows = scanner.rows(vectors) if is_device(vectors) else as_rows(vectors)
+            rows = _on_gpu(scanner, "vectors").rows(vectors) if is_device(vectors) else as_rows(vectors)
             self._shape, self._metric = (int(rows.shape[0]), int(rows.shape[1])), metric
-            self._scanner = scanner.build(rows, as_ids(ids, len(rows)), metric)
+            given = meanwhile.Given(rows, as_ids(ids, len(rows)), metric)
+            self._isa: str = scanner.isa
+            self._scanner: Any = (
+                meanwhile.build(scanner, given) if isinstance(scanner, CpuScanner) else scanner.build(*given)
+            )
 
     def __repr__(self) -> str:
         rows, dim = self.shape
@@ -67,7 +72,7 @@ class ExactIndex:
     @property
     def isa(self) -> str:
         """The instruction set in use."""
-        return self._scanner.isa
+        return self._isa
 
     @property
     def levels(self) -> str:
@@ -78,6 +83,17 @@ class ExactIndex:
     def nbytes(self) -> int:
         """Bytes beside the rows: codes and bounds."""
         return self._scanner.nbytes
+
+    def wait(self) -> ExactIndex:
+        """Write the codes now, and compile what is not compiled yet, for up to 30 s: for who measures. Returns the index.
+
+        Raises:
+            KnnscopeError: rows that were changed to a number that is not finite.
+        """
+        if isinstance(self._scanner, meanwhile.Meanwhile):
+            with np.errstate(all="ignore"), Ieee():
+                self._scanner = self._scanner.wait()
+        return self
 
     def search(
         self, queries: Any, k: int, where: npt.NDArray[np.bool_] | None = None, threads: int | None = None
@@ -95,17 +111,21 @@ class ExactIndex:
             KnnscopeError: a wrong shape, type, k or number; values that float64 cannot hold; rows that were changed after the index was
                 built, where that shows.
         """
-        rows, dim = self.shape
-        k = check_k(k, rows)
-        if is_device(queries):
-            answer: Neighbors = self._scanner.search_there(queries, k, where)
+        rows, dim = self._shape
+        found = self._scanner.prompt(queries, k) if where is None and threads is None else None
+        if found is not None:
+            single = queries.ndim == 1
+        elif is_device(queries):
+            answer: Neighbors = _on_gpu(self._scanner, "queries").search_there(queries, check_k(k, rows), where)
             return answer
-        with np.errstate(all="ignore"), Ieee():
-            values, single = as_queries(queries, dim)
-            found = self._scanner.nearest(Request(values, k, as_mask(where, len(values), rows)), threads)
-        proof = Certificate(rows, found.candidates, found.computed, found.margin, found.path)
-        ids, distances = (found.ids[0], found.distances[0]) if single else (found.ids, found.distances)
-        return Neighbors(ids, distances, proof)
+        else:
+            k = check_k(k, rows)
+            with np.errstate(all="ignore"), Ieee():
+                values, single = as_queries(queries, dim)
+                found = self._scanner.nearest(Request(values, k, as_mask(where, len(values), rows)), threads)
+        ids, distances, candidates, computed, margin, path = found
+        proof = Certificate(rows, candidates, computed, margin, path)
+        return Neighbors(ids[0], distances[0], proof) if single else Neighbors(ids, distances, proof)
 
 
 def _scanner(device: str, threads: int | None) -> Any:
@@ -119,3 +139,16 @@ def _scanner(device: str, threads: int | None) -> Any:
             raise NoGpuError(why)
         return require("knnscope.certified.cuda.scanner", "cuda13", "cupy").CudaScanner(int(part or 0))
     return CpuScanner(part or None, threads)
+
+
+def _on_gpu(scanner: Any, what: str) -> Any:
+    """A scanner of a GPU.
+
+    Raises:
+        KnnscopeError: it is another, and does not read what lies there.
+    """
+    if not hasattr(scanner, "search_there"):
+        raise KnnscopeError(
+            f"{what} lie on another device: build the index with device='cuda', or copy them to the host first"
+        )
+    return scanner

@@ -5,11 +5,12 @@ An answer is ranked already, by the definition (search/definition.py): the rows 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from knnscope.errors import KnnscopeError
 
 
 class Request(NamedTuple):
@@ -20,8 +21,7 @@ class Request(NamedTuple):
     allowed: npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(NamedTuple):
     """The answer: as in records.Neighbors and records.Certificate, but that rows have their names."""
 
     ids: npt.NDArray[np.int64]
@@ -45,6 +45,10 @@ class Scanner(Protocol):
         """Bytes beside the rows."""
         ...
 
+    def prompt(self, queries: Any, k: int) -> Ranked | None:
+        """The answer to queries as a user gives them, where rows are few and nothing has to be converted or refused; else None: ``nearest``."""
+        ...
+
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request.
 
@@ -52,3 +56,15 @@ class Scanner(Protocol):
             KnnscopeError: values that float64 cannot hold; rows that were changed after the scanner was built, where that shows.
         """
         ...
+
+
+def changed(row: int) -> KnnscopeError:
+    """The error for a row whose distance lies outside the bounds that were written when the scanner was built."""
+    return KnnscopeError(
+        f"the vectors were changed after the index was built: row {row:,} is not where its code says: build the index again"
+    )
+
+
+def overflows(metric: str) -> KnnscopeError:
+    """The error for a value that is no number."""
+    return KnnscopeError(f"{metric} of finite numbers overflows: scale the vectors down")

@@ -1,17 +1,25 @@
-"""Compiling ahead: every form of the code that searches of one type of rows need on this processor."""
+"""Compiling ahead: every form of the code that searches of one kind of rows need on this processor."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.arithmetic import Ieee
 from knnscope.certified.cpu import code_cache, dispatch
+from knnscope.certified.cpu.kind import Kind, example
 from knnscope.certified.cpu.plane import FEWEST
-from knnscope.certified.index import ExactIndex
+from knnscope.certified.cpu.scanner import CpuScanner
+from knnscope.certified.rows import as_ids, as_mask, as_queries
+from knnscope.certified.scanner import Request
+from knnscope.errors import KnnscopeError
+from knnscope.store import locked
 
 DIM = 64
 UP_TO = 40
@@ -26,34 +34,53 @@ def batches(isa: str) -> list[int]:
     return list(found.values())
 
 
-def rows_of(dtype: str) -> npt.NDArray[Any]:
-    """Rows of a type for which a plane pays whatever the type: groups of 16, far from each other."""
+def rows_of(kind: Kind) -> npt.NDArray[Any]:
+    """Rows of a kind for which a plane pays whatever the type: groups of 16, far from each other."""
     random = np.random.default_rng(0)
     groups = random.integers(20, 100, (FEWEST // 16, DIM))
-    return (np.repeat(groups, 16, axis=0) + random.integers(0, 3, (FEWEST, DIM))).astype(dtype)
+    return example(kind, np.repeat(groups, 16, axis=0) + random.integers(0, 3, (FEWEST, DIM)))
 
 
-def steps(dtype: str = "float32") -> Iterator[tuple[str, int]]:
-    """Compile what is not there yet, step by step: what was done, and nanoseconds.
+def usual(dtype: str = "float32") -> Kind:
+    """The kind of most rows of a type, one of ``definition.DTYPES``: in one piece, for the fastest instruction set."""
+    return Kind(dtype, "C", dispatch.choose(None))
 
-    Args:
-        dtype: of the rows, one of ``definition.DTYPES``.
-    """
-    rows = rows_of(dtype)
-    some = rows[: FEWEST - 1]  # too few for a plane
-    for name, table in (("codes", some), ("codes and plane", rows)):
+
+def steps(kind: Kind) -> Iterator[tuple[str, int]]:
+    """Compile what is not there yet, step by step: what was done, and nanoseconds."""
+    with np.errstate(all="ignore"), Ieee():
+        rows = rows_of(kind)
+        some = rows[: FEWEST - 1] if kind.order != "F" else np.asfortranarray(rows[: FEWEST - 1])  # too few for a plane
+        queries, _ = as_queries(np.linspace(0, 99, 2 * UP_TO * DIM).reshape(-1, DIM), DIM)
+        for name, table in (("codes", some), ("codes and plane", rows)):
+            began = time.perf_counter_ns()
+            scanner = CpuScanner(kind.isa, 2).build(table, as_ids(None, 0), "l2")
+            yield f"building {name}", time.perf_counter_ns() - began
+            for count in batches(kind.isa) if table is some else (1, 3):
+                asked = Request(queries[:count], 2, as_mask(None, count, len(table)))
+                for threads in (1, 2):
+                    began = time.perf_counter_ns()
+                    scanner.nearest(asked, threads)
+                    scanner.prompt(asked.queries, 2)
+                    yield f"batches of {count}, {threads} thread{'s' * (threads > 1)}", time.perf_counter_ns() - began
         began = time.perf_counter_ns()
-        index = ExactIndex(table, threads=2)
-        yield f"building {name}", time.perf_counter_ns() - began
-        for count in batches(index.isa) if table is some else (1, 3):
-            for threads in (1, 2):
-                began = time.perf_counter_ns()
-                index.search(table[:count], 2, threads=threads)
-                yield f"batches of {count}, {threads} thread{'s' * (threads > 1)}", time.perf_counter_ns() - began
-    began = time.perf_counter_ns()
-    few = ExactIndex(rows[:6], "ip", threads=1)
-    few.search(rows[:1], 3)
-    yield "few rows", time.perf_counter_ns() - began
+        few = example(kind, np.arange(6 * DIM).reshape(6, DIM) % 50)
+        scanner = CpuScanner(kind.isa, 1).build(few, as_ids(None, 0), "ip")
+        scanner.prompt(queries[:1], 3)
+        scanner.nearest(Request(queries[:1], 3, as_mask(None, 1, 6)))
+        yield "few rows", time.perf_counter_ns() - began
+    kind.set_compiled()
+
+
+def compile_for(*kind: str) -> None:
+    """Compile for a kind, unless that is done; processes that want to at the same time do so one after another."""
+    wanted = Kind(*kind)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, KnnscopeError):  # file systems without locks: then each for itself
+            stack.enter_context(locked(Path(f"{code_cache.path()}.lock")))
+        if not wanted.is_compiled():
+            for _ in steps(wanted):
+                pass
 
 
 def kept() -> str:

@@ -45,7 +45,7 @@ class Warm:
             raise KnnscopeError(f"compiled code cannot be kept: {error}") from error
         with bar(None, "compile", "step", form=UNLIKE) as progress:
             for name in types:
-                for what, _ in warm.steps(name):
+                for what, _ in warm.steps(warm.usual(name)):
                     progress.set_description(f"compile for {name}: {what}")
                     progress.update()
         if not warm.is_kept():

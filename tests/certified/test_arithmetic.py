@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from knnscope.arithmetic import Ieee
 from knnscope.certified.cpu import dispatch
+from knnscope.certified.cpu.plain import Plain
 from knnscope.certified.index import ExactIndex
+from knnscope.certified.scanner import Request
 from knnscope.search import definition, reference
 from tests import oracle
 from tests.test_arithmetic import DEFAULT, MODES, Register
@@ -67,9 +70,13 @@ def test_answers_do_not_depend_on_what_a_library_set(register: Register, data: s
                 "filter": reference.answers(rows, queries, K, metric),
             }
             for (isa, threads), index in built.items():
-                answers[f"{isa}, {threads}"] = index.search(queries, K)  # type: ignore[assignment]
+                answers[f"{isa}, {threads}"] = index.search(queries, K, threads=threads)  # type: ignore[assignment]
+                answers[f"{isa}, at once"] = index.search(queries, K)  # type: ignore[assignment]
                 later = ExactIndex(rows, metric, threads=threads, device=f"cpu:{isa}")
-                answers[f"{isa}, {threads}, built so"] = later.search(queries, K)  # type: ignore[assignment]
+                answers[f"{isa}, {threads}, built so"] = later.search(queries, K, threads=threads)  # type: ignore[assignment]
+            with np.errstate(all="ignore"), Ieee():
+                asked = Request(queries.astype(np.float64), K, np.empty((0, ROWS), bool))
+                answers["plain"] = Plain(rows, np.empty(0, np.int64), metric).nearest(asked)  # type: ignore[assignment]
             after = register.get()
             register.set(DEFAULT)
         assert after == DEFAULT | mode

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,53 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import knnscope
-from knnscope.certified.cpu import dispatch, ranking
+from knnscope.certified.cpu import dispatch, few, ranking
 from knnscope.certified.cpu import search as searches
 from knnscope.certified.index import ExactIndex
 from knnscope.datasets import registry
-from knnscope.errors import KnnscopeError
-from knnscope.records import Neighbors
+from knnscope.errors import KnnscopeError, NoGpuError
 from knnscope.search import definition
+from knnscope.search.device import gpu_problem
 from tests import oracle
+from tests.certified.answers import SHAPES, check
 
 ISAS = dispatch.available()
 METRICS = definition.METRICS
-Shape = Callable[[np.random.Generator, int, int], np.ndarray]
-SHAPES: dict[str, Shape] = {
-    "normal": lambda r, n, d: r.standard_normal((n, d)) * 3,
-    "ties": lambda r, n, d: r.integers(-1, 2, (n, d)),
-    "constant": lambda _, n, d: np.full((n, d), 0.1),
-    "near": lambda r, n, d: 5 + r.standard_normal((n, d)) * 1e-3,
-    "nearer": lambda r, n, d: 1 + r.integers(0, 3, (n, d)) * 2.0**-20,
-    "tiny": lambda r, n, d: r.standard_normal((n, d)) * 1e-4,
-    "far": lambda r, n, d: r.standard_normal((n, d)) + 1000 * (r.random((n, 1)) < 0.1),
-    "zeros": lambda r, n, d: r.standard_normal((n, d)) * (r.random((n, 1)) < 0.5),
-    "one-sided": lambda r, n, d: np.abs(r.standard_normal((n, d))) + 4,
-}
-
-
-def check(
-    found: Neighbors, rows: np.ndarray, queries: np.ndarray, k: int, metric: str, where: np.ndarray | None = None
-) -> None:
-    """Equal to plain Python's answer, and the certificate is true."""
-    proof = found.certificate
-    assert proof.exact
-    assert proof.rows_scanned == len(rows)
-    for number, query in enumerate(queries):
-        mask = np.ones(len(rows), bool) if where is None else where if where.ndim == 1 else where[number]
-        left = np.flatnonzero(mask)
-        expected, values = oracle.nearest(rows[left], query, min(k, len(left)), metric) if len(left) else ([], [])
-        short = k - len(expected)
-        assert found.ids[number].tolist() == [int(left[i]) for i in expected] + [-1] * short
-        assert found.distances[number].tolist() == values + [np.inf if metric == "l2" else -np.inf] * short
-        assert min(len(left), k) <= proof.computed[number] <= proof.candidates[number] <= len(left)
-        if short == 0 and len(left) > k and proof.margin[number] < np.inf:
-            _, all_values = oracle.nearest(rows[left], query, len(left), metric)
-            rest = all_values[int(proof.computed[number]) :]
-            if rest:  # those that were not computed are at least the last ones of the order
-                last = values[-1]
-                gap = np.sqrt(rest[0]) - np.sqrt(last) if metric == "l2" else last - rest[0]
-                assert proof.margin[number] <= gap + 1e-9 * max(1.0, abs(last))
 
 
 @given(st.data())
@@ -84,7 +48,12 @@ def test_any_small_data(isa: str, data: st.DataObject) -> None:
         if data.draw(st.booleans()):
             patch.setattr(searches, "MOST", 1)  # bounds are asked however large k is
             patch.setattr(searches, "ROOMS", ((1, 1), (1, 3)))  # and there is little room
-        check(index.search(queries, k, where), rows, queries, k, metric, where)
+            patch.setattr(few, "MOST", 1)
+            patch.setattr(few, "ROOMS", ((1, 1),))
+        if data.draw(st.booleans()):
+            patch.setattr(few, "WORK", (0, 0, 0))  # no rows are so few that all compete
+        threads = data.draw(st.sampled_from((None, None, 1, 2)))
+        check(index.search(queries, k, where, threads), rows, queries, k, metric, where)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -95,7 +64,7 @@ def test_a_crowd_has_room_without_another_pass(isa: str, monkeypatch: pytest.Mon
     rows[crowd] = rows[0] + random.standard_normal((450, 24)).astype(np.float32) * 1e-5  # no bound tells these apart
     monkeypatch.setattr(dispatch, "scan", lambda *a: passes.append(a) or scan(*a))
     queries = rows[crowd[:5]] + np.float32(1e-5)
-    found = ExactIndex(rows, device=f"cpu:{isa}", threads=1).search(queries, 10)
+    found = ExactIndex(rows, device=f"cpu:{isa}").search(queries, 10, threads=1)
     assert len(passes) == 1
     assert (found.certificate.candidates >= 400).all()
     expected = definition.search(rows, queries, 10, "l2")
@@ -199,7 +168,7 @@ def test_what_a_scan_hands_over_is_not_believed_where_it_contradicts_itself(
         finish(*given)
 
     monkeypatch.setattr(ranking, "finish", spoilt)
-    found = ExactIndex(rows, metric, threads=1).search(queries, 10)
+    found = ExactIndex(rows, metric).search(queries, 10, threads=1)
     check(found, rows, queries, 10, metric)
     assert "exhaustive" in found.certificate.path
 
@@ -345,7 +314,9 @@ def test_a_child_that_was_forked_searches_too() -> None:
             "rows: row 1 has inf in component 1",
         ),
         ({"metric": "l3"}, "no metric named 'l3'"),
-        ({"device": "cuda"}, "device 'cuda': certified search runs on auto or cpu"),
+        ({"device": "tpu"}, "device 'tpu': certified search runs on auto, cpu, cuda"),
+        ({"device": "auto:0"}, "device 'auto:0': certified search runs on"),
+        ({"device": "cuda:x"}, "device 'cuda:x': certified search runs on"),
         ({"device": "cpu:neon"}, "isa 'neon': this processor has .*portable"),
         ({"threads": 0}, "threads = 0 is outside 1 to 1024"),
         ({"threads": 9999}, "threads = 9999 is outside 1 to 1024"),
@@ -356,6 +327,25 @@ def test_a_child_that_was_forked_searches_too() -> None:
 def test_what_is_refused_at_once(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(KnnscopeError, match=message):
         ExactIndex(**{"vectors": np.eye(3), **arguments})  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(gpu_problem() is None, reason="there is a GPU here")
+def test_a_gpu_that_is_not_here_is_told() -> None:
+    with pytest.raises(NoGpuError, match="driver"):
+        ExactIndex(np.eye(3), device="cuda")
+
+
+class Elsewhere:
+    """An array of a GPU, as far as one can tell from outside."""
+
+    __cuda_array_interface__ = {"shape": (2, 3), "typestr": "<f4", "data": (0, False), "version": 3}  # noqa: RUF012
+
+
+def test_arrays_of_a_gpu_are_refused_by_an_index_on_the_cpu() -> None:
+    with pytest.raises(KnnscopeError, match="vectors lie on another device"):
+        ExactIndex(Elsewhere(), device="cpu")
+    with pytest.raises(KnnscopeError, match="queries lie on another device"):
+        ExactIndex(np.eye(3)).search(Elsewhere(), 1)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from knnscope.search import definition
 from tests.cli.conftest import Run, refused
 
 SEARCHES = """
-import numpy as np, sys
+import numpy as np, sys, knnscope
 from knnscope import ExactIndex
 from knnscope.certified.cpu import code_cache
 written = []
@@ -28,6 +28,10 @@ for table in (rows, rows[:500]):
         for batch in (1, 2, 3, 5, 9, 30):
             index.search(table[:batch], 3)
             index.search(table[:batch], 3, where=np.arange(len(table)) % 2 == 0)
+    fixed, names, mask, asked = (np.array(a) for a in (table, np.arange(len(table)), table[:, 0] > 0, table[:2].astype(float)))
+    for array in (fixed, names, mask, asked):
+        array.flags.writeable = False
+    knnscope.ExactIndex(fixed, ids=names).search(asked, 3, where=mask)
 print(written)
 """
 
@@ -45,7 +49,7 @@ def test_what_was_warmed_is_not_compiled_again(knnscope: Run, child_environment:
 @pytest.mark.parametrize("dtype", definition.DTYPES)
 def test_rows_to_warm_with_have_a_plane(dtype: str) -> None:
     """Else its code is not compiled, and whoever has one waits."""
-    assert "half a byte" in ExactIndex(warm.rows_of(dtype)).levels
+    assert "half a byte" in ExactIndex(warm.rows_of(warm.usual(dtype))).levels
 
 
 def test_a_folder_that_takes_nothing_is_an_error(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,8 +60,7 @@ def mistakes(sources: dict[str, str]) -> list[str]:
     while more := {n for n, by in users.items() if by and by <= behind and n not in behind and needs(trees[n])}:
         behind |= more  # only what is behind imports these
     found = []
-    for name, tree in trees.items():
-        used = every[name]
+    for name, used in every.items():
         optional = {module.partition(".")[0] for module in used} - ALWAYS
         if name not in behind:
             found += [f"{name} imports {library}, which may be missing: use errors.require" for library in optional]

@@ -171,6 +171,18 @@ def write(name: str, body: bytes) -> None:
             raise
 
 
+def takes() -> bool:
+    """Whether something can be kept."""
+    try:
+        with _folder(make=True) as folder:
+            part = f".{uuid.uuid4().hex}{PART}"
+            os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder))
+            os.unlink(part, dir_fd=folder)
+    except (UnusableError, OSError):
+        return False
+    return True
+
+
 def any_kept() -> bool:
     """Whether some compiled code of this version and processor is there."""
     try:

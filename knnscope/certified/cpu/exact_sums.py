@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import overload
 
 from knnscope.certified.cpu.llvm import F32, F64, I32, I64, Emit, instructions
-from knnscope.certified.dtypes import value
+from knnscope.certified.cpu.values import value
 
 TOGETHER = 16
 """Rows whose sums grow side by side: one sum alone waits for its own additions."""
@@ -77,7 +77,7 @@ def sums(rows: Any, places: Any, query: Any, what: int, addresses: Any, out: Any
     """Add up what is asked, in order, for 16 rows.
 
     Args:
-        rows: as ``dtypes.value`` reads them.
+        rows: as ``values.value`` reads them.
         places: int64, (16,).
         query: float64, (dim,).
         what: one of DIFFERENCES, PRODUCTS, SQUARES.

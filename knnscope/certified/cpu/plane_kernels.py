@@ -17,7 +17,7 @@ from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.llvm import BYTES, F32, FLOATS, I8, I16, I32, WORDS, Emit, instructions, two_digits
 from knnscope.certified.cpu.plane import LANES, SIDES
 from knnscope.certified.cpu.queries import BASE
-from knnscope.certified.dtypes import half_of
+from knnscope.certified.cpu.values import half_of
 
 AHEAD = 2048
 """Bytes that are asked for ahead."""

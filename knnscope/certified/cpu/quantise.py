@@ -17,8 +17,9 @@ import numpy.typing as npt
 from knnscope.certified.cpu import bounds, rotation
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.rotation import LANES, Rotation
+from knnscope.certified.cpu.values import centred, value
 from knnscope.certified.cpu.workers import Workers
-from knnscope.certified.dtypes import centred, value, widened
+from knnscope.certified.dtypes import widened
 from knnscope.checks import check_finite
 
 PANEL = 32

@@ -61,12 +61,12 @@ def ask(queries: npt.NDArray[np.float64], codes: Codes, plan: Plan) -> EncodedQu
     lengths2, errors, bases, gains, blurs = np.zeros((5, total))
     far = np.ones(total, dtype=np.bool_)
     made = EncodedQueries(vectors, biases, steps, lengths2, errors, bases, gains, blurs, far)
-    _write(queries, codes.mapping, digits, made)
+    write(queries, codes.mapping, digits, made)
     return made._replace(packed=pack(vectors, plan.scan, count), biases=biases.reshape(-1, count))
 
 
 @compiled(error_model="numpy")
-def _write(queries: Any, mapping: Any, digits: int, made: Any) -> None:
+def write(queries: Any, mapping: Any, digits: int, made: Any) -> None:
     """Fill ``made``, whose vectors are not packed and whose biases lie in a row yet."""
     vectors, biases, steps, lengths2, errors, bases, gains, blurs, far = made
     metric, scaling, reach2 = mapping.metric, mapping.scaling, mapping.reach2
@@ -74,7 +74,8 @@ def _write(queries: Any, mapping: Any, digits: int, made: Any) -> None:
     lost = (mapping.roundings + 8) * 2.0**-53
     count, dim = queries.shape
     levels = LEVELS if digits == 1 else LEVELS * BASE
-    z = np.zeros((dim, LANES))
+    lanes = LANES if count > 1 else 1
+    z = np.zeros((dim, lanes))
     unit2 = scaling * scaling
     for start in range(0, count, LANES):
         filled = min(LANES, count - start)
@@ -106,7 +107,10 @@ def _write(queries: Any, mapping: Any, digits: int, made: Any) -> None:
             blurs[number] = math.sqrt(blurs[number] + abs(gains[number]) * dim * 2.0**-1022)
             for j in range(dim):
                 z[j, lane] = (queries[number, j] * factor - centre[j]) * (scaling * factors[j])
-        rotation.apply(z, mapping.ends)
+        if lanes == 1:
+            rotation.apply_to_one(z, mapping.ends)
+        else:
+            rotation.apply(z, mapping.ends)
         for lane in range(filled):
             number = start + lane
             length2 = 0.0

@@ -19,7 +19,7 @@ CHANGED = -2
 class Table(NamedTuple):
     """What is ranked.
 
-    rows: (rows, dim), as ``dtypes.value`` reads them. names: int64, (rows,): what rows are called; (0,) for their numbers. metric: 0 l2,
+    rows: (rows, dim), as ``values.value`` reads them. names: int64, (rows,): what rows are called; (0,) for their numbers. metric: 0 l2,
     1 ip, 2 cosine. widen: what rounding in the definition may multiply a distance with.
     """
 

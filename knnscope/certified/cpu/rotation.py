@@ -103,3 +103,22 @@ def apply(z: Any, ends: Any) -> None:
                 else:
                     _two64(z.ctypes.data + j * line, half * line)
         first = end
+
+
+@compiled()
+def apply_to_one(z: Any, ends: Any) -> None:
+    """As ``apply``, a single vector of float64, (dim, 1): sixteen of its components at a time where a stage has so many side by side."""
+    first = 0
+    for end in ends:
+        half = 1
+        while half < end - first:
+            for start in range(first, end, 2 * half):
+                if half < LANES:
+                    for j in range(start, start + half):
+                        p, q = z[j, 0], z[j + half, 0]
+                        z[j, 0], z[j + half, 0] = p + q, p - q
+                else:
+                    for j in range(start, start + half, LANES):
+                        _two64(z.ctypes.data + j * z.itemsize, half * z.itemsize)
+            half *= 2
+        first = end

@@ -10,14 +10,14 @@ import numpy.typing as npt
 from knnscope import threads as budgets
 from knnscope.certified import bound
 from knnscope.certified.cpu import dispatch, plane
+from knnscope.certified.cpu.few import Few
 from knnscope.certified.cpu.quantise import build
 from knnscope.certified.cpu.ranking import Table
 from knnscope.certified.cpu.search import FEW, Levels, Search
 from knnscope.certified.cpu.workers import Workers
-from knnscope.certified.dtypes import computable
+from knnscope.certified.dtypes import alias, computable
 from knnscope.certified.scanner import Ranked, Request
 from knnscope.checks import check_whole
-from knnscope.errors import KnnscopeError
 from knnscope.search import definition
 
 
@@ -32,23 +32,31 @@ class CpuScanner:
             threads: how many work at once (default: the thread budget).
         """
         self.isa = dispatch.choose(isa)
-        self._workers = Workers(budgets.budget() if threads is None else _counted(threads))
+        self.workers = Workers(budgets.budget() if threads is None else _counted(threads))
 
-    def build(self, rows: npt.NDArray[Any], names: npt.NDArray[np.int64], metric: str) -> CpuScanner:
+    def like(self) -> CpuScanner:
+        """Another one, without rows."""
+        return CpuScanner(self.isa, self.workers.count)
+
+    def build(
+        self, rows: npt.NDArray[Any], names: npt.NDArray[np.int64], metric: str, workers: Workers | None = None
+    ) -> CpuScanner:
         """Write the rows as codes.
 
         Args:
             rows: (rows, dim), as ``rows.as_rows`` gives them; kept.
             names: what rows are called, (rows,); (0,) for their numbers.
             metric: l2, ip or cosine.
+            workers: who writes (default: those who search).
 
         Raises:
             KnnscopeError: a number that is not finite; names where.
         """
-        number = definition.METRICS.index(metric)
-        self.table = Table(computable(rows), names, number, bound.widening(number, rows.shape[1]))
-        self.codes = build(self.table.rows, metric, self._workers)
-        self.plane = plane.of(self.table.rows, self.codes.mapping, self._workers) if self.codes else None
+        number, workers = definition.METRICS.index(metric), workers or self.workers
+        self.table = Table(alias(computable(rows)), names, number, bound.widening(number, rows.shape[1]))
+        self.codes = build(self.table.rows, metric, workers)
+        self.plane = plane.of(self.table.rows, self.codes.mapping, workers) if self.codes else None
+        self._few = Few(self.table, self.codes, self.isa, FEW if self.plane else 0, self.workers.count)
         return self
 
     @property
@@ -68,27 +76,23 @@ class CpuScanner:
         """Bytes of codes, plane and bounds."""
         return (self.codes.nbytes if self.codes else 0) + (self.plane.nbytes if self.plane else 0)
 
+    def prompt(self, queries: Any, k: int) -> Ranked | None:
+        """See ``Scanner``."""
+        return self._few.answer(queries, k)
+
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``."""
-        workers = self._workers if threads is None else self._workers.of(_counted(threads))
+        workers = self.workers if threads is None else self.workers.of(_counted(threads))
         return Search(self.table, Levels(self.codes, self.plane), self.isa, workers).run(request)
 
-    @staticmethod
-    def rows(_vectors: Any) -> Any:
-        """Rows that lie on a GPU.
+    def check_threads(self, threads: int | None) -> None:
+        """Refuse what is no number of threads.
 
         Raises:
-            KnnscopeError: always: they are not read here.
+            KnnscopeError: says what is.
         """
-        raise KnnscopeError(
-            "vectors lie on another device: build the index with device='cuda', or copy them to the host first"
-        )
-
-    def search_there(self, _queries: Any, _k: int, _where: Any) -> Any:
-        """Queries that lie on a GPU; see ``rows``."""
-        raise KnnscopeError(
-            "queries lie on another device: build the index with device='cuda', or copy them to the host first"
-        )
+        if threads is not None:
+            _counted(threads)
 
 
 def _counted(threads: int) -> int:

@@ -15,8 +15,7 @@ from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
 from knnscope.certified.cpu.ranking import Answers, Batch, Table
 from knnscope.certified.cpu.scan import Part, State
 from knnscope.certified.cpu.workers import Workers
-from knnscope.certified.scanner import Ranked, Request
-from knnscope.errors import KnnscopeError
+from knnscope.certified.scanner import Ranked, Request, changed, overflows
 from knnscope.search import definition
 
 ROOMS = ((22, 512), (64, 4096))
@@ -160,14 +159,10 @@ class Search:
         computed = self.answers.computed
         if not (computed < 0).any():
             return
-        changed = np.flatnonzero(computed == ranking.CHANGED)
-        if len(changed):
-            row = int(self.answers.ids[changed[0], 0])
-            raise KnnscopeError(
-                f"the vectors were changed after the index was built: row {row:,} is not where its code says: build the index again"
-            )
-        metric = definition.METRICS[self.table.metric]
-        raise KnnscopeError(f"{metric} of finite numbers overflows: scale the vectors down")
+        moved = np.flatnonzero(computed == ranking.CHANGED)
+        if len(moved):
+            raise changed(int(self.answers.ids[moved[0], 0]))
+        raise overflows(definition.METRICS[self.table.metric])
 
 
 class _Pass:

@@ -15,7 +15,7 @@ from knnscope.certified.cuda.answer import CHANGED, NOT_A_NUMBER, UNANSWERED, An
 from knnscope.certified.cuda.codes import CHUNK, build
 from knnscope.certified.cuda.table import Table, cell_of, host, values_source
 from knnscope.certified.dtypes import widened
-from knnscope.certified.scanner import Ranked, Request
+from knnscope.certified.scanner import Ranked, Request, overflows
 from knnscope.checks import check_finite
 from knnscope.errors import KnnscopeError
 from knnscope.records import Certificate, Neighbors
@@ -106,6 +106,9 @@ class CudaScanner:
         """Bytes of codes, plane and bounds."""
         return self.codes.nbytes if self.codes else 0
 
+    def prompt(self, _queries: Any, _k: int) -> None:
+        """See ``Scanner``: there is no shorter way here."""
+
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:  # noqa: ARG002
         """Answer a request; see ``Scanner``."""
         with self._there():
@@ -138,9 +141,7 @@ class CudaScanner:
             paths.add("exhaustive")
             self._by_all(made, left, queries, k, allowed)
         if (made.errors & NOT_A_NUMBER).any():
-            raise KnnscopeError(
-                f"{definition.METRICS[table.metric]} of finite numbers overflows: scale the vectors down"
-            )
+            raise overflows(definition.METRICS[table.metric])
         if (made.errors & CHANGED).any():
             raise KnnscopeError(
                 "the vectors were changed after the index was built: a row is not where its code says: build the index again"

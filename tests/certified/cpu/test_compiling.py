@@ -24,7 +24,7 @@ LONG = 120
 SEARCH = """
 import numpy as np, knnscope
 rows = np.random.default_rng(0).standard_normal((300, 20)).astype(np.float32)
-found = knnscope.ExactIndex(rows, threads=1, device="cpu:portable").search(rows[:2], 3)
+found = knnscope.ExactIndex(rows, device="cpu:portable").search(rows[:2], 3, threads=1)
 assert found.ids[:, 0].tolist() == [0, 1], found
 from knnscope.certified.cpu.scan import SCANS
 print(knnscope.__file__, sum(SCANS["portable"].stats.cache_hits.values()))

@@ -43,7 +43,7 @@ os.write(1, b"begin\\n")
 import json
 import numpy as np, knnscope
 rows = np.random.default_rng(0).standard_normal((300, 20)).astype(np.float32)
-found = knnscope.ExactIndex(rows, threads=1, device="cpu:portable").search(rows[:2], 3)
+found = knnscope.ExactIndex(rows, device="cpu:portable").search(rows[:2], 3, threads=1)
 print("found", json.dumps([found.ids.tolist(), found.distances.tolist()]), flush=True)
 """
 MOMENTS = {
@@ -54,7 +54,7 @@ MOMENTS = {
 }
 """Seconds within which to kill, after the process has begun, found a function missing, or is to open its file; before it renames that,
 it waits to be killed."""
-LOADED = ("_write", "scan_portable", "_quantise")
+LOADED = ("write", "scan_portable", "_quantise")
 """What a search reads from the folder, beside ``finish``, which takes long; others are parts of these, read where one is compiled. With
 few kills the first alone is tried, which is compiled soonest."""
 KEPT = os.environ["NUMBA_CACHE_DIR"]

@@ -1,0 +1,215 @@
+"""Few rows: a whole search by one thread in one call, with plain arguments, since what Python does around it is most of the time.
+
+A named tuple of four arrays takes 1.7 µs to hand over, a plain one 0.5. What a call cannot answer it leaves to ``search.Search``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from knnscope.arithmetic import is_ieee
+from knnscope.certified.cpu import dispatch
+from knnscope.certified.cpu.jit import compiled, specialised
+from knnscope.certified.cpu.quantise import PANEL, Coded, Codes, Mapping
+from knnscope.certified.cpu.queries import EncodedQueries, Plan, write
+from knnscope.certified.cpu.ranking import Answers, Batch, Table, exhaustive, finish, finish_heap, length_of
+from knnscope.certified.cpu.scan import Part, State
+from knnscope.certified.cpu.search import BLOCK, FEW, LEAD, MOST, ROOMS
+from knnscope.certified.scanner import Ranked
+
+DIRECT = ("exhaustive",)
+"""The path where all rows compete."""
+WORK, ROW = (72_000, 36_000, 20_000), 110
+"""Rows times their components and ``ROW`` up to which all rows compete: for one query, up to ``FEW``, and more. Measured where a row
+costs as much either way (EPYC with AVX-512): 160 rows of 384 components for one query, 350 of 64, 650 of 4; for 20 queries 50, 105 and 150."""
+ONLY = 16 * LEAD
+"""Bytes of codes, times tiles of queries, up to which one call answers where there is one thread; where there are several, ``LEAD``."""
+TYPES = (np.dtype(np.float32), np.dtype(np.float64))
+"""Of queries that need no conversion but this one."""
+
+
+class _Call(NamedTuple):
+    """A path, what answers by it, and query vectors in a tile and digits of a query."""
+
+    path: tuple[str, ...]
+    form: Any
+    plan: tuple[int, int]
+
+
+scan: Any = None
+"""The scan of a plan: ``alone`` gives each compiled form its own."""
+
+
+@compiled(error_model="numpy")
+def direct(table: Any, queries: Any, answers: Any) -> bool:
+    """Let all rows compete for all queries; whether that answers them: not where a number overflows, or a query has one that is not finite.
+
+    Args:
+        table: the fields of ranking.Table.
+        queries: float64, (queries, dim).
+        answers: the fields of ranking.Answers, written.
+    """
+    ids, values, candidates, computed, margins = answers
+    rows, names, metric, widen = table
+    whole, none = Table(rows, names, metric, widen), np.empty(0, dtype=np.bool_)
+    for number in range(queries.shape[0]):
+        query, found, keys = queries[number], ids[number], values[number]
+        if not length_of(query) < np.inf:
+            return False
+        found[:], keys[:] = np.iinfo(np.int64).max, np.inf
+        if exhaustive(whole, 0, query, none, found, keys) < 0:
+            return False
+        finish_heap(found, keys, found.shape[0], metric)
+        candidates[number] = computed[number] = rows.shape[0]
+        margins[number] = np.inf
+    return True
+
+
+def _alone(table: Any, coded: Any, mapping: Any, plan: tuple[int, int, int], queries: Any, answers: Any) -> bool:
+    """Ask the codes; whether that answers all queries.
+
+    Args:
+        table: the fields of ranking.Table.
+        coded: the fields of quantise.Coded.
+        mapping: the fields of quantise.Mapping.
+        plan: query vectors in a tile, digits of a query, and candidates of a query for which there is room.
+        queries: float64, (queries, dim).
+        answers: the fields of ranking.Answers, written.
+    """
+    ids, values, candidates, computed, margins = answers
+    rows, names, metric, widen = table
+    codes, scales, errors, terms = coded
+    whole = Coded(codes, scales, errors, terms)
+    k, count, each = ids.shape[1], queries.shape[0], plan[0] // plan[1]
+    tiles = (count + each - 1) // each
+    asked = _ask(queries, mapping, plan, codes.shape[1])
+    for number in range(count):
+        if asked.far[number]:
+            return False
+    own = _new_state(tiles * each, k, plan[2])
+    state = _new_state(count, k, plan[2])
+    none = np.int64(0)  # a literal would be another type, for which all is compiled again
+    part = Part(none, scales.shape[0] // PANEL, none, tiles, rows.shape[0], plan[0], plan[1], widen)  # type: ignore[arg-type]
+    scan(whole, asked, np.empty((0, rows.shape[0]), dtype=np.bool_), part, own, state)
+    every = State(
+        state.heaps.reshape(1, count, k),
+        state.squares.reshape(1, count, plan[2]),
+        state.ids.reshape(1, count, plan[2]),
+        state.counts.reshape(1, count),
+    )
+    candidates[:] = -1
+    batch, found = Batch(queries, np.arange(count), none, count), Answers(ids, values, candidates, computed, margins)  # type: ignore[arg-type]
+    finish(Table(rows, names, metric, widen), whole, asked, every, batch, found)
+    for number in range(count):
+        if candidates[number] < 0 or computed[number] < 0:
+            return False
+        if computed[number] == rows.shape[0]:
+            margins[number] = np.inf
+    return True
+
+
+@compiled()
+def _new_state(queries: int, k: int, room: int) -> Any:
+    """Memory of a scan, as it comes."""
+    heaps, squares = np.empty((queries, k)), np.empty((queries, room))
+    return State(heaps, squares, np.empty((queries, room), dtype=np.int64), np.empty(queries, dtype=np.int64))
+
+
+@compiled(error_model="numpy")
+def _ask(queries: Any, mapping: Any, plan: tuple[int, int, int], groups: int) -> Any:
+    """As ``queries.ask`` for scans whose digits are bytes, packed word by word."""
+    metric, centre, scaling, reach2, factors, ends, roundings = mapping
+    width, digits = plan[0], plan[1]
+    tiles = (queries.shape[0] * digits + width - 1) // width
+    total = tiles * width // digits
+    vectors = np.zeros((total * digits, groups * 4), dtype=np.int8)
+    biases, steps = np.zeros(total * digits, dtype=np.int32), np.zeros(total, dtype=np.float32)
+    lengths2, errors, bases, gains, blurs = (
+        np.zeros(total), np.zeros(total), np.zeros(total), np.zeros(total), np.zeros(total),
+    )  # fmt: skip
+    far = np.ones(total, dtype=np.bool_)
+    made = EncodedQueries(vectors, biases, steps, lengths2, errors, bases, gains, blurs, far)
+    write(queries, Mapping(metric, centre, scaling, reach2, factors, ends, roundings), digits, made)
+    words, packed = vectors.view(np.int32), np.empty((tiles, groups, width), dtype=np.int32)
+    for tile in range(tiles):
+        for vector in range(width):
+            for group in range(groups):
+                packed[tile, group, vector] = words[tile * width + vector, group]
+    return EncodedQueries(
+        packed.view(np.int8).reshape(tiles, groups, width, 4), biases.reshape(tiles, width),
+        steps, lengths2, errors, bases, gains, blurs, far,
+    )  # fmt: skip
+
+
+@cache
+def alone(plan: Plan) -> Any:
+    """``_alone`` for the scan of a plan; None for those whose digits are no bytes."""
+    if plan.scan in ("amx", "avx2"):
+        return None
+    name = f"alone_{plan.scan}_{plan.width}" if plan.scan == "stream" else f"alone_{plan.scan}"
+    return specialised(_alone, name, scan=dispatch.scan(plan))
+
+
+class Few:
+    """What is fixed of a search: rows, codes, and which call answers how many queries."""
+
+    def __init__(self, table: Table, codes: Codes | None, isa: str, otherwise: int, threads: int) -> None:
+        """Prepare.
+
+        Args:
+            table: the rows.
+            codes: beside them; None where these are of no use.
+            isa: instruction set.
+            otherwise: queries up to which there is a plane to ask.
+            threads: how many could work at once.
+        """
+        self._rows, self._dim = table.rows.shape
+        self._table, self._isa, self._otherwise = tuple(table), isa, otherwise
+        self._codes, self._most = codes, LEAD if threads > 1 else ONLY
+        self._coded, self._mapping = (tuple(codes.coded), tuple(codes.mapping)) if codes else ((), ())
+        self._calls: dict[int, _Call | None] = {}
+
+    def answer(self, queries: Any, k: Any) -> Ranked | None:
+        """See ``Scanner.prompt``."""
+        if type(queries) is not np.ndarray or type(k) is not int or queries.dtype not in TYPES:
+            return None
+        shape = queries.shape
+        if not 1 <= len(shape) <= 2 or shape[-1] != self._dim or not 0 < k <= self._rows:
+            return None
+        count = shape[0] if len(shape) == 2 else 1
+        call = self._calls[count] if count in self._calls else self._call(count)
+        if call is None or (call.path != DIRECT and k * MOST > self._rows) or not is_ieee():
+            return None
+        asked = np.array(queries, dtype=np.float64, order="C", ndmin=2)
+        answers = (
+            np.empty((count, k), dtype=np.int64), np.empty((count, k)), np.empty(count, dtype=np.int64),
+            np.empty(count, dtype=np.int64), np.empty(count),
+        )  # fmt: skip
+        if call.path == DIRECT:
+            done = direct(self._table, asked, answers)
+        else:
+            room = min(ROOMS[0][0] * k + ROOMS[0][1], self._rows + self._rows // 2)
+            done = call.form(self._table, self._coded, self._mapping, (*call.plan, room), asked, answers)
+        return Ranked(*answers, call.path) if done else None
+
+    def _call(self, count: int) -> _Call | None:
+        """Which call answers so many queries, None where it takes several."""
+        found = self._chosen(count)
+        if count <= BLOCK:
+            self._calls[count] = found
+        return found
+
+    def _chosen(self, count: int) -> _Call | None:
+        if not 0 < count <= BLOCK:
+            return None
+        if self._rows * (self._dim + ROW) <= WORK[(count > 1) + (count > FEW)]:
+            return _Call(DIRECT, None, (0, 0))
+        if self._codes is None or count <= self._otherwise:
+            return None
+        plan = dispatch.plan(self._isa, count)
+        tiles = -(-count * plan.digits // plan.width)
+        form = alone(plan)
+        return _Call((plan.scan,), form, plan[1:]) if form and tiles * self._codes.nbytes <= self._most else None

@@ -1,0 +1,256 @@
+"""NumPy answers while another process compiles; when that has ended, the next search takes the compiled code.
+
+The process is a child that ends with this one (../__main__.py). It fills the folder of code_cache.py, which is how its code comes here; where
+that folder takes nothing, this process compiles, and the first search waits. So it does where ``KNNSCOPE_COMPILE=wait`` is set.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.arithmetic import Ieee
+from knnscope.certified.cpu import code_cache
+from knnscope.certified.cpu.kind import Kind, kind_of
+from knnscope.certified.cpu.plain import Plain
+from knnscope.certified.cpu.scanner import CpuScanner
+from knnscope.certified.cpu.workers import Item, Result, Workers, start_thread
+from knnscope.certified.scanner import Ranked, Request, Scanner
+from knnscope.errors import KnnscopeError
+from knnscope.processes import PACKAGE, PARENT
+from knnscope.progress import say
+
+HOW = "KNNSCOPE_COMPILE"
+"""The variable that says whether to wait for the compiler."""
+AT_ONCE = 1 << 26
+"""Bytes of rows whose codes are written within a search, in up to 0.2 s; more are written beside it."""
+ENDS_WITHIN = 60.0
+"""Seconds that writing codes may take to stop when the process ends: a share of rows takes milliseconds."""
+
+
+class Given(NamedTuple):
+    """What ``CpuScanner.build`` takes."""
+
+    rows: npt.NDArray[Any]
+    names: npt.NDArray[np.int64]
+    metric: str
+
+
+def waits() -> bool:
+    """Whether searches wait for the compiler.
+
+    Raises:
+        KnnscopeError: ``KNNSCOPE_COMPILE`` says neither.
+    """
+    how = os.environ.get(HOW) or "beside"
+    if how not in ("beside", "wait"):
+        raise KnnscopeError(f"{HOW} is {how[:40]!r}: beside (the default) or wait was expected")
+    return how == "wait"
+
+
+def build(scanner: CpuScanner, given: Given) -> Scanner:
+    """Rows searched by compiled code, at once where it is there.
+
+    Raises:
+        KnnscopeError: a number that is not finite; names where.
+    """
+    kind = kind_of(given.rows, scanner.isa)
+    if waits() or kind.is_compiled() or not _can_start() or not code_cache.takes():
+        return scanner.build(*given)
+    return Meanwhile(scanner, given, kind)
+
+
+class Meanwhile:
+    """Rows that ``Plain`` searches until there is compiled code for them: a ``Scanner``."""
+
+    def __init__(self, scanner: CpuScanner, given: Given, kind: Kind) -> None:
+        self.isa = scanner.isa
+        self._scanner, self._given, self._kind = scanner, given, kind
+        self._plain = Plain(*given)
+        self._compiled: CpuScanner | None = None
+        self._builds: dict[int, _Aside] = {}
+
+    @property
+    def levels(self) -> str:
+        """What is scanned before the rows, in words."""
+        return (self._compiled or self._plain).levels
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes beside the rows."""
+        return (self._compiled or self._plain).nbytes
+
+    def prompt(self, queries: Any, k: int) -> Ranked | None:
+        """See ``Scanner``."""
+        return self._compiled.prompt(queries, k) if self._compiled else None
+
+    def nearest(self, request: Request, threads: int | None = None) -> Ranked:
+        """Answer a request; see ``Scanner``."""
+        self._scanner.check_threads(threads)
+        return (self._compiled or self._ready() or self._plain).nearest(request, threads)
+
+    def wait(self) -> CpuScanner:
+        """Write the codes in this thread, and compile what for that is not compiled yet.
+
+        Raises:
+            KnnscopeError: a number that is not finite any more.
+        """
+        if self._compiled is None:
+            self._compiled = self._scanner.like().build(*self._given)
+        return self._compiled
+
+    def _ready(self) -> CpuScanner | None:
+        """What compiled code searches, where all for it is there; begins what is not."""
+        if not _compiler(self._kind).is_over():
+            return None
+        if self._given.rows.nbytes <= AT_ONCE:
+            return self.wait()
+        aside = self._builds.setdefault(os.getpid(), _Aside(self._write))
+        aside.is_over()
+        if aside.error is not None:
+            raise aside.error
+        return self._compiled
+
+    def _write(self) -> None:
+        """Write codes until it is done, or the process ends."""
+        with np.errstate(all="ignore"), Ieee():
+            scanner = self._scanner.like()
+            self._compiled = scanner.build(*self._given, workers=_UntilTheEnd(scanner.workers.count))
+
+
+class _Aside:
+    """Work that one thread does, once, beside all others."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work, self._claim = work, itertools.count().__next__
+        self._begun = self._over = False
+        self.error: BaseException | None = None
+
+    def is_over(self) -> bool:
+        """Whether it has ended; begins it. An exception here, or a call from a signal handler, begins a second thread at most, which does nothing."""
+        if not self._begun:
+            self._begun = start_thread(self._run)
+            if not self._begun:  # no more threads: here, then
+                self._run()
+        return self._over
+
+    def _run(self) -> None:
+        if self._claim():
+            return
+        try:
+            self._work()
+        except BaseException as error:
+            self.error = error
+        self._over = True
+
+
+class _Compiler(_Aside):
+    """A process that compiles for a kind of rows."""
+
+    def __init__(self, kind: Kind) -> None:
+        super().__init__(lambda: _compile(kind))
+        self._kind = kind
+
+    def is_over(self) -> bool:
+        """Whether its code is there, or will not come from there; begins it."""
+        if not self._begun:
+            if self._kind.is_compiled():
+                self._begun = self._over = True
+            else:
+                _announce()
+        return super().is_over()
+
+
+_compilers: dict[tuple[int, Kind], _Compiler] = {}
+"""By process as well: a fork has none of its parent's threads, and is no parent to its children."""
+
+
+def _compiler(kind: Kind) -> _Compiler:
+    key = os.getpid(), kind
+    return _compilers.get(key) or _compilers.setdefault(key, _Compiler(kind))
+
+
+def _can_start() -> bool:
+    """Whether Python can be started: the program that it is part of may be another."""
+    return bool(sys.executable) and not getattr(sys, "frozen", False)
+
+
+def _compile(kind: Kind) -> None:
+    """Let a child compile, and wait for it. The system ends it with the thread that started it, so that is one that waits."""
+    environment = {**os.environ, PARENT: str(os.getpid()), HOW: "wait"}
+    environment["NUMBA_CACHE_DIR"] = os.path.abspath(code_cache.path().parent)
+    subprocess.run(
+        [sys.executable, "-m", "knnscope.certified", *kind],
+        env=environment,
+        cwd=PACKAGE,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the parent
+        check=False,
+    )
+
+
+@cache
+def _announce() -> None:
+    """Said once on a terminal."""
+    if sys.stderr.isatty() and not code_cache.any_kept():
+        say(
+            "compiling certified search for this processor in the background: this once, up to a minute, while NumPy answers "
+            "(knnscope warm does it beforehand)"
+        )
+
+
+_writing: set[int] = set()
+"""Threads that write codes."""
+_ending = False
+
+
+class _EndingError(Exception):
+    """The process ends."""
+
+
+class _UntilTheEnd(Workers):
+    """Workers that take nothing more once the process ends: compiled code that runs while it is taken apart may crash it."""
+
+    def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """See ``Workers``."""
+
+        def unless_ending(item: Item) -> Result:
+            if _ending:
+                raise _EndingError
+            return work(item)
+
+        me = threading.get_ident()
+        _writing.add(me)
+        try:
+            return super().map(unless_ending, items)
+        finally:
+            _writing.discard(me)
+
+
+def _before_exit() -> None:
+    global _ending
+    _ending = True
+    latest = time.monotonic() + ENDS_WITHIN
+    while _writing and time.monotonic() < latest:
+        time.sleep(0.001)
+
+
+def _in_child() -> None:
+    _writing.clear()
+
+
+atexit.register(_before_exit)
+os.register_at_fork(after_in_child=_in_child)
