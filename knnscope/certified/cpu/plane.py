@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.certified import components
 from knnscope.certified.bound import U
-from knnscope.certified.cpu import components, plane_bounds
-from knnscope.certified.cpu.components import START, Directions
+from knnscope.certified.components import START, Directions
+from knnscope.certified.cpu import plane_bounds
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.quantise import aligned
 from knnscope.certified.cpu.workers import Workers

@@ -10,8 +10,7 @@ import cupy as cp
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified import plane_bound
-from knnscope.certified.cpu import components
+from knnscope.certified import components, plane_bound
 from knnscope.certified.cuda.launch import DOUBLE, LONG, POINTER, kernel, pointer, structure
 from knnscope.certified.cuda.table import Table, host, processors
 from knnscope.certified.dtypes import widened

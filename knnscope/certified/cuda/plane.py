@@ -8,8 +8,7 @@ from typing import Any
 import cupy as cp
 import numpy as np
 
-from knnscope.certified import plane_bound
-from knnscope.certified.cpu import components
+from knnscope.certified import components, plane_bound
 from knnscope.certified.cuda.all_rows import query_norms
 from knnscope.certified.cuda.answer import Answers
 from knnscope.certified.cuda.codes import PLANE_ROWS, Codes

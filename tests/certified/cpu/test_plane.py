@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from knnscope.certified import plane_bound
 from knnscope.certified.bound import U
+from knnscope.certified.components import Directions
 from knnscope.certified.cpu import dispatch, plane, plane_kernels, plane_queries, quantise
 from knnscope.certified.cpu import search as searches
-from knnscope.certified.cpu.components import Directions
 from knnscope.certified.cpu.plane import LANES, Plane
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable

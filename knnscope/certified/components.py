@@ -25,7 +25,7 @@ STEP = 32
 SHARES = (1 / 3, 1 / 2, 2 / 3, 3 / 4, 1.0)
 """Of all components: the widths that are tried."""
 ROW_COST = 4.0
-"""A survivor's distance costs what reading so many times its float32 row in order does: 0.2 to 0.3 us, a third of it arithmetic."""
+"""A survivor's distance costs what reading so many times its float32 row in order does: 0.2 to 0.3 µs, a third of it arithmetic."""
 UNLIKE = 2.5
 """Times as many rows survive where queries are not like rows: with MiniLM and usage examples as queries, 3 to 4 times."""
 SHARED = 0.12
