@@ -49,7 +49,7 @@ These have no result file: a test fails where they do not hold.
 
 def page() -> str:
     """The whole page."""
-    parts = [HEAD, _verdicts(), _certified(), _gpus(), _encoding(), _reading(), TESTED]
+    parts = [HEAD, _verdicts(), _certified(), _few(), _certified_gpu(), _gpus(), _encoding(), _reading(), TESTED]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
@@ -136,6 +136,60 @@ def _certified() -> str:
             f"Two threads take {threads} times the CPU time of one, for {', '.join(run['two_threads'])} queries.",
         ]
     return "\n".join([*parts, "", _built()])
+
+
+def _few() -> str:
+    run, first = _load("certified-small.json"), _load("certified-first.json")
+    sizes = sorted({case["rows"] for case in run["cases"]})
+    by = {(case["rows"], case["queries"]): case for case in run["cases"]}
+    batches = sorted({case["queries"] for case in run["cases"]})
+    lines = [
+        [f"{rows:,}", *(f"{by[rows, queries]['ratio']:.2f}" if (rows, queries) in by else "" for queries in batches)]
+        for rows in sizes
+    ]
+    heads = ["rows", *(f"{queries:,} quer{'y' if queries == 1 else 'ies'}" for queries in batches)]
+    return f"""### Few rows, and the first answer
+
+{_machine(run["environment"])}, k = 10, one thread: CPU time of certified search as a multiple of the faster of Faiss and NumPy as installed; under 1 it is the
+fastest (`python -m benchmarks.certified_small`).
+
+{_table(heads, lines)}
+
+A process that has nothing compiled has its first answer, {first["rows"]:,} rows of {first["dim"]}, {first["first_s"]:.2f} s after
+the import: NumPy gives it while a child process compiles (`python -m benchmarks.certified_first`).
+"""
+
+
+def _certified_gpu() -> str:
+    run = _load("certified-gpu-h200.json")
+    peers = [key for key in run["lines"][0] if key.endswith("_us") and key not in ("graph_us", "cold_us", "call_us")]
+    lines = [
+        [
+            f"{line['rows']:,}",
+            f"{line['queries']:,}",
+            *(duration(line[key] * 1e3) for key in ("graph_us", "cold_us", "call_us", *peers)),
+            f"{min(line[key] for key in peers) / line['graph_us']:.1f}",
+        ]
+        for line in run["lines"]
+    ]
+    heads = [
+        "rows",
+        "queries",
+        "replayed",
+        "cold",
+        "called",
+        *(key.removesuffix("_us") for key in peers),
+        "times as fast",
+    ]
+    wrong = sum(line["wrong"] for line in run["lines"])
+    return f"""### On a GPU
+
+{run["gpu"]}, {run["dim"]} components, k = {run["lines"][0]["k"]}, {run["data"]} data, everything in the GPU's memory, medians;
+*replayed*: the search's kernels as a graph; *cold*: the same after the cache was overwritten; *called*: from Python, by the host's clock, certificate read. Peers answer in float32 and are called as
+they are; the last column compares the best of them with *replayed*. {wrong} wrong answers (`python -m benchmarks.certified_gpu`).
+
+{_table(heads, lines)}
+"""
 
 
 def _cases(lines: list[str]) -> Iterator[list[str]]:
