@@ -185,7 +185,8 @@ def _certified_gpu() -> str:
     return f"""### On a GPU
 
 {run["gpu"]}, {run["dim"]} components, k = {run["lines"][0]["k"]}, {run["data"]} data, everything in the GPU's memory, medians;
-*replayed*: the search's kernels as a graph; *cold*: the same after the cache was overwritten; *called*: from Python, by the host's clock, certificate read. Peers answer in float32 and are called as
+*replayed*: the search's kernels as a graph; *cold*: the same after the cache was overwritten; *called*: from Python, by the host's clock, certificate
+read. Peers answer in float32 and are called as
 they are; the last column compares the best of them with *replayed*. {wrong} wrong answers (`python -m benchmarks.certified_gpu`).
 
 {_table(heads, lines)}
