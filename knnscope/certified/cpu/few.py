@@ -18,6 +18,7 @@ from knnscope.certified.cpu.queries import EncodedQueries, Plan, write
 from knnscope.certified.cpu.ranking import Answers, Batch, Table, exhaustive, finish, finish_heap, length_of
 from knnscope.certified.cpu.scan import Part, State
 from knnscope.certified.cpu.search import BLOCK, FEW, LEAD, MOST, ROOMS
+from knnscope.certified.cpu.stream import WIDTHS
 from knnscope.certified.scanner import Ranked
 
 DIRECT = ("exhaustive",)
@@ -144,13 +145,18 @@ def _ask(queries: Any, mapping: Any, plan: tuple[int, int, int], groups: int) ->
     )  # fmt: skip
 
 
-@cache
 def alone(plan: Plan) -> Any:
     """``_alone`` for the scan of a plan; None for those whose digits are no bytes."""
     if plan.scan in ("amx", "avx2"):
         return None
-    name = f"alone_{plan.scan}_{plan.width}" if plan.scan == "stream" else f"alone_{plan.scan}"
-    return specialised(_alone, name, scan=dispatch.scan(plan))
+    return _form(
+        f"alone_{plan.scan}_{plan.width}" if plan.scan == "stream" else f"alone_{plan.scan}", dispatch.scan(plan)
+    )
+
+
+@cache
+def _form(name: str, scan: Any) -> Any:
+    return specialised(_alone, name, scan=scan)
 
 
 class Few:
@@ -210,6 +216,8 @@ class Few:
         if self._codes is None or count <= self._otherwise:
             return None
         plan = dispatch.plan(self._isa, count)
+        if plan.scan == "stream" and plan.width > WIDTHS[0]:
+            plan = plan._replace(width=WIDTHS[-1])  # each width is compiled with all that is around it: 5 s
         tiles = -(-count * plan.digits // plan.width)
         form = alone(plan)
         return _Call((plan.scan,), form, plan[1:]) if form and tiles * self._codes.nbytes <= self._most else None
