@@ -9,7 +9,6 @@ constexpr int HIGH = QUERIES / ALONG / 16;            // products of 16 queries 
 constexpr int WIDE = ROWS / (4 / ALONG) / 8;          // products of 8 rows
 constexpr int GROUPS = 4 * (4 / ALONG);               // groups of rows of a tile of which the nearest is told
 constexpr int RANK = 256, CANDIDATES = 1024;
-constexpr int LOADS = WIDTH % 384 == 0 ? 12 : 4;      // of a lane that are waited for together
 
 __device__ __forceinline__ void copy_ahead(void* to, const void* from)
 {
@@ -267,34 +266,6 @@ struct Rank {
     int k;
 };
 
-// The key of a row within rounding, by one warp, at least and at most.
-__device__ __forceinline__ void about(const Rank& p, i64 row, const double* query, double length, double& least, double& most)
-{
-    const int lane = threadIdx.x & 31;
-    const Cell* x = p.rows + row * p.dim;
-    double sum = 0, size = 0;
-    for (int start = 0; start < WIDTH; start += 32 * LOADS) {
-        double cells[LOADS];
-        UNROLL for (int i = 0; i < LOADS; ++i) {
-            const int j = start + 32 * i + lane;
-            cells[i] = j < p.dim ? wide(x[j]) : 0;
-        }
-        UNROLL for (int i = 0; i < LOADS; ++i) {
-            const int j = start + 32 * i + lane;
-            const double one = j < p.dim ? term(cells[i], query[j]) : 0;
-            sum += one, size += fabs(one);
-        }
-    }
-    sum = warp_sum(sum), size = METRIC == 0 ? sum : warp_sum(size);
-    double key = METRIC ? -sum : sum, slack = size * (p.dim + 8) * 0x1p-51 + p.dim * 0x1p-1021;
-    if (METRIC == 2) {
-        const double scale = p.row_norms[row] * length;
-        key = scale != 0 ? key / scale : 0;
-        slack = (2 * p.dim + 40) * 0x1p-51;
-    }
-    least = key - slack, most = key + slack;
-}
-
 // Values as defined of the hits that the last threshold leaves, ranked. A block a query: the rows that are nearest by their bounds are
 // computed first, within rounding; how far the k-th of them is leaves few of the others.
 extern "C" __global__ void __launch_bounds__(RANK) batch_rank(const Rank p)
@@ -352,7 +323,7 @@ extern "C" __global__ void __launch_bounds__(RANK) batch_rank(const Rank p)
     // keys within rounding of the first ones: at most; the k-th of them is a bar for keys
     for (int i = own; i < near; i += RANK / 32) {
         double least, most;
-        about(p, (u32)p.hits[query * p.room + names[i]].x, q, length, least, most);
+        about(p, (u32)p.hits[query * p.room + names[i]].x, q, length, least, most, nullptr);
         if (lane == 0) keys[i] = most == most ? ordered(most + 0.0) : LAST;
     }
     __syncthreads();
@@ -375,7 +346,7 @@ extern "C" __global__ void __launch_bounds__(RANK) batch_rank(const Rank p)
         const i64 row = (u32)p.hits[query * p.room + hit].x;
         double least = -endless(), most;
         bool out = lowers[hit] > enough_far;
-        if (!out && i >= near) about(p, row, q, length, least, most);
+        if (!out && i >= near) about(p, row, q, length, least, most, nullptr);
         if (lane == 0) {
             if (!out && least > enough) atomicMin(&rest_key, ordered(least)), out = true;
             keys[i] = out ? LAST : 0;

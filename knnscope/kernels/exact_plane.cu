@@ -12,10 +12,8 @@ constexpr int TILE = 8 * LEADING + 128;        // bytes of 16 rows
 constexpr int SCAN = 384, PROBE = 512, FINISH = 256;
 constexpr int TOGETHER = 4;                     // two digits each: the eight columns of a product
 constexpr int LEVELS = 127 * 254;
-constexpr int LOADS = WIDTH % 384 == 0 ? 12 : 4;  // of a lane that are waited for together
 constexpr int CHOSEN = 1024;                   // rows that a threshold is made of, at most
 constexpr int HITS = 2048;                     // rows that are ranked, at most
-constexpr int KEPT = 384;                      // terms of a row that a warp has room for
 constexpr int QUEUE = 1024;                    // rows of a block that wait for their values
 
 struct Asked {             // one query
@@ -217,35 +215,6 @@ extern "C" __global__ void __launch_bounds__(SCAN, 2) plane_scan(const Plane p)
         least = other < least ? other : least;
     }
     if (g == 0 && mine) p.minima[t * p.warps + warp] = least;
-}
-
-// The key of a row within rounding, by one warp, at least and at most. Where ``kept`` is given it gets the terms, if they fit.
-__device__ __forceinline__ void about(const Plane& p, i64 row, const double* query, double length, double& least, double& most,
-                                      double* kept)
-{
-    const int lane = threadIdx.x & 31;
-    const Cell* x = p.rows + row * p.dim;
-    double sum = 0, size = 0;
-    for (int start = 0; start < WIDTH; start += 32 * LOADS) {
-        double cells[LOADS], asked[LOADS];
-        UNROLL for (int i = 0; i < LOADS; ++i) {
-            const int j = start + 32 * i + lane;
-            cells[i] = j < p.dim ? wide(x[j]) : 0, asked[i] = j < p.dim ? query[j] : 0;
-        }
-        UNROLL for (int i = 0; i < LOADS; ++i) {
-            const double one = term(cells[i], asked[i]);
-            sum += one, size += fabs(one);
-            if (kept && WIDTH <= KEPT) kept[start + 32 * i + lane] = one;
-        }
-    }
-    sum = warp_sum(sum), size = METRIC == 0 ? sum : warp_sum(size);
-    double key = METRIC ? -sum : sum, slack = size * (p.dim + 8) * 0x1p-51 + p.dim * 0x1p-1021;
-    if (METRIC == 2) {
-        const double scale = p.row_norms[row] * length;
-        key = scale != 0 ? key / scale : 0;
-        slack = (2 * p.dim + 40) * 0x1p-51;
-    }
-    least = key - slack, most = key + slack;
 }
 
 // The threshold: each warp takes the rows of the smallest bounds among its share of them, and computes how far these are.

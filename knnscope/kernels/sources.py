@@ -46,7 +46,11 @@ def fused_topk(dim: int, half: bool) -> Source:
 
 OWN_TARGETS = ("exact_wide.cu",)
 """Files with instructions of one architecture alone: compiled for sm_90a."""
-BEFORE = {"batch": ("common.cuh", "batch.cuh"), "wide": ("common.cuh", "batch.cuh")}
+BEFORE = {
+    "plane": ("common.cuh", "about.cuh"),
+    "batch": ("common.cuh", "batch.cuh", "about.cuh"),
+    "wide": ("common.cuh", "batch.cuh"),
+}
 
 
 def exact(part: str, macros: tuple[tuple[str, int], ...]) -> Source:
