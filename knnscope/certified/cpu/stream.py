@@ -48,13 +48,12 @@ def _stream(count: int) -> Any:
     unrolled = UNROLLED[count]
 
     @instructions(types.int64)
-    def stream(emit: Emit, block: Any, last: Any, codes: Any, queries: Any, rows: Any, test: Any, found: Any) -> Any:
-        """The first block from ``block`` on that has a row the bound cannot exclude, ``last`` if none has.
+    def stream(emit: Emit, blocks: Any, codes: Any, queries: Any, rows: Any, test: Any, found: Any) -> Any:
+        """The first of some blocks that has a row the bound cannot exclude; if none has, the one after them.
 
         Args:
             emit: where.
-            block: number.
-            last: number, above ``block``.
+            blocks: number of the first, and of the one after the last.
             codes: their address, and groups in a block.
             queries: addresses of packed vectors and biases.
             rows: addresses of s, e and N.
@@ -62,7 +61,9 @@ def _stream(count: int) -> Any:
             found: addresses, written: products, int32, (count, 16), and 16 bits for each query, in an int32.
         """
         b = emit.builder
-        (codes, groups), (queries, biases), (out, masks) = map(emit.parts, (codes, queries, found))
+        (block, last), (codes, groups), (queries, biases), (out, masks) = map(
+            emit.parts, (blocks, codes, queries, found)
+        )
         operand = WORDS if llvm.llvm_version_info[0] < 21 else BYTES
         flip = ir.Constant(BYTES, [-128] * 64)
         zero = ir.Constant(WORDS, [0] * 16)
@@ -154,7 +155,7 @@ def _scan(coded: Any, asked: Any, allowed: Any, part: Any, kept: Any, state: Any
     test = (asked.steps.ctypes.data, mine.slopes.ctypes.data, mine.limits.ctypes.data)
     found = (mine.out.ctypes.data, mine.masks.ctypes.data)
     while block < end:
-        block = stream(block, end, codes, vectors, rows, test, found)
+        block = stream((block, end), codes, vectors, rows, test, found)
         if block >= end:
             break
         for query in range(queries):
