@@ -45,9 +45,20 @@ def handling(handler: Any) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+_armed = False
+
+
+def arm(on: bool) -> None:
+    """From when and until when ``strike`` raises: an alarm may be on its way when its timer is stopped already."""
+    global _armed
+    _armed = on
+
+
 def strike(*_: object) -> None:
-    """A handler that raises."""
-    raise AlarmError
+    """A handler that raises, once, while it may."""
+    if _armed:
+        arm(False)
+        raise AlarmError
 
 
 def same(one: Neighbors, other: Neighbors) -> bool:
@@ -60,11 +71,13 @@ def stopped(index: ExactIndex, queries: Any, seconds: float, **options: Any) -> 
     found = None
     with handling(strike):
         try:
+            arm(True)
             signal.setitimer(signal.ITIMER_REAL, seconds)
             found = index.search(queries, K, **options)
-            signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm on its way strikes here at the latest
+            arm(False)
         except AlarmError:
             pass
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return found
 
 
