@@ -97,12 +97,12 @@ def graph_of(index: ExactIndex, queries: Any, k: int) -> tuple[Callable[[], Any]
         and plane.usable(scanner.table, scanner.codes, k)
         and plane.pays(scanner.table, scanner.codes, k)
     ):
-        space, path = plane.Space(scanner.table, scanner.codes, len(queries), k), "plane"
+        space, path = plane.Workspace(scanner.table, scanner.codes, len(queries), k), "plane"
 
         def run() -> None:
             space.queue(wide)
     else:
-        space, path = batch.Space(scanner.table, scanner.codes, len(queries), k), "codes"
+        space, path = batch.Workspace(scanner.table, scanner.codes, len(queries), k), "codes"
         ids, values = cp.empty((len(queries), k), dtype=cp.int64), cp.empty((len(queries), k))
 
         def run() -> None:

@@ -132,7 +132,7 @@ def _scanner(device: str, threads: int | None) -> Any:
     name, _, part = device.partition(":") if isinstance(device, str) else ("", "", "")
     if name not in DEVICES or (part and name == "auto") or (name == "cuda" and part and not part.isdecimal()):
         raise KnnscopeError(
-            f"device {device!r}: certified search runs on {', '.join(DEVICES)} or one of them, as cuda:1"
+            f"device {device!r}: certified search runs on {', '.join(DEVICES)}; a certain one is written cpu:avx2 or cuda:1"
         )
     if name == "cuda":
         if why := gpu_problem():

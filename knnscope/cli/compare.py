@@ -36,84 +36,9 @@ class Compare:
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         options.add_dataset(parser, optional=True)
-        parser.add_argument(
-            "--queries",
-            metavar="FILE|N",
-            help=f"a file of vectors, or how many (default: the data's own, at most {QUERIES:,}; else {QUERIES:,} rows, held out)",
-        )
-        parser.add_argument(
-            "--engines",
-            metavar="E,E...",
-            help=f"of {', '.join(catalog.ENGINES)} (default: all but {catalog.REFERENCE}, by which they are judged)",
-        )
-        parser.add_argument(
-            "--quick",
-            action="store_true",
-            help=f"under a minute for 100,000 x 384: {QUICK_QUERIES} queries, {QUICK_ROUNDS} rounds by one process an engine, "
-            f"no cold caches; tells apart what differs {QUICK_MATTERS:g} times or more",
-        )
-        parser.add_argument("-k", default="10", metavar="K,K...", help="neighbors (default 10)")
-        parser.add_argument(
-            "--batch", default="1,10,100", metavar="B,B...", help="queries in a call (default 1,10,100)"
-        )
-        options.add_metric(parser)
-        parser.add_argument(
-            "--boundary",
-            metavar="B,B",
-            help="host: queries and answers in host memory; device: both in GPU memory (default: all that an engine has)",
-        )
-        parser.add_argument(
-            "--threads",
-            default=str(threads.usable()),
-            metavar="N|stock",
-            help="thread budget of every library (default: all cores); stock: their own defaults",
-        )
-        parser.add_argument(
-            "--rounds",
-            type=options.positive,
-            metavar="N",
-            help=f"at least 5; at least 7 for a verdict (default {statistics.ROUNDS})",
-        )
-        parser.add_argument(
-            "--seconds",
-            type=options.positive,
-            metavar="S",
-            help=f"time for each engine, k and batch size (default {SECONDS}; less with --quick)",
-        )
-        parser.add_argument(
-            "--timeout",
-            type=options.positive,
-            default=300,
-            metavar="S",
-            help="seconds after which a step is given up: a build, a warm-up, a turn (default 300)",
-        )
-        parser.add_argument(
-            "--memory",
-            type=options.positive,
-            metavar="MIB",
-            help="what one engine may allocate in host memory (default: no limit)",
-        )
-        parser.add_argument(
-            "--seed",
-            type=options.natural,
-            default=0,
-            metavar="N",
-            help="of the choice of queries and the order of calls (default 0)",
-        )
-        parser.add_argument(
-            "--out",
-            metavar="DIR",
-            help="where the run is saved (default: runs/compare-DATE-TIME)",
-        )
-        parser.add_argument(
-            "--keep-own",
-            action="store_true",
-            help="count documents that have the query's own id as answers when quality is measured (default: leave them out, as BEIR does)",
-        )
-        parser.add_argument("--json", action="store_true", help="print the rows, a JSON object a line")
-        parser.add_argument(
-            "--fail-on", metavar="S,S...", help=f"exit with 1 if a row is one of {', '.join(FAIL_ON)} (or any)"
-        )
+        _add_workload(parser)
+        _add_effort(parser)
+        _add_outcome(parser)
         options.add_encoder(parser)
 
     def run(self, args: argparse.Namespace) -> int:
@@ -166,6 +91,94 @@ def _options(args: argparse.Namespace) -> CompareOptions:
 def _queries(text: str | None) -> str | int | None:
     """A number, or the name of a file."""
     return _number(text, "--queries") if text is not None and text.isascii() and text.isdigit() else text
+
+
+def _add_workload(parser: argparse.ArgumentParser) -> None:
+    """What is compared."""
+    parser.add_argument(
+        "--queries",
+        metavar="FILE|N",
+        help=f"a file of vectors, or how many (default: the data's own, at most {QUERIES:,}; else {QUERIES:,} rows, held out)",
+    )
+    parser.add_argument(
+        "--engines",
+        metavar="E,E...",
+        help=f"of {', '.join(catalog.ENGINES)} (default: all but {catalog.REFERENCE}, by which they are judged)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"under a minute for 100,000 x 384: {QUICK_QUERIES} queries, {QUICK_ROUNDS} rounds by one process an engine, "
+        f"no cold caches; tells apart what differs {QUICK_MATTERS:g} times or more",
+    )
+    parser.add_argument("-k", default="10", metavar="K,K...", help="neighbors (default 10)")
+    parser.add_argument("--batch", default="1,10,100", metavar="B,B...", help="queries in a call (default 1,10,100)")
+    options.add_metric(parser)
+    parser.add_argument(
+        "--boundary",
+        metavar="B,B",
+        help="host: queries and answers in host memory; device: both in GPU memory (default: all that an engine has)",
+    )
+
+
+def _add_effort(parser: argparse.ArgumentParser) -> None:
+    """How long it may take, and with what."""
+    parser.add_argument(
+        "--threads",
+        default=str(threads.usable()),
+        metavar="N|stock",
+        help="thread budget of every library (default: all cores); stock: their own defaults",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=options.positive,
+        metavar="N",
+        help=f"at least 5; at least 7 for a verdict (default {statistics.ROUNDS})",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=options.positive,
+        metavar="S",
+        help=f"time for each engine, k and batch size (default {SECONDS}; less with --quick)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=options.positive,
+        default=300,
+        metavar="S",
+        help="seconds after which a step is given up: a build, a warm-up, a turn (default 300)",
+    )
+    parser.add_argument(
+        "--memory",
+        type=options.positive,
+        metavar="MIB",
+        help="what one engine may allocate in host memory (default: no limit)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=options.natural,
+        default=0,
+        metavar="N",
+        help="of the choice of queries and the order of calls (default 0)",
+    )
+
+
+def _add_outcome(parser: argparse.ArgumentParser) -> None:
+    """What becomes of the answers."""
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where the run is saved (default: runs/compare-DATE-TIME)",
+    )
+    parser.add_argument(
+        "--keep-own",
+        action="store_true",
+        help="count documents that have the query's own id as answers when quality is measured (default: leave them out, as BEIR does)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the rows, a JSON object a line")
+    parser.add_argument(
+        "--fail-on", metavar="S,S...", help=f"exit with 1 if a row is one of {', '.join(FAIL_ON)} (or any)"
+    )
 
 
 def _fail_on(text: str | None) -> list[str]:

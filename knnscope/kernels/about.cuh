@@ -1,6 +1,6 @@
 // How far a row is from a query within rounding: what few rows are chosen by, before their values are computed as defined.
 //
-//   WIDTH    components of a turned row, padded
+//   WIDTH    components of a rotated row, padded
 
 constexpr int LOADS = WIDTH % 384 == 0 ? 12 : 4;  // of a lane that are waited for together
 constexpr int KEPT = 384;                         // terms of a row that a warp has room for

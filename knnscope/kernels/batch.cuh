@@ -1,6 +1,6 @@
 // What exact_batch.cu and exact_wide.cu share: how codes lie, and what a pass over them is given. It comes after common.cuh.
 //
-//   WIDTH    components of a turned row, a multiple of 128
+//   WIDTH    components of a rotated row, a multiple of 128
 
 constexpr int SLICE = 128, SLICES = WIDTH / SLICE;    // bytes of a row in a slice
 constexpr int ROWS = 128;                             // of a tile

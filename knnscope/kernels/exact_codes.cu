@@ -1,6 +1,6 @@
-// Rows and queries as codes: centred and scaled, turned to their principal directions, written with 8 and with 4 bits.
+// Rows and queries as codes: centred and scaled, rotated to their principal directions, written with 8 and with 4 bits.
 //
-//   WIDTH   components of a turned row, padded with zeros: a multiple of 128
+//   WIDTH   components of a rotated row, padded with zeros: a multiple of 128
 //   LEADING m, components that the plane holds: a multiple of 64, or 0
 
 constexpr int SLICE = 128;                      // components, and bytes, of a row in a slice of codes
@@ -16,7 +16,7 @@ constexpr float START = 0.3352f;                // see certified/components.py
 struct Map {
     const double* centre;   // (dim,)
     double scaling, reach2; // a power of two; M^2, scaled
-    double rho;             // how far a turned vector may be from what it should be, relative to its length
+    double rho;             // how far a rotated vector may be from what it should be, relative to its length
     i64 dim;
 };
 
@@ -59,8 +59,8 @@ extern "C" __global__ void prepare_rows(const Cell* rows, i64 first, i64 count, 
     }
 }
 
-// out = x turned: (count, WIDTH) times the transpose of (WIDTH, WIDTH), float32. 128 x 128 a block, 8 x 8 a thread.
-extern "C" __global__ void __launch_bounds__(256) turn(const float* x, i64 count, const float* directions, float* out)
+// out = x rotated: (count, WIDTH) times the transpose of (WIDTH, WIDTH), float32. 128 x 128 a block, 8 x 8 a thread.
+extern "C" __global__ void __launch_bounds__(256) rotate(const float* x, i64 count, const float* directions, float* out)
 {
     constexpr int TILE = 128, DEEP = 16, ROOM = TILE + 4;
     __shared__ __align__(16) float a[2][DEEP][ROOM], b[2][DEEP][ROOM];
@@ -110,7 +110,7 @@ extern "C" __global__ void __launch_bounds__(256) turn(const float* x, i64 count
 }
 
 // The same for few vectors: a warp takes eight of them and six directions, a lane every 32nd component.
-extern "C" __global__ void __launch_bounds__(256) turn_few(const float* x, const float* directions, float* out)
+extern "C" __global__ void __launch_bounds__(256) rotate_few(const float* x, const float* directions, float* out)
 {
     constexpr int VECTORS = 8;
     const int lane = threadIdx.x & 31, warp = blockIdx.y * 8 + (threadIdx.x >> 5), warps = gridDim.y * 8;
@@ -215,14 +215,14 @@ __device__ __forceinline__ void write_plane(const float* z, i64 row, double leng
 #endif
 }
 
-// Codes of turned rows, a warp a row: ``sides``: of 128 rows, s and N of bound.py side by side, then e.
-extern "C" __global__ void encode_rows(const float* turned, i64 first, i64 count, const Map map, const double* lengths2, const double* extras,
+// Codes of rotated rows, a warp a row: ``sides``: of 128 rows, s and N of bound.py side by side, then e.
+extern "C" __global__ void encode_rows(const float* rotated, i64 first, i64 count, const Map map, const double* lengths2, const double* extras,
                                        u8* codes, float* sides, u8* plane, Most* most)
 {
     const int lane = threadIdx.x & 31;
     const i64 warps = (i64)gridDim.x * blockDim.x >> 5;
     for (i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) >> 5; i < count; i += warps) {
-        const float* z = turned + i * WIDTH;
+        const float* z = rotated + i * WIDTH;
         const double length2 = lengths2[i];
         float peak = 0;
         double own2 = 0;
@@ -305,13 +305,13 @@ extern "C" __global__ void prepare_queries(const double* queries, i64 count, i64
     }
 }
 
-// Codes of turned queries, a warp each.
-extern "C" __global__ void encode_queries(const float* turned, i64 padded, const Map map, const double* own2, const Asked asked, u8* codes)
+// Codes of rotated queries, a warp each.
+extern "C" __global__ void encode_queries(const float* rotated, i64 padded, const Map map, const double* own2, const Asked asked, u8* codes)
 {
     const int lane = threadIdx.x & 31;
     const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) >> 5;
     if (i >= padded) return;
-    const float* z = turned + i * WIDTH;
+    const float* z = rotated + i * WIDTH;
     float peak = 0;
     double sum2 = 0;
     for (int j = lane; j < WIDTH; j += 32) peak = fmaxf(peak, fabsf(z[j])), sum2 += (double)z[j] * z[j];

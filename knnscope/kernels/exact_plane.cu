@@ -1,9 +1,9 @@
 // Few queries by the plane: half a byte a component, of the leading ones only (certified/plane_bound.py has the proof).
 //
-//   WIDTH    components of a turned row, padded
+//   WIDTH    components of a rotated row, padded
 //   LEADING  m, components that the plane holds: a multiple of 64
 //
-// Four kernels, one after the other. ``words``: queries turned. ``scan``: a lower bound of every row, and the smallest of each warp.
+// Four kernels, one after the other. ``words``: queries rotated. ``scan``: a lower bound of every row, and the smallest of each warp.
 // ``probe``: distances of the rows with the smallest bounds give a threshold. ``finish``: values as defined of what that leaves; the last
 // block of a query ranks them.
 

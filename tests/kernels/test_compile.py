@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from knnscope import certified
 from knnscope.ceilings import kernels as ceilings
 from knnscope.kernels import sources
 from knnscope.search import ladder
@@ -79,6 +80,15 @@ def test_every_cuda_file_is_among_the_sources() -> None:
     assert {path.name for path in Path(sources.__file__).parent.glob("*.cu")} == known
     before = {name for source in sources.all_sources() for name in source.before}
     assert {path.name for path in Path(sources.__file__).parent.glob("*.cuh")} == before
+
+
+def test_every_kernel_of_certified_search_is_asked_for_by_its_name() -> None:
+    """What asks for them needs CuPy: a name that only a GPU would miss is missed here."""
+    folder = Path(certified.__file__).parent / "cuda"
+    asked = {name for path in folder.glob("*.py") for name in re.findall(r'"(\w+)"', path.read_text("utf-8"))}
+    defined = {name for source in sources.all_sources() if source.file.startswith("exact_") for name in source.kernels}
+    assert defined
+    assert defined <= asked
 
 
 def test_no_source_includes_anything() -> None:

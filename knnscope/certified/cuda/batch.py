@@ -18,6 +18,7 @@ from knnscope.certified.cuda.table import Table, host, most_shared, processors
 from knnscope.kernels import sources
 
 MOST_K = 512
+"""Neighbors up to which the lists of hits have room."""
 STAGES, THREADS, RANK, CANDIDATES = 3, 128, 256, 1024
 """As the kernels have them."""
 BLOCK_BYTES = 1 << 30
@@ -29,6 +30,7 @@ STOPS = (1 << 16, 1 << 18)
 LEAST_WIDE = 64
 """Queries from which on products by warpgroups are faster, where there are any."""
 SIDES, KEPT = 3, 8 * 64 * 8 + 32
+"""Tiles of rows whose numbers are on their way, and bytes of hits that wait to be written, in exact_wide.cu."""
 FEW = 1024
 """Queries up to which directions are read again for each eight of them."""
 DEEP = 40
@@ -107,7 +109,7 @@ def search(table: Table, codes: Codes, queries: Any, k: int) -> Answers:
     step = max(128, BLOCK_BYTES // (8 * room) // 128 * 128)
     for first in range(0, len(queries), step):
         some = queries[first : first + step]
-        space = Space(table, codes, len(some), k)
+        space = Workspace(table, codes, len(some), k)
         space.queue(some, None if norms is None else norms[first:], made.ids[first:], made.values[first:])
         where = slice(first, first + len(some))
         counts = host(space.counted)
@@ -125,7 +127,7 @@ def margins(last: Any, rests: Any, bases: Any, gains: Any, metric: int) -> Any:
     return np.where(np.isfinite(rests) & np.isfinite(last), np.maximum(found, 0.0), np.inf)
 
 
-class Space:
+class Workspace:
     """Memory of one search by codes, and its kernels."""
 
     def __init__(self, table: Table, codes: Codes, count: int, k: int) -> None:
@@ -140,7 +142,7 @@ class Space:
         groups = self.sampled * self.per_tile
         padded = -(-count // 256) * 256
         width = codes.width
-        self.flat, self.turned = (cp.empty((padded, width), dtype=cp.float32) for _ in range(2))
+        self.flat, self.rotated = (cp.empty((padded, width), dtype=cp.float32) for _ in range(2))
         self.query_codes = cp.empty(padded * width, dtype=cp.uint8)
         self.own2 = cp.empty(padded)
         self.lengths2, self.errors, self.bases, self.gains, self.blurs, self.bars = cp.empty((6, padded))
@@ -161,8 +163,8 @@ class Space:
             scan = sources.exact("wide", (*macros, ("TALL", chosen.tall), ("AHEAD", chosen.ahead)))
             names = "wide_sample", "wide_scan"
         device = table.device
-        self.prepare, self.turn, self.turn_few, self.encode = (
-            kernel(encode, name, device) for name in ("prepare_queries", "turn", "turn_few", "encode_queries")
+        self.prepare, self.rotate, self.rotate_few, self.encode = (
+            kernel(encode, name, device) for name in ("prepare_queries", "rotate", "rotate_few", "encode_queries")
         )
         self.sample, self.scan = (kernel(scan, name, device, chosen.shared) for name in names)
         self.first_bars = kernel(rank, "batch_bars", device, 4 * groups)
@@ -179,11 +181,11 @@ class Space:
         self.counts.fill(0)
         self.prepare((warps,), 256, queries, LONG(count), LONG(self.padded), way, self.flat, self.own2, self.asked)
         if count <= FEW:
-            self.turn_few((-(-count // 8), codes.width // 8), 256, self.flat, codes.directions, self.turned)
+            self.rotate_few((-(-count // 8), codes.width // 8), 256, self.flat, codes.directions, self.rotated)
         else:
             tiles = (self.padded // TILE, codes.width // TILE)
-            self.turn(tiles, 256, self.flat, LONG(self.padded), codes.directions, self.turned)
-        self.encode((warps,), 256, self.turned, LONG(self.padded), way, self.own2, self.asked, self.query_codes)
+            self.rotate(tiles, 256, self.flat, LONG(self.padded), codes.directions, self.rotated)
+        self.encode((warps,), 256, self.rotated, LONG(self.padded), way, self.own2, self.asked, self.query_codes)
         widen = bound.widening(table.metric, dim)
         groups = self.sampled * self.per_tile
         bars = Bars(

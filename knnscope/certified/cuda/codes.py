@@ -28,7 +28,7 @@ PLANE_ROWS, PLANE_STEP = 16, 64
 SAMPLE = 1 << 16
 """Rows that the centre and the directions are taken from."""
 CHUNK = 1 << 17
-"""Rows that are turned at once."""
+"""Rows that are rotated at once."""
 EXPONENTS = 60
 """Rows are scaled by a power of two up to this: float32 then holds what the bounds need."""
 MOST_LONG = 1e-3
@@ -161,10 +161,10 @@ def _directions(
     cut = leading or dim
     parts = [components.spreading(size, random) for size in (cut, dim - cut) if size]
     ends = (vectors[:cut], vectors[cut:])
-    turned = np.concatenate([part @ those for part, those in zip(parts, ends, strict=False)])
+    rotated = np.concatenate([part @ those for part, those in zip(parts, ends, strict=False)])
     width = -(-dim // SLICE) * SLICE
     matrix = np.zeros((width, width), dtype=np.float32)
-    matrix[:dim, :dim] = turned
+    matrix[:dim, :dim] = rotated
     wide = matrix[:dim, :dim].astype(np.float64)
     defect = float(np.linalg.norm(wide @ wide.T - np.eye(dim))) * 1.001
     return matrix, leading, plane_bound.strayed(dim, dim, defect), survivors
@@ -183,9 +183,9 @@ def _write(table: Table, plan: _Plan) -> Codes | None:
         plane = cp.zeros(-(-count // PLANE_ROWS) * (8 * plan.leading + 128), dtype=cp.uint8)
     directions, centre = cp.asarray(plan.directions), cp.asarray(plan.centre)
     source = sources.exact("codes", table.macros(WIDTH=width, LEADING=plan.leading))
-    prepare, turn, encode = (kernel(source, name, table.device) for name in ("prepare_rows", "turn", "encode_rows"))
+    prepare, rotate, encode = (kernel(source, name, table.device) for name in ("prepare_rows", "rotate", "encode_rows"))
     room = min(CHUNK, count)
-    flat, turned = (cp.empty((room, width), dtype=cp.float32) for _ in range(2))
+    flat, rotated = (cp.empty((room, width), dtype=cp.float32) for _ in range(2))
     lengths2, extras = cp.empty(room), cp.empty(room)
     most = cp.zeros(8, dtype=cp.uint64)
     way = Map(pointer(centre), plan.scaling, plan.reach2, plan.rho, dim)
@@ -193,8 +193,8 @@ def _write(table: Table, plan: _Plan) -> Codes | None:
         some = min(room, count - first)
         grid = (min(-(-some // 8), processors() * 16),)
         prepare(grid, 256, table.rows, LONG(first), LONG(some), way, flat, lengths2, extras, most)
-        turn((-(-some // 128), width // 128), 256, flat, LONG(some), directions, turned)
-        encode(grid, 256, turned, LONG(first), LONG(some), way, lengths2, extras, codes, sides, plane, most)
+        rotate((-(-some // 128), width // 128), 256, flat, LONG(some), directions, rotated)
+        encode(grid, 256, rotated, LONG(first), LONG(some), way, lengths2, extras, codes, sides, plane, most)
     found = host(most)
     length2, written2, error, tail, coded2, step = found[:6].view(np.float64).tolist()
     if found[7]:

@@ -82,7 +82,10 @@ class Launcher:
         given = _Config(x, y, z, threads, 1, 1, shared, stream, ctypes.addressof(_EARLY), 1)
         code = _cuda().cuLaunchKernelEx(ctypes.byref(given), POINTER(self.function), pointers, None)
         if code:
-            raise KnnscopeError(f"a kernel of certified search could not be started: CUDA error {code}")
+            raise KnnscopeError(
+                f"a kernel of certified search could not be started (CUDA error {code}): "
+                "after an error a process can do no more on the GPU, start a new one"
+            )
 
 
 def _value(argument: Any) -> Any:
@@ -143,7 +146,9 @@ def _compiled(code: str, options: tuple[str, ...]) -> bytes:
         binary: bytes = nvrtc.getCUBIN(program)
     except nvrtc.NVRTCError as error:
         first = (nvrtc.getProgramLog(program).strip().splitlines() or [str(error)])[0]
-        raise KnnscopeError(f"a kernel of certified search does not compile here ({options[-1]}): {first}") from error
+        raise KnnscopeError(
+            f"a kernel of certified search does not compile here ({options[-1]}), another release of CUDA may: {first}"
+        ) from error
     finally:
         nvrtc.destroyProgram(program)
     return binary

@@ -44,7 +44,7 @@ ASKED = np.dtype(
 """A query at work, as the kernels have it."""
 
 
-class Space:
+class Workspace:
     """Memory of one search by the plane, and its kernels; a search allocates nothing else."""
 
     def __init__(self, table: Table, codes: Codes, count: int, k: int) -> None:
@@ -113,11 +113,11 @@ def search(table: Table, codes: Codes, queries: Any, k: int, allowed: Any) -> An
     """The k nearest rows; see all_rows.search."""
     made = Answers.empty(len(queries), k)
     norms = query_norms(table, queries)
-    space: Space | None = None
+    space: Workspace | None = None
     for first in range(0, len(queries), TOGETHER):
         some = queries[first : first + TOGETHER]
         if space is None or space.count != len(some):
-            space = Space(table, codes, len(some), k)
+            space = Workspace(table, codes, len(some), k)
         mask = allowed if allowed is None or len(allowed) == 1 else allowed[first : first + TOGETHER]
         space.queue(some, mask, None if norms is None else norms[first:])
         where = slice(first, first + len(some))

@@ -82,7 +82,9 @@ class CudaScanner:
             with cp.cuda.Device(self.device):
                 yield
         except cp.cuda.memory.OutOfMemoryError as error:
-            raise KnnscopeError(f"the GPU's memory is full: {error}") from error
+            raise KnnscopeError(
+                f"the GPU's memory is full ({str(error).rstrip('.')}): ask for less at once, or use device='cpu'"
+            ) from error
 
     @property
     def isa(self) -> str:

@@ -43,10 +43,12 @@ def test_products_are_the_defined_whole_numbers(isa: str, groups: int) -> None:
 
 
 @njit
-def _excluded(out, digits, scales, errors, terms, steps, slopes, limits, masks):  # type: ignore[no-untyped-def]
-    rows = (scales.ctypes.data, errors.ctypes.data, terms.ctypes.data)
-    queries = (steps.ctypes.data, slopes.ctypes.data, limits.ctypes.data)
-    return excluded((out.ctypes.data, out.shape[0], digits), rows, queries, masks.ctypes.data)
+def _excluded(out, digits, rows, queries, masks):  # type: ignore[no-untyped-def]
+    """``rows`` are scales, errors and terms, ``queries`` steps, slopes and limits."""
+    (scales, errors, terms), (steps, slopes, limits) = rows, queries
+    addresses = (scales.ctypes.data, errors.ctypes.data, terms.ctypes.data)
+    asked = (steps.ctypes.data, slopes.ctypes.data, limits.ctypes.data)
+    return excluded((out.ctypes.data, out.shape[0], digits), addresses, asked, masks.ctypes.data)
 
 
 @pytest.mark.parametrize("digits", [1, 2])
@@ -64,7 +66,7 @@ def test_the_test_of_a_tile(digits: int, queries: int) -> None:
         place = random.integers(0, 31, queries)
         limits = (values[np.arange(queries), place] / 2 + values[np.arange(queries), place + 1] / 2).astype(np.float32)
         masks = np.zeros(queries, dtype=np.uint32)
-        some = _excluded(out, digits, scales, errors, terms, steps, slopes, limits, masks)
+        some = _excluded(out, digits, (scales, errors, terms), (steps, slopes, limits), masks)
         kept = g <= limits[:, None]
         np.testing.assert_array_equal((masks[:, None] >> np.arange(32, dtype=np.uint32)) & 1, kept)
         assert some == sum(1 << i for i in range(queries) if kept[i].any())
@@ -76,7 +78,8 @@ def test_padding_is_never_kept() -> None:
     masks = np.ones(2, dtype=np.uint32)
     limits = np.array([1e30, -np.inf], dtype=np.float32)
     out = np.ones((2, 32), dtype=np.int32)
-    assert _excluded(out, 1, none, none, infinite, np.ones(2, np.float32), np.ones(2, np.float32), limits, masks) == 0
+    ones = np.ones(2, np.float32)
+    assert _excluded(out, 1, (none, none, infinite), (ones, ones, limits), masks) == 0
     assert not masks.any()
 
 
