@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
+from hypothesis import strategies as st
 
 from knnscope.records import Neighbors
+from knnscope.search import definition
 from tests import oracle
 
 Shape = Callable[[np.random.Generator, int, int], np.ndarray]
@@ -21,6 +24,32 @@ SHAPES: dict[str, Shape] = {
     "zeros": lambda r, n, d: r.standard_normal((n, d)) * (r.random((n, 1)) < 0.5),
     "one-sided": lambda r, n, d: np.abs(r.standard_normal((n, d))) + 4,
 }
+
+
+class Asked(NamedTuple):
+    """A search: rows and queries of one type, and rows that may be answers, or None for all."""
+
+    rows: np.ndarray
+    queries: np.ndarray
+    metric: str
+    k: int
+    where: np.ndarray | None
+
+
+@st.composite
+def small(draw: st.DrawFn) -> Asked:
+    """Any search of few rows and components."""
+    count, dim, queries = draw(st.integers(1, 70)), draw(st.integers(1, 19)), draw(st.integers(1, 15))
+    dtype, metric = draw(st.sampled_from(definition.DTYPES)), draw(st.sampled_from(definition.METRICS))
+    random = np.random.default_rng(draw(st.integers(0, 9999)))
+    both = SHAPES[draw(st.sampled_from(sorted(SHAPES)))](random, count + queries, dim)
+    if "int" in dtype:
+        both = np.abs(both * 20) % 127
+    both = both.astype(dtype)
+    where = None
+    if draw(st.booleans()):
+        where = random.random((queries, count) if draw(st.booleans()) else count) < 0.4
+    return Asked(both[:count], both[count:], metric, draw(st.integers(1, count)), where)
 
 
 def check(

@@ -21,7 +21,7 @@ from knnscope.errors import KnnscopeError, NoGpuError
 from knnscope.search import definition
 from knnscope.search.device import gpu_problem
 from tests import oracle
-from tests.certified.answers import SHAPES, check
+from tests.certified.answers import check, small
 
 ISAS = dispatch.available()
 METRICS = definition.METRICS
@@ -30,20 +30,8 @@ METRICS = definition.METRICS
 @given(st.data())
 @pytest.mark.parametrize("isa", ISAS)
 def test_any_small_data(isa: str, data: st.DataObject) -> None:
-    count, dim, asked = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 19)), data.draw(st.integers(1, 15))
-    dtype = data.draw(st.sampled_from(("float16", "float32", "float64", "int8", "uint8", "int32")))
-    metric = data.draw(st.sampled_from(METRICS))
-    random = np.random.default_rng(data.draw(st.integers(0, 9999)))
-    both = SHAPES[data.draw(st.sampled_from(sorted(SHAPES)))](random, count + asked, dim)
-    if "int" in dtype:
-        both = np.abs(both * 20) % 127
-    both = both.astype(dtype)
-    rows, queries = both[:count], both[count:]
+    rows, queries, metric, k, where = data.draw(small())
     index = ExactIndex(rows, metric, threads=data.draw(st.integers(1, 3)), device=f"cpu:{isa}")
-    where = None
-    if data.draw(st.booleans()):
-        where = random.random((asked, count) if data.draw(st.booleans()) else count) < 0.4
-    k = data.draw(st.integers(1, count))
     with pytest.MonkeyPatch.context() as patch:
         if data.draw(st.booleans()):
             patch.setattr(searches, "MOST", 1)  # bounds are asked however large k is

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from knnscope.certified.index import ExactIndex
 from knnscope.datasets import registry
 from knnscope.errors import KnnscopeError
 from knnscope.search import definition
 from tests import oracle
-from tests.certified.test_index import SHAPES, check
+from tests.certified.answers import Asked, check, small
 
 METRICS = definition.METRICS
 KINDS = ("text", "isotropic", "near-duplicate", "large-norm", "ties")
@@ -28,21 +27,9 @@ def same(found: Any, rows: np.ndarray, queries: np.ndarray, k: int, metric: str)
     np.testing.assert_array_equal(found.distances, expected.distances)
 
 
-@given(st.data())
-def test_any_small_data(data: st.DataObject) -> None:
-    count, dim, asked = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 19)), data.draw(st.integers(1, 15))
-    dtype = data.draw(st.sampled_from(("float16", "float32", "float64", "int8", "uint8", "int32")))
-    metric = data.draw(st.sampled_from(METRICS))
-    random = np.random.default_rng(data.draw(st.integers(0, 9999)))
-    both = SHAPES[data.draw(st.sampled_from(sorted(SHAPES)))](random, count + asked, dim)
-    if "int" in dtype:
-        both = np.abs(both * 20) % 127
-    both = both.astype(dtype)
-    where = (
-        random.random((asked, count) if data.draw(st.booleans()) else count) < 0.4 if data.draw(st.booleans()) else None
-    )
-    k = data.draw(st.integers(1, count))
-    rows, queries = both[:count], both[count:]
+@given(small())
+def test_any_small_data(asked: Asked) -> None:
+    rows, queries, metric, k, where = asked
     check(ExactIndex(rows, metric, device="cuda").search(queries, k, where), rows, queries, k, metric, where)
 
 
