@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+HOW = "KNNSCOPE_COMPILE"
+"""The variable that says whether searches wait for the compiler ("wait"), or another path answers while it works ("beside", the default)."""
+
 
 class Spent:
     """Nanoseconds by the wall and of CPU time, since the process began."""

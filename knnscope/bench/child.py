@@ -30,6 +30,7 @@ from knnscope.bench.failures import FailedError, failure, out_of_memory
 from knnscope.bench.plan import Case, Options
 from knnscope.bench.timing import Sample, WarmUp
 from knnscope.bench.worker import Built, Turn, Warmed, Worker
+from knnscope.compiling import HOW
 from knnscope.environment import memory
 from knnscope.processes import PACKAGE, end_with
 from knnscope.records import Neighbors
@@ -66,7 +67,10 @@ class Child:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "knnscope.bench.child", str(read_there), str(write_there), str(os.getpid())],
-                env=threads.environment(options.threads),
+                env={
+                    **threads.environment(options.threads),
+                    HOW: "wait",
+                },  # compiled code is measured, and compiling counted apart
                 cwd=PACKAGE,
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,

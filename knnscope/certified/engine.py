@@ -19,8 +19,8 @@ class CertifiedEngine:
         return DEFINITION
 
     def build(self, vectors: Array, metric: str) -> CertifiedIndex:
-        """Write the rows as codes; what is not compiled yet is compiled first, and counted apart (compiling.py)."""
-        return CertifiedIndex(ExactIndex(vectors, metric).wait())
+        """Write the rows as codes."""
+        return CertifiedIndex(ExactIndex(vectors, metric))
 
 
 class CertifiedGpuEngine:

@@ -26,6 +26,7 @@ from knnscope.bench.child import Child, Data
 from knnscope.bench.failures import FailedError
 from knnscope.bench.plan import Case, Options
 from knnscope.bench.runner import Measured, Run, Runner
+from knnscope.compiling import HOW
 from knnscope.errors import KnnscopeError
 from knnscope.search import reference
 from knnscope.search.catalog import Entry
@@ -57,6 +58,13 @@ def started(data: Data) -> Iterator[Callable[..., Child]]:
     yield start
     for one in made:
         one.close()
+
+
+def test_a_child_waits_for_the_compiler(started: Callable[..., Child], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code is measured, never what answers meanwhile."""
+    monkeypatch.setenv(HOW, "beside")
+    environment = Path(f"/proc/{started('Right')._process.pid}/environ").read_bytes().split(b"\0")
+    assert f"{HOW}=wait".encode() in environment
 
 
 def measure(data: Data, names: list[str], batches: tuple[int, ...] = (1,), k: int = K, rounds: int = 7) -> Run:

@@ -27,12 +27,11 @@ from knnscope.certified.cpu.plain import Plain
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.cpu.workers import Item, Result, Workers, start_thread
 from knnscope.certified.scanner import Ranked, Request, Scanner
+from knnscope.compiling import HOW
 from knnscope.errors import KnnscopeError
 from knnscope.processes import PACKAGE, PARENT
 from knnscope.progress import say
 
-HOW = "KNNSCOPE_COMPILE"
-"""The variable that says whether to wait for the compiler."""
 AT_ONCE = 1 << 26
 """Bytes of rows whose codes are written within a search, in up to 0.2 s; more are written beside it."""
 ENDS_WITHIN = 60.0

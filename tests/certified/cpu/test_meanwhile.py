@@ -235,8 +235,9 @@ def test_whoever_measures_waits(beside: threading.Event, monkeypatch: pytest.Mon
     assert path(index) == "plain"
     assert path(index.wait()) != "plain"
     assert path(index.wait()) != "plain"
+    assert CertifiedEngine().build(ROWS, "l2").search(ROWS[:3], 4).certificate.path == ("plain",), "a search at hand"
+    monkeypatch.setenv(meanwhile.HOW, "wait")  # as compare's children have it, see test_child.py
     assert CertifiedEngine().build(ROWS, "l2").search(ROWS[:3], 4).certificate.path != ("plain",)
-    monkeypatch.setenv(meanwhile.HOW, "wait")
     assert path(ExactIndex(ROWS)) != "plain"
     monkeypatch.setenv(meanwhile.HOW, "never")
     with pytest.raises(KnnscopeError, match="KNNSCOPE_COMPILE is 'never': beside"):
