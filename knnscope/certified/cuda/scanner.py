@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import cupy as cp
@@ -44,8 +45,9 @@ class CudaScanner:
             _check_finite(there)
             called, order = (cp.asarray(names), cp.asarray(np.argsort(names))) if len(names) else (None, None)
             table = Table(there, cell_of(there), called, order, None, number, self.device)
-            norms = all_rows.row_norms(there, values_source(table), self.device) if number == 2 else None
-            self.table = Table(there, table.cell, called, order, norms, number, self.device)
+            if number == 2:
+                table = replace(table, norms=all_rows.row_norms(there, values_source(table), self.device))
+            self.table = table
             self.codes = build(self.table)
             cp.cuda.get_current_stream().synchronize()
         return self
