@@ -21,7 +21,10 @@ Array = npt.NDArray[Any]
 
 
 class Index(Protocol):
-    """Vectors made ready to be searched. One that has ``how`` tells there, in words, how it computes, for readers of a verdict."""
+    """Vectors made ready to be searched. One that has ``how`` tells there, in words, how it computes, for readers of a verdict.
+
+    One that has ``range`` (ranges.Range) would answer wrongly for queries that this refuses: ``CheckedIndex`` asks it.
+    """
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """The k nearest rows of each query, best first; ids are row numbers.
@@ -74,12 +77,15 @@ class CheckedIndex:
         Raises:
             KnnscopeError: anything else.
         """
-        check_matrix(_queries_on_host(queries), "queries")
+        asked = _queries_on_host(queries)
+        check_matrix(asked, "queries")
         if queries.shape[1] != self.dim:
             raise KnnscopeError(
                 f"queries have {queries.shape[1]} components, the rows {self.dim}: use the same encoder for both"
             )
         k = check_k(k, self.rows, self._max_k)
+        if (held := getattr(self.raw, "range", None)) is not None:
+            held.check(asked)
         with np.errstate(over="ignore", invalid="ignore"):  # overflow is found below, in the answer
             given = self.raw.search(queries, k)
         found = _on_host(given)

@@ -19,7 +19,6 @@ from knnscope.search import engine as engines
 from knnscope.search.engines import openblas
 from knnscope.search.engines.faiss_panorama import LEVELS, FaissPanoramaIndex
 from knnscope.search.engines.faiss_tuned import FaissTunedIndex
-from knnscope.search.ranges import Range
 
 RANDOM = np.random.default_rng
 ROWS = RANDOM(0).standard_normal((600, 32), dtype=np.float32)
@@ -144,11 +143,3 @@ def test_near_the_end_of_float32_an_answer_is_whole_or_refused(
         return
     assert np.isfinite(found.distances).all()
     assert (np.sort(found.ids, axis=1) == np.arange(20)).all(), "no row is left out"
-
-
-def test_a_range_knows_the_longest_row_wherever_it_is() -> None:
-    rows = np.ones((10_000, 3), np.float32)
-    rows[9_999] = 1e19
-    with pytest.raises(KnnscopeError, match="l2 of these numbers overflows float32"):
-        Range(rows, "l2").check(rows[:1])
-    Range(rows[:-1], "l2").check(rows[:1])

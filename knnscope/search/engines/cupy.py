@@ -12,6 +12,7 @@ from knnscope.search import definition
 from knnscope.search.device import is_device
 from knnscope.search.engine import Array, unit_rows
 from knnscope.search.engines.numpy import WIDE
+from knnscope.search.ranges import Range
 from knnscope.search.rounding import Formula
 
 SCORES = 1 << 27
@@ -40,7 +41,9 @@ class CupyIndex:
     def __init__(self, vectors: Array, metric: str) -> None:
         dtype = np.float64 if vectors.dtype.name in WIDE else np.float32
         self._metric = metric
-        self._rows = cp.asarray(unit_rows(vectors, dtype) if metric == "cosine" else np.asarray(vectors, dtype=dtype))
+        rows = unit_rows(vectors, dtype) if metric == "cosine" else np.asarray(vectors, dtype=dtype)
+        self.range = None if metric == "cosine" else Range(rows, metric)
+        self._rows = cp.asarray(rows)
         self._norms = _squares(self._rows) if metric == "l2" else None
         cp.cuda.runtime.deviceSynchronize()
 

@@ -14,6 +14,7 @@ from knnscope.search import definition
 from knnscope.search.device import is_device
 from knnscope.search.engine import Array, unit_rows
 from knnscope.search.engines.cupy import as_cupy, unit
+from knnscope.search.ranges import Range
 from knnscope.search.rounding import Formula
 
 SIMILARITY = cp.ElementwiseKernel(
@@ -54,6 +55,7 @@ class CuvsIndex:
             metric == "cosine" and not rows.any(axis=1).all()
         )  # its cosine of a zero row is NaN, which sorts anywhere
         self._metric = "ip" if self._unit else metric
+        self.range = None if self._unit else Range(rows, metric)
         self._rows = cp.asarray(unit_rows(rows) if self._unit else rows)
         self._handle = Resources()
         self._index = brute_force.build(self._rows, metric=self.NAMES[self._metric], resources=self._handle)

@@ -13,6 +13,7 @@ from knnscope.search import definition
 from knnscope.search.device import is_device
 from knnscope.search.engine import Array, unit_rows
 from knnscope.search.engines.cupy import as_cupy, unit
+from knnscope.search.ranges import Range
 from knnscope.search.rounding import Formula
 
 if not hasattr(faiss, "StandardGpuResources"):
@@ -65,7 +66,9 @@ class FaissGpuIndex:
         config.use_cuvs = cuvs
         flat = faiss.GpuIndexFlatL2 if metric == "l2" else faiss.GpuIndexFlatIP
         self._index: Any = flat(self._resources, vectors.shape[1], config)
-        self._index.add(unit_rows(vectors) if metric == "cosine" else np.ascontiguousarray(vectors, dtype=np.float32))
+        rows = unit_rows(vectors) if metric == "cosine" else np.ascontiguousarray(vectors, dtype=np.float32)
+        self.range = None if metric == "cosine" else Range(rows, metric)
+        self._index.add(rows)
 
     def search(self, queries: Any, k: int) -> Neighbors:
         """One call to Faiss; arrays on the GPU go in and out by their addresses."""

@@ -12,6 +12,7 @@ from knnscope.records import Capabilities, Neighbors
 from knnscope.search.device import is_device
 from knnscope.search.engine import Array
 from knnscope.search.engines.torch import as_torch
+from knnscope.search.ranges import Range
 from knnscope.search.rounding import Formula
 
 
@@ -37,7 +38,9 @@ class FlashlibIndex:
     """Rows in GPU memory."""
 
     def __init__(self, vectors: Array) -> None:
-        self._rows = torch.from_numpy(vectors.astype(np.float32, order="C")).cuda()
+        rows = vectors.astype(np.float32, order="C")
+        self.range = Range(rows, "l2")
+        self._rows = torch.from_numpy(rows).cuda()
 
     def search(self, queries: Any, k: int) -> Neighbors:
         """One call to flash_knn; distances are its own."""

@@ -12,6 +12,7 @@ from knnscope.search import definition
 from knnscope.search.device import is_device
 from knnscope.search.engine import Array, unit_rows
 from knnscope.search.engines.numpy import WIDE
+from knnscope.search.ranges import Range
 from knnscope.search.rounding import Formula
 
 
@@ -54,6 +55,7 @@ class TorchIndex:
         self._rows = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
         self._norms = (self._rows * self._rows).sum(dim=1) if metric == "l2" else None
         self._step = max(1, scores // len(rows))
+        self.range = None if metric == "cosine" else Range(rows, metric)
 
     def search(self, queries: Any, k: int) -> Neighbors:
         """Chunks of queries whose scores fit; host in, host out; device in, device out."""
