@@ -1,4 +1,4 @@
-"""What a run will take, from its warm-ups: told before it begins, and what its progress is measured by."""
+"""What a run will take: told roughly before anything is started, then from its warm-ups, which its progress is measured by."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ FLUSH_NS = 50_000_000
 """About what overwriting the caches takes."""
 TOLD_FROM = 60.0
 """Seconds from which a run is announced."""
+START_SECONDS = 2.0
+"""About what a process takes until its libraries are there, before it builds anything."""
+WARMING = 0.5
+"""Share of the longest warm-up that most take."""
 
 
 class Forecast:
@@ -52,6 +56,11 @@ class Forecast:
         """Of the last pass, in which every engine answers all queries."""
         best = {m.case.engine: m for m in sorted(measured, key=lambda m: m.case.batch) if m.warmed and m.status == "ok"}
         return sum(count / m.case.batch * m.warmed.warm.typical_ns / 1e9 for m in best.values() if m.warmed)
+
+    def before(self, measured: Sequence[Measured], count: int) -> float:
+        """Of the whole run, where nothing is known but about how long each call may take."""
+        warming = WARMING * self._options.warm_seconds * len(measured)
+        return warming + self.renewal(measured, 0) + self.left(measured) + self.answers(measured, count)
 
     def said(self, seconds: float, measured: Sequence[Measured]) -> str:
         """One line."""

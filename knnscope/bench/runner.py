@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.bench.failures import FailedError
-from knnscope.bench.forecast import TOLD_FROM, Forecast
+from knnscope.bench.forecast import START_SECONDS, TOLD_FROM, Forecast, about
 from knnscope.bench.plan import COLD_ROUNDS, FAR, Case, Options, Schedule, schedule, starts
-from knnscope.bench.timing import Sample
+from knnscope.bench.timing import Sample, WarmUp
 from knnscope.bench.worker import Built, Turn, Warmed
 from knnscope.progress import EXPECTED, UNLIKE, bar, say
 from knnscope.records import Neighbors
@@ -111,15 +111,20 @@ class Runner:
         self._seen: dict[tuple[Case, int], bytes] = {}
         self._called: dict[str, set[Case]] = {}  # by the process that is there now
 
-    def run(self, cases: Sequence[Case], ask: tuple[int, int, int] | None = None) -> Run:
+    def run(self, cases: Sequence[Case], ask: tuple[int, int, int] | None = None, query_ns: float = 0) -> Run:
         """Measure; Ctrl-C ends it and keeps what there is.
 
         Args:
             cases: what to measure.
             ask: k, batch and count of a last pass that brings the answers to all queries; None for no such pass.
+            query_ns: about what a query takes, for a first estimate; 0 for none.
         """
         run = Run([Measured(case) for case in cases])
         try:
+            if (seconds := self._before(cases, ask[2] if ask else 0, query_ns)) > TOLD_FROM:
+                say(
+                    f"this may take {about(seconds)}: a better estimate follows the warm-up; Ctrl-C keeps what was measured"
+                )
             self._prepare(run.measured)
             forecast = Forecast(self._options, self._started)
             seconds = forecast.left(run.measured) + (forecast.answers(run.measured, ask[2]) if ask else 0)
@@ -138,6 +143,18 @@ class Runner:
             for m in run.measured:
                 m.builds = self._builds.get(m.case.engine, 0)
         return run
+
+    def _before(self, cases: Sequence[Case], count: int, query_ns: float) -> float:
+        """Seconds that the run may take, as if every engine took as long for a query."""
+        if not query_ns:
+            return 0.0
+        imagined = []
+        for case in cases:
+            typical = round(case.batch * query_ns)
+            warmed = Warmed(WarmUp(Sample(typical, typical), 1, True, typical), True, None, None, 0)
+            imagined.append(Measured(case, warmed=warmed, schedule=schedule(typical, self._options)))
+        starts_ = dict.fromkeys((case.engine for case in cases), START_SECONDS)
+        return Forecast(self._options, starts_).before(imagined, count)
 
     def _prepare(self, measured: Sequence[Measured]) -> None:
         """Build every engine, make the first calls, warm up, and fit each case into its budget."""

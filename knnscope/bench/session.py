@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -94,7 +95,9 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
     for k in what.ks:
         check_k(k, len(task.rows))
     depth = min(max(*what.ks, quality.DEPTH) + bool(task.own), len(task.rows)) if task.qrels else max(what.ks)
+    began = time.perf_counter_ns()
     expected = reference.answers(task.rows, task.queries, depth, task.metric)
+    query_ns = (time.perf_counter_ns() - began) / len(task.queries)
     shape = geometry.measure(task.rows, task.queries, min(10, len(task.rows)), task.metric)
     known = _ceilings(what, options, cache.cached if options.quick else cache.obtain) if ceilings else {}
     facts = result.Facts(
@@ -137,7 +140,7 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
         )
         wanted = task.qrels is not None or not options.quick
         ask = (depth, min(max(what.batches), len(task.queries)), len(task.queries)) if wanted else None
-        run = runner.run(what.cases(), ask)
+        run = runner.run(what.cases(), ask, query_ns)
     after = environment.state()
     rows = _rows(run, task, facts, formulas)
     facts_of_run = {

@@ -32,7 +32,7 @@ class Range:
         # |sum| <= |x| |q| for products, by Cauchy and Schwarz; no part of |x|^2 - 2 x.q + |q|^2 is above (|x| + |q|)^2
         row, query = self._longest, _longest(queries)
         most = {"l2": row + query, "ip": np.sqrt(row) * np.sqrt(query), "cosine": max(row, query)}[self._metric]
-        if not most < np.sqrt(float(np.finfo(self._type).max) / 2):
+        if not most < np.sqrt(float(np.finfo(self._type.type).max) / 2):
             raise KnnscopeError(f"{self._metric} of these numbers overflows {self._type}: scale the vectors down")
 
 

@@ -114,6 +114,24 @@ def test_it_is_said_before_a_run_of_more_than_a_minute(
     assert len(said) == told
 
 
+@pytest.mark.parametrize(("ms", "told"), [(0, False), (1, False), (15_000, True)])
+def test_it_is_said_roughly_before_anything_is_started(
+    capsys: pytest.CaptureFixture[str], ms: float, told: bool
+) -> None:
+    """From what a query took to answer for the reference."""
+    seen: list[str] = []
+    script = Script(lambda *_: seen.append(capsys.readouterr().err) if not seen else None)
+    script.run("a", query_ns=ms * MS)
+    assert seen[0].startswith("this may take about") == told
+
+
+def test_the_rough_estimate_counts_starts_warm_ups_rounds_and_answers() -> None:
+    options = Options(cold=False)
+    cases = [ready("a", 100, options)]
+    forecast = Forecast(options, {"a": 2.0})
+    assert forecast.before(cases, 50) == pytest.approx(1.5 + 2.0 + forecast.left(cases) + 5)
+
+
 class Shown(tqdm):  # type: ignore[type-arg]
     """A bar that tells how far it was, and of how much, whenever it changed."""
 

@@ -82,6 +82,7 @@ class Script:
         options: Options | None = None,
         room: Callable[[], bool] = lambda: True,
         ask: tuple[int, int, int] | None = None,
+        query_ns: float = 0,
     ) -> Run:
         runner = Runner(
             lambda name: Scripted(name, self),
@@ -90,7 +91,7 @@ class Script:
             options or Options(),
             room,
         )
-        run = runner.run([case(name, batch) for name in names for batch in batches], ask)
+        run = runner.run([case(name, batch) for name in names for batch in batches], ask, query_ns)
         assert not self.alive, "every host is closed at the end"
         return run
 
