@@ -3,10 +3,10 @@
     python -m benchmarks.certified_gpu [--rows 75000,1000000] [--dim 384] [-k 10] [--batches 1,4,16,100,1000,10000] [--peers torch-cuda,cuvs]
         [--out FILE]
 
-"graph" replays the search's kernels, captured once, which is what a caller with fixed shapes does; "call" is ``ExactIndex.search`` from
-Python with arrays of the GPU, by the host's clock, its certificate read. Peers are this project's engines of compare, called as they are;
-they answer in float32. ``cold``: the second-level cache was overwritten before each search. Every answer is held against float64
-(search/definition.py) for the first eight queries.
+"graph" replays a search that was captured once (``out=``), which is what a caller with fixed shapes does; "call" is ``ExactIndex.search``
+from Python with arrays of the GPU, by the host's clock, until the answer is there; "proof" the same with its certificate read. Peers are
+this project's engines of compare, called as they are; they answer in float32. "cold": the second-level cache was overwritten before each
+search. Every answer is held against float64 (search/definition.py) for the first eight queries.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from typing import Any
 import cupy as cp
 
 from knnscope import environment
-from knnscope.certified.cuda import batch, plane
 from knnscope.certified.index import ExactIndex
 from knnscope.errors import KnnscopeError
 from knnscope.records import Neighbors
@@ -86,39 +85,21 @@ def called(search: Callable[[], Any]) -> float:
     return round(median(took), 1)
 
 
-def graph_of(index: ExactIndex, queries: Any, k: int) -> tuple[Callable[[], Any], str]:
-    """A search's kernels, captured, and which path it is."""
-    scanner: Any = index._scanner
-    wide = queries.astype(cp.float64)
+def graph_of(index: ExactIndex, queries: Any, k: int) -> Callable[[], Any]:
+    """A search, captured."""
     stream = cp.cuda.get_current_stream()
-    space: Any
-    if (
-        len(queries) <= plane.TOGETHER
-        and plane.usable(scanner.table, scanner.codes, k)
-        and plane.pays(scanner.table, scanner.codes, k)
-    ):
-        space, path = plane.Workspace(scanner.table, scanner.codes, len(queries), k), "plane"
-
-        def run() -> None:
-            space.queue(wide)
-    else:
-        space, path = batch.Workspace(scanner.table, scanner.codes, len(queries), k), "codes"
-        ids, values = cp.empty((len(queries), k), dtype=cp.int64), cp.empty((len(queries), k))
-
-        def run() -> None:
-            space.queue(wide, None, ids, values)
-
-    run()
+    out = cp.empty((len(queries), k), dtype=cp.int64), cp.empty((len(queries), k))
+    index.search(queries, k, out=out)
     stream.synchronize()
     stream.begin_capture()
-    run()
+    index.search(queries, k, out=out)
     captured = stream.end_capture()
-    return lambda: captured.launch(stream), path
+    return lambda: captured.launch(stream)
 
 
 def line(index: ExactIndex, expected: Neighbors, queries: Any, k: int, peers: dict[str, Any]) -> dict[str, Any]:
     """One shape: ours, peers, and whether ours is right, for the queries of ``expected``."""
-    captured, path = graph_of(index, queries, k)
+    captured = graph_of(index, queries, k)
     flushed = cp.empty(1 << 26, dtype=cp.float32)
     found = index.search(queries, k)
     some = min(len(queries), len(expected.ids))
@@ -127,8 +108,9 @@ def line(index: ExactIndex, expected: Neighbors, queries: Any, k: int, peers: di
         (ids != expected.ids[:some]).any(axis=1).sum() + (values != expected.distances[:some]).any(axis=1).sum()
     )
     made: dict[str, Any] = {
-        "rows": index.shape[0], "queries": len(queries), "k": k, "path": path, "graph_us": timed(captured),
+        "rows": index.shape[0], "queries": len(queries), "k": k, "path": " ".join(found.certificate.path), "graph_us": timed(captured),
         "cold_us": timed(captured, lambda: flushed.fill(1)), "call_us": called(lambda: index.search(queries, k)),
+        "proof_us": called(lambda: index.search(queries, k).certificate.margin),
         "by_all_rows": int((found.certificate.computed == index.shape[0]).sum()), "wrong": wrong,
     }  # fmt: skip
     for name, peer in peers.items():

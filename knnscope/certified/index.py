@@ -96,28 +96,38 @@ class ExactIndex:
         return self
 
     def search(
-        self, queries: Any, k: int, where: npt.NDArray[np.bool_] | None = None, threads: int | None = None
+        self,
+        queries: Any,
+        k: int,
+        where: npt.NDArray[np.bool_] | None = None,
+        threads: int | None = None,
+        out: tuple[Any, Any] | None = None,
     ) -> Neighbors:
         """The k nearest rows of each query, with a certificate.
 
         Args:
             queries: (queries, dim), or (dim,) for a single one; finite, of a type that rows may have. Where they lie in the memory of the
-                index's GPU, the answer does too, as arrays of their library.
+                index's GPU, the answer does too, as arrays of their library: it is queued on the current stream and nothing waits for it, but
+                who looks at the certificate. That is then where errors are raised; ids are -1 where there is one.
             k: 1 to the number of rows.
             where: bool, (rows,) or (queries, rows): rows that may be answers.
             threads: how many work at once (default: as built).
+            out: ids, int64, and distances, float64, of the answer's shape, in the memory of the index's GPU, to be written. So a search can be
+                captured in a graph, once it has been made before with so many queries and neighbors.
 
         Raises:
             KnnscopeError: a wrong shape, type, k or number; values that float64 cannot hold; rows that were changed after the index was
                 built, where that shows.
         """
         rows, dim = self._shape
-        found = self._scanner.prompt(queries, k) if where is None and threads is None else None
+        found = self._scanner.prompt(queries, k) if where is None and threads is None and out is None else None
         if found is not None:
             single = queries.ndim == 1
         elif is_device(queries):
-            answer: Neighbors = _on_gpu(self._scanner, "queries").search_there(queries, check_k(k, rows), where)
+            answer: Neighbors = _on_gpu(self._scanner, "queries").search_there(queries, check_k(k, rows), where, out)
             return answer
+        elif out is not None:
+            raise KnnscopeError("out is for queries in the memory of a GPU: an answer in host memory is a new one")
         else:
             k = check_k(k, rows)
             with np.errstate(all="ignore"), Ieee():

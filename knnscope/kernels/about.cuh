@@ -3,27 +3,24 @@
 //   WIDTH    components of a rotated row, padded
 
 constexpr int LOADS = WIDTH % 384 == 0 ? 12 : 4;  // of a lane that are waited for together
-constexpr int KEPT = 384;                         // terms of a row that a warp has room for
 
 // The key of a row within rounding, by one warp, at least and at most. ``p`` has rows, row_norms and dim.
-// Where ``kept`` is given it gets the terms, if they fit.
-template <typename Table>
-__device__ __forceinline__ void about(const Table& p, i64 row, const double* query, double length, double& least, double& most,
-                                      double* kept)
+template <typename Table, typename Asked>
+__device__ __forceinline__ void about(const Table& p, i64 row, const Asked& query, double length, double& least, double& most)
 {
     const int lane = threadIdx.x & 31;
     const Cell* x = p.rows + row * p.dim;
     double sum = 0, size = 0;
     for (int start = 0; start < WIDTH; start += 32 * LOADS) {
-        double cells[LOADS], asked[LOADS];
+        Cell cells[LOADS];
+        double asked[LOADS];
         UNROLL for (int i = 0; i < LOADS; ++i) {
             const int j = start + 32 * i + lane;
-            cells[i] = j < p.dim ? wide(x[j]) : 0, asked[i] = j < p.dim ? query[j] : 0;
+            cells[i] = j < p.dim ? x[j] : Cell(0), asked[i] = j < p.dim ? query[j] : 0;
         }
         UNROLL for (int i = 0; i < LOADS; ++i) {
-            const double one = term(cells[i], asked[i]);
+            const double one = term(wide(cells[i]), asked[i]);
             sum += one, size += fabs(one);
-            if (kept && WIDTH <= KEPT) kept[start + 32 * i + lane] = one;
         }
     }
     sum = warp_sum(sum), size = METRIC == 0 ? sum : warp_sum(size);

@@ -32,7 +32,7 @@ typedef u8 Cell;
 typedef int Cell;
 #endif
 
-constexpr int PIECE = 16 / sizeof(Cell);  // components in 16 bytes
+[[maybe_unused]] constexpr int PIECE = 16 / sizeof(Cell);  // components in 16 bytes
 
 // A component, which float64 holds without rounding.
 __device__ __forceinline__ double wide(Cell cell)
@@ -78,8 +78,18 @@ template <typename Step> __device__ __forceinline__ void each_cell(const Cell* r
     for (; j < dim; ++j) step(j, wide(row[j]));
 }
 
+// A query as it was given, float32 or float64: both are read as float64, without rounding.
+struct Query {
+    const void* values;
+    int wide;
+    __device__ __forceinline__ double operator[](i64 j) const
+    {
+        return wide ? static_cast<const double*>(values)[j] : (double)static_cast<const float*>(values)[j];
+    }
+};
+
 // The sum that the definition takes, in its order.
-__device__ __forceinline__ double defined_sum(const Cell* row, const double* query, i64 dim)
+template <typename Asked> __device__ __forceinline__ double defined_sum(const Cell* row, const Asked& query, i64 dim)
 {
     double sum = 0;
     each_cell(row, dim, [&](i64 j, double x) { sum = plus_term(sum, x, query[j]); });
@@ -116,6 +126,15 @@ __device__ __forceinline__ u32 ordered(float value)
 __device__ __forceinline__ float value_from(u32 order)
 {
     return __uint_as_float(order >> 31 ? order ^ 0x80000000u : ~order);
+}
+
+// The length of a query as defined: its squares in their order.
+template <typename Asked> __device__ __forceinline__ double defined_length(const Asked& query, i64 dim)
+{
+    double sum = 0;
+#pragma unroll 16
+    for (i64 j = 0; j < dim; ++j) sum = __dadd_rn(sum, __dmul_rn(query[j], query[j]));
+    return __dsqrt_rn(sum);
 }
 
 __device__ __forceinline__ double warp_sum(double x)

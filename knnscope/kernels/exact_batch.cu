@@ -323,7 +323,7 @@ extern "C" __global__ void __launch_bounds__(RANK) batch_rank(const Rank p)
     // keys within rounding of the first ones: at most; the k-th of them is a bar for keys
     for (int i = own; i < near; i += RANK / 32) {
         double least, most;
-        about(p, (u32)p.hits[query * p.room + names[i]].x, q, length, least, most, nullptr);
+        about(p, (u32)p.hits[query * p.room + names[i]].x, q, length, least, most);
         if (lane == 0) keys[i] = most == most ? ordered(most + 0.0) : LAST;
     }
     __syncthreads();
@@ -346,7 +346,7 @@ extern "C" __global__ void __launch_bounds__(RANK) batch_rank(const Rank p)
         const i64 row = (u32)p.hits[query * p.room + hit].x;
         double least = -endless(), most;
         bool out = lowers[hit] > enough_far;
-        if (!out && i >= near) about(p, row, q, length, least, most, nullptr);
+        if (!out && i >= near) about(p, row, q, length, least, most);
         if (lane == 0) {
             if (!out && least > enough) atomicMin(&rest_key, ordered(least)), out = true;
             keys[i] = out ? LAST : 0;

@@ -300,7 +300,8 @@ extern "C" __global__ void prepare_queries(const double* queries, i64 count, i64
     length2 = warp_sum(length2);
     if (lane == 0) {
         own2[i] = length2 * (1 + 0x1p-40);
-        asked.bases[i] = base, asked.gains[i] = gain, asked.blurs[i] = sqrt(blur + fabs(gain) * map.dim * 0x1p-1022);
+        if (i < count) asked.bases[i] = base, asked.gains[i] = gain;  // there are no more of these
+        asked.blurs[i] = sqrt(blur + fabs(gain) * map.dim * 0x1p-1022);
         asked.far[i] = far || !(length2 < FAR * FAR);
     }
 }

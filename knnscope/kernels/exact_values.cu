@@ -15,9 +15,7 @@ extern "C" __global__ void query_norms(const double* queries, i64 count, i64 dim
 {
     const i64 query = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (query >= count) return;
-    double sum = 0;
-    for (i64 j = 0; j < dim; ++j) sum = __dadd_rn(sum, __dmul_rn(queries[query * dim + j], queries[query * dim + j]));
-    norms[query] = __dsqrt_rn(sum);
+    norms[query] = defined_length(queries + query * dim, dim);
 }
 
 // Keys, ordered, (queries, rows); those of rows that may not be answers come last. ``errors`` counts values that are no number.

@@ -47,15 +47,20 @@ def fused_topk(dim: int, half: bool) -> Source:
 OWN_TARGETS = ("exact_wide.cu",)
 """Files with instructions of one architecture alone: compiled for sm_90a."""
 BEFORE = {
-    "plane": ("common.cuh", "about.cuh"),
+    "plane": ("common.cuh", "about.cuh", "plane.cuh"),
     "batch": ("common.cuh", "batch.cuh", "about.cuh"),
     "wide": ("common.cuh", "batch.cuh"),
 }
 
 
 def exact(part: str, macros: tuple[tuple[str, int], ...]) -> Source:
-    """Kernels of certified search: "values", "codes", "plane", "batch" or "wide"; their files say which macros they need."""
+    """Kernels of certified search: "values", "rest", "codes", "plane", "batch" or "wide"; their files say which macros they need."""
     return Source(f"exact_{part}.cu", macros, BEFORE.get(part, ("common.cuh",)))
+
+
+def plane_threads(leading: int) -> int:
+    """Threads of a block of exact_plane.cu: as many as have registers for a tile of so many components, and the next."""
+    return 768 if leading <= 320 else 384
 
 
 ROWS = ((0, 0), (1, 2), (2, 1), (3, 0), (4, 2), (5, 1), (6, 2))
@@ -73,13 +78,14 @@ def all_sources() -> Iterator[Source]:
     for dim in (33, 384, 386, 768, 1028):
         yield fused_topk(dim, half=True)
     for cell, metric in ROWS:
-        yield exact("values", (("CELL", cell), ("METRIC", metric)))
+        for part in ("values", "rest"):
+            yield exact(part, (("CELL", cell), ("METRIC", metric)))
     for number, (width, leading, queries) in enumerate(WIDTHS):
         cell, metric = ROWS[number]
         macros = (("CELL", cell), ("METRIC", metric), ("WIDTH", width), ("LEADING", leading))
         yield exact("codes", macros)
         if leading:
-            yield exact("plane", macros)
+            yield exact("plane", (*macros, ("THREADS", plane_threads(leading))))
         yield exact("batch", (*macros, ("QUERIES", queries)))
     for width, tall, ahead in WARPGROUPS:
         yield exact("wide", (("CELL", 0), ("METRIC", 0), ("WIDTH", width), ("TALL", tall), ("AHEAD", ahead)))

@@ -171,9 +171,16 @@ def test_what_is_not_finite_is_refused() -> None:
         with pytest.raises(KnnscopeError, match="17"):
             ExactIndex(given_rows, device="cuda")
     index = ExactIndex(np.zeros((5000, 64), np.float32), device="cuda")
-    for queries in (rows[:20], cupy.asarray(rows[:20])):
+    with pytest.raises(KnnscopeError, match="17"):
+        index.search(rows[:20], 3)
+    for k in (3, 600):  # nobody waits for an answer on the GPU: who looks at its proof is told
+        found = index.search(cupy.asarray(rows[:20]), k)
+        assert (found.ids[17].get() == -1).all() or k == 600
         with pytest.raises(KnnscopeError, match="17"):
-            index.search(queries, 3)
+            _ = found.certificate.candidates
+    found = index.search(cupy.asarray(rows[17:18]), 3)
+    assert (found.ids.get() == -1).all()
+    assert np.isinf(found.distances.get()).all()
     with pytest.raises(KnnscopeError, match="components"):
         index.search(np.zeros((1, 63), np.float32), 3)
     with pytest.raises(KnnscopeError, match="another device"):
@@ -199,6 +206,93 @@ def test_a_row_that_was_changed_is_told(batch: int) -> None:
     rows[:batch] += 50.0
     with pytest.raises(KnnscopeError, match="changed"):
         index.search(queries, 1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "int32"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_queries_of_every_type_that_lie_on_the_gpu(dtype: str, metric: str) -> None:
+    import cupy
+
+    random = np.random.default_rng(9)
+    rows = random.standard_normal((5000, 96)).astype(np.float32)
+    index = ExactIndex(rows, metric, device="cuda")
+    queries = (random.standard_normal((30, 96)) * 9).astype(dtype)
+    expected = definition.search(rows, queries.astype(np.float64), 10, metric)
+    for batch in (1, 4, 30):
+        found = index.search(cupy.asarray(queries[:batch]), 10)
+        np.testing.assert_array_equal(found.ids.get(), expected.ids[:batch])
+        np.testing.assert_array_equal(found.distances.get(), expected.distances[:batch])
+
+
+@pytest.mark.parametrize("batch", [1, 4, 40, 300])
+def test_a_search_is_captured_in_a_graph_which_proves_that_it_waits_for_nothing(batch: int) -> None:
+    import cupy
+
+    dataset, _ = registry.load("synthetic:text,rows=9000,dim=96,queries=600")
+    rows, queries = dataset.documents.values, dataset.queries.values
+    expected = definition.search(rows, queries, 10, "l2", threads=8)
+    index = ExactIndex(rows, device="cuda")
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        asked = cupy.asarray(queries[:batch])
+        out = cupy.empty((batch, 10), cupy.int64), cupy.empty((batch, 10))
+        index.search(asked, 10, out=out)
+        stream.begin_capture()
+        found = index.search(asked, 10, out=out)
+        graph = stream.end_capture()
+        for first in (batch, 0):  # other queries in the same memory
+            asked.set(queries[first : first + batch])
+            for array in out:
+                array.fill(-5)
+            graph.launch(stream)
+            stream.synchronize()
+            np.testing.assert_array_equal(out[0].get(), expected.ids[first : first + batch])
+            np.testing.assert_array_equal(out[1].get(), expected.distances[first : first + batch])
+        assert found.certificate.rows_scanned == 9000
+        for other in ((out[1], out[0]), (out[0][:, :9], out[1]), (out[0].T, out[1])):
+            with pytest.raises(KnnscopeError, match="out"):
+                index.search(asked, 10, out=other)
+
+
+def test_searches_of_several_streams_do_not_meet() -> None:
+    import cupy
+
+    dataset, _ = registry.load("synthetic:text,rows=20000,dim=96,queries=256")
+    rows, queries = dataset.documents.values, dataset.queries.values
+    index, expected = ExactIndex(rows, device="cuda"), definition.search(rows, queries, 10, "l2", threads=8)
+    asked = cupy.asarray(queries)
+    cupy.cuda.Device().synchronize()
+    streams, found = [cupy.cuda.Stream(non_blocking=True) for _ in range(4)], []
+    for turn in range(64):
+        with streams[turn % 4]:
+            first, size = 4 * turn, (1, 4, 3, 4)[turn % 4]
+            found.append((first, size, index.search(asked[first : first + size], 10)))
+    for stream in streams:
+        stream.synchronize()
+    for first, size, answer in found:
+        np.testing.assert_array_equal(answer.ids.get(), expected.ids[first : first + size])
+        assert (answer.certificate.computed > 0).all()
+
+
+@pytest.mark.parametrize("k", [1, 10, 200, 400])
+def test_ties_without_end_are_answered_by_all_rows(k: int) -> None:
+    import cupy
+
+    random = np.random.default_rng(10)
+    rows = np.repeat(random.standard_normal((3, 64)).astype(np.float32), 4000, axis=0)
+    index = ExactIndex(rows, device="cuda", ids=random.permutation(12000))
+    for batch in (1, 3, 20):
+        queries = random.standard_normal((batch, 64)).astype(np.float32)
+        found = index.search(cupy.asarray(queries), k)
+        expected = ExactIndex(rows, ids=index_names(index), device="cpu").search(queries, k)
+        np.testing.assert_array_equal(found.ids.get(), expected.ids)
+        assert found.certificate.path == ("exhaustive",)
+        assert (found.certificate.computed == 12000).all()
+
+
+def index_names(index: ExactIndex) -> np.ndarray:
+    """What its rows are called."""
+    scanner: Any = index._scanner
+    return scanner.table.names.get()
 
 
 def test_several_threads_ask_at_once() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import cupy as cp
 import numpy as np
 
 from knnscope.certified.cuda.table import CELLS
-from knnscope.checks import check_finite
 from knnscope.errors import KnnscopeError
 
 
@@ -42,23 +42,57 @@ def _taken(given: Any, what: str) -> Any:
 
 
 def queries(given: Any, dim: int) -> tuple[Any, bool]:
-    """Queries as float64, (queries, dim), finite; and whether a single one of one dimension was given.
+    """Queries as float32 or float64, (queries, dim), in order; and whether a single one of one dimension was given.
 
     Raises:
-        KnnscopeError: another shape, type or device, or a number that is not finite.
+        KnnscopeError: another shape, type or device.
     """
-    found = matrix(given, "queries")
+    found = given if type(given) is cp.ndarray and given.dtype.char in "fd" else matrix(given, "queries")
     single = found.ndim == 1
     if single:
         found = found[None]
     if found.ndim != 2 or found.shape[1] != dim:
         raise KnnscopeError(f"queries have shape {given.shape}: (queries, {dim}), or ({dim},) for one, was expected")
-    bfloat = found.dtype == cp.int16
-    wide = (found.astype(cp.int32) << 16).view(cp.float32) if bfloat else found
-    values = cp.ascontiguousarray(wide, dtype=cp.float64)
-    if wide.dtype.kind == "f" and not bool(cp.isfinite(values).all()):
-        check_finite(cp.asnumpy(values), "queries")
-    return values, single
+    if found.device.id != (here := cp.cuda.runtime.getDevice()):
+        raise KnnscopeError(f"queries lie on cuda:{found.device.id}, the index on cuda:{here}")
+    if found.dtype.char in "fd":
+        return cp.ascontiguousarray(found), single
+    wide = (found.astype(cp.int32) << 16).view(cp.float32) if found.dtype == cp.int16 else found
+    return cp.ascontiguousarray(wide, dtype=cp.float64 if wide.dtype == cp.int32 else cp.float32), single
+
+
+def stream_of(given: Any) -> AbstractContextManager[Any]:
+    """The stream on which the library of an array works now: PyTorch has its own, the others say it when memory is handed over."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(given, torch.Tensor):
+        return nullcontext()
+    stream = torch.cuda.current_stream(given.device)
+    return cp.cuda.Stream.from_external(_Stream(stream.cuda_stream))
+
+
+class _Stream:
+    """A stream by its number, as CuPy asks for one."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._number
+
+
+def taken(out: tuple[Any, Any], shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Arrays to be written, as CuPy's over the same memory, (queries, k).
+
+    Raises:
+        KnnscopeError: another shape or type, or gaps between numbers.
+    """
+    ids, distances = (_taken(array, "out") for array in out)
+    for array, dtype in ((ids, cp.int64), (distances, cp.float64)):
+        if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
+            raise KnnscopeError(
+                f"out has shape {array.shape} and type {array.dtype}: ids int64 and distances float64, both {shape} without gaps, were expected"
+            )
+    return ids.reshape(-1, shape[-1]), distances.reshape(-1, shape[-1])
 
 
 def mask(given: Any, count: int, rows: int) -> Any:

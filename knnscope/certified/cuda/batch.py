@@ -8,13 +8,15 @@ from typing import Any
 
 import cupy as cp
 import numpy as np
+import numpy.typing as npt
 
 from knnscope.certified import bound
 from knnscope.certified.cuda.all_rows import query_norms
-from knnscope.certified.cuda.answer import Answers
+from knnscope.certified.cuda.answer import Mask, Told
 from knnscope.certified.cuda.codes import SLICE, TILE, Codes
 from knnscope.certified.cuda.launch import DOUBLE, INT, LONG, POINTER, kernel, pointer, structure
-from knnscope.certified.cuda.table import Table, host, most_shared, processors
+from knnscope.certified.cuda.rest import Rest
+from knnscope.certified.cuda.table import Table, most_shared, processors
 from knnscope.kernels import sources
 
 MOST_K = 512
@@ -100,24 +102,25 @@ def usable(table: Table, codes: Codes | None, k: int) -> bool:
     )
 
 
-def search(table: Table, codes: Codes, queries: Any, k: int) -> Answers:
-    """The k nearest rows; see all_rows.search."""
-    made = Answers.empty(len(queries), k)
-    made.path = "codes"
-    norms = query_norms(table, queries)
-    room = max(2048, 16 * k)
-    step = max(128, BLOCK_BYTES // (8 * room) // 128 * 128)
-    for first in range(0, len(queries), step):
-        some = queries[first : first + step]
-        space = Workspace(table, codes, len(some), k)
-        space.queue(some, None if norms is None else norms[first:], made.ids[first:], made.values[first:])
-        where = slice(first, first + len(some))
-        counts = host(space.counted)
-        made.candidates[where], made.computed[where], made.errors[where] = counts
-        rests, bases, gains = (host(array[: len(some)]) for array in (space.rests, space.bases, space.gains))
-        last = host(made.values[where, k - 1])
-        made.margins[where] = margins(last, rests, bases, gains, table.metric)
-    return made
+def step_of(k: int) -> int:
+    """Queries that share a pass: their hits fill ``BLOCK_BYTES``."""
+    return max(128, BLOCK_BYTES // (8 * _room(k)) // 128 * 128)
+
+
+def _room(k: int) -> int:
+    return max(2048, 16 * k)
+
+
+TOLD_BYTES = 3 * 8 + 3 * 4
+"""Bytes that the kernels say of a query: rests, bases and gains, float64; candidates, computed and errors, uint32."""
+
+
+def told(found: npt.NDArray[np.uint8], last: npt.NDArray[np.float64], metric: int) -> Told:
+    """What the kernels say; last: the k-th values, (queries,)."""
+    count = len(last)
+    rests, bases, gains = found[: 24 * count].view(np.float64).reshape(3, count)
+    candidates, computed, errors = found[24 * count :].view(np.uint32).reshape(3, count)
+    return Told(candidates, computed, margins(last, rests, bases, gains, metric), errors, "codes")
 
 
 def margins(last: Any, rests: Any, bases: Any, gains: Any, metric: int) -> Any:
@@ -134,7 +137,7 @@ class Workspace:
         self.table, self.codes, self.count, self.k = table, codes, count, k
         chosen = shape(codes.width, count)
         assert chosen is not None
-        self.shape, self.room = chosen, max(2048, 16 * k)
+        self.shape, self.room, self.rest = chosen, _room(k), Rest(table, count, k)
         rows = len(table.rows)
         self.tiles = -(-rows // TILE)
         self.sampled = min(self.tiles, max(SAMPLE, 64 * k) // TILE)
@@ -145,16 +148,14 @@ class Workspace:
         self.flat, self.rotated = (cp.empty((padded, width), dtype=cp.float32) for _ in range(2))
         self.query_codes = cp.empty(padded * width, dtype=cp.uint8)
         self.own2 = cp.empty(padded)
-        self.lengths2, self.errors, self.bases, self.gains, self.blurs, self.bars = cp.empty((6, padded))
+        self.lengths2, self.errors, self.blurs, self.bars = cp.empty((4, padded))
         self.steps, self.limits, self.coefficients = cp.empty((3, padded), dtype=cp.float32)
         self.far = cp.empty(padded, dtype=cp.uint8)
         self.counts = cp.empty(padded, dtype=cp.uint32)
         self.hits = cp.empty((padded, self.room, 2), dtype=cp.int32)
         self.groups = cp.empty((count, groups, 2), dtype=cp.float32)
-        self.counted = cp.zeros((3, count), dtype=cp.uint32)
-        self.rests = cp.full(count, cp.inf)
         self.padded = padded
-        self.asked = Asked(*(pointer(getattr(self, name)) for name in _ASKED))
+        self.asked = Asked(*(pointer(getattr(self, name, None)) for name in _ASKED))
         macros = table.macros(**codes.macros())
         encode = sources.exact("codes", macros)
         rank = scan = sources.exact("batch", (*macros, ("QUERIES", 128 if chosen.tall else chosen.queries)))
@@ -172,9 +173,19 @@ class Workspace:
         self.rank_shared = 8 * self.room + 16 * CANDIDATES
         self.rank = kernel(rank, "batch_rank", device, self.rank_shared)
 
-    def queue(self, queries: Any, norms: Any, ids: Any, values: Any) -> None:
-        """Queue a search on the current stream: queries, float64, (count, dim); answers, (count, k), are written."""
+    def queue(self, queries: Any, mask: Mask, told: int, answer: tuple[int, int]) -> None:
+        """Queue a search on the current stream.
+
+        Args:
+            queries: float64, (count, dim), in GPU memory.
+            mask: ``EVERY``: all rows may be answers.
+            told: where ``TOLD_BYTES`` of each query are written, a line of all queries for each number.
+            answer: where ids and values, (count, k), are.
+        """
         table, codes, count, k = self.table, self.codes, self.count, self.k
+        norms = query_norms(table, queries)
+        rests, self.asked.bases, self.asked.gains = (told + 8 * count * i for i in range(3))
+        counted = [told + 24 * count + 4 * count * i for i in range(3)]
         dim = table.rows.shape[1]
         warps = -(-self.padded // 8)
         way = codes.map(dim)
@@ -203,11 +214,11 @@ class Workspace:
             (count,), RANK,
             Rank(
                 pointer(table.rows), pointer(table.norms), pointer(table.names), dim, pointer(queries), pointer(norms), self.asked,
-                pointer(codes.sides), pointer(self.counts), pointer(self.hits), self.room, widen, pointer(values), pointer(ids),
-                *(pointer(line) for line in self.counted), pointer(self.rests), k,
+                pointer(codes.sides), pointer(self.counts), pointer(self.hits), self.room, widen, answer[1], answer[0], *counted, rests, k,
             ),
             shared=self.rank_shared,
         )  # fmt: skip
+        self.rest.queue(queries, mask, (counted[2], 4), answer)
 
     def _pass(self, run: Any, begin: int, end: int) -> None:
         """Products of some tiles of rows with all queries."""

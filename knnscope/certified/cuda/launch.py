@@ -18,8 +18,6 @@ from knnscope.errors import KnnscopeError
 from knnscope.kernels import sources
 from knnscope.store import home, make_folder, whole_file
 
-SMALL = 40 << 10
-"""Bytes of shared memory that a block has without asking, less what a kernel may have besides."""
 MAX_DYNAMIC_SHARED = 8
 """CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES."""
 POINTER, LONG, INT, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
@@ -43,8 +41,8 @@ _Config = structure(
 """CUlaunchConfig."""
 _Attribute = structure("_Attribute", id=ctypes.c_int64, value=ctypes.c_int32 * 16)
 """CUlaunchAttribute: a number, and 64 bytes."""
-_EARLY = _Attribute(6, (ctypes.c_int32 * 16)(1))
-"""CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION."""
+_TOGETHER, _EARLY = (_Attribute(number, (ctypes.c_int32 * 16)(1)) for number in (2, 6))
+"""CU_LAUNCH_ATTRIBUTE_COOPERATIVE and _PROGRAMMATIC_STREAM_SERIALIZATION."""
 
 
 @cache
@@ -54,14 +52,20 @@ def _cuda() -> ctypes.CDLL:
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """A compiled kernel; ``kept`` holds the module that it is part of. early: whether the device knows of ``early`` below."""
+    """A compiled kernel; ``kept`` holds the module that it is part of. knows_early: whether the device knows of ``early`` below."""
 
     function: int
     kept: Any
     knows_early: bool
 
     def __call__(
-        self, grid: tuple[int, ...], threads: int, *arguments: Any, shared: int = 0, early: bool = False
+        self,
+        grid: tuple[int, ...],
+        threads: int,
+        *arguments: Any,
+        shared: int = 0,
+        together: bool = False,
+        early: bool = False,
     ) -> None:
         """Queue it on the current stream.
 
@@ -70,16 +74,18 @@ class Launcher:
             threads: of a block.
             arguments: ctypes values, as the kernel takes them.
             shared: bytes of dynamic shared memory.
+            together: its blocks wait for each other: all are there at once, or it does not start.
             early: it may begin before the kernel before it has ended, and waits for that itself.
         """
         values = [_value(argument) for argument in arguments]
         pointers = (POINTER * len(values))(*(ctypes.addressof(value) for value in values))
         x, y, z = (*grid, 1, 1)[:3]
         stream = cp.cuda.get_current_stream().ptr
-        if not (early and self.knows_early):
+        early = early and self.knows_early
+        if not (together or early):
             driver.launchKernel(self.function, x, y, z, threads, 1, 1, shared, stream, ctypes.addressof(pointers), 0)
             return
-        given = _Config(x, y, z, threads, 1, 1, shared, stream, ctypes.addressof(_EARLY), 1)
+        given = _Config(x, y, z, threads, 1, 1, shared, stream, ctypes.addressof(_TOGETHER if together else _EARLY), 1)
         code = _cuda().cuLaunchKernelEx(ctypes.byref(given), POINTER(self.function), pointers, None)
         if code:
             raise KnnscopeError(
@@ -99,7 +105,7 @@ def kernel(source: sources.Source, name: str, device: int, shared: int = 0) -> L
     """A kernel of a source on a device; ``shared``: bytes of dynamic shared memory that a launch may ask for."""
     with cp.cuda.Device(device):
         found = _module(source, device).get_function(name)
-        if shared > SMALL:
+        if shared:
             driver.funcSetAttribute(found.ptr, MAX_DYNAMIC_SHARED, shared)
         return Launcher(int(found.ptr), found, int(cp.cuda.Device(device).compute_capability) >= 90)
 

@@ -1,4 +1,4 @@
-"""Few queries by the plane: four kernels, one after the other (kernels/exact_plane.cu)."""
+"""Few queries by the plane: one kernel (kernels/exact_plane.cu)."""
 
 from __future__ import annotations
 
@@ -7,91 +7,102 @@ from typing import Any
 
 import cupy as cp
 import numpy as np
+import numpy.typing as npt
 
 from knnscope.certified import components, plane_bound
-from knnscope.certified.cuda.all_rows import query_norms
-from knnscope.certified.cuda.answer import Answers
+from knnscope.certified.cuda.answer import Mask, Told
 from knnscope.certified.cuda.codes import PLANE_ROWS, Codes
 from knnscope.certified.cuda.launch import DOUBLE, INT, LONG, POINTER, kernel, pointer, structure
-from knnscope.certified.cuda.table import Table, host, processors
+from knnscope.certified.cuda.rest import Rest
+from knnscope.certified.cuda.table import Table, most_shared, processors
 from knnscope.kernels import sources
 
-TOGETHER = 4
-"""Queries of one scan: two digits each, eight columns of a product."""
+TOGETHER, MEETING = 4, 4
+"""Queries of one scan: two digits each, eight columns of a product. Warps of a block that do not scan."""
 MOST_K = 256
-"""Neighbors up to which a threshold is made from 1,024 rows."""
-HITS = 2048
-SCAN, PROBE, FINISH = 384, 512, 256
-"""Threads of a block."""
-BLOCKS = 2
-"""Blocks of a scan on each multiprocessor."""
+"""Neighbors up to which a threshold is made from the rows that blocks choose."""
+CHOSEN, SHARE = 528, 768
+"""Rows that make a threshold, about and at most."""
+HITS, OWN_SHARED = 1024, 41 << 10
+"""Rows of a query that are ranked at most; bytes of shared memory that the kernel has besides."""
+EARLY = 2 / 3
+"""Share of a scan after which its threshold is made."""
 
 Plane = structure(
     "Plane",
     rows=POINTER, row_norms=POINTER, names=POINTER, tiles=POINTER, directions=POINTER, centre=POINTER, count=LONG, dim=LONG,
     scaling=DOUBLE, rho=DOUBLE, longest=DOUBLE,
     most_length2=DOUBLE, most_written=DOUBLE, most_error=DOUBLE, most_tail=DOUBLE,
-    queries=POINTER, query_norms=POINTER, allowed=POINTER, allowed_stride=LONG, words=POINTER, bounds=POINTER, minima=POINTER,
-    hit_keys=POINTER, hit_rows=POINTER, asked=POINTER, values=POINTER, ids=POINTER, padded=LONG, queries_count=INT, k=INT, warps=INT, together=INT,
+    queries=POINTER, allowed=POINTER, allowed_stride=LONG, words=POINTER, meeting=POINTER, bounds=POINTER,
+    hit_keys=POINTER, hit_rows=POINTER, state=POINTER, told=POINTER, values=POINTER, ids=POINTER,
+    wide=INT, queries_count=INT, k=INT, place=INT, each=INT, meet=INT,
 )  # fmt: skip
-ASKED = np.dtype(
-    [(name, np.float64) for name in ("length2", "length", "cross", "alpha", "beta", "key", "known", "rest", "gap")]
-    + [("limit", np.float32)]
-    + [(name, np.uint32) for name in ("least", "hits", "candidates", "computed", "done", "errors")]
-    + [("skipped", np.uint64)],
-    align=True,
+TOLD = np.dtype(
+    [("alpha", np.float64), ("beta", np.float64), ("skipped", np.uint64)]
+    + [(name, np.uint32) for name in ("least", "candidates", "computed", "errors")]
 )
-"""A query at work, as the kernels have it."""
+"""What the kernel says of a query."""
+TOLD_BYTES = TOLD.itemsize
+STATE = 8 + TOGETHER * (5 * 4 + 8)
+"""Bytes of its own numbers."""
 
 
 class Workspace:
-    """Memory of one search by the plane, and its kernels; a search allocates nothing else."""
+    """Memory of one search by the plane at a time, and its kernel; a search allocates nothing else."""
 
     def __init__(self, table: Table, codes: Codes, count: int, k: int) -> None:
         self.table, self.codes, self.count, self.k = table, codes, count, k
         rows, dim = table.rows.shape
+        threads = sources.plane_threads(codes.leading)
+        scanning = threads // 32 - MEETING
         tiles = -(-rows // PLANE_ROWS)
-        self.blocks = min(processors() * BLOCKS, -(-tiles // (SCAN // 32)))
-        warps, padded = self.blocks * (SCAN // 32), -(-rows // 64) * 64
-        together = 4 if padded > processors() * 8 * FINISH else 1
-        self.finishing = min(processors() * 8, -(-padded // (together * FINISH)))
-        self.words = cp.empty((count, codes.leading), dtype=cp.float32)
-        self.bounds = cp.full((count, padded), cp.inf, dtype=cp.float32)
-        self.minima = cp.full((count, warps), 2**64 - 1, dtype=cp.uint64)
+        self.threads, self.blocks = threads, processors()
+        steps = -(-tiles // (self.blocks * scanning))
+        place = steps * scanning * PLANE_ROWS
+        each = max(1, min(scanning, SHARE // self.blocks, -(-max(CHOSEN, 2 * k + 16) // self.blocks)))
+        source = sources.exact("plane", table.macros(**codes.macros(), THREADS=threads))
+        self.shared = max(16 * HITS, 4 * count * place)
+        fits = self.shared <= most_shared() - OWN_SHARED
+        if not fits:
+            self.shared = 16 * HITS
+        self.kernel = kernel(source, "plane_search", table.device, self.shared)
+        self.words = cp.zeros(count * codes.leading, dtype=cp.uint64)
+        self.meeting = cp.zeros(count * self.blocks * each, dtype=cp.uint64)
+        self.bounds = None if fits else cp.empty(self.blocks * count * place, dtype=cp.float32)
         self.hit_keys, self.hit_rows = cp.empty((count, HITS), cp.uint64), cp.empty((count, HITS), cp.int64)
-        self.asked = cp.zeros((count, ASKED.itemsize), dtype=cp.uint8)
-        self.values, self.ids = cp.empty((count, k)), cp.empty((count, k), dtype=cp.int64)
-        source = sources.exact("plane", table.macros(**codes.macros()))
-        names = ("plane_words", "plane_scan", "plane_probe", "plane_finish")
-        self.kernels = [kernel(source, name, table.device) for name in names]
+        self.state, self.rest = cp.zeros(STATE, dtype=cp.uint8), Rest(table, count, k)
         most = codes.most
         self.fixed = Plane(
             pointer(table.rows), pointer(table.norms), pointer(table.names), pointer(codes.plane), pointer(codes.directions),
             pointer(codes.centre), rows, dim, codes.scaling, codes.rho, math.sqrt(codes.reach2) / codes.scaling,
-            most.length2, most.written, most.error, most.tail,
-            None, None, None, 0, pointer(self.words), pointer(self.bounds), pointer(self.minima), pointer(self.hit_keys),
-            pointer(self.hit_rows), pointer(self.asked), pointer(self.values), pointer(self.ids), padded, count, k, warps, together,
+            most.length2, most.written, most.error, most.tail, None, None, 0, pointer(self.words), pointer(self.meeting),
+            pointer(self.bounds), pointer(self.hit_keys), pointer(self.hit_rows), pointer(self.state), None, None, None,
+            0, count, k, place, each, max(1, round(EARLY * steps)),
         )  # fmt: skip
 
-    def queue(self, queries: Any, allowed: Any = None, norms: Any = None) -> None:
+    def queue(self, queries: Any, mask: Mask, told: int, answer: tuple[int, int]) -> None:
         """Queue a search on the current stream.
 
         Args:
-            queries: float64, (count, dim), in GPU memory.
-            allowed: bool, (1 or count, rows), or None.
-            norms: of the queries as defined, for cosine.
+            queries: float32 or float64, (count, dim), in GPU memory.
+            mask: rows that may be answers.
+            told: where ``TOLD`` of each query is written.
+            answer: where ids and values, (count, k), are.
         """
         p = self.fixed
-        p.queries, p.query_norms, p.allowed = pointer(queries), pointer(norms), pointer(allowed)
-        p.allowed_stride = 0 if allowed is None or len(allowed) == 1 else allowed.shape[1]
-        words, scan, probe, finish = self.kernels
-        words((self.codes.leading // 8, self.count), 256, p)
-        scan((self.blocks,), SCAN, p, early=True)
-        probe((self.count,), PROBE, p, early=True)
-        finish((self.finishing, self.count), FINISH, p, early=True)
+        p.queries, p.wide, p.told = pointer(queries), queries.dtype.itemsize == 8, told
+        p.allowed, p.allowed_stride = mask
+        p.ids, p.values = answer
+        self.kernel((self.blocks,), self.threads, p, shared=self.shared, together=True)
+        self.rest.queue(queries, mask, (told + TOLD_BYTES - 4, TOLD_BYTES), answer)
 
 
-SCAN_RATE, BEGIN, ROW = 3.5e6, (20.0, 60.0), 1.5e-3
+def step_of(_k: int) -> int:
+    """Queries of one scan."""
+    return TOGETHER
+
+
+SCAN_RATE, BEGIN, ROW = 3.5e6, (10.0, 60.0), 1.5e-3
 """Bytes a microsecond; microseconds that one query takes whatever it reads, by the plane and by codes; and for each row that the plane leaves."""
 
 
@@ -109,33 +120,16 @@ def usable(table: Table, codes: Codes | None, k: int) -> bool:
     return codes is not None and codes.plane is not None and k <= MOST_K and len(table.rows) < 2**32 - 64
 
 
-def search(table: Table, codes: Codes, queries: Any, k: int, allowed: Any) -> Answers:
-    """The k nearest rows; see all_rows.search."""
-    made = Answers.empty(len(queries), k)
-    norms = query_norms(table, queries)
-    space: Workspace | None = None
-    for first in range(0, len(queries), TOGETHER):
-        some = queries[first : first + TOGETHER]
-        if space is None or space.count != len(some):
-            space = Workspace(table, codes, len(some), k)
-        mask = allowed if allowed is None or len(allowed) == 1 else allowed[first : first + TOGETHER]
-        space.queue(some, mask, None if norms is None else norms[first:])
-        where = slice(first, first + len(some))
-        made.ids[where], made.values[where] = space.ids, space.values
-        _certify(made, where, host(space.asked).view(ASKED)[:, 0], host(space.values[:, k - 1]), table.metric)
-    made.path = "plane"
-    return made
-
-
-def _certify(made: Answers, where: slice, asked: Any, last: Any, metric: int) -> None:
-    """What the kernels have counted, and the margin."""
-    made.candidates[where], made.computed[where] = asked["candidates"], np.maximum(asked["computed"], asked["hits"])
-    made.errors[where] = asked["errors"]
-    for number, (one, value) in enumerate(zip(asked, last.tolist(), strict=True), where.start):
+def told(found: npt.NDArray[np.uint8], last: npt.NDArray[np.float64], metric: int) -> Told:
+    """What the kernel says; last: the k-th values, (queries,)."""
+    each = found.view(TOLD)
+    made = Told(each["candidates"], each["computed"], np.full(len(each), np.inf), each["errors"], "plane")
+    for number, (one, value) in enumerate(zip(each, last.tolist(), strict=True)):
         bounds = [_key64(one["skipped"])] if one["skipped"] != np.uint64(2**64 - 1) else []
         if one["least"] != np.uint32(2**32 - 1):
             bounds.append(plane_bound.least(_float32(one["least"]), float(one["alpha"]), float(one["beta"])))
         made.margins[number] = margin(value, min(bounds, default=math.inf), metric)
+    return made
 
 
 def margin(last: float, key: float, metric: int) -> float:

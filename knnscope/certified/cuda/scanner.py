@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,15 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.cuda import all_rows, arrays, batch, plane
-from knnscope.certified.cuda.answer import CHANGED, NOT_A_NUMBER, UNANSWERED, Answers
+from knnscope.certified.cuda.answer import BY_ALL_ROWS, EVERY, NOT_A_NUMBER, NOT_FINITE, LaterCertificate, Queued, Told
 from knnscope.certified.cuda.codes import CHUNK, build
 from knnscope.certified.cuda.table import Table, cell_of, host, values_source
 from knnscope.certified.dtypes import widened
-from knnscope.certified.scanner import Ranked, Request, overflows
+from knnscope.certified.scanner import Ranked, Request
 from knnscope.checks import check_finite
 from knnscope.errors import KnnscopeError
 from knnscope.records import Certificate, Neighbors
 from knnscope.search import definition
+
+KEPT = 8
+"""Shapes of searches whose memory is kept."""
 
 
 class CudaScanner:
@@ -36,6 +40,9 @@ class CudaScanner:
         if not 0 <= device < count:
             raise KnnscopeError(f"device cuda:{device}: there are {count} GPUs here, from cuda:0 on")
         self.device = device
+        self._lock = threading.Lock()
+        self._spaces: dict[tuple[Any, ...], Any] = {}
+        self._captured: list[Any] = []  # what graphs use
 
     def build(self, rows: Any, names: npt.NDArray[np.int64], metric: str) -> CudaScanner:
         """Copy rows to the GPU, where they are not there already, and write them as codes; see CpuScanner.build."""
@@ -66,27 +73,35 @@ class CudaScanner:
                 )
             return found
 
-    def search_there(self, queries: Any, k: int, where: Any) -> Neighbors:
-        """Queries that lie on the GPU: the answer lies there too; see ``ExactIndex.search``."""
+    def search_there(self, queries: Any, k: int, where: Any, out: tuple[Any, Any] | None) -> Neighbors:
+        """Queries that lie on the GPU: the answer lies there too, and nobody waits for it; see ``ExactIndex.search``."""
         rows, dim = self.table.rows.shape
-        with self._there():
+        with self._there(), arrays.stream_of(queries):
             values, single = arrays.queries(queries, dim)
             allowed = None if where is None else arrays.mask(where, len(values), rows)
-            made, paths = self.answer(values, k, allowed)
-            proof = Certificate(rows, made.candidates, made.computed, made.margins, tuple(sorted(paths)))
-            ids, distances = (made.ids[0], made.values[0]) if single else (made.ids, made.values)
+            taken = None if out is None else arrays.taken(out, (k,) if single else (len(values), k))
+            found = self._queue(values, k, allowed, taken)
+            proof = LaterCertificate(found.read)
+            if out is not None:
+                return Neighbors(*out, proof)
+            ids, distances = (found.ids[0], found.values[0]) if single else (found.ids, found.values)
             return Neighbors(arrays.like(ids, queries), arrays.like(distances, queries), proof)
 
     @contextmanager
     def _there(self) -> Iterator[None]:
         """On this index's GPU; a full memory is told in one line."""
+        before = cp.cuda.runtime.getDevice()
         try:
-            with cp.cuda.Device(self.device):
-                yield
+            if before != self.device:
+                cp.cuda.runtime.setDevice(self.device)
+            yield
         except cp.cuda.memory.OutOfMemoryError as error:
             raise KnnscopeError(
                 f"the GPU's memory is full ({str(error).rstrip('.')}): ask for less at once, or use device='cpu'"
             ) from error
+        finally:
+            if before != self.device:
+                cp.cuda.runtime.setDevice(before)
 
     @property
     def isa(self) -> str:
@@ -116,52 +131,97 @@ class CudaScanner:
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:  # noqa: ARG002
         """Answer a request; see ``Scanner``."""
         with self._there():
-            queries = cp.asarray(request.queries)
             allowed = cp.asarray(request.allowed) if len(request.allowed) else None
-            made, paths = self.answer(queries, request.k, allowed)
-            ids, values = host(made.ids), host(made.values)
-        return Ranked(ids, values, made.candidates, made.computed, made.margins, tuple(sorted(paths)))
+            found = self._queue(cp.asarray(request.queries), request.k, allowed, None)
+            proof = found.read()
+            return Ranked(
+                host(found.ids), host(found.values), proof.candidates, proof.computed, proof.margin, proof.path
+            )
 
-    def answer(self, queries: Any, k: int, allowed: Any) -> tuple[Answers, set[str]]:
-        """The k nearest rows of queries that lie on the GPU, float64; and the paths that they went.
+    def _queue(self, queries: Any, k: int, allowed: Any, out: tuple[Any, Any] | None) -> Queued:
+        """A search of queries that lie on the GPU, float32 or float64, on the current stream.
 
-        Raises:
-            KnnscopeError: see ``Scanner.nearest``.
+        Args:
+            queries: (queries, dim).
+            k: neighbors.
+            allowed: bool, (1 or queries, rows), or None.
+            out: ids, int64, and values, float64, (queries, k), to be written; None for new ones.
         """
         codes, table = self.codes, self.table
         by_plane, by_codes = plane.usable(table, codes, k), allowed is None and batch.usable(table, codes, k)
         if by_plane and by_codes and codes is not None:
             by_plane = len(queries) <= plane.TOGETHER and plane.pays(table, codes, k)
-        if codes is not None and by_plane:
-            made = plane.search(table, codes, queries, k, allowed)
-        elif codes is not None and by_codes:
-            made = batch.search(table, codes, queries, k)
-        else:
-            made = Answers.empty(len(queries), k)
-            made.errors[:] = UNANSWERED
-        left = np.flatnonzero(made.errors & UNANSWERED)
-        paths = {made.path} if len(left) < len(queries) else set[str]()
-        if len(left):
-            paths.add("exhaustive")
-            self._by_all(made, left, queries, k, allowed)
-        if (made.errors & NOT_A_NUMBER).any():
-            raise overflows(definition.METRICS[table.metric])
-        if (made.errors & CHANGED).any():
-            raise KnnscopeError(
-                "the vectors were changed after the index was built: a row is not where its code says: build the index again"
-            )
-        made.margins[made.computed == len(table.rows)] = np.inf
-        return made, paths
+        if codes is None or not (by_plane or by_codes) or not len(queries):
+            return self._by_all(queries, k, allowed, out)
+        way: Any = plane if by_plane else batch
+        if not by_plane:
+            queries = queries.astype(cp.float64, copy=False)
+        ids, values = out or (cp.empty((len(queries), k), dtype=cp.int64), cp.empty((len(queries), k)))
+        told = cp.empty(len(queries) * way.TOLD_BYTES, dtype=cp.uint8)
+        step, stream = way.step_of(k), cp.cuda.get_current_stream()
+        captured = out is not None and stream.ptr and cp.cuda.runtime.streamIsCapturing(stream.ptr)
+        if captured:  # a graph writes there whenever it is started
+            self._captured.append((told, queries, allowed))
+        lines = range(0, len(queries), step)
+        with self._lock:
+            for first in lines:
+                some = queries[first : first + step]
+                space = self._space((way, stream.ptr, len(some), k), bool(captured))
+                mask = EVERY
+                if allowed is not None:
+                    stride = 0 if len(allowed) == 1 else len(table.rows)
+                    mask = (allowed.data.ptr + first * stride, stride)
+                answer = ids.data.ptr + 8 * k * first, values.data.ptr + 8 * k * first
+                space.queue(some, mask, told.data.ptr + first * way.TOLD_BYTES, answer)
 
-    def _by_all(self, made: Answers, numbers: npt.NDArray[np.int64], queries: Any, k: int, allowed: Any) -> None:
-        """Answer some queries by all rows."""
-        mask = allowed if allowed is None or len(allowed) == 1 else allowed[numbers]
-        ids, values, errors = all_rows.search(self.table, queries[numbers], k, mask)
-        made.ids[numbers], made.values[numbers] = ids, values
-        made.errors[numbers] = NOT_A_NUMBER if int(errors[0]) else 0
-        done = len(self.table.rows) if mask is None else host(mask.sum(axis=1))
-        made.candidates[numbers] = made.computed[numbers] = done
-        made.margins[numbers] = np.inf
+        def read() -> Certificate:
+            with cp.cuda.Device(self.device):
+                numbers, last = (cp.asnumpy(array, stream=stream) for array in (told, values))
+                parts = [
+                    way.told(
+                        numbers[first * way.TOLD_BYTES : (first + step) * way.TOLD_BYTES],
+                        last[first : first + step, k - 1],
+                        table.metric,
+                    )
+                    for first in lines
+                ]
+                return Told.of(parts).certificate(table.metric, len(table.rows), _sums(allowed))
+
+        return Queued(ids, values, read)
+
+    def _space(self, shape: tuple[Any, ...], captured: bool) -> Any:
+        """Memory of a way, a stream, so many queries and neighbors: kept for the next search like it; the oldest goes first."""
+        space = self._spaces.pop(shape, None)
+        if space is None:
+            while len(self._spaces) >= KEPT:
+                self._spaces.pop(next(iter(self._spaces)))
+            way, _, count, k = shape
+            space = way.Workspace(self.table, self.codes, count, k)
+        self._spaces[shape] = space
+        if captured:
+            self._captured.append(space)
+        return space
+
+    def _by_all(self, queries: Any, k: int, allowed: Any, out: tuple[Any, Any] | None) -> Queued:
+        """Answer by all rows; see ``_queue``."""
+        table, count, stream = self.table, len(queries), cp.cuda.get_current_stream()
+        ids, values, errors = all_rows.search(table, queries.astype(cp.float64, copy=False), k, allowed)
+        if out is not None:
+            out[0][...], out[1][...] = ids, values
+
+        def read() -> Certificate:
+            flags, none = np.full(count, BY_ALL_ROWS, dtype=np.uint32), np.zeros(count, dtype=np.int64)
+            if int(cp.asnumpy(errors, stream=stream)[0]):
+                flags |= np.where(host(cp.isfinite(queries).all(axis=1)), NOT_A_NUMBER, NOT_FINITE).astype(np.uint32)
+            told = Told(none, none, np.full(count, np.inf), flags, "exhaustive")
+            return told.certificate(table.metric, len(table.rows), _sums(allowed))
+
+        return Queued(*(out or (ids, values)), read)
+
+
+def _sums(allowed: Any) -> npt.NDArray[np.int64] | None:
+    """Rows that may be answers."""
+    return None if allowed is None else host(allowed.sum(axis=1))
 
 
 def _check_finite(rows: Any) -> None:

@@ -1,0 +1,299 @@
+// What a search by the plane is made of (exact_plane.cu): a query's numbers, thresholds, values of rows, and their order.
+//
+//   WIDTH    components of a rotated row, padded
+//   LEADING  m, components that the plane holds: a multiple of 64
+//   THREADS  of a block
+
+constexpr int STEPS = LEADING / 64;            // products of 32 components of low halves, and of high ones
+constexpr int TILE = 8 * LEADING + 128;        // bytes of 16 rows
+constexpr int TOGETHER = 4;                    // queries of two digits each: the eight columns of a product
+constexpr int WARPS = THREADS / 32, MEETING = 4, SCANNING = WARPS - MEETING;
+constexpr int LEVELS = 127 * 254;
+constexpr int SHARE = 24;                      // numbers of a lane, of those that a threshold is made of
+constexpr int QUEUE = TOGETHER * 16 * SCANNING;  // rows that wait for their values: at least one step of a scan
+constexpr int HITS = 1024, FEW_HITS = HITS / TOGETHER;  // rows of a query that are ranked, and so few that each counts who is before it
+constexpr int CHUNK = 128;                     // terms that a warp has room for
+constexpr u32 PATIENCE = 1u << 20;             // times that a word is asked for
+
+struct Told {  // of one query, when it is answered
+    double alpha, beta;
+    u64 skipped;                               // see State
+    u32 least, candidates, computed, errors;   // errors: 1 no number, 2 a row is not where its bound says, 4 not answered
+};
+
+struct State {  // all 0 before the first search, and after each but for its number
+    u32 number, done;
+    u32 hits[TOGETHER], candidates[TOGETHER], computed[TOGETHER], errors[TOGETHER];
+    u32 least[TOGETHER];    // the smallest bound left out: the complement of its order, so that the most counts
+    u64 skipped[TOGETHER];  // the smallest key of a row that was looked at and not computed, at least, likewise
+};
+
+struct Plane {
+    const Cell* rows; const double* row_norms; const i64* names; // names: null where rows go by their numbers
+    const u8* tiles;
+    const float* directions;          // (WIDTH, WIDTH), the leading ones first
+    const double* centre;
+    i64 count, dim;
+    double scaling, rho, longest;     // longest: at least the length of every row, for ip
+    double most_length2, most_written, most_error, most_tail;
+    const void* queries;              // (queries, dim)
+    const u8* allowed; i64 allowed_stride;
+    u64* words;                       // (queries, LEADING): rotated queries
+    u64* meeting;                     // (queries, blocks, each): limits
+    float* bounds;                    // (blocks, queries, place): where they do not fit into shared memory
+    u64* hit_keys; i64* hit_rows;     // (queries, HITS)
+    State* state; Told* told;
+    double* values; i64* ids;         // (queries, k)
+    int wide, queries_count, k, place, each, meet;  // wide: queries are float64; place: bounds of a block, of a query; each: rows that it makes the threshold of; meet: steps before
+};
+
+struct Asked {  // a query at work, alike in every block
+    double length2, length, defined, cross, alpha, beta;  // |q'|^2, |q|, that as defined, c.q, of V(K)
+    double known, rest, gap;                      // |w1|, |w2|; what a row's bound may be below its key by, beside its own errors
+    float step, error, tail, limit;               // t2, C1, C2, V
+    u32 far;                                      // its numbers leave float32: all rows have to answer it
+};
+
+__device__ __forceinline__ Query query_of(const Plane& p, int number)
+{
+    return {static_cast<const u8*>(p.queries) + number * p.dim * (p.wide ? 8 : 4), p.wide};
+}
+
+__device__ __forceinline__ void tell(u64* place, u32 value, u32 number)
+{
+    asm volatile("st.volatile.global.u64 [%0], %1;" ::"l"(place), "l"((u64)number << 32 | value) : "memory");
+}
+__device__ __forceinline__ u64 look(const u64* place)
+{
+    u64 word;
+    asm volatile("ld.volatile.global.u64 %0, [%1];" : "=l"(word) : "l"(place) : "memory");
+    return word;
+}
+// The value of a word, once it is told; ``lost`` where that never comes.
+__device__ __forceinline__ u32 await_word(const u64* place, u32 number, bool& lost)
+{
+    u64 word = look(place);
+    for (u32 tries = 0; (u32)(word >> 32) != number && tries < PATIENCE; ++tries) word = look(place);
+    lost |= (u32)(word >> 32) != number;
+    return (u32)word;
+}
+
+// q' of one component: what rows are centred and scaled by, for l2; the query of length 1 else.
+__device__ __forceinline__ double of_query(const Plane& p, const Query& query, i64 j, double factor)
+{
+    return METRIC == 0 ? (query[j] - p.centre[j]) * p.scaling : query[j] * factor;
+}
+
+__device__ __forceinline__ double factor_of(const Plane& p, const Query& query, double& total, double& cross)
+{
+    total = cross = 0;
+    for (int start = 0; start < WIDTH; start += 32 * LOADS) UNROLL for (int i = 0; i < LOADS; ++i) {
+        const int j = start + 32 * i + (threadIdx.x & 31);
+        const double q = j < p.dim ? query[j] : 0;
+        total += q * q, cross += j < p.dim ? p.centre[j] * q : 0;
+    }
+    total = warp_sum(total), cross = warp_sum(cross);
+    return METRIC ? 1 / sqrt(total) : 1;
+}
+
+// One component of a rotated query, by one warp.
+__device__ __forceinline__ float word_of(const Plane& p, const Query& query, int component)
+{
+    double total, cross;
+    const double factor = METRIC ? factor_of(p, query, total, cross) : 1;
+    float sum = 0;
+    for (int start = 0; start < WIDTH; start += 32 * LOADS) {
+        float direction[LOADS];
+        UNROLL for (int i = 0; i < LOADS; ++i) direction[i] = p.directions[(i64)component * WIDTH + start + 32 * i + (threadIdx.x & 31)];
+        UNROLL for (int i = 0; i < LOADS; ++i) {
+            const int j = start + 32 * i + (threadIdx.x & 31);
+            sum = fmaf(direction[i], j < p.dim ? (float)of_query(p, query, j, factor) : 0, sum);
+        }
+    }
+    UNROLL for (int o = 16; o; o >>= 1) sum += __shfl_xor_sync(ALL, sum, o);
+    return sum;
+}
+
+__device__ __forceinline__ void lengths_of(const Plane& p, const Query& query, Asked& asked)
+{
+    double total, cross, length2 = 0;
+    const double factor = factor_of(p, query, total, cross);
+    for (int j = threadIdx.x & 31; j < p.dim; j += 32) {
+        const double x = of_query(p, query, j, factor);
+        length2 += x * x;
+    }
+    length2 = warp_sum(length2);
+    if ((threadIdx.x & 31) == 0) {
+        asked.length2 = length2 * (1 + 0x1p-40), asked.length = sqrt(total), asked.cross = METRIC == 2 ? cross * factor : cross;
+    }
+}
+
+// The digits of a query, its bias and all that its bounds are made of, by one warp, from its words. A digit's rounding is at most half a step,
+// and what float32 adds: |h| <= 0.51 t sqrt(m) + rho |q'|.
+__device__ __forceinline__ void complete(const Plane& p, const float* w, Asked& made, signed char* high, signed char* low, int* biases)
+{
+    const int lane = threadIdx.x & 31;
+    float peak = 0;
+    double leading2 = 0;
+    UNROLL for (int i = 0; i < LEADING / 32; ++i) {
+        const float x = w[32 * i + lane];
+        peak = fmaxf(peak, fabsf(x)), leading2 += (double)x * x;
+    }
+    peak = warp_most(peak), leading2 = warp_sum(leading2);
+    const float t = fmaxf(peak / LEVELS, 0x1p-60f), inverse = 1 / t;
+    int sum_high = 0, sum_low = 0;
+    UNROLL for (int i = 0; i < LEADING / 32; ++i) {
+        const int j = 32 * i + lane;
+        const int whole = max(min(__float2int_rn(w[j] * inverse), LEVELS), -LEVELS);
+        const int upper_digit = __float2int_rn(whole * (1 / 254.f)), lower_digit = whole - 254 * upper_digit;
+        high[j] = (signed char)upper_digit, low[j] = (signed char)lower_digit;
+        sum_high += upper_digit, sum_low += lower_digit;
+    }
+    sum_high = warp_sum(sum_high), sum_low = warp_sum(sum_low);
+    if (lane) return;
+    biases[0] = -120 * sum_high, biases[1] = -120 * sum_low;
+    const double length2 = made.length2, size = sqrt(length2);
+    const double known = sqrt(leading2) * (1 + 0x1p-30) + p.rho * size, rest = plane_rest(length2, leading2, p.rho);
+    const double h = (0.51 * t * sqrt((double)LEADING) + p.rho * size) * (1 + 0x1p-30) + TINY;
+    const double largest = p.most_length2 + 2 * p.most_written * (known + h) + 2 * p.most_error * known + 2 * p.most_tail * rest;
+    const double loose = 2 * p.most_written * h * WIDEN + 8 * U * largest;
+    made.gap = 2 * loose + length2 * 0x1p-36;
+    if (METRIC == 0) {
+        made.alpha = p.scaling * p.scaling * (1 + (p.dim + 8) * 0x1p-50);
+        made.beta = loose - length2 * (1 - 0x1p-38) + p.dim * 0x1p-1022;
+    } else {
+        const double err = METRIC == 2 ? (2 * p.dim + 40) * 0x1p-51 : (p.dim + 8) * 0x1p-51 * p.longest * made.length;
+        made.alpha = 2 * p.scaling * (METRIC == 1 ? 1 / made.length : 1);
+        made.beta = made.alpha * (made.cross + err) + loose;
+        made.gap += 2 * made.alpha * err + made.alpha * fabs(made.cross) * 0x1p-47;
+    }
+    made.known = known, made.rest = rest;
+    made.step = t / 8, made.error = up(2 * known), made.tail = up(2 * rest);
+    made.far = !(length2 < 0x1p40) || !(fabs(made.beta) < endless()) || !(made.alpha > 0) ||
+               (METRIC && !(made.length > 0x1p-400 && made.length < 0x1p400));
+}
+
+// A tile of 16 rows, as the lanes of a warp multiply it: rows g and g + 8.
+__device__ __forceinline__ void fetch(const Plane& p, i64 tile, uint4 (&codes)[STEPS], uint2 (&sides)[2])
+{
+    const int lane = threadIdx.x & 31;
+    const u8* from = p.tiles + tile * TILE;
+    UNROLL for (int u = 0; u < STEPS; ++u) codes[u] = __ldg(reinterpret_cast<const uint4*>(from + u * 512) + lane);
+    UNROLL for (int r = 0; r < 2; ++r) sides[r] = __ldg(reinterpret_cast<const uint2*>(from + 8 * LEADING) + (lane >> 2) + 8 * r);
+}
+
+// The k-th smallest of the numbers of a warp, or one that is not smaller: nothing hangs on which.
+__device__ __forceinline__ u32 smallest_of(const u32 (&mine)[SHARE], int k)
+{
+    const int lane = threadIdx.x & 31;
+    u32 least = ALL, most = 0;
+    UNROLL for (int i = 0; i < SHARE; ++i) least = min(least, mine[i]), most = max(most, mine[i] == ALL ? 0 : mine[i]);
+    if (k <= 16) {  // of the smallest of each lane, which differ
+        int before = 0;
+        UNROLL for (int o = 0; o < 32; ++o) {
+            const u32 other = __shfl_sync(ALL, least, o);
+            before += other < least || (other == least && o < lane);
+        }
+        return __shfl_sync(ALL, least, __ffs(__ballot_sync(ALL, before == k - 1)) - 1);
+    }
+    UNROLL for (int o = 16; o; o >>= 1) least = min(least, __shfl_xor_sync(ALL, least, o)), most = max(most, __shfl_xor_sync(ALL, most, o));
+    int all = 0;
+    UNROLL for (int i = 0; i < SHARE; ++i) all += mine[i] != ALL;
+    if (warp_sum(all) < k) return ALL;
+    while (least < most) {
+        const u32 middle = least + (most - least) / 2;
+        int below = 0;
+        UNROLL for (int i = 0; i < SHARE; ++i) below += mine[i] <= middle;
+        below = warp_sum(below);
+        if (below >= k) most = middle;
+        else least = middle + 1;
+        if (below >= k && below <= k + k / 16) break;
+    }
+    return most;
+}
+
+// Whether a key is beyond what a limit in float32 leaves for certain.
+__device__ __forceinline__ bool is_beyond(double key, const Asked& asked)
+{
+    const double scaled = asked.alpha * key;
+    return scaled + asked.beta - (fabs(scaled) + fabs(asked.beta)) * (WIDEN - 1) - TINY > asked.limit;
+}
+
+// Whether a key, as a bound's value, is as near as the row's own bound says; a row that is never left out may be anywhere.
+__device__ __forceinline__ bool is_near(const Plane& p, const Asked& asked, i64 row, double bound, double value)
+{
+    const uint2 side = __ldg(reinterpret_cast<const uint2*>(p.tiles + (row >> 4) * TILE + 8 * LEADING) + (row & 15));
+    const double n = from_half((u16)(side.x >> 16)), e1 = from_half((u16)side.y), e2 = from_half((u16)(side.y >> 16));
+    const double width = 4 * (asked.known * e1 + asked.rest * e2) * (1 + 0x1p-20) + n * 0x1p-8 + asked.gap;
+    return !(width < endless()) || value <= bound + (width + (fabs(bound) + fabs(value)) * 0x1p-20) * (1 + 0x1p-20) + 0x1p-22;
+}
+
+// A row's value as defined, by one warp: terms side by side, added by its first lane. ``terms``: CHUNK numbers of this warp.
+__device__ __forceinline__ double value_by_warp(const Plane& p, i64 row, const Query& query, double length, double* terms)
+{
+    const int lane = threadIdx.x & 31;
+    const Cell* x = p.rows + row * p.dim;
+    double sum = 0;
+    for (i64 start = 0; start < p.dim; start += CHUNK) {
+        const int some = (int)(p.dim - start < CHUNK ? p.dim - start : CHUNK);
+        UNROLL for (int j = lane; j < CHUNK; j += 32) if (j < some) terms[j] = term(wide(x[start + j]), query[start + j]);
+        __syncwarp();
+        if (lane == 0) {
+            int j = 0;
+            for (; j + 16 <= some; j += 16) UNROLL for (int c = 0; c < 16; ++c) sum = __dadd_rn(sum, terms[j + c]);
+            for (; j < some; ++j) sum = __dadd_rn(sum, terms[j]);
+        }
+        __syncwarp();
+    }
+    return value_of(sum, METRIC == 2 ? p.row_norms[row] : 0, length);
+}
+
+// The hits of every query in order, and what the host is told; by the last block. ``keys``, ``names``: HITS each.
+__device__ __forceinline__ void rank(const Plane& p, const Asked* asked, u64* keys, i64* names)
+{
+    volatile State& state = *p.state;
+    auto fetch = [&](int query, int i, int to) {
+        const i64 row = __ldcg(p.hit_rows + query * HITS + i);
+        keys[to] = __ldcg(p.hit_keys + query * HITS + i), names[to] = p.names ? p.names[row] : row;
+    };
+    auto write = [&](int query, int place, u64 key, i64 name) {
+        const double found = key == LAST ? endless() : key_from(key);
+        p.values[query * p.k + place] = METRIC ? 0.0 - found : found;
+        p.ids[query * p.k + place] = name;
+    };
+    for (int i = threadIdx.x; i < p.queries_count * FEW_HITS; i += THREADS) {
+        const int query = i / FEW_HITS, own = i % FEW_HITS, hits = (int)state.hits[query];
+        if (hits <= FEW_HITS && own < hits) fetch(query, own, i);
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < p.queries_count * FEW_HITS; i += THREADS) {
+        const int query = i / FEW_HITS, own = i % FEW_HITS, hits = (int)state.hits[query], first = query * FEW_HITS;
+        if (hits > FEW_HITS) continue;
+        if (own < hits) {
+            int before = 0;
+            for (int o = first; o < first + hits; ++o) before += keys[o] < keys[i] || (keys[o] == keys[i] && names[o] < names[i]);
+            if (before < p.k) write(query, before, keys[i], names[i]);
+        } else if (own < p.k) write(query, own, LAST, -1);
+    }
+    for (int query = 0; query < p.queries_count; ++query) {
+        const int hits = min((int)state.hits[query], HITS), size = power_from(hits);
+        if (hits <= FEW_HITS) continue;
+        __syncthreads();
+        for (int i = threadIdx.x; i < size; i += THREADS) {
+            if (i < hits) fetch(query, i, i);
+            else keys[i] = LAST, names[i] = -1;
+        }
+        sort_pairs(keys, names, size);
+        for (int i = threadIdx.x; i < p.k; i += THREADS) write(query, i, keys[i], names[i]);
+    }
+    __syncthreads();
+    if (threadIdx.x < p.queries_count) {
+        const int query = threadIdx.x;
+        const u32 errors = state.errors[query] | (asked[query].far || state.hits[query] > HITS ? 4u : 0u);
+        p.told[query] = {asked[query].alpha, asked[query].beta, ~state.skipped[query], ~state.least[query],
+                         state.candidates[query], state.computed[query], errors};
+        state.hits[query] = state.candidates[query] = state.computed[query] = state.errors[query] = state.least[query] = 0;
+        state.skipped[query] = 0;
+    }
+    if (threadIdx.x == 0) state.done = 0, state.number = state.number + 1;
+}
