@@ -2,24 +2,45 @@
 //
 //   WIDTH    components of a rotated row, padded
 
-constexpr int LOADS = WIDTH % 384 == 0 ? 12 : 4;  // of a lane that are waited for together
+constexpr int ALL_PIECES = (WIDTH + 32 * PIECE - 1) / (32 * PIECE);
+constexpr int PIECES = ALL_PIECES < 4 ? ALL_PIECES : 4;  // of 16 bytes, of a lane, that are waited for together
 
-// The key of a row within rounding, by one warp, at least and at most. ``p`` has rows, row_norms and dim.
-template <typename Table, typename Asked>
-__device__ __forceinline__ void about(const Table& p, i64 row, const Asked& query, double length, double& least, double& most)
+// Whether rows can be read 16 bytes at a time, and queries likewise.
+template <typename Table> __device__ __forceinline__ bool in_pieces(const Table& p)
+{
+    return p.dim % PIECE == 0 && (reinterpret_cast<u64>(p.rows) & 15) == 0;
+}
+
+// The terms of a piece of a row, PIECE of them.
+template <typename Step> __device__ __forceinline__ void each_term(const uint4& piece, const double* query, Step step)
+{
+    const Cell* cells = reinterpret_cast<const Cell*>(&piece);
+    UNROLL for (int c = 0; c < PIECE; c += 2) {
+        const double2 two = *reinterpret_cast<const double2*>(query + c);
+        step(c, term(wide(cells[c]), two.x)), step(c + 1, term(wide(cells[c + 1]), two.y));
+    }
+}
+
+// The key of a row within rounding, by one warp, at least and at most. ``p`` has rows, row_norms and dim; ``query`` lies at a multiple of 16.
+template <typename Table>
+__device__ __forceinline__ void about(const Table& p, i64 row, const double* query, double length, double& least, double& most)
 {
     const int lane = threadIdx.x & 31;
     const Cell* x = p.rows + row * p.dim;
     double sum = 0, size = 0;
-    for (int start = 0; start < WIDTH; start += 32 * LOADS) {
-        Cell cells[LOADS];
-        double asked[LOADS];
-        UNROLL for (int i = 0; i < LOADS; ++i) {
-            const int j = start + 32 * i + lane;
-            cells[i] = j < p.dim ? x[j] : Cell(0), asked[i] = j < p.dim ? query[j] : 0;
+    if (in_pieces(p)) {
+        const int pieces = (int)(p.dim / PIECE);
+        for (int start = lane; start < pieces; start += 32 * PIECES) {
+            uint4 some[PIECES];
+            UNROLL for (int i = 0; i < PIECES; ++i)
+                if (start + 32 * i < pieces) some[i] = __ldg(reinterpret_cast<const uint4*>(x) + start + 32 * i);
+            UNROLL for (int i = 0; i < PIECES; ++i)
+                if (start + 32 * i < pieces) each_term(some[i], query + (start + 32 * i) * PIECE, [&](int, double one) { sum += one, size += fabs(one); });
         }
-        UNROLL for (int i = 0; i < LOADS; ++i) {
-            const double one = term(wide(cells[i]), asked[i]);
+    } else {
+#pragma unroll 4
+        for (i64 j = lane; j < p.dim; j += 32) {
+            const double one = term(wide(x[j]), query[j]);
             sum += one, size += fabs(one);
         }
     }

@@ -8,56 +8,54 @@
 // What the warps of a block share.
 struct Shared {
     Asked asked[TOGETHER];
-    u64 minima[TOGETHER][SCANNING], skipped[TOGETHER];
+    double parts[TOGETHER][3][WARPS];
+    u64 skipped[TOGETHER];
     i64 chosen[TOGETHER][SCANNING];
+    u32 minima[TOGETHER][SCANNING], rows[TOGETHER][SCANNING], limits[SHARE * 32];
     int biases[2 * TOGETHER], waiting;
     u32 least[TOGETHER], candidates[TOGETHER], computed[TOGETHER], errors[TOGETHER];
     bool last;
 };
 
 // The rows with the smallest bounds of a block, ``each`` of them, by one warp.
-__device__ __forceinline__ void choose(const u64* minima, int each, i64* chosen)
+__device__ __forceinline__ void choose(const u32* minima, const u32* rows, int each, i64* chosen)
 {
     const int lane = threadIdx.x & 31;
-    u64 mine = lane < SCANNING ? minima[lane] : LAST;
+    u32 mine = lane < SCANNING ? minima[lane] : ALL;
+    const u32 row = lane < SCANNING ? rows[lane] : 0;
     for (int turn = 0; turn < each; ++turn) {
-        u64 first = mine;
-        UNROLL for (int o = 16; o; o >>= 1) {
-            const u64 other = __shfl_xor_sync(ALL, first, o);
-            first = other < first ? other : first;
-        }
-        if (mine == first) mine = LAST;  // rows differ, so only one is
-        if (lane == 0) chosen[turn] = first == LAST ? -1 : (i64)(u32)first;
+        const u32 first = warp_least(mine);
+        const int who = __ffs(__ballot_sync(ALL, mine == first)) - 1;
+        if (lane == who) chosen[turn] = first == ALL ? -1 : (i64)row, mine = ALL;
     }
 }
 
+__device__ __forceinline__ void among_meeting() { asm volatile("bar.sync 2, %0;" ::"n"(32 * MEETING) : "memory"); }
+
 // A threshold for every query, by the warps that do not scan: V of the k-th nearest of the rows that all blocks have chosen.
-__device__ __forceinline__ void meet(const Plane& p, Shared& own_block, u32 number, bool& lost)
+__device__ __forceinline__ void meet(const Plane& p, Shared& own_block, const double* queries, u32 number, bool& lost)
 {
     const int lane = threadIdx.x & 31, own = (threadIdx.x >> 5) - SCANNING, total = gridDim.x * p.each;
-    if (own < p.queries_count) choose(own_block.minima[own], p.each, own_block.chosen[own]);
-    asm volatile("bar.sync 2, %0;" ::"n"(32 * MEETING) : "memory");
+    if (own < p.queries_count) choose(own_block.minima[own], own_block.rows[own], p.each, own_block.chosen[own]);
+    among_meeting();
     for (int i = own; i < p.queries_count * p.each; i += MEETING) {
         const int query = i % p.queries_count, place = i / p.queries_count;
         const i64 row = own_block.chosen[query][place];
         const Asked& asked = own_block.asked[query];
         double least = 0, most = endless();
-        if (row >= 0) about(p, row, query_of(p, query), asked.defined, least, most);
+        if (row >= 0) about(p, row, queries + query * p.dim, asked.defined, least, most);
         const float limit = most < endless() ? up(plane_limit(most, asked.alpha, asked.beta)) : infinite();
-        if (lane == 0) tell(p.meeting + (i64)query * total + blockIdx.x * p.each + place, ordered(limit), number);
+        if (lane == 0) tell(p.meeting + query * total + blockIdx.x * p.each + place, ordered(limit), number);
     }
-    if (own >= p.queries_count) return;
-    u32 mine[SHARE];
-    UNROLL for (int i = 0; i < SHARE; ++i) {
-        const int at = 32 * i + lane;
-        mine[i] = at < total ? (u32)look(p.meeting + (i64)own * total + at) : ALL;
+    for (int query = 0; query < p.queries_count; ++query) {
+        for (int i = 32 * own + lane; i < total; i += 32 * MEETING) own_block.limits[i] = await_word(p.meeting + query * total + i, number, lost);
+        among_meeting();
+        if (own == query) {
+            const u32 limit = smallest_of(own_block.limits, total, p.k);
+            if (lane == 0) own_block.asked[query].limit = own_block.asked[query].far ? -infinite() : limit == ALL ? infinite() : value_from(limit);
+        }
+        if (query + 1 < p.queries_count) among_meeting();
     }
-    UNROLL for (int i = 0; i < SHARE; ++i) {
-        const int at = 32 * i + lane;
-        if (at < total) mine[i] = await_word(p.meeting + (i64)own * total + at, number, lost);
-    }
-    const u32 limit = smallest_of(mine, p.k);
-    if (lane == 0) own_block.asked[own].limit = own_block.asked[own].far ? -infinite() : limit == ALL ? infinite() : value_from(limit);
 }
 
 // A lower bound of every row of this warp's tiles, into ``bounds``; the smallest are deposited after ``p.meet`` of them.
@@ -79,12 +77,12 @@ __device__ __forceinline__ void scan(const Plane& p, Shared& own_block, const si
     float best = infinite();
     u32 best_row = 0;
     auto deposit = [&] {
-        u64 least = best < infinite() ? (u64)ordered(best) << 32 | best_row : LAST;
+        u32 least = best < infinite() ? ordered(best) : ALL, row = best_row;
         UNROLL for (int o = 4; o < 32; o *= 2) {
-            const u64 other = __shfl_xor_sync(ALL, least, o);
-            least = other < least ? other : least;
+            const u32 other = __shfl_xor_sync(ALL, least, o), its = __shfl_xor_sync(ALL, row, o);
+            if (other < least) least = other, row = its;
         }
-        if (g == 0 && mine) own_block.minima[t][own] = least;
+        if (g == 0 && mine) own_block.minima[t][own] = least, own_block.rows[t][own] = row;
         __threadfence_block();
         asm volatile("bar.arrive 1, %0;" ::"n"(THREADS) : "memory");
     };
@@ -120,8 +118,8 @@ __device__ __forceinline__ void scan(const Plane& p, Shared& own_block, const si
 }
 
 // What a threshold leaves of the bounds of a block is computed, by all its warps.
-__device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const float* bounds, u32* queue, float* queue_bounds, u8* queue_query,
-                                       double* terms)
+__device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const double* queries, const float* bounds, u32* queue,
+                                       float* queue_bounds, u8* queue_query, double* terms)
 {
     const int lane = threadIdx.x & 31, own = threadIdx.x >> 5;
     const int warp = own * gridDim.x + blockIdx.x, warps = gridDim.x * SCANNING;
@@ -150,9 +148,12 @@ __device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const 
         }
         __syncthreads();
         const int count = own_block.waiting;
-        __syncthreads();
-        if (threadIdx.x == 0) own_block.waiting = 0;
-        if (count > QUEUE) {  // once more, fewer at a time
+        const bool again = count > QUEUE;  // fewer at a time
+        if (again || end < steps) {
+            __syncthreads();
+            if (threadIdx.x == 0) own_block.waiting = 0;
+        }
+        if (again) {
             span = 1;
             __syncthreads();
             continue;
@@ -162,7 +163,7 @@ __device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const 
             const Asked& asked = own_block.asked[query];
             if (*reinterpret_cast<volatile u32*>(&p.state->hits[query]) > HITS) continue;  // all rows have to answer it
             const i64 row = queue[i];
-            const Query q = query_of(p, query);
+            const double* q = queries + query * p.dim;
             double low, high;
             about(p, row, q, asked.defined, low, high);
             if (lane == 0) {
@@ -202,9 +203,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
     let_next_begin();
     const u32 number = *reinterpret_cast<volatile u32*>(&p.state->number) + 1;
     float* words = reinterpret_cast<float*>(early);
+    float* bounds = p.bounds ? p.bounds + (i64)blockIdx.x * p.queries_count * p.place : reinterpret_cast<float*>(room);
+    float* flat = reinterpret_cast<float*>(room);  // queries until words are told; then bounds lie there
+    double* queries = p.asked ? p.asked : reinterpret_cast<double*>(room + p.kept);
     bool lost = false;
     uint4 next[STEPS];
     uint2 next_sides[2];
+    const int count = p.queries_count * LEADING, meeting = own - SCANNING;
+    int item = meeting * gridDim.x + blockIdx.x;
+    float direction[PER_LANE];
+    auto directions = [&](int component) {
+        UNROLL for (int i = 0; i < PER_LANE; ++i) direction[i] = __ldg(p.directions + (i64)component * WIDTH + 32 * i + lane);
+    };
     if (own < SCANNING) {
         const i64 tile = own * gridDim.x + blockIdx.x;
         if (tile < (p.count + 15) >> 4) fetch(p, tile, next, next_sides);  // before the query: it does not wait for it
@@ -216,35 +226,37 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
             own_block.biases[2 * query] = own_block.biases[2 * query + 1] = 0;
         }
         if (threadIdx.x == 0) own_block.waiting = 0;
-    } else {
-        const int count = p.queries_count * LEADING;
-        for (int i = (own - SCANNING) * gridDim.x + blockIdx.x; i < count; i += MEETING * gridDim.x) {
-            const float word = word_of(p, query_of(p, i / LEADING), i % LEADING);
-            if (lane == 0) tell(p.words + i, __float_as_uint(word), number);
+    } else if (item < count) directions(item % LEADING);
+    for (int query = 0; query < p.queries_count; ++query) take(p, query, queries + query * p.dim, flat + query * WIDTH, own_block.parts[query]);
+    __syncthreads();
+    if (own >= SCANNING) {
+        for (; item < count; item += MEETING * gridDim.x) {
+            const float* x = flat + item / LEADING * WIDTH;
+            float sum = 0;
+            UNROLL for (int i = 0; i < PER_LANE; ++i) sum = fmaf(direction[i], x[32 * i + lane], sum);
+            for (int j = 32 * PER_LANE + lane; j < WIDTH; j += 32) sum = fmaf(__ldg(p.directions + (i64)(item % LEADING) * WIDTH + j), x[j], sum);
+            UNROLL for (int o = 16; o; o >>= 1) sum += __shfl_xor_sync(ALL, sum, o);
+            if (lane == 0) tell(p.words + item, __float_as_uint(sum), number);
+            if (item + MEETING * (int)gridDim.x < count) directions((item + MEETING * (int)gridDim.x) % LEADING);
         }
-        const int query = own - SCANNING;
-        if (query < p.queries_count) lengths_of(p, query_of(p, query), own_block.asked[query]);
     }
-    for (int i = threadIdx.x; i < p.queries_count * LEADING; i += THREADS) words[i] = __uint_as_float(await_word(p.words + i, number, lost));
+    for (int i = threadIdx.x; i < count; i += THREADS) words[i] = __uint_as_float(await_word(p.words + i, number, lost));
     __syncthreads();
-    if (own >= SCANNING && own - SCANNING < p.queries_count) {
-        const int query = own - SCANNING;
-        complete(p, words + query * LEADING, own_block.asked[query], digits[2 * query], digits[2 * query + 1], own_block.biases + 2 * query);
-    }
+    if (meeting >= 0 && meeting < p.queries_count)
+        complete(p, words + meeting * LEADING, own_block.parts[meeting], own_block.asked[meeting], digits[2 * meeting], digits[2 * meeting + 1],
+                 own_block.biases + 2 * meeting);
     __syncthreads();
-    float* bounds = p.bounds ? p.bounds + (i64)blockIdx.x * p.queries_count * p.place : reinterpret_cast<float*>(room);
     if (own < SCANNING) scan(p, own_block, digits, bounds, next, next_sides);
     else {
-        const int query = own - SCANNING;
-        if (lane == 0 && query < p.queries_count) own_block.asked[query].defined = METRIC == 2 ? defined_length(query_of(p, query), p.dim) : 0;
+        if (lane == 0 && meeting < p.queries_count) own_block.asked[meeting].defined = METRIC == 2 ? defined_length(queries + meeting * p.dim, p.dim) : 0;
         asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");
-        meet(p, own_block, number, lost);
+        meet(p, own_block, queries, number, lost);
     }
     if (lost) atomicOr(&own_block.errors[0], 4u);
     __syncthreads();
     u32* queue = reinterpret_cast<u32*>(early);
     float* queue_bounds = reinterpret_cast<float*>(queue + QUEUE);
-    finish(p, own_block, bounds, queue, queue_bounds, reinterpret_cast<u8*>(queue_bounds + QUEUE), terms);
+    finish(p, own_block, queries, bounds, queue, queue_bounds, reinterpret_cast<u8*>(queue_bounds + QUEUE), terms);
     if (threadIdx.x < p.queries_count) {
         const int query = threadIdx.x;
         State& state = *p.state;

@@ -13,6 +13,7 @@ constexpr int SHARE = 24;                      // numbers of a lane, of those th
 constexpr int QUEUE = TOGETHER * 16 * SCANNING;  // rows that wait for their values: at least one step of a scan
 constexpr int HITS = 1024, FEW_HITS = HITS / TOGETHER;  // rows of a query that are ranked, and so few that each counts who is before it
 constexpr int CHUNK = 128;                     // terms that a warp has room for
+constexpr int PER_LANE = WIDTH <= 768 ? WIDTH / 32 : 24;  // components of a direction that are asked for early
 constexpr u32 PATIENCE = 1u << 20;             // times that a word is asked for
 
 struct Told {  // of one query, when it is answered
@@ -36,7 +37,8 @@ struct Plane {
     i64 count, dim;
     double scaling, rho, longest;     // longest: at least the length of every row, for ip
     double most_length2, most_written, most_error, most_tail;
-    const void* queries;              // (queries, dim)
+    const void* queries;              // (queries, dim), as they were given
+    double* asked;                    // as float64, where they do not fit into shared memory
     const u8* allowed; i64 allowed_stride;
     u64* words;                       // (queries, LEADING): rotated queries
     u64* meeting;                     // (queries, blocks, each): limits
@@ -44,20 +46,16 @@ struct Plane {
     u64* hit_keys; i64* hit_rows;     // (queries, HITS)
     State* state; Told* told;
     double* values; i64* ids;         // (queries, k)
-    int wide, queries_count, k, place, each, meet;  // wide: queries are float64; place: bounds of a block, of a query; each: rows that it makes the threshold of; meet: steps before
+    int wide, queries_count, k, place, each, meet, kept;  // wide: queries are float64; place: bounds of a block, of a query; each: rows that it makes
+                                                            // the threshold of; meet: steps before; kept: where queries lie in shared memory
 };
 
 struct Asked {  // a query at work, alike in every block
-    double length2, length, defined, cross, alpha, beta;  // |q'|^2, |q|, that as defined, c.q, of V(K)
+    double alpha, beta, defined;                  // of V(K); the length as defined, for cosine
     double known, rest, gap;                      // |w1|, |w2|; what a row's bound may be below its key by, beside its own errors
     float step, error, tail, limit;               // t2, C1, C2, V
     u32 far;                                      // its numbers leave float32: all rows have to answer it
 };
-
-__device__ __forceinline__ Query query_of(const Plane& p, int number)
-{
-    return {static_cast<const u8*>(p.queries) + number * p.dim * (p.wide ? 8 : 4), p.wide};
-}
 
 __device__ __forceinline__ void tell(u64* place, u32 value, u32 number)
 {
@@ -78,61 +76,62 @@ __device__ __forceinline__ u32 await_word(const u64* place, u32 number, bool& lo
     return (u32)word;
 }
 
-// q' of one component: what rows are centred and scaled by, for l2; the query of length 1 else.
-__device__ __forceinline__ double of_query(const Plane& p, const Query& query, i64 j, double factor)
+__device__ __forceinline__ u32 warp_least(u32 x)
 {
-    return METRIC == 0 ? (query[j] - p.centre[j]) * p.scaling : query[j] * factor;
+#if __CUDA_ARCH__ >= 800
+    return __reduce_min_sync(ALL, x);
+#else
+    UNROLL for (int o = 16; o; o >>= 1) x = min(x, __shfl_xor_sync(ALL, x, o));
+    return x;
+#endif
 }
 
-__device__ __forceinline__ double factor_of(const Plane& p, const Query& query, double& total, double& cross)
+// Sums over a block, from those of its warps: alike in every block.
+__device__ __forceinline__ double sum_of(const double* parts)
 {
-    total = cross = 0;
-    for (int start = 0; start < WIDTH; start += 32 * LOADS) UNROLL for (int i = 0; i < LOADS; ++i) {
-        const int j = start + 32 * i + (threadIdx.x & 31);
-        const double q = j < p.dim ? query[j] : 0;
-        total += q * q, cross += j < p.dim ? p.centre[j] * q : 0;
+    const int lane = threadIdx.x & 31;
+    return warp_sum(lane < WARPS ? parts[lane] : 0);
+}
+
+// A query at work, by all warps of a block: as float64 into ``asked``, centred and scaled into ``flat``; the sums of each warp for its lengths.
+// For l2 rows are centred and scaled, and so is the query; else it is the query of length 1.
+__device__ __forceinline__ void take(const Plane& p, int number, double* asked, float* flat, double (*parts)[WARPS])
+{
+    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5;
+    double total = 0, cross = 0, length2 = 0, factor = 1;
+    for (int j = threadIdx.x; j < WIDTH; j += THREADS) {
+        double q = 0;
+        if (j < p.dim) {
+            const i64 at = number * p.dim + j;
+            q = p.wide ? static_cast<const double*>(p.queries)[at] : (double)static_cast<const float*>(p.queries)[at];
+            asked[j] = q;
+            if (METRIC) total += q * q, cross += p.centre[j] * q;
+            else q = (q - p.centre[j]) * p.scaling, length2 += q * q;
+        }
+        if (METRIC == 0) flat[j] = (float)q;
     }
-    total = warp_sum(total), cross = warp_sum(cross);
-    return METRIC ? 1 / sqrt(total) : 1;
-}
-
-// One component of a rotated query, by one warp.
-__device__ __forceinline__ float word_of(const Plane& p, const Query& query, int component)
-{
-    double total, cross;
-    const double factor = METRIC ? factor_of(p, query, total, cross) : 1;
-    float sum = 0;
-    for (int start = 0; start < WIDTH; start += 32 * LOADS) {
-        float direction[LOADS];
-        UNROLL for (int i = 0; i < LOADS; ++i) direction[i] = p.directions[(i64)component * WIDTH + start + 32 * i + (threadIdx.x & 31)];
-        UNROLL for (int i = 0; i < LOADS; ++i) {
-            const int j = start + 32 * i + (threadIdx.x & 31);
-            sum = fmaf(direction[i], j < p.dim ? (float)of_query(p, query, j, factor) : 0, sum);
+    if (METRIC) {
+        total = warp_sum(total), cross = warp_sum(cross);
+        if (lane == 0) parts[0][own] = total, parts[1][own] = cross;
+        __syncthreads();
+        factor = 1 / sqrt(sum_of(parts[0]));
+        for (int j = threadIdx.x; j < WIDTH; j += THREADS) {
+            const double q = j < p.dim ? asked[j] * factor : 0;
+            flat[j] = (float)q, length2 += q * q;
         }
     }
-    UNROLL for (int o = 16; o; o >>= 1) sum += __shfl_xor_sync(ALL, sum, o);
-    return sum;
-}
-
-__device__ __forceinline__ void lengths_of(const Plane& p, const Query& query, Asked& asked)
-{
-    double total, cross, length2 = 0;
-    const double factor = factor_of(p, query, total, cross);
-    for (int j = threadIdx.x & 31; j < p.dim; j += 32) {
-        const double x = of_query(p, query, j, factor);
-        length2 += x * x;
-    }
     length2 = warp_sum(length2);
-    if ((threadIdx.x & 31) == 0) {
-        asked.length2 = length2 * (1 + 0x1p-40), asked.length = sqrt(total), asked.cross = METRIC == 2 ? cross * factor : cross;
-    }
+    if (lane == 0) parts[2][own] = length2;
 }
 
 // The digits of a query, its bias and all that its bounds are made of, by one warp, from its words. A digit's rounding is at most half a step,
 // and what float32 adds: |h| <= 0.51 t sqrt(m) + rho |q'|.
-__device__ __forceinline__ void complete(const Plane& p, const float* w, Asked& made, signed char* high, signed char* low, int* biases)
+__device__ __forceinline__ void complete(const Plane& p, const float* w, const double (*parts)[WARPS], Asked& made, signed char* high,
+                                         signed char* low, int* biases)
 {
     const int lane = threadIdx.x & 31;
+    const double length2 = sum_of(parts[2]) * (1 + 0x1p-40), length = METRIC ? sqrt(sum_of(parts[0])) : 0;
+    const double cross = METRIC ? sum_of(parts[1]) * (METRIC == 2 ? 1 / length : 1) : 0;
     float peak = 0;
     double leading2 = 0;
     UNROLL for (int i = 0; i < LEADING / 32; ++i) {
@@ -152,7 +151,7 @@ __device__ __forceinline__ void complete(const Plane& p, const float* w, Asked& 
     sum_high = warp_sum(sum_high), sum_low = warp_sum(sum_low);
     if (lane) return;
     biases[0] = -120 * sum_high, biases[1] = -120 * sum_low;
-    const double length2 = made.length2, size = sqrt(length2);
+    const double size = sqrt(length2);
     const double known = sqrt(leading2) * (1 + 0x1p-30) + p.rho * size, rest = plane_rest(length2, leading2, p.rho);
     const double h = (0.51 * t * sqrt((double)LEADING) + p.rho * size) * (1 + 0x1p-30) + TINY;
     const double largest = p.most_length2 + 2 * p.most_written * (known + h) + 2 * p.most_error * known + 2 * p.most_tail * rest;
@@ -162,15 +161,15 @@ __device__ __forceinline__ void complete(const Plane& p, const float* w, Asked& 
         made.alpha = p.scaling * p.scaling * (1 + (p.dim + 8) * 0x1p-50);
         made.beta = loose - length2 * (1 - 0x1p-38) + p.dim * 0x1p-1022;
     } else {
-        const double err = METRIC == 2 ? (2 * p.dim + 40) * 0x1p-51 : (p.dim + 8) * 0x1p-51 * p.longest * made.length;
-        made.alpha = 2 * p.scaling * (METRIC == 1 ? 1 / made.length : 1);
-        made.beta = made.alpha * (made.cross + err) + loose;
-        made.gap += 2 * made.alpha * err + made.alpha * fabs(made.cross) * 0x1p-47;
+        const double err = METRIC == 2 ? (2 * p.dim + 40) * 0x1p-51 : (p.dim + 8) * 0x1p-51 * p.longest * length;
+        made.alpha = 2 * p.scaling * (METRIC == 1 ? 1 / length : 1);
+        made.beta = made.alpha * (cross + err) + loose;
+        made.gap += 2 * made.alpha * err + made.alpha * fabs(cross) * 0x1p-47;
     }
     made.known = known, made.rest = rest;
     made.step = t / 8, made.error = up(2 * known), made.tail = up(2 * rest);
     made.far = !(length2 < 0x1p40) || !(fabs(made.beta) < endless()) || !(made.alpha > 0) ||
-               (METRIC && !(made.length > 0x1p-400 && made.length < 0x1p400));
+               (METRIC && !(length > 0x1p-400 && length < 0x1p400));
 }
 
 // A tile of 16 rows, as the lanes of a warp multiply it: rows g and g + 8.
@@ -182,23 +181,28 @@ __device__ __forceinline__ void fetch(const Plane& p, i64 tile, uint4 (&codes)[S
     UNROLL for (int r = 0; r < 2; ++r) sides[r] = __ldg(reinterpret_cast<const uint2*>(from + 8 * LEADING) + (lane >> 2) + 8 * r);
 }
 
-// The k-th smallest of the numbers of a warp, or one that is not smaller: nothing hangs on which.
-__device__ __forceinline__ u32 smallest_of(const u32 (&mine)[SHARE], int k)
+// The k-th smallest of some numbers, or one that is not smaller, by one warp: nothing hangs on which. ALL where there are fewer.
+__device__ __forceinline__ u32 smallest_of(const u32* numbers, int total, int k)
 {
     const int lane = threadIdx.x & 31;
     u32 least = ALL, most = 0;
-    UNROLL for (int i = 0; i < SHARE; ++i) least = min(least, mine[i]), most = max(most, mine[i] == ALL ? 0 : mine[i]);
     if (k <= 16) {  // of the smallest of each lane, which differ
+        for (int i = lane; i < total; i += 32) least = min(least, numbers[i]);
         int before = 0;
-        UNROLL for (int o = 0; o < 32; ++o) {
+#pragma unroll 8
+        for (int o = 0; o < 32; ++o) {
             const u32 other = __shfl_sync(ALL, least, o);
             before += other < least || (other == least && o < lane);
         }
         return __shfl_sync(ALL, least, __ffs(__ballot_sync(ALL, before == k - 1)) - 1);
     }
-    UNROLL for (int o = 16; o; o >>= 1) least = min(least, __shfl_xor_sync(ALL, least, o)), most = max(most, __shfl_xor_sync(ALL, most, o));
+    u32 mine[SHARE];
     int all = 0;
-    UNROLL for (int i = 0; i < SHARE; ++i) all += mine[i] != ALL;
+    UNROLL for (int i = 0; i < SHARE; ++i) {
+        mine[i] = 32 * i + lane < total ? numbers[32 * i + lane] : ALL;
+        least = min(least, mine[i]), most = max(most, mine[i] == ALL ? 0 : mine[i]), all += mine[i] != ALL;
+    }
+    UNROLL for (int o = 16; o; o >>= 1) least = min(least, __shfl_xor_sync(ALL, least, o)), most = max(most, __shfl_xor_sync(ALL, most, o));
     if (warp_sum(all) < k) return ALL;
     while (least < most) {
         const u32 middle = least + (most - least) / 2;
@@ -229,14 +233,20 @@ __device__ __forceinline__ bool is_near(const Plane& p, const Asked& asked, i64 
 }
 
 // A row's value as defined, by one warp: terms side by side, added by its first lane. ``terms``: CHUNK numbers of this warp.
-__device__ __forceinline__ double value_by_warp(const Plane& p, i64 row, const Query& query, double length, double* terms)
+__device__ __forceinline__ double value_by_warp(const Plane& p, i64 row, const double* query, double length, double* terms)
 {
     const int lane = threadIdx.x & 31;
     const Cell* x = p.rows + row * p.dim;
+    const bool pieces = in_pieces(p);
     double sum = 0;
-    for (i64 start = 0; start < p.dim; start += CHUNK) {
-        const int some = (int)(p.dim - start < CHUNK ? p.dim - start : CHUNK);
-        UNROLL for (int j = lane; j < CHUNK; j += 32) if (j < some) terms[j] = term(wide(x[start + j]), query[start + j]);
+    for (int start = 0; start < p.dim; start += CHUNK) {
+        const int some = min((int)p.dim - start, CHUNK);
+        if (pieces) {
+            for (int at = PIECE * lane; at < some; at += 32 * PIECE) {
+                const uint4 piece = __ldg(reinterpret_cast<const uint4*>(x + start + at));
+                each_term(piece, query + start + at, [&](int c, double one) { terms[at + c] = one; });
+            }
+        } else for (int j = lane; j < some; j += 32) terms[j] = term(wide(x[start + j]), query[start + j]);
         __syncwarp();
         if (lane == 0) {
             int j = 0;
@@ -251,7 +261,8 @@ __device__ __forceinline__ double value_by_warp(const Plane& p, i64 row, const Q
 // The hits of every query in order, and what the host is told; by the last block. ``keys``, ``names``: HITS each.
 __device__ __forceinline__ void rank(const Plane& p, const Asked* asked, u64* keys, i64* names)
 {
-    volatile State& state = *p.state;
+    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5;
+    State& state = *p.state;
     auto fetch = [&](int query, int i, int to) {
         const i64 row = __ldcg(p.hit_rows + query * HITS + i);
         keys[to] = __ldcg(p.hit_keys + query * HITS + i), names[to] = p.names ? p.names[row] : row;
@@ -261,39 +272,46 @@ __device__ __forceinline__ void rank(const Plane& p, const Asked* asked, u64* ke
         p.values[query * p.k + place] = METRIC ? 0.0 - found : found;
         p.ids[query * p.k + place] = name;
     };
-    for (int i = threadIdx.x; i < p.queries_count * FEW_HITS; i += THREADS) {
-        const int query = i / FEW_HITS, own = i % FEW_HITS, hits = (int)state.hits[query];
-        if (hits <= FEW_HITS && own < hits) fetch(query, own, i);
+    int hits[TOGETHER];
+    UNROLL for (int query = 0; query < TOGETHER; ++query) hits[query] = (int)__ldcg(&state.hits[query]);
+    if (own == WARPS - 1 && lane < p.queries_count) {
+        const u32 errors = __ldcg(&state.errors[lane]) | (asked[lane].far || __ldcg(&state.hits[lane]) > HITS ? 4u : 0u);
+        p.told[lane] = {asked[lane].alpha, asked[lane].beta, ~__ldcg(&state.skipped[lane]), ~__ldcg(&state.least[lane]),
+                        __ldcg(&state.candidates[lane]), __ldcg(&state.computed[lane]), errors};
+        state.candidates[lane] = state.computed[lane] = state.errors[lane] = state.least[lane] = 0;
+        state.skipped[lane] = 0;
+    }
+    UNROLL for (int query = 0; query < TOGETHER; ++query) {
+        if (query >= p.queries_count) break;
+        const int few = hits[query] > FEW_HITS ? 0 : hits[query];
+        for (int i = threadIdx.x; i < few; i += THREADS) fetch(query, i, query * FEW_HITS + i);
+        if (hits[query] <= FEW_HITS) for (int i = few + threadIdx.x; i < p.k; i += THREADS) write(query, i, LAST, -1);
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < p.queries_count * FEW_HITS; i += THREADS) {
-        const int query = i / FEW_HITS, own = i % FEW_HITS, hits = (int)state.hits[query], first = query * FEW_HITS;
-        if (hits > FEW_HITS) continue;
-        if (own < hits) {
+    UNROLL for (int query = 0; query < TOGETHER; ++query) {
+        if (query >= p.queries_count) break;
+        const int few = hits[query] > FEW_HITS ? 0 : hits[query], first = query * FEW_HITS;
+        for (int i = own; i < few; i += WARPS) {  // a warp counts who is before a hit
+            const u64 key = keys[first + i];
+            const i64 name = names[first + i];
             int before = 0;
-            for (int o = first; o < first + hits; ++o) before += keys[o] < keys[i] || (keys[o] == keys[i] && names[o] < names[i]);
-            if (before < p.k) write(query, before, keys[i], names[i]);
-        } else if (own < p.k) write(query, own, LAST, -1);
+            for (int o = lane; o < few; o += 32) before += keys[first + o] < key || (keys[first + o] == key && names[first + o] < name);
+            before = warp_sum(before);
+            if (lane == 0 && before < p.k) write(query, before, key, name);
+        }
     }
-    for (int query = 0; query < p.queries_count; ++query) {
-        const int hits = min((int)state.hits[query], HITS), size = power_from(hits);
-        if (hits <= FEW_HITS) continue;
+    UNROLL for (int query = 0; query < TOGETHER; ++query) {
+        const int many = min(hits[query], HITS), size = power_from(many);
+        if (query >= p.queries_count || many <= FEW_HITS) continue;
         __syncthreads();
         for (int i = threadIdx.x; i < size; i += THREADS) {
-            if (i < hits) fetch(query, i, i);
+            if (i < many) fetch(query, i, i);
             else keys[i] = LAST, names[i] = -1;
         }
         sort_pairs(keys, names, size);
         for (int i = threadIdx.x; i < p.k; i += THREADS) write(query, i, keys[i], names[i]);
     }
     __syncthreads();
-    if (threadIdx.x < p.queries_count) {
-        const int query = threadIdx.x;
-        const u32 errors = state.errors[query] | (asked[query].far || state.hits[query] > HITS ? 4u : 0u);
-        p.told[query] = {asked[query].alpha, asked[query].beta, ~state.skipped[query], ~state.least[query],
-                         state.candidates[query], state.computed[query], errors};
-        state.hits[query] = state.candidates[query] = state.computed[query] = state.errors[query] = state.least[query] = 0;
-        state.skipped[query] = 0;
-    }
+    if (threadIdx.x < TOGETHER) state.hits[threadIdx.x] = 0;
     if (threadIdx.x == 0) state.done = 0, state.number = state.number + 1;
 }

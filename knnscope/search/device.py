@@ -25,6 +25,8 @@ def is_device(array: Any) -> bool:
     """Whether an array lies in GPU memory."""
     if isinstance(array, np.ndarray):
         return False
+    if type(array).__module__.partition(".")[0] == "cupy":  # asking one of its arrays takes 2 us
+        return True
     if hasattr(array, "__cuda_array_interface__"):
         return True
     where = getattr(array, "__dlpack_device__", None)

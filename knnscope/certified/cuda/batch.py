@@ -173,10 +173,11 @@ class Workspace:
         self.rank_shared = 8 * self.room + 16 * CANDIDATES
         self.rank = kernel(rank, "batch_rank", device, self.rank_shared)
 
-    def queue(self, queries: Any, mask: Mask, told: int, answer: tuple[int, int]) -> None:
-        """Queue a search on the current stream.
+    def queue(self, stream: int, queries: Any, mask: Mask, told: int, answer: tuple[int, int]) -> None:
+        """Queue a search.
 
         Args:
+            stream: where, the current one.
             queries: float64, (count, dim), in GPU memory.
             mask: ``EVERY``: all rows may be answers.
             told: where ``TOLD_BYTES`` of each query are written, a line of all queries for each number.
@@ -218,7 +219,7 @@ class Workspace:
             ),
             shared=self.rank_shared,
         )  # fmt: skip
-        self.rest.queue(queries, mask, (counted[2], 4), answer)
+        self.rest.queue(stream, queries, mask, (counted[2], 4), answer)
 
     def _pass(self, run: Any, begin: int, end: int) -> None:
         """Products of some tiles of rows with all queries."""

@@ -52,21 +52,13 @@ def _cuda() -> ctypes.CDLL:
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """A compiled kernel; ``kept`` holds the module that it is part of. knows_early: whether the device knows of ``early`` below."""
+    """A compiled kernel; ``kept`` holds the module that it is part of. knows_early: whether the device knows of that (``Prepared``)."""
 
     function: int
     kept: Any
     knows_early: bool
 
-    def __call__(
-        self,
-        grid: tuple[int, ...],
-        threads: int,
-        *arguments: Any,
-        shared: int = 0,
-        together: bool = False,
-        early: bool = False,
-    ) -> None:
+    def __call__(self, grid: tuple[int, ...], threads: int, *arguments: Any, shared: int = 0) -> None:
         """Queue it on the current stream.
 
         Args:
@@ -74,20 +66,50 @@ class Launcher:
             threads: of a block.
             arguments: ctypes values, as the kernel takes them.
             shared: bytes of dynamic shared memory.
-            together: its blocks wait for each other: all are there at once, or it does not start.
-            early: it may begin before the kernel before it has ended, and waits for that itself.
         """
         values = [_value(argument) for argument in arguments]
         pointers = (POINTER * len(values))(*(ctypes.addressof(value) for value in values))
         x, y, z = (*grid, 1, 1)[:3]
         stream = cp.cuda.get_current_stream().ptr
-        early = early and self.knows_early
-        if not (together or early):
-            driver.launchKernel(self.function, x, y, z, threads, 1, 1, shared, stream, ctypes.addressof(pointers), 0)
-            return
-        given = _Config(x, y, z, threads, 1, 1, shared, stream, ctypes.addressof(_TOGETHER if together else _EARLY), 1)
-        code = _cuda().cuLaunchKernelEx(ctypes.byref(given), POINTER(self.function), pointers, None)
-        if code:
+        driver.launchKernel(self.function, x, y, z, threads, 1, 1, shared, stream, ctypes.addressof(pointers), 0)
+
+
+class Prepared:
+    """A kernel of one structure that is started again and again: what is made for a launch is made once."""
+
+    def __init__(self, launcher: Launcher, shape: tuple[int, int, int], given: Any, together: bool = False) -> None:
+        """Of blocks, threads and bytes of dynamic shared memory.
+
+        Args:
+            launcher: the kernel.
+            shape: blocks, threads of one, bytes of its shared memory.
+            given: its structure, read at each start.
+            together: its blocks wait for each other: all are there at once, or it does not start. Else it may begin before the kernel before
+                it has ended, and waits for that itself.
+        """
+        blocks, threads, shared = shape
+        attribute = _TOGETHER if together else _EARLY
+        self._config = _Config(
+            blocks,
+            1,
+            1,
+            threads,
+            1,
+            1,
+            shared,
+            None,
+            ctypes.addressof(attribute),
+            int(together or launcher.knows_early),
+        )
+        self._kept = launcher, given
+        self._pointers = (POINTER * 1)(ctypes.addressof(given))
+        self._launch = _cuda().cuLaunchKernelEx
+        self._arguments = ctypes.byref(self._config), POINTER(launcher.function), self._pointers, None
+
+    def __call__(self, stream: int) -> None:
+        """Queue it on a stream."""
+        self._config.stream = stream
+        if code := self._launch(*self._arguments):
             raise KnnscopeError(
                 f"a kernel of certified search could not be started (CUDA error {code}): "
                 "after an error a process can do no more on the GPU, start a new one"

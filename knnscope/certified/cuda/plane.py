@@ -12,7 +12,7 @@ import numpy.typing as npt
 from knnscope.certified import components, plane_bound
 from knnscope.certified.cuda.answer import Mask, Told
 from knnscope.certified.cuda.codes import PLANE_ROWS, Codes
-from knnscope.certified.cuda.launch import DOUBLE, INT, LONG, POINTER, kernel, pointer, structure
+from knnscope.certified.cuda.launch import DOUBLE, INT, LONG, POINTER, Prepared, kernel, pointer, structure
 from knnscope.certified.cuda.rest import Rest
 from knnscope.certified.cuda.table import Table, most_shared, processors
 from knnscope.kernels import sources
@@ -21,9 +21,9 @@ TOGETHER, MEETING = 4, 4
 """Queries of one scan: two digits each, eight columns of a product. Warps of a block that do not scan."""
 MOST_K = 256
 """Neighbors up to which a threshold is made from the rows that blocks choose."""
-CHOSEN, SHARE = 528, 768
-"""Rows that make a threshold, about and at most."""
-HITS, OWN_SHARED = 1024, 41 << 10
+CHOSEN, SHARE = 100, 768
+"""Rows that make a threshold: so many more than three times k, and at most."""
+HITS, OWN_SHARED = 1024, 46 << 10
 """Rows of a query that are ranked at most; bytes of shared memory that the kernel has besides."""
 EARLY = 2 / 3
 """Share of a scan after which its threshold is made."""
@@ -33,9 +33,9 @@ Plane = structure(
     rows=POINTER, row_norms=POINTER, names=POINTER, tiles=POINTER, directions=POINTER, centre=POINTER, count=LONG, dim=LONG,
     scaling=DOUBLE, rho=DOUBLE, longest=DOUBLE,
     most_length2=DOUBLE, most_written=DOUBLE, most_error=DOUBLE, most_tail=DOUBLE,
-    queries=POINTER, allowed=POINTER, allowed_stride=LONG, words=POINTER, meeting=POINTER, bounds=POINTER,
+    queries=POINTER, asked=POINTER, allowed=POINTER, allowed_stride=LONG, words=POINTER, meeting=POINTER, bounds=POINTER,
     hit_keys=POINTER, hit_rows=POINTER, state=POINTER, told=POINTER, values=POINTER, ids=POINTER,
-    wide=INT, queries_count=INT, k=INT, place=INT, each=INT, meet=INT,
+    wide=INT, queries_count=INT, k=INT, place=INT, each=INT, meet=INT, kept=INT,
 )  # fmt: skip
 TOLD = np.dtype(
     [("alpha", np.float64), ("beta", np.float64), ("skipped", np.uint64)]
@@ -56,34 +56,38 @@ class Workspace:
         threads = sources.plane_threads(codes.leading)
         scanning = threads // 32 - MEETING
         tiles = -(-rows // PLANE_ROWS)
-        self.threads, self.blocks = threads, processors()
+        self.blocks = processors()
         steps = -(-tiles // (self.blocks * scanning))
         place = steps * scanning * PLANE_ROWS
-        each = max(1, min(scanning, SHARE // self.blocks, -(-max(CHOSEN, 2 * k + 16) // self.blocks)))
+        each = min(scanning, SHARE // self.blocks, max(2, -(-(3 * k + CHOSEN) // self.blocks)))
         source = sources.exact("plane", table.macros(**codes.macros(), THREADS=threads))
-        self.shared = max(16 * HITS, 4 * count * place)
-        fits = self.shared <= most_shared() - OWN_SHARED
-        if not fits:
-            self.shared = 16 * HITS
-        self.kernel = kernel(source, "plane_search", table.device, self.shared)
+        least, most_bytes = max(16 * HITS, 4 * count * codes.width), most_shared() - OWN_SHARED
+        bounds_fit = max(least, 4 * count * place) <= most_bytes
+        kept = max(least, 4 * count * place * bounds_fit)
+        queries_fit = kept + 8 * count * dim <= most_bytes
+        shared = kept + 8 * count * dim * queries_fit
         self.words = cp.zeros(count * codes.leading, dtype=cp.uint64)
         self.meeting = cp.zeros(count * self.blocks * each, dtype=cp.uint64)
-        self.bounds = None if fits else cp.empty(self.blocks * count * place, dtype=cp.float32)
+        self.bounds = None if bounds_fit else cp.empty(self.blocks * count * place, dtype=cp.float32)
+        self.asked = None if queries_fit else cp.empty(count * dim)
         self.hit_keys, self.hit_rows = cp.empty((count, HITS), cp.uint64), cp.empty((count, HITS), cp.int64)
         self.state, self.rest = cp.zeros(STATE, dtype=cp.uint8), Rest(table, count, k)
         most = codes.most
         self.fixed = Plane(
             pointer(table.rows), pointer(table.norms), pointer(table.names), pointer(codes.plane), pointer(codes.directions),
             pointer(codes.centre), rows, dim, codes.scaling, codes.rho, math.sqrt(codes.reach2) / codes.scaling,
-            most.length2, most.written, most.error, most.tail, None, None, 0, pointer(self.words), pointer(self.meeting),
+            most.length2, most.written, most.error, most.tail, None, pointer(self.asked), None, 0, pointer(self.words), pointer(self.meeting),
             pointer(self.bounds), pointer(self.hit_keys), pointer(self.hit_rows), pointer(self.state), None, None, None,
-            0, count, k, place, each, max(1, round(EARLY * steps)),
+            0, count, k, place, each, max(1, round(EARLY * steps)), kept,
         )  # fmt: skip
+        found = kernel(source, "plane_search", table.device, shared)
+        self.start = Prepared(found, (self.blocks, threads, shared), self.fixed, together=True)
 
-    def queue(self, queries: Any, mask: Mask, told: int, answer: tuple[int, int]) -> None:
-        """Queue a search on the current stream.
+    def queue(self, stream: int, queries: Any, mask: Mask, told: int, answer: tuple[int, int]) -> None:
+        """Queue a search.
 
         Args:
+            stream: where, the current one.
             queries: float32 or float64, (count, dim), in GPU memory.
             mask: rows that may be answers.
             told: where ``TOLD`` of each query is written.
@@ -93,8 +97,8 @@ class Workspace:
         p.queries, p.wide, p.told = pointer(queries), queries.dtype.itemsize == 8, told
         p.allowed, p.allowed_stride = mask
         p.ids, p.values = answer
-        self.kernel((self.blocks,), self.threads, p, shared=self.shared, together=True)
-        self.rest.queue(queries, mask, (told + TOLD_BYTES - 4, TOLD_BYTES), answer)
+        self.start(stream)
+        self.rest.queue(stream, queries, mask, (told + TOLD_BYTES - 4, TOLD_BYTES), answer)
 
 
 def step_of(_k: int) -> int:
@@ -117,7 +121,9 @@ def pays(table: Table, codes: Codes, k: int) -> bool:
 
 def usable(table: Table, codes: Codes | None, k: int) -> bool:
     """Whether the plane answers so many neighbors."""
-    return codes is not None and codes.plane is not None and k <= MOST_K and len(table.rows) < 2**32 - 64
+    if codes is None or codes.plane is None or k > MOST_K or len(table.rows) >= 2**32 - 64:
+        return False
+    return 4 * TOGETHER * codes.width <= most_shared() - OWN_SHARED and 2 * k <= SHARE
 
 
 def told(found: npt.NDArray[np.uint8], last: npt.NDArray[np.float64], metric: int) -> Told:

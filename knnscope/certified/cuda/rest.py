@@ -7,7 +7,7 @@ from typing import Any
 import cupy as cp
 
 from knnscope.certified.cuda.answer import Mask
-from knnscope.certified.cuda.launch import INT, LONG, POINTER, kernel, pointer, structure
+from knnscope.certified.cuda.launch import INT, LONG, POINTER, Prepared, kernel, pointer, structure
 from knnscope.certified.cuda.table import Table, processors
 from knnscope.kernels import sources
 
@@ -31,16 +31,18 @@ class Rest:
         self.blocks = min(processors(), -(-rows // THREADS))
         self.keys, self.found = cp.empty(self.blocks * k, dtype=cp.uint64), cp.empty(self.blocks * k, dtype=cp.int64)
         self.done = cp.zeros(count, dtype=cp.uint32)
-        self.kernel = kernel(sources.exact("rest", table.macros()), "rest", table.device)
         self.given = Given(
             pointer(table.rows), pointer(table.norms), pointer(table.names), rows, dim, None, None, 0, None, 0,
             pointer(self.keys), pointer(self.found), pointer(self.done), None, None, 0, count, k,
         )  # fmt: skip
+        found = kernel(sources.exact("rest", table.macros()), "rest", table.device)
+        self.start = Prepared(found, (self.blocks, THREADS, 0), self.given)
 
-    def queue(self, queries: Any, mask: Mask, errors: tuple[int, int], answer: tuple[int, int]) -> None:
-        """Queue it on the current stream.
+    def queue(self, stream: int, queries: Any, mask: Mask, errors: tuple[int, int], answer: tuple[int, int]) -> None:
+        """Queue it.
 
         Args:
+            stream: where.
             queries: float32 or float64, (queries, dim), in GPU memory.
             mask: rows that may be answers.
             errors: where those of the first query are, and bytes from one to the next.
@@ -51,4 +53,4 @@ class Rest:
         given.allowed, given.allowed_stride = mask
         given.errors, given.errors_stride = errors
         given.ids, given.values = answer
-        self.kernel((self.blocks,), THREADS, given, early=True)
+        self.start(stream)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +20,26 @@ from knnscope.checks import check_finite
 from knnscope.errors import KnnscopeError
 from knnscope.records import Certificate, Neighbors
 from knnscope.search import definition
+
+
+class _There:
+    """On a GPU; a full memory is told in one line."""
+
+    def __init__(self, device: int) -> None:
+        self._device, self._before = device, cp.cuda.runtime.getDevice()
+
+    def __enter__(self) -> None:
+        if self._before != self._device:
+            cp.cuda.runtime.setDevice(self._device)
+
+    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
+        if self._before != self._device:
+            cp.cuda.runtime.setDevice(self._before)
+        if isinstance(error, cp.cuda.memory.OutOfMemoryError):
+            raise KnnscopeError(
+                f"the GPU's memory is full ({str(error).rstrip('.')}): ask for less at once, or use device='cpu'"
+            ) from error
+
 
 KEPT = 8
 """Shapes of searches whose memory is kept."""
@@ -41,6 +59,7 @@ class CudaScanner:
             raise KnnscopeError(f"device cuda:{device}: there are {count} GPUs here, from cuda:0 on")
         self.device = device
         self._lock = threading.Lock()
+        self._ways: dict[tuple[bool, int, bool], Any] = {}
         self._spaces: dict[tuple[Any, ...], Any] = {}
         self._captured: list[Any] = []  # what graphs use
 
@@ -75,10 +94,9 @@ class CudaScanner:
 
     def search_there(self, queries: Any, k: int, where: Any, out: tuple[Any, Any] | None) -> Neighbors:
         """Queries that lie on the GPU: the answer lies there too, and nobody waits for it; see ``ExactIndex.search``."""
-        rows, dim = self.table.rows.shape
         with self._there(), arrays.stream_of(queries):
-            values, single = arrays.queries(queries, dim)
-            allowed = None if where is None else arrays.mask(where, len(values), rows)
+            values, single = arrays.queries(queries, self.table.rows.shape[1])
+            allowed = None if where is None else arrays.mask(where, len(values), len(self.table.rows))
             taken = None if out is None else arrays.taken(out, (k,) if single else (len(values), k))
             found = self._queue(values, k, allowed, taken)
             proof = LaterCertificate(found.read)
@@ -87,21 +105,9 @@ class CudaScanner:
             ids, distances = (found.ids[0], found.values[0]) if single else (found.ids, found.values)
             return Neighbors(arrays.like(ids, queries), arrays.like(distances, queries), proof)
 
-    @contextmanager
-    def _there(self) -> Iterator[None]:
-        """On this index's GPU; a full memory is told in one line."""
-        before = cp.cuda.runtime.getDevice()
-        try:
-            if before != self.device:
-                cp.cuda.runtime.setDevice(self.device)
-            yield
-        except cp.cuda.memory.OutOfMemoryError as error:
-            raise KnnscopeError(
-                f"the GPU's memory is full ({str(error).rstrip('.')}): ask for less at once, or use device='cpu'"
-            ) from error
-        finally:
-            if before != self.device:
-                cp.cuda.runtime.setDevice(before)
+    def _there(self) -> _There:
+        """On this index's GPU."""
+        return _There(self.device)
 
     @property
     def isa(self) -> str:
@@ -147,47 +153,57 @@ class CudaScanner:
             allowed: bool, (1 or queries, rows), or None.
             out: ids, int64, and values, float64, (queries, k), to be written; None for new ones.
         """
-        codes, table = self.codes, self.table
-        by_plane, by_codes = plane.usable(table, codes, k), allowed is None and batch.usable(table, codes, k)
-        if by_plane and by_codes and codes is not None:
-            by_plane = len(queries) <= plane.TOGETHER and plane.pays(table, codes, k)
-        if codes is None or not (by_plane or by_codes) or not len(queries):
+        table, count = self.table, len(queries)
+        way = self._way(count <= plane.TOGETHER, k, allowed is not None) if count else None
+        if way is None:
             return self._by_all(queries, k, allowed, out)
-        way: Any = plane if by_plane else batch
-        if not by_plane:
+        if way is batch:
             queries = queries.astype(cp.float64, copy=False)
-        ids, values = out or (cp.empty((len(queries), k), dtype=cp.int64), cp.empty((len(queries), k)))
-        told = cp.empty(len(queries) * way.TOLD_BYTES, dtype=cp.uint8)
-        step, stream = way.step_of(k), cp.cuda.get_current_stream()
+        stream, each = cp.cuda.get_current_stream(), way.TOLD_BYTES
+        if out is None:
+            size = 8 * count * k
+            memory = cp.cuda.alloc(2 * size + count * each)
+            ids, values = cp.ndarray((count, k), cp.int64, memory), cp.ndarray((count, k), cp.float64, memory + size)
+            first_id, first_value = memory.ptr, memory.ptr + size
+            told = memory + 2 * size
+        else:
+            (ids, values), told = out, cp.cuda.alloc(count * each)
+            first_id, first_value = ids.data.ptr, values.data.ptr
         captured = out is not None and stream.ptr and cp.cuda.runtime.streamIsCapturing(stream.ptr)
         if captured:  # a graph writes there whenever it is started
             self._captured.append((told, queries, allowed))
-        lines = range(0, len(queries), step)
+        step, mask = way.step_of(k), EVERY
         with self._lock:
-            for first in lines:
-                some = queries[first : first + step]
+            for first in range(0, count, step):
+                some = queries if count <= step else queries[first : first + step]
                 space = self._space((way, stream.ptr, len(some), k), bool(captured))
-                mask = EVERY
                 if allowed is not None:
                     stride = 0 if len(allowed) == 1 else len(table.rows)
                     mask = (allowed.data.ptr + first * stride, stride)
-                answer = ids.data.ptr + 8 * k * first, values.data.ptr + 8 * k * first
-                space.queue(some, mask, told.data.ptr + first * way.TOLD_BYTES, answer)
+                answer = first_id + 8 * k * first, first_value + 8 * k * first
+                space.queue(stream.ptr, some, mask, told.ptr + first * each, answer)
 
         def read() -> Certificate:
             with cp.cuda.Device(self.device):
-                numbers, last = (cp.asnumpy(array, stream=stream) for array in (told, values))
+                numbers = cp.asnumpy(cp.ndarray(count * each, cp.uint8, told), stream=stream)
+                last = cp.asnumpy(values, stream=stream)[:, k - 1]
                 parts = [
-                    way.told(
-                        numbers[first * way.TOLD_BYTES : (first + step) * way.TOLD_BYTES],
-                        last[first : first + step, k - 1],
-                        table.metric,
-                    )
-                    for first in lines
+                    way.told(numbers[first * each : (first + step) * each], last[first : first + step], table.metric)
+                    for first in range(0, count, step)
                 ]
                 return Told.of(parts).certificate(table.metric, len(table.rows), _sums(allowed))
 
         return Queued(ids, values, read)
+
+    def _way(self, few: bool, k: int, masked: bool) -> Any:
+        """The module that answers so many queries and neighbors; None: all rows."""
+        if (few, k, masked) not in self._ways:
+            codes, table = self.codes, self.table
+            by_plane, by_codes = plane.usable(table, codes, k), not masked and batch.usable(table, codes, k)
+            if by_plane and by_codes and codes is not None:
+                by_plane = few and plane.pays(table, codes, k)
+            self._ways[few, k, masked] = plane if by_plane else batch if by_codes else None
+        return self._ways[few, k, masked]
 
     def _space(self, shape: tuple[Any, ...], captured: bool) -> Any:
         """Memory of a way, a stream, so many queries and neighbors: kept for the next search like it; the oldest goes first."""
