@@ -11,7 +11,7 @@ struct Shared {
     double parts[TOGETHER][3][WARPS];
     u64 skipped[TOGETHER];
     i64 chosen[TOGETHER][SCANNING];
-    u32 minima[TOGETHER][SCANNING], rows[TOGETHER][SCANNING], limits[SHARE * 32];
+    u32 minima[TOGETHER][SCANNING], rows[TOGETHER][SCANNING];
     int biases[2 * TOGETHER], waiting;
     u32 least[TOGETHER], candidates[TOGETHER], computed[TOGETHER], errors[TOGETHER];
     bool last;
@@ -33,7 +33,7 @@ __device__ __forceinline__ void choose(const u32* minima, const u32* rows, int e
 __device__ __forceinline__ void among_meeting() { asm volatile("bar.sync 2, %0;" ::"n"(32 * MEETING) : "memory"); }
 
 // A threshold for every query, by the warps that do not scan: V of the k-th nearest of the rows that all blocks have chosen.
-__device__ __forceinline__ void meet(const Plane& p, Shared& own_block, const double* queries, u32 number, bool& lost)
+__device__ __forceinline__ void meet(const Plane& p, Shared& own_block, const double* queries, u32* limits, u32 number, bool& lost)
 {
     const int lane = threadIdx.x & 31, own = (threadIdx.x >> 5) - SCANNING, total = gridDim.x * p.each;
     if (own < p.queries_count) choose(own_block.minima[own], own_block.rows[own], p.each, own_block.chosen[own]);
@@ -47,15 +47,12 @@ __device__ __forceinline__ void meet(const Plane& p, Shared& own_block, const do
         const float limit = most < endless() ? up(plane_limit(most, asked.alpha, asked.beta)) : infinite();
         if (lane == 0) tell(p.meeting + query * total + blockIdx.x * p.each + place, ordered(limit), number);
     }
-    for (int query = 0; query < p.queries_count; ++query) {
-        for (int i = 32 * own + lane; i < total; i += 32 * MEETING) own_block.limits[i] = await_word(p.meeting + query * total + i, number, lost);
-        among_meeting();
-        if (own == query) {
-            const u32 limit = smallest_of(own_block.limits, total, p.k);
-            if (lane == 0) own_block.asked[query].limit = own_block.asked[query].far ? -infinite() : limit == ALL ? infinite() : value_from(limit);
-        }
-        if (query + 1 < p.queries_count) among_meeting();
-    }
+    for (int query = 0; query < p.queries_count; ++query)
+        for (int i = 32 * own + lane; i < total; i += 32 * MEETING) limits[query * SHARE + i] = await_word(p.meeting + query * total + i, number, lost);
+    among_meeting();
+    if (own >= p.queries_count) return;
+    const u32 limit = smallest_of(limits + own * SHARE, total, p.k);
+    if (lane == 0) own_block.asked[own].limit = own_block.asked[own].far ? -infinite() : limit == ALL ? infinite() : value_from(limit);
 }
 
 // A lower bound of every row of this warp's tiles, into ``bounds``; the smallest are deposited after ``p.meet`` of them.
@@ -164,15 +161,15 @@ __device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const 
             if (*reinterpret_cast<volatile u32*>(&p.state->hits[query]) > HITS) continue;  // all rows have to answer it
             const i64 row = queue[i];
             const double* q = queries + query * p.dim;
-            double low, high;
-            about(p, row, q, asked.defined, low, high);
-            if (lane == 0) {
-                atomicAdd(&own_block.candidates[query], 1u);
-                if (!is_near(p, asked, row, queue_bounds[i], plane_limit(low, asked.alpha, asked.beta))) atomicOr(&own_block.errors[query], 2u);
-            }
-            if (is_beyond(low, asked)) {  // where it is no number it is looked at
-                if (lane == 0) atomicMin(&own_block.skipped[query], ordered(low));
-                continue;
+            if (lane == 0) atomicAdd(&own_block.candidates[query], 1u);
+            if (count > WARPS) {  // else each has its warp, which computes it at once
+                double low, high;
+                about(p, row, q, asked.defined, low, high);
+                if (lane == 0 && !is_near(p, asked, row, queue_bounds[i], plane_limit(low, asked.alpha, asked.beta))) atomicOr(&own_block.errors[query], 2u);
+                if (is_beyond(low, asked)) {  // where it is no number it is looked at
+                    if (lane == 0) atomicMin(&own_block.skipped[query], ordered(low));
+                    continue;
+                }
             }
             const double value = value_by_warp(p, row, q, asked.defined, terms + own * CHUNK);
             if (lane == 0) {
@@ -180,7 +177,9 @@ __device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const 
                 const double key = key_of(value);
                 if (isnan(value)) atomicOr(&own_block.errors[query], 1u);
                 else if (!(queue_bounds[i] <= plane_limit(key, asked.alpha, asked.beta) + 0x1p-100)) atomicOr(&own_block.errors[query], 2u);
-                else if (!is_beyond(key, asked)) {
+                else if (!is_near(p, asked, row, queue_bounds[i], plane_limit(key, asked.alpha, asked.beta))) atomicOr(&own_block.errors[query], 2u);
+                else if (is_beyond(key, asked)) atomicMin(&own_block.skipped[query], ordered(key));
+                else {
                     const u32 place = atomicAdd(&p.state->hits[query], 1u);
                     if (place < HITS) p.hit_keys[query * HITS + place] = ordered(key), p.hit_rows[query * HITS + place] = row;
                 }
@@ -194,8 +193,8 @@ __device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plane p)
 {
     extern __shared__ __align__(16) u8 room[];  // bounds, where they fit; hits at the end
-    constexpr int WORDS = 4 * TOGETHER * LEADING, QUEUES = 9 * QUEUE;
-    __shared__ __align__(16) u8 early[WORDS > QUEUES ? WORDS : QUEUES];  // words, then the queue
+    constexpr int WORDS = LEADING > SHARE ? LEADING : SHARE, QUEUES = 9 * QUEUE / (4 * TOGETHER) + 1;
+    __shared__ __align__(16) u8 early[4 * TOGETHER * (WORDS > QUEUES ? WORDS : QUEUES)];  // words, then limits, then the queue
     __shared__ __align__(16) signed char digits[2 * TOGETHER][LEADING];
     __shared__ __align__(16) double terms[WARPS * CHUNK];
     __shared__ Shared own_block;
@@ -227,7 +226,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
         }
         if (threadIdx.x == 0) own_block.waiting = 0;
     } else if (item < count) directions(item % LEADING);
-    for (int query = 0; query < p.queries_count; ++query) take(p, query, queries + query * p.dim, flat + query * WIDTH, own_block.parts[query]);
+    take(p, queries, flat, own_block.parts);
     __syncthreads();
     if (own >= SCANNING) {
         for (; item < count; item += MEETING * gridDim.x) {
@@ -250,7 +249,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
     else {
         if (lane == 0 && meeting < p.queries_count) own_block.asked[meeting].defined = METRIC == 2 ? defined_length(queries + meeting * p.dim, p.dim) : 0;
         asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");
-        meet(p, own_block, queries, number, lost);
+        meet(p, own_block, queries, reinterpret_cast<u32*>(early), number, lost);
     }
     if (lost) atomicOr(&own_block.errors[0], 4u);
     __syncthreads();

@@ -9,7 +9,7 @@ constexpr int TILE = 8 * LEADING + 128;        // bytes of 16 rows
 constexpr int TOGETHER = 4;                    // queries of two digits each: the eight columns of a product
 constexpr int WARPS = THREADS / 32, MEETING = 4, SCANNING = WARPS - MEETING;
 constexpr int LEVELS = 127 * 254;
-constexpr int SHARE = 24;                      // numbers of a lane, of those that a threshold is made of
+constexpr int SHARE = 768;                     // numbers that a threshold is made of, at most
 constexpr int QUEUE = TOGETHER * 16 * SCANNING;  // rows that wait for their values: at least one step of a scan
 constexpr int HITS = 1024, FEW_HITS = HITS / TOGETHER;  // rows of a query that are ranked, and so few that each counts who is before it
 constexpr int CHUNK = 128;                     // terms that a warp has room for
@@ -86,6 +86,15 @@ __device__ __forceinline__ u32 warp_least(u32 x)
 #endif
 }
 
+__device__ __forceinline__ int warp_count(int x)
+{
+#if __CUDA_ARCH__ >= 800
+    return __reduce_add_sync(ALL, x);
+#else
+    return warp_sum(x);
+#endif
+}
+
 // Sums over a block, from those of its warps: alike in every block.
 __device__ __forceinline__ double sum_of(const double* parts)
 {
@@ -93,35 +102,45 @@ __device__ __forceinline__ double sum_of(const double* parts)
     return warp_sum(lane < WARPS ? parts[lane] : 0);
 }
 
-// A query at work, by all warps of a block: as float64 into ``asked``, centred and scaled into ``flat``; the sums of each warp for its lengths.
-// For l2 rows are centred and scaled, and so is the query; else it is the query of length 1.
-__device__ __forceinline__ void take(const Plane& p, int number, double* asked, float* flat, double (*parts)[WARPS])
+// Queries at work, by all warps of a block: as float64 into ``asked``, centred and scaled into ``flat``; the sums of each warp for their lengths.
+// For l2 rows are centred and scaled, and so is a query; else it is the query of length 1.
+__device__ __forceinline__ void take(const Plane& p, double* asked, float* flat, double (*parts)[3][WARPS])
 {
-    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5;
-    double total = 0, cross = 0, length2 = 0, factor = 1;
-    for (int j = threadIdx.x; j < WIDTH; j += THREADS) {
+    constexpr int LINES = WIDTH / 32;
+    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5, count = p.queries_count * LINES;
+    double total[TOGETHER] = {}, cross[TOGETHER] = {}, length2[TOGETHER] = {};
+    auto add = [&](double (&sums)[TOGETHER], int query, double x) {
+        UNROLL for (int i = 0; i < TOGETHER; ++i) sums[i] += i == query ? x : 0;
+    };
+    auto store = [&](const double (&sums)[TOGETHER], int which) {
+        UNROLL for (int i = 0; i < TOGETHER; ++i) {
+            if (i >= p.queries_count) break;
+            const double sum = warp_sum(sums[i]);
+            if (lane == 0) parts[i][which][own] = sum;
+        }
+    };
+    for (int line = own; line < count; line += WARPS) {
+        const int query = line / LINES, j = line % LINES * 32 + lane;
         double q = 0;
         if (j < p.dim) {
-            const i64 at = number * p.dim + j;
+            const i64 at = query * p.dim + j;
             q = p.wide ? static_cast<const double*>(p.queries)[at] : (double)static_cast<const float*>(p.queries)[at];
-            asked[j] = q;
-            if (METRIC) total += q * q, cross += p.centre[j] * q;
-            else q = (q - p.centre[j]) * p.scaling, length2 += q * q;
+            asked[at] = q;
+            if (METRIC) add(total, query, q * q), add(cross, query, p.centre[j] * q);
+            else q = (q - p.centre[j]) * p.scaling, add(length2, query, q * q);
         }
-        if (METRIC == 0) flat[j] = (float)q;
+        if (METRIC == 0) flat[32 * line + lane] = (float)q;
     }
     if (METRIC) {
-        total = warp_sum(total), cross = warp_sum(cross);
-        if (lane == 0) parts[0][own] = total, parts[1][own] = cross;
+        store(total, 0), store(cross, 1);
         __syncthreads();
-        factor = 1 / sqrt(sum_of(parts[0]));
-        for (int j = threadIdx.x; j < WIDTH; j += THREADS) {
-            const double q = j < p.dim ? asked[j] * factor : 0;
-            flat[j] = (float)q, length2 += q * q;
+        for (int line = own; line < count; line += WARPS) {
+            const int query = line / LINES, j = line % LINES * 32 + lane;
+            const double q = j < p.dim ? asked[query * p.dim + j] * (1 / sqrt(sum_of(parts[query][0]))) : 0;
+            flat[32 * line + lane] = (float)q, add(length2, query, q * q);
         }
     }
-    length2 = warp_sum(length2);
-    if (lane == 0) parts[2][own] = length2;
+    store(length2, 2);
 }
 
 // The digits of a query, its bias and all that its bounds are made of, by one warp, from its words. A digit's rounding is at most half a step,
@@ -149,10 +168,11 @@ __device__ __forceinline__ void complete(const Plane& p, const float* w, const d
         sum_high += upper_digit, sum_low += lower_digit;
     }
     sum_high = warp_sum(sum_high), sum_low = warp_sum(sum_low);
+    const double root = sqrt(lane ? leading2 : length2), size = __shfl_sync(ALL, root, 0), leading = __shfl_sync(ALL, root, 1);
     if (lane) return;
     biases[0] = -120 * sum_high, biases[1] = -120 * sum_low;
-    const double size = sqrt(length2);
-    const double known = sqrt(leading2) * (1 + 0x1p-30) + p.rho * size, rest = plane_rest(length2, leading2, p.rho);
+    const double known = leading * (1 + 0x1p-30) + p.rho * size, least = fmax(0.0, leading * (1 - 0x1p-29) - p.rho * size);
+    const double rest = sqrt(fmax(0.0, length2 * (1 + 0x1p-29) - least * least)) * WIDEN + TINY;  // plane_rest
     const double h = (0.51 * t * sqrt((double)LEADING) + p.rho * size) * (1 + 0x1p-30) + TINY;
     const double largest = p.most_length2 + 2 * p.most_written * (known + h) + 2 * p.most_error * known + 2 * p.most_tail * rest;
     const double loose = 2 * p.most_written * h * WIDEN + 8 * U * largest;
@@ -181,34 +201,41 @@ __device__ __forceinline__ void fetch(const Plane& p, i64 tile, uint4 (&codes)[S
     UNROLL for (int r = 0; r < 2; ++r) sides[r] = __ldg(reinterpret_cast<const uint2*>(from + 8 * LEADING) + (lane >> 2) + 8 * r);
 }
 
-// The k-th smallest of some numbers, or one that is not smaller, by one warp: nothing hangs on which. ALL where there are fewer.
-__device__ __forceinline__ u32 smallest_of(const u32* numbers, int total, int k)
+// The k-th smallest of some numbers, 32 or more, or one that is not smaller, by one warp: nothing hangs on which. ALL where there are fewer.
+__device__ __forceinline__ u32 smallest_of(u32* numbers, int total, int k)
 {
     const int lane = threadIdx.x & 31;
     u32 least = ALL, most = 0;
     if (k <= 16) {  // of the smallest of each lane, which differ
         for (int i = lane; i < total; i += 32) least = min(least, numbers[i]);
+        __syncwarp();
+        numbers[lane] = least;
+        __syncwarp();
         int before = 0;
-#pragma unroll 8
-        for (int o = 0; o < 32; ++o) {
-            const u32 other = __shfl_sync(ALL, least, o);
-            before += other < least || (other == least && o < lane);
+#pragma unroll 2
+        for (int o = 0; o < 32; o += 4) {
+            const uint4 some = *reinterpret_cast<const uint4*>(numbers + o);
+            UNROLL for (int c = 0; c < 4; ++c) {
+                const u32 other = reinterpret_cast<const u32*>(&some)[c];
+                before += other < least || (other == least && o + c < lane);
+            }
         }
         return __shfl_sync(ALL, least, __ffs(__ballot_sync(ALL, before == k - 1)) - 1);
     }
-    u32 mine[SHARE];
     int all = 0;
-    UNROLL for (int i = 0; i < SHARE; ++i) {
-        mine[i] = 32 * i + lane < total ? numbers[32 * i + lane] : ALL;
-        least = min(least, mine[i]), most = max(most, mine[i] == ALL ? 0 : mine[i]), all += mine[i] != ALL;
+#pragma unroll 4
+    for (int i = lane; i < total; i += 32) {
+        const u32 one = numbers[i];
+        least = min(least, one), most = max(most, one == ALL ? 0 : one), all += one != ALL;
     }
-    UNROLL for (int o = 16; o; o >>= 1) least = min(least, __shfl_xor_sync(ALL, least, o)), most = max(most, __shfl_xor_sync(ALL, most, o));
-    if (warp_sum(all) < k) return ALL;
+    if (warp_count(all) < k) return ALL;
+    least = warp_least(least), most = ~warp_least(~most);
     while (least < most) {
         const u32 middle = least + (most - least) / 2;
         int below = 0;
-        UNROLL for (int i = 0; i < SHARE; ++i) below += mine[i] <= middle;
-        below = warp_sum(below);
+#pragma unroll 4
+        for (int i = lane; i < total; i += 32) below += numbers[i] <= middle;
+        below = warp_count(below);
         if (below >= k) most = middle;
         else least = middle + 1;
         if (below >= k && below <= k + k / 16) break;
@@ -248,9 +275,17 @@ __device__ __forceinline__ double value_by_warp(const Plane& p, i64 row, const d
             }
         } else for (int j = lane; j < some; j += 32) terms[j] = term(wide(x[start + j]), query[start + j]);
         __syncwarp();
-        if (lane == 0) {
+        if (lane == 0) {  // the next terms are asked for while these are added
+            constexpr int STEP = 8;
+            double now[STEP], next[STEP];
             int j = 0;
-            for (; j + 16 <= some; j += 16) UNROLL for (int c = 0; c < 16; ++c) sum = __dadd_rn(sum, terms[j + c]);
+            if (STEP <= some) UNROLL for (int c = 0; c < STEP; ++c) now[c] = terms[c];
+#pragma unroll 2
+            for (; j + 2 * STEP <= some; j += STEP) {
+                UNROLL for (int c = 0; c < STEP; ++c) next[c] = terms[j + STEP + c];
+                UNROLL for (int c = 0; c < STEP; ++c) sum = __dadd_rn(sum, now[c]);
+                UNROLL for (int c = 0; c < STEP; ++c) now[c] = next[c];
+            }
             for (; j < some; ++j) sum = __dadd_rn(sum, terms[j]);
         }
         __syncwarp();

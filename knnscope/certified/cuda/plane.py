@@ -59,7 +59,7 @@ class Workspace:
         self.blocks = processors()
         steps = -(-tiles // (self.blocks * scanning))
         place = steps * scanning * PLANE_ROWS
-        each = min(scanning, SHARE // self.blocks, max(2, -(-(3 * k + CHOSEN) // self.blocks)))
+        each = min(scanning, SHARE // self.blocks, max(-(-32 // self.blocks), 2, -(-(3 * k + CHOSEN) // self.blocks)))
         source = sources.exact("plane", table.macros(**codes.macros(), THREADS=threads))
         least, most_bytes = max(16 * HITS, 4 * count * codes.width), most_shared() - OWN_SHARED
         bounds_fit = max(least, 4 * count * place) <= most_bytes

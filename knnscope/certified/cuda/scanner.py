@@ -159,29 +159,31 @@ class CudaScanner:
             return self._by_all(queries, k, allowed, out)
         if way is batch:
             queries = queries.astype(cp.float64, copy=False)
-        stream, each = cp.cuda.get_current_stream(), way.TOLD_BYTES
+        stream, each, size = cp.cuda.get_current_stream(), way.TOLD_BYTES, 8 * count * k
+        number, captured = stream.ptr, False
+        memory = cp.cuda.alloc(count * each + (2 * size if out is None else 0))
         if out is None:
-            size = 8 * count * k
-            memory = cp.cuda.alloc(2 * size + count * each)
-            ids, values = cp.ndarray((count, k), cp.int64, memory), cp.ndarray((count, k), cp.float64, memory + size)
-            first_id, first_value = memory.ptr, memory.ptr + size
+            answer = memory.ptr, memory.ptr + size
             told = memory + 2 * size
         else:
-            (ids, values), told = out, cp.cuda.alloc(count * each)
-            first_id, first_value = ids.data.ptr, values.data.ptr
-        captured = out is not None and stream.ptr and cp.cuda.runtime.streamIsCapturing(stream.ptr)
-        if captured:  # a graph writes there whenever it is started
-            self._captured.append((told, queries, allowed))
+            answer, told = (out[0].data.ptr, out[1].data.ptr), memory
+            captured = number != 0 and cp.cuda.runtime.streamIsCapturing(number)
+            if captured:  # a graph writes there whenever it is started
+                self._captured.append((told, queries, allowed))
         step, mask = way.step_of(k), EVERY
         with self._lock:
             for first in range(0, count, step):
                 some = queries if count <= step else queries[first : first + step]
-                space = self._space((way, stream.ptr, len(some), k), bool(captured))
+                space = self._space((way, number, len(some), k), captured)
                 if allowed is not None:
                     stride = 0 if len(allowed) == 1 else len(table.rows)
                     mask = (allowed.data.ptr + first * stride, stride)
-                answer = first_id + 8 * k * first, first_value + 8 * k * first
-                space.queue(stream.ptr, some, mask, told.ptr + first * each, answer)
+                past = 8 * k * first
+                space.queue(number, some, mask, told.ptr + first * each, (answer[0] + past, answer[1] + past))
+        ids, values = out or (
+            cp.ndarray((count, k), cp.int64, memory),
+            cp.ndarray((count, k), cp.float64, memory + size),
+        )
 
         def read() -> Certificate:
             with cp.cuda.Device(self.device):
@@ -206,14 +208,13 @@ class CudaScanner:
         return self._ways[few, k, masked]
 
     def _space(self, shape: tuple[Any, ...], captured: bool) -> Any:
-        """Memory of a way, a stream, so many queries and neighbors: kept for the next search like it; the oldest goes first."""
-        space = self._spaces.pop(shape, None)
+        """Memory of a way, a stream, so many queries and neighbors: kept for the next search like it; the first goes first."""
+        space = self._spaces.get(shape)
         if space is None:
             while len(self._spaces) >= KEPT:
                 self._spaces.pop(next(iter(self._spaces)))
             way, _, count, k = shape
-            space = way.Workspace(self.table, self.codes, count, k)
-        self._spaces[shape] = space
+            space = self._spaces[shape] = way.Workspace(self.table, self.codes, count, k)
         if captured:
             self._captured.append(space)
         return space
