@@ -37,6 +37,7 @@ LIBRARIES = (
     "cuvs-cu12",
     "torch",
     "flashlib",
+    "certex",
     "h5py",
     "pyarrow",
 )

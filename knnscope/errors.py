@@ -26,6 +26,7 @@ EXTRA_OF = {
     "cupy": "cuda13",
     "cuvs": "cuda13",
     "flashlib": "flashlib",
+    "certex": "certex",
     "torch": "torch",
     "matplotlib": "report",
 }

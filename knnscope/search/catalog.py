@@ -59,6 +59,7 @@ ENGINES = {
         "knnscope.search.engines.torch:TorchCudaEngine", "torch", "torch", "one matrix product, topk", "cuda"
     ),
     "flashlib": Entry("knnscope.search.engines.flashlib:FlashlibEngine", "flashlib", "flashlib", "flash_knn", "cuda"),
+    "certex": Entry("knnscope.search.engines.certex:CertexEngine", "certex", "certex", "certified exclusion", "cuda"),
 }
 
 

@@ -11,7 +11,7 @@ from knnscope.search import catalog, device
 from knnscope.search import engine as engines
 from tests.contracts.suite import EngineContract
 
-DECLARED = ("certified-gpu", "cupy", "cuvs", "faiss-gpu", "faiss-gpu-cuvs", "torch-cuda", "flashlib")
+DECLARED = ("certified-gpu", "cupy", "cuvs", "faiss-gpu", "faiss-gpu-cuvs", "torch-cuda", "flashlib", "certex")
 
 
 @pytest.mark.parametrize("name", DECLARED)

@@ -40,5 +40,17 @@ def test_libraries_that_overwrite_each_other_share_no_extra(family: str) -> None
 
 
 def test_the_extras_that_were_asked_for() -> None:
-    assert set(EXTRAS) == {"common", "cpu", "cuda13", "cuda12", "files", "report", "cupti", "test", "torch", "flashlib"}
+    assert set(EXTRAS) == {
+        "common",
+        "cpu",
+        "cuda13",
+        "cuda12",
+        "files",
+        "report",
+        "cupti",
+        "test",
+        "torch",
+        "flashlib",
+        "certex",
+    }
     assert not any(r.startswith(("torch", "onnxruntime", "faiss")) for r in EXTRAS["common"])
