@@ -67,7 +67,13 @@ def _largest(holds: Callable[[int], bool]) -> int:
     return k
 
 
-def choose(rows: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64], seed: int = 0) -> Directions | None:
+def choose(
+    rows: npt.NDArray[Any],
+    metric: int,
+    centre: npt.NDArray[np.float64],
+    seed: int = 0,
+    vectors: npt.NDArray[np.float64] | None = None,
+) -> Directions | None:
     """The directions of least predicted cost for ten neighbors.
 
     Args:
@@ -75,6 +81,7 @@ def choose(rows: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64],
         metric: 0 l2, 1 ip, 2 cosine.
         centre: float64, (dim,).
         seed: of the sample and the rotation.
+        vectors: principal directions, (dim, dim), the longest first, where they are known.
 
     Returns:
         None where no width is worth its bytes.
@@ -82,8 +89,9 @@ def choose(rows: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64],
     random = np.random.default_rng(seed)
     sample = _sample(rows, metric, centre, random)
     count, dim = sample.shape
-    values, vectors = np.linalg.eigh((sample.T @ sample).astype(np.float64))
-    vectors = vectors[:, np.argsort(values)[::-1]].T
+    if vectors is None:
+        values, columns = np.linalg.eigh((sample.T @ sample).astype(np.float64))
+        vectors = columns[:, np.argsort(values)[::-1]].T
     turned = sample @ vectors.T.astype(np.float32)
     asked = np.sort(random.choice(count, min(ASKED, count // 4), replace=False))
     # products are taken with the query itself, squared distances with the centred one

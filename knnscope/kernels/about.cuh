@@ -1,8 +1,8 @@
 // How far a row is from a query within rounding: what few rows are chosen by, before their values are computed as defined.
 //
-//   WIDTH    components of a rotated row, padded
+//   FULL     components of a row, padded
 
-constexpr int ALL_PIECES = (WIDTH + 32 * PIECE - 1) / (32 * PIECE);
+constexpr int ALL_PIECES = (FULL + 32 * PIECE - 1) / (32 * PIECE);
 constexpr int PIECES = ALL_PIECES < 4 ? ALL_PIECES : 4;  // of 16 bytes, of a lane, that are waited for together
 
 // Whether rows can be read 16 bytes at a time, and queries likewise.

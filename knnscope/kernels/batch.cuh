@@ -1,13 +1,13 @@
 // What exact_batch.cu and exact_wide.cu share: how codes lie, and what a pass over them is given. It comes after common.cuh.
 //
-//   WIDTH    components of a rotated row, a multiple of 128
+//   WIDTH    components of a row that are written, a multiple of 128; FULL: all of them
 
 constexpr int SLICE = 128, SLICES = WIDTH / SLICE;    // bytes of a row in a slice
 constexpr int ROWS = 128;                             // of a tile
 
 struct Asked {
     double *lengths2, *errors, *bases, *gains, *blurs, *bars;
-    float *steps, *limits, *coefficients;
+    float *steps, *limits, *coefficients, *tails;
     u8* far;
 };
 
@@ -16,7 +16,7 @@ struct Batch {
     const u8* query_codes;
     Asked asked;
     u32* counts; int2* hits;                // (queries,), (queries, room): row and product
-    float2* groups;                         // (queries, groups): the smallest N - 2 s t (c.v) of a group of rows, and that row's e
+    float2* groups;                         // (queries, groups): the smallest N - 2 s t (c.v) of a group of rows, and that row, as bits
     i64 room, groups_stride;
     i64 first, last, count;                 // tiles of rows; rows
     int each, query_tiles, queries;         // tiles of rows of an item
@@ -36,7 +36,7 @@ __device__ __forceinline__ float4 side_of(const float* sides, i64 row)
 
 // Sums of products begin with the bits of 1.5 * 2^23: read as float32 they are that and the sum, which is below 2^22. Taking it off again
 // together with the product by s errs by less than 0.76 s, for which limits have room (set_bar), and saves a conversion.
-constexpr int ZERO = 0x4B400000;
+[[maybe_unused]] constexpr int ZERO = 0x4B400000;
 constexpr float OFF = 12582912;
 
 // The bound of a row for a query, less what its e takes off: N - 2 s t (c.v).

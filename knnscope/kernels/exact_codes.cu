@@ -1,11 +1,15 @@
 // Rows and queries as codes: centred and scaled, rotated to their principal directions, written with 8 and with 4 bits.
 //
-//   WIDTH   components of a rotated row, padded with zeros: a multiple of 128
+//   FULL    components of a rotated row, padded with zeros: a multiple of 128
+//   WIDTH   components that are written with 8 bits: FULL, or fewer, the last of which is the length of all that are left out
 //   LEADING m, components that the plane holds: a multiple of 64, or 0
+//
+// Lengths are never further apart than the vectors that they are of. So what stands for a vector, its leading components and the length of the
+// others, is no further from what stands for another one than the vectors are: the lower bound of bound.py holds for it as it is.
 
 constexpr int SLICE = 128;                      // components, and bytes, of a row in a slice of codes
 constexpr int SLICES = WIDTH / SLICE;
-static_assert(WIDTH <= 4096, "sqrt(WIDTH) / 2 is at most WIDTH / 64 from 1,024 on, and 16 below");
+static_assert(FULL <= 4096 && WIDTH <= FULL, "sqrt(WIDTH) / 2 is at most WIDTH / 64 from 1,024 on, and 16 below");
 constexpr double FAR = 0x1p40;                  // scaled lengths whose squares float32 has room for
 #if LEADING
 constexpr int PLANE_TILE = 8 * LEADING + 128;   // bytes of 16 rows of the plane
@@ -20,7 +24,7 @@ struct Map {
     i64 dim;
 };
 
-// What a row leaves behind for all: largest of |z|^2, |y|^2, e1, e2 and |y8|^2, as the bits of what is not negative; rows too long.
+// What a row leaves behind for all: largest of |z|^2, |y|^2, e1, e2, |y8|^2 and s, as the bits of what is not negative; rows too long.
 struct Most { u64 length2, written2, error, tail, coded2, step; u64 longer, bad; };
 
 __device__ __forceinline__ void keep_most(u64* most, double value) { atomicMax(most, (u64)__double_as_longlong(value)); }
@@ -45,9 +49,9 @@ extern "C" __global__ void prepare_rows(const Cell* rows, i64 first, i64 count, 
         }
         double length2 = 0;
 #pragma unroll 4
-        for (int j = lane; j < WIDTH; j += 32) {
+        for (int j = lane; j < FULL; j += 32) {
             const double x = j < map.dim ? (wide(row[j]) * factor - map.centre[j]) * map.scaling : 0;
-            out[i * WIDTH + j] = (float)x;
+            out[i * FULL + j] = (float)x;
             length2 += x * x;
         }
         length2 = warp_sum(length2);
@@ -59,7 +63,7 @@ extern "C" __global__ void prepare_rows(const Cell* rows, i64 first, i64 count, 
     }
 }
 
-// out = x rotated: (count, WIDTH) times the transpose of (WIDTH, WIDTH), float32. 128 x 128 a block, 8 x 8 a thread.
+// out = x rotated: (count, FULL) times the transpose of (FULL, FULL), float32. 128 x 128 a block, 8 x 8 a thread.
 extern "C" __global__ void __launch_bounds__(256) rotate(const float* x, i64 count, const float* directions, float* out)
 {
     constexpr int TILE = 128, DEEP = 16, ROOM = TILE + 4;
@@ -72,8 +76,8 @@ extern "C" __global__ void __launch_bounds__(256) rotate(const float* x, i64 cou
         UNROLL for (int part = 0; part < 2; ++part) {
             const int line = (thread >> 2) + 64 * part, piece = (thread & 3) * 4;
             const i64 row = row0 + line;
-            from_a[part] = row < count ? *reinterpret_cast<const float4*>(x + row * WIDTH + k + piece) : make_float4(0, 0, 0, 0);
-            from_b[part] = *reinterpret_cast<const float4*>(directions + (i64)(column0 + line) * WIDTH + k + piece);
+            from_a[part] = row < count ? *reinterpret_cast<const float4*>(x + row * FULL + k + piece) : make_float4(0, 0, 0, 0);
+            from_b[part] = *reinterpret_cast<const float4*>(directions + (i64)(column0 + line) * FULL + k + piece);
         }
     };
     auto put = [&](int stage) {
@@ -87,8 +91,8 @@ extern "C" __global__ void __launch_bounds__(256) rotate(const float* x, i64 cou
     fetch(0);
     put(0);
     __syncthreads();
-    for (int k = 0, stage = 0; k < WIDTH; k += DEEP, stage ^= 1) {
-        if (k + DEEP < WIDTH) fetch(k + DEEP);
+    for (int k = 0, stage = 0; k < FULL; k += DEEP, stage ^= 1) {
+        if (k + DEEP < FULL) fetch(k + DEEP);
         UNROLL for (int d = 0; d < DEEP; ++d) {
             float u[8], v[8];
             UNROLL for (int i = 0; i < 2; ++i) {
@@ -97,14 +101,14 @@ extern "C" __global__ void __launch_bounds__(256) rotate(const float* x, i64 cou
             }
             UNROLL for (int i = 0; i < 8; ++i) UNROLL for (int j = 0; j < 8; ++j) sums[i][j] = fmaf(u[i], v[j], sums[i][j]);
         }
-        if (k + DEEP < WIDTH) put(stage ^ 1);
+        if (k + DEEP < FULL) put(stage ^ 1);
         __syncthreads();
     }
     UNROLL for (int i = 0; i < 8; ++i) {
         const i64 row = row0 + ty * 4 + 64 * (i / 4) + i % 4;
         if (row >= count) continue;
         UNROLL for (int j = 0; j < 2; ++j)
-            *reinterpret_cast<float4*>(out + row * WIDTH + column0 + tx * 4 + 64 * j) =
+            *reinterpret_cast<float4*>(out + row * FULL + column0 + tx * 4 + 64 * j) =
                 make_float4(sums[i][4 * j], sums[i][4 * j + 1], sums[i][4 * j + 2], sums[i][4 * j + 3]);
     }
 }
@@ -115,16 +119,16 @@ extern "C" __global__ void __launch_bounds__(256) rotate_few(const float* x, con
     constexpr int VECTORS = 8;
     const int lane = threadIdx.x & 31, warp = blockIdx.y * 8 + (threadIdx.x >> 5), warps = gridDim.y * 8;
     const i64 first = (i64)blockIdx.x * VECTORS;
-    for (int component = warp; component < WIDTH; component += warps) {
+    for (int component = warp; component < FULL; component += warps) {
         float sums[VECTORS] = {};
 #pragma unroll 4
-        for (int j = lane; j < WIDTH; j += 32) {
-            const float direction = directions[(i64)component * WIDTH + j];
-            UNROLL for (int v = 0; v < VECTORS; ++v) sums[v] = fmaf(direction, x[(first + v) * WIDTH + j], sums[v]);
+        for (int j = lane; j < FULL; j += 32) {
+            const float direction = directions[(i64)component * FULL + j];
+            UNROLL for (int v = 0; v < VECTORS; ++v) sums[v] = fmaf(direction, x[(first + v) * FULL + j], sums[v]);
         }
         UNROLL for (int v = 0; v < VECTORS; ++v) {
             UNROLL for (int o = 16; o; o >>= 1) sums[v] += __shfl_xor_sync(ALL, sums[v], o);
-            if (lane == 0) out[(first + v) * WIDTH + component] = sums[v];
+            if (lane == 0) out[(first + v) * FULL + component] = sums[v];
         }
     }
 }
@@ -153,6 +157,21 @@ __device__ __forceinline__ float step_for(float peak, double length2)
     constexpr float LONGEST = 2046 - (WIDTH > 1024 ? WIDTH / 64.0f : 16);  // a code's rounding adds at most half of 1 to each of WIDTH: sqrt(WIDTH) / 2 in all
     return fmaxf(fmaxf(peak * (1.0f / 127), (float)sqrt(length2) * (1.00001f / LONGEST)), 0x1p-100f);
 }
+// What is written of a rotated vector: four components from ``j`` on.
+__device__ __forceinline__ float4 written(const float* z, int j, float tail)
+{
+    float4 four = *reinterpret_cast<const float4*>(z + j);
+    if (WIDTH < FULL && j == WIDTH - 4) four.w = tail;
+    return four;
+}
+// The length of what is left out; its rounding is among what a length may be wrong by (SHORTENED).
+__device__ __forceinline__ float tail_of(const float* z)
+{
+    double tail2 = 0;
+    if (WIDTH < FULL) for (int j = WIDTH - 1 + (threadIdx.x & 31); j < FULL; j += 32) tail2 += (double)z[j] * z[j];
+    return WIDTH < FULL ? (float)sqrt(warp_sum(tail2)) : 0;
+}
+constexpr double SHORTENED = WIDTH < FULL ? 0x1p-22 : 0;
 __device__ __forceinline__ int code_of(float z, float inverse) { return (int)fminf(fmaxf(rintf(z * inverse), -127.f), 127.f); }
 
 // The place of four codes: tiles of 128 rows, slices of 128 bytes, pieces of 16 bytes at places that eight rows do not share.
@@ -222,17 +241,19 @@ extern "C" __global__ void encode_rows(const float* rotated, i64 first, i64 coun
     const int lane = threadIdx.x & 31;
     const i64 warps = (i64)gridDim.x * blockDim.x >> 5;
     for (i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) >> 5; i < count; i += warps) {
-        const float* z = rotated + i * WIDTH;
+        const float* z = rotated + i * FULL;
         const double length2 = lengths2[i];
         float peak = 0;
         double own2 = 0;
-        for (int j = lane; j < WIDTH; j += 32) peak = fmaxf(peak, fabsf(z[j])), own2 += (double)z[j] * z[j];
+        const float tail = tail_of(z);
+        for (int j = lane; j < FULL; j += 32) peak = j < WIDTH ? fmaxf(peak, fabsf(z[j])) : peak, own2 += (double)z[j] * z[j];
+        peak = fmaxf(peak, tail);
         peak = warp_most(peak), own2 = warp_sum(own2);
         const float step = step_for(peak, own2), inverse = 1 / step;
         double residual2 = 0;
         int squares_ = 0;
         for (int slice = 0; slice < SLICES; ++slice) {
-            const float4 four = *reinterpret_cast<const float4*>(z + slice * SLICE + 4 * lane);
+            const float4 four = written(z, slice * SLICE + 4 * lane, tail);
             u32 bits = 0;
             UNROLL for (int c = 0; c < 4; ++c) {
                 const float x = (&four.x)[c];
@@ -247,7 +268,7 @@ extern "C" __global__ void encode_rows(const float* rotated, i64 first, i64 coun
         residual2 = warp_sum(residual2), squares_ = warp_sum(squares_);
         if (lane == 0) {
             const double loose = METRIC == 0 ? 0 : METRIC == 1 ? map.reach2 * (map.dim + 4) * 0x1p-51 : map.reach2 * (map.dim + 8) * 0x1p-49;
-            double e = error_of(residual2, length2, (WIDTH + 8) * 0x1p-52, map.rho);
+            double e = error_of(residual2, length2, (FULL + 8) * 0x1p-52, map.rho + SHORTENED);
             const float e_up = up(sqrt(e * e + loose) * WIDEN);
             float* side = sides + ((first + i) >> 7) * 384 + 2 * ((first + i) & 127);
             side[0] = step, side[1] = row_term(step, squares_, extras[i], e_up), side[256 - ((first + i) & 127)] = e_up;
@@ -262,7 +283,7 @@ extern "C" __global__ void encode_rows(const float* rotated, i64 first, i64 coun
 // Queries as bound.py has them.
 struct Asked {
     double *lengths2, *errors, *bases, *gains, *blurs, *bars; // |p|^2, e_q; a value v has the squared distance base + gain v; T
-    float *steps, *limits, *coefficients;                      // 2 t, V, C
+    float *steps, *limits, *coefficients, *tails;              // 2 t, V, C, the length of what is left out
     u8* far;
 };
 
@@ -292,9 +313,9 @@ extern "C" __global__ void prepare_queries(const double* queries, i64 count, i64
     }
     double length2 = 0;
 #pragma unroll 4
-    for (int j = lane; j < WIDTH; j += 32) {
+    for (int j = lane; j < FULL; j += 32) {
         const double x = !far && j < map.dim ? (query[j] * factor - map.centre[j]) * map.scaling : 0;
-        out[i * WIDTH + j] = (float)x;
+        out[i * FULL + j] = (float)x;
         length2 += x * x;
     }
     length2 = warp_sum(length2);
@@ -312,17 +333,19 @@ extern "C" __global__ void encode_queries(const float* rotated, i64 padded, cons
     const int lane = threadIdx.x & 31;
     const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) >> 5;
     if (i >= padded) return;
-    const float* z = rotated + i * WIDTH;
+    const float* z = rotated + i * FULL;
     float peak = 0;
     double sum2 = 0;
-    for (int j = lane; j < WIDTH; j += 32) peak = fmaxf(peak, fabsf(z[j])), sum2 += (double)z[j] * z[j];
+    const float tail = tail_of(z);
+    for (int j = lane; j < FULL; j += 32) peak = j < WIDTH ? fmaxf(peak, fabsf(z[j])) : peak, sum2 += (double)z[j] * z[j];
+    peak = fmaxf(peak, tail);
     peak = warp_most(peak), sum2 = warp_sum(sum2);
     const bool far = asked.far[i];
     const float step = far ? 1 : step_for(peak, sum2), inverse = 1 / step;
     double residual2 = 0;
     int squares_ = 0;
     for (int slice = 0; slice < SLICES; ++slice) {
-        const float4 four = *reinterpret_cast<const float4*>(z + slice * SLICE + 4 * lane);
+        const float4 four = written(z, slice * SLICE + 4 * lane, tail);
         u32 bits = 0;
         UNROLL for (int c = 0; c < 4; ++c) {
             const float x = far ? 0 : (&four.x)[c];
@@ -338,9 +361,10 @@ extern "C" __global__ void encode_queries(const float* rotated, i64 padded, cons
     if (lane == 0) {
         asked.steps[i] = far ? 0 : 2 * step;
         asked.lengths2[i] = (double)step * step * squares_;
-        asked.errors[i] = error_of(residual2, own2[i], (WIDTH + 8) * 0x1p-52, map.rho + 0x1p-48);
+        asked.errors[i] = error_of(residual2, own2[i], (FULL + 8) * 0x1p-52, map.rho + 0x1p-48 + SHORTENED);
         asked.bars[i] = endless();
         asked.limits[i] = far ? -infinite() : infinite();
         asked.coefficients[i] = 0;
+        asked.tails[i] = tail * (1 + 0x1p-20f);
     }
 }

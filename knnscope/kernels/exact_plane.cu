@@ -212,7 +212,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
     int item = meeting * gridDim.x + blockIdx.x;
     float direction[PER_LANE];
     auto directions = [&](int component) {
-        UNROLL for (int i = 0; i < PER_LANE; ++i) direction[i] = __ldg(p.directions + (i64)component * WIDTH + 32 * i + lane);
+        UNROLL for (int i = 0; i < PER_LANE; ++i) direction[i] = __ldg(p.directions + (i64)component * FULL + 32 * i + lane);
     };
     if (own < SCANNING) {
         const i64 tile = own * gridDim.x + blockIdx.x;
@@ -230,10 +230,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
     __syncthreads();
     if (own >= SCANNING) {
         for (; item < count; item += MEETING * gridDim.x) {
-            const float* x = flat + item / LEADING * WIDTH;
+            const float* x = flat + item / LEADING * FULL;
             float sum = 0;
             UNROLL for (int i = 0; i < PER_LANE; ++i) sum = fmaf(direction[i], x[32 * i + lane], sum);
-            for (int j = 32 * PER_LANE + lane; j < WIDTH; j += 32) sum = fmaf(__ldg(p.directions + (i64)(item % LEADING) * WIDTH + j), x[j], sum);
+            for (int j = 32 * PER_LANE + lane; j < FULL; j += 32) sum = fmaf(__ldg(p.directions + (i64)(item % LEADING) * FULL + j), x[j], sum);
             UNROLL for (int o = 16; o; o >>= 1) sum += __shfl_xor_sync(ALL, sum, o);
             if (lane == 0) tell(p.words + item, __float_as_uint(sum), number);
             if (item + MEETING * (int)gridDim.x < count) directions((item + MEETING * (int)gridDim.x) % LEADING);

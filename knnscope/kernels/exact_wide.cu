@@ -168,8 +168,9 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
             await(shared.sides_full[side], side_phase);
             const float4* sides = reinterpret_cast<const float4*>(shared.sides[side]) + t;  // s and N of two rows
             const float2* errors_of = reinterpret_cast<const float2*>(shared.sides[side] + 2 * ROWS) + t;
-            float least[TALL][2], far_off[TALL][2];
-            UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) least[i][h] = infinite(), far_off[i][h] = 0;
+            float least[TALL][2];
+            int nearest[TALL][2];
+            UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) least[i][h] = infinite(), nearest[i][h] = 0;
             UNROLL for (int j = 0; j < 16; ++j) {
                 const float4 line = sides[4 * j];
                 const float2 e = errors_of[4 * j];
@@ -177,15 +178,15 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
                     const float x = part_of_bound(sums[i][4 * j + 2 * h], line.x, line.y, steps[i][h]);
                     const float y = part_of_bound(sums[i][4 * j + 2 * h + 1], line.z, line.w, steps[i][h]);
                     if (SAMPLE) {
-                        if (x < least[i][h]) least[i][h] = x, far_off[i][h] = e.x;
-                        if (y < least[i][h]) least[i][h] = y, far_off[i][h] = e.y;
+                        if (x < least[i][h]) least[i][h] = x, nearest[i][h] = 8 * j;
+                        if (y < least[i][h]) least[i][h] = y, nearest[i][h] = 8 * j + 1;
                     } else least[i][h] = fminf(least[i][h], fminf(fmaf(errors[i][h], e.x, x), fmaf(errors[i][h], e.y, y)));
                 }
             }
             UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) {
                 const i64 query = first_query + i * 64 + h * 8;
                 if (SAMPLE) {
-                    if (query < p.queries) p.groups[query * p.groups_stride + (tile - p.first) * 4 + t] = make_float2(least[i][h], far_off[i][h]);
+                    if (query < p.queries) p.groups[query * p.groups_stride + (tile - p.first) * 4 + t] = make_float2(least[i][h], __int_as_float((int)tile * ROWS + nearest[i][h] + 2 * t));
                     continue;
                 }
                 if (!(least[i][h] <= limits[i][h])) continue;

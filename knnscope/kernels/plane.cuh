@@ -1,6 +1,6 @@
 // What a search by the plane is made of (exact_plane.cu): a query's numbers, thresholds, values of rows, and their order.
 //
-//   WIDTH    components of a rotated row, padded
+//   FULL    components of a rotated row, padded
 //   LEADING  m, components that the plane holds: a multiple of 64
 //   THREADS  of a block
 
@@ -13,7 +13,7 @@ constexpr int SHARE = 768;                     // numbers that a threshold is ma
 constexpr int QUEUE = TOGETHER * 16 * SCANNING;  // rows that wait for their values: at least one step of a scan
 constexpr int HITS = 1024, FEW_HITS = HITS / TOGETHER;  // rows of a query that are ranked, and so few that each counts who is before it
 constexpr int CHUNK = 128;                     // terms that a warp has room for
-constexpr int PER_LANE = WIDTH <= 768 ? WIDTH / 32 : 24;  // components of a direction that are asked for early
+constexpr int PER_LANE = FULL <= 768 ? FULL / 32 : 24;  // components of a direction that are asked for early
 constexpr u32 PATIENCE = 1u << 20;             // times that a word is asked for
 
 struct Told {  // of one query, when it is answered
@@ -32,7 +32,7 @@ struct State {  // all 0 before the first search, and after each but for its num
 struct Plane {
     const Cell* rows; const double* row_norms; const i64* names; // names: null where rows go by their numbers
     const u8* tiles;
-    const float* directions;          // (WIDTH, WIDTH), the leading ones first
+    const float* directions;          // (FULL, FULL), the leading ones first
     const double* centre;
     i64 count, dim;
     double scaling, rho, longest;     // longest: at least the length of every row, for ip
@@ -106,7 +106,7 @@ __device__ __forceinline__ double sum_of(const double* parts)
 // For l2 rows are centred and scaled, and so is a query; else it is the query of length 1.
 __device__ __forceinline__ void take(const Plane& p, double* asked, float* flat, double (*parts)[3][WARPS])
 {
-    constexpr int LINES = WIDTH / 32;
+    constexpr int LINES = FULL / 32;
     const int lane = threadIdx.x & 31, own = threadIdx.x >> 5, count = p.queries_count * LINES;
     double total[TOGETHER] = {}, cross[TOGETHER] = {}, length2[TOGETHER] = {};
     auto add = [&](double (&sums)[TOGETHER], int query, double x) {

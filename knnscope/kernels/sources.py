@@ -48,13 +48,14 @@ OWN_TARGETS = ("exact_wide.cu",)
 """Files with instructions of one architecture alone: compiled for sm_90a."""
 BEFORE = {
     "plane": ("common.cuh", "about.cuh", "plane.cuh"),
-    "batch": ("common.cuh", "batch.cuh", "about.cuh"),
+    "batch": ("common.cuh", "batch.cuh"),
+    "rank": ("common.cuh", "batch.cuh", "about.cuh"),
     "wide": ("common.cuh", "batch.cuh"),
 }
 
 
 def exact(part: str, macros: tuple[tuple[str, int], ...]) -> Source:
-    """Kernels of certified search: "values", "rest", "codes", "plane", "batch" or "wide"; their files say which macros they need."""
+    """Kernels of certified search: "values", "rest", "codes", "plane", "batch", "wide" or "rank"; their files say which macros they need."""
     return Source(f"exact_{part}.cu", macros, BEFORE.get(part, ("common.cuh",)))
 
 
@@ -65,9 +66,9 @@ def plane_threads(leading: int) -> int:
 
 ROWS = ((0, 0), (1, 2), (2, 1), (3, 0), (4, 2), (5, 1), (6, 2))
 """Each type of rows once, and each metric: CELL and METRIC of common.cuh."""
-WIDTHS = ((384, 192, 128), (128, 64, 32), (1536, 0, 64))
-"""WIDTH, LEADING and QUERIES of the files that need them."""
-WARPGROUPS = ((384, 2, 7), (768, 1, 7))
+WIDTHS = ((384, 384, 192, 128), (384, 256, 128, 128), (128, 128, 64, 32), (1536, 1536, 0, 64))
+"""FULL, WIDTH, LEADING and QUERIES of the files that need them."""
+WARPGROUPS = ((384, 2, 7), (256, 2, 8), (768, 1, 7))
 """WIDTH, TALL and AHEAD of exact_wide.cu."""
 
 
@@ -80,12 +81,15 @@ def all_sources() -> Iterator[Source]:
     for cell, metric in ROWS:
         for part in ("values", "rest"):
             yield exact(part, (("CELL", cell), ("METRIC", metric)))
-    for number, (width, leading, queries) in enumerate(WIDTHS):
+    for number, (full, width, leading, queries) in enumerate(WIDTHS):
         cell, metric = ROWS[number]
-        macros = (("CELL", cell), ("METRIC", metric), ("WIDTH", width), ("LEADING", leading))
+        macros = (("CELL", cell), ("METRIC", metric), ("FULL", full), ("WIDTH", width), ("LEADING", leading))
         yield exact("codes", macros)
         if leading:
             yield exact("plane", (*macros, ("THREADS", plane_threads(leading))))
         yield exact("batch", (*macros, ("QUERIES", queries)))
+        yield exact("rank", macros)
     for width, tall, ahead in WARPGROUPS:
-        yield exact("wide", (("CELL", 0), ("METRIC", 0), ("WIDTH", width), ("TALL", tall), ("AHEAD", ahead)))
+        yield exact(
+            "wide", (("CELL", 0), ("METRIC", 0), ("FULL", width), ("WIDTH", width), ("TALL", tall), ("AHEAD", ahead))
+        )

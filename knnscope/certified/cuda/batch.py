@@ -39,7 +39,8 @@ DEEP = 40
 """Tiles of rows of one item at most: its queries are loaded once."""
 
 _ASKED = dict.fromkeys(
-    ("lengths2", "errors", "bases", "gains", "blurs", "bars", "steps", "limits", "coefficients", "far"), POINTER
+    ("lengths2", "errors", "bases", "gains", "blurs", "bars", "steps", "limits", "coefficients", "tails", "far"),
+    POINTER,
 )
 Asked = structure("Asked", **_ASKED)
 Batch = structure(
@@ -47,16 +48,16 @@ Batch = structure(
     codes=POINTER, sides=POINTER, query_codes=POINTER, asked=Asked, counts=POINTER, hits=POINTER, groups=POINTER,
     room=LONG, groups_stride=LONG, first=LONG, last=LONG, count=LONG, each=INT, query_tiles=INT, queries=INT,
 )  # fmt: skip
+Rows = structure("Rows", rows=POINTER, row_norms=POINTER, dim=LONG, queries=POINTER, query_norms=POINTER)
 Bars = structure(
     "Bars",
-    asked=Asked, sides=POINTER, groups=POINTER, groups_stride=LONG, group_count=INT, counts=POINTER, hits=POINTER, room=LONG,
-    widen=DOUBLE, longest2=DOUBLE, widest=DOUBLE, k=INT,
+    table=Rows, asked=Asked, sides=POINTER, groups=POINTER, groups_stride=LONG, group_count=INT, counts=POINTER, hits=POINTER, room=LONG,
+    count=LONG, widen=DOUBLE, longest2=DOUBLE, widest=DOUBLE, k=INT,
 )  # fmt: skip
 Rank = structure(
     "Rank",
-    rows=POINTER, row_norms=POINTER, names=POINTER, dim=LONG, queries=POINTER, query_norms=POINTER, asked=Asked, sides=POINTER,
-    counts=POINTER, hits=POINTER, room=LONG, widen=DOUBLE, values=POINTER, ids=POINTER, candidates=POINTER, computed=POINTER,
-    errors=POINTER, rests=POINTER, k=INT,
+    table=Rows, names=POINTER, asked=Asked, codes=POINTER, sides=POINTER, counts=POINTER, hits=POINTER, room=LONG, widen=DOUBLE,
+    values=POINTER, ids=POINTER, candidates=POINTER, computed=POINTER, errors=POINTER, rests=POINTER, k=INT,
 )  # fmt: skip
 
 
@@ -145,11 +146,11 @@ class Workspace:
         groups = self.sampled * self.per_tile
         padded = -(-count // 256) * 256
         width = codes.width
-        self.flat, self.rotated = (cp.empty((padded, width), dtype=cp.float32) for _ in range(2))
+        self.flat, self.rotated = (cp.empty((padded, codes.full), dtype=cp.float32) for _ in range(2))
         self.query_codes = cp.empty(padded * width, dtype=cp.uint8)
         self.own2 = cp.empty(padded)
         self.lengths2, self.errors, self.blurs, self.bars = cp.empty((4, padded))
-        self.steps, self.limits, self.coefficients = cp.empty((3, padded), dtype=cp.float32)
+        self.steps, self.limits, self.coefficients, self.tails = cp.empty((4, padded), dtype=cp.float32)
         self.far = cp.empty(padded, dtype=cp.uint8)
         self.counts = cp.empty(padded, dtype=cp.uint32)
         self.hits = cp.empty((padded, self.room, 2), dtype=cp.int32)
@@ -158,11 +159,11 @@ class Workspace:
         self.asked = Asked(*(pointer(getattr(self, name, None)) for name in _ASKED))
         macros = table.macros(**codes.macros())
         encode = sources.exact("codes", macros)
-        rank = scan = sources.exact("batch", (*macros, ("QUERIES", 128 if chosen.tall else chosen.queries)))
-        names = "batch_sample", "batch_scan"
+        rank = sources.exact("rank", macros)
+        scan, names = sources.exact("batch", (*macros, ("QUERIES", chosen.queries))), ("batch_sample", "batch_scan")
         if chosen.tall:
             scan = sources.exact("wide", (*macros, ("TALL", chosen.tall), ("AHEAD", chosen.ahead)))
-            names = "wide_sample", "wide_scan"
+            names = ("wide_sample", "wide_scan")
         device = table.device
         self.prepare, self.rotate, self.rotate_few, self.encode = (
             kernel(encode, name, device) for name in ("prepare_queries", "rotate", "rotate_few", "encode_queries")
@@ -193,16 +194,17 @@ class Workspace:
         self.counts.fill(0)
         self.prepare((warps,), 256, queries, LONG(count), LONG(self.padded), way, self.flat, self.own2, self.asked)
         if count <= FEW:
-            self.rotate_few((-(-count // 8), codes.width // 8), 256, self.flat, codes.directions, self.rotated)
+            self.rotate_few((-(-count // 8), codes.full // 8), 256, self.flat, codes.directions, self.rotated)
         else:
-            tiles = (self.padded // TILE, codes.width // TILE)
+            tiles = (self.padded // TILE, codes.full // TILE)
             self.rotate(tiles, 256, self.flat, LONG(self.padded), codes.directions, self.rotated)
         self.encode((warps,), 256, self.rotated, LONG(self.padded), way, self.own2, self.asked, self.query_codes)
         widen = bound.widening(table.metric, dim)
         groups = self.sampled * self.per_tile
+        rows = Rows(pointer(table.rows), pointer(table.norms), dim, pointer(queries), pointer(norms))
         bars = Bars(
-            self.asked, pointer(codes.sides), pointer(self.groups), groups, groups, pointer(self.counts), pointer(self.hits),
-            self.room, widen, codes.most.coded2, codes.most.step, k,
+            rows, self.asked, pointer(codes.sides), pointer(self.groups), groups, groups, pointer(self.counts), pointer(self.hits),
+            self.room, len(table.rows), widen, codes.most.coded2, codes.most.step, k,
         )  # fmt: skip
         self._pass(self.sample, 0, self.sampled)
         self.first_bars((count,), 1024, bars, shared=4 * groups)
@@ -211,14 +213,11 @@ class Workspace:
             self._pass(self.scan, begin, end)
             if end < self.tiles:
                 self.refresh((count,), RANK, bars, shared=4 * self.room)
-        self.rank(
-            (count,), RANK,
-            Rank(
-                pointer(table.rows), pointer(table.norms), pointer(table.names), dim, pointer(queries), pointer(norms), self.asked,
-                pointer(codes.sides), pointer(self.counts), pointer(self.hits), self.room, widen, answer[1], answer[0], *counted, rests, k,
-            ),
-            shared=self.rank_shared,
+        ranked = Rank(
+            rows, pointer(table.names), self.asked, pointer(codes.codes), pointer(codes.sides), pointer(self.counts), pointer(self.hits),
+            self.room, widen, answer[1], answer[0], *counted, rests, k,
         )  # fmt: skip
+        self.rank((count,), RANK, ranked, shared=self.rank_shared)
         self.rest.queue(stream, queries, mask, (counted[2], 4), answer)
 
     def _pass(self, run: Any, begin: int, end: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cupy as cp
@@ -13,7 +14,6 @@ import numpy.typing as npt
 from knnscope.certified import components, plane_bound
 from knnscope.certified.cuda.launch import DOUBLE, LONG, POINTER, kernel, pointer, structure
 from knnscope.certified.cuda.table import Table, host, processors
-from knnscope.certified.dtypes import widened
 from knnscope.kernels import sources
 
 SLICE = 128
@@ -53,12 +53,14 @@ class Most:
 class Codes:
     """Rows as they are scanned.
 
-    width: components, padded. leading: of the plane, 0 where there is none. directions: float32, (width, width). centre: float64, (dim,).
+    full: components, padded. width: those that are written, of which the last is the length of what is left out where there are fewer (exact_codes.cu).
+    leading: of the plane, 0 where there is none. directions: float32, (full, full). centre: float64, (dim,).
     codes: uint8, tiles of ``TILE`` rows. sides: float32, (tiles, 3 TILE): s and N of bound.py side by side, then e. plane: uint8, or None.
     survivors: share of rows that the plane leaves, by k of components.KS. scaling, reach2, rho:
     as in quantise.Mapping and plane_bound.py.
     """
 
+    full: int
     width: int
     leading: int
     directions: Any
@@ -85,7 +87,7 @@ class Codes:
 
     def macros(self) -> dict[str, int]:
         """Of the kernels that read them."""
-        return {"WIDTH": self.width, "LEADING": self.leading}
+        return {"FULL": self.full, "WIDTH": self.width, "LEADING": self.leading}
 
 
 def build(table: Table) -> Codes | None:
@@ -94,18 +96,28 @@ def build(table: Table) -> Codes | None:
     if count < FEWEST or not DIMS[0] <= dim <= DIMS[1]:
         return None
     step = -(-count // SAMPLE)
+    centre, largest = _centre(table.rows[::step], table.metric)
     sample = host(table.rows[::step])
     if table.cell == "float16":
         sample = sample.view(np.uint16)
-    centre, largest = _centre(sample, table.metric)
     exponent = math.frexp(largest or float(np.abs(centre).max()) or 1.0)[1] if math.isfinite(largest) else EXPONENTS + 1
     longest2 = _longest2(table.rows) if table.metric == 1 else 1.0
     if abs(exponent) > EXPONENTS or not longest2 < math.inf:
         return None
     scaling = 2.0**-exponent
     reach2 = longest2 * (1 + dim * 2.0**-50) * scaling**2 if table.metric else 0.0
-    directions, leading, rho, survivors = _directions(sample, table.metric, centre)
-    return _write(table, _Plan(centre, scaling, reach2, directions, leading, rho, survivors))
+    return _write(table, _Plan(centre, scaling, reach2, _directions(table, sample, centre)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """Directions, and what of them is written; see Codes."""
+
+    directions: npt.NDArray[np.float32]
+    width: int
+    leading: int
+    rho: float
+    survivors: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,85 +127,128 @@ class _Plan:
     centre: npt.NDArray[np.float64]
     scaling: float
     reach2: float
-    directions: npt.NDArray[np.float32]
-    leading: int
-    rho: float
-    survivors: tuple[float, ...]
+    turn: _Turn
 
 
-def _centre(sample: npt.NDArray[Any], metric: int) -> tuple[npt.NDArray[np.float64], float]:
-    """The mean, and the largest distance from it; infinite where a number is not finite."""
-    values = widened(sample).astype(np.float64)
+def _wide(rows: Any) -> Any:
+    """Rows as float64; int16 stands for the bits of bfloat16."""
+    return ((rows.astype(cp.int32) << 16).view(cp.float32) if rows.dtype == cp.int16 else rows).astype(cp.float64)
+
+
+def _centre(sample: Any, metric: int) -> tuple[npt.NDArray[np.float64], float]:
+    """The mean of rows that lie on the GPU, and the largest distance from it; infinite where a number is not finite."""
+    values = _wide(sample)
     if metric == 2:
-        lengths = np.sqrt(np.einsum("ij,ij->i", values, values))[:, None]
-        values = np.divide(values, lengths, out=np.zeros_like(values), where=lengths != 0)
+        lengths = cp.sqrt((values * values).sum(axis=1))[:, None]
+        values /= cp.where(lengths == 0, 1, lengths)
     centre = values.mean(axis=0)
     values -= centre
-    length2 = float(np.einsum("ij,ij->i", values, values).max())
-    return (centre, math.sqrt(length2)) if math.isfinite(length2) else (np.zeros(len(centre)), math.inf)
+    length2 = float((values * values).sum(axis=1).max())
+    return (host(centre), math.sqrt(length2)) if math.isfinite(length2) else (np.zeros(len(centre)), math.inf)
 
 
 def _longest2(rows: Any) -> float:
     """The largest squared length."""
     longest = 0.0
     for first in range(0, len(rows), CHUNK):
-        some = rows[first : first + CHUNK]
-        wide = (some.astype(cp.int32) << 16).view(cp.float32) if some.dtype == cp.int16 else some
-        longest = max(longest, float((wide.astype(cp.float64) ** 2).sum(axis=1).max()))
+        longest = max(longest, float((_wide(rows[first : first + CHUNK]) ** 2).sum(axis=1).max()))
     return longest
 
 
-def _directions(
-    sample: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float32], int, float, tuple[float, ...]]:
-    """Principal directions of a sample, spread within the leading ones and within the others; then ``leading``, ``rho`` and ``survivors``."""
+def _directions(table: Table, sample: npt.NDArray[Any], centre: npt.NDArray[np.float64]) -> _Turn:
+    """Principal directions of a sample, spread within the parts of which some codes take only the first ones."""
     dim = sample.shape[1]
     random = np.random.default_rng(0)
-    some = components.prepared(sample[:: max(1, len(sample) // max(8192, 10 * dim))], metric, centre)
+    some = components.prepared(sample[:: max(1, len(sample) // max(8192, 10 * dim))], table.metric, centre)
     values, vectors = np.linalg.eigh((some.T @ some).astype(np.float64))
     vectors = vectors[:, np.argsort(values)[::-1]].T
     leading, survivors = 0, tuple[float, ...]()
     if dim >= PLANE_STEP:
-        chosen = components.choose(sample, metric, centre)
+        chosen = components.choose(sample, table.metric, centre, vectors=vectors)
         if chosen is not None:
             leading = min(dim // PLANE_STEP * PLANE_STEP, -(-len(chosen.matrix) // PLANE_STEP) * PLANE_STEP)
             survivors = chosen.survivors
-    cut = leading or dim
-    parts = [components.spreading(size, random) for size in (cut, dim - cut) if size]
-    ends = (vectors[:cut], vectors[cut:])
-    rotated = np.concatenate([part @ those for part, those in zip(parts, ends, strict=False)])
-    width = -(-dim // SLICE) * SLICE
-    matrix = np.zeros((width, width), dtype=np.float32)
+    full = -(-dim // SLICE) * SLICE
+    width = _width(table, sample, centre, vectors, leading) if table.metric != 1 else full
+    cuts = sorted({0, leading, width - 1 if width < full else dim, dim})
+    rotated = np.concatenate([components.spreading(b - a, random) @ vectors[a:b] for a, b in pairwise(cuts)])
+    matrix = np.zeros((full, full), dtype=np.float32)
     matrix[:dim, :dim] = rotated
     wide = matrix[:dim, :dim].astype(np.float64)
     defect = float(np.linalg.norm(wide @ wide.T - np.eye(dim))) * 1.001
-    return matrix, leading, plane_bound.strayed(dim, dim, defect), survivors
+    return _Turn(matrix, width, leading, plane_bound.strayed(dim, dim, defect), survivors)
+
+
+ASKED, NEIGHBORS = 32, 10
+"""Rows that stand for queries, and neighbors of each, by which codes are made narrower."""
+HIT = 4e5
+"""A row that a query has to look at costs what so many components of products do: 1 ns against 2.4e-15 s, on an H200."""
+MOST_HITS = 500
+"""Such rows a query, predicted, with which a list has room for queries that leave several times as many."""
+BLUR = 0.02
+"""About what a byte a component adds to a distance, in units of a row's length."""
+
+
+def _width(
+    table: Table,
+    sample: npt.NDArray[Any],
+    centre: npt.NDArray[np.float64],
+    vectors: npt.NDArray[np.float64],
+    leading: int,
+) -> int:
+    """Components that are written: all, or fewer, the plane's among them, where the rows that these cannot tell apart cost less than products.
+
+    For l2 and cosine, as if rows asked; of ip nobody knows how long queries are.
+    """
+    count, dim = len(table.rows), sample.shape[1]
+    full = -(-dim // SLICE) * SLICE
+    rows = cp.asarray(components.prepared(sample, table.metric, centre)) @ cp.asarray(vectors.T, dtype=cp.float32)
+    lengths2 = (rows * rows).sum(axis=1)
+    asked = cp.asarray(np.random.default_rng(1).choice(len(rows), min(ASKED, len(rows)), replace=False))
+    own = cp.arange(len(asked)), asked
+    distances = cp.maximum(lengths2 + lengths2[asked][:, None] - 2 * rows[asked] @ rows.T, 0)
+    distances[own] = cp.inf
+    place = max(0, round(NEIGHBORS * len(rows) / count) - 1)
+    nearest = cp.sqrt(cp.partition(distances, place, axis=1)[:, place])
+    limits = (nearest + BLUR * cp.sqrt(lengths2.mean())) ** 2
+    best, cost = full, float(full)
+    for width in range(max(SLICE, -(-leading // SLICE) * SLICE), full, SLICE):
+        kept = rows[:, : width - 1]
+        tails = cp.sqrt(cp.maximum(lengths2 - (kept * kept).sum(axis=1), 0))
+        seen = cp.concatenate([kept, tails[:, None]], axis=1)
+        lower = lengths2 + lengths2[asked][:, None] - 2 * seen[asked] @ seen.T
+        lower[own] = cp.inf
+        share = components.UNLIKE * float((lower <= limits[:, None]).mean())
+        if share * count <= MOST_HITS and width + HIT * share < cost:
+            best, cost = width, width + HIT * share
+    return best
 
 
 def _write(table: Table, plan: _Plan) -> Codes | None:
     """See ``build``; None where too many rows have lengths without bounds."""
     count, dim = table.rows.shape
-    width = len(plan.directions)
+    turn = plan.turn
+    full, width, leading = len(turn.directions), turn.width, turn.leading
     tiles = -(-count // TILE)
     codes = cp.zeros(tiles * TILE * width, dtype=cp.uint8)
     sides = cp.zeros((tiles, 3 * TILE), dtype=cp.float32)
     sides[-1, 2 * (count - (tiles - 1) * TILE) + 1 : 2 * TILE : 2] = cp.inf  # no query keeps what is not there
     plane = None
-    if plan.leading:
-        plane = cp.zeros(-(-count // PLANE_ROWS) * (8 * plan.leading + 128), dtype=cp.uint8)
-    directions, centre = cp.asarray(plan.directions), cp.asarray(plan.centre)
-    source = sources.exact("codes", table.macros(WIDTH=width, LEADING=plan.leading))
+    if leading:
+        plane = cp.zeros(-(-count // PLANE_ROWS) * (8 * leading + 128), dtype=cp.uint8)
+    directions, centre = cp.asarray(turn.directions), cp.asarray(plan.centre)
+    source = sources.exact("codes", table.macros(FULL=full, WIDTH=width, LEADING=leading))
     prepare, rotate, encode = (kernel(source, name, table.device) for name in ("prepare_rows", "rotate", "encode_rows"))
     room = min(CHUNK, count)
-    flat, rotated = (cp.empty((room, width), dtype=cp.float32) for _ in range(2))
+    flat, rotated = (cp.empty((room, full), dtype=cp.float32) for _ in range(2))
     lengths2, extras = cp.empty(room), cp.empty(room)
     most = cp.zeros(8, dtype=cp.uint64)
-    way = Map(pointer(centre), plan.scaling, plan.reach2, plan.rho, dim)
+    way = Map(pointer(centre), plan.scaling, plan.reach2, turn.rho, dim)
     for first in range(0, count, room):
         some = min(room, count - first)
         grid = (min(-(-some // 8), processors() * 16),)
         prepare(grid, 256, table.rows, LONG(first), LONG(some), way, flat, lengths2, extras, most)
-        rotate((-(-some // 128), width // 128), 256, flat, LONG(some), directions, rotated)
+        rotate((-(-some // 128), full // 128), 256, flat, LONG(some), directions, rotated)
         encode(grid, 256, rotated, LONG(first), LONG(some), way, lengths2, extras, codes, sides, plane, most)
     found = host(most)
     length2, written2, error, tail, coded2, step = found[:6].view(np.float64).tolist()
@@ -201,9 +256,8 @@ def _write(table: Table, plan: _Plan) -> Codes | None:
         return None
     up = 1 + 2.0**-10
     largest = Most(length2 * up, math.sqrt(written2) * up, error * up, tail * up, coded2 * up, step)
-    leading = plan.leading
     if found[6] > MOST_LONG * count:
         plane, leading = None, 0
     return Codes(
-        width, leading, directions, centre, codes, sides, plane, plan.scaling, plan.reach2, plan.rho, largest, plan.survivors
+        full, width, leading, directions, centre, codes, sides, plane, plan.scaling, plan.reach2, turn.rho, largest, turn.survivors
     )  # fmt: skip

@@ -122,13 +122,18 @@ def _value(argument: Any) -> Any:
     return argument
 
 
+_allowed: dict[int, int] = {}
+"""Bytes of shared memory that functions may have."""
+
+
 @cache
 def kernel(source: sources.Source, name: str, device: int, shared: int = 0) -> Launcher:
     """A kernel of a source on a device; ``shared``: bytes of dynamic shared memory that a launch may ask for."""
     with cp.cuda.Device(device):
         found = _module(source, device).get_function(name)
-        if shared:
+        if shared > _allowed.get(found.ptr, 0):  # less would take room from who has asked for more
             driver.funcSetAttribute(found.ptr, MAX_DYNAMIC_SHARED, shared)
+            _allowed[found.ptr] = shared
         return Launcher(int(found.ptr), found, int(cp.cuda.Device(device).compute_capability) >= 90)
 
 

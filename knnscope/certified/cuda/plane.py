@@ -25,7 +25,7 @@ CHOSEN, SHARE = 100, 768
 """Rows that make a threshold: so many more than three times k, and at most."""
 HITS, OWN_SHARED = 1024, 46 << 10
 """Rows of a query that are ranked at most; bytes of shared memory that the kernel has besides."""
-EARLY = 2 / 3
+EARLY = 1 / 2
 """Share of a scan after which its threshold is made."""
 
 Plane = structure(
@@ -61,7 +61,7 @@ class Workspace:
         place = steps * scanning * PLANE_ROWS
         each = min(scanning, SHARE // self.blocks, max(-(-32 // self.blocks), 2, -(-(3 * k + CHOSEN) // self.blocks)))
         source = sources.exact("plane", table.macros(**codes.macros(), THREADS=threads))
-        least, most_bytes = max(16 * HITS, 4 * count * codes.width), most_shared() - OWN_SHARED
+        least, most_bytes = max(16 * HITS, 4 * count * codes.full), most_shared() - OWN_SHARED
         bounds_fit = max(least, 4 * count * place) <= most_bytes
         kept = max(least, 4 * count * place * bounds_fit)
         queries_fit = kept + 8 * count * dim <= most_bytes
@@ -123,7 +123,7 @@ def usable(table: Table, codes: Codes | None, k: int) -> bool:
     """Whether the plane answers so many neighbors."""
     if codes is None or codes.plane is None or k > MOST_K or len(table.rows) >= 2**32 - 64:
         return False
-    return 4 * TOGETHER * codes.width <= most_shared() - OWN_SHARED and 2 * k <= SHARE
+    return 4 * TOGETHER * codes.full <= most_shared() - OWN_SHARED and 2 * k <= SHARE
 
 
 def told(found: npt.NDArray[np.uint8], last: npt.NDArray[np.float64], metric: int) -> Told:

@@ -124,7 +124,8 @@ class CudaScanner:
             if self.codes.leading
             else ""
         )
-        return f"{few}a byte a component"
+        some = f"for the {self.codes.width - 1} leading ones" if self.codes.width < self.codes.full else "a component"
+        return f"{few}a byte {some}"
 
     @property
     def nbytes(self) -> int:

@@ -1,0 +1,313 @@
+// What comes before and after the products of exact_batch.cu and exact_wide.cu: thresholds of queries, and the order of what is left.
+// It comes after batch.cuh and about.cuh. A block a query.
+
+constexpr int RANK = 256, CANDIDATES = 1024;
+
+// A number that at least k of these ordered ones, in shared memory, are not above, and at most ``more`` others; ALL where there are fewer.
+__device__ u32 kth(const u32* values, int count, int k, int more)
+{
+    __shared__ u32 lowest, highest;
+    __shared__ int counted[2];
+    __syncthreads();
+    if (threadIdx.x == 0) lowest = ALL, highest = 0, counted[0] = counted[1] = 0;
+    __syncthreads();
+    u32 low = ALL, high = 0;
+    for (int i = threadIdx.x; i < count; i += blockDim.x) low = min(low, values[i]), high = max(high, values[i]);
+    atomicMin(&lowest, low), atomicMax(&highest, high);
+    __syncthreads();
+    low = lowest, high = highest;
+    if (count < k) return ALL;
+    for (int turn = 0; low < high; turn ^= 1) {
+        const u32 middle = low + (high - low) / 2;
+        int some = 0;
+        for (int i = threadIdx.x; i < count; i += blockDim.x) some += values[i] <= middle;
+        some = warp_sum(some);
+        if ((threadIdx.x & 31) == 0 && some) atomicAdd(&counted[turn], some);
+        __syncthreads();
+        some = counted[turn];
+        if (threadIdx.x == 0) counted[turn ^ 1] = 0;
+        __syncthreads();
+        if (some >= k && some <= k + more) return middle;
+        if (some > k) high = middle;
+        else low = middle + 1;
+    }
+    return low;
+}
+
+struct Table {                        // as about() takes it
+    const Cell* rows; const double* row_norms; i64 dim;
+    const double *queries, *query_norms;
+};
+
+struct Bars {
+    Table table;
+    Asked asked;
+    const float* sides;
+    const float2* groups; i64 groups_stride; int group_count;
+    const u32* counts; const int2* hits; i64 room, count;
+    double widen, longest2, widest;   // of |y|^2, at most, and of s
+    int k;
+};
+
+// The distance that a key is, at least: in units of scaled rows, as T is.
+__device__ __forceinline__ double distance_of(const Asked& asked, i64 query, double key)
+{
+    const double square = asked.bases[query] + asked.gains[query] * (METRIC ? -key : key);
+    return (square > 0 ? sqrt(square) : 0) * WIDEN;
+}
+
+// T, and with it V and C.
+__device__ __forceinline__ void set_bar(const Asked& asked, i64 query, double bar, double widen, double widest)
+{
+    const double a = reach(bar, widen, asked.blurs[query]) + asked.errors[query];
+    asked.bars[query] = bar;
+    asked.coefficients[query] = coefficient(a), asked.limits[query] = up((double)limit(a, asked.lengths2[query]) + 1.01 * asked.steps[query] * widest);
+}
+
+// Codes of all components bound distances from above as well. Where some are left out they do not: then thresholds are made of the distances of the
+// rows with the smallest lower bounds.
+constexpr bool WHOLE = WIDTH == FULL;
+constexpr int FIRST = 768;                        // rows that a threshold is made of, at most
+__device__ __forceinline__ int first_of(int k) { return WHOLE ? k : min(max(2 * k, k + 8), FIRST - FIRST / 8 - 1); }
+
+// The k-th smallest of some keys in shared memory, endless where there are fewer, by all warps of a block.
+__device__ __forceinline__ double kth_key(const u64* keys, int count, int k)
+{
+    __shared__ u64 found;
+    if (threadIdx.x == 0) found = LAST;
+    __syncthreads();
+    for (int i = threadIdx.x >> 5; i < count; i += blockDim.x >> 5) {
+        int before = 0;
+        for (int o = threadIdx.x & 31; o < count; o += 32) before += keys[o] < keys[i] || (keys[o] == keys[i] && o < i);
+        before = warp_sum(before);
+        if ((threadIdx.x & 31) == 0 && before == k - 1) found = keys[i];
+    }
+    __syncthreads();
+    return found == LAST ? endless() : key_from(found);
+}
+
+// How far some rows are, at most, by all warps of a block.
+template <typename Rows> __device__ __forceinline__ void keys_of(const Table& p, i64 query, Rows row_of, int count, u64* keys)
+{
+    const double length = METRIC == 2 ? p.query_norms[query] : 0;
+    for (int i = threadIdx.x >> 5; i < count; i += blockDim.x >> 5) {
+        double least, most;
+        about(p, row_of(i), p.queries + query * p.dim, length, least, most);
+        if ((threadIdx.x & 31) == 0) keys[i] = most == most ? ordered(most + 0.0) : LAST;
+    }
+}
+
+// A threshold. ``bounds``: of ``count`` rows, in order, in shared memory: upper ones where codes are whole, else lower ones; row_of: of each.
+template <typename Rows> __device__ __forceinline__ bool bar_of(const Bars& p, i64 query, const u32* bounds, int count, Rows row_of, double& bar)
+{
+    __shared__ u32 rows[WHOLE ? 1 : FIRST];
+    __shared__ u64 keys[WHOLE ? 1 : FIRST];
+    __shared__ int chosen;
+    const int wanted = min(first_of(p.k), count);
+    const u32 limit = kth(bounds, count, wanted, wanted / 8 + 1);
+    if (WHOLE) {
+        bar = value_from(limit);
+        return limit != ALL;
+    }
+    if (threadIdx.x == 0) chosen = 0;
+    __syncthreads();
+    for (int i = threadIdx.x; i < count; i += blockDim.x) {
+        if (bounds[i] > limit || bounds[i] == ALL) continue;
+        const int at = atomicAdd(&chosen, 1);
+        if (at < FIRST) rows[at] = row_of(i);
+    }
+    __syncthreads();
+    const int some = min(chosen, FIRST);
+    keys_of(p.table, query, [&](int i) { return (i64)rows[i]; }, some, keys);
+    const double key = kth_key(keys, some, p.k);
+    bar = distance_of(p.asked, query, key);
+    return key < endless();
+}
+
+// First thresholds: of the nearest rows of groups. A block a query.
+extern "C" __global__ void __launch_bounds__(1024) batch_bars(const Bars p)
+{
+    extern __shared__ u32 bounds[];
+    const i64 query = blockIdx.x;
+    if (p.asked.far[query]) return;
+    const float2* groups = p.groups + query * p.groups_stride;
+    const double p2 = p.asked.lengths2[query], e_q = p.asked.errors[query], loose = 4 * SLACK * (p.longest2 + p2) + 1.01 * p.asked.steps[query] * p.widest;
+    for (int i = threadIdx.x; i < p.group_count; i += blockDim.x) {
+        const float2 group = groups[i];
+        const u32 row = (u32)__float_as_int(group.y);
+        u32 bound = ALL;
+        if (group.x < infinite() && row < p.count) {
+            const double e = WHOLE ? side_of(p.sides, row).z : 0;
+            bound = ordered(WHOLE ? up(upper((double)group.x + e * e + p2 + loose, e, e_q)) : group.x);
+        }
+        bounds[i] = bound;
+    }
+    double bar;
+    const bool known = bar_of(p, query, bounds, p.group_count, [&](int i) { return (u32)__float_as_int(groups[i].y); }, bar);
+    if (threadIdx.x) return;
+    if (known) set_bar(p.asked, query, bar, p.widen, p.widest);
+    else p.asked.far[query] = 1, p.asked.limits[query] = -infinite();  // nothing is known of it
+}
+
+// Bounds of a hit.
+__device__ __forceinline__ void bounds_of(const Asked& asked, i64 query, const float* sides, int2 hit, float4& side, double& least, double& most)
+{
+    side = side_of(sides, (u32)hit.x);
+    squares(side.y, side.z, asked.lengths2[query], side.x * (0.5 * asked.steps[query]) * hit.y, least, most);
+}
+
+// Thresholds again, of the hits so far. A block a query.
+extern "C" __global__ void __launch_bounds__(RANK) batch_refresh(const Bars p)
+{
+    extern __shared__ u32 bounds[];
+    const i64 query = blockIdx.x;
+    const int count = p.counts[query];
+    if (p.asked.far[query] || count > p.room || count < p.k) return;
+    const int2* hits = p.hits + query * p.room;
+    const double e_q = p.asked.errors[query];
+    for (int i = threadIdx.x; i < count; i += RANK) {
+        float4 side;
+        double least, most;
+        bounds_of(p.asked, query, p.sides, hits[i], side, least, most);
+        bounds[i] = ordered(WHOLE ? up(upper(most, side.z, e_q)) : down(lower(least, side.z, e_q)));
+    }
+    double bar;
+    const bool known = bar_of(p, query, bounds, count, [&](int i) { return (u32)hits[i].x; }, bar);
+    __syncthreads();
+    if (threadIdx.x == 0 && known && bar < p.asked.bars[query]) set_bar(p.asked, query, bar, p.widen, p.widest);
+}
+
+struct Rank {
+    Table table;
+    const i64* names;
+    Asked asked;
+    const u8* codes; const float* sides;
+    const u32* counts; const int2* hits; i64 room;
+    double widen;
+    double* values; i64* ids;
+    u32 *candidates, *computed, *errors;  // errors: 1 no number, 2 a row is not where its bound says, 4 answer by all rows
+    double* rests;                        // no row that was not computed has a smaller distance
+    int k;
+};
+
+// At most the length of what codes leave out of a row: its last component, and its error.
+__device__ __forceinline__ double tail_of(const u8* codes, i64 row, float step, float e)
+{
+    const i64 line = row & 127, last = ((row >> 7) * SLICES + SLICES - 1) * 128 + line;
+    const int code = (signed char)codes[last * SLICE + ((7 ^ (line & 7)) << 4) + 15];
+    return WIDTH < FULL ? fabs((double)step * code) + e : 0;
+}
+
+// Values as defined of the hits that the last threshold leaves, ranked. A block a query: the rows that are nearest by their bounds are looked at
+// first; how far the k-th of them is, within rounding, leaves few of the others.
+extern "C" __global__ void __launch_bounds__(RANK) batch_rank(const Rank p)
+{
+    extern __shared__ __align__(16) u8 memory[];
+    u64* keys = reinterpret_cast<u64*>(memory);                    // (CANDIDATES,)
+    i64* names = reinterpret_cast<i64*>(keys + CANDIDATES);        // (CANDIDATES,)
+    u32* first = reinterpret_cast<u32*>(names + CANDIDATES);       // (room,), bounds in order: upper ones, or lower ones
+    float* lowers = reinterpret_cast<float*>(first + p.room);      // (room,)
+    __shared__ int left, near;
+    __shared__ u32 error;
+    __shared__ u64 rest_key;
+    const i64 query = blockIdx.x;
+    const int count = p.counts[query], lane = threadIdx.x & 31, own = threadIdx.x >> 5;
+    const int2* hits = p.hits + query * p.room;
+    const double* q = p.table.queries + query * p.table.dim;
+    const double length = METRIC == 2 ? p.table.query_norms[query] : 0, e_q = p.asked.errors[query];
+    const double blur = p.asked.blurs[query], base = p.asked.bases[query], gain = p.asked.gains[query];
+    bool lost = p.asked.far[query] || count > p.room || count < p.k;
+    if (threadIdx.x == 0) left = near = 0, error = 0, rest_key = LAST;
+    double bar = p.asked.bars[query];
+    u32 nearest = 0;
+    if (!lost) {
+        for (int i = threadIdx.x; i < count; i += RANK) {
+            float4 side;
+            double least, most;
+            bounds_of(p.asked, query, p.sides, hits[i], side, least, most);
+            lowers[i] = down(lower(least, side.z, e_q));
+            first[i] = ordered(WHOLE ? up(upper(most, side.z, e_q)) : lowers[i]);
+        }
+        const int wanted = min(first_of(p.k), count);
+        nearest = kth(first, count, wanted, wanted / 8 + 1);
+        if (WHOLE) bar = fmin(bar, (double)value_from(nearest));
+    }
+    __syncthreads();
+    const double far_enough = reach(bar, p.widen, blur);
+    if (WHOLE) nearest = ordered(up(bar));
+    if (!lost) {
+        for (int pass = 0; pass < 2; ++pass) {
+            for (int i = threadIdx.x; i < count; i += RANK) {
+                if (lowers[i] > far_enough || (first[i] <= nearest) != (pass == 0)) continue;
+                const int at = atomicAdd(&left, 1);
+                if (at < CANDIDATES) names[at] = i;
+            }
+            __syncthreads();
+            if (pass == 0 && threadIdx.x == 0) near = left;
+            __syncthreads();
+        }
+    }
+    if (left > CANDIDATES) lost = true;
+    if (lost) {
+        if (threadIdx.x == 0) p.errors[query] = 4, p.candidates[query] = p.computed[query] = 0;
+        return;
+    }
+    keys_of(p.table, query, [&](int i) { return (i64)(u32)hits[names[i]].x; }, near, keys);
+    __syncthreads();
+    const double enough = kth_key(keys, near, p.k);  // a bar for keys
+    // the distance that this key is: rows whose bound is above it need not be looked at
+    const double enough_far = enough < endless() ? fmin(far_enough, reach(distance_of(p.asked, query, enough), p.widen, blur)) : far_enough;
+    __syncthreads();
+    for (int i = own; i < left; i += RANK / 32) {
+        const int hit = (int)names[i];
+        double least = -endless(), most;
+        bool out = lowers[hit] > enough_far;
+        if (!out && i >= near) about(p.table, (u32)hits[hit].x, q, length, least, most);
+        if (lane == 0) {
+            if (!out && least > enough) atomicMin(&rest_key, ordered(least)), out = true;
+            keys[i] = out ? LAST : 0;
+        }
+    }
+    __syncthreads();
+    const int size = power_from(left);
+    int computed = 0;
+    for (int i = threadIdx.x; i < size; i += RANK) {
+        if (i >= left || keys[i] == LAST) {
+            keys[i] = LAST, names[i] = -1;
+            continue;
+        }
+        const int2 hit = hits[names[i]];
+        const i64 row = (u32)hit.x;
+        const double value =
+            value_of(defined_sum(p.table.rows + row * p.table.dim, q, p.table.dim), METRIC == 2 ? p.table.row_norms[row] : 0, length);
+        ++computed;
+        if (isnan(value)) atomicOr(&error, 1u);
+        const double square = base + gain * value, distance = square > 0 ? sqrt(square) : 0;
+        float4 side;
+        double least, most;
+        bounds_of(p.asked, query, p.sides, hit, side, least, most);
+        if (!WHOLE) most += 4 * tail_of(p.codes, row, side.x, side.z) * p.asked.tails[query];
+        if (!(lowers[(int)names[i]] <= reach(distance, p.widen, blur)) || !(distance <= reach(upper(most, side.z, e_q), p.widen, blur)))
+            atomicOr(&error, 2u);
+        keys[i] = ordered(key_of(value));
+        names[i] = p.names ? p.names[row] : row;
+    }
+    if (threadIdx.x == 0) near = 0;
+    __syncthreads();
+    if (computed) atomicAdd(&near, computed);
+    sort_pairs(keys, names, size);
+    for (int i = threadIdx.x; i < p.k; i += RANK) {
+        const double found = keys[i] == LAST ? endless() : key_from(keys[i]);
+        p.values[query * p.k + i] = METRIC ? 0.0 - found : found;
+        p.ids[query * p.k + i] = keys[i] == LAST ? -1 : names[i];
+    }
+    if (threadIdx.x == 0) {
+        p.errors[query] = error, p.candidates[query] = left, p.computed[query] = near;
+        double rest = enough_far;
+        if (rest_key != LAST) {
+            const double square = base + gain * (METRIC ? -key_from(rest_key) : key_from(rest_key));
+            rest = fmin(rest, square > 0 ? sqrt(square) / WIDEN : 0);
+        }
+        p.rests[query] = rest;
+    }
+}
