@@ -137,7 +137,11 @@ def main() -> None:
     args = parser.parse_args()
     lines: list[dict[str, Any]] = []
     builds: list[dict[str, Any]] = []
-    with cp.cuda.Stream(non_blocking=True):
+    with cp.cuda.Stream(non_blocking=True) as stream:
+        if any(name in args.peers for name in ("torch", "flashlib", "certex")):
+            import torch  # these work on a stream of its own, which events of ours would not wait for
+
+            torch.cuda.set_stream(torch.cuda.ExternalStream(stream.ptr))
         for count in map(int, args.rows.split(",")):
             if args.vectors:
                 rows, queries = (cp.asarray(np.load(path), dtype=cp.float32) for path in args.vectors)

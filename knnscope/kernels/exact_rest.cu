@@ -2,6 +2,7 @@
 // none, so that nobody has to wait to find out.
 
 constexpr int THREADS = 256, ROOM = 2048;  // rows of a block that may be among the nearest
+constexpr int FULL = ROOM - THREADS;       // who takes this place says so to all: nobody may look at how many wait while others add to it
 
 struct Rest {
     const Cell* rows; const double* row_norms; const i64* names; i64 count, dim;
@@ -9,10 +10,12 @@ struct Rest {
     const u8* allowed; i64 allowed_stride;
     u32* errors; i64 errors_stride;      // of a query: 4 where it is to be answered here; then 8, and 1 for no number, 16 for a query that is none
     u64* keys; i64* found;               // (blocks, k): the nearest of each block
-    u32* done;                           // (queries,): blocks; 0 before and after
+    u32* done;                           // (queries,): blocks that have told their nearest; 0 before, and when they are put together
     double* values; i64* ids;            // (queries, k)
     int wide, queries_count, k;
 };
+
+__device__ __forceinline__ void rest_a_while() { __nanosleep(200); }
 
 // The nearest so far of those that wait, in order.
 __device__ __forceinline__ void cut(u64* keys, i64* names, int& waiting, u64& bar, int k)
@@ -39,6 +42,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) rest(const Rest p)
     await_before();
     auto errors_of = [&](i64 number) { return reinterpret_cast<u32*>(reinterpret_cast<u8*>(p.errors) + number * p.errors_stride); };
     auto is_left = [&](i64 number) { return (*reinterpret_cast<volatile u32*>(errors_of(number)) & 4) != 0; };
+    i64 before = -1;  // the query before: its lists are where those of the next one go
     for (i64 number = 0; number < p.queries_count; ++number) {
         const i64 one = number + threadIdx.x;
         if (number % THREADS == 0 && !__syncthreads_or(one < p.queries_count && is_left(one))) {
@@ -54,19 +58,21 @@ extern "C" __global__ void __launch_bounds__(THREADS) rest(const Rest p)
         const i64 step = (i64)gridDim.x * THREADS;
         for (i64 first = (i64)blockIdx.x * THREADS; first < p.count; first += step) {
             const i64 row = first + threadIdx.x;
+            int at = -1;
             if (row < p.count && (!p.allowed || p.allowed[number * p.allowed_stride + row])) {
                 const double value = value_of(defined_sum(p.rows + row * p.dim, query, p.dim), METRIC == 2 ? p.row_norms[row] : 0, length);
                 const u64 key = ordered(key_of(value));
                 if (isnan(value)) strange = 1;
                 else if (key <= bar) {
-                    const int at = atomicAdd(&waiting, 1);
+                    at = atomicAdd(&waiting, 1);
                     keys[at] = key, names[at] = p.names ? p.names[row] : row;
                 }
             }
-            __syncthreads();
-            if (waiting > ROOM - THREADS) cut(keys, names, waiting, bar, p.k);
+            if (__syncthreads_or(at >= FULL)) cut(keys, names, waiting, bar, p.k);
         }
         if (strange && threadIdx.x == 0) atomicOr(errors, 1u);
+        if (before >= 0 && threadIdx.x == 0) while (*reinterpret_cast<volatile u32*>(p.done + before)) rest_a_while();
+        before = number;
         cut(keys, names, waiting, bar, p.k);
         for (int i = threadIdx.x; i < p.k; i += THREADS) {
             p.keys[(i64)blockIdx.x * p.k + i] = i < waiting ? keys[i] : LAST;
@@ -80,15 +86,15 @@ extern "C" __global__ void __launch_bounds__(THREADS) rest(const Rest p)
         __threadfence();
         for (i64 first = 0; first < (i64)gridDim.x * p.k; first += THREADS) {
             const i64 i = first + threadIdx.x;
+            int at = -1;
             if (i < (i64)gridDim.x * p.k && i / p.k != blockIdx.x) {  // its own are there
                 const u64 key = __ldcg(p.keys + i);
                 if (key != LAST && key <= bar) {
-                    const int at = atomicAdd(&waiting, 1);
+                    at = atomicAdd(&waiting, 1);
                     keys[at] = key, names[at] = __ldcg(p.found + i);
                 }
             }
-            __syncthreads();
-            if (waiting > ROOM - THREADS) cut(keys, names, waiting, bar, p.k);
+            if (__syncthreads_or(at >= FULL)) cut(keys, names, waiting, bar, p.k);
         }
         cut(keys, names, waiting, bar, p.k);
         const bool wrong = *reinterpret_cast<volatile u32*>(errors) & 1;
@@ -102,7 +108,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) rest(const Rest p)
         }
         if (threadIdx.x == 0) {
             *errors = 8u | (wrong ? 1u : 0u) | (strange == 2 ? 16u : 0u);
-            p.done[number] = 0;
+            __threadfence();
+            *reinterpret_cast<volatile u32*>(p.done + number) = 0;
         }
     }
 }
