@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from knnscope.certified.cpu import code_cache, dispatch, object_code, processor
+from knnscope.certified.cpu.compiler import machine
 from knnscope.certified.cpu.jit import compiled
 from tests.processes import until
 
@@ -170,6 +171,29 @@ def test_what_the_code_depends_on_is_in_the_stamp(folder: Path, monkeypatch: pyt
     monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
     code_cache.stamp.cache_clear()
     assert code_cache.stamp() == stamps[-1]
+
+
+def test_what_the_compiler_may_use_is_kept_beside_what_it_compiled(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert plus(1)(1) == 2  # type: ignore[operator]
+    dispatch.instructions.cache_clear()
+    assert frozenset((code_cache.read(code_cache.INSTRUCTIONS) or b"").decode().split()) == machine.instructions()
+    code_cache.write(code_cache.INSTRUCTIONS, b"avx2 fma")
+    assert dispatch.instructions() == {"avx2", "fma"}, "it is not asked for again"
+    dispatch.instructions.cache_clear()
+
+
+def test_a_processor_is_known_by_what_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    for core, mhz, flags in ((0, 2000, "avx2"), (1, 2100, "avx2"), (0, 2000, "avx2 avx512f")):
+        text = f"processor\t: {core}\nmodel name\t: X\ncpu MHz\t\t: {mhz}\nflags\t\t: {flags}\n\nprocessor\t: 9\n"
+        (tmp_path / "cpuinfo").write_text(text)
+        monkeypatch.setattr(processor, "INFO", tmp_path / "cpuinfo")
+        told.append(processor.identity())
+    assert told[0] == told[1] != told[2]
+    monkeypatch.setattr(processor, "INFO", tmp_path / "none")
+    assert processor.identity() == ""
 
 
 def test_old_folders_and_old_parts_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

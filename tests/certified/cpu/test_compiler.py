@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import knnscope
-from knnscope.certified.cpu import image, object_code
+from knnscope.certified.cpu import image, jit, object_code
 from knnscope.certified.cpu.compiler import kinds, machine
 from knnscope.certified.cpu.compiler.unit import Unit
 from knnscope.certified.cpu.jit import HEAD, compiled
+from knnscope.errors import KnnscopeError
 
 WHOLE = st.integers(-(2**31), 2**31)
 FLOATS = st.floats(width=64)
@@ -296,6 +297,15 @@ def test_arrays_are_read_where_numpy_has_them() -> None:
         for place, sizes in ((2, array.shape), (3, array.strides)):
             base = _word(id(array) + HEAD + 8 * place)
             assert tuple(_word(base + 8 * i) for i in range(array.ndim)) == sizes
+
+
+def test_arrays_that_lie_otherwise_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "HEAD", 0)
+    jit._check_layout.cache_clear()
+    with pytest.raises(KnnscopeError, match=r"keeps arrays otherwise than compiled code reads them"):
+        jit._check_layout()
+    monkeypatch.undo()
+    jit._check_layout()
 
 
 def _word(address: int) -> int:
