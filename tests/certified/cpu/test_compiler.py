@@ -277,9 +277,17 @@ def mixed(values: Any) -> int:
     return a[0]
 
 
+@compiled()
+def too_soon(values: Any) -> int:
+    total = image + values.shape[0]  # type: ignore[has-type]  # noqa: F823
+    image = 1  # noqa: F841 - also the name of a module
+    return total
+
+
 @pytest.mark.parametrize(
     ("function", "given_", "message"),
     [
+        (too_soon, np.zeros(3), "image is read before it is assigned"),
         (unknown, 1, "sorted.* is not called here"),
         (backwards, np.zeros(3), "places count from the front"),
         (mixed, np.zeros(3), "a variable is i64 and"),

@@ -46,4 +46,6 @@ def names(function: Callable[..., Any]) -> dict[str, Any]:
 
 @cache
 def _used(node: ast.FunctionDef) -> frozenset[str]:
-    return frozenset(one.id for one in ast.walk(node) if isinstance(one, ast.Name))
+    found = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
+    own = {one.id for one in found if isinstance(one.ctx, ast.Store)} | {one.arg for one in node.args.args}
+    return frozenset(one.id for one in found) - own

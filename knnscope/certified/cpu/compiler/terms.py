@@ -92,6 +92,8 @@ class Terms:
 
     def _name(self, node: ast.Name) -> Term:
         found = self.variable(node.id)
+        if found is None and node.id not in self.names:
+            raise CompileError(f"{node.id} is read before it is assigned")
         return Constant(self.names[node.id]) if found is None else found
 
     def _tuple(self, node: ast.Tuple) -> Term:
