@@ -299,6 +299,13 @@ def test_what_is_not_compiled_is_refused(function: Any, given_: Any, message: st
         function(given_, given_) if function is through else function(given_)
 
 
+def test_without_its_text_a_function_is_not_compiled() -> None:
+    scope: dict[str, Any] = {"__name__": "tests.textless"}
+    exec(compile("def textless(x):\n    return x\n", "<textless>", "exec"), scope)
+    with pytest.raises(KnnscopeError, match="<textless> cannot be read: certified search is compiled from its text"):
+        compiled()(scope["textless"])(1)
+
+
 def test_arrays_are_read_where_numpy_has_them() -> None:
     for array in (np.zeros((3, 5)), np.zeros((4, 6), np.int8).T, np.zeros(7)[::-2], np.zeros((2, 0, 3))):
         assert array.ctypes.data == _word(id(array) + HEAD)

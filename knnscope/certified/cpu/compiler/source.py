@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from knnscope.certified.cpu import code_cache
-from knnscope.certified.cpu.compiler.kinds import CompileError
+from knnscope.errors import KnnscopeError
 
 
 @cache
@@ -25,14 +25,14 @@ def definition(function: Callable[..., Any]) -> ast.FunctionDef:
     """Its syntax.
 
     Raises:
-        CompileError: there is no text.
+        KnnscopeError: there is no text, as where only Python's own compiled files were installed.
     """
     code = function.__code__
     kept = code_cache.SOURCES.get(code.co_filename)  # as they were when all was imported: an update may have come since
     text = kept.decode() if kept else "".join(linecache.getlines(code.co_filename, function.__globals__))
     node = _tree(text).get(code.co_firstlineno)
     if node is None or node.name != code.co_name:
-        raise CompileError(f"the source of {function.__qualname__} cannot be read")
+        raise KnnscopeError(f"{code.co_filename} cannot be read: certified search is compiled from its text")
     return node
 
 
