@@ -139,7 +139,9 @@ def _certified() -> str:
 
 
 def _few() -> str:
-    run, first = _load("certified-small.json"), _load("certified-first.json")
+    run, first, start = (_load(f"certified-{name}.json") for name in ("small", "first", "starting"))
+    memory, faiss = (start[f"rss_mib_1000{whose}"]["search"] for whose in ("", "_faiss"))
+    many = start[f"rss_mib_{start['rows']}"]["search"]
     sizes = sorted({case["rows"] for case in run["cases"]})
     by = {(case["rows"], case["queries"]): case for case in run["cases"]}
     batches = sorted({case["queries"] for case in run["cases"]})
@@ -156,7 +158,10 @@ fastest (`python -m benchmarks.certified_small`).
 {_table(heads, lines)}
 
 A process that has nothing compiled has its first answer, {first["rows"]:,} rows of {first["dim"]}, {first["first_s"]:.2f} s after
-the import: NumPy gives it while a child process compiles (`python -m benchmarks.certified_first`).
+the import: NumPy gives it while a child process compiles (`python -m benchmarks.certified_first`). To compile all that float32 rows need takes
+{start["compile_cpu_s"]:.1f} s of CPU time. A process that finds it compiled has {memory:.0f} MiB resident after its first search, {faiss:.0f} with
+Faiss in its place; with {start["rows"]:,} rows {many:.0f}, codes and what building left behind, without
+the rows themselves (`python -m benchmarks.certified_starting`).
 """
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 LIBRARIES = (
     "numpy",
-    "numba",
+    "llvmlite",
     "onnxruntime",
     "onnxruntime-gpu",
     "onnx",

@@ -85,7 +85,7 @@ class ExactIndex:
         return self._scanner.nbytes
 
     def wait(self) -> ExactIndex:
-        """Write the codes now, and compile what is not compiled yet, for up to 30 s: for who measures. Returns the index.
+        """Write the codes now, and compile what is not compiled yet, for up to 10 s: for who measures. Returns the index.
 
         Raises:
             KnnscopeError: rows that were changed to a number that is not finite.

@@ -69,7 +69,7 @@ def as_queries(queries: Any, dim: int) -> tuple[npt.NDArray[np.float64], bool]:
         raise KnnscopeError(f"queries have {found.shape[1]} components, the rows {dim}: use the same encoder for both")
     values = widened(found)
     check_finite(values, "queries")
-    return _writable(np.ascontiguousarray(values, dtype=np.float64)), single
+    return np.ascontiguousarray(values, dtype=np.float64), single
 
 
 def as_ids(ids: Any, rows: int) -> npt.NDArray[np.int64]:
@@ -87,7 +87,7 @@ def as_ids(ids: Any, rows: int) -> npt.NDArray[np.int64]:
         )
     if rows and (int(given.min()) < 0 or int(given.max()) >= np.iinfo(np.int64).max):
         raise KnnscopeError("ids lie between 0 and 2^63 - 2: -1 stands for no row")
-    names: npt.NDArray[np.int64] = _writable(np.ascontiguousarray(given, dtype=np.int64))
+    names: npt.NDArray[np.int64] = np.ascontiguousarray(given, dtype=np.int64)
     ascending = np.sort(names)
     twice = np.flatnonzero(ascending[1:] == ascending[:-1])
     if len(twice):
@@ -108,12 +108,7 @@ def as_mask(where: Any, queries: int, rows: int) -> npt.NDArray[np.bool_]:
         raise KnnscopeError(
             f"where has shape {mask.shape} and type {mask.dtype}: bool, ({rows},) or ({queries}, {rows}), was expected"
         )
-    return _writable(np.ascontiguousarray(np.atleast_2d(mask)))
-
-
-def _writable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A copy of what is read-only: to Numba that is another type, for which all would be compiled again."""
-    return array if array.flags.writeable else array.copy()
+    return np.ascontiguousarray(np.atleast_2d(mask))
 
 
 def _plain(given: Any, what: str) -> npt.NDArray[Any]:

@@ -27,7 +27,10 @@ ENGINES = {
         "knnscope.search.engines.numpy64:Numpy64Engine", "numpy", None, "float64 reference, exact by definition"
     ),
     "certified": Entry(
-        "knnscope.certified.engine:CertifiedEngine", "numba", None, "int8 codes, certified bound, ranked by definition"
+        "knnscope.certified.engine:CertifiedEngine",
+        "llvmlite",
+        None,
+        "int8 codes, certified bound, ranked by definition",
     ),
     "numpy": Entry("knnscope.search.engines.numpy:NumpyEngine", "numpy", None, "one matrix product, expanded form"),
     "faiss": Entry("knnscope.search.engines.faiss:FaissEngine", "faiss", "cpu", "IndexFlat"),

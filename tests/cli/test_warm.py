@@ -19,9 +19,9 @@ import numpy as np, sys, knnscope
 from knnscope import ExactIndex
 from knnscope.certified.cpu import code_cache
 written = []
-save = code_cache.CodeCache.save_overload
-code_cache.CodeCache.save_overload = lambda self, sig, made: written.append(self._name) or save(self, sig, made)
-rows = (np.random.default_rng(1).standard_normal((9000, 70)) * np.arange(1, 71) ** -0.8).astype(np.float32)
+save = code_cache.Shelf.save
+code_cache.Shelf.save = lambda self, types, body: written.append(self._name) or save(self, types, body)
+rows = (np.random.default_rng(1).standard_normal((17000, 70)) * np.arange(1, 71) ** -0.8).astype(np.float32)
 for table in (rows, rows[:500]):
     for metric in ("l2", "ip", "cosine"):
         index = ExactIndex(table, metric, threads=2)

@@ -18,8 +18,8 @@ import pytest
 from knnscope.search import catalog
 
 ROOT = Path(__file__).resolve().parents[2]
-ALWAYS = {"knnscope", "msgspec", "numba", "llvmlite", "numpy", "tqdm", *sys.stdlib_module_names}
-"""What is there wherever this package is: Numba brings llvmlite."""
+ALWAYS = {"knnscope", "msgspec", "llvmlite", "numpy", "tqdm", *sys.stdlib_module_names}
+"""What is there wherever this package is."""
 SOURCES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path.read_text("utf-8")
     for path in (ROOT / "knnscope").rglob("*.py")
@@ -75,7 +75,7 @@ def needs(tree: ast.AST) -> bool:
 
 def test_what_is_always_there_is_what_is_declared() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert {line.partition(">")[0] for line in declared} | {"llvmlite", "knnscope"} == ALWAYS - sys.stdlib_module_names
+    assert {line.partition(">")[0] for line in declared} | {"knnscope"} == ALWAYS - sys.stdlib_module_names
 
 
 def test_an_optional_library_is_imported_behind_require_only() -> None:

@@ -22,7 +22,7 @@ def form(formula: Callable[..., Any]) -> Any:
     """The compiled form of a formula, which calls the compiled forms made before it."""
     name = formula.__name__
     own = types.FunctionType(formula.__code__, {**formula.__globals__, **_made}, name)
-    _made[name] = compiled(inline="always")(own)
+    _made[name] = compiled(inline=True)(own)
     return _made[name]
 
 

@@ -2,7 +2,7 @@
 
 A folder for each of them, whose name is a digest of all that the code depends on: so nothing has to be found out of date. A file for
 each function and types, which takes its name when it is whole, and holds a digest of its content: what is damaged is compiled anew.
-Numba's format is a pickle, which runs what it says: so the folder has to be the user's own, closed to everybody else, and no link is
+What is read here is run: so the folder has to be the user's own, closed to everybody else, and no link is
 followed. Whatever goes wrong here, a search goes on with code that is kept in memory.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import pickle
 import re
 import shutil
 import stat
@@ -20,25 +19,22 @@ import time
 import uuid
 from collections.abc import Iterator
 from functools import cache
+from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-import llvmlite
-import numba
-from numba.core.compiler import CompileResult
-from numba.core.registry import cpu_target
-from numba.core.serialize import dumps
-
+from knnscope.certified.cpu import processor
 from knnscope.progress import say
 from knnscope.store import home, make_home
 
 HEAD = b"knnscope compiled code 1\n"
 MOST_BYTES = 1 << 26
-"""Of a file: the largest has 0.4 MB."""
+"""Of a file: the largest has 0.1 MB."""
 PREFIX = "knnscope-"
 KEPT = 8
 """Folders of other versions and processors that stay when a new one is made."""
 PART = ".part"
+INSTRUCTIONS = "instructions"
+"""The file of what the compiler may use of this processor, as LLVM said."""
 ABANDONED = 3600
 """Seconds after which nobody writes to a part any more."""
 IRRELEVANT = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
@@ -48,16 +44,28 @@ class UnusableError(Exception):
     """The folder is not used; says why."""
 
 
-def sources() -> bytes:
-    """All that is compiled here, as it stands on disk; empty where that cannot be read, in an archive."""
+def sources() -> dict[str, bytes]:
+    """All that is compiled here, file by file, as it stands on disk; none where that cannot be read, in an archive."""
     try:
-        return b"\0".join(file.read_bytes() for file in sorted(Path(__file__).parents[1].rglob("*.py")))
+        return {os.fspath(file): file.read_bytes() for file in sorted(Path(__file__).parents[1].rglob("*.py"))}
     except OSError:
-        return b""
+        return {}
 
 
 SOURCES = sources()
-"""Read when the package is imported: the nearest that one gets to what Python itself has read."""
+"""Read when the package is imported: the nearest that one gets to what Python itself has read. The compiler takes its texts from here, too."""
+
+
+def llvm_version() -> str:
+    """Of llvmlite, which brings LLVM; without importing it."""
+    return metadata.version("llvmlite")
+
+
+def told_by_llvm() -> str:
+    """The processor, where the system does not tell."""
+    from knnscope.certified.cpu.compiler import machine
+
+    return repr(machine.processor())
 
 
 @cache
@@ -70,9 +78,11 @@ def stamp() -> str:
     if not SOURCES:
         raise UnusableError("the package's sources cannot be read")
     steering = sorted((k, v) for k, v in os.environ.items() if k.startswith("NUMBA_") and k not in IRRELEVANT)
-    versions = (sys.version, sys.implementation.cache_tag, numba.__version__, llvmlite.__version__)
-    parts = (*versions, repr(cpu_target.target_context.codegen().magic_tuple()), repr(steering))
-    return hashlib.blake2b(SOURCES + "\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    versions = (sys.version, str(sys.implementation.cache_tag), llvm_version())
+    parts = (*versions, processor.identity() or told_by_llvm(), repr(steering))
+    return hashlib.blake2b(
+        b"\0".join(SOURCES.values()) + "\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=16
+    ).hexdigest()
 
 
 def path() -> Path:
@@ -171,6 +181,13 @@ def write(name: str, body: bytes) -> None:
             raise
 
 
+def keep(name: str, body: bytes) -> None:
+    """Keep what is not there yet, where that can be."""
+    with contextlib.suppress(UnusableError, OSError):
+        if read(name) is None:
+            write(name, body)
+
+
 def takes() -> bool:
     """Whether something can be kept."""
     try:
@@ -204,55 +221,45 @@ def _say_once(reason: str) -> None:
         )
 
 
-class CodeCache:
-    """What Numba's dispatcher asks for, by the names that it asks by."""
-
-    def __init__(self, function: Any) -> None:
-        self._name = f"{function.__module__}.{function.__qualname__}"
-
-    @property
-    def cache_path(self) -> str:
-        """Where files lie; shown in statistics."""
-        try:
-            return os.fspath(path())
-        except UnusableError:
-            return ""
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Code for these types, None where it is to be compiled."""
-        target_context.refresh()
-        try:
-            body = read(self._file(sig))
-            if body is None:
-                return None
-            kept, payload = pickle.loads(body)  # noqa: S301 - Numba's own format, in a folder of the user's own
-            return CompileResult._rebuild(target_context, *payload) if kept == (self._name, str(sig)) else None
-        except UnusableError as error:
-            _say_once(str(error))
-        except Exception:  # whole, and yet nothing that Numba reads: compiled anew
-            return None
+def read_kept(file: str, head: bytes | None = None) -> bytes | None:
+    """What ``Shelf`` wrote, of a certain function and types, or of those that the file's name stands for; None where it is not there."""
+    try:
+        body = read(file)
+    except UnusableError as error:
+        _say_once(str(error))
         return None
+    found, _, rest = (body or b"").partition(b"\0")
+    return rest if body and (found == head or (head is None and file.endswith(f"-{_digest(found)}.code"))) else None
 
-    def save_overload(self, sig: Any, made: Any) -> None:
-        """Keep code that was just compiled."""
-        if made.lifted or made.library.has_dynamic_globals:
-            return
+
+def _digest(head: bytes) -> str:
+    return hashlib.blake2b(head, digest_size=12).hexdigest()
+
+
+class Shelf:
+    """Machine code of one function on disk, for each of the types that it was compiled for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def save(self, types: str, body: bytes) -> None:
+        """Keep what was just compiled."""
         try:
-            write(self._file(sig), dumps(((self._name, str(sig)), made._reduce())))
+            write(self.file(types), self.head(types) + b"\0" + body)
         except UnusableError as error:
             _say_once(str(error))
         except OSError as error:
             _say_once(f"{error.filename or path()}: {error.strerror or error}")
 
-    def enable(self) -> None:
-        """Nothing to do: this cache is always on."""
+    def symbol(self, types: str) -> str:
+        """The name of the function in the code."""
+        return f"knnscope_{_digest(self.head(types))}"
 
-    def disable(self) -> None:
-        """Nothing to do, as above."""
+    def head(self, types: str) -> bytes:
+        """What it is."""
+        return f"{self._name}({types})".encode()
 
-    def flush(self) -> None:
-        """Nothing to do: when the sources change, the folder's name does."""
-
-    def _file(self, sig: Any) -> str:
+    def file(self, types: str) -> str:
+        """The name of its file."""
         short = re.sub(r"\W+", "-", self._name.rpartition(".")[2])
-        return f"{short}-{hashlib.blake2b(f'{self._name}{sig}'.encode(), digest_size=12).hexdigest()}.code"
+        return f"{short}-{_digest(self.head(types))}.code"

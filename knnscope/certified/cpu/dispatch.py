@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
-from numba import config
-from numba.core.registry import cpu_target
-
-from knnscope.certified.cpu import products, stream
+from knnscope.certified.cpu import code_cache, products, stream
 from knnscope.certified.cpu.queries import Plan
 from knnscope.certified.cpu.scan import SCANS
 from knnscope.errors import KnnscopeError
@@ -32,19 +29,16 @@ VNNI_UP_TO = 12
 
 @cache
 def instructions() -> frozenset[str]:
-    """What the compiler may use: this processor's own, less what NUMBA_CPU_NAME, NUMBA_CPU_FEATURES and NUMBA_ENABLE_AVX take away.
-
-    Of a processor that was named nothing is known but what is asked for beside its name.
-    """
+    """What the compiler may use: kept beside what it compiled, or as it says; see ``machine.instructions``."""
     try:
-        own = {name for name, there in llvm.get_host_cpu_features().items() if there}
-    except RuntimeError:  # LLVM does not know this one
-        return frozenset()
-    _, name, features = cpu_target.target_context.codegen().magic_tuple()
-    allowed = set(own) if name == llvm.get_host_cpu_name() else set[str]()
-    for feature in filter(None, features.split(",")):
-        (allowed.add if feature[0] == "+" else allowed.discard)(feature[1:])
-    return frozenset(allowed & own)
+        kept = code_cache.read(code_cache.INSTRUCTIONS)
+    except code_cache.UnusableError:
+        kept = None
+    if kept is not None:
+        return frozenset(kept.decode().split())
+    from knnscope.certified.cpu.compiler import machine  # takes 40 MB
+
+    return machine.instructions()
 
 
 @cache
@@ -60,7 +54,7 @@ def choose(isa: str | None) -> str:
     Raises:
         KnnscopeError: this processor does not have it, or nothing may be compiled.
     """
-    if config.DISABLE_JIT:
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
         raise KnnscopeError("NUMBA_DISABLE_JIT is set: certified search is compiled code, unset it")
     if isa is None:
         return available()[0]

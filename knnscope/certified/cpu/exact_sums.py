@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-from numba import types
-from numba.extending import overload
+import numpy as np
 
-from knnscope.certified.cpu.llvm import F32, F64, I32, I64, Emit, instructions
+from knnscope.certified.cpu.jit import compiled
+from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
 from knnscope.certified.cpu.values import value
 
 TOGETHER = 16
@@ -25,7 +24,7 @@ def _turned(emit: Emit, rows: list[Any]) -> list[Any]:
     """Eight vectors of eight components as eight columns, by three rounds of shuffles."""
 
     def shuffle(a: Any, b: Any, order: list[int]) -> Any:
-        return emit.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, 8), order))
+        return emit.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(T.I32, 8), order))
 
     pairs = []
     for i in range(0, 8, 2):
@@ -40,13 +39,11 @@ def _turned(emit: Emit, rows: list[Any]) -> list[Any]:
 
 
 def _sums(what: int) -> Any:
-    narrow, wide = ir.VectorType(F32, 8), ir.VectorType(F64, 8)
-
-    @instructions()
+    @instructions
     def sixteen(emit: Emit, addresses: Any, query: Any, eighths: Any, out: Any) -> None:
         """Sums of 16 rows, whose addresses lie one after another, over the first ``eighths`` times 8 components."""
-        b = emit.builder
-        rows = [emit.load(I64, emit.at(addresses, (i, 8))) for i in range(TOGETHER)]
+        b, narrow, wide = emit.builder, ir.VectorType(T.F32, 8), ir.VectorType(T.F64, 8)
+        rows = [emit.load(T.I64, emit.at(addresses, (i, 8))) for i in range(TOGETHER)]
 
         def eight(index: Any, sums: list[Any]) -> list[Any]:
             grown = []
@@ -54,7 +51,7 @@ def _sums(what: int) -> Any:
                 some = [emit.load(narrow, emit.at(row, (index, 32))) for row in rows[8 * half : 8 * half + 8]]
                 for j, column in enumerate(_turned(emit, some)):
                     x = b.fpext(column, wide)
-                    q = emit.spread(emit.load(F64, emit.at(query, (index, 64), (j, 8))), wide)
+                    q = emit.spread(emit.load(T.F64, emit.at(query, (index, 64), (j, 8))), wide)
                     if what == DIFFERENCES:
                         x = q = b.fsub(x, q)
                     elif what == SQUARES:
@@ -73,6 +70,7 @@ def _sums(what: int) -> Any:
 _differences, _products, _squares = (_sums(what) for what in (DIFFERENCES, PRODUCTS, SQUARES))
 
 
+@compiled()
 def sums(rows: Any, places: Any, query: Any, what: int, addresses: Any, out: Any) -> None:
     """Add up what is asked, in order, for 16 rows.
 
@@ -84,39 +82,29 @@ def sums(rows: Any, places: Any, query: Any, what: int, addresses: Any, out: Any
         addresses: int64, (16,), room to work in.
         out: float64, (16,), written.
     """
-    raise NotImplementedError  # only inside compiled functions
-
-
-@overload(sums)
-def _compiled_sums(rows: Any, places: Any, query: Any, what: Any, addresses: Any, out: Any) -> Any:  # noqa: ARG001
-    fast = rows.dtype == types.float32 and rows.layout == "C"
-
-    def added(rows: Any, places: Any, query: Any, what: Any, addresses: Any, out: Any) -> Any:
-        dim = query.shape[0]
-        done = 0
-        out[:] = 0.0
-        if fast and dim >= 8:
-            done = dim // 8 * 8
-            for i in range(TOGETHER):
-                addresses[i] = rows.ctypes.data + places[i] * dim * 4
+    dim = query.shape[0]
+    done = 0
+    out[:] = 0.0
+    if rows.dtype == np.float32 and rows.layout == "C" and dim >= 8:
+        done = dim // 8 * 8
+        for i in range(TOGETHER):
+            addresses[i] = rows.ctypes.data + places[i] * dim * 4
+        if what == DIFFERENCES:
+            _differences(addresses.ctypes.data, query.ctypes.data, dim // 8, out.ctypes.data)
+        elif what == PRODUCTS:
+            _products(addresses.ctypes.data, query.ctypes.data, dim // 8, out.ctypes.data)
+        else:
+            _squares(addresses.ctypes.data, query.ctypes.data, dim // 8, out.ctypes.data)
+    for first in range(0, TOGETHER, 4):
+        a, b, c, d = places[first], places[first + 1], places[first + 2], places[first + 3]
+        s0, s1, s2, s3 = out[first], out[first + 1], out[first + 2], out[first + 3]
+        for j in range(done, dim):
+            q = query[j]
+            x0, x1, x2, x3 = value(rows, a, j), value(rows, b, j), value(rows, c, j), value(rows, d, j)
             if what == DIFFERENCES:
-                _differences(addresses.ctypes.data, query.ctypes.data, dim // 8, out.ctypes.data)
-            elif what == PRODUCTS:
-                _products(addresses.ctypes.data, query.ctypes.data, dim // 8, out.ctypes.data)
+                x0, x1, x2, x3 = x0 - q, x1 - q, x2 - q, x3 - q
+            if what == PRODUCTS:
+                s0, s1, s2, s3 = s0 + x0 * q, s1 + x1 * q, s2 + x2 * q, s3 + x3 * q
             else:
-                _squares(addresses.ctypes.data, query.ctypes.data, dim // 8, out.ctypes.data)
-        for first in range(0, TOGETHER, 4):
-            a, b, c, d = places[first], places[first + 1], places[first + 2], places[first + 3]
-            s0, s1, s2, s3 = out[first], out[first + 1], out[first + 2], out[first + 3]
-            for j in range(done, dim):
-                q = query[j]
-                x0, x1, x2, x3 = value(rows, a, j), value(rows, b, j), value(rows, c, j), value(rows, d, j)
-                if what == DIFFERENCES:
-                    x0, x1, x2, x3 = x0 - q, x1 - q, x2 - q, x3 - q
-                if what == PRODUCTS:
-                    s0, s1, s2, s3 = s0 + x0 * q, s1 + x1 * q, s2 + x2 * q, s3 + x3 * q
-                else:
-                    s0, s1, s2, s3 = s0 + x0 * x0, s1 + x1 * x1, s2 + x2 * x2, s3 + x3 * x3
-            out[first], out[first + 1], out[first + 2], out[first + 3] = s0, s1, s2, s3
-
-    return added
+                s0, s1, s2, s3 = s0 + x0 * x0, s1 + x1 * x1, s2 + x2 * x2, s3 + x3 * x3
+        out[first], out[first + 1], out[first + 2], out[first + 3] = s0, s1, s2, s3

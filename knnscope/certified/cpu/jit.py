@@ -1,6 +1,6 @@
 """How functions are compiled here: without the interpreter's lock, kept on disk, one at a time, and never half.
 
-Numba's compiler is Python code with much state, which an exception from a signal handler would leave half changed, and a fork would copy
+A compiler is code with much state, which an exception from a signal handler would leave half changed, and a fork would copy
 with its lock held. Signal handlers run in the main thread only: so what the main thread needs is compiled in another one. A fork waits until the
 compiler is at rest.
 """
@@ -8,24 +8,33 @@ compiler is at rest.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
+import struct
 import sys
 import threading
 import types
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from numba import config, njit
+import numpy as np
 
-from knnscope.certified.cpu.code_cache import CodeCache, any_kept
+from knnscope.certified.cpu import image, object_code
+from knnscope.certified.cpu.code_cache import INSTRUCTIONS, Shelf, any_kept, keep
+from knnscope.certified.cpu.compiler import kinds
+from knnscope.certified.cpu.object_code import ObjectCode
 from knnscope.certified.cpu.workers import start_thread
 from knnscope.compiling import SPENT
 from knnscope.errors import KnnscopeError
 from knnscope.progress import say
 
 FORK_WAITS = 60.0
-"""Seconds; a function takes up to 4 to compile."""
+"""Seconds; a function takes up to 2 to compile."""
+HEAD = object.__basicsize__
+"""Bytes of an object's head, behind which an array's own fields begin."""
+NO_MEMORY = -(2**63)
+"""What compiled code answers where there was no memory."""
 
 _compiling = threading.RLock()
 _forks: list[bool] = []
@@ -34,37 +43,195 @@ _half = False
 """Whether this process was forked from a compiler at work."""
 
 
-INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+class Entry(NamedTuple):
+    """Machine code for some kinds of arguments.
+
+    call: of their bytes. pack: numbers, and addresses of arrays' objects, as bytes. result: of what it answers.
+    """
+
+    call: Callable[[bytes], Any]
+    pack: Callable[..., bytes]
+    result: Callable[[Any], Any]
 
 
-def compiled(inner: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """A decorator as ``numba.njit`` with these options; ``inner``: only compiled code calls it, which takes a third less to compile."""
+class Compiled:
+    """A function that is compiled for the kinds of arguments that it meets, or part of those that call it."""
 
-    def decorate(function: Callable[..., Any]) -> Any:
-        made = njit(nogil=True, **(INNER if inner else {}), **options)(function)
-        if not config.DISABLE_JIT:
-            made._cache = CodeCache(function)
-            made._compile_for_args = _undisturbed(made._compile_for_args)
-        return made
+    def __init__(self, function: Callable[..., Any], inline: bool = False, apart: bool = False) -> None:
+        self.py_func, self.inline, self.apart, self.from_disk = function, inline, apart, 0
+        self.__name__, self.__qualname__, self.__doc__ = function.__name__, function.__qualname__, function.__doc__
+        self._shelf = Shelf(f"{function.__module__}.{function.__qualname__}")
+        self._entries: dict[tuple[Any, ...], Entry] = {}
 
-    return decorate
+    def __call__(self, *args: Any) -> Any:
+        """Compute, in compiled code."""
+        key: list[Any] = []
+        leaves: list[Any] = []
+        for one in args:
+            _lay_out(one, key, leaves)
+        entry = self._entries.get(tuple(key)) or self.entry(*args)
+        return entry.result(entry.call(entry.pack(*leaves)))
+
+    def entry(self, *args: Any) -> Entry:
+        """Machine code for arguments such as these."""
+        key: list[Any] = []
+        for one in args:
+            _lay_out(one, key, [])
+        found = self._entries.get(tuple(key))
+        if found is None:
+            found = self._entries[tuple(key)] = _undisturbed(self._made)(args)
+        return found
+
+    def bound(self, *first: Any) -> Bound:
+        """The function with its first arguments given."""
+        return Bound(self, first)
+
+    def object_code(self, given: list[kinds.Kind]) -> ObjectCode:
+        """The unit of this function for some arguments, loaded; compiled where it is not on disk."""
+        types_ = ", ".join(map(str, given))
+        file = self._shelf.file(types_)
+        if file in object_code.loaded:
+            return object_code.loaded[file]
+        found = object_code.kept(file, self._shelf.head(types_))
+        if found is None:
+            _announce()
+            found = self._written(types_, given)
+            self._shelf.save(types_, found.body())
+            object_code.load(found)
+        else:
+            self.from_disk += 1
+        return found
+
+    def _made(self, args: tuple[Any, ...]) -> Entry:
+        _check_layout()
+        given = [kinds.kind_of(one) for one in args]
+        code = self.object_code(given)
+        kind, convert = GIVEN[code.gives]
+        call = ctypes.CFUNCTYPE(kind, ctypes.c_char_p)(image.addresses[code.symbol])
+        return Entry(call, struct.Struct("".join(map(_format, given))).pack, convert)
+
+    def _written(self, types_: str, given: list[kinds.Kind]) -> ObjectCode:
+        # LLVM takes 40 MB, which who finds all compiled goes without
+        from knnscope.certified.cpu.compiler import machine
+        from knnscope.certified.cpu.compiler.unit import Unit
+
+        symbol = self._shelf.symbol(types_)
+        unit = Unit(symbol, lambda function, more: function.object_code(more))
+        gives = unit.entry(self, given, HEAD)
+        keep(INSTRUCTIONS, " ".join(sorted(machine.instructions())).encode())
+        return ObjectCode(
+            self._shelf.file(types_), symbol, gives, unit.fails, tuple(unit.needs), machine.compiled(unit.module)
+        )
 
 
-def specialised(function: Callable[..., Any], name: str, inner: bool = False, **given: Any) -> Any:
+class Bound:
+    """A function with its first arguments given, for calls whose others are of the same kinds each time: nothing is looked at again."""
+
+    def __init__(self, function: Compiled, first: tuple[Any, ...]) -> None:
+        self._function, self._first = function, first
+        self._entry: Entry | None = None
+        self._leaves: list[Any] = []
+        for one in first:
+            _lay_out(one, [], self._leaves)
+
+    def __call__(self, others: tuple[Any, ...], *leaves: Any) -> Any:
+        """Compute.
+
+        Args:
+            others: arguments.
+            leaves: the same one after another: numbers, and ``id`` of each array.
+        """
+        entry = self._entry
+        if entry is None:
+            entry = self._entry = self._function.entry(*self._first, *others)
+        return entry.result(entry.call(entry.pack(*self._leaves, *leaves)))
+
+
+def _whole(answer: int) -> int:
+    if answer == NO_MEMORY:
+        raise MemoryError("no memory for a search")
+    return answer
+
+
+def _bit(answer: int) -> bool:
+    return answer == 1 or bool(_whole(answer))
+
+
+@cache
+def _check_layout() -> None:
+    """Compiled code reads arrays as C libraries do: behind the head of their objects.
+
+    Raises:
+        KnnscopeError: this NumPy, or this Python, has them otherwise.
+    """
+    array = np.empty((2, 3), dtype=np.int16)[:, 1:]
+    data, _, shape, strides = (ctypes.c_ssize_t.from_address(id(array) + HEAD + 8 * place).value for place in range(4))
+    words = (
+        [tuple((ctypes.c_ssize_t * 2).from_address(base)) for base in (shape, strides)]
+        if data == array.ctypes.data
+        else []
+    )
+    if words != [array.shape, array.strides]:
+        raise KnnscopeError(
+            f"NumPy {np.__version__} keeps arrays otherwise than compiled code reads them: certified search does not run"
+        )
+
+
+def _nothing(answer: int) -> None:
+    _whole(answer)
+
+
+GIVEN: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "number": (ctypes.c_double, float), "bit": (ctypes.c_int64, _bit), "whole": (ctypes.c_int64, _whole), "nothing": (ctypes.c_int64, _nothing),
+}  # fmt: skip
+"""What functions give: as C has it, and as Python does."""
+
+
+def _format(kind: Any) -> str:
+    items = getattr(kind, "items", None)
+    if items is not None:
+        return "".join(map(_format, items))
+    return "d" if getattr(kind, "name", "") in ("f64", "f32") else "q"
+
+
+def _lay_out(value: Any, key: list[Any], leaves: list[Any]) -> None:
+    """What tells the kind of an argument, and what is handed over of it: of arrays the address of the object, which lives as long as the call."""
+    cls = type(value)
+    if isinstance(value, np.ndarray):
+        key.append((value.dtype, value.ndim, value.flags.c_contiguous))
+        leaves.append(id(value))
+    elif isinstance(value, tuple):
+        key.append((cls, len(value)))
+        for one in value:
+            _lay_out(one, key, leaves)
+    else:
+        key.append(cls)
+        leaves.append(value)
+
+
+def compiled(inline: bool = False, apart: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator: a function in compiled code.
+
+    Args:
+        inline: it becomes part of those that call it.
+        apart: it has a unit of its own, which others call, so that it is optimised once: for what is long and called seldom.
+    """
+    return lambda function: Compiled(function, inline, apart)
+
+
+def specialised(function: Callable[..., Any], name: str, apart: bool = False, **given: Any) -> Any:
     """A function compiled with some of its globals replaced; under a name of its own, since kept code goes by name."""
     made = types.FunctionType(function.__code__, {**function.__globals__, **given}, name)
     made.__qualname__ = name
     made.__module__ = function.__module__
-    return compiled(inner, error_model="numpy")(made)
+    return Compiled(made, apart=apart)
 
 
 @cache
 def _announce() -> None:
     """Said once on a terminal, before the first function that is not found compiled."""
     if sys.stderr.isatty() and not any_kept():
-        say(
-            "compiling certified search for this processor: this once, some 10 to 30 s (knnscope warm does it beforehand)"
-        )
+        say("compiling certified search for this processor: this once, some 10 s (knnscope warm does it beforehand)")
 
 
 def _undisturbed(compile_for: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,7 +243,6 @@ def _undisturbed(compile_for: Callable[..., Any]) -> Callable[..., Any]:
                 raise KnnscopeError(
                     "this process was forked while another thread compiled: search once before the fork, or start processes with spawn"
                 )
-            _announce()
             return compile_for(*args, **options)
 
     def elsewhere(*args: Any, **options: Any) -> Any:

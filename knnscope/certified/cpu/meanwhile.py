@@ -206,7 +206,7 @@ def _announce() -> None:
     """Said once on a terminal."""
     if sys.stderr.isatty() and not code_cache.any_kept():
         say(
-            "compiling certified search for this processor in the background: this once, up to a minute, while NumPy answers "
+            "compiling certified search for this processor in the background: this once, some 10 s, while NumPy answers "
             "(knnscope warm does it beforehand)"
         )
 

@@ -202,13 +202,13 @@ class Written(NamedTuple):
     words: npt.NDArray[np.int32]
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _level(value: np.float32, inverse: np.float32) -> np.float32:
     """C from 0 to 15."""
     return min(max(np.floor(value * inverse) + np.float32(8), np.float32(0)), np.float32(15))
 
 
-@compiled(error_model="numpy")
+@compiled()
 def _fit(z: Any, first: int, last: int, steps: Any) -> None:
     """The scale of each row: that of least squares for the levels that the usual one gives.
 
@@ -240,7 +240,7 @@ def _fit(z: Any, first: int, last: int, steps: Any) -> None:
             steps[start + lane] = max(0.0, np.float64(dot[lane]) / np.float64(square[lane]))
 
 
-@compiled(error_model="numpy")
+@compiled()
 def _write(z: Any, first: int, last: int, rho: float, made: Any) -> None:
     """Levels of rows, each the nearest for the scale that it has, with what they miss; see ``_fit`` and ``Written``."""
     words = made.words

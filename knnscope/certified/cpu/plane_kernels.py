@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
-from llvmlite import ir
 
 from knnscope.certified.cpu.jit import compiled, specialised
-from knnscope.certified.cpu.llvm import BYTES, F32, FLOATS, I8, I16, I32, WORDS, Emit, instructions, two_digits
+from knnscope.certified.cpu.llvm import Emit, T, instructions, ir, two_digits
 from knnscope.certified.cpu.plane import LANES, SIDES
 from knnscope.certified.cpu.queries import BASE
 from knnscope.certified.cpu.values import half_of
 
 AHEAD = 2048
 """Bytes that are asked for ahead."""
-HALVES = ir.VectorType(ir.HalfType(), 16)
 QUAD = 4
 """Groups between two widenings of 16-bit sums: 4 x 2 x 15 x 127 x 2 is below 2^15."""
 Sums = Callable[[Emit, Any, Any, Any, Any], list[Any]]
@@ -33,9 +30,9 @@ def _vnni_sums(vectors: int) -> Sums:
 
     def sums(emit: Emit, block: Any, groups: Any, words: Any, biases: Any) -> list[Any]:
         b = emit.builder
-        operand = WORDS if llvm.llvm_version_info[0] < 21 else BYTES
-        low, high = (ir.Constant(BYTES, [mask] * 64) for mask in (0x0F, -0x10))
-        zero = ir.Constant(WORDS, [0] * 16)
+        operand = T.OPERAND
+        low, high = (ir.Constant(T.BYTES, [mask] * 64) for mask in (0x0F, -0x10))
+        zero = ir.Constant(T.WORDS, [0] * 16)
 
         def turn(index: Any, carried: list[Any]) -> list[Any]:
             grown = list(carried)
@@ -43,19 +40,19 @@ def _vnni_sums(vectors: int) -> Sums:
                 place = b.add(b.mul(index, emit.number(unrolled)), emit.number(some))
                 at = emit.at(block, (place, 64))
                 emit.prefetch(emit.at(at, (AHEAD, 1)))
-                x = emit.load(BYTES, at)
+                x = emit.load(T.BYTES, at)
                 halves = [b.bitcast(b.and_(x, mask), operand) for mask in (low, high)]
                 for vector in range(vectors):
                     for half, part in enumerate(halves):
-                        word = emit.load(I32, emit.at(words, (place, 8 * vectors), (vector, 8), (half, 4)))
-                        digits = b.bitcast(emit.spread(word, WORDS), operand)
+                        word = emit.load(T.I32, emit.at(words, (place, 8 * vectors), (vector, 8), (half, 4)))
+                        digits = b.bitcast(emit.spread(word, T.WORDS), operand)
                         own = (vector * 2 + half) * unrolled + some
-                        grown[own] = emit.call("llvm.x86.avx512.vpdpbusd.512", WORDS, grown[own], part, digits)
+                        grown[own] = emit.call("llvm.x86.avx512.vpdpbusd.512", T.WORDS, grown[own], part, digits)
             return grown
 
         begin: list[Any] = []
         for vector in range(vectors):
-            bias = emit.spread(emit.load(I32, emit.at(biases, (vector, 4))), WORDS)
+            bias = emit.spread(emit.load(T.I32, emit.at(biases, (vector, 4))), T.WORDS)
             begin += [zero] * unrolled + [bias] + [zero] * (unrolled - 1)
         ended = emit.loop(b.sdiv(groups, emit.number(unrolled)), begin, turn)
         found = []
@@ -67,7 +64,7 @@ def _vnni_sums(vectors: int) -> Sums:
                 for other in ended[own + 1 : own + unrolled]:
                     total = b.add(total, other)
                 totals.append(total)
-            found.append(b.add(b.shl(totals[0], ir.Constant(WORDS, [4] * 16)), totals[1]))
+            found.append(b.add(b.shl(totals[0], ir.Constant(T.WORDS, [4] * 16)), totals[1]))
         return found
 
     return sums
@@ -75,10 +72,9 @@ def _vnni_sums(vectors: int) -> Sums:
 
 def _avx2_sums(vectors: int) -> Sums:
     """F of a block by vpmaddubsw, whose 16-bit sums are widened every ``QUAD`` groups."""
-    bytes_, shorts, ints = ir.VectorType(I8, 32), ir.VectorType(I16, 16), ir.VectorType(I32, 8)
 
     def sums(emit: Emit, block: Any, groups: Any, words: Any, biases: Any) -> list[Any]:
-        b = emit.builder
+        b, bytes_, shorts, ints = emit.builder, *(ir.VectorType(*of) for of in ((T.I8, 32), (T.I16, 16), (T.I32, 8)))
         mask, ones = ir.Constant(bytes_, [0x0F] * 32), ir.Constant(shorts, [1] * 16)
         four = ir.Constant(shorts, [4] * 16)
         both = []
@@ -95,7 +91,7 @@ def _avx2_sums(vectors: int) -> Sums:
                     moved = b.bitcast(b.lshr(b.bitcast(x, shorts), four), bytes_)
                     for half, part in enumerate((b.and_(x, mask), b.and_(moved, mask))):
                         for vector in range(vectors):
-                            word = emit.load(I32, emit.at(words, (place, 8 * vectors), (vector, 8), (half, 4)))
+                            word = emit.load(T.I32, emit.at(words, (place, 8 * vectors), (vector, 8), (half, 4)))
                             digits = b.bitcast(emit.spread(word, ints), bytes_)
                             product = emit.call("llvm.x86.avx2.pmadd.ub.sw", shorts, part, digits)
                             short[vector] = product if short[vector] is None else b.add(short[vector], product)
@@ -106,16 +102,16 @@ def _avx2_sums(vectors: int) -> Sums:
             both.append(emit.loop(b.sdiv(groups, emit.number(QUAD)), [zero] * vectors, turn))
         found = []
         for vector in range(vectors):
-            joined = b.shuffle_vector(both[0][vector], both[1][vector], ir.Constant(WORDS, list(range(16))))
-            bias = emit.spread(emit.load(I32, emit.at(biases, (vector, 4))), WORDS)
-            found.append(b.add(b.shl(joined, ir.Constant(WORDS, [4] * 16)), bias))
+            joined = b.shuffle_vector(both[0][vector], both[1][vector], ir.Constant(T.WORDS, list(range(16))))
+            bias = emit.spread(emit.load(T.I32, emit.at(biases, (vector, 4))), T.WORDS)
+            found.append(b.add(b.shl(joined, ir.Constant(T.WORDS, [4] * 16)), bias))
         return found
 
     return sums
 
 
 def _kernel(vectors: int, digits: int, sums: Sums) -> Any:
-    @instructions()
+    @instructions
     def lower(emit: Emit, blocks: Any, count: Any, queries: Any, out: Any) -> None:
         """G of all rows of some blocks.
 
@@ -127,7 +123,7 @@ def _kernel(vectors: int, digits: int, sums: Sums) -> Any:
             out: address of float32, (queries, rows), written; rows of a line.
         """
         b = emit.builder
-        (first, groups), (words, biases, terms), (to, rows) = map(emit.parts, (blocks, queries, out))
+        (first, groups), (words, biases, terms), (to, rows) = blocks, queries, out
         codes = b.mul(groups, emit.number(64))
         stride = b.add(codes, emit.number(SIDES))
 
@@ -136,17 +132,17 @@ def _kernel(vectors: int, digits: int, sums: Sums) -> Any:
             whole = sums(emit, at, groups, words, biases)
             side = b.add(at, codes)
             scales, lengths, errors, tails = (
-                b.fpext(emit.load(HALVES, emit.at(side, (i, 32))), FLOATS) for i in range(4)
+                b.fpext(emit.load(T.HALVES, emit.at(side, (i, 32))), T.FLOATS) for i in range(4)
             )
             for query in range(vectors // digits):
-                own = [b.sitofp(one, FLOATS) for one in whole[query * digits : (query + 1) * digits]]
+                own = [b.sitofp(one, T.FLOATS) for one in whole[query * digits : (query + 1) * digits]]
                 product = own[0] if digits == 1 else two_digits(emit, own[0], own[1])
                 t2, c1, c2 = (
-                    emit.spread(emit.load(F32, emit.at(terms, (query, 12), (i, 4))), FLOATS) for i in range(3)
+                    emit.spread(emit.load(T.F32, emit.at(terms, (query, 12), (i, 4))), T.FLOATS) for i in range(3)
                 )
-                g = emit.call("llvm.fmuladd.v16f32", FLOATS, b.fneg(b.fmul(scales, t2)), product, lengths)
-                g = emit.call("llvm.fmuladd.v16f32", FLOATS, b.fneg(c1), errors, g)
-                g = emit.call("llvm.fmuladd.v16f32", FLOATS, b.fneg(c2), tails, g)
+                g = emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(b.fmul(scales, t2)), product, lengths)
+                g = emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(c1), errors, g)
+                g = emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(c2), tails, g)
                 line = b.add(to, b.mul(b.mul(rows, emit.number(query)), emit.number(4)))
                 emit.store(g, emit.at(line, (index, 64)))
             return []
@@ -204,7 +200,7 @@ def _plain(blocks: Any, first: int, count: int, words: Any, biases: Any, terms: 
                 out[query, LANES * index + lane] = g - terms[query, 2] * sides[3]
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def half(blocks: Any, block: int, at: int) -> float:
     """A float16 that is not negative, by its two bytes."""
     return half_of(np.int32(blocks[block, at]) | np.int32(blocks[block, at + 1]) << np.int32(8))

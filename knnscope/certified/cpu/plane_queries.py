@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
 
 from knnscope.certified.cpu import bounds, plane_bounds
 from knnscope.certified.cpu.jit import compiled
-from knnscope.certified.cpu.llvm import FLOATS, Emit, instructions
+from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.quantise import LEVELS
 from knnscope.certified.cpu.queries import BASE
@@ -37,17 +36,19 @@ class PlaneQueries(NamedTuple):
     far: npt.NDArray[np.bool_]
 
 
-@instructions()
+@instructions
 def _product(emit: Emit, matrix: Any, query: Any, sixteenths: Any, out: Any) -> None:
     """Four rows of a matrix times a vector: addresses, and how many times 16 components they have."""
     b = emit.builder
-    zero = ir.Constant(FLOATS, [0.0] * 16)
+    zero = ir.Constant(T.FLOATS, [0.0] * 16)
     stride = b.mul(sixteenths, emit.number(64))
 
     def step(index: Any, sums: list[Any]) -> list[Any]:
-        x = emit.load(FLOATS, emit.at(query, (index, 64)))
-        rows = [emit.load(FLOATS, emit.at(b.add(matrix, b.mul(stride, emit.number(i))), (index, 64))) for i in range(4)]
-        return [emit.call("llvm.fmuladd.v16f32", FLOATS, row, x, one) for row, one in zip(rows, sums, strict=True)]
+        x = emit.load(T.FLOATS, emit.at(query, (index, 64)))
+        rows = [
+            emit.load(T.FLOATS, emit.at(b.add(matrix, b.mul(stride, emit.number(i))), (index, 64))) for i in range(4)
+        ]
+        return [emit.call("llvm.fmuladd.v16f32", T.FLOATS, row, x, one) for row, one in zip(rows, sums, strict=True)]
 
     for i, total in enumerate(emit.loop(sixteenths, [zero] * 4, step)):
         while total.type.count > 1:
@@ -57,8 +58,9 @@ def _product(emit: Emit, matrix: Any, query: Any, sixteenths: Any, out: Any) -> 
         emit.store(b.extract_element(total, ir.Constant(ir.IntType(32), 0)), emit.at(out, (i, 4)))
 
 
-@compiled(error_model="numpy")
-def _write(queries: Any, way: Any, digits: int, made: Any) -> None:
+@compiled(apart=True)
+def write(queries: Any, way: Any, digits: int, made: Any) -> None:
+    """Fill ``made``, which ``blank`` gave."""
     m, padded = way.matrix.shape
     dim, levels, most = queries.shape[1], LEVELS if digits == 1 else LEVELS * BASE, way.most
     q, w, wide = np.zeros(padded, dtype=np.float32), np.empty(m, dtype=np.float32), np.empty(dim)
@@ -138,8 +140,26 @@ def _write(queries: Any, way: Any, digits: int, made: Any) -> None:
         made.far[number] = not (abs(made.betas[number]) < np.inf and made.alphas[number] > 0)
 
 
-@compiled(error_model="numpy")
-def ask(queries: Any, way: Any, vectors: int, digits: int) -> Any:
+def ask(queries: npt.NDArray[np.float64], way: Any, vectors: int, digits: int) -> PlaneQueries:
+    """Queries for a scan, as ``asked`` writes them; here with arrays of Python's."""
+    made: PlaneQueries = blank.py_func(len(queries), len(way.matrix), vectors, digits)
+    write(queries, way, digits, made)
+    return made
+
+
+@compiled()
+def blank(queries: int, m: int, vectors: int, digits: int) -> Any:
+    """PlaneQueries to be written."""
+    each = vectors // digits
+    tiles = (queries + each - 1) // each
+    words, biases = np.zeros((tiles, m // 8, vectors, 2), dtype=np.int32), np.zeros((tiles, vectors), dtype=np.int32)
+    alphas, betas, gaps = np.zeros(tiles * each), np.zeros(tiles * each), np.zeros(tiles * each)
+    terms, far = np.zeros((tiles * each, 3), dtype=np.float32), np.ones(tiles * each, dtype=np.bool_)
+    return PlaneQueries(words, biases, terms, alphas, betas, gaps, far)
+
+
+@compiled()
+def asked(queries: Any, way: Any, vectors: int, digits: int) -> Any:
     """Queries as PlaneQueries.
 
     Args:
@@ -148,11 +168,6 @@ def ask(queries: Any, way: Any, vectors: int, digits: int) -> Any:
         vectors: in a tile.
         digits: 1 or 2, of each query.
     """
-    each, m = vectors // digits, way.matrix.shape[0]
-    tiles = (queries.shape[0] + each - 1) // each
-    words, biases = np.zeros((tiles, m // 8, vectors, 2), dtype=np.int32), np.zeros((tiles, vectors), dtype=np.int32)
-    alphas, betas, gaps = np.zeros(tiles * each), np.zeros(tiles * each), np.zeros(tiles * each)
-    terms, far = np.zeros((tiles * each, 3), dtype=np.float32), np.ones(tiles * each, dtype=np.bool_)
-    made = PlaneQueries(words, biases, terms, alphas, betas, gaps, far)
-    _write(queries, way, digits, made)
+    made = blank(queries.shape[0], way.matrix.shape[0], vectors, digits)
+    write(queries, way, digits, made)
     return made

@@ -60,7 +60,7 @@ class One(NamedTuple):
     line: Line
 
 
-@instructions()
+@instructions
 def _ahead(emit: Emit, address: Any, lines: Any) -> None:
     """Ask for cache lines that are read soon."""
 
@@ -71,7 +71,7 @@ def _ahead(emit: Emit, address: Any, lines: Any) -> None:
     emit.loop(lines, [], line)
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def await_row(line: Any, waiting: int, row: int, low: np.float32, ground: Any) -> None:
     """Put a row among those that are computed next, and ask for it and for what its bound is made of."""
     line.rows[waiting], line.lows[waiting] = row, low
@@ -80,7 +80,7 @@ def await_row(line: Any, waiting: int, row: int, low: np.float32, ground: Any) -
     _ahead(plane.ctypes.data + (row // LANES + 1) * plane.shape[1] - SIDES, SIDES // 64)
 
 
-@compiled(inner=True)
+@compiled()
 def serve(one: Any, waiting: int, least: int, ground: Any) -> int:
     """Compute sixteen rows of those that wait while there are ``least`` or more: how many wait then, or -1 (see ``compute``).
 
@@ -99,7 +99,7 @@ def serve(one: Any, waiting: int, least: int, ground: Any) -> int:
     return waiting
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def bar_of(one: Any, ground: Any, wider: float) -> np.float32:
     """V by what this part and the others know, for a key that is larger by a share of its size."""
     asked = ground.asked
@@ -110,7 +110,7 @@ def bar_of(one: Any, ground: Any, wider: float) -> np.float32:
     return bounds.up(plane_bounds.limit(key, asked.alphas[one.number], asked.betas[one.number]))
 
 
-@compiled(inner=True)
+@compiled()
 def compute(one: Any, count: int, ground: Any) -> bool:
     """Distances of the first ``count`` rows of ``pool.places``, whose bounds are ``pool.lows``, into the heap; False where one contradicts its bound."""
     table, asked = ground.table, ground.asked
@@ -132,7 +132,7 @@ def compute(one: Any, count: int, ground: Any) -> bool:
     return True
 
 
-@compiled(inner=True)
+@compiled()
 def is_near(row: int, g: float, value: float, number: int, ground: Any) -> bool:
     """Whether a key, as a bound's value, is as near as the row's bound says; a row that is never left out may be anywhere."""
     plane, asked = ground.plane, ground.asked

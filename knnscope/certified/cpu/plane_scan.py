@@ -10,16 +10,14 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import types
 
 from knnscope.certified.cpu import plane_bounds
 from knnscope.certified.cpu.exact_sums import TOGETHER
 from knnscope.certified.cpu.jit import compiled, specialised
-from knnscope.certified.cpu.llvm import F32, FLOATS, I16, I64, Emit, alive, borrowed, instructions
+from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_kernels import kernel
-from knnscope.certified.cpu.plane_queries import ask
+from knnscope.certified.cpu.plane_queries import asked as ask_plane
 from knnscope.certified.cpu.plane_ranking import Ground, Kept, Line, One, await_row, bar_of, serve
 from knnscope.certified.cpu.ranking import CHANGED, finish_heap, further, length_of, new_pool, sink
 
@@ -47,42 +45,42 @@ class PlanePart(NamedTuple):
     most: int
 
 
-@instructions(types.int64)
+@instructions
 def _next(emit: Emit, values: Any, first: Any, last: Any, limit: Any) -> Any:
     """The first place from ``first`` on, of a line of float32 at an address, that is not above the limit; ``last`` where there is none.
 
     Both are multiples of 16, but for ``first``; ``limit`` is the address of a float32.
     """
     b = emit.builder
-    wide = emit.spread(emit.load(F32, limit), FLOATS)
+    wide = emit.spread(emit.load(T.F32, limit), T.FLOATS)
     before = b.block
     head, turn, hit, after = (b.append_basic_block(name) for name in ("head", "turn", "hit", "after"))
     start = b.and_(first, emit.number(-LANES))
-    begun = b.shl(ir.Constant(I16, -1), b.trunc(b.sub(first, start), I16))
+    begun = b.shl(ir.Constant(T.I16, -1), b.trunc(b.sub(first, start), T.I16))
     b.branch(head)
     b.position_at_end(head)
-    place, mask = b.phi(I64), b.phi(I16)
+    place, mask = b.phi(T.I64), b.phi(T.I16)
     place.add_incoming(start, before)
     mask.add_incoming(begun, before)
     b.cbranch(b.icmp_signed("<", place, last), turn, after)
     b.position_at_end(turn)
-    some = b.fcmp_unordered("<=", emit.load(FLOATS, emit.at(values, (place, 4))), wide)
-    bits = b.and_(b.bitcast(some, I16), mask)
+    some = b.fcmp_unordered("<=", emit.load(T.FLOATS, emit.at(values, (place, 4))), wide)
+    bits = b.and_(b.bitcast(some, T.I16), mask)
     following = b.add(place, emit.number(LANES))
     place.add_incoming(following, turn)
-    mask.add_incoming(ir.Constant(I16, -1), turn)
-    b.cbranch(b.icmp_unsigned("!=", bits, ir.Constant(I16, 0)), hit, head)
+    mask.add_incoming(ir.Constant(T.I16, -1), turn)
+    b.cbranch(b.icmp_unsigned("!=", bits, ir.Constant(T.I16, 0)), hit, head)
     b.position_at_end(hit)
-    found = b.add(place, emit.call("llvm.cttz.i64", I64, b.zext(bits, I64), emit.number(1, ir.IntType(1))))
+    found = b.add(place, emit.call("llvm.cttz.i64", T.I64, b.zext(bits, T.I64), emit.number(1, ir.IntType(1))))
     b.branch(after)
     b.position_at_end(after)
-    result = b.phi(I64)
+    result = b.phi(T.I64)
     result.add_incoming(last, head)
     result.add_incoming(found, hit)
     return result
 
 
-@compiled(inner=True)
+@compiled()
 def _gather(values: Any, row0: int, filled: int, query: int, allowed: Any, smallest: Any) -> None:
     """Bounds of some rows, those that may be answers, into a heap of the smallest: (float64, int64), each (rows to probe,)."""
     least, places = smallest
@@ -101,10 +99,9 @@ def _gather(values: Any, row0: int, filled: int, query: int, allowed: Any, small
         if not low >= least[0]:
             sink(least, places, least.shape[0], low if low == low else -np.inf, row)
             limit[0] = least[0]
-    alive(limit)
 
 
-@compiled(inner=True)
+@compiled()
 def _probe(one: Any, smallest: Any, values: Any, row0: int, ground: Any) -> int:
     """Compute the rows with the smallest bounds, which are taken out of ``values``: how many, or -1 (see ``compute``)."""
     least, places = smallest
@@ -122,7 +119,7 @@ def _probe(one: Any, smallest: Any, values: Any, row0: int, ground: Any) -> int:
     return -1 if serve(one, waiting, 1, ground) < 0 else done
 
 
-@compiled(inner=True)
+@compiled()
 def _filter(one: Any, values: Any, part: Any, rows: int, ground: Any) -> tuple[int, float]:
     """Compute the rows that T leaves, as it falls: how many, -1 (see ``compute``) or -3 for too many; and the smallest bound left out."""
     allowed = ground.allowed
@@ -156,7 +153,6 @@ def _filter(one: Any, values: Any, part: Any, rows: int, ground: Any) -> tuple[i
             rest = min(rest, np.float64(limit[0]))
     if done >= 0 and serve(one, waiting, 1, ground) < 0:
         done = -1
-    alive(limit)
     return done, rest
 
 
@@ -172,13 +168,11 @@ def _scan(table: Any, plane: Any, asked: Any, request: Any, part: Any, memory: A
         memory: float32, (queries of a tile times rows of the part, whole blocks, or more,), written over.
         kept: Kept, written.
     """
-    # the caller keeps them: nobody has to count their users
-    table, plane, asked, kept = borrowed(table), borrowed(plane), borrowed(asked), borrowed(kept)
-    ground = Ground(table, plane, asked, kept, borrowed(request.allowed))
+    ground = Ground(table, plane, asked, kept, request.allowed)
     k, each = kept.keys.shape[2], asked.terms.shape[0] // asked.words.shape[0]
     low, row0, size = part.tile * each, part.first * LANES, (part.last - part.first) * LANES
     high, rows = min(low + each, request.queries.shape[0]), min(size, table.rows.shape[0] - row0)
-    values = borrowed(memory[: each * size].reshape(each, size))
+    values = memory[: each * size].reshape(each, size)
     least, places = (
         np.full((each, PROBE[0] * k + PROBE[1]), np.inf),
         np.zeros((each, PROBE[0] * k + PROBE[1]), np.int64),
@@ -198,16 +192,14 @@ def _scan(table: Any, plane: Any, asked: Any, request: Any, part: Any, memory: A
             if not asked.far[query]:
                 filled = min(blocks * LANES, rows - at)
                 _gather(values[own, at:], row0 + at, filled, query, request.allowed, (least[own], places[own]))
-    own_pool = new_pool()
-    own_line = Line(np.empty(2 * TOGETHER, dtype=np.int64), np.empty(2 * TOGETHER, dtype=np.float32))
-    pool, waiting = borrowed(own_pool), borrowed(own_line)
+    pool, waiting = new_pool(), Line(np.empty(2 * TOGETHER, dtype=np.int64), np.empty(2 * TOGETHER, dtype=np.float32))
     for query in range(low, high):
-        own, heap, name = query - low, borrowed(keys[query]), borrowed(names[query])
+        own, heap, name = query - low, keys[query], names[query]
         heap[:], name[:] = np.inf, np.iinfo(np.int64).max
         computed[query] = -1
         if asked.far[query]:
             continue
-        one = One(borrowed(request.queries[query]), query, length_of(request.queries[query]), heap, name, pool, waiting)
+        one = One(request.queries[query], query, length_of(request.queries[query]), heap, name, pool, waiting)
         done = _probe(one, (least[own], places[own]), values[own], row0, ground)
         more, rest = -1, np.inf
         if done >= 0:
@@ -221,10 +213,9 @@ def _scan(table: Any, plane: Any, asked: Any, request: Any, part: Any, memory: A
             if rest < np.inf:
                 rest = plane_bounds.least(rest, asked.alphas[query], asked.betas[query])
             kept.rests[part.part, query] = rest
-    alive((memory, least, places, own_pool, own_line))
 
 
-@compiled(error_model="numpy")
+@compiled(apart=True)
 def merge(kept: Any, table: Any, answers: Any) -> bool:
     """Put together what the parts found; whether that answers all queries.
 
@@ -285,7 +276,7 @@ def _alone(table: Any, levels: Any, width: Any, request: Any, memory: Any, answe
         answers: ranking.Answers, written.
     """
     plane, way = levels
-    asked = ask(request.queries, way, width[0], width[1])
+    asked = ask_plane(request.queries, way, width[0], width[1])
     kept = new_kept(1, asked.far.shape[0], request.k)
     for tile in range(asked.words.shape[0]):
         part = PlanePart(0, plane.shape[0], tile, 0, most_of(table.rows.shape[0]))
@@ -322,6 +313,5 @@ class Forms(NamedTuple):
 def forms(isa: str) -> Forms:
     """What an instruction set has; compiled when it is first called."""
     given = {"lower_one": kernel(isa, *ONE), "lower_few": kernel(isa, *FEW)}
-    inner = specialised(_scan, f"plane_inner_{isa}", inner=True, **given)
-    scan = specialised(_scan, f"plane_scan_{isa}", **given)
-    return Forms(scan, specialised(_alone, f"plane_alone_{isa}", scanned=inner))
+    scan = specialised(_scan, f"plane_scan_{isa}", apart=True, **given)
+    return Forms(scan, specialised(_alone, f"plane_alone_{isa}", scanned=scan))

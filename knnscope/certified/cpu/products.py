@@ -9,13 +9,11 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
 
 from knnscope.certified.cpu.jit import compiled
-from knnscope.certified.cpu.llvm import BYTES, I8, I16, I32, I64, WORDS, Emit, instructions
+from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
 
 VNNI_TILES = (12,)
 """Query vectors of a tile (few queries: see stream.py): 12 x 2 sums, 2 registers of codes and 1 of queries fill 27 of 32 registers."""
@@ -26,30 +24,30 @@ AHEAD = 128 * 2
 
 
 def _vnni(count: int) -> Any:
-    @instructions()
+    @instructions
     def vnni(emit: Emit, codes: Any, groups: Any, queries: Any, biases: Any, out: Any) -> None:
         """vpdpbusd: codes made unsigned times signed digits, four at once; 128 times the digits is taken off to begin with."""
         b = emit.builder
-        operand = WORDS if llvm.llvm_version_info[0] < 21 else BYTES
-        flip = ir.Constant(BYTES, [-128] * 64)
+        operand = T.OPERAND
+        flip = ir.Constant(T.BYTES, [-128] * 64)
 
         def group(index: Any, sums: list[Any]) -> list[Any]:
             rows = []
             for block in range(2):
                 at = emit.at(codes, (b.add(index, b.mul(groups, emit.number(block))), 64))
                 emit.prefetch(emit.at(at, (groups, AHEAD)))
-                rows.append(b.bitcast(b.xor(emit.load(BYTES, at), flip), operand))
+                rows.append(b.bitcast(b.xor(emit.load(T.BYTES, at), flip), operand))
             grown = []
             for query in range(count):
-                digits = emit.load(I32, emit.at(queries, (index, 4 * count), (query, 4)))
-                spread = b.bitcast(emit.spread(digits, WORDS), operand)
+                digits = emit.load(T.I32, emit.at(queries, (index, 4 * count), (query, 4)))
+                spread = b.bitcast(emit.spread(digits, T.WORDS), operand)
                 grown += [
-                    emit.call("llvm.x86.avx512.vpdpbusd.512", WORDS, sums[2 * query + block], rows[block], spread)
+                    emit.call("llvm.x86.avx512.vpdpbusd.512", T.WORDS, sums[2 * query + block], rows[block], spread)
                     for block in range(2)
                 ]
             return grown
 
-        begin = [emit.spread(emit.load(I32, emit.at(biases, (query, 4))), WORDS) for query in range(count)]
+        begin = [emit.spread(emit.load(T.I32, emit.at(biases, (query, 4))), T.WORDS) for query in range(count)]
         sums = emit.loop(groups, [one for one in begin for _ in range(2)], group)
         for place, one in enumerate(sums):
             emit.store(one, emit.at(out, (place, 64)))
@@ -60,14 +58,14 @@ def _vnni(count: int) -> Any:
 _vnni_12 = _vnni(VNNI_TILES[0])
 
 
-@instructions()
+@instructions
 def _avx2(emit: Emit, codes: Any, groups: Any, queries: Any, out: Any) -> None:
     """vpmaddwd: 8 rows and 4 queries at a time, digits of 16 bits; each row's sum comes in two halves."""
     b = emit.builder
-    bytes_, wide = ir.VectorType(I8, 32), ir.VectorType(I16, 32)
-    halves, sums8 = ir.VectorType(I16, 16), ir.VectorType(I32, 8)
-    choose = [ir.Constant(ir.VectorType(I32, 16), list(range(first, first + 16))) for first in (0, 16)]
-    even, odd = (ir.Constant(ir.VectorType(I32, 8), list(range(first, 16, 2))) for first in (0, 1))
+    bytes_, wide = ir.VectorType(T.I8, 32), ir.VectorType(T.I16, 32)
+    halves, sums8 = ir.VectorType(T.I16, 16), ir.VectorType(T.I32, 8)
+    choose = [ir.Constant(ir.VectorType(T.I32, 16), list(range(first, first + 16))) for first in (0, 16)]
+    even, odd = (ir.Constant(ir.VectorType(T.I32, 8), list(range(first, 16, 2))) for first in (0, 1))
     count = AVX2_TILES[0]
     for eight in range(4):
         start = emit.at(codes, (b.mul(groups, emit.number(eight // 2)), 64), (eight % 2, 32))
@@ -77,8 +75,8 @@ def _avx2(emit: Emit, codes: Any, groups: Any, queries: Any, out: Any) -> None:
             parts = [b.shuffle_vector(rows, ir.Constant(wide, ir.Undefined), c) for c in choose]
             grown = []
             for query in range(count):
-                digits = emit.load(I64, emit.at(queries, (index, 8 * count), (query, 8)))
-                spread = b.bitcast(emit.spread(digits, ir.VectorType(I64, 4)), halves)
+                digits = emit.load(T.I64, emit.at(queries, (index, 8 * count), (query, 8)))
+                spread = b.bitcast(emit.spread(digits, ir.VectorType(T.I64, 4)), halves)
                 for half, part in enumerate(parts):
                     product = emit.call("llvm.x86.avx2.pmadd.wd", sums8, part, spread)
                     grown.append(b.add(sums[2 * query + half], product))
@@ -92,7 +90,7 @@ def _avx2(emit: Emit, codes: Any, groups: Any, queries: Any, out: Any) -> None:
 
 
 def _amx(tiles: int) -> Any:
-    @instructions()
+    @instructions
     def amx(emit: Emit, codes: Any, sizes: Any, queries: Any, soon: Any, out: Any) -> None:
         """tdpbssd: 16 or 32 query vectors times 32 rows, 64 components a step; sums stay in tile registers."""
 
@@ -100,10 +98,10 @@ def _amx(tiles: int) -> Any:
             emit.call(f"llvm.x86.{name}", ir.VoidType(), *args)
 
         def place(number: int) -> Any:
-            return ir.Constant(I8, number)
+            return ir.Constant(T.I8, number)
 
         b, line = emit.builder, emit.number(64)
-        (groups, steps), (first, lines) = emit.parts(sizes), emit.parts(soon)
+        (groups, steps), (first, lines) = sizes, soon
         for number in range(2 * tiles):
             tile("tilezero", place(number))
 
@@ -117,10 +115,10 @@ def _amx(tiles: int) -> Any:
                     return []
 
                 emit.loop(lines, [], ahead)
-                tile("tileloadd64", place(6 + block), emit.pointer(I8, at), line)
+                tile("tileloadd64", place(6 + block), emit.pointer(at), line)
             for half in range(tiles):
                 at = emit.at(queries, (index, 1024 * tiles), (half, 1024))
-                tile("tileloadd64", place(4 + half), emit.pointer(I8, at), line)
+                tile("tileloadd64", place(4 + half), emit.pointer(at), line)
                 for block in range(2):
                     tile("tdpbssd", place(2 * half + block), place(4 + half), place(6 + block))
             return []
@@ -128,7 +126,7 @@ def _amx(tiles: int) -> Any:
         emit.loop(steps, [], step)
         for half in range(tiles):
             for block in range(2):
-                at = emit.pointer(I8, emit.at(out, (half, 2048), (block, 64)))
+                at = emit.pointer(emit.at(out, (half, 2048), (block, 64)))
                 tile("tilestored64", place(2 * half + block), at, emit.number(128))
 
     return amx
@@ -137,12 +135,12 @@ def _amx(tiles: int) -> Any:
 _amx_16, _amx_32 = _amx(1), _amx(2)
 
 
-@instructions()
+@instructions
 def _configure(emit: Emit, at: Any) -> None:
-    emit.call("llvm.x86.ldtilecfg", ir.VoidType(), emit.pointer(I8, at))
+    emit.call("llvm.x86.ldtilecfg", ir.VoidType(), emit.pointer(at))
 
 
-@instructions()
+@instructions
 def _release(emit: Emit, _: Any) -> None:
     """Tiles given back: a thread that holds them is switched more slowly."""
     emit.call("llvm.x86.tilerelease", ir.VoidType())

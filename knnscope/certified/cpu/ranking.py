@@ -85,13 +85,13 @@ class Pool(NamedTuple):
     lows: npt.NDArray[np.float32]
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def further(key: float, name: int, other: float, other_name: int) -> bool:
     """Whether the first comes later."""
     return key > other or (key == other and name > other_name)
 
 
-@compiled(inner=True)
+@compiled()
 def sink(keys: Any, ids: Any, size: int, key: float, name: int) -> None:
     """Put (key, name) at the top of a heap of ``size`` and let it sink; the furthest is on top."""
     place = 0
@@ -108,7 +108,7 @@ def sink(keys: Any, ids: Any, size: int, key: float, name: int) -> None:
     keys[place], ids[place] = key, name
 
 
-@compiled(inner=True)
+@compiled()
 def _sort(keys: Any, ids: Any) -> None:
     """A heap becomes ascending."""
     for size in range(keys.shape[0] - 1, 0, -1):
@@ -117,14 +117,14 @@ def _sort(keys: Any, ids: Any) -> None:
         sink(keys, ids, size, key, name)
 
 
-@compiled(inner=True)
+@compiled()
 def new_pool() -> Any:
     """Memory for one thread."""
     places, addresses = np.zeros(TOGETHER, dtype=np.int64), np.empty(TOGETHER, dtype=np.int64)
     return Pool(places, addresses, np.empty(TOGETHER), np.empty(TOGETHER), np.empty(TOGETHER, dtype=np.float32))
 
 
-@compiled(inner=True, error_model="numpy")
+@compiled()
 def keys_of(rows: Any, query: Any, metric: int, length: float, pool: Any) -> None:
     """Values as defined of sixteen rows, as keys that ascend: ip and cosine with the other sign."""
     keys, norms = pool.keys, pool.norms
@@ -140,14 +140,14 @@ def keys_of(rows: Any, query: Any, metric: int, length: float, pool: Any) -> Non
             keys[i] = -keys[i]
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _distance(key: float, metric: int, scale: Any) -> float:
     """The scaled distance that bounds are of, from a value's key; not a number where that is none."""
     square = scale.base + scale.gain * (key if metric == 0 else -key)
     return math.sqrt(square) if not square < 0.0 else 0.0
 
 
-@compiled(inner=True)
+@compiled()
 def length_of(query: Any) -> float:
     """The norm as defined."""
     total = 0.0
@@ -156,9 +156,9 @@ def length_of(query: Any) -> float:
     return math.sqrt(total)
 
 
-@compiled(inner=True)
+@compiled()
 def _settle(lowers: Any, order: Any, place: int, size: int) -> None:
-    """Let an item of a heap sink; the smallest is on top. NumPy's own sort takes 2 s to compile, and all is rarely sorted."""
+    """Let an item of a heap sink; the smallest is on top. All is rarely sorted."""
     item = order[place] if place < size else 0
     while True:
         child = 2 * place + 1
@@ -174,7 +174,7 @@ def _settle(lowers: Any, order: Any, place: int, size: int) -> None:
         order[place] = item
 
 
-@compiled(inner=True)
+@compiled()
 def _heap(lowers: Any) -> Any:
     """Numbers of lower bounds as a heap."""
     size = lowers.shape[0]
@@ -186,7 +186,7 @@ def _heap(lowers: Any) -> Any:
     return order
 
 
-@compiled(inner=True)
+@compiled()
 def _smallest(values: Any, k: int) -> float:
     """The k-th smallest value."""
     heap, unused = np.full(k, np.inf), np.empty(k, dtype=np.int64)
@@ -196,7 +196,7 @@ def _smallest(values: Any, k: int) -> float:
     return heap[0]
 
 
-@compiled(inner=True, error_model="numpy")
+@compiled()
 def nearest(table: Any, near: Any, query: Any, scale: Any, found: Any, values: Any) -> tuple[int, float]:
     """The k nearest candidates of one query, sorted by value and name.
 
@@ -252,7 +252,7 @@ def nearest(table: Any, near: Any, query: Any, scale: Any, found: Any, values: A
     return done, rest
 
 
-@compiled(inner=True)
+@compiled()
 def finish_heap(found: Any, values: Any, filled: int, metric: int) -> None:
     """A heap of keys becomes an answer: sorted, values instead of keys, and no row where there are fewer."""
     _sort(values, found)
@@ -263,7 +263,7 @@ def finish_heap(found: Any, values: Any, filled: int, metric: int) -> None:
     values[filled:] = -np.inf if metric else np.inf
 
 
-@compiled(error_model="numpy")
+@compiled(apart=True)
 def exhaustive(table: Any, first: int, query: Any, mask: Any, found: Any, values: Any) -> int:
     """Let rows compete without asking a bound.
 
@@ -310,7 +310,7 @@ def ordered(found: Any, values: Any, filled: int, metric: int) -> None:
     finish_heap(found, values, filled, metric)
 
 
-@compiled(error_model="numpy")
+@compiled(apart=True)
 def finish(table: Any, coded: Any, asked: Any, state: Any, batch: Any, answers: Any) -> None:
     """Answer some queries from what all parts of the scan kept.
 
@@ -322,45 +322,52 @@ def finish(table: Any, coded: Any, asked: Any, state: Any, batch: Any, answers: 
         batch: Batch.
         answers: Answers, written.
     """
+    uppers = np.empty(state.heaps.shape[0] * state.heaps.shape[2])
+    for query in range(batch.first, batch.last):
+        total = 0
+        for part in range(state.counts.shape[0]):
+            if state.counts[part, query] < 0:
+                total = -1
+                break
+            total += state.counts[part, query]
+        if total >= 0:  # else its candidates stay -1
+            _finish_one(query, total, uppers, (table, coded, asked, state, batch, answers))
+
+
+@compiled()
+def _finish_one(query: int, total: int, uppers: Any, given: Any) -> None:
+    """``finish`` of one query, so that the memory of its ``total`` candidates is given back before the next; ``given`` is what ``finish`` is given."""
+    table, coded, asked, state, batch, answers = given
     heaps, squares, ids, counts = state.heaps, state.squares, state.ids, state.counts
     errors, terms = coded.errors, coded.terms
     parts, k = heaps.shape[0], heaps.shape[2]
-    uppers = np.empty(parts * k)
-    for query in range(batch.first, batch.last):
-        total = 0
-        for part in range(parts):
-            if counts[part, query] < 0:
-                total = -1
-                break
-            total += counts[part, query]
-            uppers[part * k : part * k + k] = heaps[part, query]
-        if total < 0:
-            continue  # its candidates stay -1
-        number = batch.numbers[query]
-        scale, e_q = Scale(asked.bases[query], asked.gains[query], asked.blurs[query]), asked.errors[query]
-        bar = heaps[0, query, 0] if parts == 1 else _smallest(uppers, k)
-        bar = bounds.reach(bar, table.widen, scale.blur)
-        low, high, rows = np.empty(total), np.empty(total), np.empty(total, dtype=np.int64)
-        left, p2 = 0, asked.lengths2[query]
-        for part in range(parts):
-            for i in range(counts[part, query]):
-                row = ids[part, query, i]
-                square, e = squares[part, query, i], np.float64(errors[row])
-                lower = bounds.lower(square, e, e_q)
-                if lower <= bar:
-                    low[left], rows[left] = lower, row
-                    most = bounds.most(square, terms[row], e, p2)
-                    high[left] = bounds.upper(most, e, e_q)
-                    left += 1
-        near = Near(rows[:left], low[:left], high[:left])
-        done, rest = nearest(table, near, batch.queries[query], scale, answers.ids[number], answers.values[number])
-        if done != CHANGED and not _consistent(uppers, left, answers.values[number], table.metric, scale, bar):
-            continue  # its candidates stay -1
-        answers.candidates[number], answers.computed[number] = left, done
-        answers.margins[number] = margin(answers.values[number, k - 1], min(rest, bar), scale, table.metric)
+    for part in range(parts):
+        uppers[part * k : part * k + k] = heaps[part, query]
+    number = batch.numbers[query]
+    scale, e_q = Scale(asked.bases[query], asked.gains[query], asked.blurs[query]), asked.errors[query]
+    bar = heaps[0, query, 0] if parts == 1 else _smallest(uppers, k)
+    bar = bounds.reach(bar, table.widen, scale.blur)
+    low, high, rows = np.empty(total), np.empty(total), np.empty(total, dtype=np.int64)
+    left, p2 = 0, asked.lengths2[query]
+    for part in range(parts):
+        for i in range(counts[part, query]):
+            row = ids[part, query, i]
+            square, e = squares[part, query, i], np.float64(errors[row])
+            lower = bounds.lower(square, e, e_q)
+            if lower <= bar:
+                low[left], rows[left] = lower, row
+                most = bounds.most(square, terms[row], e, p2)
+                high[left] = bounds.upper(most, e, e_q)
+                left += 1
+    near = Near(rows[:left], low[:left], high[:left])
+    done, rest = nearest(table, near, batch.queries[query], scale, answers.ids[number], answers.values[number])
+    if done != CHANGED and not _consistent(uppers, left, answers.values[number], table.metric, scale, bar):
+        return  # its candidates stay -1
+    answers.candidates[number], answers.computed[number] = left, done
+    answers.margins[number] = margin(answers.values[number, k - 1], min(rest, bar), scale, table.metric)
 
 
-@compiled(inner=True)
+@compiled()
 def _consistent(uppers: Any, left: int, values: Any, metric: int, scale: Any, bar: float) -> bool:
     """What holds of every answer: the k rows with the smallest upper bounds are candidates, so the k-th neighbor is no further than these.
 
@@ -375,7 +382,7 @@ def _consistent(uppers: Any, left: int, values: Any, metric: int, scale: Any, ba
     return known < k or _distance(values[k - 1] if metric == 0 else -values[k - 1], metric, scale) <= bar
 
 
-@compiled(error_model="numpy")
+@compiled()
 def margin(last: float, lower: float, scale: Any, metric: int) -> float:
     """How much further than the k-th value every row is that was not computed.
 

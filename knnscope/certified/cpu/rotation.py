@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
 
 from knnscope.certified.cpu.jit import compiled
-from knnscope.certified.cpu.llvm import F32, F64, Emit, instructions
+from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
 
 LANES = 16
 
@@ -46,12 +45,12 @@ def none(dim: int) -> Rotation:
     return Rotation(np.ones(dim), np.empty(0, dtype=np.int64), 2)
 
 
-def _butterflies(type_: Any) -> Any:
+def _butterflies(type_: str) -> Any:
     """Sums and differences of 4 vectors, two stages at once: half the trips to memory."""
 
-    @instructions()
+    @instructions
     def four(emit: Emit, at: Any, step: Any) -> None:
-        b, wide = emit.builder, ir.VectorType(type_, LANES)
+        b, wide = emit.builder, ir.VectorType(getattr(T, type_), LANES)
         places = [b.add(at, b.mul(step, emit.number(i))) for i in range(4)]
         p, q, r, s = (emit.load(wide, place) for place in places)
         p, q, r, s = b.fadd(p, q), b.fsub(p, q), b.fadd(r, s), b.fsub(r, s)
@@ -61,10 +60,10 @@ def _butterflies(type_: Any) -> Any:
     return four
 
 
-def _butterfly(type_: Any) -> Any:
-    @instructions()
+def _butterfly(type_: str) -> Any:
+    @instructions
     def two(emit: Emit, at: Any, step: Any) -> None:
-        b, wide = emit.builder, ir.VectorType(type_, LANES)
+        b, wide = emit.builder, ir.VectorType(getattr(T, type_), LANES)
         p, q = emit.load(wide, at), emit.load(wide, b.add(at, step))
         emit.store(b.fadd(p, q), at)
         emit.store(b.fsub(p, q), b.add(at, step))
@@ -72,8 +71,8 @@ def _butterfly(type_: Any) -> Any:
     return two
 
 
-_four32, _two32 = _butterflies(F32), _butterfly(F32)
-_four64, _two64 = _butterflies(F64), _butterfly(F64)
+_four32, _two32 = _butterflies("F32"), _butterfly("F32")
+_four64, _two64 = _butterflies("F64"), _butterfly("F64")
 
 
 @compiled()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from knnscope.certified.cpu import bounds, products
 from knnscope.certified.cpu.jit import compiled, specialised
-from knnscope.certified.cpu.llvm import alive, borrowed, excluded, trailing_zeros
+from knnscope.certified.cpu.llvm import excluded, trailing_zeros
 from knnscope.certified.cpu.quantise import PANEL
 from knnscope.certified.cpu.queries import BASE
 
@@ -84,7 +84,7 @@ class Spot(NamedTuple):
     row0: int
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def replace_top(heaps: Any, query: int, item: float) -> None:
     """Put a smaller value in the place of the largest of a query's heap."""
     place, size = 0, heaps.shape[1]
@@ -101,7 +101,7 @@ def replace_top(heaps: Any, query: int, item: float) -> None:
     heaps[query, place] = item
 
 
-@compiled(inner=True)
+@compiled()
 def _compact(kept: Any, own: int, errors: Any, e_q: float, bar: float) -> int:
     """Keep those of a query's candidates that a smaller bar leaves."""
     squares, ids, left = kept.squares, kept.ids, 0
@@ -113,7 +113,7 @@ def _compact(kept: Any, own: int, errors: Any, e_q: float, bar: float) -> int:
     return left
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _tighten(bar: float, spot: Any, asked: Any, widen: float, mine: Any) -> None:
     """A smaller T."""
     mine.bars[spot.own] = bar
@@ -122,7 +122,7 @@ def _tighten(bar: float, spot: Any, asked: Any, widen: float, mine: Any) -> None
     mine.limits[spot.own] = bounds.limit(a, asked.lengths2[spot.query])
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def admit(mask: int, spot: Any, part: Any, coded: Any, asked: Any, allowed: Any, mine: Any) -> None:
     """Rows that the test left in become candidates of a query, and T shrinks.
 
@@ -136,7 +136,6 @@ def admit(mask: int, spot: Any, part: Any, coded: Any, asked: Any, allowed: Any,
         mine: Own.
     """
     query, own, kept = spot.query, spot.own, mine.kept
-    # names of their own: an array taken out of a tuple is counted each time
     heaps, squares, ids, counts = kept.heaps, kept.squares, kept.ids, kept.counts
     out, bars, limits, marks = mine.out, mine.bars, mine.limits, mine.marks
     scales, errors, terms = coded.scales, coded.errors, coded.terms
@@ -175,7 +174,7 @@ def admit(mask: int, spot: Any, part: Any, coded: Any, asked: Any, allowed: Any,
                 _tighten(heaps[own, 0], spot, asked, part.widen, mine)
 
 
-@compiled(inner=True)
+@compiled()
 def prepared(out: Any, masks: Any, asked: Any, low: int, kept: Any) -> Any:
     """Own of the queries from ``low`` on that ``kept`` is for: nothing found, T infinite; those that are far keep no row."""
     size = kept.counts.shape[0]
@@ -190,7 +189,7 @@ def prepared(out: Any, masks: Any, asked: Any, low: int, kept: Any) -> Any:
     return Own(out, masks, np.full(size, np.inf), np.zeros(size, dtype=np.float32), limits, marks, kept)
 
 
-@compiled(inner=True)
+@compiled()
 def hand_over(mine: Any, low: int, coded: Any, asked: Any, widen: float, state: Any) -> None:
     """What is left of a thread's candidates of the queries from ``low`` on, by the smallest T that it knows; ``state`` is written."""
     squares, ids, counts, heaps, errors = (
@@ -214,7 +213,7 @@ def hand_over(mine: Any, low: int, coded: Any, asked: Any, widen: float, state: 
             to_heaps[query, place] = heaps[own, place]
 
 
-@compiled(inner=True)
+@compiled()
 def lines16(count: int, rows: int) -> Any:
     """int32, (count, rows), from a cache line on."""
     raw = np.empty(rows * count + 16, dtype=np.int32)
@@ -236,8 +235,7 @@ def _scan(coded: Any, asked: Any, allowed: Any, part: Any, kept: Any, state: Any
     count, digits, tiles = part.width, part.digits, part.last_tile - part.first_tile
     each = count // digits
     low = part.first_tile * each
-    owner = prepared(lines16(count, PANEL), np.zeros(each, dtype=np.uint32), asked, low, kept)
-    mine, coded, asked, allowed = borrowed(owner), borrowed(coded), borrowed(asked), borrowed(allowed)
+    mine = prepared(lines16(count, PANEL), np.zeros(each, dtype=np.uint32), asked, low, kept)
     out, masks = mine.out, mine.masks.ctypes.data
     scales, errors, terms = coded.scales.ctypes.data, coded.errors.ctypes.data, coded.terms.ctypes.data
     steps, slopes, limits = asked.steps.ctypes.data, mine.slopes.ctypes.data, mine.limits.ctypes.data
@@ -260,12 +258,11 @@ def _scan(coded: Any, asked: Any, allowed: Any, part: Any, kept: Any, state: Any
                     admit(np.int64(mine.masks[place]), spot, part, coded, asked, allowed, mine)
     end()
     hand_over(mine, low, coded, asked, part.widen, state)
-    alive(owner)
 
 
 def _with(isa: str, dots: Any, begin: Any, end: Any) -> Any:
     """The scan with the products of one instruction set."""
-    return specialised(_scan, f"scan_{isa}", dots=dots, begin=begin, end=end)
+    return specialised(_scan, f"scan_{isa}", apart=True, dots=dots, begin=begin, end=end)
 
 
 SCANS = {

@@ -15,7 +15,7 @@ from knnscope.certified.cpu.quantise import build
 from knnscope.certified.cpu.ranking import Table
 from knnscope.certified.cpu.search import FEW, Levels, Search
 from knnscope.certified.cpu.workers import Workers
-from knnscope.certified.dtypes import alias, computable
+from knnscope.certified.dtypes import computable
 from knnscope.certified.scanner import Ranked, Request
 from knnscope.checks import check_whole
 from knnscope.search import definition
@@ -53,7 +53,7 @@ class CpuScanner:
             KnnscopeError: a number that is not finite; names where.
         """
         number, workers = definition.METRICS.index(metric), workers or self.workers
-        self.table = Table(alias(computable(rows)), names, number, bound.widening(number, rows.shape[1]))
+        self.table = Table(computable(rows), names, number, bound.widening(number, rows.shape[1]))
         self.codes = build(self.table.rows, metric, workers)
         self.plane = plane.of(self.table.rows, self.codes.mapping, workers) if self.codes else None
         self._few = Few(self.table, self.codes, self.isa, FEW if self.plane else 0, self.workers.count)

@@ -101,8 +101,8 @@ class Search:
             with scratch.floats("bounds", each * blocks * LANES) as memory:
                 return bool(forms.alone(self.table, (plane.blocks, plane.map), width, request, memory, self.answers))
         asked = plane_queries.ask(request.queries, plane.map, *width)
-        kept = plane_scan.new_kept(parts, len(asked.far), request.k)
-        most = plane_scan.most_of(plane.rows) // parts
+        kept = plane_scan.new_kept.py_func(parts, len(asked.far), request.k)
+        most = plane_scan.most_of.py_func(plane.rows) // parts
         work = [
             plane_scan.PlanePart(first, last, tile, part, most)
             for part, (first, last) in enumerate(_shares(blocks, parts))

@@ -10,27 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
-from llvmlite import ir
-from numba import types
 
 from knnscope.certified.cpu.jit import specialised
-from knnscope.certified.cpu.llvm import (
-    BYTES,
-    F32,
-    FLOATS,
-    I16,
-    I32,
-    I64,
-    WORDS,
-    Emit,
-    Rows16,
-    alive,
-    borrowed,
-    instructions,
-    two_digits,
-)
+from knnscope.certified.cpu.llvm import Emit, Rows16, T, instructions, ir, two_digits
 from knnscope.certified.cpu.quantise import PANEL
 from knnscope.certified.cpu.scan import Spot, admit, hand_over, lines16, prepared
 
@@ -55,9 +38,9 @@ def _totals(emit: Emit, count: int, block: tuple[Any, Any], vectors: tuple[Any, 
     """
     b, unrolled = emit.builder, UNROLLED[count]
     (start, groups), (queries, biases) = block, vectors
-    operand = WORDS if llvm.llvm_version_info[0] < 21 else BYTES
-    flip = ir.Constant(BYTES, [-128] * 64)
-    zero = ir.Constant(WORDS, [0] * 16)
+    operand = T.OPERAND
+    flip = ir.Constant(T.BYTES, [-128] * 64)
+    zero = ir.Constant(T.WORDS, [0] * 16)
 
     def products(at_once: int) -> Any:
         def group(index: Any, sums: list[Any], first: Any = 0) -> list[Any]:
@@ -67,19 +50,19 @@ def _totals(emit: Emit, count: int, block: tuple[Any, Any], vectors: tuple[Any, 
                 place = b.add(place, first) if first else place
                 at = emit.at(start, (place, 64))
                 emit.prefetch(emit.at(at, (AHEAD, 1)))
-                bytes_ = b.bitcast(b.xor(emit.load(BYTES, at), flip), operand)
+                bytes_ = b.bitcast(b.xor(emit.load(T.BYTES, at), flip), operand)
                 for vector in range(count):
-                    word = emit.load(I32, emit.at(queries, (place, 4 * count), (vector, 4)))
-                    spread = b.bitcast(emit.spread(word, WORDS), operand)
+                    word = emit.load(T.I32, emit.at(queries, (place, 4 * count), (vector, 4)))
+                    spread = b.bitcast(emit.spread(word, T.WORDS), operand)
                     own = vector * unrolled + some
-                    grown[own] = emit.call("llvm.x86.avx512.vpdpbusd.512", WORDS, grown[own], bytes_, spread)
+                    grown[own] = emit.call("llvm.x86.avx512.vpdpbusd.512", T.WORDS, grown[own], bytes_, spread)
             return grown
 
         return group
 
     sums: list[Any] = []
     for vector in range(count):
-        sums += [emit.spread(emit.load(I32, emit.at(biases, (vector, 4))), WORDS)] + [zero] * (unrolled - 1)
+        sums += [emit.spread(emit.load(T.I32, emit.at(biases, (vector, 4))), T.WORDS)] + [zero] * (unrolled - 1)
     whole = b.sdiv(groups, emit.number(unrolled))
     sums = emit.loop(whole, sums, products(unrolled))
     if unrolled > 1:
@@ -96,7 +79,7 @@ def _totals(emit: Emit, count: int, block: tuple[Any, Any], vectors: tuple[Any, 
 
 
 def _stream(count: int) -> Any:
-    @instructions(types.int64)
+    @instructions
     def stream(emit: Emit, blocks: Any, codes: Any, queries: Any, rows: Any, test: Any, found: Any) -> Any:
         """The first of some blocks that has a row the bound cannot exclude; if none has, the one after them.
 
@@ -110,30 +93,26 @@ def _stream(count: int) -> Any:
             found: addresses, written: products, int32, (count, 16), and 16 bits for each query, in an int32.
         """
         b = emit.builder
-        (block, last), (codes, groups), (queries, biases), (out, masks) = map(
-            emit.parts, (blocks, codes, queries, found)
-        )
+        (block, last), (codes, groups), (queries, biases), (out, masks) = blocks, codes, queries, found
         before = b.block
         turn, following, hit, end = (b.append_basic_block(name) for name in ("block", "following", "hit", "end"))
         b.branch(turn)
         b.position_at_end(turn)
-        number = b.phi(I64)
+        number = b.phi(T.I64)
         number.add_incoming(block, before)
         start = emit.at(codes, (b.mul(number, groups), 64))
 
         totals = _totals(emit, count, (start, groups), (queries, biases))
-        sixteen = Rows16(*(emit.load(FLOATS, emit.at(base, (number, 64))) for base in emit.parts(rows)))
+        sixteen = Rows16(*(emit.load(T.FLOATS, emit.at(base, (number, 64))) for base in rows))
         kept = []
         for query in range(count // DIGITS):
-            step, slope, limit = (
-                emit.spread(emit.load(F32, emit.at(base, (query, 4))), FLOATS) for base in emit.parts(test)
-            )
-            product = two_digits(emit, *(b.sitofp(total, FLOATS) for total in totals[2 * query : 2 * query + 2]))
+            step, slope, limit = (emit.spread(emit.load(T.F32, emit.at(base, (query, 4))), T.FLOATS) for base in test)
+            product = two_digits(emit, *(b.sitofp(total, T.FLOATS) for total in totals[2 * query : 2 * query + 2]))
             kept.append(sixteen.kept(emit, product, step, slope, limit))
         some_row = kept[0]
         for mask in kept[1:]:
             some_row = b.or_(some_row, mask)
-        b.cbranch(b.icmp_unsigned("!=", some_row, ir.Constant(I16, 0)), hit, following)
+        b.cbranch(b.icmp_unsigned("!=", some_row, ir.Constant(T.I16, 0)), hit, following)
         b.position_at_end(following)
         more = b.add(number, emit.number(1))
         number.add_incoming(more, following)
@@ -142,10 +121,10 @@ def _stream(count: int) -> Any:
         for vector, total in enumerate(totals):
             emit.store(total, emit.at(out, (vector, 64)))
         for query, mask in enumerate(kept):
-            emit.store(b.zext(mask, I32), emit.at(masks, (query, 4)))
+            emit.store(b.zext(mask, T.I32), emit.at(masks, (query, 4)))
         b.branch(end)
         b.position_at_end(end)
-        result = b.phi(I64)
+        result = b.phi(T.I64)
         result.add_incoming(number, hit)
         result.add_incoming(last, following)
         return result
@@ -160,8 +139,7 @@ stream: Any = None
 def _scan(coded: Any, asked: Any, allowed: Any, part: Any, kept: Any, state: Any) -> None:
     """As scan.SCANS, for a single tile of queries whose width is one of ``WIDTHS``."""
     count, queries = part.width, state.counts.shape[0]
-    owner = prepared(lines16(count, 16), np.zeros(count // part.digits, dtype=np.int32), asked, 0, kept)
-    mine, coded, asked, allowed = borrowed(owner), borrowed(coded), borrowed(asked), borrowed(allowed)
+    mine = prepared(lines16(count, 16), np.zeros(count // part.digits, dtype=np.int32), asked, 0, kept)
     block, end = part.first * PANEL // 16, min(part.last * PANEL // 16, (part.rows + 15) // 16)
     codes = (coded.codes.ctypes.data, coded.codes.shape[1])
     vectors = (asked.packed.ctypes.data, asked.biases.ctypes.data)
@@ -178,8 +156,7 @@ def _scan(coded: Any, asked: Any, allowed: Any, part: Any, kept: Any, state: Any
                 admit(np.int64(mine.masks[query]), spot, part, coded, asked, allowed, mine)
         block += 1
     hand_over(mine, 0, coded, asked, part.widen, state)
-    alive(owner)
 
 
-SCANS = {width: specialised(_scan, f"scan_stream_{width}", stream=_stream(width)) for width in WIDTHS}
+SCANS = {width: specialised(_scan, f"scan_stream_{width}", apart=True, stream=_stream(width)) for width in WIDTHS}
 """By query vectors in a tile."""

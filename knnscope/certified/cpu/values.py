@@ -5,26 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic, overload
 
 from knnscope.certified.cpu.jit import compiled
+from knnscope.certified.cpu.llvm import Emit, T, instructions
+from knnscope.certified.dtypes import BFLOAT, HALF
 
 
-@intrinsic
-def _float_of(typingctx: Any, bits: Any) -> Any:  # noqa: ARG001
-    """The float32 of these 32 bits."""
-
-    def generate(context: Any, builder: Any, _: Any, args: Any) -> Any:  # noqa: ARG001
-        return builder.bitcast(args[0], ir.FloatType())
-
-    return types.float32(types.int32), generate
-
-
-def value(rows: Any, row: int, j: int) -> float:
-    """Component ``j`` of a row, float64."""
-    raise NotImplementedError  # only inside compiled functions
+@instructions
+def _float_of(emit: Emit, bits: Any) -> Any:
+    """The float32 of these 32 bits, as float64."""
+    b = emit.builder
+    return b.fpext(b.bitcast(b.trunc(bits, T.I32), T.F32), T.F64)
 
 
 @compiled()
@@ -35,46 +26,23 @@ def half_of(bits: int) -> float:
         return np.inf
     size = np.float64(digits) * 2.0**-24
     if exponent:
-        size = (1024.0 + digits) * np.float64(_float_of(np.int32((exponent + 102) << 23)))  # 2^(exponent - 25)
+        size = (1024.0 + digits) * _float_of((exponent + 102) << 23)  # 2^(exponent - 25)
     return -size if bits & 0x8000 else size
 
 
-@overload(value, inline="always")
-def _value(rows: Any, row: Any, j: Any) -> Any:  # noqa: ARG001
-    if rows.dtype == types.int16:
-
-        def bfloat(rows: Any, row: Any, j: Any) -> Any:
-            return np.float64(_float_of(np.int32(rows[row, j]) << np.int32(16)))
-
-        return bfloat
-    if rows.dtype == types.uint16:
-
-        def half(rows: Any, row: Any, j: Any) -> Any:
-            return half_of(np.int32(rows[row, j]))
-
-        return half
-
-    def native(rows: Any, row: Any, j: Any) -> Any:
-        return np.float64(rows[row, j])
-
-    return native
+@compiled(inline=True)
+def value(rows: Any, row: int, j: int) -> float:
+    """Component ``j`` of a row, float64; what is asked of the type is decided when this is compiled."""
+    if rows.dtype == BFLOAT:
+        return _float_of(rows[row, j] << 16)
+    if rows.dtype == HALF:
+        return half_of(rows[row, j])
+    return np.float64(rows[row, j])
 
 
+@compiled(inline=True)
 def centred(rows: Any, row: int, j: int, centre: Any) -> np.float32:
     """Component ``j`` of a row less that of the centre, rounded once; for float32 rows the centre has to be float32 as well."""
-    raise NotImplementedError  # only inside compiled functions
-
-
-@overload(centred, inline="always")
-def _centred(rows: Any, row: Any, j: Any, centre: Any) -> Any:  # noqa: ARG001
-    if rows.dtype == types.float32:
-
-        def single(rows: Any, row: Any, j: Any, centre: Any) -> Any:
-            return rows[row, j] - np.float32(centre[j])
-
-        return single
-
-    def double(rows: Any, row: Any, j: Any, centre: Any) -> Any:
-        return np.float32(value(rows, row, j) - centre[j])
-
-    return double
+    if rows.dtype == np.float32:
+        return rows[row, j] - np.float32(centre[j])
+    return np.float32(value(rows, row, j) - centre[j])

@@ -1,4 +1,4 @@
-"""Threads of an index: Numba's code releases the interpreter's lock, so that they compute side by side.
+"""Threads of an index: compiled code releases the interpreter's lock, so that they compute side by side.
 
 A scan of 75,000 rows takes two threads 0.7 ms each, so little may be done to hand it over: whoever is awake takes the next item, the
 caller too, and a future for each (concurrent.futures) was a tenth of the time.

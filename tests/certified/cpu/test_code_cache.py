@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import random
 import resource
@@ -11,10 +12,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from knnscope.certified.cpu import code_cache, dispatch
+from knnscope.certified.cpu import code_cache, dispatch, object_code, processor
+from knnscope.certified.cpu.compiler import machine
 from knnscope.certified.cpu.jit import compiled
 from tests.processes import until
 
@@ -22,14 +25,17 @@ KILLS = int(os.environ.get("KNNSCOPE_KILLS", "40"))
 
 
 def of_version(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    monkeypatch.setattr(code_cache, "SOURCES", version.encode())
+    monkeypatch.setattr(code_cache, "SOURCES", {"a.py": version.encode()} if version else {})
     code_cache.stamp.cache_clear()
 
 
 def plus(number: int) -> object:
-    """A function of one name, which another version of the package computes otherwise."""
-    scope: dict[str, object] = {"__name__": "tests.plus"}
-    exec(f"def plus(x):\n    return x + {number}\n", scope)
+    """A function of one name, which another version of the package computes otherwise, as another process has it: nothing loaded."""
+    object_code.loaded.clear()
+    scope: dict[str, Any] = {"__name__": "tests.plus"}
+    text, file = f"def plus(x):\n    return x + {number}\n", f"<plus {number}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    exec(compile(text, file, "exec"), scope)
     return compiled()(scope["plus"])
 
 
@@ -104,7 +110,7 @@ def test_the_next_process_finds_it_and_another_version_does_not(folder: Path, mo
     for found in (0, 1):
         function = plus(1)
         assert function(1) == 2  # type: ignore[operator]
-        assert sum(function.stats.cache_hits.values()) == found  # type: ignore[attr-defined]
+        assert function.from_disk == found  # type: ignore[attr-defined]
     of_version(monkeypatch, "two")
     assert plus(10)(1) == 11  # type: ignore[operator]
     of_version(monkeypatch, "one")
@@ -120,7 +126,7 @@ def test_an_update_on_a_full_disk_never_runs_the_old_code(
     assert plus(1)(1) == 2  # type: ignore[operator]
     of_version(monkeypatch, "new")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # what is written beyond fails, as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))  # what is written beyond fails, as on a full disk
     try:
         for _ in range(3):
             assert plus(10)(1) == 11  # type: ignore[operator]
@@ -130,7 +136,7 @@ def test_an_update_on_a_full_disk_never_runs_the_old_code(
     for found in (0, 1):
         function = plus(10)
         assert function(1) == 11  # type: ignore[operator]
-        assert sum(function.stats.cache_hits.values()) == found  # type: ignore[attr-defined]
+        assert function.from_disk == found  # type: ignore[attr-defined]
     assert not [name for name in os.listdir(code_cache.path()) if name.endswith(code_cache.PART)]
 
 
@@ -148,18 +154,14 @@ def test_where_nothing_can_be_kept_it_works_and_says_so_once(
 
 
 def test_what_the_code_depends_on_is_in_the_stamp(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Other:
-        def magic_tuple(self) -> tuple[str, str, str]:
-            return "x86_64", "another", "+avx2"
-
     stamps = [code_cache.stamp()]
     changes = (
-        lambda: monkeypatch.setattr(code_cache, "SOURCES", code_cache.SOURCES + b"#"),
-        lambda: monkeypatch.setattr(code_cache.numba, "__version__", "0.1"),
-        lambda: monkeypatch.setattr(code_cache.llvmlite, "__version__", "0.1"),
+        lambda: monkeypatch.setattr(code_cache, "SOURCES", {**code_cache.SOURCES, "new.py": b"#"}),
+        lambda: monkeypatch.setattr(code_cache, "llvm_version", lambda: "0.1"),
         lambda: monkeypatch.setattr(code_cache.sys, "version", "3.99"),
         lambda: monkeypatch.setenv("NUMBA_OPT", "0"),
-        lambda: monkeypatch.setattr(code_cache.cpu_target.target_context, "codegen", Other),
+        lambda: monkeypatch.setattr(processor, "identity", lambda: "flags: avx2"),
+        lambda: monkeypatch.setattr(processor, "identity", lambda: ""),
     )
     for change in changes:
         change()
@@ -169,6 +171,29 @@ def test_what_the_code_depends_on_is_in_the_stamp(folder: Path, monkeypatch: pyt
     monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
     code_cache.stamp.cache_clear()
     assert code_cache.stamp() == stamps[-1]
+
+
+def test_what_the_compiler_may_use_is_kept_beside_what_it_compiled(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert plus(1)(1) == 2  # type: ignore[operator]
+    dispatch.instructions.cache_clear()
+    assert frozenset((code_cache.read(code_cache.INSTRUCTIONS) or b"").decode().split()) == machine.instructions()
+    code_cache.write(code_cache.INSTRUCTIONS, b"avx2 fma")
+    assert dispatch.instructions() == {"avx2", "fma"}, "it is not asked for again"
+    dispatch.instructions.cache_clear()
+
+
+def test_a_processor_is_known_by_what_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    for core, mhz, flags in ((0, 2000, "avx2"), (1, 2100, "avx2"), (0, 2000, "avx2 avx512f")):
+        text = f"processor\t: {core}\nmodel name\t: X\ncpu MHz\t\t: {mhz}\nflags\t\t: {flags}\n\nprocessor\t: 9\n"
+        (tmp_path / "cpuinfo").write_text(text)
+        monkeypatch.setattr(processor, "INFO", tmp_path / "cpuinfo")
+        told.append(processor.identity())
+    assert told[0] == told[1] != told[2]
+    monkeypatch.setattr(processor, "INFO", tmp_path / "none")
+    assert processor.identity() == ""
 
 
 def test_old_folders_and_old_parts_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

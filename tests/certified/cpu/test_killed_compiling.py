@@ -55,7 +55,7 @@ MOMENTS = {
 """Seconds within which to kill, after the process has begun, found a function missing, or is to open its file; before it renames that,
 it waits to be killed."""
 LOADED = ("write", "scan_portable", "_quantise")
-"""What a search reads from the folder, beside ``finish``, which takes long; others are parts of these, read where one is compiled. With
+"""What a search reads from the folder, beside ``finish``, which takes long. With
 few kills the first alone is tried, which is compiled soonest."""
 KEPT = os.environ["NUMBA_CACHE_DIR"]
 """Of all tests; this one has a folder of its own."""
@@ -153,11 +153,10 @@ def test_processes_that_are_killed_while_they_compile_harm_no_other(start: Any, 
     picks = random.Random(KILLS)
     tops = LOADED if len(MOMENTS) < KILLS else LOADED[:1]
     names = seeded(start, folder, set(tops))
-    parts_of = [name for name in names if top(name) not in LOADED]
     expected = definition.search(ROWS, ROWS[:2], 3, "l2")
     seen: Counter[str] = Counter()
     for number in range(KILLS // len(MOMENTS)):
-        missing = {name for name in names if top(name) == tops[number % len(tops)]} | set(picks.sample(parts_of, 1))
+        missing = {name for name in names if top(name) == tops[number % len(tops)]}
         parts: set[str] = set()
         for moment in picks.sample(list(MOMENTS), len(MOMENTS)):
             for name in missing & set(os.listdir(folder)):

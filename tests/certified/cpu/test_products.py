@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numba import njit
 
 from knnscope.certified.cpu import dispatch, products
+from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.llvm import excluded, trailing_zeros
 from knnscope.certified.cpu.quantise import TILE_BYTES, aligned
 
@@ -42,7 +42,7 @@ def test_products_are_the_defined_whole_numbers(isa: str, groups: int) -> None:
             np.testing.assert_array_equal(out, digits[count:].astype(np.int64) @ rows[32:64].T)
 
 
-@njit
+@compiled()
 def _excluded(out, digits, rows, queries, masks):  # type: ignore[no-untyped-def]
     """``rows`` are scales, errors and terms, ``queries`` steps, slopes and limits."""
     (scales, errors, terms), (steps, slopes, limits) = rows, queries
@@ -83,7 +83,7 @@ def test_padding_is_never_kept() -> None:
     assert not masks.any()
 
 
-@njit
+@compiled()
 def _trailing(value):  # type: ignore[no-untyped-def]
     return trailing_zeros(value)
 
