@@ -46,10 +46,12 @@ _half = False
 class Entry(NamedTuple):
     """Machine code for some kinds of arguments.
 
-    call: of their bytes. pack: numbers, and addresses of arrays' objects, as bytes. result: of what it answers.
+    call: of their bytes. form: a letter for each number and array, as ``struct`` has them. pack: numbers, and addresses of arrays' objects, as bytes.
+    result: of what it answers.
     """
 
     call: Callable[[bytes], Any]
+    form: str
     pack: Callable[..., bytes]
     result: Callable[[Any], Any]
 
@@ -108,7 +110,8 @@ class Compiled:
         code = self.object_code(given)
         kind, convert = GIVEN[code.gives]
         call = ctypes.CFUNCTYPE(kind, ctypes.c_char_p)(image.addresses[code.symbol])
-        return Entry(call, struct.Struct("".join(map(_format, given))).pack, convert)
+        form = "".join(map(_format, given))
+        return Entry(call, form, struct.Struct(form).pack, convert)
 
     def _written(self, types_: str, given: list[kinds.Kind]) -> ObjectCode:
         # LLVM takes 40 MB, which who finds all compiled goes without
@@ -129,7 +132,7 @@ class Bound:
 
     def __init__(self, function: Compiled, first: tuple[Any, ...]) -> None:
         self._function, self._first = function, first
-        self._entry: Entry | None = None
+        self._ready: tuple[Callable[[bytes], Any], bytes, Callable[..., bytes], Callable[[Any], Any]] | None = None
         self._leaves: list[Any] = []
         for one in first:
             _lay_out(one, [], self._leaves)
@@ -141,10 +144,12 @@ class Bound:
             others: arguments.
             leaves: the same one after another: numbers, and ``id`` of each array.
         """
-        entry = self._entry
-        if entry is None:
-            entry = self._entry = self._function.entry(*self._first, *others)
-        return entry.result(entry.call(entry.pack(*self._leaves, *leaves)))
+        if self._ready is None:
+            entry, known = self._function.entry(*self._first, *others), len(self._leaves)
+            begun, rest = struct.pack(entry.form[:known], *self._leaves), struct.Struct(entry.form[known:]).pack
+            self._ready = entry.call, begun, rest, entry.result
+        call, begun, rest, result = self._ready
+        return result(call(begun + rest(*leaves)))
 
 
 def _whole(answer: int) -> int:
