@@ -1,6 +1,6 @@
 """Certified search of this checkout against that of another commit: CPU time by turns, one ratio for each case.
 
-    python -m benchmarks.certified_since 2391b6d [--rows 75000] [--rounds 60] [--out FILE]
+    python -m benchmarks.certified_since 2391b6d [--rows 75000] [--rounds 60] [--cases 16x10x1] [--out FILE]
 
 Both commits stand in a process of their own with the same data; they are asked in turn, the order changing from round to round, so that
 what the machine does meanwhile falls on both. A ratio above 1 says that this checkout takes longer. Machines differ in how their memory is laid out
@@ -64,6 +64,9 @@ for line in sys.stdin:
 """
 
 
+Case = tuple[int, int, int]
+
+
 class Child:
     """A commit at work."""
 
@@ -77,7 +80,7 @@ class Child:
             text=True,
         )
 
-    def ask(self, case: tuple[int, int, int], calls: int) -> tuple[float, int]:
+    def ask(self, case: Case, calls: int) -> tuple[float, int]:
         """CPU nanoseconds a call, and a sum of the ids."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -93,14 +96,16 @@ class Child:
         self._process.wait()
 
 
-def pair(base: Path, data: str, rounds: int, swapped: bool) -> dict[tuple[int, int, int], list[tuple[float, float]]]:
+def pair(
+    base: Path, data: str, rounds: int, swapped: bool, cases: tuple[Case, ...]
+) -> dict[Case, list[tuple[float, float]]]:
     """CPU time of both, case by case and round by round, of one pair of processes."""
     children = tuple(Child(checkout, data) for checkout in ((ROOT, base) if swapped else (base, ROOT)))
     children = children[::-1] if swapped else children
     for child in children[:: -1 if swapped else 1]:
         child.ask(CASES[0], 1)  # the one that was started first has its memory first
-    found: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
-    for case in CASES:
+    found: dict[Case, list[tuple[float, float]]] = {}
+    for case in cases:
         first = [child.ask(case, 20 if case[0] == 1 else 2) for child in children]  # compiles
         assert first[0][1] == first[1][1], f"both commits answer alike, {case}"
         took = [child.ask(case, 3)[0] for child in children]
@@ -123,18 +128,22 @@ def main() -> None:
     parser.add_argument("--data", help="a data set of vectors with queries (default: synthetic text of so many rows)")
     parser.add_argument("--rounds", type=int, default=20, help="of each pair of processes")
     parser.add_argument("--pairs", type=int, default=4)
+    parser.add_argument("--cases", help="queries, k and threads, as 16x10x1,100x100x2 (default: a dozen)")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    cases = CASES
+    if args.cases:
+        cases = tuple((int(q), int(k), int(t)) for q, k, t in (case.split("x") for case in args.cases.split(",")))
     data = args.data or f"synthetic:text,rows={args.rows},queries=1000"
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "base"
         subprocess.run(["git", "-C", ROOT, "worktree", "add", "--detach", "--quiet", base, args.commit], check=True)
         try:
-            pairs = [pair(base, data, args.rounds, bool(number % 2)) for number in range(args.pairs)]
+            pairs = [pair(base, data, args.rounds, bool(number % 2), cases) for number in range(args.pairs)]
         finally:
             subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", base], check=True)
     lines: list[dict[str, Any]] = []
-    for case in CASES:
+    for case in cases:
         both = [times for one in pairs for times in one[case]]
         ratios = [new / old for old, new in both]
         each = [median(new / old for old, new in one[case]) for one in pairs]

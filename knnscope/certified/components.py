@@ -138,7 +138,7 @@ def _thresholds(
 def prepared(some: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """Rows less the centre, rounded once to float32; for cosine divided by their lengths first."""
     values = widened(np.ascontiguousarray(some))
-    if values.dtype == np.float32 and metric != 2:
+    if some.dtype == np.float32 and metric != 2:  # whose centre is float32 as well
         near: npt.NDArray[np.float32] = values - centre.astype(np.float32)
         return near
     wide = values.astype(np.float64)

@@ -72,8 +72,10 @@ def plan(isa: str, queries: int) -> Plan:
             if width >= queries * stream.DIGITS:
                 return Plan("stream", width, stream.DIGITS)
     digits = 2 if queries <= TWO_DIGITS_UP_TO[isa] else 1
-    widths = TILES[isa]
-    return Plan(isa, next((width for width in widths if width >= queries * digits), widths[-1]), digits)
+    widths, vectors = TILES[isa], queries * digits
+    if isa == "vnni":
+        return Plan(isa, min(widths, key=lambda width: (-(-vectors // width) * width, -width)), digits)
+    return Plan(isa, next((width for width in widths if width >= vectors), widths[-1]), digits)
 
 
 def scan(chosen: Plan) -> Any:

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
 
-VNNI_TILES = (12,)
-"""Query vectors of a tile (few queries: see stream.py): 12 x 2 sums, 2 registers of codes and 1 of queries fill 27 of 32 registers."""
+VNNI_TILES = (8, 10, 12)
+"""Query vectors of a tile (few queries: see stream.py): 12 x 2 sums, 2 registers of codes and 1 of queries fill 27 of 32 registers. The other
+widths are for batches that leave less of them empty: what is empty is multiplied all the same."""
 AVX2_TILES = (4,)
 AMX_TILES = (16, 32)
 AHEAD = 128 * 2
@@ -55,7 +56,7 @@ def _vnni(count: int) -> Any:
     return vnni
 
 
-_vnni_12 = _vnni(VNNI_TILES[0])
+_vnni_8, _vnni_10, _vnni_12 = (_vnni(count) for count in VNNI_TILES)
 
 
 @instructions
@@ -164,7 +165,12 @@ def vnni(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any,
     at = codes.ctypes.data + block * groups * 64
     digits = queries[0].ctypes.data + tile * groups * count * 4
     bias = queries[1].ctypes.data + tile * count * 4
-    _vnni_12(at, groups, digits, bias, out.ctypes.data)
+    if count == 8:
+        _vnni_8(at, groups, digits, bias, out.ctypes.data)
+    elif count == 10:
+        _vnni_10(at, groups, digits, bias, out.ctypes.data)
+    else:
+        _vnni_12(at, groups, digits, bias, out.ctypes.data)
 
 
 @compiled()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knnscope.certified import plane_bound
+from knnscope.certified import components, plane_bound
 from knnscope.certified.bound import U
 from knnscope.certified.components import Directions
 from knnscope.certified.cpu import dispatch, plane, plane_kernels, plane_queries, quantise
@@ -209,6 +209,14 @@ def test_the_defect_of_the_directions_counts() -> None:
     assert wrong(eta) == 0
     assert plane_bound.strayed(dim, m, eta) > eta
     assert plane_bound.strayed(dim, m, 0.0) >= (dim + 2) * U * np.sqrt(m)
+
+
+def test_rows_of_bfloat16_are_centred_before_they_are_rounded() -> None:
+    """As the proof says: their centre, unlike that of float32 rows, is a float64 that float32 does not hold."""
+    rows = RANDOM(9).choice([1000.0, 1004.0], (50, 32)).astype(np.float32)
+    centre = rows.astype(np.float64).mean(axis=0) + 1e-5
+    bits = (rows.view(np.int32) >> 16).astype(np.int16)
+    np.testing.assert_array_equal(components.prepared(bits, 0, centre), (rows - centre).astype(np.float32))
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -19,6 +19,25 @@ def test_this_processor_is_used_as_well_as_it_can_be() -> None:
     assert list(dispatch.NEEDS) == ["amx", "vnni", "avx2", "portable"]
 
 
+def test_a_batch_leaves_as_little_of_its_tiles_empty_as_their_widths_allow() -> None:
+    for queries in range(5, 200):
+        plan = dispatch.plan("vnni", queries)
+        vectors = queries * plan.digits
+        least = min(-(-vectors // width) * width for width in dispatch.TILES["vnni"])
+        assert -(-vectors // plan.width) * plan.width == least
+    assert [dispatch.plan("vnni", queries).width for queries in (5, 6, 8, 10, 12, 16, 100, 120)] == [
+        10,
+        12,
+        8,
+        10,
+        12,
+        8,
+        10,
+        12,
+    ]
+    assert [dispatch.plan("amx", queries).width for queries in (13, 16, 17, 40)] == [16, 16, 32, 32]
+
+
 @pytest.mark.parametrize("groups", [1, 15, 16, 17, 96, 100])
 @pytest.mark.parametrize("isa", ISAS)
 def test_products_are_the_defined_whole_numbers(isa: str, groups: int) -> None:
