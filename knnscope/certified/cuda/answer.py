@@ -13,9 +13,9 @@ from knnscope.errors import KnnscopeError
 from knnscope.records import Certificate
 from knnscope.search import definition
 
-NOT_A_NUMBER, CHANGED, UNANSWERED, BY_ALL_ROWS, NOT_FINITE = 1, 2, 4, 8, 16
-"""Bits of ``errors``: a value is no number; a row is not where its bound says; the path could not answer; all rows have, in its place; the
-query is no vector of finite numbers."""
+NOT_A_NUMBER, CHANGED, BY_ALL_ROWS, NOT_FINITE = 1, 2, 8, 16
+"""Bits of ``errors``: a value is no number; a row is not where its bound says; all rows have answered, in place of a path that could not (4, among
+kernels); the query is no vector of finite numbers."""
 
 Mask = tuple[int | None, int]
 """Where the rows that may be answers are written, a byte each, and bytes from one query's to the next."""
