@@ -14,9 +14,11 @@ FLUSH_NS = 50_000_000
 """About what overwriting the caches takes."""
 TOLD_FROM = 60.0
 """Seconds from which a run is announced."""
-START_SECONDS = 2.0
-"""About what a process takes until its libraries are there, before it builds anything."""
-WARMING = 0.5
+START_SECONDS = 0.3
+"""About what a process takes until its libraries are there, where all start at once, before it builds anything."""
+READ_NS = 0.25
+"""Nanoseconds a component in which float32 rows are read: about what one query takes, and more than each of many."""
+WARMING = 0.25
 """Share of the longest warm-up that most take."""
 
 

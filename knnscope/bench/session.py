@@ -22,6 +22,7 @@ from knnscope.analysis.measurement import Measurement
 from knnscope.bench import result
 from knnscope.bench.child import Child, Data
 from knnscope.bench.failures import FailedError
+from knnscope.bench.forecast import READ_NS
 from knnscope.bench.plan import Case, Options, grid
 from knnscope.bench.runner import Executor, Run, Runner
 from knnscope.bench.task import Task
@@ -97,7 +98,7 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
     depth = min(max(*what.ks, quality.DEPTH) + bool(task.own), len(task.rows)) if task.qrels else max(what.ks)
     began = time.perf_counter_ns()
     expected = reference.answers(task.rows, task.queries, depth, task.metric)
-    query_ns = (time.perf_counter_ns() - began) / len(task.queries)
+    query_ns = min((time.perf_counter_ns() - began) / len(task.queries), READ_NS * task.rows.size)  # few rows: all else
     shape = geometry.measure(task.rows, task.queries, min(10, len(task.rows)), task.metric)
     known = _ceilings(what, options, cache.cached if options.quick else cache.obtain) if ceilings else {}
     facts = result.Facts(

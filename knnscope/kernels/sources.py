@@ -55,7 +55,7 @@ BEFORE = {
 
 
 def exact(part: str, macros: tuple[tuple[str, int], ...]) -> Source:
-    """Kernels of certified search: "values", "rest", "codes", "plane", "batch", "wide" or "rank"; their files say which macros they need."""
+    """Kernels of certified search: "values", "fallback", "codes", "plane", "batch", "wide" or "rank"; their files say which macros they need."""
     return Source(f"exact_{part}.cu", macros, BEFORE.get(part, ("common.cuh",)))
 
 
@@ -79,7 +79,7 @@ def all_sources() -> Iterator[Source]:
     for dim in (33, 384, 386, 768, 1028):
         yield fused_topk(dim, half=True)
     for cell, metric in ROWS:
-        for part in ("values", "rest"):
+        for part in ("values", "fallback"):
             yield exact(part, (("CELL", cell), ("METRIC", metric)))
     for number, (full, width, leading, queries) in enumerate(WIDTHS):
         cell, metric = ROWS[number]

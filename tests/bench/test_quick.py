@@ -14,7 +14,7 @@ from knnscope.analysis import verdict
 from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.statistics import QUICK_FEWEST
 from knnscope.bench.failures import FailedError
-from knnscope.bench.forecast import Forecast, about
+from knnscope.bench.forecast import WARMING, Forecast, about
 from knnscope.bench.plan import QUICK_ROUNDS, Case, Options, schedule
 from knnscope.bench.runner import Measured
 from knnscope.bench.timing import Sample, WarmUp
@@ -129,7 +129,7 @@ def test_the_rough_estimate_counts_starts_warm_ups_rounds_and_answers() -> None:
     options = Options(cold=False)
     cases = [ready("a", 100, options)]
     forecast = Forecast(options, {"a": 2.0})
-    assert forecast.before(cases, 50) == pytest.approx(1.5 + 2.0 + forecast.left(cases) + 5)
+    assert forecast.before(cases, 50) == pytest.approx(WARMING * options.warm_seconds + 2.0 + forecast.left(cases) + 5)
 
 
 class Shown(tqdm):  # type: ignore[type-arg]

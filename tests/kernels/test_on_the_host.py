@@ -17,15 +17,15 @@ PTX = re.compile(r'asm(\s+volatile)?\s*\((?:[^;"]|"[^"]*")*\);')
 
 
 @pytest.fixture(scope="module")
-def rest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fallback(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if COMPILER is None:
         pytest.skip("no C++ compiler")
     folder = tmp_path_factory.mktemp("host")
-    source = sources.exact("rest", (("CELL", 0), ("METRIC", 0)))
-    (folder / "rest.inc").write_text("#define CELL 0\n#define METRIC 0\n" + PTX.sub(";", source.code))
-    program = folder / "rest"
+    source = sources.exact("fallback", (("CELL", 0), ("METRIC", 0)))
+    (folder / "fallback.inc").write_text("#define CELL 0\n#define METRIC 0\n" + PTX.sub(";", source.code))
+    program = folder / "fallback"
     options = ("-O2", "-w", "-fno-strict-aliasing", "-ffp-contract=off", "-pthread", f"-I{folder}", f"-I{HOST}")
-    subprocess.run([COMPILER, *options, str(HOST / "rest.cpp"), "-o", str(program)], check=True)
+    subprocess.run([COMPILER, *options, str(HOST / "fallback.cpp"), "-o", str(program)], check=True)
     return program
 
 
@@ -34,12 +34,12 @@ def rest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [(3000, 20, 6, 4, 3), (5000, 512, 5, 5, 9), (4000, 300, 5, 7, 2), (257, 257, 3, 2, 100), (100, 1, 300, 2, 50)],
 )
 def test_all_rows_answer_what_a_path_could_not(
-    rest: Path, rows: int, k: int, queries: int, blocks: int, levels: int
+    fallback: Path, rows: int, k: int, queries: int, blocks: int, levels: int
 ) -> None:
     """Ties and large k: lists that fill, and lists of one query beside those of the next."""
     for seed in range(2):
         done = subprocess.run(
-            [str(rest), *map(str, (rows, k, queries, blocks, seed, levels))],
+            [str(fallback), *map(str, (rows, k, queries, blocks, seed, levels))],
             capture_output=True,
             text=True,
             timeout=300,

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from knnscope.certified.cpu import image, object_code
+from knnscope.certified.cpu import loader, object_code
 from knnscope.certified.cpu.code_cache import INSTRUCTIONS, Shelf, any_kept, keep
 from knnscope.certified.cpu.compiler import kinds
 from knnscope.certified.cpu.object_code import ObjectCode
@@ -109,7 +109,7 @@ class Compiled:
         given = [kinds.kind_of(one) for one in args]
         code = self.object_code(given)
         kind, convert = GIVEN[code.gives]
-        call = ctypes.CFUNCTYPE(kind, ctypes.c_char_p)(image.addresses[code.symbol])
+        call = ctypes.CFUNCTYPE(kind, ctypes.c_char_p)(loader.addresses[code.symbol])
         form = "".join(map(_format, given))
         return Entry(call, form, struct.Struct(form).pack, convert)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from knnscope.certified.cpu import code_cache, image
+from knnscope.certified.cpu import code_cache, loader
 
 
 class ObjectCode(NamedTuple):
@@ -53,8 +53,8 @@ def kept(file: str, head: bytes | None = None) -> ObjectCode | None:
 
 def load(one: ObjectCode) -> None:
     """Make a unit's functions known in this process; what it calls is."""
-    if not image.load(one.code):
+    if not loader.load(one.code):
         from knnscope.certified.cpu.compiler import machine
 
-        machine.load(one.code, image.addresses, one.symbol)
+        machine.load(one.code, loader.addresses, one.symbol)
     loaded[one.file] = one._replace(code=b"")

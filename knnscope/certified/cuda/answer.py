@@ -81,7 +81,7 @@ class Queued:
     read: Callable[[], Certificate]
 
 
-class LaterCertificate(Certificate):
+class LazyCertificate(Certificate):
     """A certificate that is read when it is first looked at, which waits for the search."""
 
     __slots__ = ("_read",)

@@ -14,8 +14,8 @@ from knnscope.certified import bound
 from knnscope.certified.cuda.all_rows import query_norms
 from knnscope.certified.cuda.answer import Mask, Told
 from knnscope.certified.cuda.codes import SLICE, TILE, Codes
+from knnscope.certified.cuda.fallback import Fallback
 from knnscope.certified.cuda.launch import DOUBLE, INT, LONG, POINTER, kernel, pointer, structure
-from knnscope.certified.cuda.rest import Rest
 from knnscope.certified.cuda.table import Table, most_shared, processors
 from knnscope.kernels import sources
 
@@ -138,7 +138,7 @@ class Workspace:
         self.table, self.codes, self.count, self.k = table, codes, count, k
         chosen = shape(codes.width, count)
         assert chosen is not None
-        self.shape, self.room, self.rest = chosen, _room(k), Rest(table, count, k)
+        self.shape, self.room, self.fallback = chosen, _room(k), Fallback(table, count, k)
         rows = len(table.rows)
         self.tiles = -(-rows // TILE)
         self.sampled = min(self.tiles, max(SAMPLE, 64 * k) // TILE)
@@ -218,7 +218,7 @@ class Workspace:
             self.room, widen, answer[1], answer[0], *counted, rests, k,
         )  # fmt: skip
         self.rank((count,), RANK, ranked, shared=self.rank_shared)
-        self.rest.queue(stream, queries, mask, (counted[2], 4), answer)
+        self.fallback.queue(stream, queries, mask, (counted[2], 4), answer)
 
     def _pass(self, run: Any, begin: int, end: int) -> None:
         """Products of some tiles of rows with all queries."""

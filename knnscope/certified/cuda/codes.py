@@ -110,7 +110,7 @@ def build(table: Table) -> Codes | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
+class _Rotation:
     """Directions, and what of them is written; see Codes."""
 
     directions: npt.NDArray[np.float32]
@@ -127,7 +127,7 @@ class _Plan:
     centre: npt.NDArray[np.float64]
     scaling: float
     reach2: float
-    turn: _Turn
+    rotation: _Rotation
 
 
 def _wide(rows: Any) -> Any:
@@ -155,7 +155,7 @@ def _longest2(rows: Any) -> float:
     return longest
 
 
-def _directions(table: Table, sample: npt.NDArray[Any], centre: npt.NDArray[np.float64]) -> _Turn:
+def _directions(table: Table, sample: npt.NDArray[Any], centre: npt.NDArray[np.float64]) -> _Rotation:
     """Principal directions of a sample, spread within the parts of which some codes take only the first ones."""
     dim = sample.shape[1]
     random = np.random.default_rng(0)
@@ -176,7 +176,7 @@ def _directions(table: Table, sample: npt.NDArray[Any], centre: npt.NDArray[np.f
     matrix[:dim, :dim] = rotated
     wide = matrix[:dim, :dim].astype(np.float64)
     defect = float(np.linalg.norm(wide @ wide.T - np.eye(dim))) * 1.001
-    return _Turn(matrix, width, leading, plane_bound.strayed(dim, dim, defect), survivors)
+    return _Rotation(matrix, width, leading, plane_bound.strayed(dim, dim, defect), survivors)
 
 
 ASKED, NEIGHBORS = 32, 10
@@ -227,8 +227,8 @@ def _width(
 def _write(table: Table, plan: _Plan) -> Codes | None:
     """See ``build``; None where too many rows have lengths without bounds."""
     count, dim = table.rows.shape
-    turn = plan.turn
-    full, width, leading = len(turn.directions), turn.width, turn.leading
+    rotation = plan.rotation
+    full, width, leading = len(rotation.directions), rotation.width, rotation.leading
     tiles = -(-count // TILE)
     codes = cp.zeros(tiles * TILE * width, dtype=cp.uint8)
     sides = cp.zeros((tiles, 3 * TILE), dtype=cp.float32)
@@ -236,14 +236,14 @@ def _write(table: Table, plan: _Plan) -> Codes | None:
     plane = None
     if leading:
         plane = cp.zeros(-(-count // PLANE_ROWS) * (8 * leading + 128), dtype=cp.uint8)
-    directions, centre = cp.asarray(turn.directions), cp.asarray(plan.centre)
+    directions, centre = cp.asarray(rotation.directions), cp.asarray(plan.centre)
     source = sources.exact("codes", table.macros(FULL=full, WIDTH=width, LEADING=leading))
     prepare, rotate, encode = (kernel(source, name, table.device) for name in ("prepare_rows", "rotate", "encode_rows"))
     room = min(CHUNK, count)
     flat, rotated = (cp.empty((room, full), dtype=cp.float32) for _ in range(2))
     lengths2, extras = cp.empty(room), cp.empty(room)
     most = cp.zeros(8, dtype=cp.uint64)
-    way = Map(pointer(centre), plan.scaling, plan.reach2, turn.rho, dim)
+    way = Map(pointer(centre), plan.scaling, plan.reach2, rotation.rho, dim)
     for first in range(0, count, room):
         some = min(room, count - first)
         grid = (min(-(-some // 8), processors() * 16),)
@@ -259,5 +259,5 @@ def _write(table: Table, plan: _Plan) -> Codes | None:
     if found[6] > MOST_LONG * count:
         plane, leading = None, 0
     return Codes(
-        full, width, leading, directions, centre, codes, sides, plane, plan.scaling, plan.reach2, turn.rho, largest, turn.survivors
+        full, width, leading, directions, centre, codes, sides, plane, plan.scaling, plan.reach2, rotation.rho, largest, rotation.survivors
     )  # fmt: skip

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from knnscope.certified import components, plane_bound
 from knnscope.certified.cuda.answer import Mask, Told
 from knnscope.certified.cuda.codes import PLANE_ROWS, Codes
+from knnscope.certified.cuda.fallback import Fallback
 from knnscope.certified.cuda.launch import DOUBLE, INT, LONG, POINTER, Prepared, kernel, pointer, structure
-from knnscope.certified.cuda.rest import Rest
 from knnscope.certified.cuda.table import Table, most_shared, processors
 from knnscope.kernels import sources
 
@@ -59,7 +59,7 @@ class Workspace:
         self.blocks = processors()
         steps = -(-tiles // (self.blocks * scanning))
         place = steps * scanning * PLANE_ROWS
-        each = min(scanning, SHARE // self.blocks, max(-(-32 // self.blocks), 2, -(-(3 * k + CHOSEN) // self.blocks)))
+        each = min(scanning, SHARE // self.blocks, max(2, -(-(3 * k + CHOSEN) // self.blocks)))
         source = sources.exact("plane", table.macros(**codes.macros(), THREADS=threads))
         least, most_bytes = max(16 * HITS, 4 * count * codes.full), most_shared() - OWN_SHARED
         bounds_fit = max(least, 4 * count * place) <= most_bytes
@@ -71,7 +71,7 @@ class Workspace:
         self.bounds = None if bounds_fit else cp.empty(self.blocks * count * place, dtype=cp.float32)
         self.asked = None if queries_fit else cp.empty(count * dim)
         self.hit_keys, self.hit_rows = cp.empty((count, HITS), cp.uint64), cp.empty((count, HITS), cp.int64)
-        self.state, self.rest = cp.zeros(STATE, dtype=cp.uint8), Rest(table, count, k)
+        self.state, self.fallback = cp.zeros(STATE, dtype=cp.uint8), Fallback(table, count, k)
         most = codes.most
         self.fixed = Plane(
             pointer(table.rows), pointer(table.norms), pointer(table.names), pointer(codes.plane), pointer(codes.directions),
@@ -98,7 +98,7 @@ class Workspace:
         p.allowed, p.allowed_stride = mask
         p.ids, p.values = answer
         self.start(stream)
-        self.rest.queue(stream, queries, mask, (told + TOLD_BYTES - 4, TOLD_BYTES), answer)
+        self.fallback.queue(stream, queries, mask, (told + TOLD_BYTES - 4, TOLD_BYTES), answer)
 
 
 def step_of(_k: int) -> int:
@@ -123,7 +123,7 @@ def usable(table: Table, codes: Codes | None, k: int) -> bool:
     """Whether the plane answers so many neighbors."""
     if codes is None or codes.plane is None or k > MOST_K or len(table.rows) >= 2**32 - 64:
         return False
-    return 4 * TOGETHER * codes.full <= most_shared() - OWN_SHARED and 2 * k <= SHARE
+    return 4 * TOGETHER * codes.full <= most_shared() - OWN_SHARED
 
 
 def told(found: npt.NDArray[np.uint8], last: npt.NDArray[np.float64], metric: int) -> Told:

@@ -1,4 +1,4 @@
-"""Rows searched by a GPU: codes are built once, each request goes the way that its shape asks for."""
+"""Rows searched by a GPU: codes are built once, each request takes the path that its shape asks for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.cuda import all_rows, arrays, batch, plane
-from knnscope.certified.cuda.answer import BY_ALL_ROWS, EVERY, NOT_A_NUMBER, NOT_FINITE, LaterCertificate, Queued, Told
+from knnscope.certified.cuda.answer import BY_ALL_ROWS, EVERY, NOT_A_NUMBER, NOT_FINITE, LazyCertificate, Queued, Told
 from knnscope.certified.cuda.codes import CHUNK, build
 from knnscope.certified.cuda.table import Table, cell_of, host, values_source
 from knnscope.certified.dtypes import widened
@@ -22,7 +22,7 @@ from knnscope.records import Certificate, Neighbors
 from knnscope.search import definition
 
 
-class _There:
+class _OnDevice:
     """On a GPU; a full memory is told in one line."""
 
     def __init__(self, device: int) -> None:
@@ -59,14 +59,14 @@ class CudaScanner:
             raise KnnscopeError(f"device cuda:{device}: there are {count} GPUs here, from cuda:0 on")
         self.device = device
         self._lock = threading.Lock()
-        self._ways: dict[tuple[bool, int, bool], Any] = {}
-        self._spaces: dict[tuple[Any, ...], Any] = {}
+        self._paths: dict[tuple[bool, int, bool], Any] = {}
+        self._workspaces: dict[tuple[Any, ...], Any] = {}
         self._captured: list[Any] = []  # what graphs use
 
     def build(self, rows: Any, names: npt.NDArray[np.int64], metric: str) -> CudaScanner:
         """Copy rows to the GPU, where they are not there already, and write them as codes; see CpuScanner.build."""
         number = definition.METRICS.index(metric)
-        with self._there():
+        with _OnDevice(self.device):
             there = cp.ascontiguousarray(cp.asarray(rows))
             _check_finite(there)
             called, order = (cp.asarray(names), cp.asarray(np.argsort(names))) if len(names) else (None, None)
@@ -94,20 +94,16 @@ class CudaScanner:
 
     def search_there(self, queries: Any, k: int, where: Any, out: tuple[Any, Any] | None) -> Neighbors:
         """Queries that lie on the GPU: the answer lies there too, and nobody waits for it; see ``ExactIndex.search``."""
-        with self._there(), arrays.stream_of(queries):
+        with _OnDevice(self.device), arrays.stream_of(queries):
             values, single = arrays.queries(queries, self.table.rows.shape[1])
             allowed = None if where is None else arrays.mask(where, len(values), len(self.table.rows))
             taken = None if out is None else arrays.taken(out, (k,) if single else (len(values), k))
             found = self._queue(values, k, allowed, taken)
-            proof = LaterCertificate(found.read)
+            proof = LazyCertificate(found.read)
             if out is not None:
                 return Neighbors(*out, proof)
             ids, distances = (found.ids[0], found.values[0]) if single else (found.ids, found.values)
             return Neighbors(arrays.like(ids, queries), arrays.like(distances, queries), proof)
-
-    def _there(self) -> _There:
-        """On this index's GPU."""
-        return _There(self.device)
 
     @property
     def isa(self) -> str:
@@ -133,11 +129,11 @@ class CudaScanner:
         return self.codes.nbytes if self.codes else 0
 
     def prompt(self, _queries: Any, _k: int) -> None:
-        """See ``Scanner``: there is no shorter way here."""
+        """See ``Scanner``: a GPU has no shorter one."""
 
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:  # noqa: ARG002
         """Answer a request; see ``Scanner``."""
-        with self._there():
+        with _OnDevice(self.device):
             allowed = cp.asarray(request.allowed) if len(request.allowed) else None
             found = self._queue(cp.asarray(request.queries), request.k, allowed, None)
             proof = found.read()
@@ -155,12 +151,12 @@ class CudaScanner:
             out: ids, int64, and values, float64, (queries, k), to be written; None for new ones.
         """
         table, count = self.table, len(queries)
-        way = self._way(count <= plane.TOGETHER, k, allowed is not None) if count else None
-        if way is None:
+        path = self._path(count <= plane.TOGETHER, k, allowed is not None) if count else None
+        if path is None:
             return self._by_all(queries, k, allowed, out)
-        if way is batch:
+        if path is batch:
             queries = queries.astype(cp.float64, copy=False)
-        stream, each, size = cp.cuda.get_current_stream(), way.TOLD_BYTES, 8 * count * k
+        stream, each, size = cp.cuda.get_current_stream(), path.TOLD_BYTES, 8 * count * k
         number, captured = stream.ptr, False
         memory = cp.cuda.alloc(count * each + (2 * size if out is None else 0))
         if out is None:
@@ -171,16 +167,16 @@ class CudaScanner:
             captured = number != 0 and cp.cuda.runtime.streamIsCapturing(number)
             if captured:  # a graph writes there whenever it is started
                 self._captured.append((told, queries, allowed))
-        step, mask = way.step_of(k), EVERY
+        step, mask = path.step_of(k), EVERY
         with self._lock:
             for first in range(0, count, step):
                 some = queries if count <= step else queries[first : first + step]
-                space = self._space((way, number, len(some), k), captured)
+                workspace = self._workspace((path, number, len(some), k), captured)
                 if allowed is not None:
                     stride = 0 if len(allowed) == 1 else len(table.rows)
                     mask = (allowed.data.ptr + first * stride, stride)
                 past = 8 * k * first
-                space.queue(number, some, mask, told.ptr + first * each, (answer[0] + past, answer[1] + past))
+                workspace.queue(number, some, mask, told.ptr + first * each, (answer[0] + past, answer[1] + past))
         ids, values = out or (
             cp.ndarray((count, k), cp.int64, memory),
             cp.ndarray((count, k), cp.float64, memory + size),
@@ -191,34 +187,34 @@ class CudaScanner:
                 numbers = cp.asnumpy(cp.ndarray(count * each, cp.uint8, told), stream=stream)
                 last = cp.asnumpy(values, stream=stream)[:, k - 1]
                 parts = [
-                    way.told(numbers[first * each : (first + step) * each], last[first : first + step], table.metric)
+                    path.told(numbers[first * each : (first + step) * each], last[first : first + step], table.metric)
                     for first in range(0, count, step)
                 ]
                 return Told.of(parts).certificate(table.metric, len(table.rows), _sums(allowed))
 
         return Queued(ids, values, read)
 
-    def _way(self, few: bool, k: int, masked: bool) -> Any:
+    def _path(self, few: bool, k: int, masked: bool) -> Any:
         """The module that answers so many queries and neighbors; None: all rows."""
-        if (few, k, masked) not in self._ways:
+        if (few, k, masked) not in self._paths:
             codes, table = self.codes, self.table
             by_plane, by_codes = plane.usable(table, codes, k), not masked and batch.usable(table, codes, k)
             if by_plane and by_codes and codes is not None:
                 by_plane = few and plane.pays(table, codes, k)
-            self._ways[few, k, masked] = plane if by_plane else batch if by_codes else None
-        return self._ways[few, k, masked]
+            self._paths[few, k, masked] = plane if by_plane else batch if by_codes else None
+        return self._paths[few, k, masked]
 
-    def _space(self, shape: tuple[Any, ...], captured: bool) -> Any:
-        """Memory of a way, a stream, so many queries and neighbors: kept for the next search like it; the first goes first."""
-        space = self._spaces.get(shape)
-        if space is None:
-            while len(self._spaces) >= KEPT:
-                self._spaces.pop(next(iter(self._spaces)))
-            way, _, count, k = shape
-            space = self._spaces[shape] = way.Workspace(self.table, self.codes, count, k)
+    def _workspace(self, shape: tuple[Any, ...], captured: bool) -> Any:
+        """Memory of a path, a stream, so many queries and neighbors: kept for the next search like it; the first goes first."""
+        workspace = self._workspaces.get(shape)
+        if workspace is None:
+            while len(self._workspaces) >= KEPT:
+                self._workspaces.pop(next(iter(self._workspaces)))
+            path, _, count, k = shape
+            workspace = self._workspaces[shape] = path.Workspace(self.table, self.codes, count, k)
         if captured:
-            self._captured.append(space)
-        return space
+            self._captured.append(workspace)
+        return workspace
 
     def _by_all(self, queries: Any, k: int, allowed: Any, out: tuple[Any, Any] | None) -> Queued:
         """Answer by all rows; see ``_queue``."""

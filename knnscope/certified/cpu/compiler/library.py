@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -29,13 +30,13 @@ NEW: set[Any] = {np.empty, np.zeros, np.ones, np.full}
 class Library(Terms):
     """Terms with calls of what is not compiled here."""
 
+    @abstractmethod
     def new(self, dtype: str, shape: list[Any]) -> Value:
         """An array of this function."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fill(self, array: Value, value: Value) -> None:
         """Every item of an array."""
-        raise NotImplementedError
 
     def known(self, function: Any, node: ast.Call) -> Term | None:
         """A call of a class of tuples, or of one of these functions; None for others."""

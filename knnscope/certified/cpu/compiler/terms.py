@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -23,19 +24,19 @@ KNOWN: dict[type[ast.AST], Callable[..., Any]] = {
 }  # fmt: skip
 
 
-class Terms:
+class Terms(ABC):
     """Writes expressions at a builder's place; body.py has statements, library.py calls."""
 
     builder: Any
     names: dict[str, Any]
 
+    @abstractmethod
     def variable(self, name: str) -> Value | None:
         """What a name of the function's own holds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def called(self, node: ast.Call) -> Term:
         """What a call gives."""
-        raise NotImplementedError
 
     def term(self, node: ast.expr) -> Term:
         """What an expression is."""

@@ -2,9 +2,9 @@
 // none, so that nobody has to wait to find out.
 
 constexpr int THREADS = 256, ROOM = 2048;  // rows of a block that may be among the nearest
-constexpr int FULL = ROOM - THREADS;       // who takes this place says so to all: nobody may look at how many wait while others add to it
+constexpr int CROWDED = ROOM - THREADS;       // who takes this place says so to all: nobody may look at how many wait while others add to it
 
-struct Rest {
+struct Fallback {
     const Cell* rows; const double* row_norms; const i64* names; i64 count, dim;
     const void* queries;
     const u8* allowed; i64 allowed_stride;
@@ -15,7 +15,7 @@ struct Rest {
     int wide, queries_count, k;
 };
 
-__device__ __forceinline__ void rest_a_while() { __nanosleep(200); }
+__device__ __forceinline__ void wait_a_little() { __nanosleep(200); }
 
 // The nearest so far of those that wait, in order.
 __device__ __forceinline__ void cut(u64* keys, i64* names, int& waiting, u64& bar, int k)
@@ -32,7 +32,7 @@ __device__ __forceinline__ void cut(u64* keys, i64* names, int& waiting, u64& ba
     __syncthreads();
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) rest(const Rest p)
+extern "C" __global__ void __launch_bounds__(THREADS) fallback(const Fallback p)
 {
     __shared__ u64 keys[ROOM], bar;
     __shared__ i64 names[ROOM];
@@ -68,10 +68,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) rest(const Rest p)
                     keys[at] = key, names[at] = p.names ? p.names[row] : row;
                 }
             }
-            if (__syncthreads_or(at >= FULL)) cut(keys, names, waiting, bar, p.k);
+            if (__syncthreads_or(at >= CROWDED)) cut(keys, names, waiting, bar, p.k);
         }
         if (strange && threadIdx.x == 0) atomicOr(errors, 1u);
-        if (before >= 0 && threadIdx.x == 0) while (*reinterpret_cast<volatile u32*>(p.done + before)) rest_a_while();
+        if (before >= 0 && threadIdx.x == 0) while (*reinterpret_cast<volatile u32*>(p.done + before)) wait_a_little();
         before = number;
         cut(keys, names, waiting, bar, p.k);
         for (int i = threadIdx.x; i < p.k; i += THREADS) {
@@ -94,7 +94,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) rest(const Rest p)
                     keys[at] = key, names[at] = __ldcg(p.found + i);
                 }
             }
-            if (__syncthreads_or(at >= FULL)) cut(keys, names, waiting, bar, p.k);
+            if (__syncthreads_or(at >= CROWDED)) cut(keys, names, waiting, bar, p.k);
         }
         cut(keys, names, waiting, bar, p.k);
         const bool wrong = *reinterpret_cast<volatile u32*>(errors) & 1;

@@ -1,4 +1,4 @@
-"""Queries that a path could not answer, by all rows, without asking the host: queued behind every search (kernels/exact_rest.cu)."""
+"""Queries that a path could not answer, by all rows, without asking the host: queued behind every search (kernels/exact_fallback.cu)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Given = structure(
 )  # fmt: skip
 
 
-class Rest:
+class Fallback:
     """Its memory and its kernel, for searches that come one after another."""
 
     def __init__(self, table: Table, count: int, k: int) -> None:
@@ -35,7 +35,7 @@ class Rest:
             pointer(table.rows), pointer(table.norms), pointer(table.names), rows, dim, None, None, 0, None, 0,
             pointer(self.keys), pointer(self.found), pointer(self.done), None, None, 0, count, k,
         )  # fmt: skip
-        found = kernel(sources.exact("rest", table.macros()), "rest", table.device)
+        found = kernel(sources.exact("fallback", table.macros()), "fallback", table.device)
         self.start = Prepared(found, (self.blocks, THREADS, 0), self.given)
 
     def queue(self, stream: int, queries: Any, mask: Mask, errors: tuple[int, int], answer: tuple[int, int]) -> None:

@@ -1,6 +1,6 @@
-// Runs exact_rest.cu on threads of the host: rows k queries blocks seed levels. Ends with 0 where every answer is the definition's.
+// Runs exact_fallback.cu on threads of the host: rows k queries blocks seed levels. Ends with 0 where every answer is the definition's.
 #include "cuda.h"
-#include "rest.inc"
+#include "fallback.inc"
 
 int main(int, char** given)
 {
@@ -16,9 +16,9 @@ int main(int, char** given)
     const std::vector<u32> before(errors, errors + queries);
     double* values = everywhere<double>((size_t)queries * k);
     i64* ids = everywhere<i64>((size_t)queries * k);
-    const Rest p = {rows, nullptr, names, count, dim, asked, nullptr, 0, errors, 4, everywhere<u64>((size_t)blocks * k),
+    const Fallback p = {rows, nullptr, names, count, dim, asked, nullptr, 0, errors, 4, everywhere<u64>((size_t)blocks * k),
                     everywhere<i64>((size_t)blocks * k), done, values, ids, 0, queries, k};
-    kernel = [&] { rest(p); };
+    kernel = [&] { fallback(p); };
     launch(blocks, THREADS);
     for (int q = 0; q < queries; ++q) {
         if (!before[q]) {
