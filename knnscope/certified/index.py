@@ -107,8 +107,8 @@ class ExactIndex:
 
         Args:
             queries: (queries, dim), or (dim,) for a single one; finite, of a type that rows may have. Where they lie in the memory of the
-                index's GPU, the answer does too, as arrays of their library: it is queued on the current stream and nothing waits for it, but
-                who looks at the certificate. That is then where errors are raised; ids are -1 where there is one.
+                index's GPU, the answer does too, as arrays of their library: the call queues the search on the current stream and returns.
+                Reading the certificate waits for it and raises its errors; ids are -1 for a query with an error.
             k: 1 to the number of rows.
             where: bool, (rows,) or (queries, rows): rows that may be answers.
             threads: how many work at once (default: as built).
@@ -146,7 +146,7 @@ def _scanner(device: str, threads: int | None) -> Any:
         )
     if name == "cuda":
         if why := gpu_problem():
-            raise NoGpuError(why)
+            raise NoGpuError(f"{why}: device='cpu' gives the same answers")
         return require("knnscope.certified.cuda.scanner", "cuda13", "cupy").CudaScanner(int(part or 0))
     return CpuScanner(part or None, threads)
 

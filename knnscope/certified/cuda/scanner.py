@@ -93,7 +93,7 @@ class CudaScanner:
             return found
 
     def search_there(self, queries: Any, k: int, where: Any, out: tuple[Any, Any] | None) -> Neighbors:
-        """Queries that lie on the GPU: the answer lies there too, and nobody waits for it; see ``ExactIndex.search``."""
+        """Queries that lie on the GPU: the answer lies there too, once the stream comes to it; see ``ExactIndex.search``."""
         with _OnDevice(self.device), arrays.stream_of(queries):
             values, single = arrays.queries(queries, self.table.rows.shape[1])
             allowed = None if where is None else arrays.mask(where, len(values), len(self.table.rows))
