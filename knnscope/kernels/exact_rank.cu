@@ -207,6 +207,40 @@ __device__ __forceinline__ double tail_of(const u8* codes, i64 row, float step, 
     return WIDTH < FULL ? fabs((double)step * code) + e : 0;
 }
 
+// Values as defined of some rows, by all warps of a block: terms side by side, added by a thread a row. ``terms``: (AT_ONCE, CHUNK + 1).
+constexpr int AT_ONCE = 16;
+template <typename Rows, typename Keep> __device__ __forceinline__ void values_of(const Table& p, i64 query, Rows row_of, int count, double* terms, Keep keep)
+{
+    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5;
+    const double* q = p.queries + query * p.dim;
+    const double length = METRIC == 2 ? p.query_norms[query] : 0;
+    for (int first = 0; first < count; first += AT_ONCE) {
+        const int some = min(count - first, AT_ONCE);
+        double sum = 0;
+        for (i64 start = 0; start < p.dim; start += CHUNK) {
+            const int width = p.dim - start < CHUNK ? (int)(p.dim - start) : CHUNK;
+            for (int i = own; i < some; i += RANK / 32) {
+                const Cell* x = p.rows + row_of(first + i) * p.dim + start;
+                double cells[CHUNK / 32];
+                UNROLL for (int c = 0; c < CHUNK / 32; ++c) cells[c] = 32 * c + lane < width ? wide(x[32 * c + lane]) : 0;
+                UNROLL for (int c = 0; c < CHUNK / 32; ++c)
+                    if (32 * c + lane < width) terms[i * (CHUNK + 1) + 32 * c + lane] = term(cells[c], q[start + 32 * c + lane]);
+            }
+            __syncthreads();
+            if (threadIdx.x < some) {
+                const double* mine = terms + threadIdx.x * (CHUNK + 1);
+#pragma unroll 16
+                for (int j = 0; j < width; ++j) sum = __dadd_rn(sum, mine[j]);
+            }
+            __syncthreads();
+        }
+        if (threadIdx.x < some) {
+            const i64 row = row_of(first + threadIdx.x);
+            keep(first + threadIdx.x, row, value_of(sum, METRIC == 2 ? p.row_norms[row] : 0, length));
+        }
+    }
+}
+
 // Values as defined of the hits that the last threshold leaves, ranked. A block a query: the rows that are nearest by their bounds are looked at
 // first; how far the k-th of them is, within rounding, leaves few of the others.
 extern "C" __global__ void __launch_bounds__(RANK, 1024 / RANK) batch_rank(const Rank p)
@@ -216,7 +250,8 @@ extern "C" __global__ void __launch_bounds__(RANK, 1024 / RANK) batch_rank(const
     i64* names = reinterpret_cast<i64*>(keys + CANDIDATES);        // (CANDIDATES,)
     u32* first = reinterpret_cast<u32*>(names + CANDIDATES);       // (room,), bounds in order: upper ones, or lower ones
     float* lowers = reinterpret_cast<float*>(first + p.room);      // (room,)
-    double* terms = reinterpret_cast<double*>(lowers + p.room);    // (RANK / 32, CHUNK)
+    u32* chosen = reinterpret_cast<u32*>(lowers + p.room);         // (CANDIDATES,)
+    double* terms = reinterpret_cast<double*>(chosen + CANDIDATES);  // of values_of
     __shared__ int left, near;
     __shared__ u32 error;
     __shared__ u64 rest_key;
@@ -281,41 +316,38 @@ extern "C" __global__ void __launch_bounds__(RANK, 1024 / RANK) batch_rank(const
         }
     }
     __syncthreads();
-    const int size = power_from(left);
-    int computed = 0;
-    for (int i = left + threadIdx.x; i < size; i += RANK) keys[i] = LAST;
-    for (int i = own; i < left; i += RANK / 32) {
-        if (keys[i] == LAST) continue;
-        const int at = (int)names[i];
-        const int2 hit = hits[at];
-        const i64 row = (u32)hit.x;
-        const double value = value_by_warp(p.table, row, q, length, terms + own * CHUNK);
-        if (lane) continue;
-        ++computed;
+    if (threadIdx.x == 0) near = 0;
+    __syncthreads();
+    for (int i = threadIdx.x; i < left; i += RANK) if (keys[i] != LAST) chosen[atomicAdd(&near, 1)] = (u32)names[i];
+    __syncthreads();
+    const int computed = near;
+    values_of(p.table, query, [&](int i) { return (i64)(u32)hits[chosen[i]].x; }, computed, terms, [&](int i, i64 row, double value) {
         if (isnan(value)) atomicOr(&error, 1u);
         const double square = base + gain * value, distance = square > 0 ? sqrt(square) : 0;
+        const int at = (int)chosen[i];
         float4 side;
         double least, most;
-        bounds_of(p.asked, query, p.sides, hit, side, least, most);
+        bounds_of(p.asked, query, p.sides, hits[at], side, least, most);
         if (!WHOLE) most += 4 * tail_of(p.codes, row, side.x, side.z) * p.asked.tails[query];
         if (!(lowers[at] <= reach(distance, p.widen, blur)) || !(distance <= reach(upper(most, side.z, e_q), p.widen, blur)))
             atomicOr(&error, 2u);
-        keys[i] = ordered(key_of(value));
-        names[i] = p.names ? p.names[row] : row;
-    }
+        keys[i] = ordered(key_of(value)), names[i] = p.names ? p.names[row] : row;
+    });
     __syncthreads();
-    for (int i = threadIdx.x; i < size; i += RANK) if (keys[i] == LAST) names[i] = -1;
-    if (threadIdx.x == 0) near = 0;
-    __syncthreads();
-    if (computed) atomicAdd(&near, computed);
-    sort_pairs(keys, names, size);
-    for (int i = threadIdx.x; i < p.k; i += RANK) {
-        const double found = keys[i] == LAST ? endless() : key_from(keys[i]);
-        p.values[query * p.k + i] = METRIC ? 0.0 - found : found;
-        p.ids[query * p.k + i] = keys[i] == LAST ? -1 : names[i];
+    auto write = [&](int place, u64 key, i64 name) {
+        const double found = key == LAST ? endless() : key_from(key);
+        p.values[query * p.k + place] = METRIC ? 0.0 - found : found;
+        p.ids[query * p.k + place] = name;
+    };
+    for (int i = own; i < computed; i += RANK / 32) {  // a warp counts who is before a row
+        int before = 0;
+        for (int o = lane; o < computed; o += 32) before += keys[o] < keys[i] || (keys[o] == keys[i] && names[o] < names[i]);
+        before = warp_sum(before);
+        if (lane == 0 && before < p.k) write(before, keys[i], names[i]);
     }
+    for (int i = computed + threadIdx.x; i < p.k; i += RANK) write(i, LAST, -1);
     if (threadIdx.x == 0) {
-        p.errors[query] = error, p.candidates[query] = left, p.computed[query] = near;
+        p.errors[query] = error, p.candidates[query] = left, p.computed[query] = computed;
         double rest = enough_far;
         if (rest_key != LAST) {
             const double square = base + gain * (METRIC ? -key_from(rest_key) : key_from(rest_key));

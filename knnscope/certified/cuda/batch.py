@@ -30,7 +30,7 @@ from knnscope.kernels import sources
 
 MOST_K = 512
 """Neighbors up to which the lists of hits have room."""
-STAGES, THREADS, REFRESH, CANDIDATES, CHUNK = 3, 128, 256, 1024, 128
+STAGES, THREADS, REFRESH, CANDIDATES, CHUNK, AT_ONCE = 3, 128, 256, 1024, 128, 16
 """As the kernels have them."""
 BLOCK_BYTES = 1 << 30
 """Of hits: so many queries share a pass."""
@@ -162,7 +162,7 @@ def margins(last: Any, rests: Any, bases: Any, gains: Any, metric: int) -> Any:
 
 
 def rank_threads(count: int) -> int:
-    """Threads of a block that ranks a query: as many as leave one for each of so many queries at once."""
+    """Threads of a block that makes a query's first threshold or ranks its rows: as many as let blocks of all queries run at once."""
     several = -(-count // processors())
     return 1024 if several <= 1 else 512 if several <= 2 else 256
 
@@ -241,7 +241,7 @@ class Workspace:
         refresh = Prepared(again, (self.count, REFRESH, shared), bars)
         steps = [
             self._pass(sample, 0, self.sampled, bars),
-            Prepared(first, (self.count, 1024, first_shared), bars),
+            Prepared(first, (self.count, rank_threads(self.count), first_shared), bars),
         ]
         stops = [stop // TILE for stop in STOPS if stop // TILE < self.tiles]
         for begin, end in zip((0, *stops), (*stops, self.tiles), strict=True):
@@ -273,7 +273,7 @@ class Workspace:
     def _rank(self) -> Prepared:
         """The kernel that orders what is left."""
         threads = rank_threads(self.count)
-        shared = 8 * self.room + 16 * CANDIDATES + threads // 32 * 8 * CHUNK
+        shared = 8 * self.room + 20 * CANDIDATES + 8 * AT_ONCE * (CHUNK + 1)
         return Prepared(
             kernel(self._rank_source(), "batch_rank", self.table.device, shared),
             (self.count, threads, shared),
