@@ -128,6 +128,7 @@ def usable(table: Table, codes: Codes | None, k: int) -> bool:
         codes is not None
         and k <= MOST_K
         and 16 * k <= len(table.rows) < 2**31 - TILE
+        and _ranking_bytes(_room(k, ROOMY + 1)) <= most_shared()
         and shape(codes.width, 1) is not None
     )
 
@@ -139,7 +140,13 @@ def step_of(k: int) -> int:
 
 def _room(k: int, count: int) -> int:
     """Hits that a query's list has room for: more where few queries ask, since one that overflows costs as much as hundreds."""
-    return max(2048, 16 * k) * (2 if count <= ROOMY else 1)
+    least = max(2048, 16 * k)
+    return 2 * least if count <= ROOMY and _ranking_bytes(2 * least) <= most_shared() else least
+
+
+def _ranking_bytes(room: int) -> int:
+    """Shared memory of a block that ranks so many hits."""
+    return 8 * room + 20 * CANDIDATES + 8 * AT_ONCE * (CHUNK + 1)
 
 
 TOLD_BYTES = 3 * 8 + 3 * 4
@@ -273,7 +280,7 @@ class Workspace:
     def _rank(self) -> Prepared:
         """The kernel that orders what is left."""
         threads = rank_threads(self.count)
-        shared = 8 * self.room + 20 * CANDIDATES + 8 * AT_ONCE * (CHUNK + 1)
+        shared = _ranking_bytes(self.room)
         return Prepared(
             kernel(self._rank_source(), "batch_rank", self.table.device, shared),
             (self.count, threads, shared),
