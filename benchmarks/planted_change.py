@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -58,7 +59,7 @@ class PlantedIndex:
         self._index, self.how = index, index.how
 
     def search(self, queries: Array, k: int) -> Neighbors:
-        """numpy's answer, later."""
+        """Its answer, later."""
         began = time.perf_counter()
         found: Neighbors = self._index.search(queries, k)
         until = time.perf_counter() + MORE * (time.perf_counter() - began)
@@ -76,7 +77,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as own:
         found = [measured((args.folder or Path(own)) / f"{number:02}", number) for number in range(args.runs)]
-    pairs = [pair(*both) for both in zip(found, found[1:], strict=False)]
+    pairs = [pair(*both) for both in pairwise(found)]
     for one in pairs:
         print(one)
     summary = {
@@ -148,7 +149,9 @@ def as_it_is(run: ComparisonRun) -> ComparisonRun:
 def planted(run: ComparisonRun) -> ComparisonRun:
     """With it in the place of the engine that it is made of."""
     kept = (row for row in run.rows if row.engine != CHANGED)
-    return replace(run, rows=tuple(structs.replace(row, engine=CHANGED) if row.engine == PLANTED else row for row in kept))
+    return replace(
+        run, rows=tuple(structs.replace(row, engine=CHANGED) if row.engine == PLANTED else row for row in kept)
+    )
 
 
 def total(outcomes: Any) -> dict[str, int]:

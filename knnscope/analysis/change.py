@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -68,7 +68,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ratio: Annotated[
         Ratio | None, _say("time after over time before, without what the unchanged engines share; above 1 is slower")
     ] = None
-    low: Annotated[Ratio | None, _say("the ratio lies between, with 95%; what differs between runs is counted in")] = None
+    low: Annotated[Ratio | None, _say("the ratio lies between, with 95%; what differs between runs is counted in")] = (
+        None
+    )
     high: Ratio | None = None
     tells: Annotated[Ratio | None, _say("a change of this many times or more would have been told")] = None
     p: Annotated[float | None, _say("one-sided chance of so uneven processes, if nothing changed that matters")] = None
@@ -135,13 +137,20 @@ def changes(before: Run, after: Run) -> Changes:
         KnnscopeError: one is a run of compare, the other of the ladder.
     """
     if type(before) is not type(after):
-        raise KnnscopeError(f"{_name(before, 'the first')} and {_name(after, 'the second')}: one is a run of compare, one of ladder")
+        raise KnnscopeError(
+            f"{_name(before, 'the first')} and {_name(after, 'the second')}: one is a run of compare, one of ladder"
+        )
     around = differences(before, after)
     old, new = _rows(before), _rows(after)
     climbed = isinstance(before, LadderRun)
-    timed = [case for key in old if key in new and (case := _case(old[key], new[key])) and not _forbidden(case.device, around)]
+    timed = [
+        case
+        for key in old
+        if key in new and (case := _case(old[key], new[key])) and not _forbidden(case.device, around)
+    ]
     libraries = {
-        (row.key[0], row.device): changed(row.key[0], row.device, climbed, around) for row in (*old.values(), *new.values())
+        (row.key[0], row.device): changed(row.key[0], row.device, climbed, around)
+        for row in (*old.values(), *new.values())
     }
     unchanged = {engine for (engine, _), moved in libraries.items() if moved == ()}
     judged = shifts.shifts(timed, unchanged)
@@ -244,9 +253,14 @@ def _change(a: _Row | None, b: _Row | None, shift: Shift | None, around: Sequenc
         return None
     outcome, why = _told(a, b, shift, _forbidden(some.device, around))
     engine, k, batch, boundary, cache = some.key
-    figures = {}
+    figures: dict[str, Any] = {}
     if shift is not None and shift.told != "no control" and math.isfinite(shift.tells):
-        figures = {"ratio": _exp(shift.centre), "low": _exp(shift.low), "high": _exp(shift.high), "tells": _exp(shift.tells)}
+        figures = {
+            "ratio": _exp(shift.centre),
+            "low": _exp(shift.low),
+            "high": _exp(shift.high),
+            "tells": _exp(shift.tells),
+        }
     return Change(
         engine=engine,
         k=k,

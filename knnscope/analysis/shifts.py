@@ -56,7 +56,7 @@ class Case:
     @property
     def group(self) -> Group:
         """Where its controls are looked for."""
-        return self.device, *self.key[1:]  # type: ignore[return-value]
+        return self.device, *self.key[1:]
 
     @cached_property
     def base(self) -> float:

@@ -178,16 +178,18 @@ def _libraries(before: Run, after: Run) -> Iterator[Difference]:
 def _version(run: Run, sha: Any) -> str:
     """Version, commit and digest of the sources: the first two may be the same while a file was changed."""
     commit = _at(run, "commit")
-    parts = [_said(_at(run, "knnscope")), f"commit {_said(commit)[:10]}" if commit else "", f"sources {_said(sha)[:10]}"]
+    parts = [
+        _said(_at(run, "knnscope")),
+        f"commit {_said(commit)[:10]}" if commit else "",
+        f"sources {_said(sha)[:10]}",
+    ]
     return ", ".join(part for part in parts if part)
 
 
 def _users(library: str) -> tuple[str, ...]:
     """Engines that compute with a library."""
     return tuple(
-        name
-        for name, entry in catalog.ENGINES.items()
-        if library in DISTRIBUTIONS.get(entry.library, (entry.library,))
+        name for name, entry in catalog.ENGINES.items() if library in DISTRIBUTIONS.get(entry.library, (entry.library,))
     )
 
 
@@ -197,7 +199,7 @@ def _rest(before: Run, after: Run) -> Iterator[Difference]:
         yield from _pair(what, _at(before, *path), _at(after, *path))
     for option in ("rounds", "seconds", "seed", "quick", "cold", "memory"):
         was, now = _at(before, "options", option), _at(after, "options", option)
-        if was is not None and now is not None or option == "memory":
+        if (was is not None and now is not None) or option == "memory":
             yield from _pair(f"option {option}", was, now)
     yield from _pair("queries", before.facts.queries, after.facts.queries)
     if isinstance(before, ComparisonRun) and isinstance(after, ComparisonRun):

@@ -101,8 +101,12 @@ def _means(found: Changes, forbids: str, engines: Sequence[str]) -> str:
 
 def shown(found: Changes) -> list[Change]:
     """Rows that the table has: calls with hot caches, and of the others what is more than a time."""
-    some = [row for row in found.rows if row.cache in SHOWN or row.outcome not in ("same", *UNTOLD)]
+    some = [row for row in _told(found) if row.outcome != "not comparable"]
     return sorted(some, key=lambda row: (row.k, row.batch, row.boundary, ORDER.index(row.outcome)))
+
+
+def _told(found: Changes) -> list[Change]:
+    return [row for row in found.rows if row.cache in SHOWN or row.outcome not in ("same", *UNTOLD)]
 
 
 def table(found: Changes) -> Table:
@@ -115,17 +119,21 @@ def table(found: Changes) -> Table:
             WORDS.get(row.outcome, row.outcome),
             duration(row.before_ns) if row.before_ns else "",
             duration(row.after_ns) if row.after_ns else "",
-            "" if row.ratio is None else f"{row.ratio:.3g}",
-            "" if row.low is None or row.high is None else f"{row.low:.3g} to {row.high:.3g}",
-            "" if row.tells is None else f"{row.tells:.3g}",
+            "" if row.ratio is None else _times(row.ratio),
+            "" if row.low is None or row.high is None else f"{_times(row.low)} to {_times(row.high)}",
+            "" if row.tells is None else _times(row.tells),
         )
         for row in shown(found)
     ]
     return Table("row by row (B / A: what the unchanged engines share is taken out)", HEAD, lines, RIGHT)
 
 
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.3g}"
+
+
 def _who(row: Change) -> str:
-    more = [row.cache] if row.cache != "hot" else []
+    more: list[str] = [row.cache] if row.cache != "hot" else []
     more += ["on the device"] if row.boundary == "device" else []
     return plain(row.engine) + (f" ({', '.join(more)})" if more else "")
 
@@ -142,27 +150,27 @@ def shared(found: Changes) -> list[str]:
         low, high = min(one.low for one in some), max(one.high for one in some)
         middle = ratios[len(ratios) // 2]
         where = "" if device == "cpu" else " on the GPU"
-        took = "as long" if 1 / NEAR <= middle <= NEAR else f"{middle:.3g} times as long"
+        took = "as long" if 1 / NEAR <= middle <= NEAR else f"{_times(middle)} times as long"
         said.append(
             f"the machine: {_some(names)}{where}, whose libraries are the same, {'takes' if len(names) == 1 else 'take'} {took} in B as in A "
-            f"({low:.3g} to {high:.3g}): this is taken out of B / A"
+            f"({_times(low)} to {_times(high)}): this is taken out of B / A"
         )
     return said
 
 
 def reasons(found: Changes) -> list[str]:
     """Why rows are as they are, a line for each reason."""
-    said: dict[tuple[str, str], list[str]] = {}
+    said: dict[str, list[str]] = {}
     for row in shown(found):
-        if row.why and row.outcome not in ("not comparable", "new", "gone"):
-            said.setdefault((WORDS.get(row.outcome, row.outcome), row.why), []).append(row.engine)
-    return [f"{word}: {_some(list(dict.fromkeys(names)))}: {plain(why)}" for (word, why), names in said.items()]
+        if row.why and row.outcome in ("worse", "better", "same", "noisy"):
+            said.setdefault(row.why, []).append(row.engine)
+    return [f"{_some(list(dict.fromkeys(names)))}: {plain(why)}" for why, names in said.items()]
 
 
 def sentences(found: Changes) -> list[str]:
     """What it comes to: what is worse first."""
     said = []
-    hot = shown(found)
+    hot = _told(found)
     for outcome in ORDER:
         some = [row for row in hot if row.outcome == outcome]
         if not some:
@@ -170,7 +178,10 @@ def sentences(found: Changes) -> list[str]:
         word = WORDS.get(outcome, outcome)
         if outcome in ("same", "noisy", "no control", "not comparable"):
             line = f"{word}: {len(some)} {'row' if len(some) == 1 else 'rows'}"
-            line += _finest(some) if outcome in ("same", "noisy") else f": {_because(some)}"
+            if outcome == "not comparable":
+                line += f": {_because(found, some)}"
+            else:
+                line += f": {plain(some[0].why)}" if outcome == "no control" else _finest(some)
         else:
             named = [_named(row) for row in some[:NAMED]]
             line = f"{word}: {'; '.join(named)}" + (f"; and {len(some) - NAMED} more" if len(some) > NAMED else "")
@@ -178,8 +189,10 @@ def sentences(found: Changes) -> list[str]:
     return said or ["neither run has a row that was measured"]
 
 
-def _because(some: Iterable[Change]) -> str:
-    return plain("; ".join(dict.fromkeys(row.why for row in some)))
+def _because(found: Changes, some: Iterable[Change]) -> str:
+    """What forbids it, by name: both values stand above."""
+    forbids = [d.what for d in found.differences if d.forbids]
+    return f"not the same: {plain(', '.join(forbids))}" if forbids else plain("; ".join({row.why: 0 for row in some}))
 
 
 def _finest(some: Sequence[Change]) -> str:
@@ -187,7 +200,8 @@ def _finest(some: Sequence[Change]) -> str:
     tells = sorted(row.tells for row in some if row.tells is not None)
     if not tells:
         return ""
-    span = f"{tells[0]:.3g}" if f"{tells[0]:.3g}" == f"{tells[-1]:.3g}" else f"{tells[0]:.3g} to {tells[-1]:.3g}"
+    low, high = _times(tells[0]), _times(tells[-1])
+    span = low if low == high else f"{low} to {high}"
     return f" (a change of {span} times would have been told)"
 
 
@@ -195,9 +209,9 @@ def _named(row: Change) -> str:
     """A row in a few words, with by how much."""
     where = f"{_who(row)} at batch {row.batch}, k = {row.k}"
     if row.outcome not in ("worse", "better") or row.ratio is None or row.low is None or row.high is None:
-        return f"{where} ({short(plain(row.why), CELL)})" if row.why else where
+        return f"{where} ({short(plain(row.why), CELL)})" if row.why and row.outcome not in ("new", "gone") else where
     libraries = f", {plain(', '.join(row.libraries))}" if row.libraries else ""
-    return f"{where}: {row.ratio:.3g} times as long ({row.low:.3g} to {row.high:.3g}){libraries}"
+    return f"{where}: {_times(row.ratio)} times as long ({_times(row.low)} to {_times(row.high)}){libraries}"
 
 
 def _some(names: Sequence[str]) -> str:
