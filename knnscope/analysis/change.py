@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from msgspec import Meta
 
 from knnscope.analysis import shifts
@@ -46,6 +47,10 @@ UNTOLD = ("noisy", "no control", "not comparable")
 """Outcomes that say nothing of the engine."""
 FARTHEST = 700.0
 """No logarithm of a ratio is shown that is larger: e to it is near the largest number."""
+
+
+MOST = 500
+"""Rounds of a row that are told apart, so that a file of any length is compared in bounded time and memory."""
 
 
 def _say(text: str) -> Meta:
@@ -234,10 +239,17 @@ def _case(a: _Row, b: _Row) -> Case | None:
         return None
     if b.grade == "wrong" != a.grade or a.grade == "wrong" != b.grade:
         return None
-    times = tuple(np.array([math.log(median(r)) if r else math.nan for r in row.rounds]) for row in (a, b))
-    if any(np.isnan(some).all() for some in times):
+    (old, before), (new, after) = _times(a), _times(b)
+    if np.isnan(old).all() or np.isnan(new).all():
         return None
-    return Case(a.key, a.device, (times[0], times[1]), (a.together, b.together), a.quick or b.quick)
+    return Case(a.key, a.device, (old, new), (before, after), a.quick or b.quick)
+
+
+def _times(row: _Row) -> tuple[npt.NDArray[np.float64], int]:
+    """The logarithm of each round's median, nan where it has none, and how many one process answered; of very many, neighbors are joined."""
+    step = -(-len(row.rounds) // MOST) or 1
+    blocks = ([ns for r in row.rounds[i : i + step] for ns in r] for i in range(0, len(row.rounds), step))
+    return np.array([math.log(median(ns)) if ns else math.nan for ns in blocks]), max(1, row.together // step)
 
 
 def _forbidden(device: str, around: Sequence[Difference]) -> str:

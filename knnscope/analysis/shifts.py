@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from knnscope.analysis import unpaired
 from knnscope.analysis.statistics import LEVEL, QUICK_FEWEST
-from knnscope.analysis.unpaired import MOST, Groups
+from knnscope.analysis.unpaired import Groups
 from knnscope.analysis.verdict import MATTERS, QUICK_MATTERS
 
 FEWEST_CONTROLS = 2
@@ -152,7 +152,7 @@ def _look(cases: Sequence[Case], unchanged: Collection[str]) -> dict[Key, Shift]
         else:
             where = case.engine, case.device, case.key[4]
             if where not in margins:
-                margins[where] = _margin(case, controls, LEVEL / engines)
+                margins[where] = _margin(case, controls, LEVEL / 2 / engines)
             found[case.key] = _judged(*samples[case.key], margins[where], level)
     return found
 
@@ -179,27 +179,23 @@ def _relative(case: Case, controls: Sequence[Case], run: int) -> Groups:
     for line, control in zip(others, controls, strict=True):
         theirs = control.times[run][: len(own)] - control.base
         line[: len(theirs)] = theirs
-    some = ~np.isnan(others).all(axis=0)
-    rest = np.full(len(own), np.nan)
-    rest[some] = own[some] - np.nanmedian(others[:, some], axis=0)
-    return _processes(case, run, rest)
+    return _processes(case, run, own - _middles(others))
 
 
-def _processes(case: Case, run: int, values: Floats) -> list[list[float]]:
-    """The values of each process, of those that have any; at most ``MOST`` in all."""
+def _middles(values: Floats) -> Floats:
+    """The median of each column without nan, which is what nanmedian gives, and takes it ten times as long."""
+    ordered = np.sort(values, axis=0)  # nan comes last
+    count = np.maximum((~np.isnan(values)).sum(axis=0), 1)
+    column = np.arange(values.shape[1])
+    found: Floats = (ordered[(count - 1) // 2, column] + ordered[count // 2, column]) / 2
+    return found
+
+
+def _processes(case: Case, run: int, values: Floats) -> Groups:
+    """The values of each process, of those that have any."""
     size = case.together[run]
-    if len(values) > MOST:
-        step = -(-len(values) // MOST)
-        step = step if step < size else size  # a process stays one
-        values = np.array([_middle(values[i : i + step]) for i in range(0, len(values), step)])[:MOST]
-        size = max(1, size // step)
     pieces = (values[i : i + size] for i in range(0, len(values), size))
     return [kept for piece in pieces if (kept := piece[~np.isnan(piece)].tolist())]
-
-
-def _middle(values: Floats) -> float:
-    kept = values[~np.isnan(values)]
-    return float(np.median(kept)) if len(kept) else math.nan
 
 
 def _margin(case: Case, controls: dict[Key, list[Case]], chance: float) -> float:

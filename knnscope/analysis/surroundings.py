@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -94,15 +95,27 @@ def _said(value: Any) -> str:
     if value is None:
         return UNKNOWN
     if isinstance(value, dict):
-        value = ", ".join(f"{name} {one}" for name, one in value.items())
+        value = [f"{name} {_one(one)}" for name, one in islice(value.items(), LONGEST)]
     if isinstance(value, list):
-        value = ", ".join(map(str, value))
-    return short(str(value), LONGEST) or "none"
+        return short(", ".join(map(_one, value[:LONGEST])), LONGEST) or "none"
+    return short(_one(value), LONGEST) or "none"
+
+
+def _one(value: Any) -> str:
+    """A single value; nothing that is nested, which may be nested deeper than Python goes."""
+    if isinstance(value, str):
+        return short(value, LONGEST)
+    return str(value) if value is None or isinstance(value, bool | float) else _number(value)
+
+
+def _number(value: Any) -> str:
+    return f"{value}" if isinstance(value, int) and abs(value) < 2**64 else "something else"
 
 
 def _pair(what: str, a: Any, b: Any, **more: Any) -> Iterator[Difference]:
-    if a != b:
-        yield Difference(what=what, before=_said(a), after=_said(b), **more)
+    was, now = _said(a), _said(b)
+    if was != now:
+        yield Difference(what=what, before=was, after=now, **more)
 
 
 def _machine(before: Run, after: Run) -> Iterator[Difference]:
@@ -164,7 +177,8 @@ def _libraries(before: Run, after: Run) -> Iterator[Difference]:
     for name in sorted(a.keys() & b.keys()):  # a list that lacks a name is older than the name
         was, now = ("not installed" if some[name] is None else _said(some[name]) for some in (a, b))
         yield from _pair(short(name, LONGEST), was, now, engines=_users(name))
-    if (was := _at(before, "source_sha256")) != (now := _at(after, "source_sha256")):
+    was, now = (_said(_at(run, "source_sha256")) for run in (before, after))
+    if was != now:
         own = tuple(name for name, entry in catalog.ENGINES.items() if entry.path.startswith(OWN))
         names = [_version(run, sha) for run, sha in ((before, was), (after, now))]
         yield Difference(what="knnscope", before=names[0], after=names[1], engines=own)
@@ -175,13 +189,13 @@ def _libraries(before: Run, after: Run) -> Iterator[Difference]:
         yield from _pair(what, was, now, engines=on_gpu)
 
 
-def _version(run: Run, sha: Any) -> str:
+def _version(run: Run, sha: str) -> str:
     """Version, commit and digest of the sources: the first two may be the same while a file was changed."""
     commit = _at(run, "commit")
     parts = [
         _said(_at(run, "knnscope")),
         f"commit {_said(commit)[:10]}" if commit else "",
-        f"sources {_said(sha)[:10]}",
+        f"sources {sha[:10]}",
     ]
     return ", ".join(part for part in parts if part)
 

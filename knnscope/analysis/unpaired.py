@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
+from statistics import NormalDist, median
 
 import numpy as np
 import numpy.typing as npt
 
 EXACT = 40
 """Processes of both runs up to which the distribution of the rank sum is counted out; above, the normal one is near enough."""
-MOST = 500
-"""Rounds of a run that are used; of more, neighbors are joined, so that a file of any length is compared in bounded memory."""
-USUAL, WEIGHT = 0.012, 4
+USUAL, WEIGHT = 0.015, 4
 """How far an unchanged engine usually departs from the others between two runs (natural logarithm, standard deviation), and how many
 observations that is worth beside those of the runs at hand."""
 
@@ -96,8 +94,9 @@ def error(a: Groups, b: Groups) -> float:
     """About the standard error of ``shift`` from the noise inside of the runs: by the spread of their processes, outliers apart."""
     total = 0.0
     for groups in (a, b):
-        middles = np.array([np.median(group) for group in groups])
-        sigma = 1.4826 * float(np.median(np.abs(middles - np.median(middles))))  # of a normal distribution
+        middles = [median(group) for group in groups]
+        middle = median(middles)
+        sigma = 1.4826 * median(abs(m - middle) for m in middles)  # of a normal distribution
         total += sigma**2 / len(groups)
     return math.sqrt(total * math.pi / 3)
 
