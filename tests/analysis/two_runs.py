@@ -12,6 +12,7 @@ from msgspec import structs
 
 from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.run import CompareFacts, ComparisonRun
+from knnscope.bench.plan import Options, schedule
 from tests.analysis.test_statistics import Machine
 from tests.analysis.test_verdict import rows as made_up
 
@@ -23,7 +24,7 @@ ENVIRONMENT: dict[str, Any] = {
     "libraries": {"numpy": "2.0", "faiss-cpu": "1.9", "scikit-learn": "1.5", "usearch": "2.16", "llvmlite": "0.45"},
     "options": {"rounds": 20, "seed": 0},
 }
-COSTS = {"numpy": 0.2, "faiss": 0.4, "certified": 0.05, "sklearn": 0.5, "usearch": 0.3}
+COSTS = {"numpy": 0.02, "faiss": 0.04, "certified": 0.005, "sklearn": 0.06, "usearch": 0.03}
 """Seconds of a simulated call."""
 BATCHES = (1, 10)
 TOGETHER = 2
@@ -47,8 +48,13 @@ def simulated(seed: int, costs: Mapping[str, float], rounds: int = 20) -> Compar
             luck = {name: math.exp(machine.chance.gauss(0, LUCK)) for name in costs}
         for case in machine.chance.sample(cases, len(cases)):
             cost = costs[case[0]] * slow[case[0]] * luck[case[0]] * (1 if case[1] == 1 else 1.5)
-            hot[case].append([machine.call(cost) for _ in range(3)])
-    return run_of([measured(name, batch, samples) for (name, batch), samples in hot.items()])
+            hot[case].append([machine.call(cost) for _ in range(samples(cost))])
+    return run_of([measured(name, batch, calls) for (name, batch), calls in hot.items()])
+
+
+def samples(cost: float) -> int:
+    """Calls in a round, as the harness makes them."""
+    return schedule(round(1e9 * cost), Options()).samples
 
 
 def drawn(seed: int, costs: Mapping[str, float] = COSTS, noise: float = 0.01) -> ComparisonRun:
@@ -65,9 +71,9 @@ def drawn(seed: int, costs: Mapping[str, float] = COSTS, noise: float = 0.01) ->
 
 def measured(name: str, batch: int, seconds: list[list[float]]) -> Measurement:
     """A row of calls with hot caches that took so long, by round."""
-    samples = [[round(1e9 * s) for s in some] for some in seconds]
-    middle = round(median(median(some) for some in samples))
-    return structs.replace(ROW, engine=name, batch=batch, samples_ns=samples, median_ns=middle)
+    calls = [[round(1e9 * s) for s in some] for some in seconds]
+    middle = round(median(median(some) for some in calls))
+    return structs.replace(ROW, engine=name, batch=batch, samples_ns=calls, median_ns=middle)
 
 
 def run_of(rows: Sequence[Measurement], **environment: Any) -> ComparisonRun:
