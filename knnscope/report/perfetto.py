@@ -10,8 +10,8 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from knnscope.trace.excerpt import Window, inside
-from knnscope.trace.lanes import COPIES, OTHER_COPIES
 from knnscope.trace.model import Copies, Events, Gpu, Trace
+from knnscope.trace.rows import COPIES, OTHER_COPIES
 from knnscope.units import short
 
 CHUNK = 1 << 14
