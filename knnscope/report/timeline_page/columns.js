@@ -1,7 +1,7 @@
 // @ts-check
 // The events: bytes to columns, as pack.py wrote them, and a tree over each lane, so that what is drawn costs no more than the pixels it fills.
 
-const FAN_BITS = 4;
+const FAN_BITS = 2;
 const FAN = 1 << FAN_BITS; // events, or nodes, under a node of a lane's tree
 
 /**
@@ -115,18 +115,18 @@ class Lane {
     this.grow();
   }
 
-  /** The tree: of every 16 events, of every 16 of those, and so on, when the last ends and the busy time of each tone. */
+  /** The tree: of every 4 events, of every 4 of those, and so on, when the last ends and the busy time of each tone. */
   grow() {
     /** @type {Float64Array[]} */
     this.ends = [this.end];
-    /** @type {Float64Array[]} */
-    this.busy = [new Float64Array(0)];
+    /** @type {Float32Array[]} */
+    this.busy = [new Float32Array(0)];
     const tones = this.tones;
     for (let below = this.end; below.length > 1; ) {
       const level = this.ends.length;
       const count = Math.ceil(below.length / FAN);
       const ends = new Float64Array(count).fill(-Infinity);
-      const busy = new Float64Array(count * tones);
+      const busy = new Float32Array(count * tones);
       for (let i = 0; i < below.length; i++) {
         const parent = i >> FAN_BITS;
         if (below[i] > ends[parent]) ends[parent] = below[i];

@@ -4,6 +4,8 @@
 
 const THIN = 2; // pixels of a block's width at least
 const SEEN = 3; // pixels of a dark part's height at least
+const LARGE = 5; // pixels from which on a block is drawn by itself
+const SEAM = 0.75; // pixels between one and the next
 const NAMED = 30; // pixels from which on a block may have its name inside
 const FONT = "12px system-ui, sans-serif";
 const ARROWS = 200; // from one call at most
@@ -19,12 +21,13 @@ class Ink {
     [this.ground, this.ink, this.quiet, this.grid, this.mark, this.focus] = scheme
       ? ["#14171c", "#e8eaed", "#a5abb3", "#2c323a", "#ffd54a", "#3a3318"]
       : ["#ffffff", "#1b1b1b", "#5c5c5c", "#dcdcdc", "#b3005e", "#fff3c4"];
-    /** @type {Record<string, {full: string, pale: string, text: string}[]>} */
+    /** @type {Record<string, {full: string, text: string, fullWord: number, paleWord: number}[]>} */
     this.of = {};
     for (const group of Object.keys(head.colours)) {
       this.of[group] = head.colours[group].map((/** @type {any} */ colour) => {
         const full = scheme ? colour.dark : colour.light;
-        return { full, pale: mixed(full, this.ground, head.pale), text: brightness(full) > 0.3 ? "#1b1b1b" : "#ffffff" };
+        const pale = mixed(full, this.ground, head.pale);
+        return { full, text: brightness(full) > 0.18 ? "#1b1b1b" : "#ffffff", fullWord: word(full), paleWord: word(pale) };
       });
     }
     this.severity = scheme
@@ -44,6 +47,12 @@ function mixed(colour, ground, share) {
   return "#" + a.map((part, i) => Math.round(b[i] + share * (part - b[i])).toString(16).padStart(2, "0")).join("");
 }
 
+/** A colour as the four bytes of a pixel. @param {string} colour */
+function word(colour) {
+  const bytes = new Uint8Array([1, 3, 5, 0].map((i) => (i ? parseInt(colour.slice(i, i + 2), 16) : 255)));
+  return new Uint32Array(bytes.buffer)[0];
+}
+
 /** Relative luminance, as WCAG has it. @param {string} colour */
 function brightness(colour) {
   const parts = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16) / 255);
@@ -53,135 +62,160 @@ function brightness(colour) {
 
 /** Where a lane is drawn, and which times its left and right edge are. @typedef {{left: number, top: number, width: number, block: number, low: number, high: number}} Place */
 
-/** The dark and pale pixels of a lane, and its wide events. One is used for all lanes, since a lane's are drawn before the next one's are found. */
+/** Pixels of lanes, made number by number: to fill a rectangle for each takes a canvas ten times as long. */
 class Pixels {
   constructor() {
+    this.canvas = document.createElement("canvas");
+    this.context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d", { willReadFrequently: true }));
     /** @type {Float64Array[]} */
     this.busy = [];
-    /** @type {number[]} */
-    this.wide = [];
+    this.words = new Uint32Array(0);
   }
 
   /**
-   * Look at a lane's part of the view. Nodes of its tree that are narrower than half a pixel are not opened.
+   * Room for so many lanes, one below the other.
+   * @param {number} lanes
+   * @param {number} width
+   * @param {number} block
+   */
+  begin(lanes, width, block) {
+    const height = Math.max(1, lanes * block);
+    if (this.canvas.width !== width || this.canvas.height !== height) {
+      this.canvas.width = width;
+      this.canvas.height = height;
+      this.image = this.context.createImageData(width, height);
+      this.words = new Uint32Array(this.image.data.buffer);
+    } else this.words.fill(0);
+  }
+
+  /** What was made, ready to be drawn. */
+  end() {
+    if (this.image) this.context.putImageData(this.image, 0, 0);
+  }
+
+  /**
+   * Look at a lane's part of the view and make its pixels, as the lane with this number of those seen.
+   * Nodes of its tree that are narrower than a pixel are not opened.
    * @param {Lane} lane
    * @param {Place} place
+   * @param {Ink} ink
+   * @param {number} row
+   * @returns {number[]} the events that are a pixel and wider, in order of start
    */
-  find(lane, place) {
+  make(lane, place, ink, row) {
     const { low, high, width } = place;
+    const { tones, start: starts } = lane;
     const scale = width / (high - low);
-    const pixels = Math.ceil(width);
-    while (this.busy.length < lane.tones) this.busy.push(new Float64Array(0));
-    for (let t = 0; t < lane.tones; t++) {
-      if (this.busy[t].length < pixels) this.busy[t] = new Float64Array(pixels);
+    while (this.busy.length < tones) this.busy.push(new Float64Array(0));
+    for (let t = 0; t < tones; t++) {
+      if (this.busy[t].length < width + 1) this.busy[t] = new Float64Array(width + 1);
       else this.busy[t].fill(0);
     }
-    this.wide.length = 0;
+    const columns = this.busy;
+    /** @type {number[]} */
+    const wide = [];
     let covered = -Infinity; // what wide events fill without a gap, up to here
+    // busy time between two times less than a pixel apart, spread evenly; the last column is for what lies outside
+    const add = (/** @type {number} */ tone, /** @type {number} */ from, /** @type {number} */ to, /** @type {number} */ share) => {
+      const column = columns[tone];
+      const first = Math.floor(from);
+      const before = to > first + 1 ? (first + 1 - from) / (to - from) : 1;
+      if (first >= 0 && first < width) column[first] += share * before;
+      if (before < 1 && first + 1 < width) column[first + 1] += share * (1 - before);
+    };
     const visit = (/** @type {number} */ level, /** @type {number} */ from, /** @type {number} */ to) => {
       const ends = lane.ends[level];
+      const shift = FAN_BITS * level;
       for (let i = from; i < to; i++) {
-        const start = lane.start[i << (FAN_BITS * level)];
+        const start = starts[i << shift];
         if (start >= high) return;
         const end = ends[i];
         if (end < low || (end === low && start < low)) continue;
-        if (this.wide.length > 4 * pixels && end <= covered) continue; // hidden behind those that overlap it
         const long = (end - start) * scale;
-        if (level === 0) {
-          if (long < 1) this.add(lane.tone(i), start, end, Math.max(1, end - start), place);
+        if (long >= 1) {
+          if (wide.length > 4 * width && end <= covered) continue; // hidden behind those that overlap it
+          if (level) visit(level - 1, i << FAN_BITS, Math.min((i + 1) << FAN_BITS, lane.ends[level - 1].length));
           else {
-            this.wide.push(i);
-            covered = Math.max(covered, end);
+            wide.push(i);
+            if (end > covered) covered = end;
           }
-        } else if (long < 0.5) {
-          for (let t = 0; t < lane.tones; t++) {
-            const busy = lane.busy[level][i * lane.tones + t];
-            if (busy) this.add(t, start, end, busy, place);
+          continue;
+        }
+        const x = (start - low) * scale;
+        if (!level) add(lane.tone(i), x, x + long, Math.max(1, end - start) * scale);
+        else if (tones === 1) add(0, x, x + long, lane.busy[level][i] * scale);
+        else {
+          for (let t = 0; t < tones; t++) {
+            const busy = lane.busy[level][i * tones + t];
+            if (busy) add(t, x, x + long, busy * scale);
           }
-        } else visit(level - 1, i << FAN_BITS, Math.min((i + 1) << FAN_BITS, lane.ends[level - 1].length));
+        }
       }
     };
     const top = lane.ends.length - 1;
     visit(top, 0, lane.ends[top].length);
+    this.fill(lane, place, ink, row, wide);
+    return wide;
   }
 
   /**
-   * Busy time between two times less than a pixel apart, spread evenly.
-   * @param {number} tone
-   * @param {number} start
-   * @param {number} end
-   * @param {number} busy
+   * @param {Lane} lane
    * @param {Place} place
+   * @param {Ink} ink
+   * @param {number} row
+   * @param {number[]} wide
    */
-  add(tone, start, end, busy, place) {
-    const scale = place.width / (place.high - place.low);
-    const from = (start - place.low) * scale;
-    const to = (end - place.low) * scale;
-    const last = Math.ceil(place.width) - 1;
-    const first = Math.floor(from);
-    const column = this.busy[tone];
-    const share = busy * scale;
-    if (to > first + 1 && to > from) {
-      const before = (first + 1 - from) / (to - from);
-      if (first >= 0 && first <= last) column[first] += share * before;
-      if (first + 1 >= 0 && first + 1 <= last) column[first + 1] += share * (1 - before);
-    } else if (first >= 0 && first <= last) column[first] += share;
+  fill(lane, place, ink, row, wide) {
+    const { width, block, low, high } = place;
+    const { words } = this;
+    const colours = ink.of[lane.group];
+    const first = row * block * width;
+    const last = first + block * width;
+    for (let x = 0; x < width; x++) {
+      let sum = 0;
+      let most = 0;
+      for (let t = 0; t < lane.tones; t++) {
+        sum += this.busy[t][x];
+        if (this.busy[t][x] > this.busy[most][x]) most = t;
+      }
+      if (sum === 0) continue;
+      const dark = Math.min(block, Math.max(SEEN, Math.round(sum * block)));
+      const edge = last - dark * width;
+      const { paleWord, fullWord } = colours[most];
+      for (let at = first + x; at < edge; at += width) words[at] = paleWord;
+      for (let at = edge + x; at < last; at += width) words[at] = fullWord;
+    }
+    const scale = width / (high - low);
+    for (const i of wide) {
+      const from = Math.round((lane.start[i] - low) * scale);
+      const to = Math.round((lane.end[i] - low) * scale);
+      if (to - from > LARGE) continue;
+      const word = colours[lane.tone(i)].fullWord;
+      for (let x = Math.max(0, from); x < Math.min(width, Math.max(to, from + THIN)); x++) {
+        for (let at = first + x; at < last; at += width) words[at] = word;
+      }
+    }
   }
 
   /**
    * @param {CanvasRenderingContext2D} context
    * @param {Lane} lane
    * @param {Place} place
-   * @param {Ink} ink
+   * @param {{ink: Ink, row: number, wide: number[]}} how
    */
-  draw(context, lane, place, ink) {
+  draw(context, lane, place, { ink, row, wide }) {
     const { left, top, block, width } = place;
-    const colours = ink.of[lane.group];
-    const pixels = Math.ceil(width);
-    for (let tone = 0; tone < lane.tones; tone++) {
-      this.runs(lane, pixels, tone, (from, to, share) => {
-        context.fillStyle = colours[tone].pale;
-        context.fillRect(left + from, top, to - from, block);
-        context.fillStyle = colours[tone].full;
-        const high = Math.min(block, Math.max(SEEN, Math.round(share * block)));
-        context.fillRect(left + from, top + block - high, to - from, high);
-      });
-    }
+    context.drawImage(this.canvas, 0, row * block, width, block, left, top, width, block);
     const scale = width / (place.high - place.low);
-    for (const i of this.wide) {
-      const from = Math.max(0, (lane.start[i] - place.low) * scale);
-      const to = Math.min(width, (lane.end[i] - place.low) * scale);
-      const wide = Math.max(THIN, to - from);
-      const seam = wide > 5 ? 0.75 : 0; // where one ends and the next begins
-      context.fillStyle = colours[lane.tone(i)].full;
-      context.fillRect(left + Math.min(from, width - wide) + seam, top, wide - seam, block);
-    }
-  }
-
-  /**
-   * Neighboring pixels of one tone and nearly one share.
-   * @param {Lane} lane
-   * @param {number} pixels
-   * @param {number} tone
-   * @param {(from: number, to: number, share: number) => void} found
-   */
-  runs(lane, pixels, tone, found) {
-    const steps = 32;
-    for (let x = 0, from = 0, last = -1; x <= pixels; x++) {
-      let level = -1;
-      if (x < pixels) {
-        let sum = 0;
-        let most = 0;
-        for (let t = 0; t < lane.tones; t++) {
-          sum += this.busy[t][x];
-          if (this.busy[t][x] > this.busy[most][x]) most = t;
-        }
-        if (sum > 0 && most === tone) level = Math.round(steps * Math.min(1, sum));
-      }
-      if (level === last) continue;
-      if (last >= 0) found(from, x, last / steps);
-      from = x;
-      last = level;
+    let last = -1;
+    for (const i of wide) {
+      const [before, after] = [(lane.start[i] - place.low) * scale, (lane.end[i] - place.low) * scale];
+      if (Math.round(after) - Math.round(before) <= LARGE) continue;
+      const from = Math.max(0, before);
+      const tone = lane.tone(i);
+      if (tone !== last) context.fillStyle = ink.of[lane.group][tone].full;
+      last = tone;
+      context.fillRect(left + from + SEAM, top, Math.min(width, after) - from - SEAM, block);
     }
   }
 }

@@ -38,6 +38,8 @@ class View {
     this.printing = false;
     this.dark = matchMedia("(prefers-color-scheme: dark)");
     this.asked = 0;
+    /** @type {Ink[]} */
+    this.inks = [];
     this.layout();
   }
 
@@ -86,7 +88,7 @@ class View {
 
   /** Where a lane's blocks begin, on the canvas. @param {number} number */
   top(number) {
-    return AXIS + this.strips + number * this.step + this.room.name + this.room.gap - this.box.scrollTop;
+    return AXIS + this.strips + number * this.step + this.room.name + this.room.gap - Math.round(this.box.scrollTop);
   }
 
   /**
@@ -119,6 +121,12 @@ class View {
     this.show(this.low + by, this.high + by);
   }
 
+  /** The colours of now. */
+  ink() {
+    const scheme = this.dark.matches && !this.printing ? 1 : 0;
+    return (this.inks[scheme] = this.inks[scheme] || new Ink(this.head, scheme));
+  }
+
   /** Draw before the next picture of the screen. */
   ask() {
     if (!this.asked) this.asked = requestAnimationFrame(() => this.draw());
@@ -128,7 +136,7 @@ class View {
   draw() {
     this.asked = 0;
     const context = this.context;
-    const ink = (this.ink = new Ink(this.head, this.dark.matches && !this.printing ? 1 : 0));
+    const ink = this.ink();
     context.font = FONT;
     context.textBaseline = "middle";
     context.textAlign = "left";
@@ -141,19 +149,26 @@ class View {
     context.beginPath();
     context.rect(0, AXIS, this.width, this.height - AXIS);
     context.clip();
-    for (const lane of this.data.lanes) {
-      const top = this.top(lane.number);
-      if (top > this.height || top + this.room.block < AXIS) continue;
-      const place = { left: this.room.left, top, width: this.across, block: this.room.block, low: this.low, high: this.high };
-      this.drawTitle(lane, top, ink);
-      this.pixels.find(lane, place);
-      this.pixels.draw(context, lane, place, ink);
-      drawNames(context, lane, this.pixels.wide, place, { ink, words: this.words, label: (l, i) => this.says.label(l, i) });
-      if (lane.hits.length) drawHits(context, lane, place, ink);
-    }
+    const seen = this.data.lanes.filter((/** @type {Lane} */ lane) => this.top(lane.number) < this.height && this.top(lane.number) + this.room.block > AXIS);
+    this.pixels.begin(seen.length, this.across, this.room.block);
+    const places = seen.map((/** @type {Lane} */ lane) => this.place(lane));
+    const wide = seen.map((/** @type {Lane} */ lane, /** @type {number} */ row) => this.pixels.make(lane, places[row], ink, row));
+    this.pixels.end();
+    context.imageSmoothingEnabled = false;
+    seen.forEach((/** @type {Lane} */ lane, /** @type {number} */ row) => {
+      this.drawTitle(lane, places[row].top, ink);
+      this.pixels.draw(context, lane, places[row], { ink, row, wide: wide[row] });
+      drawNames(context, lane, wide[row], places[row], { ink, words: this.words, label: (l, i) => this.says.label(l, i) });
+      if (lane.hits.length) drawHits(context, lane, places[row], ink);
+    });
     for (const event of [this.chosen, this.hover]) if (event) this.drawEvent(event, ink);
     context.restore();
     this.drawAxis(ink);
+  }
+
+  /** @param {Lane} lane @returns {Place} */
+  place(lane) {
+    return { left: this.room.left, top: this.top(lane.number), width: this.across, block: this.room.block, low: this.low, high: this.high };
   }
 
   /** @param {Ink} ink */
