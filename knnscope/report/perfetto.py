@@ -1,4 +1,9 @@
-"""A trace as Chrome trace-event JSON, which https://ui.perfetto.dev opens; written as it is made, however many events there are."""
+"""A trace as Chrome trace-event JSON, which https://ui.perfetto.dev opens; written as it is made, however many events there are.
+
+An arrow from a call to the work that it launched is a pair of flow events, after all others: "s" at the call's beginning, and "f" at the work's, which binds
+to the slice that encloses it (bp: e), since without that it would bind to the next one. A viewer reads them in order of time and follows an id once: so
+each piece of work has an id of its own, and what began before its call, by clocks that disagree, has no arrow.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from knnscope.trace.excerpt import Window, inside
-from knnscope.trace.model import Copies, Events, Gpu, Trace
+from knnscope.trace.model import Copies, Events, Gpu, Trace, Work
 from knnscope.trace.rows import COPIES, OTHER_COPIES
 from knnscope.units import short
 
@@ -40,6 +45,17 @@ def write(trace: Trace, window: Window, file: IO[str]) -> int:
     return written
 
 
+class Tracks:
+    """On which process and track each event of a table stands; 0 where it is not shown."""
+
+    def __init__(self, count: int) -> None:
+        self.pid, self.tid = np.zeros(count, dtype=np.int32), np.zeros(count, dtype=np.int32)
+
+    def put(self, mine: Any, pid: int, tid: Any) -> None:
+        """These events stand there."""
+        self.pid[mine], self.tid[mine] = pid, tid
+
+
 def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]:
     names = [json.dumps(short(name, 200)) for name in trace.names]
     numbers = count(1)
@@ -55,6 +71,7 @@ def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]
     ]
     kernels_of, copies_of = _grouped(trace.kernels.lane, shown[0]), _grouped(trace.copies.lane, shown[1])
     streams: dict[int, int] = {}
+    kernel_tracks, copy_tracks, call_tracks = (Tracks(len(e)) for e in (trace.kernels, trace.copies, trace.calls))
     for lane in sorted({*kernels_of, *copies_of}, key=lambda number: (trace.lanes[number].gpu, trace.lanes[number])):
         gpu = trace.lanes[lane].gpu
         yield process("gpu", gpu, f"GPU {gpu} {short(trace.gpus.get(gpu, Gpu()).name, 100)}")
@@ -66,6 +83,8 @@ def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]
         track = tracks(start, end)
         yield _track_names(pid, stream, track, f"stream {trace.lanes[lane].stream}")
         tid = _tid(stream, track)
+        kernel_tracks.put(kernels, pid, tid[: len(kernels)])
+        copy_tracks.put(copies, pid, tid[len(kernels) :])
         yield _events(trace.kernels, kernels, names, origin, Track(pid, tid[: len(kernels)], "kernel"))
         yield _events(trace.copies, copies, names, origin, Track(pid, tid[len(kernels) :], "copy"))
     for what, category, events, groups in (
@@ -80,6 +99,10 @@ def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]
             base = 2 * own + (what == "API")  # ranges above the calls that they hold
             yield _track_names(pid, base, track, f"{what}, thread {own}")
             yield _events(events, mine, names, origin, Track(pid, _tid(base, track), category))
+            if what == "API":
+                call_tracks.put(mine, pid, _tid(base, track))
+    yield _arrows(trace, trace.kernels, (call_tracks, kernel_tracks), origin, 1)
+    yield _arrows(trace, trace.copies, (call_tracks, copy_tracks), origin, 1 + len(trace.kernels))
 
 
 def _grouped(keys: Any, chosen: Any) -> dict[int, Any]:
@@ -145,6 +168,24 @@ def _events(events: Events, mine: Any, names: list[str], origin: int, track: Tra
                 f'{{"ph":"X","pid":{pid},"tid":{t},"ts":{s // 1000}.{s % 1000:03d},"dur":{d // 1000}.{d % 1000:03d},'
                 f'"name":{name},"cat":"{category}"{arg}}}'
             )
+
+
+def _arrows(trace: Trace, work: Work, where: tuple[Tracks, Tracks], origin: int, first: int) -> Iterator[str]:
+    """A pair for each piece of work that is shown, as is its call; ids from ``first`` on."""
+    calls, works = where
+    for at in range(0, len(work), CHUNK):
+        mine = np.arange(at, min(at + CHUNK, len(work)))
+        mine = mine[(works.pid[mine] > 0) & (work.call[mine] >= 0)]
+        mine = mine[calls.pid[work.call[mine]] > 0]
+        mine = mine[work.start[mine] >= trace.calls.start[work.call[mine]]]
+        call = work.call[mine]
+        for which, tracks_of, places, start in (
+            ('"ph":"s"', calls, call, trace.calls.start[call]),
+            ('"ph":"f","bp":"e"', works, mine, work.start[mine]),
+        ):
+            columns = (first + mine, tracks_of.pid[places], tracks_of.tid[places], start.astype(np.int64) - origin)
+            for number, pid, tid, s in zip(*(column.tolist() for column in columns), strict=True):
+                yield f'{{{which},"id":{number},"pid":{pid},"tid":{tid},"ts":{s // 1000}.{s % 1000:03d},"name":"launch","cat":"launch"}}'
 
 
 def _args(copies: Copies, part: Any) -> Iterator[str]:

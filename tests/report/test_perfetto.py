@@ -27,7 +27,7 @@ def written(trace: Trace, window: Window | None = None) -> tuple[list[dict[str, 
     events = json.loads(file.getvalue())["traceEvents"]
     shown = [event for event in events if event["ph"] == "X"]
     assert len(shown) == count
-    assert {event["ph"] for event in events} == {"X", "M"}
+    assert {event["ph"] for event in events} <= {"X", "M", "s", "f"}
     tracks = [event for event in events if event["name"] == "thread_name"]
     names = {(event["pid"], event["tid"]): event["args"]["name"] for event in tracks}
     assert len(names) == len(tracks), "a track is named once"
