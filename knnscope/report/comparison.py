@@ -33,9 +33,10 @@ def figures(run: ComparisonRun) -> str:
     parts = [heading(run), *([plain(run.geometry.said())] if run.geometry else [])]
     for found in tables(run):
         parts += ["", found.text()]
-    if failures := _failures(rows):
-        parts += ["", "not measured", table(failures, ("  engine", "status", "why"))]
-    parts += _no_gpu(rows)
+    if missing := failures(rows):
+        indented = [(f"  {line[0]}", *line[1:]) for line in missing.lines]
+        parts += ["", missing.title, table(indented, (f"  {missing.head[0]}", *missing.head[1:]))]
+    parts += [part for line in without_gpu(rows) for part in ("", line)]
     parts += _how(rows) + _quality(rows) + _wrong(rows) + _splits(rows) + _memory(rows) + _notes(rows)
     return "\n".join(parts)
 
@@ -133,7 +134,7 @@ def _share(row: Measurement) -> str:
     return f"{100 * floor / row.median_ns:.0f}% {word}"
 
 
-def _failures(rows: Sequence[Measurement]) -> list[tuple[str, str, str]]:
+def failures(rows: Sequence[Measurement]) -> Table | None:
     """A line for each engine and status, with the cases it holds for where they are not all."""
     found: dict[tuple[str, str, str], list[Measurement]] = {}
     cases: dict[str, int] = {}
@@ -142,11 +143,11 @@ def _failures(rows: Sequence[Measurement]) -> list[tuple[str, str, str]]:
             cases[row.engine] = cases.get(row.engine, 0) + 1
         if row.status in FAILED and row.status != "no-gpu":
             found.setdefault((row.engine, row.status, row.reason or ""), []).append(row)
-    lines = []
+    lines: list[tuple[object, ...]] = []
     for (engine, status, reason), some in found.items():
         which = f"batch {', '.join(str(r.batch) for r in some)}: " if len(some) < cases[engine] else ""
-        lines.append((f"  {plain(engine)}", status, f"{which}{plain(reason)}"))
-    return lines
+        lines.append((plain(engine), status, f"{which}{plain(reason)}"))
+    return Table("not measured", ("engine", "status", "why"), lines) if lines else None
 
 
 def _how(rows: Sequence[Measurement]) -> list[str]:
@@ -159,15 +160,13 @@ def _how(rows: Sequence[Measurement]) -> list[str]:
     )
 
 
-def _no_gpu(rows: Sequence[Measurement]) -> list[str]:
+def without_gpu(rows: Sequence[Measurement]) -> list[str]:
     """One line a reason, whatever the number of engines: none of them is at fault."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:
         if row.status == "no-gpu":
             found.setdefault(plain(row.reason or ""), {})[row.engine] = None
-    return [
-        line for why, engines in found.items() for line in ("", f"not measured: {plain(', '.join(engines))}: {why}")
-    ]
+    return [f"not measured: {plain(', '.join(engines))}: {why}" for why, engines in found.items()]
 
 
 def _quality(rows: Sequence[Measurement]) -> list[str]:

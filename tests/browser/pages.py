@@ -1,0 +1,28 @@
+"""The pages that a browser opens: one line a page. ``tests/browser/test_every_page.py`` holds each of them to the same rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from knnscope import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def written_by(*arguments: str | Path) -> Callable[[Path], Path]:
+    """A page that a command writes: knnscope with these arguments and -o FILE."""
+
+    def make(folder: Path) -> Path:
+        page = folder / "page.html"
+        assert cli.main([*map(str, arguments), "-o", str(page)]) == 0
+        return page
+
+    return make
+
+
+PAGES: dict[str, Callable[[Path], Path]] = {
+    "report of a GPU run": written_by("report", RESULTS / "compare-gpu-75000"),
+}
+"""By name, what makes the page in a folder that is empty, and returns its file. It runs once a session, without a network."""
