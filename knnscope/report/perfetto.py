@@ -45,15 +45,17 @@ def write(trace: Trace, window: Window, file: IO[str]) -> int:
     return written
 
 
-class Tracks:
-    """On which process and track each event of a table stands; 0 where it is not shown."""
+class Places:
+    """On which process and track events stand: of each table a number an event, 0 where it is not shown."""
 
-    def __init__(self, count: int) -> None:
-        self.pid, self.tid = np.zeros(count, dtype=np.int32), np.zeros(count, dtype=np.int32)
+    def __init__(self, *tables: Events) -> None:
+        self.of = {id(events): np.zeros(len(events), dtype=np.int32) for events in tables}
+        self.known: list[tuple[int, int]] = [(0, 0)] * SIDE_BY_SIDE
 
-    def put(self, mine: Any, pid: int, tid: Any) -> None:
-        """These events stand there."""
-        self.pid[mine], self.tid[mine] = pid, tid
+    def put(self, events: Events, mine: Any, pid: int, number: int, track: Any) -> None:
+        """These events stand on tracks beside each other."""
+        self.of[id(events)][mine] = len(self.known) + track
+        self.known += [(pid, _tid(number, extra)) for extra in range(SIDE_BY_SIDE)]
 
 
 def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]:
@@ -71,7 +73,7 @@ def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]
     ]
     kernels_of, copies_of = _grouped(trace.kernels.lane, shown[0]), _grouped(trace.copies.lane, shown[1])
     streams: dict[int, int] = {}
-    kernel_tracks, copy_tracks, call_tracks = (Tracks(len(e)) for e in (trace.kernels, trace.copies, trace.calls))
+    places = Places(trace.kernels, trace.copies, trace.calls)
     for lane in sorted({*kernels_of, *copies_of}, key=lambda number: (trace.lanes[number].gpu, trace.lanes[number])):
         gpu = trace.lanes[lane].gpu
         yield process("gpu", gpu, f"GPU {gpu} {short(trace.gpus.get(gpu, Gpu()).name, 100)}")
@@ -83,8 +85,8 @@ def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]
         track = tracks(start, end)
         yield _track_names(pid, stream, track, f"stream {trace.lanes[lane].stream}")
         tid = _tid(stream, track)
-        kernel_tracks.put(kernels, pid, tid[: len(kernels)])
-        copy_tracks.put(copies, pid, tid[len(kernels) :])
+        places.put(trace.kernels, kernels, pid, stream, track[: len(kernels)])
+        places.put(trace.copies, copies, pid, stream, track[len(kernels) :])
         yield _events(trace.kernels, kernels, names, origin, Track(pid, tid[: len(kernels)], "kernel"))
         yield _events(trace.copies, copies, names, origin, Track(pid, tid[len(kernels) :], "copy"))
     for what, category, events, groups in (
@@ -100,9 +102,9 @@ def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]
             yield _track_names(pid, base, track, f"{what}, thread {own}")
             yield _events(events, mine, names, origin, Track(pid, _tid(base, track), category))
             if what == "API":
-                call_tracks.put(mine, pid, _tid(base, track))
-    yield _arrows(trace, trace.kernels, (call_tracks, kernel_tracks), origin, 1)
-    yield _arrows(trace, trace.copies, (call_tracks, copy_tracks), origin, 1 + len(trace.kernels))
+                places.put(events, mine, pid, base, track)
+    yield _arrows(trace, trace.kernels, places, origin, 1)
+    yield _arrows(trace, trace.copies, places, origin, 1 + len(trace.kernels))
 
 
 def _grouped(keys: Any, chosen: Any) -> dict[int, Any]:
@@ -170,22 +172,27 @@ def _events(events: Events, mine: Any, names: list[str], origin: int, track: Tra
             )
 
 
-def _arrows(trace: Trace, work: Work, where: tuple[Tracks, Tracks], origin: int, first: int) -> Iterator[str]:
+def _arrows(trace: Trace, work: Work, places: Places, origin: int, first: int) -> Iterator[str]:
     """A pair for each piece of work that is shown, as is its call; ids from ``first`` on."""
-    calls, works = where
+    calls, works = places.of[id(trace.calls)], places.of[id(work)]
     for at in range(0, len(work), CHUNK):
         mine = np.arange(at, min(at + CHUNK, len(work)))
-        mine = mine[(works.pid[mine] > 0) & (work.call[mine] >= 0)]
-        mine = mine[calls.pid[work.call[mine]] > 0]
-        mine = mine[work.start[mine] >= trace.calls.start[work.call[mine]]]
+        mine = mine[(works[mine] > 0) & (work.call[mine] >= 0)]
+        mine = mine[calls[work.call[mine]] > 0]
         call = work.call[mine]
-        for which, tracks_of, places, start in (
-            ('"ph":"s"', calls, call, trace.calls.start[call]),
-            ('"ph":"f","bp":"e"', works, mine, work.start[mine]),
+        forward = work.start[mine] >= trace.calls.start[call]
+        mine, call = mine[forward], call[forward]
+        for which, place, start in (
+            ('"ph":"s"', calls[call], trace.calls.start[call]),
+            ('"ph":"f","bp":"e"', works[mine], work.start[mine]),
         ):
-            columns = (first + mine, tracks_of.pid[places], tracks_of.tid[places], start.astype(np.int64) - origin)
-            for number, pid, tid, s in zip(*(column.tolist() for column in columns), strict=True):
-                yield f'{{{which},"id":{number},"pid":{pid},"tid":{tid},"ts":{s // 1000}.{s % 1000:03d},"name":"launch","cat":"launch"}}'
+            columns = (first + mine, place, start.astype(np.int64) - origin)
+            for number, where, s in zip(*(column.tolist() for column in columns), strict=True):
+                pid, tid = places.known[where]
+                yield (
+                    f'{{{which},"id":{number},"pid":{pid},"tid":{tid},"ts":{s // 1000}.{s % 1000:03d},'
+                    '"name":"launch","cat":"launch"}'
+                )
 
 
 def _args(copies: Copies, part: Any) -> Iterator[str]:

@@ -172,7 +172,7 @@ def test_a_timeline(path: Path, tmp_path: Path) -> None:
     assert drawn.path.stat().st_size > 1000
     assert drawn.window.title.startswith("knnscope: search cupy-loop")
     for part, out, message in (
-        (None, "x.pdf", r"must end in \.png, \.svg or \.json"),
+        (None, "x.pdf", r"must end in \.html, \.png, \.svg or \.json"),
         (Part(phase="search", around=3), "y.json", "give only one"),
         (Part(begin=3, end=2), "y.json", "has to be smaller"),
     ):

@@ -113,7 +113,7 @@ def test_refusals(knnscope: Run, trace: Path, tmp_path: Path) -> None:
         refused(knnscope("timeline", trace, *argv), message)
 
     refuse("required", "--around", 3)
-    refuse(r"file name must end in \.png, \.svg or \.json", "-o", "x.pdf")
+    refuse(r"file name must end in \.html, \.png, \.svg or \.json", "-o", "x.pdf")
     refuse("there are: .*load cupy-loop.*search cupy-loop", "-o", "x.json", "--phase", "sort\x1b[0m")
     refuse("first has to be smaller", "-o", "x.json", "--from", 30, "--to", 20)
     refuse("ends after", "-o", "x.json", "--from", 1e9)
