@@ -32,7 +32,11 @@ class Timeline:
             "trace", metavar="TRACE", help="an SQLite export of Nsight Systems, or what knnscope profile wrote"
         )
         parser.add_argument(
-            "-o", "--out", required=True, metavar="FILE", help="the file to write; its name ends in .html, .png, .svg or .json"
+            "-o",
+            "--out",
+            required=True,
+            metavar="FILE",
+            help="the file to write; its name ends in .html, .png, .svg or .json",
         )
         parser.add_argument(
             "--from",

@@ -144,9 +144,13 @@ def _saves(finding: Finding) -> str:
 
 def _document(title: str, body: Iterable[str]) -> Iterator[str]:
     folder = files("knnscope.report.timeline_page")
-    script = "\n".join(["(() => {", '"use strict";', *((folder / name).read_text("utf-8") for name in SCRIPTS), "})();"])
+    script = "\n".join(
+        ["(() => {", '"use strict";', *((folder / name).read_text("utf-8") for name in SCRIPTS), "})();"]
+    )
     style = (folder / "page.css").read_text("utf-8") + _colours()
-    policy = f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
+    )
     yield (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -229,7 +233,9 @@ def _top(trace: Trace, window: Window, lanes: list[Row]) -> Iterator[str]:
 
 
 def _button(name: str, text: str, said: str) -> str:
-    return f'<button type="button" id="{name}" aria-label="{escape(said)}" title="{escape(said)}">{escape(text)}</button>'
+    return (
+        f'<button type="button" id="{name}" aria-label="{escape(said)}" title="{escape(said)}">{escape(text)}</button>'
+    )
 
 
 def _findings(shown: Sequence[Finding], elsewhere: int) -> Iterator[str]:
@@ -269,13 +275,24 @@ def _tables(lanes: list[Row], window: Window, trace: Trace) -> Iterator[str]:
             found[kind, name] = (before[0] + mine[0], before[1] + int(mine[1]), max(before[2], mine[2]))
     order = sorted(found.items(), key=lambda item: (-item[1][1], item[0]))[:BUSIEST]
     lines = [
-        (kind, trace.names[name], f"{count:,}", duration(total), percent(total / (window.high - window.low)), duration(most))
+        (
+            kind,
+            trace.names[name],
+            f"{count:,}",
+            duration(total),
+            percent(total / (window.high - window.low)),
+            duration(most),
+        )
         for (kind, name), (count, total, most) in order
     ]
     head = ("what", "name", "times", "together", "of the window", "longest")
     title = f"Names with most time{f', {BUSIEST} of {len(found):,}' if len(found) > BUSIEST else ''}"
     yield table(title, head, lines, (2, 3, 4, 5), (1, [" data-name"] * len(lines)))
-    yield table("Lanes", ("lane", "events, bytes, time covered"), [(row.title, " · ".join(_figures(row, window))) for row in lanes])
+    yield table(
+        "Lanes",
+        ("lane", "events, bytes, time covered"),
+        [(row.title, " · ".join(_figures(row, window))) for row in lanes],
+    )
 
 
 def table(

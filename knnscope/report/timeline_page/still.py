@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -53,13 +54,19 @@ def _lane(lane: Lane, top: int, window: Window) -> Iterator[str]:
         yield from _boxes(name, left[mine], width[mine], height[mine], top)
 
 
-def _boxes(name: str, left: np.ndarray, width: np.ndarray, height: np.ndarray, top: int) -> Iterator[str]:
-    """Boxes on the lane's floor as one path."""
-    if len(left):
-        floor = top + BLOCK
-        columns = (np.round(column, 1).tolist() for column in (left, width, height))
-        shapes = (f"M{x:g} {floor}v{-h:g}h{w:g}v{h:g}z" for x, w, h in zip(*columns, strict=True))
-        yield f'<path class="{name}" d="{"".join(shapes)}"/>'
+def _boxes(name: str, left: Any, width: Any, height: Any, top: int) -> Iterator[str]:
+    """Boxes on the lane's floor, of whole pixels, as one path; those of one height that touch are one."""
+    if not len(left):
+        return
+    low, high, tall = (np.round(column).astype(np.int64) for column in (left, left + width, height))
+    order = np.argsort(low, kind="stable")
+    low, high, tall = low[order], np.maximum(high, low + 1)[order], tall[order]
+    first = np.append(True, (low[1:] > high[:-1]) | (tall[1:] != tall[:-1]))
+    begins = np.flatnonzero(first)
+    low, high, tall = low[begins], np.maximum.reduceat(high, begins), tall[begins]
+    boxes = zip(low.tolist(), (high - low).tolist(), tall.tolist(), strict=True)
+    shapes = "".join(f"M{x} {top + BLOCK}v-{h}h{w}v{h}z" for x, w, h in boxes)
+    yield f'<path class="{name}" d="{shapes}"/>'
 
 
 def _axis(window: Window, origin: int, top: int) -> Iterator[str]:
