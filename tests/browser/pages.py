@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from knnscope import cli
+from tests.trace.fixtures import unpacked
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -22,7 +23,18 @@ def written_by(*arguments: str | Path) -> Callable[[Path], Path]:
     return make
 
 
+def timeline_of(name: str, *arguments: str) -> Callable[[Path], Path]:
+    """The timeline of a recorded trace of tests/fixtures/traces."""
+
+    def make(folder: Path) -> Path:
+        return written_by("timeline", unpacked(name, folder), *arguments)(folder)
+
+    return make
+
+
 PAGES: dict[str, Callable[[Path], Path]] = {
     "report of a GPU run": written_by("report", RESULTS / "compare-gpu-75000"),
+    "timeline of a loop": timeline_of("nsys-cupy-loop"),
+    "timeline of one iteration": timeline_of("300-cupy-loop", "--around", "100"),
 }
 """By name, what makes the page in a folder that is empty, and returns its file. It runs once a session, without a network."""
