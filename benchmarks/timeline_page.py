@@ -144,7 +144,7 @@ def moved(path: Path, width: int, height: int) -> dict[str, Any]:
         tab = chromium.new_page(viewport={"width": width, "height": height})
         opened = time.perf_counter()
         tab.goto(path.resolve().as_uri())
-        tab.wait_for_function("window.timeline !== undefined")
+        tab.locator("#said > *").first.wait_for(timeout=60_000)
         seconds = round(time.perf_counter() - opened, 2)
         found: dict[str, Any] = tab.evaluate(SCRIPT)
         version = chromium.version
