@@ -156,7 +156,7 @@ class Page {
       view.lane = event.lane.number;
       if (bring) this.bring(event);
     }
-    fill(this.said, lines.length ? lines : ["Nothing is chosen: point at a block, or press n for the next one."]);
+    fill(this.said, lines.length ? lines : ["Nothing is chosen: point at a block, tap it, or press n for the next one."]);
     element("count").textContent = this.search.said();
     view.ask();
   }

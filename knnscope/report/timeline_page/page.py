@@ -26,7 +26,7 @@ from knnscope.trace.findings import Finding
 from knnscope.trace.intervals import Spans, covered
 from knnscope.trace.lanes import busy
 from knnscope.trace.model import ARRAY, DEVICE, MANAGED, PAGEABLE, PINNED, Copies, Trace
-from knnscope.trace.rows import Most, Row, rows
+from knnscope.trace.rows import CALL_TONES, PHASE_TONES, Most, Row, rows
 from knnscope.units import decimal_size, duration, percent
 
 SCRIPTS = ("columns.js", "words.js", "paint.js", "view.js", "search.js", "input.js")
@@ -199,11 +199,15 @@ def _top(trace: Trace, window: Window, lanes: list[Row]) -> Iterator[str]:
         for gpu in sorted(trace.used[:4])
     )
     gpu = f"{trace.gpu.name}{f' and {len(trace.used) - 1} more' if len(trace.used) > 1 else ''}"
+    by = f"; recorded by {escape(trace.recorder)}" if trace.recorder != "unknown" else ""
     yield f"<h1>{escape(_name(trace))}</h1>"
     yield (
         f"<p>{escape(gpu)}; {escape(window.title)}: {duration(window.high - window.low)}, {count:,} events"
-        f"{f'; {escape(worked)} of that' if worked else ''}; recorded by {escape(trace.recorder)}</p>"
+        f"{f'; {escape(worked)} of that' if worked else ''}{by}</p>"
     )
+    if window.focus:
+        begin, end = window.focus
+        yield f"<p>{escape(window.focus_title)}, on yellow: {duration(end - begin)}</p>"
     yield '<p id="why" role="status"></p>'
     yield "<noscript><p>JavaScript is off: this is the whole window, still, and the tables.</p></noscript>"
     yield (
@@ -226,10 +230,22 @@ def _top(trace: Trace, window: Window, lanes: list[Row]) -> Iterator[str]:
         '<dialog id="help" aria-labelledby="help-title"><h2 id="help-title">Keys</h2>'
         f'<dl>{keys}</dl><form method="dialog"><button>Close</button></form></dialog>'
     )
+    yield '<p class="legend">' + "".join(_legend(lanes)) + "</p>"
     yield (
         '<p class="quiet">Pale: events shorter than a pixel; how high it is dark: the share of time that they cover. '
         "An arrow leads from a call to the work that it launched.</p>"
     )
+
+
+def _legend(lanes: list[Row]) -> Iterator[str]:
+    """What the colours of calls and ranges mean; those of the others are their lanes'."""
+    for group, names in (("calls", CALL_TONES), ("ranges", PHASE_TONES)):
+        used = np.unique(np.concatenate([np.zeros(0, np.int64), *(row.tones for row in lanes if row.group == group)]))
+        if len(used):
+            yield f"<span>{escape('API calls:' if group == 'calls' else 'ranges:')}</span>"
+        for tone in used.tolist():
+            mark = f'<svg width="14" height="12" aria-hidden="true"><rect width="14" height="12" class="{classes_of(group, tone)}"/></svg>'
+            yield f"<span>{mark} {escape(names[tone])}</span>"
 
 
 def _button(name: str, text: str, said: str) -> str:
@@ -258,17 +274,18 @@ def _findings(shown: Sequence[Finding], elsewhere: int) -> Iterator[str]:
     else:
         yield "<h2>Findings of knnscope explain</h2><p>None here.</p>"
     if elsewhere:
-        yield f"<p>{elsewhere:,} more: knnscope explain shows all.</p>"
+        yield f"<p>{elsewhere:,} {'more' if lines else 'elsewhere in the trace'}: knnscope explain shows all.</p>"
 
 
 def _tables(lanes: list[Row], window: Window, trace: Trace) -> Iterator[str]:
     found: dict[tuple[str, int], tuple[int, int, int]] = {}
     for row in lanes:
         number, places = np.unique(row.events.name[row.which], return_inverse=True)
-        took = row.events.end[row.which].astype(np.int64) - row.events.start[row.which].astype(np.int64)
+        start, end = row.events.start[row.which].astype(np.int64), row.events.end[row.which].astype(np.int64)
+        took, seen = end - start, np.minimum(end, window.high) - np.maximum(start, window.low)
         longest = np.zeros(len(number), dtype=np.int64)
         np.maximum.at(longest, places, took)
-        counts, total = np.bincount(places, minlength=len(number)), np.bincount(places, took, len(number))
+        counts, total = np.bincount(places, minlength=len(number)), np.bincount(places, seen, len(number))
         kind = {"kernels": "kernel", "calls": "call", "ranges": "range"}.get(row.group, "copy")
         for name, *mine in zip(number.tolist(), counts.tolist(), total.tolist(), longest.tolist(), strict=True):
             before = found.get((kind, name), (0, 0, 0))
@@ -295,6 +312,10 @@ def _tables(lanes: list[Row], window: Window, trace: Trace) -> Iterator[str]:
     )
 
 
+LONG = ' class="long"'
+"""Of a cell with a sentence in it."""
+
+
 def table(
     title: str,
     head: Sequence[str],
@@ -308,7 +329,8 @@ def table(
     body = [
         "<tr>"
         + "".join(
-            f"<td{numbers[i]}{texts[at] if i == column else ''}>{escape(cell)}</td>" for i, cell in enumerate(line)
+            f"<td{numbers[i] or (LONG if len(cell) > 30 else '')}{texts[at] if i == column else ''}>{escape(cell)}</td>"
+            for i, cell in enumerate(line)
         )
         + "</tr>"
         for at, line in enumerate(lines)

@@ -48,7 +48,7 @@ class View {
     const width = this.box.clientWidth;
     this.room = width < NARROW ? ROOM.narrow : ROOM.wide;
     this.shown = this.data.findings.slice(0, STRIPS);
-    this.strips = this.shown.length ? this.shown.length * STRIP + 22 : 0;
+    this.strips = this.shown.length ? this.shown.length * STRIP + 14 : 0;
     this.step = this.room.name + this.room.block + this.room.gap;
     this.tall = AXIS + this.strips + this.step * this.data.lanes.length + 8;
     const most = Math.max(260, Math.round(0.72 * innerHeight));
@@ -188,7 +188,7 @@ class View {
     const first = Math.ceil((this.low + this.head.since) / size / step);
     const last = Math.floor((this.high + this.head.since) / size / step);
     const times = [];
-    for (let i = first; i <= last && times.length < 100; i++) times.push({ x: this.x(i * step * size - this.head.since), text: grouped(i * step, decimals) });
+    for (let i = first; i <= last && times.length < 100; i++) times.push({ x: this.x(i * step * size - this.head.since), text: grouped(i * step, decimals) + (this.room.left ? "" : ` ${unit}`) });
     return { unit, times };
   }
 
