@@ -5,8 +5,9 @@
 Needs what ./dev browser-test installs.
 
 The trace is made up, and no two of its times are alike, since equal ones would be packed into nothing: launches by four threads, kernels on three streams
-of two GPUs, copies, ranges in ranges, 400 names, pauses of all lengths. The browser is Chromium without a screen; a draw is measured by performance.now()
-around it, so what the browser does afterwards with what was drawn is not in it. Results go to benchmarks/results/timeline-page.json.
+of two GPUs, copies, ranges, 400 names, pauses of all lengths. The browser is Chromium without a screen. A draw's script is measured in CPU time of the page's
+thread, by the browser itself (what evaluates the call is in it, what happens to the drawn picture afterwards is not), and in time passed, which other
+programs lengthen. Results go to benchmarks/results/timeline-page.json.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,35 +37,27 @@ THREADS, NAMES = 4, 400
 TABLES = [*(f"CUPTI_ACTIVITY_KIND_{name}" for name in ("KERNEL", "MEMCPY", "RUNTIME")), "NVTX_EVENTS"]
 COLUMNS = frozenset({"start", "end", "text", "eventType", "globalTid", "correlationId", "deviceId"})
 """What the queries of findings name."""
-SCRIPT = """
-(() => {
-  const { view } = window.timeline;
-  const span = view.head.span;
-  const took = [];
-  const draw = (low, high) => {
-    view.show(low, high);
+DRAW = """([low, high]) => {
+    const { view } = window.timeline;
+    view.show(low * view.head.span, high * view.head.span);
     const began = performance.now();
     view.draw();
-    took.push(performance.now() - began);
-  };
-  const middles = [0.1, 0.35, 0.5, 0.77, 0.9];
-  for (const middle of middles) {
-    for (let zoom = 0; zoom <= 80; zoom++) {
-      const size = span * Math.pow(1e-6, zoom / 80);
-      draw(middle * span - size / 2, middle * span + size / 2);
-    }
-    for (const size of [0.5, 0.05, 0.005, 0.0005, 0.00005]) {
-      for (let step = 0; step < 40; step++) {
-        const low = middle * span * 0.8 + step * 0.03 * size * span;
-        draw(low, low + size * span);
-      }
-    }
-  }
-  took.sort((a, b) => a - b);
-  const at = (share) => took[Math.min(took.length - 1, Math.floor(share * took.length))];
-  return { draws: took.length, median_ms: at(0.5), p95_ms: at(0.95), p99_ms: at(0.99), most_ms: at(1) };
-})()
-"""
+    return performance.now() - began;
+}"""
+MIDDLES, ZOOMS, SIZES, MOVES = (0.1, 0.35, 0.5, 0.77, 0.9), 80, (0.5, 0.05, 0.005, 0.0005, 0.00005), 40
+"""Where is zoomed in, in how many steps down to a millionth; how much is seen while it is moved, and in how many steps."""
+
+
+def views() -> Iterator[tuple[float, float]]:
+    """What is seen, one after the other, in shares of the trace: zooming in, then moving."""
+    for middle in MIDDLES:
+        for step in range(ZOOMS + 1):
+            size = 1e-6 ** (step / ZOOMS)
+            yield middle - size / 2, middle + size / 2
+        for size in SIZES:
+            for step in range(MOVES):
+                low = 0.8 * middle + 0.03 * step * size
+                yield low, low + size
 
 
 def made(events: int, seed: int = 0) -> Trace:
@@ -146,10 +140,24 @@ def moved(path: Path, width: int, height: int) -> dict[str, Any]:
         tab.goto(path.resolve().as_uri())
         tab.locator("#said > *").first.wait_for(timeout=60_000)
         seconds = round(time.perf_counter() - opened, 2)
-        found: dict[str, Any] = tab.evaluate(SCRIPT)
-        version = chromium.version
+        found: dict[str, Any] = {"chromium": chromium.version, "opened_s": seconds}
+        inside = tab.context.new_cdp_session(tab)
+        inside.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+        def spent() -> float:
+            metrics = inside.send("Performance.getMetrics")["metrics"]
+            return next(1e3 * one["value"] for one in metrics if one["name"] == "DevToolsCommandDuration")
+
+        cpu, wall = [], []
+        for low, high in views():
+            before = spent()
+            wall.append(tab.evaluate(DRAW, [low, high]))
+            cpu.append(spent() - before)
         chromium.close()
-    return {"chromium": version, "opened_s": seconds, **{k: round(v, 2) for k, v in found.items()}}
+    for name, took in (("cpu_ms", cpu), ("wall_ms", wall)):
+        shares = {"median": 50, "p95": 95, "p99": 99, "most": 100}
+        found[name] = {word: round(float(np.percentile(took, share)), 2) for word, share in shares.items()}
+    return {"draws": len(cpu), **found}
 
 
 def main() -> None:
@@ -174,7 +182,7 @@ def main() -> None:
         found["at"] = {}
         for width, height in ((1600, 1000), (360, 740)):
             found["at"][f"{width}x{height}"] = moved(path, width, height)
-    found["met"] = found["bytes"] <= SIZE and all(one["p95_ms"] <= DRAW_MS for one in found["at"].values())
+    found["met"] = found["bytes"] <= SIZE and all(one["cpu_ms"]["p95"] <= DRAW_MS for one in found["at"].values())
     print(json.dumps(found, indent=2))
     RESULT.write_text(json.dumps({"environment": environment.collect(), **found}, indent=2) + "\n", "utf-8")
     print(f"saved in {RESULT}")

@@ -134,6 +134,7 @@ class View {
 
   /** Draw now. */
   draw() {
+    cancelAnimationFrame(this.asked);
     this.asked = 0;
     const context = this.context;
     const ink = this.ink();
