@@ -75,7 +75,7 @@ PICTURE = Most()
 class Row(NamedTuple):
     """A lane's events that lie in a window: their numbers in ``events``, and a tone for each.
 
-    gpu: number, or ``UNKNOWN`` of the host.
+    gpu: number, or ``UNKNOWN`` of the host. thread: of lanes that are one thread's.
     """
 
     title: str
@@ -85,6 +85,7 @@ class Row(NamedTuple):
     which: Any
     tones: Any
     gpu: int = UNKNOWN
+    thread: int = UNKNOWN
 
 
 class Names:
@@ -112,8 +113,13 @@ class Sizes:
 
 def rows(trace: Trace, window: Window, most: Most = PICTURE) -> Iterator[Row]:
     """Every lane of which the trace has anything, from the host's ranges down to the GPU's kernels."""
-    yield from _ranges(trace, window, most)
-    yield from _calls(trace, window, most)
+    host = [*_ranges(trace, window, most), *_calls(trace, window, most)]
+    if most.by_thread:  # a thread's ranges stand above its calls, what several share comes last
+        threads = {
+            thread: i for i, thread in enumerate(dict.fromkeys(row.thread for row in host if row.group == "calls"))
+        }
+        host.sort(key=lambda row: (row.thread == UNKNOWN, threads.get(row.thread, len(threads))))
+    yield from host
     for gpu in sorted(trace.used[: most.gpus]):
         yield from _copies(trace, window, gpu)
         yield from _kernels(trace, window, gpu, most)
@@ -125,11 +131,12 @@ def _ranges(trace: Trace, window: Window, most: Most) -> Iterator[Row]:
     chosen = inside(ranges, window.low, window.high)
     labels = Names(trace.names, ranges.name)
     threads = _by_time(ranges.thread, np.ones(len(ranges), dtype=bool)) if most.by_thread else []
-    for of, mine in _shares(ranges.thread, chosen, threads, most.threads) if most.by_thread else [("", chosen)]:
+    shares = _shares(ranges.thread, chosen, threads, most.threads) if most.by_thread else [(UNKNOWN, "", chosen)]
+    for thread, of, mine in shares:
         for depth in range(min(int(ranges.depth[mine].max()) + 1, most.depths) if len(mine) else 0):
             there = mine[ranges.depth[mine] == depth]
             title = "NVTX ranges" if depth == 0 else f"nested ranges {depth}" if depth > 1 else "nested ranges"
-            yield Row(title + of, "ranges", labels, ranges, there, tones[ranges.name[there]])
+            yield Row(title + of, "ranges", labels, ranges, there, tones[ranges.name[there]], thread=thread)
 
 
 def _calls(trace: Trace, window: Window, most: Most) -> Iterator[Row]:
@@ -138,12 +145,13 @@ def _calls(trace: Trace, window: Window, most: Most) -> Iterator[Row]:
     labels = Names(trace.names, calls.name)
     threads = _by_time(calls.thread, calls.outer)
     chosen = inside(calls, window.low, window.high)
-    for of, there in _shares(calls.thread, chosen, threads, most.threads):
+    for thread, of, there in _shares(calls.thread, chosen, threads, most.threads):
         outer = there[calls.outer[there]]
-        yield Row(f"API{of}" if of else "CUDA API calls", "calls", labels, calls, outer, tones[calls.name[outer]])
+        title = f"API{of}" if of else "CUDA API calls"
+        yield Row(title, "calls", labels, calls, outer, tones[calls.name[outer]], thread=thread)
         inner = there[~calls.outer[there]]
         if most.inner and len(inner):
-            yield Row(f"calls in calls{of}", "calls", labels, calls, inner, tones[calls.name[inner]])
+            yield Row(f"calls in calls{of}", "calls", labels, calls, inner, tones[calls.name[inner]], thread=thread)
 
 
 def _by_time(thread: Any, counted: Any) -> list[int]:
@@ -152,13 +160,13 @@ def _by_time(thread: Any, counted: Any) -> list[int]:
     return [int(i) for i in threads[np.argsort(-counts, kind="stable")]]
 
 
-def _shares(thread: Any, chosen: Any, threads: list[int], most: int) -> Iterator[tuple[str, Any]]:
-    """Of the chosen events each thread's, and how its lanes are called beside others; the rest share one."""
+def _shares(thread: Any, chosen: Any, threads: list[int], most: int) -> Iterator[tuple[int, str, Any]]:
+    """Each thread, how its lanes are called beside others, and its events of the chosen; the rest share one."""
     for number in threads[:most]:
         of = f", thread {number & 0xFFFFFF}" if len(threads) > 1 else ""
-        yield of, chosen[thread[chosen] == number]
+        yield number, of, chosen[thread[chosen] == number]
     if len(threads) > most:
-        yield f", {len(threads) - most:,} other threads", chosen[np.isin(thread[chosen], threads[most:])]
+        yield UNKNOWN, f", {len(threads) - most:,} other threads", chosen[np.isin(thread[chosen], threads[most:])]
 
 
 def _copies(trace: Trace, window: Window, gpu: int) -> Iterator[Row]:

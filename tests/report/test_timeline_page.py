@@ -317,6 +317,20 @@ def test_ranges_have_their_threads_lanes_and_tones() -> None:
     assert titles == ["NVTX ranges, thread 9", "nested ranges, thread 9", "NVTX ranges, thread 10"]
 
 
+def test_a_threads_ranges_stand_above_its_calls() -> None:
+    calls = [(i, i + 1, "cudaFree", THREAD + (i > 2), True) for i in range(9)]
+    trace = made(calls=calls, ranges=[(0, 3, "one", 0), (3, 9, "two", 0), (4, 5, "nobody's", 0)])
+    threads = np.asarray([THREAD, THREAD + 1, THREAD + 7])
+    trace = replace(trace, ranges=replace(trace.ranges, thread=threads))
+    assert [lane["title"] for lane in taken_apart(trace).lanes] == [
+        "NVTX ranges, thread 10",
+        "API, thread 10",
+        "NVTX ranges, thread 9",
+        "API, thread 9",
+        "NVTX ranges, thread 16",
+    ]
+
+
 def test_a_page_has_a_bounded_number_of_lanes() -> None:
     calls = [(i, i + 5, "cudaFree", THREAD + i, True) for i in range(500)]
     kernels = [(i, i + 5, "k") for i in range(500)]

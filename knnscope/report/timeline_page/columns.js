@@ -112,15 +112,15 @@ class Lane {
     this.toneOf = head.group === "calls" ? tones[0] : head.group === "ranges" ? tones[1] : null;
     this.tones = head.tones;
     this.hits = new Int32Array(0);
+    /** @type {Float64Array[]} of each level when the last event of a node ends */
+    this.ends = [this.end];
+    /** @type {Float32Array[]} of each level the busy time of a node, a number a tone */
+    this.busy = [new Float32Array(0)];
     this.grow();
   }
 
   /** The tree: of every 4 events, of every 4 of those, and so on, when the last ends and the busy time of each tone. */
   grow() {
-    /** @type {Float64Array[]} */
-    this.ends = [this.end];
-    /** @type {Float32Array[]} */
-    this.busy = [new Float32Array(0)];
     const tones = this.tones;
     for (let below = this.end; below.length > 1; ) {
       const level = this.ends.length;
@@ -228,6 +228,8 @@ class Links {
     }
     /** @type {Int32Array | null} */
     this.first = null;
+    this.workLane = new Int32Array(0);
+    this.workEvent = new Int32Array(0);
   }
 
   /** For each call the place of its work among all work, sorted by call; made when first asked for. */
@@ -273,7 +275,7 @@ class Links {
     const call = lane.own[i] + 1;
     const found = [];
     for (let at = first[call]; at < first[call + 1] && found.length < most; at++)
-      found.push({ lane: this.lanes[/** @type {Int32Array} */ (this.workLane)[at]], i: /** @type {Int32Array} */ (this.workEvent)[at] });
+      found.push({ lane: this.lanes[this.workLane[at]], i: this.workEvent[at] });
     return found;
   }
 }

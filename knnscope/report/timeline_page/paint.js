@@ -18,9 +18,12 @@ class Ink {
    */
   constructor(head, scheme) {
     this.scheme = scheme;
-    [this.ground, this.ink, this.quiet, this.grid, this.mark, this.focus] = scheme
-      ? ["#14171c", "#e8eaed", "#a5abb3", "#2c323a", "#ffd54a", "#3a3318"]
-      : ["#ffffff", "#1b1b1b", "#5c5c5c", "#dcdcdc", "#b3005e", "#fff3c4"];
+    this.ground = scheme ? "#14171c" : "#ffffff";
+    this.ink = scheme ? "#e8eaed" : "#1b1b1b";
+    this.quiet = scheme ? "#a5abb3" : "#5c5c5c";
+    this.grid = scheme ? "#2c323a" : "#dcdcdc";
+    this.mark = scheme ? "#ffd54a" : "#b3005e";
+    this.focus = scheme ? "#3a3318" : "#fff3c4";
     /** @type {Record<string, {full: string, text: string, fullWord: number, paleWord: number}[]>} */
     this.of = {};
     for (const group of Object.keys(head.colours)) {

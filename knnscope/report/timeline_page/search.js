@@ -35,6 +35,7 @@ class Search {
   /**
    * The next event after the one that is chosen, or the one before: a hit of the search or, without one, an event of the lane.
    * @param {number} way 1 or -1
+   * @returns {Event_}
    */
   next(way) {
     const { view } = this;

@@ -40,6 +40,14 @@ class View {
     this.asked = 0;
     /** @type {Ink[]} */
     this.inks = [];
+    this.arrows = 0; // drawn so far
+    this.width = 0;
+    this.height = 0;
+    this.room = ROOM.wide;
+    this.step = 0; // from lane to lane
+    this.strips = 0; // of all findings' rows
+    /** @type {any[]} */
+    this.shown = [];
     this.layout();
   }
 
@@ -50,13 +58,13 @@ class View {
     this.shown = this.data.findings.slice(0, STRIPS);
     this.strips = this.shown.length ? this.shown.length * STRIP + 14 : 0;
     this.step = this.room.name + this.room.block + this.room.gap;
-    this.tall = AXIS + this.strips + this.step * this.data.lanes.length + 8;
+    const tall = AXIS + this.strips + this.step * this.data.lanes.length + 8;
     const most = Math.max(260, Math.round(0.72 * innerHeight));
     this.width = width;
-    this.height = Math.min(this.tall, most);
+    this.height = Math.min(tall, most);
     this.box.style.height = `${this.height}px`;
     const inside = /** @type {HTMLElement} */ (this.canvas.parentElement);
-    inside.style.height = `${this.tall}px`;
+    inside.style.height = `${tall}px`;
     const ratio = Math.min(3, devicePixelRatio || 1);
     this.canvas.width = Math.round(width * ratio);
     this.canvas.height = Math.round(this.height * ratio);
@@ -296,7 +304,7 @@ class View {
     const y0 = this.top(call.lane.number) + this.room.block;
     const y1 = this.top(work.lane.number);
     const bend = Math.max(24, Math.abs(y1 - y0) / 2);
-    this.arrows = (this.arrows || 0) + 1;
+    this.arrows++;
     context.save();
     context.beginPath();
     context.rect(this.room.left, AXIS, this.across, this.height - AXIS);
