@@ -110,10 +110,12 @@ def test_json_needs_no_matplotlib(knnscope: Run, trace: Path, monkeypatch: pytes
 
 
 def test_a_page_needs_no_matplotlib_and_has_the_findings(
-    knnscope: Run, trace: Path, monkeypatch: pytest.MonkeyPatch
+    knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "knnscope.report.timeline", raising=False)
+    monkeypatch.chdir(tmp_path)
+    trace = fixture("nsys-cupy-loop", tmp_path)
     code, out, _ = knnscope("timeline", trace, "-o", "x.HTML")
     assert code == 0
     assert "events, " in out
