@@ -30,6 +30,8 @@ from knnscope.units import short
 ENDINGS = (".html", ".png", ".svg", ".json")
 """Of a timeline's file: a page to move in, two pictures, and what ui.perfetto.dev opens."""
 PICTURES = (".png", ".svg")
+MANY = 5_000_000
+"""Events of a page that a browser still opens in seconds."""
 NAME = 200
 """Characters of a name that are of use in a picture."""
 
@@ -230,11 +232,16 @@ class Trace:
             require("knnscope.report.timeline", "report", "matplotlib")  # before minutes of reading
         trace = _printable(self.recorded)
         window = part.window(trace)
+        notes = (*trace.lacks, *trace.notes)
         if ending == ".html":
             findings = explaining.explain(self.recorded).findings
             with whole_file(out, "w") as file:
                 events = timeline_page.write(trace, window, findings, file)
             what = f"{events:,} events, {out.stat().st_size:,} bytes: open it in a browser"
+            if events > MANY:
+                notes += (
+                    f"a browser takes long to open {events:,} events: --phase, --around, or --from and --to, draw a part",
+                )
         elif ending == ".json":
             with whole_file(out, "w") as file:
                 events = perfetto.write(trace, window, file)
@@ -244,7 +251,7 @@ class Trace:
             with whole_file(out) as file:
                 width, height = draw(trace, window, file, ending[1:])
             what = f"{width} x {height} pixels, {out.stat().st_size:,} bytes"
-        return Drawn(out, window, what, (*trace.lacks, *trace.notes))
+        return Drawn(out, window, what, notes)
 
     @cached_property
     def recorded(self) -> Recorded:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import knnscope
+from knnscope.api import explaining
 from knnscope.api.explaining import Part
 from knnscope.errors import KnnscopeError
 from knnscope.report import markup
@@ -165,6 +166,16 @@ def test_what_is_no_trace_is_refused_at_once(tmp_path: Path) -> None:
     for call in (knnscope.Trace, knnscope.explain):
         with pytest.raises(KnnscopeError, match="no SQLite database"):
             call(tmp_path / "x.sqlite")
+
+
+def test_a_page_of_very_many_events_says_how_to_draw_a_part(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = knnscope.Trace(path)
+    assert not any("browser" in note for note in trace.draw(tmp_path / "x.html").notes)
+    monkeypatch.setattr(explaining, "MANY", 100)
+    assert "draw a part" in trace.draw(tmp_path / "x.html").notes[-1]
+    assert not any("browser" in note for note in trace.draw(tmp_path / "x.json").notes)
 
 
 def test_a_timeline(path: Path, tmp_path: Path) -> None:

@@ -85,6 +85,50 @@ def test_the_browser_unpacks_what_was_recorded(opened: Open, tmp_path: Path) -> 
         }
 
 
+@pytest.mark.parametrize("share", [1, 0.3, 0.05, 0.004])
+def test_a_pixel_is_as_dark_as_the_time_that_is_covered(opened: Open, share: float) -> None:
+    """Against every event by itself: the tree may move busy time within a pixel's width, and none appears or is lost."""
+    page = ready(opened(LOOP))
+    found = page.evaluate(
+        """(share) => {
+            const { view, data } = window.timeline;
+            view.show((0.6 - share / 2) * view.head.span, (0.6 + share / 2) * view.head.span);
+            return data.lanes.map((lane) => {
+                const place = view.place(lane);
+                const { low, high, width } = place;
+                const scale = width / (high - low);
+                view.pixels.begin(1, width, place.block);
+                const wide = view.pixels.make(lane, place, view.ink(), 0);
+                const made = new Float64Array(width);
+                for (let t = 0; t < lane.tones; t++) for (let x = 0; x < width; x++) made[x] += view.pixels.busy[t][x];
+                const right = new Float64Array(width);
+                const long = [];
+                for (let i = 0; i < lane.count; i++) {
+                    const [from, to] = [(lane.start[i] - low) * scale, (lane.end[i] - low) * scale];
+                    if (to < 0 || from >= width) continue;
+                    if (to - from >= 1) {
+                        long.push(i);
+                        continue;
+                    }
+                    const busy = Math.max(1, lane.end[i] - lane.start[i]) * scale;
+                    const first = Math.floor(from);
+                    const before = to > first + 1 ? (first + 1 - from) / (to - from) : 1;
+                    if (first >= 0) right[first] += busy * before;
+                    if (before < 1 && first + 1 < width) right[first + 1] += busy * (1 - before);
+                }
+                let [a, b, apart] = [0, 0, 0];
+                for (let x = 0; x < width; x++) apart = Math.max(apart, Math.abs((a += made[x]) - (b += right[x])));
+                return { title: lane.title, apart, all: b, wide: wide.length, long: long.length };
+            });
+        }""",
+        share,
+    )
+    assert sum(lane["all"] for lane in found) > 3
+    for lane in found:
+        assert lane["apart"] < 1, lane
+        assert lane["wide"] == lane["long"], lane
+
+
 def test_what_is_under_the_mouse_is_named(opened: Open) -> None:
     page = ready(opened(LOOP))
     show(page, "kernels", 2000)

@@ -317,6 +317,14 @@ def test_ranges_have_their_threads_lanes_and_tones() -> None:
     assert titles == ["NVTX ranges, thread 9", "nested ranges, thread 9", "NVTX ranges, thread 10"]
 
 
+def test_what_is_not_shown_is_counted() -> None:
+    depths = range(page.PAGE.depths + 2)
+    found = taken_apart(made(ranges=[(depth, 1000 - depth, f"r{depth}", depth) for depth in depths]))
+    assert len(found.lanes) == page.PAGE.depths
+    assert "<p>2 more are not shown: " in found.text
+    assert "not shown" not in taken_apart(made(kernels=[(0, 5, "k")])).text
+
+
 def test_a_threads_ranges_stand_above_its_calls() -> None:
     calls = [(i, i + 1, "cudaFree", THREAD + (i > 2), True) for i in range(9)]
     trace = made(calls=calls, ranges=[(0, 3, "one", 0), (3, 9, "two", 0), (4, 5, "nobody's", 0)])

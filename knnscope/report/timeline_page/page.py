@@ -21,7 +21,7 @@ from knnscope.report.lane_colours import COLOURS, ON_DARK, PALE, pale
 from knnscope.report.text import plain
 from knnscope.report.timeline_page.pack import KINDS, Packer, Used, pack_names, pack_row, pack_spans
 from knnscope.report.timeline_page.still import classes_of, still
-from knnscope.trace.excerpt import Window
+from knnscope.trace.excerpt import Window, inside
 from knnscope.trace.findings import Finding
 from knnscope.trace.intervals import Spans, covered
 from knnscope.trace.lanes import busy
@@ -205,6 +205,9 @@ def _top(trace: Trace, window: Window, lanes: list[Row]) -> Iterator[str]:
         f"<p>{escape(gpu)}; {escape(window.title)}: {duration(window.high - window.low)}, {count:,} events"
         f"{f'; {escape(worked)} of that' if worked else ''}{by}</p>"
     )
+    tables = (trace.kernels, trace.copies, trace.calls, trace.ranges)
+    if left := sum(len(inside(events, window.low, window.high)) for events in tables) - count:
+        yield f"<p>{left:,} more are not shown: ranges nested deeper than {PAGE.depths}, or GPUs beyond {PAGE.gpus}.</p>"
     if window.focus:
         begin, end = window.focus
         yield f"<p>{escape(window.focus_title)}, on yellow: {duration(end - begin)}</p>"
