@@ -30,7 +30,7 @@ from knnscope.units import short
 ENDINGS = (".html", ".png", ".svg", ".json")
 """Of a timeline's file: a page to move in, two pictures, and what ui.perfetto.dev opens."""
 PICTURES = (".png", ".svg")
-MANY = 5_000_000
+MANY = 10_000_000
 """Events of a page that a browser still opens in seconds."""
 NAME = 200
 """Characters of a name that are of use in a picture."""

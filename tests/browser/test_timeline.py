@@ -145,7 +145,7 @@ def test_what_is_under_the_mouse_is_named(opened: Open) -> None:
     assert said.splitlines()[0] == name
     assert f"{took / 1000:.2f} µs, from " in said
     assert "launched by cu" in said
-    assert "finding: launch-bound (high): 1,200 kernels of" in said
+    assert "finding: launch-bound (high) in search cupy-loop: 1,200 kernels of" in said
     page.mouse.move(5, 5)
     assert tip.is_hidden()
 

@@ -32,7 +32,7 @@ from knnscope.units import decimal_size, duration, percent
 SCRIPTS = ("columns.js", "words.js", "paint.js", "view.js", "search.js", "input.js")
 """In this order: a later one uses what an earlier one defines."""
 PAGE = Most(threads=24, streams=24, depths=6, gpus=16, by_thread=True, inner=True)
-PLACES = 400
+PLACES = 4000
 """Times of a finding at most; those nearest to each other become one."""
 FINDINGS, BUSIEST = 40, 40
 """Findings, and names, that are listed."""

@@ -218,7 +218,7 @@ class View {
     if (this.room.left) context.fillText(said, this.room.left - 8 - this.words.width(said), 11);
     for (const { x, text } of times) {
       const half = this.words.width(text) / 2;
-      context.fillText(text, Math.min(Math.max(x - half, this.room.left), this.width - 2 * half), 11);
+      context.fillText(text, Math.min(Math.max(x - half, this.room.left), this.width - 2 * half - 3), 11);
     }
     context.fillStyle = ink.grid;
     context.fillRect(this.room.left, AXIS - 5, this.across, 2);

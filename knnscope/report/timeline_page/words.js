@@ -122,7 +122,7 @@ class Says {
    */
   findings(low, high, gpu) {
     const found = this.data.findings.filter((finding) => (gpu < 0 || gpu === finding.gpu) && touches(finding, low, high));
-    return found.slice(0, 4).map((finding) => `finding: ${finding.rule} (${finding.severity}): ${finding.title}`);
+    return found.slice(0, 4).map((finding) => `finding: ${finding.rule} (${finding.severity}) in ${finding.phase}: ${finding.title}`);
   }
 
   /** A finding's own lines. @param {any} finding */
