@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 from altair.utils.schemapi import debug_mode
@@ -33,7 +33,10 @@ TIME = (
     "datum.value >= 1e3 ? format(datum.value/1e3, '~g') + ' µs' : format(datum.value, '~g') + ' ns'"
 )
 COUNT = "datum.value < 10000 ? format(datum.value, ',~g') : format(datum.value, '~s')"
-BYTES = "format(datum.value/1048576, ',~g') + ' MiB'"
+BYTES = (
+    "datum.value >= 1073741824 ? format(datum.value/1073741824, ',~g') + ' GiB' : "
+    "datum.value >= 1048576 ? format(datum.value/1048576, '~g') + ' MiB' : format(datum.value, ',~g')"
+)
 
 
 def lines(data: Data, title: str, label: str) -> dict[str, Any]:
@@ -125,13 +128,15 @@ def bars(data: Data, title: str, label: str) -> dict[str, Any]:
         label: an expression for its ticks.
     """
     rows = list(dict.fromkeys(d["engine"] for d in data))
-    known = {"order": rows, "domain": [0, max((d["value"] for d in data), default=1)]}
+    largest = max(d["value"] for d in data)
+    step = 2.0 ** math.ceil(math.log2(largest / 6))
+    known = {"order": rows, "domain": [0, largest], "ticks": [step * i for i in range(int(largest / step) + 1)]}
     return _filled(_bars(title, label), known, ROW * len(rows), marks=_looks(data))
 
 
 @cache
 def _bars(title: str, label: str) -> dict[str, Any]:
-    x = alt.X("value:Q", title=title, scale=_scale("linear", "domain"), axis=alt.Axis(tickCount=5, labelExpr=label))
+    x = alt.X("value:Q", title=title, scale=_scale("linear", "domain"), axis=_axis("ticks", label))
     y = _rows("engine:N")
     drawn = _shown().mark_bar(height=10, opacity=0.85).encode(x=x, y=y, color=_COLOUR, tooltip=_HINT)
     return _kind(drawn, _names(_shown(), 6).encode(x=x, y=y, text="text:N"))
@@ -207,11 +212,13 @@ _HINT = [alt.Tooltip("engine:N", title="engine"), alt.Tooltip("hint:N", title="h
 
 def _shown(name: str = "marks") -> alt.Chart:
     """Marks of the data of this name, but for engines that are switched off."""
-    return alt.Chart(alt.NamedData(name=name)).transform_filter(f"indexof({HIDDEN}, datum.engine) < 0")
+    shown: alt.Chart = alt.Chart(alt.NamedData(name=name)).transform_filter(f"indexof({HIDDEN}, datum.engine) < 0")
+    return shown
 
 
 def _spread(base: alt.Chart) -> alt.Chart:
-    return base.transform_filter("isValid(datum.low)")
+    found: alt.Chart = base.transform_filter("isValid(datum.low)")
+    return found
 
 
 def _marks(base: alt.Chart, **at: Any) -> alt.Chart:
@@ -219,14 +226,16 @@ def _marks(base: alt.Chart, **at: Any) -> alt.Chart:
     inside = alt.condition("datum.right", alt.value(1), alt.value(0))
     shape, fill = alt.Shape("shape:N", scale=None), alt.Fill("colour:N", scale=None)
     point = base.mark_point(size=34, strokeWidth=1.5, opacity=1)
-    return point.encode(**at, color=_COLOUR, fill=fill, shape=shape, fillOpacity=inside, tooltip=_HINT)
+    found: alt.Chart = point.encode(**at, color=_COLOUR, fill=fill, shape=shape, fillOpacity=inside, tooltip=_HINT)
+    return found
 
 
 def _names(base: alt.Chart, dx: int = 9) -> alt.Chart:
-    return base.mark_text(align="left", dx=dx, fontSize=11, color=INK)
+    found: alt.Chart = base.mark_text(align="left", dx=dx, fontSize=11, color=INK)
+    return found
 
 
-def _scale(kind: str, domain: str) -> alt.Scale:
+def _scale(kind: Literal["linear", "log"], domain: str) -> alt.Scale:
     return alt.Scale(type=kind, domain=alt.ExprRef(domain), nice=False)
 
 

@@ -52,10 +52,15 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table; its cells are texts, ``Engine`` or ``Number``. sortable: readers may sort and filter it, if their browser runs scripts."""
+    """A table; its cells are texts, ``Engine`` or ``Number``.
+
+    wide: numbers of columns whose texts are wrapped. sortable: readers may sort and filter it, if their browser runs scripts; it has its
+    own scroll bar, and is not printed.
+    """
 
     kind: ClassVar[str] = "grid"
     table: Table
+    wide: tuple[int, ...] = ()
     sortable: bool = False
 
 

@@ -107,7 +107,7 @@ def _throughput(hot: Sequence[Measurement], name: str) -> Chart:
 
 
 def _states(rows: Sequence[Measurement], group: Group, name: str) -> Chart | None:
-    of = {(r.engine, r.cache): r for r in rows if r.group == group and r.median_ns}
+    of: dict[tuple[str, str], Measurement] = {(r.engine, r.cache): r for r in rows if r.group == group and r.median_ns}
     hot = sorted((r for (_, cache), r in of.items() if cache == "hot"), key=lambda r: r.took_ns)
     if not hot:
         return None
@@ -174,5 +174,5 @@ def _pivot(hot: Sequence[Measurement], text: object) -> Table:
 def _missing(run: ComparisonRun) -> list[Block]:
     """Engines without figures, and why."""
     table = comparison.failures(run.rows)
-    blocks: list[Block] = [Grid(with_engines(table))] if table else []
+    blocks: list[Block] = [Grid(with_engines(table), wide=(2,))] if table else []
     return [*blocks, *(Text(line, "quiet") for line in comparison.without_gpu(run.rows))]
