@@ -7,13 +7,14 @@ page's own: style.css finds them by ``INK``, ``QUIET`` and ``GRID``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Literal
 
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
+from knnscope.report.page.content import Chart
 from knnscope.report.page.palette import PARTS, look
 
 WIDTH, HEIGHT = 440, 250
@@ -38,19 +39,36 @@ BYTES = (
     "datum.value >= 1048576 ? format(datum.value/1048576, '~g') + ' MiB' : format(datum.value, ',~g')"
 )
 
+UNITS = {"time": TIME, "count": COUNT, "bytes": BYTES}
+"""What stands at ticks: durations of nanoseconds, counts, bytes."""
 
-def lines(data: Data, title: str, label: str) -> dict[str, Any]:
+
+def drawn(chart: Chart, width: int | None) -> dict[str, Any]:
+    """A chart of a page as Vega-Lite.
+
+    Args:
+        chart: what to draw.
+        width: of its view in pixels; None is as wide as the page gives it room.
+    """
+    forms: dict[str, Callable[..., dict[str, Any]]] = {
+        f.__name__: f for f in (lines, states, shares, bars, roofline, rungs)
+    }
+    spec = forms[chart.form](chart.data, **chart.options)
+    return {**spec, "width": "container" if width is None else width}
+
+
+def lines(data: Data, title: str, unit: str) -> dict[str, Any]:
     """A line an engine over batch sizes, both logarithmic, each named at its end.
 
     Args:
         data: dicts of engine, batch, value, right and ``hint``, a text for whoever points at it; low and high where there is an interval.
         title: of the values.
-        label: an expression for their ticks.
+        unit: of ``UNITS``, for their ticks.
     """
     domain = _domain([d[name] for d in data for name in ("value", "low", "high") if d.get(name)])
     batches = sorted({d["batch"] for d in data})
     known = {"xs": batches, "reach": [batches[0], batches[-1]], "ticks": _ticks(*domain), "domain": domain}
-    return _filled(_lines(title, label), known, HEIGHT, marks=_looks(data), ends=_looks(_ends(data, domain)))
+    return _filled(_lines(title, UNITS[unit]), known, HEIGHT, marks=_looks(data), ends=_looks(_ends(data, domain)))
 
 
 @cache
@@ -119,24 +137,23 @@ def _shares(order: tuple[str, ...]) -> dict[str, Any]:
     return _kind(drawn, _names(_shown("totals")).encode(x=alt.value("width"), y=y, text="total:N"))
 
 
-def bars(data: Data, title: str, label: str) -> dict[str, Any]:
+def bars(data: Data, unit: str) -> dict[str, Any]:
     """A bar a line from zero, with its figure beside it.
 
     Args:
         data: dicts of engine, value, text, hint.
-        title: of the axis.
-        label: an expression for its ticks.
+        unit: of ``UNITS``, for the ticks.
     """
     rows = list(dict.fromkeys(d["engine"] for d in data))
     largest = max(d["value"] for d in data)
     step = 2.0 ** math.ceil(math.log2(largest / 6))
     known = {"order": rows, "domain": [0, largest], "ticks": [step * i for i in range(int(largest / step) + 1)]}
-    return _filled(_bars(title, label), known, ROW * len(rows), marks=_looks(data))
+    return _filled(_bars(UNITS[unit]), known, ROW * len(rows), marks=_looks(data))
 
 
 @cache
-def _bars(title: str, label: str) -> dict[str, Any]:
-    x = alt.X("value:Q", title=title, scale=_scale("linear", "domain"), axis=_axis("ticks", label))
+def _bars(label: str) -> dict[str, Any]:
+    x = alt.X("value:Q", title=None, scale=_scale("linear", "domain"), axis=_axis("ticks", label))
     y = _rows("engine:N")
     drawn = _shown().mark_bar(height=10, opacity=0.85).encode(x=x, y=y, color=_COLOUR, tooltip=_HINT)
     return _kind(drawn, _names(_shown(), 6).encode(x=x, y=y, text="text:N"))
@@ -198,11 +215,6 @@ def _rungs() -> dict[str, Any]:
     )
     names = _names(base).encode(x=x, y=y, text="text:N")
     return _kind(stem, floor.encode(x="floor:Q", y=y), _marks(base, x=x, y=y), names)
-
-
-def sized(spec: dict[str, Any], width: int | None) -> dict[str, Any]:
-    """The chart for a width of its view in pixels; None is as wide as the page gives it room."""
-    return {**spec, "width": "container" if width is None else width}
 
 
 _COLOUR = alt.Color("colour:N", scale=None)

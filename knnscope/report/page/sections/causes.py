@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from knnscope.analysis.run import ComparisonRun
 from knnscope.analysis.verdict import Split, splits
 from knnscope.report import comparison
-from knnscope.report.page import charts
 from knnscope.report.page.content import Block, Chart, Engine, Folded, Grid, Listed, Section, Text
 from knnscope.report.page.sections.speed import with_engines
 from knnscope.report.text import Table
@@ -64,6 +63,4 @@ def _chart(found: Sequence[Split]) -> Chart:
         f"In {len(launch)} of {len(found)} the launch takes longer than the computation."
     )
     table = Table("", ("engine", "queries a call", "time of a call", *PARTS), lines, right=(1, 2, 3, 4, 5))
-    return Chart(
-        "splits", f"Where a call's time goes, k = {found[0].k}", said, data, lambda d: charts.shares(d, PARTS), table
-    )
+    return Chart("splits", f"Where a call's time goes, k = {found[0].k}", said, table, "shares", data, {"order": PARTS})

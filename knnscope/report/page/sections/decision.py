@@ -48,7 +48,7 @@ def head(choices: Sequence[Choice], doubts: Sequence[Doubt]) -> list[Block]:
     return blocks
 
 
-def warning(doubts: Sequence[Doubt]) -> list[Block]:
+def warning(doubts: Sequence[Doubt]) -> list[Text]:
     """The banner, where there is reason for one."""
     if not doubts:
         return []

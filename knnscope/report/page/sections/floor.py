@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.run import ComparisonRun
-from knnscope.report.page import charts
 from knnscope.report.page.content import Chart, Engine, Folded, Grid, Section, Text
 from knnscope.report.text import Table
 from knnscope.units import duration, percent
@@ -78,9 +77,7 @@ def _roofline(rows: Sequence[Measurement]) -> Chart:
         f"Roofline at k = {rows[0].k}: operations a second over operations a byte, an engine a line from its smallest to its largest batch. "
         f"Nearest to what the machine can do comes {nearest.engine} at {nearest.batch:,} a call: {share(nearest)}."
     )
-    return Chart(
-        "roofline", f"Roofline, k = {rows[0].k}", said, data, lambda d: charts.roofline(d, best), _by_batch(rows)
-    )
+    return Chart("roofline", f"Roofline, k = {rows[0].k}", said, _by_batch(rows), "roofline", data, {"roofs": best})
 
 
 def _by_batch(rows: Sequence[Measurement]) -> Table:

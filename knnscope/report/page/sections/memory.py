@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.run import ComparisonRun
 from knnscope.report import comparison
-from knnscope.report.page import charts
 from knnscope.report.page.content import Block, Chart, Charts, Engine, Grid, Section, Text
 from knnscope.report.page.sections.speed import with_engines
 from knnscope.report.text import Table
@@ -45,4 +44,4 @@ def _bars(rows: Sequence[Measurement], on_gpu: bool) -> Chart | None:
     said = f"Peak of {where}: from {ranked[0][0]}, {size(ranked[0][1])}, to {ranked[-1][0]}, {size(ranked[-1][1])}."
     table = Table("", ("engine", "peak"), lines, right=(1,))
     name = f"memory-{'gpu' if on_gpu else 'host'}"
-    return Chart(name, where, said, data, lambda d: charts.bars(d, "", charts.BYTES), table)
+    return Chart(name, where, said, table, "bars", data, {"unit": "bytes"})

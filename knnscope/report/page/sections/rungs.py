@@ -8,7 +8,6 @@ from knnscope.analysis.doubts import Doubt
 from knnscope.analysis.measurement import RungMeasurement
 from knnscope.analysis.run import LadderRun
 from knnscope.report import ladder
-from knnscope.report.page import charts
 from knnscope.report.page.content import Block, Chart, Engine, Grid, Section, Text
 from knnscope.report.page.sections.decision import warning
 from knnscope.report.text import Table
@@ -39,7 +38,7 @@ def lead(run: LadderRun) -> str:
 
 def head(doubts: Sequence[Doubt]) -> list[Block]:
     """Reasons for doubt."""
-    return warning(doubts)
+    return [*warning(doubts)]
 
 
 def section(run: LadderRun) -> Section:
@@ -98,5 +97,5 @@ def _chart(rows: Sequence[RungMeasurement]) -> Chart | None:
     slow, fast = max(timed, key=lambda r: r.wall_ns or 0), min(timed, key=lambda r: r.wall_ns or 0)
     said = f"Time of a search by rung, from {duration(slow.wall_ns or 0)} ({slow.rung}) to {duration(fast.wall_ns or 0)} ({fast.rung})."
     return Chart(
-        "rungs", "Time of a search", said, data, charts.rungs, Table("", ("rung", "time", "floor"), lines, right=(1, 2))
+        "rungs", "Time of a search", said, Table("", ("rung", "time", "floor"), lines, right=(1, 2)), "rungs", data
     )
