@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from knnscope import cli
+from tests.trace.fixtures import unpacked
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -22,7 +23,16 @@ def written_by(*arguments: str | Path) -> Callable[[Path], Path]:
     return make
 
 
+def of_a_trace(folder: Path) -> Path:
+    """The page of a folder that holds a recorded trace and nothing else."""
+    unpacked("cupti-cupy-loop-numpy-input", folder)
+    return written_by("report", folder)(folder)
+
+
 PAGES: dict[str, Callable[[Path], Path]] = {
     "report of a GPU run": written_by("report", RESULTS / "compare-gpu-75000"),
+    "report of a CPU run": written_by("report", ROOT / "tests" / "fixtures" / "runs" / "compare-sample"),
+    "report of a climb": written_by("report", RESULTS / "ladder-75000-k10"),
+    "report of a trace": of_a_trace,
 }
 """By name, what makes the page in a folder that is empty, and returns its file. It runs once a session, without a network."""

@@ -304,7 +304,8 @@ def _ticks(low: float, high: float) -> list[float]:
     spans = math.log10(high / low)
     steps = (1, 1.5, 2, 3, 4, 5, 6, 8) if spans < 0.6 else (1, 2, 5) if spans < 2.2 else (1,)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [step * 10.0**d for d in decades for step in steps if low <= step * 10.0**d <= high]
+    found = [step * 10.0**d for d in decades for step in steps if low <= step * 10.0**d <= high]
+    return found or [float(f"{math.sqrt(low * high):.2g}")]
 
 
 def _ends(data: Data, domain: Sequence[float]) -> Data:

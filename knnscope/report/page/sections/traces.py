@@ -24,24 +24,31 @@ LARGEST = 256 * 10**6
 
 def document(found: Contents) -> Document:
     """A page of traces alone."""
-    part = section(found)
-    blocks = part.blocks if part is not None else ()
+    told: list[ExplanationRecord] = []
+    part = section(found, told)
     return Document(
-        title=f"Traces in {found.folder.name if found.folder else ''}",
+        title=f"Traces in {found.folder.absolute().name if found.folder else 'memory'}",
         about="why a run is slow",
-        lead=_lead(blocks),
+        lead=_lead(told),
         head=(),
         sections=[part] if part is not None else [],
     )
 
 
-def section(found: Contents) -> Section | None:
-    """Each trace and each saved explanation; None where there is none."""
+def section(found: Contents, read: list[ExplanationRecord] | None = None) -> Section | None:
+    """Each trace and each saved explanation; None where there is none.
+
+    Args:
+        found: what lies in the folder.
+        read: takes the explanations, in the order of the page.
+    """
     blocks: list[Block] = []
+    read = [] if read is None else read
     for name, told in found.explanations.items():
+        read.append(told)
         blocks += [Heading(name), *_told(told)]
     for path in found.traces[:EXPLAINED]:
-        blocks += [Heading(path.name), *_trace(path)]
+        blocks += [Heading(path.name), *_trace(path, read)]
     left = [path.name for path in found.traces[EXPLAINED:]]
     if left:
         blocks.append(Text(f"Not read here: {', '.join(left)}; knnscope explain FILE reads one.", "quiet"))
@@ -49,13 +56,19 @@ def section(found: Contents) -> Section | None:
     return Section("traces", "What the traces say", blocks) if blocks else None
 
 
-def _lead(blocks: Sequence[Block]) -> str:
-    """The first sentence of the first trace."""
-    said = next((block.text for block in blocks if isinstance(block, Text)), "Nothing could be read.")
-    return f"{said[:1].upper()}{said[1:]}"
+def _lead(told: Sequence[ExplanationRecord]) -> str:
+    """What would save most."""
+    if not told:
+        return "None of the traces could be read."
+    findings = [(f.share, f) for one in told for f in one.findings]
+    if not findings:
+        return "No rule finds anything worth changing."
+    share, most = max(findings, key=lambda found: found[0])
+    where = f"{most.rule} in {most.phase} would save about {explanation.milli(most.saving_ms)} of each time through it, {percent(share)}"
+    return f"Begin with {where}."
 
 
-def _trace(path: Path) -> list[Block]:
+def _trace(path: Path, read: list[ExplanationRecord]) -> list[Block]:
     size = path.stat().st_size
     if size > LARGEST:
         return [Text(f"{decimal_size(size)}: too large for a page; knnscope explain {path.name} reads it.", "quiet")]
@@ -64,6 +77,7 @@ def _trace(path: Path) -> list[Block]:
         told = record_of(explain.explain(trace))
     except KnnscopeError as error:
         return [Text(str(error), "quiet")]
+    read.append(told)
     return [*_told(told), *_picture(trace)]
 
 
