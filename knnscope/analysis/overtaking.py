@@ -51,12 +51,10 @@ def _overtakings(k: int, boundary: str, at: dict[int, dict[str, Measurement]]) -
             if a_first == a_last:
                 continue
             before, after = (a, b) if a_first else (b, a)
-            if not (
-                rival(at[small][before], at[small][after]).significant
-                and rival(at[large][after], at[large][before]).significant
-            ):
+            ahead, behind = rival(at[small][before], at[small][after]), rival(at[large][after], at[large][before])
+            if not (ahead.significant and behind.significant):
                 continue
-            first, last = (at[batch][before].took_ns / at[batch][after].took_ns for batch in (small, large))
+            first, last = 1 / ahead.ratio, behind.ratio
             leads = before == fastest[small] or after == fastest[large]
             cross = _crossing(small, large, first, last)
             found.append(Overtaking(k, boundary, before, after, small, large, cross, first, last, leads))

@@ -152,7 +152,7 @@ def _stopped(rows: Iterable[Measurement]) -> bool:
 def _sentence(v: Verdict, stopped: bool) -> str:
     grade = "exact" if v.grade == "exact" else "right up to float32 rounding"
     told, after = v.level_with, v.next
-    if most := v.too_few_rounds:
+    if (most := v.too_few_rounds) is not None:
         return f"{grade}: {_listed(v, v.rivals)}: too few rounds ({most}) to tell which is fastest"
     level = v.near
     text = f"fastest of what was measured, {grade}: " if stopped else f"fastest {grade}: "

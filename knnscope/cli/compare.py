@@ -11,6 +11,7 @@ from knnscope import threads
 from knnscope.analysis import statistics
 from knnscope.analysis.measurement import FAILED, Measurement
 from knnscope.analysis.verdict import QUICK_MATTERS
+from knnscope.api import reporting
 from knnscope.api.comparing import QUERIES, QUICK_QUERIES, SECONDS, CompareOptions, compare
 from knnscope.bench.plan import QUICK_ROUNDS
 from knnscope.cli import options
@@ -55,6 +56,7 @@ class Compare:
                 _options(args),
                 out,
             )
+        notes(reporting.beside(found.run))
         if args.json:
             notes(found.notes)
             show_rows(found.measurements)

@@ -32,9 +32,18 @@ def timeline_of(name: str, *arguments: str) -> Callable[[Path], Path]:
     return make
 
 
+def of_a_trace(folder: Path) -> Path:
+    """The page of a folder that holds a recorded trace and nothing else."""
+    unpacked("cupti-cupy-loop-numpy-input", folder)
+    return written_by("report", folder)(folder)
+
+
 PAGES: dict[str, Callable[[Path], Path]] = {
     "report of a GPU run": written_by("report", RESULTS / "compare-gpu-75000"),
     "timeline of a loop": timeline_of("nsys-cupy-loop"),
     "timeline of one iteration": timeline_of("300-cupy-loop", "--around", "100"),
+    "report of a CPU run": written_by("report", ROOT / "tests" / "fixtures" / "runs" / "compare-sample"),
+    "report of a climb": written_by("report", RESULTS / "ladder-75000-k10"),
+    "report of a trace": of_a_trace,
 }
 """By name, what makes the page in a folder that is empty, and returns its file. It runs once a session, without a network."""

@@ -10,6 +10,8 @@ from tests.browser.conftest import Open
 from tests.browser.pages import PAGES
 
 NARROW, WIDE = 360, 1600
+ALIKE = {"exclude": [["tbody tr:nth-child(n+6)"]]}
+"""Later rows of a long table, which are as those before; axe would take a minute for them."""
 every_page = pytest.mark.parametrize("name", PAGES)
 
 
@@ -18,8 +20,8 @@ def seen(page: Page) -> None:
     page.evaluate(
         """async () => {
             for (const fold of document.querySelectorAll("details")) fold.open = true;
-            for (let y = 0; y < document.documentElement.scrollHeight; y += innerHeight / 2) {
-                scrollTo(0, y);
+            for (const figure of document.querySelectorAll("figure, section, footer")) {
+                figure.scrollIntoView();
                 await new Promise((done) => setTimeout(done, 60));
             }
         }"""
@@ -38,12 +40,11 @@ def test_it_fits_without_sideways_scrolling(opened: Open, name: str, width: int,
 
 
 @every_page
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [NARROW, WIDE])
+@pytest.mark.parametrize(("width", "scheme"), [(NARROW, "dark"), (WIDE, "light"), (WIDE, "dark")])
 def test_axe_finds_nothing_serious(opened: Open, name: str, width: int, scheme: str) -> None:
     page = opened(name, width, color_scheme=scheme)
     seen(page)
-    found = Axe().run(page).response["violations"]
+    found = Axe().run(page, context=ALIKE, options={"resultTypes": ["violations"]}).response["violations"]
     grave = [
         f"{v['id']}: {v['help']}: {[node['html'][:200] for node in v['nodes'][:3]]}"
         for v in found

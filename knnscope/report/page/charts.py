@@ -7,13 +7,14 @@ page's own: style.css finds them by ``INK``, ``QUIET`` and ``GRID``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
+from knnscope.report.page.content import Chart
 from knnscope.report.page.palette import PARTS, look
 
 WIDTH, HEIGHT = 440, 250
@@ -33,21 +34,41 @@ TIME = (
     "datum.value >= 1e3 ? format(datum.value/1e3, '~g') + ' µs' : format(datum.value, '~g') + ' ns'"
 )
 COUNT = "datum.value < 10000 ? format(datum.value, ',~g') : format(datum.value, '~s')"
-BYTES = "format(datum.value/1048576, ',~g') + ' MiB'"
+BYTES = (
+    "datum.value >= 1073741824 ? format(datum.value/1073741824, ',~g') + ' GiB' : "
+    "datum.value >= 1048576 ? format(datum.value/1048576, '~g') + ' MiB' : format(datum.value, ',~g')"
+)
+
+UNITS = {"time": TIME, "count": COUNT, "bytes": BYTES}
+"""What stands at ticks: durations of nanoseconds, counts, bytes."""
 
 
-def lines(data: Data, title: str, label: str) -> dict[str, Any]:
+def drawn(chart: Chart, width: int | None) -> dict[str, Any]:
+    """A chart of a page as Vega-Lite.
+
+    Args:
+        chart: what to draw.
+        width: of its view in pixels; None is as wide as the page gives it room.
+    """
+    forms: dict[str, Callable[..., dict[str, Any]]] = {
+        f.__name__: f for f in (lines, states, shares, bars, roofline, rungs)
+    }
+    spec = forms[chart.form](chart.data, **chart.options)
+    return {**spec, "width": "container" if width is None else width}
+
+
+def lines(data: Data, title: str, unit: str) -> dict[str, Any]:
     """A line an engine over batch sizes, both logarithmic, each named at its end.
 
     Args:
         data: dicts of engine, batch, value, right and ``hint``, a text for whoever points at it; low and high where there is an interval.
         title: of the values.
-        label: an expression for their ticks.
+        unit: of ``UNITS``, for their ticks.
     """
     domain = _domain([d[name] for d in data for name in ("value", "low", "high") if d.get(name)])
     batches = sorted({d["batch"] for d in data})
     known = {"xs": batches, "reach": [batches[0], batches[-1]], "ticks": _ticks(*domain), "domain": domain}
-    return _filled(_lines(title, label), known, HEIGHT, marks=_looks(data), ends=_looks(_ends(data, domain)))
+    return _filled(_lines(title, UNITS[unit]), known, HEIGHT, marks=_looks(data), ends=_looks(_ends(data, domain)))
 
 
 @cache
@@ -116,22 +137,23 @@ def _shares(order: tuple[str, ...]) -> dict[str, Any]:
     return _kind(drawn, _names(_shown("totals")).encode(x=alt.value("width"), y=y, text="total:N"))
 
 
-def bars(data: Data, title: str, label: str) -> dict[str, Any]:
+def bars(data: Data, unit: str) -> dict[str, Any]:
     """A bar a line from zero, with its figure beside it.
 
     Args:
         data: dicts of engine, value, text, hint.
-        title: of the axis.
-        label: an expression for its ticks.
+        unit: of ``UNITS``, for the ticks.
     """
     rows = list(dict.fromkeys(d["engine"] for d in data))
-    known = {"order": rows, "domain": [0, max((d["value"] for d in data), default=1)]}
-    return _filled(_bars(title, label), known, ROW * len(rows), marks=_looks(data))
+    largest = max(d["value"] for d in data)
+    step = 2.0 ** math.ceil(math.log2(largest / 6))
+    known = {"order": rows, "domain": [0, largest], "ticks": [step * i for i in range(int(largest / step) + 1)]}
+    return _filled(_bars(UNITS[unit]), known, ROW * len(rows), marks=_looks(data))
 
 
 @cache
-def _bars(title: str, label: str) -> dict[str, Any]:
-    x = alt.X("value:Q", title=title, scale=_scale("linear", "domain"), axis=alt.Axis(tickCount=5, labelExpr=label))
+def _bars(label: str) -> dict[str, Any]:
+    x = alt.X("value:Q", title=None, scale=_scale("linear", "domain"), axis=_axis("ticks", label))
     y = _rows("engine:N")
     drawn = _shown().mark_bar(height=10, opacity=0.85).encode(x=x, y=y, color=_COLOUR, tooltip=_HINT)
     return _kind(drawn, _names(_shown(), 6).encode(x=x, y=y, text="text:N"))
@@ -195,11 +217,6 @@ def _rungs() -> dict[str, Any]:
     return _kind(stem, floor.encode(x="floor:Q", y=y), _marks(base, x=x, y=y), names)
 
 
-def sized(spec: dict[str, Any], width: int | None) -> dict[str, Any]:
-    """The chart for a width of its view in pixels; None is as wide as the page gives it room."""
-    return {**spec, "width": "container" if width is None else width}
-
-
 _COLOUR = alt.Color("colour:N", scale=None)
 _DASH = alt.condition("datum.broken", alt.value([5, 3]), alt.value([1, 0]))
 _HINT = [alt.Tooltip("engine:N", title="engine"), alt.Tooltip("hint:N", title="here")]
@@ -207,11 +224,13 @@ _HINT = [alt.Tooltip("engine:N", title="engine"), alt.Tooltip("hint:N", title="h
 
 def _shown(name: str = "marks") -> alt.Chart:
     """Marks of the data of this name, but for engines that are switched off."""
-    return alt.Chart(alt.NamedData(name=name)).transform_filter(f"indexof({HIDDEN}, datum.engine) < 0")
+    shown: alt.Chart = alt.Chart(alt.NamedData(name=name)).transform_filter(f"indexof({HIDDEN}, datum.engine) < 0")
+    return shown
 
 
 def _spread(base: alt.Chart) -> alt.Chart:
-    return base.transform_filter("isValid(datum.low)")
+    found: alt.Chart = base.transform_filter("isValid(datum.low)")
+    return found
 
 
 def _marks(base: alt.Chart, **at: Any) -> alt.Chart:
@@ -219,14 +238,16 @@ def _marks(base: alt.Chart, **at: Any) -> alt.Chart:
     inside = alt.condition("datum.right", alt.value(1), alt.value(0))
     shape, fill = alt.Shape("shape:N", scale=None), alt.Fill("colour:N", scale=None)
     point = base.mark_point(size=34, strokeWidth=1.5, opacity=1)
-    return point.encode(**at, color=_COLOUR, fill=fill, shape=shape, fillOpacity=inside, tooltip=_HINT)
+    found: alt.Chart = point.encode(**at, color=_COLOUR, fill=fill, shape=shape, fillOpacity=inside, tooltip=_HINT)
+    return found
 
 
 def _names(base: alt.Chart, dx: int = 9) -> alt.Chart:
-    return base.mark_text(align="left", dx=dx, fontSize=11, color=INK)
+    found: alt.Chart = base.mark_text(align="left", dx=dx, fontSize=11, color=INK)
+    return found
 
 
-def _scale(kind: str, domain: str) -> alt.Scale:
+def _scale(kind: Literal["linear", "log"], domain: str) -> alt.Scale:
     return alt.Scale(type=kind, domain=alt.ExprRef(domain), nice=False)
 
 
@@ -283,7 +304,8 @@ def _ticks(low: float, high: float) -> list[float]:
     spans = math.log10(high / low)
     steps = (1, 1.5, 2, 3, 4, 5, 6, 8) if spans < 0.6 else (1, 2, 5) if spans < 2.2 else (1,)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [step * 10.0**d for d in decades for step in steps if low <= step * 10.0**d <= high]
+    found = [step * 10.0**d for d in decades for step in steps if low <= step * 10.0**d <= high]
+    return found or [float(f"{math.sqrt(low * high):.2g}")]
 
 
 def _ends(data: Data, domain: Sequence[float]) -> Data:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from knnscope.report.text import Table, plain
 
 Tone = Literal["", "warning", "quiet"]
+Form = Literal["lines", "states", "shares", "bars", "roofline", "rungs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,15 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table; its cells are texts, ``Engine`` or ``Number``. sortable: readers may sort and filter it, if their browser runs scripts."""
+    """A table; its cells are texts, ``Engine`` or ``Number``.
+
+    wide: numbers of columns whose texts are wrapped. sortable: readers may sort and filter it, if their browser runs scripts; it has its
+    own scroll bar, and is not printed.
+    """
 
     kind: ClassVar[str] = "grid"
     table: Table
+    wide: tuple[int, ...] = ()
     sortable: bool = False
 
 
@@ -69,18 +75,20 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart. said: in a sentence what it shows. data: a flat dict a mark. draw: gives Vega-Lite for a width; None is the reader's.
+    """A chart.
 
-    table: the same in figures.
+    form: the function of charts.py that draws it. data: a flat dict a mark. options: what else that function takes. said: in a sentence
+    what it shows. table: the same in figures.
     """
 
     kind: ClassVar[str] = "chart"
     name: str
     title: str
     said: str
-    data: list[dict[str, Any]]
-    draw: Callable[[list[dict[str, Any]]], dict[str, Any]]
     table: Table
+    form: Form
+    data: list[dict[str, Any]] = field(repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,7 @@ def policy(scripts: Iterable[str]) -> str:
 
 
 def _drawn(chart: Chart) -> tuple[str, dict[str, Any]]:
-    spec = chart.draw(chart.data)
-    return runtime.svg(charts.sized(spec, charts.WIDTH), chart.name), charts.sized(spec, None)
+    return runtime.svg(charts.drawn(chart, charts.WIDTH), chart.name), charts.drawn(chart, None)
 
 
 def _cell(cell: object) -> str:

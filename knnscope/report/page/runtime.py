@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import cache
 from typing import Any
 from xml.etree import ElementTree
 
-from knnscope.errors import require
+from knnscope.errors import KnnscopeError, require
+from knnscope.store import home, whole_file
 
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 """All that the page's script uses of Vega, Vega-Lite and Vega-Embed."""
@@ -26,9 +28,18 @@ def converter() -> Any:
 
 @cache
 def javascript() -> str:
-    """Vega, Vega-Lite and Vega-Embed in one script; "</script" does not occur in it."""
-    found: str = converter().javascript_bundle(SNIPPET)
-    return re.sub(r"</(?=script)", r"<\\/", found, flags=re.IGNORECASE)
+    """Vega, Vega-Lite and Vega-Embed in one script; "</script" does not occur in it.
+
+    Bundling takes 2 s of CPU time, so it is kept beside the other caches, for each version of vl-convert.
+    """
+    kept = home() / "report" / f"vega-{converter().__version__}.js"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return kept.read_text("utf-8")
+    bundled: str = converter().javascript_bundle(SNIPPET)
+    found = re.sub(r"</(?=script)", r"<\\/", bundled, flags=re.IGNORECASE)
+    with contextlib.suppress(KnnscopeError), whole_file(kept, "w") as file:  # a disk that is full, or read-only
+        file.write(found)
+    return found
 
 
 def svg(spec: dict[str, Any], name: str) -> str:

@@ -9,11 +9,14 @@ from knnscope.analysis.choice import Choice
 from knnscope.analysis.doubts import Doubt
 from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.verdict import Verdict
-from knnscope.report.page.content import Block, Engine, Grid, Text
+from knnscope.report.page.content import Block, Engine, Folded, Grid, Text
 from knnscope.report.text import Table
-from knnscope.units import duration
+from knnscope.units import duration, times
 
-HEAD = ("queries a call", "take", "time of a call", "queries/s", "how sure", "is it right", "if ids must be float64's")
+HEAD = ("queries a call", "take", "time of a call", "queries/s", "how sure", "is it right", "exact ids only")
+
+WIDE = (4, 5)
+"""Columns of sentences."""
 
 
 def lead(choices: Sequence[Choice]) -> str:
@@ -26,21 +29,35 @@ def lead(choices: Sequence[Choice]) -> str:
     said = list(dict.fromkeys(_take(of_k) for of_k in several))
     if len(said) > 1:
         said = [f"k = {of_k[0].group[0]}: {_take(of_k)}" for of_k in several]
-    return " ".join([*(f"{sentence}." for sentence in said), *_sure(told)])
+    return " ".join(f"{sentence}." for sentence in said)
+
+
+def sure_of(choices: Sequence[Choice]) -> list[str]:
+    """How sure the first sentence is, and whether the answers are right."""
+    return [" ".join(said)] if (said := _sure(_main(choices))) else []
 
 
 def head(choices: Sequence[Choice], doubts: Sequence[Doubt]) -> list[Block]:
     """What follows the first sentence: reasons for doubt, and a line for each case."""
-    blocks: list[Block] = []
-    if doubts:
-        kinds = ", ".join(dict.fromkeys(d.kind for d in doubts))
-        blocks.append(Text(f"Read with care ({kinds}): {'; '.join(d.text for d in doubts)}.", "warning"))
-    blocks += [Grid(table) for table in answers(choices)]
+    tables = answers(choices)
+    blocks: list[Block] = [Text(said) for said in sure_of(choices)]
+    blocks += warning(doubts)
+    blocks += [Grid(table, WIDE) for boundary, table in tables if boundary == tables[0][0]]
+    if rest := [Grid(table, WIDE) for boundary, table in tables if boundary != tables[0][0]]:
+        blocks.append(Folded("Where queries and answers are in GPU memory", rest))
     return blocks
 
 
-def answers(choices: Sequence[Choice]) -> list[Table]:
-    """A table for each k and boundary, with a line for each batch size."""
+def warning(doubts: Sequence[Doubt]) -> list[Text]:
+    """The banner, where there is reason for one."""
+    if not doubts:
+        return []
+    kinds = ", ".join(dict.fromkeys(d.kind for d in doubts))
+    return [Text(f"Read with care ({kinds}): {'; '.join(d.text for d in doubts)}.", "warning")]
+
+
+def answers(choices: Sequence[Choice]) -> list[tuple[str, Table]]:
+    """A boundary and a table for each k there, with a line for each batch size."""
     found = []
     by_shape = sorted(choices, key=lambda c: (c.group[2] != "host", c.group[0], c.group[1]))
     for (boundary, k), of_shape in groupby(by_shape, key=lambda c: (c.group[2], c.group[0])):
@@ -48,7 +65,7 @@ def answers(choices: Sequence[Choice]) -> list[Table]:
         exact = any(line[-1] for line in lines)
         title = f"k = {k}{'' if boundary == 'host' else ', queries and answers in GPU memory'}"
         kept = lines if exact else [line[:-1] for line in lines]
-        found.append(Table(title, HEAD if exact else HEAD[:-1], kept, right=(0, 2, 3)))
+        found.append((boundary, Table(title, HEAD if exact else HEAD[:-1], kept, right=(0, 2, 3))))
     return found
 
 
@@ -75,13 +92,13 @@ def sure(v: Verdict, stopped: bool = False) -> str:
     """How far ahead it is, or with whom it is level."""
     if not v.rivals:
         return "the only right one"
-    if most := v.too_few_rounds:
+    if (most := v.too_few_rounds) is not None:
         return f"{most} rounds are too few to tell"
     parts = []
     if near := v.near:
         parts.append(f"not told apart from {', '.join(r.engine for r in near)}")
     if after := v.next:
-        parts.append(f"{after.ratio:.3g}× ({after.low:.3g} to {after.high:.3g}) as fast as {after.engine}")
+        parts.append(f"{times(after.ratio)}× ({times(after.low)} to {times(after.high)}) as fast as {after.engine}")
     if loud := [r.engine for r in v.level_with if r not in near]:
         parts.append(f"too noisy to place: {', '.join(loud)}")
     if stopped:
@@ -92,8 +109,8 @@ def sure(v: Verdict, stopped: bool = False) -> str:
 def right(row: Measurement) -> str:
     """What was found about its answers."""
     if row.grade == "exact":
-        return f"exact, {row.judged:,} answers checked"
-    return f"up to float32 rounding: {row.differing:,} of {row.judged:,} differ"
+        return f"exact, {row.judged:,} checked"
+    return f"float32: {row.differing:,} of {row.judged:,} differ"
 
 
 def _wrong(c: Choice) -> str:
@@ -137,7 +154,7 @@ def _sure(choices: Sequence[Choice]) -> list[str]:
     after = [c.verdict.next for c in with_best if c.verdict is not None and c.verdict.next is not None]
     if not open_ and after:
         low, high = min(r.ratio for r in after), max(r.ratio for r in after)
-        span = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
+        span = times(low) if times(low) == times(high) else f"{times(low)} to {times(high)}"
         said.append(
             f"It is {span} times as fast as the next right engine, told apart every time."
             if len({c.best.engine for c in with_best if c.best}) == 1

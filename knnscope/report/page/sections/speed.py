@@ -9,7 +9,6 @@ from knnscope.analysis.measurement import CACHES, FAILED, Measurement
 from knnscope.analysis.run import ComparisonRun
 from knnscope.analysis.verdict import Group, groups
 from knnscope.report import comparison
-from knnscope.report.page import charts
 from knnscope.report.page.content import Block, Chart, Charts, Engine, Folded, Grid, Heading, Section, Text
 from knnscope.report.text import Table
 from knnscope.units import duration
@@ -35,7 +34,7 @@ def section(run: ComparisonRun) -> Section:
     shapes = sorted(by_shape, key=lambda shape: (shape[0] != "host", -shape[1]))
     blocks: list[Block] = [Text(HOW)]
     for place, shape in enumerate(shapes):
-        inside = [*_charts(run, shape, by_shape[shape]), *_tables(by_shape[shape], tables)]
+        inside = [*_charts(run, shape, by_shape[shape] if place == 0 else ()), *_tables(by_shape[shape], tables)]
         if place == 0:
             blocks += [Heading(_title(shape)), *inside]
         elif inside:
@@ -80,9 +79,10 @@ def _latency(hot: Sequence[Measurement], name: str) -> Chart:
         f"latency-{name}",
         "Time of a call",
         said,
-        data,
-        lambda d: charts.lines(d, "time of a call (down is better)", charts.TIME),
         _pivot(hot, lambda r: duration(r.took_ns)),
+        "lines",
+        data,
+        {"title": "time of a call (down is better)", "unit": "time"},
     )
 
 
@@ -100,14 +100,15 @@ def _throughput(hot: Sequence[Measurement], name: str) -> Chart:
         f"throughput-{name}",
         "Throughput",
         said,
-        data,
-        lambda d: charts.lines(d, "queries a second (up is better)", charts.COUNT),
         _pivot(hot, lambda r: f"{_rate(r, r.took_ns):,.0f}"),
+        "lines",
+        data,
+        {"title": "queries a second (up is better)", "unit": "count"},
     )
 
 
 def _states(rows: Sequence[Measurement], group: Group, name: str) -> Chart | None:
-    of = {(r.engine, r.cache): r for r in rows if r.group == group and r.median_ns}
+    of: dict[tuple[str, str], Measurement] = {(r.engine, r.cache): r for r in rows if r.group == group and r.median_ns}
     hot = sorted((r for (_, cache), r in of.items() if cache == "hot"), key=lambda r: r.took_ns)
     if not hot:
         return None
@@ -125,7 +126,7 @@ def _states(rows: Sequence[Measurement], group: Group, name: str) -> Chart | Non
         f"First, cold and hot call with {queries}: {hot[0].engine} has the fastest hot one, {duration(hot[0].took_ns)}."
     )
     return Chart(
-        f"states-{name}", queries, said, data, charts.states, Table("", ("engine", *CACHES), lines, right=(1, 2, 3))
+        f"states-{name}", queries, said, Table("", ("engine", *CACHES), lines, right=(1, 2, 3)), "states", data
     )
 
 
@@ -174,5 +175,5 @@ def _pivot(hot: Sequence[Measurement], text: object) -> Table:
 def _missing(run: ComparisonRun) -> list[Block]:
     """Engines without figures, and why."""
     table = comparison.failures(run.rows)
-    blocks: list[Block] = [Grid(with_engines(table))] if table else []
+    blocks: list[Block] = [Grid(with_engines(table), wide=(2,))] if table else []
     return [*blocks, *(Text(line, "quiet") for line in comparison.without_gpu(run.rows))]
