@@ -1,5 +1,4 @@
-"""A trace as one HTML file that pans and zooms a million events and needs nothing else, from a disk or a server.
+"""A trace as a page that pans and zooms a million events. In: a trace, a window, findings. Out: one HTML file. Start with page.py.
 
-In: a trace, a window, findings. Out: a document. Start with page.py; pack.py makes columns of bytes, still.py the picture that is seen without
-JavaScript, and the .js and .css files, put into the document as they are, show the bytes.
+pack.py makes columns of bytes, still.py the picture that is seen without JavaScript; the .js and .css files are put into the document as they are.
 """
