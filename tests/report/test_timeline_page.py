@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -21,6 +23,8 @@ from hypothesis import strategies as st
 
 from benchmarks.timeline_page import SIZE
 from benchmarks.timeline_page import made as large
+from knnscope.api import explaining
+from knnscope.errors import KnnscopeError
 from knnscope.report.lane_colours import COLOURS, ON_DARK
 from knnscope.report.text import plain
 from knnscope.report.timeline_page import page, still
@@ -32,10 +36,12 @@ from knnscope.trace.model import TO_DEVICE, TO_HOST, UNKNOWN, Copies, Trace, Wor
 from knnscope.trace.nesting import outer_of
 from knnscope.trace.reader import read
 from knnscope.trace.rows import CALL_TONES, PHASE_TONES
+from tests.trace import mutate
 from tests.trace.fixtures import FOLDER
 from tests.trace.test_lanes import fixture, made
 
 THREAD = (41 << 24) | 9
+MUTATIONS = int(os.environ.get("KNNSCOPE_MUTATIONS", "500")) // 5
 LATEST = 1 << 61
 """No time of a trace is later: reader.LATEST."""
 
@@ -403,6 +409,31 @@ def test_names_are_text_and_nothing_else(texts: list[str]) -> None:
     assert set(found.names) == set(names)
     assert found.head["findings"][0]["title"] == names[-1]
     assert "<" not in found.parsed.blocks["head"] + found.parsed.blocks["columns"]
+
+
+def test_damaged_traces_have_whole_pages(tmp_path: Path) -> None:
+    """Those that can be read: the page unpacks, and Perfetto's file is JSON."""
+    path, drawn = tmp_path / "trace.sqlite", 0
+    for name, data in itertools.islice(mutate.mutations(20_261_129, mutate.small()), MUTATIONS):
+        path.write_bytes(data)
+        try:
+            explaining.Trace(path).draw(tmp_path / "x.html")
+            explaining.Trace(path).draw(tmp_path / "x.json")
+        except KnnscopeError:
+            continue
+        except Exception as error:
+            error.add_note(name)
+            raise
+        drawn += 1
+        parsed = Parsed((tmp_path / "x.html").read_text("utf-8"))
+        assert parsed.tags.count("script") == 3, name
+        head = json.loads(parsed.blocks["head"])
+        columns = zlib.decompress(base64.b64decode(parsed.blocks["columns"]))
+        sizes = [head["names"]["sizes"], *(lane["columns"] for lane in head["lanes"])]
+        sizes += [finding["sizes"] for finding in head["findings"]]
+        assert sum(map(sum, sizes)) == len(columns), name
+        json.loads((tmp_path / "x.json").read_text("utf-8"))
+    assert drawn > MUTATIONS // 5
 
 
 def test_only_the_pages_own_script_and_style_may_run() -> None:
