@@ -28,7 +28,10 @@ EXTRA_OF = {
     "flashlib": "flashlib",
     "certex": "certex",
     "torch": "torch",
+    "altair": "report",
+    "jinja2": "report",
     "matplotlib": "report",
+    "vl_convert": "report",
 }
 
 PACKAGE = Path(__file__).resolve().parent

@@ -43,3 +43,8 @@ def percent(share: float) -> str:
 def short(text: str, most: int) -> str:
     """The text, cut to so many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def times(ratio: float) -> str:
+    """How many times one is the other, three digits."""
+    return f"{ratio:,.0f}" if ratio >= 999.5 else f"{ratio:#.3g}".rstrip(".")

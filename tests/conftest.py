@@ -19,6 +19,8 @@ from hypothesis import HealthCheck, settings
 from knnscope import cli
 from knnscope.search.definition import METRICS
 
+collect_ignore = [] if "KNNSCOPE_BROWSER_TESTS" in os.environ else ["browser"]
+"""./dev browser-test sets it: these need a browser and what drives it."""
 LACKS = re.compile(r"Skipped: \S+ (has no metric|takes no) \w+")
 """Why a contract has nothing to try (contracts/suite.py): the engine refuses it, and that is tested."""
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -28,12 +28,17 @@ OLD = "compare or ladder"
 class CompareFacts(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="command", tag="compare"
 ):
-    """run.json of a comparison. queries: how many were asked. held_out: they were rows. answers: one query's texts, side by side."""
+    """run.json of a comparison.
+
+    queries: how many were asked. held_out: they were rows. answers: one query's texts, side by side. disagreeing: the same of queries
+    on which an engine departs from the definition, if there are texts.
+    """
 
     schema_version: Literal[1] = 1
     queries: Count | None = None
     held_out: bool = False
     answers: SideBySide | None = None
+    disagreeing: tuple[SideBySide, ...] = ()
     interrupted: bool = False
     notes: tuple[str, ...] = ()
 

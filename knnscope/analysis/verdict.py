@@ -48,6 +48,19 @@ class Verdict:
     quick: bool = False
 
     @property
+    def too_few_rounds(self) -> int | None:
+        """Rounds, where they are too few to tell those apart that are level; of a quick run that is no matter of rounds."""
+        most = max((r.rounds for r in self.level_with), default=statistics.FEWEST_ROUNDS)
+        return most if not self.quick and most < statistics.FEWEST_ROUNDS else None
+
+    @property
+    def near(self) -> tuple[Rival, ...]:
+        """Of those that cannot be told from the leader, those that are level with it; the others are too noisy to place."""
+        after = self.next
+        most_ns = min(LEVEL_UP_TO * self.median_ns, after.median_ns if after else math.inf)
+        return tuple(r for r in self.level_with if r.median_ns <= most_ns)
+
+    @property
     def level_with(self) -> tuple[Rival, ...]:
         """Those that cannot be told from the leader."""
         return tuple(r for r in self.rivals if not r.significant)
@@ -74,11 +87,12 @@ def verdicts(rows: Iterable[Measurement]) -> list[Verdict]:
         for grade in ("exact", "float32"):
             right = [r for r in members if r.grade == grade and r.median_ns is not None]
             if right:
-                found.append(_verdict(group, grade, right))
+                found.append(leading(group, grade, right))
     return found
 
 
-def _verdict(group: Group, grade: str, rows: Sequence[Measurement]) -> Verdict:
+def leading(group: Group, grade: str, rows: Sequence[Measurement]) -> Verdict:
+    """The fastest of these rows, which have medians and are of one group, and all others against it."""
     first, *others = sorted(rows, key=lambda r: r.took_ns)
     rivals = tuple(rival(first, other) for other in others)
     return Verdict(*group, grade, first.engine, first.took_ns, bool(first.noisy), rivals, first.quick)
@@ -138,10 +152,9 @@ def _stopped(rows: Iterable[Measurement]) -> bool:
 def _sentence(v: Verdict, stopped: bool) -> str:
     grade = "exact" if v.grade == "exact" else "right up to float32 rounding"
     told, after = v.level_with, v.next
-    if told and not v.quick and (most := max(r.rounds for r in told)) < statistics.FEWEST_ROUNDS:
+    if (most := v.too_few_rounds) is not None:
         return f"{grade}: {_listed(v, v.rivals)}: too few rounds ({most}) to tell which is fastest"
-    most_ns = min(LEVEL_UP_TO * v.median_ns, after.median_ns if after else math.inf)
-    level = [r for r in told if r.median_ns <= most_ns]
+    level = v.near
     text = f"fastest of what was measured, {grade}: " if stopped else f"fastest {grade}: "
     if level:
         why = "too noisy to tell them apart" if v.noisy else "the difference is not significant"

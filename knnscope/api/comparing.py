@@ -47,6 +47,8 @@ SECONDS = 20
 """Budget of a case."""
 FEWEST = 5
 """Rounds; with fewer than statistics.FEWEST_ROUNDS the figures stand without a verdict."""
+DISAGREEING = 8
+"""Queries whose answers are saved with their texts."""
 NAMED = 4
 """Winners that a line names."""
 
@@ -189,6 +191,7 @@ def recorded(
             held_out=facts.held_out,
             interrupted=facts.interrupted,
             answers=answers(workload, task, measured),
+            disagreeing=disagreeing(workload, task, measured),
             notes=(*said, *workload.said()),
         ),
     )
@@ -197,10 +200,22 @@ def recorded(
 
 def answers(workload: Workload, task: Task, measured: Result) -> SideBySide | None:
     """One query's top texts from every engine: the first that one is wrong on, else the first of all; None where there are no texts."""
+    wrong = [row.evidence.query for row in measured.rows if row.grade == "wrong" and row.evidence is not None]
+    return _answers_to(wrong[0] if wrong else 0, workload, task, measured)
+
+
+def disagreeing(workload: Workload, task: Task, measured: Result) -> tuple[SideBySide, ...]:
+    """The same of queries on which an engine departs from the definition, those that one is wrong on first; at most ``DISAGREEING``."""
+    worst = sorted((row for row in measured.rows if row.evidence is not None), key=lambda row: row.grade != "wrong")
+    lines = dict.fromkeys(row.evidence.query for row in worst if row.evidence is not None)
+    found = (_answers_to(line, workload, task, measured) for line in list(lines)[:DISAGREEING])
+    return tuple(one for one in found if one is not None)
+
+
+def _answers_to(line: int, workload: Workload, task: Task, measured: Result) -> SideBySide | None:
+    """One query's top texts; None where there are no texts, or no engine answered all queries."""
     if workload.document_texts is None or task.held_out or not measured.answers:
         return None
-    wrong = [row.evidence.query for row in measured.rows if row.grade == "wrong" and row.evidence is not None]
-    line = wrong[0] if wrong else 0
     shown = {
         name: answer
         for name, answer in top(measured.answers, line).items()

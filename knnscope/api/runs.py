@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from knnscope.analysis import contents
 from knnscope.analysis import run as runs
 from knnscope.analysis.measurement import to_dict
 from knnscope.analysis.run import ComparisonRun, LadderRun
+from knnscope.api import reporting
 from knnscope.errors import ArgumentError, KnnscopeError
 
 R = TypeVar("R", ComparisonRun, LadderRun)
@@ -36,6 +39,22 @@ class RunResult(Generic[R]):
             KnnscopeError: the folder cannot be written.
         """
         self.run = runs.save(self.run, Path(folder))
+
+    def report(self, path: str | Path) -> None:
+        """Write the page to decide from, as ``knnscope report`` does: a file whose name ends in .html, .md or .csv.
+
+        Raises:
+            KnnscopeError: another ending, a library is missing (the extra ``report``), or the file cannot be written.
+        """
+        reporting.write(contents.of_run(self.run), path)
+
+    def charts(self, folder: str | Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
+        """Write every chart of that page as a file of its own; returns the files.
+
+        Raises:
+            KnnscopeError: another format, a library is missing, or the folder cannot be written.
+        """
+        return reporting.draw(contents.of_run(self.run), folder, formats)
 
     @classmethod
     def load(cls: type[S], folder: str | Path) -> S:

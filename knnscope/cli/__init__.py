@@ -36,6 +36,7 @@ COMMANDS = {
     "compare": "knnscope.cli.compare:Compare",
     "ladder": "knnscope.cli.ladder:Ladder",
     "show": "knnscope.cli.show:Show",
+    "report": "knnscope.cli.report:Report",
     "profile": "knnscope.cli.profile:Profile",
     "explain": "knnscope.cli.explain:Explain",
     "timeline": "knnscope.cli.timeline:Timeline",

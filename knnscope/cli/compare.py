@@ -13,6 +13,7 @@ from knnscope.analysis import statistics
 from knnscope.analysis.change import UNTOLD
 from knnscope.analysis.measurement import FAILED, Measurement
 from knnscope.analysis.verdict import QUICK_MATTERS
+from knnscope.api import reporting
 from knnscope.api.changing import Changes, changes
 from knnscope.api.comparing import QUERIES, QUICK_QUERIES, SECONDS, CompareOptions, Comparison, compare
 from knnscope.bench.plan import QUICK_ROUNDS
@@ -62,6 +63,7 @@ class Compare:
                 _options(args),
                 out,
             )
+        notes(reporting.beside(found.run))
         if args.json:
             notes(found.notes)
             show_rows(found.measurements)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
+from knnscope.api import reporting
 from knnscope.api.climbing import ClimbOptions, climb
 from knnscope.bench.ladder import ENGINES
 from knnscope.ceilings.record import DEVICES
@@ -75,6 +76,7 @@ class Ladder:
         out = args.out or f"runs/ladder-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         with options.dashed():
             found = climb(args.dataset, args.k, chosen, how, out)
+        notes(reporting.beside(found.run))
         if args.json:
             notes(found.notes)
         else:

@@ -10,6 +10,7 @@ import msgspec
 
 from knnscope.analysis import jsonl, run
 from knnscope.analysis.run import ComparisonRun
+from knnscope.api.reporting import PAGE
 from knnscope.cli.notes import notes
 from knnscope.report import comparison, ladder
 
@@ -51,4 +52,4 @@ def show_rows(rows: Sequence[msgspec.Struct]) -> None:
 
 def saved(folder: Path) -> str:
     """Where a run lies, and its files."""
-    return f"saved in {folder.resolve()}: {', '.join(name for name in run.FILES if (folder / name).exists())}"
+    return f"saved in {folder.resolve()}: {', '.join(name for name in (*run.FILES, PAGE) if (folder / name).exists())}"

@@ -33,10 +33,17 @@ def figures(run: ComparisonRun) -> str:
     parts = [heading(run), *([plain(run.geometry.said())] if run.geometry else [])]
     for found in tables(run):
         parts += ["", found.text()]
-    if failures := _failures(rows):
-        parts += ["", "not measured", table(failures, ("  engine", "status", "why"))]
-    parts += _no_gpu(rows)
-    parts += _how(rows) + _quality(rows) + _wrong(rows) + _splits(rows) + _memory(rows) + _notes(rows)
+    if missing := failures(rows):
+        indented = [(f"  {line[0]}", *line[1:]) for line in missing.lines]
+        parts += ["", missing.title, table(indented, (f"  {missing.head[0]}", *missing.head[1:]))]
+    parts += [part for line in without_gpu(rows) for part in ("", line)]
+    if by_engine := how(rows):
+        named = (paragraph(f"{name}: {words}", indent="  ") for name, words in by_engine.items())
+        parts += ["", "how they compute", *named]
+    for part in (quality(rows), *_wrong(rows), divided(rows), memory(rows)):
+        parts += ["", part.text() if isinstance(part, Table) else part] if part else []
+    if said := notes(rows):
+        parts += ["", *said]
     return "\n".join(parts)
 
 
@@ -133,7 +140,7 @@ def _share(row: Measurement) -> str:
     return f"{100 * floor / row.median_ns:.0f}% {word}"
 
 
-def _failures(rows: Sequence[Measurement]) -> list[tuple[str, str, str]]:
+def failures(rows: Sequence[Measurement]) -> Table | None:
     """A line for each engine and status, with the cases it holds for where they are not all."""
     found: dict[tuple[str, str, str], list[Measurement]] = {}
     cases: dict[str, int] = {}
@@ -142,56 +149,54 @@ def _failures(rows: Sequence[Measurement]) -> list[tuple[str, str, str]]:
             cases[row.engine] = cases.get(row.engine, 0) + 1
         if row.status in FAILED and row.status != "no-gpu":
             found.setdefault((row.engine, row.status, row.reason or ""), []).append(row)
-    lines = []
+    lines: list[tuple[object, ...]] = []
     for (engine, status, reason), some in found.items():
         which = f"batch {', '.join(str(r.batch) for r in some)}: " if len(some) < cases[engine] else ""
-        lines.append((f"  {plain(engine)}", status, f"{which}{plain(reason)}"))
-    return lines
+        lines.append((plain(engine), status, f"{which}{plain(reason)}"))
+    return Table("not measured", ("engine", "status", "why"), lines) if lines else None
 
 
-def _how(rows: Sequence[Measurement]) -> list[str]:
+def how(rows: Sequence[Measurement]) -> dict[str, str]:
     """Why each engine is where it is: what it computes, and with what."""
-    said = {r.engine: plain(r.how) for r in rows if r.how}
-    return (
-        ["", "how they compute", *(paragraph(f"{name}: {how}", indent="  ") for name, how in said.items())]
-        if said
-        else []
-    )
+    return {plain(r.engine): plain(r.how) for r in rows if r.how}
 
 
-def _no_gpu(rows: Sequence[Measurement]) -> list[str]:
+def without_gpu(rows: Sequence[Measurement]) -> list[str]:
     """One line a reason, whatever the number of engines: none of them is at fault."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:
         if row.status == "no-gpu":
             found.setdefault(plain(row.reason or ""), {})[row.engine] = None
-    return [
-        line for why, engines in found.items() for line in ("", f"not measured: {plain(', '.join(engines))}: {why}")
-    ]
+    return [f"not measured: {plain(', '.join(engines))}: {why}" for why, engines in found.items()]
 
 
-def _quality(rows: Sequence[Measurement]) -> list[str]:
+def quality(rows: Sequence[Measurement]) -> Table | None:
     """What judges think of each engine's answers; speed is not bought with it unseen."""
     judged = {(r.engine, r.k): r for r in rows if r.ndcg_at_10 is not None}
-    lines = [
+    lines: list[tuple[object, ...]] = [
         (engine, k, *("" if v is None else f"{v:.4f}" for v in (r.ndcg_at_10, r.recall_at_k, r.mrr_at_10)))
         for (engine, k), r in judged.items()
     ]
     if len({line[1:] for line in lines}) == len({k for _, k in judged}) and len({name for name, _ in judged}) > 1:
         lines = [("all", *line) for line in dict.fromkeys(line[1:] for line in lines)]
-    return ["", table(lines, ("engine", "k", "nDCG@10", "recall@k", "MRR@10"), right=(1, 2, 3, 4))] if lines else []
+    return Table("", ("engine", "k", "nDCG@10", "recall@k", "MRR@10"), lines, right=(1, 2, 3, 4)) if lines else None
 
 
-def _wrong(rows: Sequence[Measurement]) -> list[str]:
-    """The evidence against each engine: the worst query of its worst case, and both lists."""
+def worst_of(rows: Sequence[Measurement]) -> dict[str, Measurement]:
+    """Of each engine that is wrong, its worst case."""
     worst: dict[str, Measurement] = {}
     for row in rows:
         if row.grade == "wrong" and row.cache == "hot":
             known = worst.get(row.engine)
             if known is None or row.beyond / row.judged > known.beyond / known.judged:
                 worst[row.engine] = row
+    return worst
+
+
+def _wrong(rows: Sequence[Measurement]) -> list[str]:
+    """The evidence against each engine: the worst query of its worst case, and both lists."""
     said = []
-    for engine, row in worst.items():
+    for engine, row in worst_of(rows).items():
         e = row.evidence
         assert e is not None  # a wrong row has some
         gap = ""
@@ -200,28 +205,28 @@ def _wrong(rows: Sequence[Measurement]) -> list[str]:
                 f" (row {e.rival}: the values are {abs(e.distance - e.rival_distance):.3g} apart, "
                 f"rounding explains {e.allowed:.3g})"
             )
-        said += [
-            "",
+        lines = [
             f"{plain(engine)} is wrong at batch {row.batch}, k = {row.k}: {row.beyond} of {row.judged} queries",
             f"  query {e.query}, rank {e.rank}: row {e.row} stands where one {plain(e.why)}{gap}",
             f"  found    {' '.join(map(str, e.ids[:20]))}",
             f"  defined  {' '.join(map(str, e.expected[:20]))}",
         ]
+        said.append("\n".join(lines))
     return said
 
 
-def _splits(rows: Sequence[Measurement]) -> list[str]:
+def divided(rows: Sequence[Measurement]) -> Table | None:
     """Where a GPU's time goes, and what that means beside the fastest engine on the CPU."""
     found = splits(rows)
     if not found:
-        return []
+        return None
     best: dict[tuple[int, int], Measurement] = {}
     for row in rows:
         if row.device == "cpu" and row.cache == "hot" and row.median_ns and row.grade in ("exact", "float32"):
             key = row.k, row.batch
             if key not in best or row.took_ns < best[key].took_ns:
                 best[key] = row
-    lines = [
+    lines: list[tuple[object, ...]] = [
         (
             s.engine,
             s.k,
@@ -232,7 +237,7 @@ def _splits(rows: Sequence[Measurement]) -> list[str]:
         for s in found
     ]
     head = ("engine", "k", "batch", "first call", "host to host", "transfer", "launch", "compute", "beside the CPU")
-    return ["", "where the GPU's time goes", table(lines, head, right=tuple(range(1, 8)))]
+    return Table("where the GPU's time goes", head, lines, right=tuple(range(1, 8)))
 
 
 def _against(s: Split, best: dict[tuple[int, int], Measurement]) -> str:
@@ -247,7 +252,8 @@ def _against(s: Split, best: dict[tuple[int, int], Measurement]) -> str:
     return f"{1 / ratio:.3g} times slower than {plain(row.engine)}, {min(100, 100 * parts[largest] / s.host_ns):.0f}% is {largest}"
 
 
-def _memory(rows: Sequence[Measurement]) -> list[str]:
+def memory(rows: Sequence[Measurement]) -> Table | None:
+    """Building, and the largest peaks of memory, an engine a line."""
     lines: list[tuple[object, ...]] = []
     for row in {r.engine: r for r in rows if r.build_ns is not None}.values():
         peaks = [r.peak_host_bytes or 0 for r in rows if r.engine == row.engine]
@@ -266,7 +272,7 @@ def _memory(rows: Sequence[Measurement]) -> list[str]:
     head: tuple[str, ...] = ("engine", "build", "peak building", "searching", "GPU building", "GPU searching", "builds")
     if not any(line[4] for line in lines):
         lines, head = [line[:4] + line[6:] for line in lines], head[:4] + head[6:]
-    return ["", table(lines, head, right=tuple(range(1, len(head))))] if lines else []
+    return Table("", head, lines, right=tuple(range(1, len(head)))) if lines else None
 
 
 def _compiling(rows: Sequence[Measurement]) -> list[str]:
@@ -283,7 +289,7 @@ def _compiling(rows: Sequence[Measurement]) -> list[str]:
     ]
 
 
-def _notes(rows: Sequence[Measurement]) -> list[str]:
+def notes(rows: Sequence[Measurement]) -> list[str]:
     """What a reader has to know to trust the figures."""
     said = []
     hot = [r for r in rows if r.cache == "hot" and r.median_ns]
@@ -301,4 +307,4 @@ def _notes(rows: Sequence[Measurement]) -> list[str]:
         {f"{plain(r.engine)} (batch {r.batch})" for r in hot if r.stable is False and (r.warmup_calls or 0) > 5}
     ):
         said.append(f"still changing after the warm-up: {', '.join(unstable)}")
-    return ["", *said] if said else []
+    return said

@@ -37,9 +37,9 @@ BOUND_BY = {"GPU": "the GPU", "copies": "copies", "waiting": "waiting", "host": 
 
 def text(told: ExplanationRecord) -> str:
     """What bounds the run, then phases, findings, what they save together, and what this trace cannot answer."""
-    parts = [_bound(told, bound) for bound in told.bounds] or [NOTHING]
+    parts = bounds(told)
     parts += [f"{_events(told)}; recorded by {plain(told.trace.recorder)}", ""]
-    if lines := _phases(told):
+    if lines := phases(told):
         parts.append(table(lines, PHASE_HEAD, right=NUMBERS))
     parts += [*_outside(told), "", *_findings(told)]
     if told.unanswered and told.bounds:
@@ -53,8 +53,8 @@ def text(told: ExplanationRecord) -> str:
 
 def html(told: ExplanationRecord) -> str:
     """The same for a notebook: sentences and tables; the evidence stays in ``str`` and ``to_dict``."""
-    parts = [markup.paragraph(_bound(told, bound)) for bound in told.bounds] or [markup.paragraph(NOTHING)]
-    parts.append(markup.table(PHASE_HEAD, _phases(told), right=NUMBERS))
+    parts = [markup.paragraph(line) for line in bounds(told)]
+    parts.append(markup.table(PHASE_HEAD, phases(told), right=NUMBERS))
     lines = [
         (f.severity, f.rule, f.phase, f.title, f"{milli(f.saving_ms)} ({percent(f.share)})", f.remedy)
         for f in told.findings
@@ -77,6 +77,11 @@ def rows(told: ExplanationRecord) -> list[dict[str, Any]]:
     return found
 
 
+def bounds(told: ExplanationRecord) -> list[str]:
+    """A sentence for each GPU, or that there is none."""
+    return [_bound(told, bound) for bound in told.bounds] or [NOTHING]
+
+
 def _bound(told: ExplanationRecord, bound: BoundRecord) -> str:
     """What bounds a GPU's run, in a sentence."""
     share = {name: f"{100 * value:.1f}%" for name, value in msgspec.to_builtins(bound.shares).items()}
@@ -94,7 +99,7 @@ def _events(told: ExplanationRecord) -> str:
     return f"{trace.kernels:,} kernels, {trace.copies:,} copies, {trace.calls:,} API calls"
 
 
-def _phases(told: ExplanationRecord) -> list[tuple[str, ...]]:
+def phases(told: ExplanationRecord) -> list[tuple[str, ...]]:
     """A line for each phase, figures of one time through it."""
     several = len(told.bounds) > 1
     return [
@@ -139,12 +144,18 @@ def _findings(told: ExplanationRecord) -> list[str]:
             f"       would save about {milli(finding.saving_ms)} of each time through it ({100 * finding.share:.0f}%).{overlap} {plain(finding.remedy)}",
             f"       evidence: {finding.rows:,} rows of: {plain(finding.sql)}",
         ]
-    for total in told.totals:
-        parts.append(
-            f"together{f' on GPU {total.gpu}' if several else ''} they would save about {milli(total.saving_ms)} of the whole run "
-            f"({100 * total.share:.0f}%); time that several of them count is counted once"
-        )
+    parts += totals(told)
     return parts or (["no rule finds anything worth changing"] if told.bounds else [])
+
+
+def totals(told: ExplanationRecord) -> list[str]:
+    """What all findings of a GPU save together."""
+    several = len(told.bounds) > 1
+    return [
+        f"together{f' on GPU {total.gpu}' if several else ''} they would save about {milli(total.saving_ms)} of the whole run "
+        f"({100 * total.share:.0f}%); time that several of them count is counted once"
+        for total in told.totals
+    ]
 
 
 def _pair(pair: PairRecord) -> str:

@@ -20,7 +20,7 @@ def text(found: SideBySide) -> str:
     for row in dict.fromkeys([*best, *others]):
         lines += _document(found, found.document(row))
     cells = [(rank + 1, *_cells(found, rank)) for rank in range(len(best))]
-    lines += [f"{UNITS[found.metric]} by rank", table(cells, ("rank", *found.engines)), "", _agreement(found)]
+    lines += [f"{UNITS[found.metric]} by rank", table(cells, ("rank", *found.engines)), "", agreement(found)]
     if relevant := found.relevant:
         said = [f"{plain(d.name)} (grade {d.grade}) at rank {d.rank:,}" for d in relevant if d.rank is not None]
         lines.append(f"relevant: {', '.join(said)}")
@@ -54,7 +54,8 @@ def _document(found: SideBySide, document: Document) -> list[str]:
     return [head] if document.text is None else [head, paragraph(document.text)]
 
 
-def _agreement(found: SideBySide) -> str:
+def agreement(found: SideBySide) -> str:
+    """Whether the engines agree, and where they do not."""
     count = len(found.engines)
     if count == 1:
         return f"only {plain(found.reference)} was asked"

@@ -77,22 +77,22 @@ def test_engines_without_a_gpu_are_one_line() -> None:
 
 def test_a_huge_run_is_short_in_a_notebook() -> None:
     """Its text gives all of it."""
-    cases = [(batch, 0) for batch in range(1, 26)] + [(1, n) for n in range(1, markup.LINES + 5)]
+    cases = [(1, k) for k in range(1, 26)] + [(batch, 1) for batch in range(2, markup.LINES + 6)]
     made = [
         replace(row, dataset="<b>" * 500, engine=f"{row.engine}<i>")
-        for batch, n in cases
-        for row in made_up(f"e{n}", 100 + n, batch=batch, noise=0.0)
+        for batch, k in cases
+        for row in made_up("e0", 100, batch=batch, k=k, noise=0.0)
         if row.cache == "hot"
     ]
     found = Comparison(run_of(made))
     assert len(repr(found)) < 700
-    assert repr(found).endswith("e0<i> at batch 4 and 21 more>")
+    assert repr(found).endswith(f"e0<i> at batch 1 and {len(cases) - 4} more>")
     page = found._repr_html_()
     assert page.count("<table>") == html.TABLES
     assert page.count("<tr>") == markup.LINES + 1 + 2 * (html.TABLES - 1)
-    assert "<p>and 5 more tables" in page
+    assert "<p>and 5 more tables; report(path) writes the whole page" in page
     assert "<p>and 5 more: rows() gives all</p>" in page
     assert "<b>" not in page
     assert "<i>" not in page
     assert max(map(len, page.split("</"))) < 5 * markup.PARAGRAPH
-    assert str(found).count("queries a call") == 24
+    assert str(found).count("queries a call") == markup.LINES + 4

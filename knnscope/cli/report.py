@@ -1,0 +1,65 @@
+"""knnscope report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from knnscope.api import reporting
+from knnscope.cli import options
+from knnscope.errors import KnnscopeError
+from knnscope.units import decimal_size
+
+
+class Report:
+    """A saved run as one page to decide from: HTML, Markdown, or its rows as CSV; no GPU, network or engine's library is needed.
+
+    compare and ladder write it into their folder by themselves. A folder of profile, or one trace, gives what the traces say.
+
+    knnscope report runs/compare-20260101-120000
+    knnscope report runs/compare-20260101-120000 -o answer.md
+    knnscope report runs/compare-20260101-120000 --charts figures --format svg
+    """
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument(
+            "folders", nargs="+", metavar="DIR", help="the folder that compare, ladder or profile wrote"
+        )
+        parser.add_argument(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="a name that ends in .html, .md or .csv (default: report.html in DIR)",
+        )
+        parser.add_argument(
+            "--charts", metavar="FOLDER", help="write every chart as a file into this folder, and no page"
+        )
+        parser.add_argument("--format", metavar="F,F", help="of the charts: png, svg or both (default: both)")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Read and write."""
+        if len(args.folders) > 1:
+            raise KnnscopeError(f"{len(args.folders)} folders: one was expected")
+        if args.charts is not None and args.output is not None:
+            raise KnnscopeError("--charts writes no page: leave --output out, or call twice")
+        if args.format is not None and args.charts is None:
+            raise KnnscopeError("--format is that of --charts: name a folder with it")
+        folder = Path(args.folders[0])
+        if args.charts is not None:
+            with options.dashed():
+                formats = options.listed(args.format) if args.format is not None else ("png", "svg")
+                reporting.check_formats(formats)
+                written = reporting.draw(reporting.read(folder), args.charts, formats)
+            print(f"{args.charts}: {len(written)} files: {', '.join(path.name for path in written)}")
+            return 0
+        out = (
+            Path(args.output)
+            if args.output is not None
+            else (folder if folder.is_dir() else folder.parent) / reporting.PAGE
+        )
+        reporting.check_ending(out)
+        found = reporting.read(folder)
+        reporting.write(found, out)
+        print(f"{out}: {decimal_size(out.stat().st_size)}")
+        return 0
