@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -10,7 +11,7 @@ import numpy as np
 from knnscope.analysis import run as runs
 from knnscope.analysis.measurement import to_dict
 from knnscope.analysis.run import ComparisonRun, LadderRun
-from knnscope.errors import ArgumentError, KnnscopeError
+from knnscope.errors import ArgumentError, KnnscopeError, unknown_name
 
 R = TypeVar("R", ComparisonRun, LadderRun)
 O = TypeVar("O")  # noqa: E741 - options
@@ -89,3 +90,18 @@ def counts(values: int | list[int] | tuple[int, ...], name: str) -> list[int]:
     if not several or any(isinstance(v, bool) or not isinstance(v, int | np.integer) or v < 1 for v in several):
         raise ArgumentError(f"{name} {values!r}: whole numbers from 1 up were expected")
     return sorted({int(v) for v in several})
+
+
+def names(chosen: str | Sequence[str], known: Sequence[str], argument: str) -> list[str]:
+    """One name or several, each once, of those that there are.
+
+    Raises:
+        KnnscopeError: none is given, or there is no such name.
+    """
+    several = list(dict.fromkeys([chosen] if isinstance(chosen, str) else chosen))
+    if not several:
+        raise ArgumentError(f"{argument} is empty: {', '.join(known)}")
+    for name in several:
+        if name not in known:
+            raise unknown_name(argument.removesuffix("s"), name, known)
+    return several

@@ -34,6 +34,7 @@ COMMANDS = {
     "embed": "knnscope.cli.embed:Embed",
     "search": "knnscope.cli.search:Search",
     "compare": "knnscope.cli.compare:Compare",
+    "grade": "knnscope.cli.grade:Grade",
     "ladder": "knnscope.cli.ladder:Ladder",
     "show": "knnscope.cli.show:Show",
     "profile": "knnscope.cli.profile:Profile",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal
 
-from knnscope import threads
 from knnscope.analysis import statistics
 from knnscope.analysis.measurement import FAILED, Measurement
 from knnscope.analysis.verdict import QUICK_MATTERS
@@ -76,7 +74,7 @@ def _options(args: argparse.Namespace) -> CompareOptions:
         metric=args.metric,
         quick=args.quick,
         boundary=options.listed(args.boundary) if args.boundary is not None else None,
-        threads=_threads(args.threads),
+        threads=options.threads_of(args.threads),
         rounds=args.rounds,
         seconds=args.seconds,
         timeout=args.timeout,
@@ -123,12 +121,7 @@ def _add_workload(parser: argparse.ArgumentParser) -> None:
 
 def _add_effort(parser: argparse.ArgumentParser) -> None:
     """How long it may take, and with what."""
-    parser.add_argument(
-        "--threads",
-        default=str(threads.usable()),
-        metavar="N|stock",
-        help="thread budget of every library (default: all cores); stock: their own defaults",
-    )
+    options.add_threads(parser)
     parser.add_argument(
         "--rounds",
         type=options.positive,
@@ -207,15 +200,6 @@ def _number(text: str, option: str) -> int:
         return options.positive(text)
     except argparse.ArgumentTypeError as error:
         raise KnnscopeError(f"{option}: {error}") from error
-
-
-def _threads(text: str) -> int | Literal["stock"]:
-    if text == "stock":
-        return "stock"
-    try:
-        return options.positive(text)
-    except argparse.ArgumentTypeError as error:
-        raise KnnscopeError(f"--threads {text!r}: a number or stock was expected") from error
 
 
 def _failing(rows: Sequence[Measurement], fail_on: Sequence[str]) -> list[str]:
