@@ -68,7 +68,8 @@ def _about(path: Path, run: Grades) -> str:
     """Machine, versions, and the command."""
     known = run.environment.get("libraries", {})
     versions = [f"{name} {version}" for name, version in known.items() if version and name.startswith(COMPUTE)]
-    version, commit = run.environment.get("knnscope", ""), str(run.environment.get("commit") or "")[:9]
+    version, commit = run.environment.get("knnscope", ""), str(run.environment.get("commit") or "")
+    commit = commit[:8] + ("+" if commit.endswith("+") else "")  # + marks a changed checkout
     where = f"`{path.name}`, {report.machine(run)}, Python {run.environment.get('python', '')}"
     return f"{where}; knnscope {version} {commit}, {', '.join(versions)}."
 
@@ -81,7 +82,8 @@ def main() -> None:
     if not args.check:
         PAGE.write_text(page(), "utf-8")
     elif PAGE.read_text("utf-8") != page():
-        sys.exit(f"{PAGE.name} is not what the results say: run python -m benchmarks.grades_page")
+        print(f"{PAGE.name} is not what the results say: run python -m benchmarks.grades_page", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

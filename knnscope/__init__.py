@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from knnscope.api.comparing import CompareOptions, Comparison, compare
     from knnscope.api.embedding import Embedding, embed
     from knnscope.api.explaining import Explanation, Trace, explain
+    from knnscope.api.grading import GradeOptions, Grades, grade
     from knnscope.api.loading import load
     from knnscope.api.machine import Machine, info
     from knnscope.api.searching import knn
@@ -29,6 +30,8 @@ PUBLIC = {
     "Embedding": "knnscope.api.embedding:Embedding",
     "ExactIndex": "knnscope.certified.index:ExactIndex",
     "Explanation": "knnscope.api.explaining:Explanation",
+    "GradeOptions": "knnscope.api.grading:GradeOptions",
+    "Grades": "knnscope.api.grading:Grades",
     "KnnscopeError": "knnscope.errors:KnnscopeError",
     "Ladder": "knnscope.api.climbing:Ladder",
     "Machine": "knnscope.api.machine:Machine",
@@ -38,6 +41,7 @@ PUBLIC = {
     "compare": "knnscope.api.comparing:compare",
     "embed": "knnscope.api.embedding:embed",
     "explain": "knnscope.api.explaining:explain",
+    "grade": "knnscope.api.grading:grade",
     "info": "knnscope.api.machine:info",
     "knn": "knnscope.api.searching:knn",
     "load": "knnscope.api.loading:load",
@@ -52,6 +56,8 @@ __all__ = [
     "Embedding",
     "ExactIndex",
     "Explanation",
+    "GradeOptions",
+    "Grades",
     "KnnscopeError",
     "Ladder",
     "Machine",
@@ -62,6 +68,7 @@ __all__ = [
     "compare",
     "embed",
     "explain",
+    "grade",
     "info",
     "knn",
     "load",
