@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from knnscope.api.climbing import ClimbOptions, Ladder, climb
     from knnscope.api.comparing import CompareOptions, Comparison, compare
+    from knnscope.api.crossing import Crossover, CrossoverOptions, crossover
     from knnscope.api.embedding import Embedding, embed
     from knnscope.api.explaining import Explanation, Trace, explain
     from knnscope.api.grading import GradeOptions, Grades, grade
@@ -27,6 +28,8 @@ PUBLIC = {
     "ClimbOptions": "knnscope.api.climbing:ClimbOptions",
     "CompareOptions": "knnscope.api.comparing:CompareOptions",
     "Comparison": "knnscope.api.comparing:Comparison",
+    "Crossover": "knnscope.api.crossing:Crossover",
+    "CrossoverOptions": "knnscope.api.crossing:CrossoverOptions",
     "Embedding": "knnscope.api.embedding:Embedding",
     "ExactIndex": "knnscope.certified.index:ExactIndex",
     "Explanation": "knnscope.api.explaining:Explanation",
@@ -39,6 +42,7 @@ PUBLIC = {
     "Trace": "knnscope.api.explaining:Trace",
     "climb": "knnscope.api.climbing:climb",
     "compare": "knnscope.api.comparing:compare",
+    "crossover": "knnscope.api.crossing:crossover",
     "embed": "knnscope.api.embedding:embed",
     "explain": "knnscope.api.explaining:explain",
     "grade": "knnscope.api.grading:grade",
@@ -53,6 +57,8 @@ __all__ = [
     "ClimbOptions",
     "CompareOptions",
     "Comparison",
+    "Crossover",
+    "CrossoverOptions",
     "Embedding",
     "ExactIndex",
     "Explanation",
@@ -66,6 +72,7 @@ __all__ = [
     "__version__",
     "climb",
     "compare",
+    "crossover",
     "embed",
     "explain",
     "grade",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import NormalDist, median, stdev
 
 from knnscope.analysis import statistics
@@ -23,6 +24,7 @@ LUCK = math.sqrt(2) * math.log(1.2) / SIGMAS
 taken as three standard deviations. Where more is seen, that counts."""
 UNKNOWN = math.log(1.5)
 """The same where no round has both engines."""
+NORMAL = NormalDist().inv_cdf(0.975)
 STEP = 4.0
 """Neighboring sizes of the first grid are at most this factor apart."""
 NARROW = 1.7
@@ -33,6 +35,8 @@ NEAR = 1.25
 """Beside sizes at which the engines cannot be told apart, no closer ones are tried: the same size is probed again."""
 MOST, ELSEWHERE = 8, 2
 """Probes of a size: beside a crossing, and where no crossing shows."""
+CONFIRMED = 2
+"""Probes of both ends of a crossing at least: one may have had a bad moment."""
 LOCAL = 3.0
 """Sizes up to this factor from a crossing tell where it is."""
 
@@ -97,20 +101,28 @@ def hot(probe: Probe, over: Axis, fixed: int) -> dict[str, Measurement]:
 
 def ratio(pairs: Sequence[tuple[Measurement, Measurement]]) -> Ratio:
     """A pair of rows for each probe, both of the same size."""
-    logs, inside = [], []
-    normal = NormalDist().inv_cdf(0.975)
-    for a, b in pairs:
-        try:
-            c = statistics.compare(a.samples_ns, b.samples_ns)
-        except ValueError:  # no round has both: the medians alone
-            logs.append(math.log(a.took_ns / b.took_ns))
-            inside.append(UNKNOWN)
-            continue
-        logs.append(math.log(c.ratio))
-        inside.append((math.log(c.high) - math.log(c.low)) / (2 * normal))
+    found = [_of_pair(_frozen(a), _frozen(b)) or (math.log(a.took_ns / b.took_ns), UNKNOWN) for a, b in pairs]
+    logs, inside = [log for log, _ in found], [error for _, error in found]
     luck = max(LUCK, stdev(logs)) if len(logs) > 1 else LUCK
     spread = math.sqrt((luck**2 + sum(s * s for s in inside) / len(inside)) / len(logs))
     return Ratio(math.exp(statistics.centre([[x] for x in logs])), math.exp(SIGMAS * spread))
+
+
+Samples = tuple[tuple[int, ...], ...]
+
+
+def _frozen(row: Measurement) -> Samples:
+    return tuple(map(tuple, row.samples_ns))
+
+
+@lru_cache(maxsize=1 << 14)
+def _of_pair(a: Samples, b: Samples) -> tuple[float, float] | None:
+    """The log ratio of two rows and its standard error within their processes; None where no round has both."""
+    try:
+        c = statistics.compare(a, b)
+    except ValueError:
+        return None
+    return math.log(c.ratio), (math.log(c.high) - math.log(c.low)) / (2 * NORMAL)
 
 
 def seen(probes: Iterable[Probe], over: Axis, fixed: int) -> list[Seen]:
@@ -135,7 +147,8 @@ def _seen(at: int, probes: Sequence[dict[str, Measurement]]) -> Seen:
         pairs = [(p[other], p[best]) for p in probes if other in p and best in p]
         if other != best and (not pairs or ratio(pairs).verdict != "slower"):
             level.append(other)
-    return Seen(at, best if len(level) == 1 else None, tuple(level), len(probes), medians, tuple(probes))
+    leader = best if len(level) == 1 else None
+    return Seen(at, leader, tuple(sorted(level)), len(probes), medians, tuple(probes))
 
 
 def following(run: CrossoverRun) -> tuple[int, int] | None:
@@ -221,7 +234,7 @@ def _inside(before: Seen, between: Sequence[Seen], after: Seen) -> int | None:
     """The size to probe in a bracket: the middle of the wider gap beside what cannot be told, or one of those again."""
     width = after.at / before.at
     if width <= NARROW:
-        return None
+        return next((s.at for s in (before, after) if s.probes < CONFIRMED), None)
     inner = [s.at for s in between] or [after.at]
     gaps = [(before.at, inner[0])] if not between else [(before.at, inner[0]), (inner[-1], after.at)]
     low, high = max(gaps, key=lambda gap: gap[1] / gap[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -47,7 +46,8 @@ def overtakings(run: CrossoverRun) -> list[Overtaking]:
                 cost for e in (crossing.before, crossing.after) if (cost := _cost(sizes, e, crossing)) is not None
             )
             parts = _splits(run, fixed, crossing)
-            found.append(Overtaking(fixed, crossing, costs, parts, _why(run, costs, parts)))
+            why = (*_why(run, crossing, sizes, costs), *_where(run, parts))
+            found.append(Overtaking(fixed, crossing, costs, parts, why))
     return found
 
 
@@ -111,29 +111,29 @@ def _splits(run: CrossoverRun, fixed: int, crossing: Crossing) -> tuple[tuple[in
     return tuple(found)
 
 
-def _why(run: CrossoverRun, costs: Sequence[Cost], parts: Sequence[tuple[int, Split]]) -> tuple[str, ...]:
+def _why(run: CrossoverRun, crossing: Crossing, sizes: Sequence[Seen], costs: Sequence[Cost]) -> list[str]:
+    """What each takes: a constant and so much for each more, where a line says that; else at both ends."""
     unit = {"rows": "row", "batch": "query"}[run.question.over]
+    if len(costs) == 2 and all(c.call_ns > 0 and c.each_ns > 0 for c in costs):
+        each = [f"{c.engine} takes {duration(c.call_ns)} a call and {_small(c.each_ns)} a {unit}" for c in costs]
+        return [f"nearby, {' and '.join(each)}"]
+    known = {s.at: s.medians for s in sizes if s.at in (crossing.low, crossing.high)}
     said = []
-    if costs:
-        each = [f"{c.engine} takes {_line(c, unit)}" for c in costs]
-        said.append(f"nearby, {' and '.join(each)}")
+    for engine in (crossing.before, crossing.after):
+        times = [f"{duration(medians[engine])} at {at:,}" for at, medians in known.items() if engine in medians]
+        said.append(f"{engine} takes {' and '.join(times)}")
+    return ["; ".join(said)]
+
+
+def _where(run: CrossoverRun, parts: Sequence[tuple[int, Split]]) -> list[str]:
+    """Where a GPU's time goes."""
+    said = []
     for at, s in parts:
         shares = ", ".join(f"{duration(getattr(s, f'{part}_ns'))} {part}" for part in PARTS)
-        of = f"{at:,} {unit}s" if unit == "row" else f"{at:,} {'query' if at == 1 else 'queries'}"
-        said.append(
-            f"{s.engine} at {of}: of {duration(s.host_ns)}, {shares}; its first call took {duration(s.first_ns)}"
-        )
-    return tuple(said)
-
-
-def _line(cost: Cost, unit: str) -> str:
-    if cost.call_ns <= 0 or cost.each_ns <= 0 or not math.isfinite(cost.call_ns + cost.each_ns):
-        return (
-            f"no constant time beside {_small(abs(cost.each_ns))} a {unit}"
-            if cost.each_ns > 0
-            else "the same at any size"
-        )
-    return f"{duration(cost.call_ns)} a call and {_small(cost.each_ns)} a {unit}"
+        of = f"{at:,} rows" if run.question.over == "rows" else f"{at:,} {'query' if at == 1 else 'queries'}"
+        first = f"its first call took {duration(s.first_ns)}"
+        said.append(f"{s.engine} at {of}: of {duration(s.host_ns)}, {shares}; {first}")
+    return said
 
 
 def _small(ns: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace as changed
 
-from knnscope.analysis.bisection import following
+from knnscope.analysis.bisection import following, grid
 from knnscope.analysis.crossover import CrossoverRun, Probe, Question
 from knnscope.analysis.measurement import Measurement
 from knnscope.bench import session
@@ -17,10 +17,12 @@ from knnscope.bench.plan import Options
 from knnscope.bench.session import Grid
 from knnscope.bench.task import Task
 from knnscope.errors import KnnscopeError
-from knnscope.progress import bar
+from knnscope.progress import UNLIKE, bar
 
 SECONDS = 0.5
 """Budget for the hot calls of a case in a probe; the fewest rounds that tell a large difference may take longer."""
+PROBES = 10
+"""About what a crossing takes beside the grid."""
 Measured = tuple[list[Measurement], dict[str, Any]]
 """Rows, and the environment around them."""
 ABSENT = ("missing", "no-gpu")
@@ -67,7 +69,9 @@ def search(
         KnnscopeError: fewer than two of the engines are here.
     """
     began, unit = time.monotonic(), {"rows": "rows", "batch": "queries a call"}[run.question.over]
-    with bar(None, "probe", "size", initial=len(run.probes)) as progress:
+    q = run.question
+    expected = len(grid(q.low, q.high)) + PROBES * len(q.fixed)
+    with bar(expected, "probe", "size", initial=len(run.probes), form=UNLIKE) as progress:
         try:
             while (asked := following(run)) is not None:
                 if seconds is not None and time.monotonic() - began > seconds:
@@ -81,6 +85,7 @@ def search(
                 )
                 _here(run)
                 keep(run)
+                progress.total = max(expected, len(run.probes) + 1)
                 progress.update()
         except KeyboardInterrupt:
             return run

@@ -48,8 +48,8 @@ class Compare:
                 args.dataset or "sample",
                 _queries(args.queries),
                 options.listed(args.engines) if args.engines is not None else None,
-                _numbers(args.k, "-k"),
-                _numbers(args.batch, "--batch"),
+                options.numbers(args.k, "-k"),
+                options.numbers(args.batch, "--batch"),
                 _options(args),
                 out,
             )
@@ -88,7 +88,7 @@ def _options(args: argparse.Namespace) -> CompareOptions:
 
 def _queries(text: str | None) -> str | int | None:
     """A number, or the name of a file."""
-    return _number(text, "--queries") if text is not None and text.isascii() and text.isdigit() else text
+    return options.number(text, "--queries") if text is not None and text.isascii() and text.isdigit() else text
 
 
 def _add_workload(parser: argparse.ArgumentParser) -> None:
@@ -186,20 +186,6 @@ def _fail_on(text: str | None) -> list[str]:
         if name not in FAIL_ON:
             raise unknown_name("choice for --fail-on", name, FAIL_ON)
     return chosen
-
-
-def _numbers(text: str, option: str) -> list[int]:
-    parts = options.listed(text)
-    if not parts:
-        raise KnnscopeError(f"{option} is empty: numbers from 1 up, with commas between them")
-    return sorted({_number(part, option) for part in parts})
-
-
-def _number(text: str, option: str) -> int:
-    try:
-        return options.positive(text)
-    except argparse.ArgumentTypeError as error:
-        raise KnnscopeError(f"{option}: {error}") from error
 
 
 def _failing(rows: Sequence[Measurement], fail_on: Sequence[str]) -> list[str]:

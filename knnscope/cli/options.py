@@ -66,6 +66,30 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def numbers(text: str, option: str) -> list[int]:
+    """A list of whole numbers from 1 up, ascending.
+
+    Raises:
+        KnnscopeError: there is none, or one is no such number.
+    """
+    parts = listed(text)
+    if not parts:
+        raise KnnscopeError(f"{option} is empty: numbers from 1 up, with commas between them")
+    return sorted({number(part, option) for part in parts})
+
+
+def number(text: str, option: str) -> int:
+    """A whole number from 1 up.
+
+    Raises:
+        KnnscopeError: it is none.
+    """
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise KnnscopeError(f"{option}: {error}") from error
+
+
 @contextmanager
 def dashed() -> Iterator[None]:
     """Errors that name an argument of a function name the option instead.

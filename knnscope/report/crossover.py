@@ -110,9 +110,10 @@ def _without(run: CrossoverRun, fixed: int) -> str:
 
 
 def _margins(sizes: list[Seen], leader: str) -> str:
-    """By how much at both ends."""
+    """By how much at the first and the last size at which that can be told."""
     said = []
-    for s in (sizes[0], sizes[-1]):
+    told = [s for s in sizes if s.leader == leader]
+    for s in (told[0], told[-1]) if len(told) > 1 else told:
         others = {e: ns for e, ns in s.medians.items() if e != leader}
         if leader in s.medians and others:
             nearest = min(others, key=lambda e: others[e])
