@@ -233,16 +233,17 @@ def _furthest(sizes: Sequence[Seen], leader: str, other: str) -> Seen | None:
 def _inside(before: Seen, between: Sequence[Seen], after: Seen) -> int | None:
     """The size to probe in a bracket: the middle of the wider gap beside what cannot be told, or one of those again."""
     width = after.at / before.at
-    if width <= NARROW:
-        return next((s.at for s in (before, after) if s.probes < CONFIRMED), None)
-    inner = [s.at for s in between] or [after.at]
-    gaps = [(before.at, inner[0])] if not between else [(before.at, inner[0]), (inner[-1], after.at)]
-    low, high = max(gaps, key=lambda gap: gap[1] / gap[0])
-    middle = round(math.sqrt(low * high))
-    if high / low > (NARROW if not between else NEAR) and low < middle < high:
-        return middle
-    again = [s for s in (between[0], between[-1]) if s.probes < MOST] if between and width > WIDEST else []
-    return min(again, key=lambda s: s.probes).at if again else None
+    if width > NARROW:
+        inner = [s.at for s in between] or [after.at]
+        gaps = [(before.at, inner[0])] if not between else [(before.at, inner[0]), (inner[-1], after.at)]
+        low, high = max(gaps, key=lambda gap: gap[1] / gap[0])
+        middle = round(math.sqrt(low * high))
+        if high / low > (NARROW if not between else NEAR) and low < middle < high:
+            return middle
+    if width > WIDEST:
+        again = [s for s in (between[0], between[-1]) if s.probes < MOST] if between else []
+        return min(again, key=lambda s: s.probes).at if again else None
+    return next((s.at for s in (before, after) if s.probes < CONFIRMED), None)
 
 
 def crossings(probes: Sequence[Probe], over: Axis, fixed: int) -> list[Crossing]:
@@ -271,7 +272,7 @@ def _about(probes: Sequence[Probe], over: Axis, fixed: int, crossing: Crossing) 
     across = sum((x - mean_x) ** 2 for x, _ in points)
     slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / across if across else 0.0
     at = middle * math.exp(mean_x - mean_y / slope) if slope > 0 else middle
-    return min(max(at, float(crossing.low)), float(crossing.high))
+    return at if crossing.low <= at <= crossing.high else middle  # it is a step, where a line says nothing
 
 
 @dataclass(frozen=True, slots=True)

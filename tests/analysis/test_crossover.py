@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -288,7 +289,7 @@ def test_the_grid_has_both_ends_and_no_wide_step(a: int, b: int) -> None:
     sizes = grid(low, high)
     assert (sizes[0], sizes[-1]) == (low, high)
     assert sizes == sorted(set(sizes))
-    assert all(y <= 4 * x + 1 for x, y in zip(sizes, sizes[1:], strict=False))
+    assert all(y <= 4 * x + 1 for x, y in itertools.pairwise(sizes))
 
 
 @given(st.lists(st.sampled_from(["a", "b", None]), min_size=1, max_size=60), st.integers(1, 50), st.integers(2, 5000))
