@@ -98,7 +98,7 @@ def _without(run: CrossoverRun, fixed: int) -> str:
     sizes = [s for s in seen(run.probes, run.question.over, fixed) if s.medians]
     leading = {s.leader for s in sizes if s.leader is not None}
     if not sizes:
-        return NONE
+        return NONE if run.probes else "nothing was measured yet"
     if not leading:
         return f"too noisy to tell {_and(sizes[0].level)} apart at any size"
     (leader,) = leading

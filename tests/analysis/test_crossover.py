@@ -21,7 +21,6 @@ from msgspec.structs import replace as changed
 from knnscope.analysis import bisection, crossover, overtaking, statistics
 from knnscope.analysis.bisection import crossings, grid, seen, wanted
 from knnscope.analysis.crossover import CrossoverRun, Probe, Question
-from knnscope.analysis.measurement import Measurement
 from knnscope.bench import result
 from knnscope.bench.crossover import Measured, search
 from knnscope.bench.plan import Case, Options
@@ -316,6 +315,22 @@ def test_where_no_engine_is_right_the_search_ends() -> None:
     assert report.NONE in report.text(run)
 
 
-def test_rows_of_a_measurement_are_whole() -> None:
-    run = searched({"a": affine(10, 5), "b": affine(50, 20)})
-    assert all(isinstance(row, Measurement) and row.quick for row in run.rows())
+def test_a_search_that_was_stopped_at_once_says_so() -> None:
+    empty = CrossoverRun(question=QUESTION, environment={})
+    assert "1 query a call: nothing was measured yet" in report.text(empty)
+    assert overtaking.as_json(empty)["crossings"] == []
+    assert report.crossover_html(empty)
+
+
+def test_sizes_too_near_to_tell_leave_a_bracket_as_wide_as_it_is() -> None:
+    """At the lower sizes b is faster, at the higher ones a, between an a below and a b above."""
+    probes = [
+        Probe(at=at, measurements=tuple(msgspec.structs.replace(r, rows=at) for r in rows))
+        for at, a, b in ((500, 100, 300), (700, 120, 100), (900, 100, 120), (1400, 300, 100))
+        for rows in [made_up("a", a, noise=0.0) + made_up("b", b, noise=0.0)]
+    ]
+    ((before, between, after),) = bisection.changes(seen(probes, "rows", 1))
+    assert (before.at, [s.at for s in between], after.at) == (500, [700, 900], 1400)
+    (found,) = crossings(probes, "rows", 1)
+    assert not found.told
+    assert found.at is None
