@@ -53,7 +53,7 @@ QUESTION = Question(
 class Quiet:
     """A simulated machine whose processes are lucky or not for life; calls vary, and some are disturbed."""
 
-    def __init__(self, seed: int, luck: float = 0.03, call: float = 0.05) -> None:
+    def __init__(self, seed: int, luck: float = 0.02, call: float = 0.05) -> None:
         self.chance, self.now, self._call, self._luck = random.Random(seed), 0.0, call, luck
 
     def process(self) -> float:
@@ -111,21 +111,27 @@ def pair(seed: int) -> tuple[dict[str, Cost], float]:
 @pytest.mark.parametrize("runs", [10, pytest.param(200, marks=pytest.mark.slow)])
 def test_simulated_crossings_are_found_within_five_percent(runs: int) -> None:
     """And lie in their interval, which is at most a factor of 2 wide."""
-    off = []
+    off, probes = [], []
     for seed in range(runs):
         costs, at = pair(seed)
         run = searched(costs, seed)
         (found,) = crossings(run.probes, "rows", 1)
         assert (found.before, found.after) == ("a", "b")
         assert run.finished
+        probes.append(len(run.probes))
         if found.told:
             assert found.at is not None
             assert found.high <= 2 * found.low
             off.append(abs(found.at / at - 1))
             assert found.low <= at <= found.high
+    off.sort()
+    print(
+        f"told {len(off)} of {runs}; off by {off[len(off) // 2]:.1%}, 95%: {off[int(0.95 * len(off)) - 1]:.1%}, largest {off[-1]:.1%}"
+    )
+    print(f"probes {sorted(probes)[runs // 2]}, most {max(probes)}")
     assert len(off) >= 0.9 * runs
-    assert sorted(off)[int(0.95 * len(off)) - 1] <= 0.05
-    assert sorted(off)[len(off) // 2] <= 0.03
+    assert off[int(0.95 * len(off)) - 1] <= 0.05
+    assert off[len(off) // 2] <= 0.03
 
 
 def test_more_than_one_crossing_is_found() -> None:
