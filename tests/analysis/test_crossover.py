@@ -175,16 +175,16 @@ def test_a_wrong_engine_leads_nowhere() -> None:
     (found,) = crossings(run.probes, "rows", 1)
     assert found.low <= 7500 <= found.high
     assert "b at 500, " in report.text(run)
-    assert re_ranges(run) == ["a", "c"]
+    assert leading(run) == ["a", "c"]
 
 
-def re_ranges(run: CrossoverRun) -> list[str]:
+def leading(run: CrossoverRun) -> list[str]:
     return [r.engine for r in overtaking.leaders(run)[1] if r.engine]
 
 
 def test_of_three_engines_each_leads_where_it_is_fastest() -> None:
     run = searched({"a": affine(5, 30), "b": affine(100, 5), "c": affine(500, 0.5)})
-    assert re_ranges(run) == ["a", "b", "c"]
+    assert leading(run) == ["a", "b", "c"]
     first, second = crossings(run.probes, "rows", 1)
     assert first.low <= 3800 <= first.high
     assert second.low <= 88_889 <= second.high
@@ -219,14 +219,11 @@ def test_where_a_gpus_time_goes_is_told_at_both_ends() -> None:
         (1000, 60_000, 10_000, 30_000),
         (1500, 60_000, 10_000, 30_000),
     ]
-    assert "gpu at 1,500 rows: of 100 µs, 60.0 µs transfer, 10.0 µs launch, 30.0 µs compute; its first call" in str(
-        run_text(run)
+    assert (
+        "gpu at 1,500 rows: of 100 µs, 60.0 µs transfer, 10.0 µs launch, 30.0 µs compute; its first call"
+        in report.text(run)
     )
     assert json.loads(json.dumps(overtaking.as_json(run)))["crossings"][0]["before"] == "cpu"
-
-
-def run_text(run: CrossoverRun) -> str:
-    return report.text(run)
 
 
 def test_an_interrupted_search_goes_on_to_the_same_end(tmp_path: Path) -> None:
