@@ -42,6 +42,7 @@ These have no result file: a test fails where they do not hold.
 | 39 tiny models as sentence-transformers 6.2 saves them (poolings, limits, prompts, layers) | within 3e-6 of its vectors | the same |
 | an ONNX graph with 2.24 GB of token vectors beside it | right, and only the rows needed are read | `./dev test tests/encoders --slow -k two_gigabytes` |
 | 1,000 simulated pairs of engines | at most 50 false verdicts; 15% slower is found in 900 | `./dev test tests/analysis --slow -k pairs` |
+| 200 simulated crossings | in their intervals, a factor of 2 wide; 190 within 5% | `./dev test tests/analysis/test_crossover.py --slow -k 200` |
 | `kill -9` 200 times while a search compiles | what is kept is whole, the next search is right | `KNNSCOPE_KILLS=200 ./dev test tests/certified/cpu` |
 | 10,000 mutations of a trace | nothing crashes | `KNNSCOPE_MUTATIONS=10000 ./dev test tests/trace/test_hostile.py` |
 """

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from knnscope.api.changing import Changes, changes
     from knnscope.api.climbing import ClimbOptions, Ladder, climb
     from knnscope.api.comparing import CompareOptions, Comparison, compare
+    from knnscope.api.crossing import Crossover, CrossoverOptions, crossover
     from knnscope.api.embedding import Embedding, embed
     from knnscope.api.explaining import Explanation, Trace, explain
+    from knnscope.api.grading import GradeOptions, Grades, grade
     from knnscope.api.loading import load
     from knnscope.api.machine import Machine, info
     from knnscope.api.searching import knn
@@ -28,9 +30,13 @@ PUBLIC = {
     "ClimbOptions": "knnscope.api.climbing:ClimbOptions",
     "CompareOptions": "knnscope.api.comparing:CompareOptions",
     "Comparison": "knnscope.api.comparing:Comparison",
+    "Crossover": "knnscope.api.crossing:Crossover",
+    "CrossoverOptions": "knnscope.api.crossing:CrossoverOptions",
     "Embedding": "knnscope.api.embedding:Embedding",
     "ExactIndex": "knnscope.certified.index:ExactIndex",
     "Explanation": "knnscope.api.explaining:Explanation",
+    "GradeOptions": "knnscope.api.grading:GradeOptions",
+    "Grades": "knnscope.api.grading:Grades",
     "KnnscopeError": "knnscope.errors:KnnscopeError",
     "Ladder": "knnscope.api.climbing:Ladder",
     "Machine": "knnscope.api.machine:Machine",
@@ -39,8 +45,10 @@ PUBLIC = {
     "changes": "knnscope.api.changing:changes",
     "climb": "knnscope.api.climbing:climb",
     "compare": "knnscope.api.comparing:compare",
+    "crossover": "knnscope.api.crossing:crossover",
     "embed": "knnscope.api.embedding:embed",
     "explain": "knnscope.api.explaining:explain",
+    "grade": "knnscope.api.grading:grade",
     "info": "knnscope.api.machine:info",
     "knn": "knnscope.api.searching:knn",
     "load": "knnscope.api.loading:load",
@@ -53,9 +61,13 @@ __all__ = [
     "ClimbOptions",
     "CompareOptions",
     "Comparison",
+    "Crossover",
+    "CrossoverOptions",
     "Embedding",
     "ExactIndex",
     "Explanation",
+    "GradeOptions",
+    "Grades",
     "KnnscopeError",
     "Ladder",
     "Machine",
@@ -65,8 +77,10 @@ __all__ = [
     "changes",
     "climb",
     "compare",
+    "crossover",
     "embed",
     "explain",
+    "grade",
     "info",
     "knn",
     "load",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from knnscope.errors import KnnscopeError
+from knnscope.errors import ArgumentError, KnnscopeError
 
 STEERING = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_", "BLIS_", "GOTO_")
 """Prefixes of the variables that steer BLAS, OpenMP and Numba."""
@@ -52,6 +52,18 @@ def budget() -> int:
     if not (given.isascii() and given.isdigit() and len(given) < 10 and 1 <= int(given) <= LIMIT):
         raise KnnscopeError(f"OMP_NUM_THREADS is {given[:40]!r}: unset it, or set it to 1 to {LIMIT} threads")
     return int(given)
+
+
+def chosen(given: int | str | None) -> int | None:
+    """What a user says: a number, None for all usable cores, "stock" for what libraries do by themselves, which is None here.
+
+    Raises:
+        ArgumentError: no such number.
+    """
+    budget = usable() if given is None else None if given == "stock" else given
+    if budget is not None and not (isinstance(budget, int) and 0 < budget <= LIMIT):
+        raise ArgumentError(f"threads {given}: at most {LIMIT:,}; this process may use {usable()} cores")
+    return budget
 
 
 def cleared(base: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -20,7 +20,7 @@ from knnscope.analysis.side_by_side import Question, SideBySide, side_by_side
 from knnscope.analysis.verdict import Verdict, as_json, verdicts
 from knnscope.api.choosing import Choice, Queries, choose
 from knnscope.api.loading import opened, options_of
-from knnscope.api.runs import RunResult, counts
+from knnscope.api.runs import RunResult, counts, names
 from knnscope.api.searching import top
 from knnscope.api.workload import EncoderOptions, Workload
 from knnscope.bench import session
@@ -230,19 +230,9 @@ def _answers_to(line: int, workload: Workload, task: Task, measured: Result) -> 
 def _grid(
     engines: Sequence[str] | None, ks: Sequence[int], batches: Sequence[int], boundaries: Sequence[str] | None
 ) -> Grid:
-    names = catalog.timed() if engines is None else _known(engines, tuple(catalog.ENGINES), "engines")
-    at = None if boundaries is None else _known(boundaries, BOUNDARIES, "boundary")
-    return Grid(names, ks, batches, at)
-
-
-def _known(chosen: Sequence[str], known: Sequence[str], argument: str) -> list[str]:
-    names = list(dict.fromkeys([chosen] if isinstance(chosen, str) else chosen))
-    if not names:
-        raise ArgumentError(f"{argument} is empty: {', '.join(known)}")
-    for name in names:
-        if name not in known:
-            raise unknown_name({"engines": "engine"}.get(argument, argument), name, known)
-    return names
+    chosen = catalog.timed() if engines is None else names(engines, tuple(catalog.ENGINES), "engines")
+    at = None if boundaries is None else names(boundaries, BOUNDARIES, "boundary")
+    return Grid(chosen, ks, batches, at)
 
 
 def _settings(how: CompareOptions, grid: Grid) -> Options:
@@ -252,13 +242,8 @@ def _settings(how: CompareOptions, grid: Grid) -> Options:
         value = getattr(how, name)
         if value is not None and not value > 0:
             raise ArgumentError(f"{name} {value}: a number above 0 was expected")
-    budget = threads.usable() if how.threads is None else None if how.threads == "stock" else how.threads
-    if budget is not None and not (isinstance(budget, int) and 0 < budget <= threads.LIMIT):
-        raise ArgumentError(
-            f"threads {how.threads}: at most {threads.LIMIT:,}; this process may use {threads.usable()} cores"
-        )
     return Options(
-        threads=budget,
+        threads=threads.chosen(how.threads),
         rounds=how.rounds or (QUICK_ROUNDS if how.quick else statistics.ROUNDS),
         seconds=how.seconds or (QUICK_SECONDS / _cases_here(grid) if how.quick else SECONDS),
         timeout=how.timeout,

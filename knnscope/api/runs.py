@@ -13,7 +13,7 @@ from knnscope.analysis import run as runs
 from knnscope.analysis.measurement import to_dict
 from knnscope.analysis.run import ComparisonRun, LadderRun
 from knnscope.api import reporting
-from knnscope.errors import ArgumentError, KnnscopeError
+from knnscope.errors import ArgumentError, KnnscopeError, unknown_name
 
 R = TypeVar("R", ComparisonRun, LadderRun)
 O = TypeVar("O")  # noqa: E741 - options
@@ -108,3 +108,18 @@ def counts(values: int | list[int] | tuple[int, ...], name: str) -> list[int]:
     if not several or any(isinstance(v, bool) or not isinstance(v, int | np.integer) or v < 1 for v in several):
         raise ArgumentError(f"{name} {values!r}: whole numbers from 1 up were expected")
     return sorted({int(v) for v in several})
+
+
+def names(chosen: str | Sequence[str], known: Sequence[str], argument: str) -> list[str]:
+    """One name or several, each once, of those that there are.
+
+    Raises:
+        KnnscopeError: none is given, or there is no such name.
+    """
+    several = list(dict.fromkeys([chosen] if isinstance(chosen, str) else chosen))
+    if not several:
+        raise ArgumentError(f"{argument} is empty: {', '.join(known)}")
+    for name in several:
+        if name not in known:
+            raise unknown_name(argument.removesuffix("s"), name, known)
+    return several

@@ -88,14 +88,20 @@ class Child:
         self._pending = b""
         self._stopped = False
         self._opening = True
+        self._entry, self._memory = entry, options.memory
         try:
-            rows, queries = os.path.abspath(data.rows), os.path.abspath(data.queries)
-            self._tell(
-                "open", entry=asdict(entry), rows=rows, queries=queries, metric=data.metric, memory=options.memory
-            )
+            self._tell("open", **self._opened(data))
         except BaseException:
             self.close()
             raise
+
+    def reopen(self, data: Data) -> None:
+        """Work on other data from now on, in the same process; what was built is given up."""
+        self._ask("open", **self._opened(data))
+
+    def build_checked(self, later: int = 0) -> bool:
+        """See ``Worker.build_checked``."""
+        return bool(self._ask("build_checked", later=later)["adds"])
 
     def build(self) -> Built:
         """See ``Worker.build``."""
@@ -126,16 +132,30 @@ class Child:
             self._signal(signal.SIGSTOP)
             self._stopped = True
 
-    def close(self) -> None:
-        """End it, whatever it does."""
+    def kill(self) -> None:
+        """End the process; a thread that waits for its answer is told."""
         if self._process.poll() is None:
             self._signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+        self.kill()
         self._process.wait()
         for stream in (self._out, self._in, self._log):
             try:
                 stream.close()
             except OSError:  # a message that was never read
                 continue
+
+    def _opened(self, data: Data) -> dict[str, Any]:
+        rows, queries = os.path.abspath(data.rows), os.path.abspath(data.queries)
+        return {
+            "entry": asdict(self._entry),
+            "rows": rows,
+            "queries": queries,
+            "metric": data.metric,
+            "memory": self._memory,
+        }
 
     def _signal(self, number: signal.Signals) -> None:
         """Signal it and the processes that its library started; it is not reaped yet, so the id is still its own."""
@@ -215,6 +235,7 @@ def _serve(asked: IO[str], answered: IO[str]) -> None:
         message = json.loads(line)
         try:
             if message["do"] == "open":
+                worker = None  # what it holds goes before more comes
                 worker, answer = _open(message), {}
             else:
                 assert worker is not None
@@ -255,6 +276,7 @@ def _answers(worker: Worker, message: Mapping[str, Any]) -> dict[str, Any]:
 
 ACTIONS: dict[str, Callable[[Worker, Mapping[str, Any]], dict[str, Any]]] = {
     "build": lambda worker, _: asdict(worker.build()),
+    "build_checked": lambda worker, message: {"adds": worker.build_checked(message["later"])},
     "warm": lambda worker, message: asdict(worker.warm(Case(**message["case"]), message["seconds"])),
     "turn": _turn,
     "answers": _answers,

@@ -24,7 +24,7 @@ from knnscope.bench.child import Child, Data
 from knnscope.bench.failures import FailedError
 from knnscope.bench.forecast import READ_NS
 from knnscope.bench.plan import Case, Options, grid
-from knnscope.bench.runner import Executor, Run, Runner
+from knnscope.bench.runner import Run, Runner
 from knnscope.bench.task import Task
 from knnscope.ceilings import cache
 from knnscope.ceilings.record import Ceilings
@@ -114,7 +114,7 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
         options.quick,
     )
     before = environment.state()
-    with _files(task, max(what.batches)) as (data, order):
+    with vector_files(task, max(what.batches)) as (data, order):
         judge = Judge(
             task.rows, task.queries[order], Neighbors(expected.ids[order], expected.distances[order]), task.metric
         )
@@ -133,7 +133,7 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
 
         need = ROOM * task.rows.size * max(4, task.rows.itemsize)
         runner = Runner(
-            lambda name: _open(name, data, options),
+            lambda name: start(name, data, options),
             grade,
             len(order),
             options,
@@ -183,7 +183,12 @@ def _rows(
     return found
 
 
-def _open(name: str, data: Data, options: Options) -> Executor:
+def start(name: str, data: Data, options: Options) -> Child:
+    """The process of an engine.
+
+    Raises:
+        FailedError: it needs a GPU, and there is none.
+    """
     entry = catalog.ENGINES[name]
     if entry.device == "cuda" and (why := device.gpu_problem()):
         raise FailedError("no-gpu", why)
@@ -206,7 +211,7 @@ def _ceilings(what: Grid, options: Options, ask: Callable[..., Ceilings | None])
 
 
 @contextmanager
-def _files(task: Task, largest: int) -> Iterator[tuple[Data, npt.NDArray[np.int64]]]:
+def vector_files(task: Task, largest: int) -> Iterator[tuple[Data, npt.NDArray[np.int64]]]:
     """Rows and queries as .npy files for the children, and which query each line of the second is.
 
     Fewer queries than the largest batch are repeated until they fill it.

@@ -18,7 +18,7 @@ from knnscope.environment import cpu
 from knnscope.errors import UnsupportedError
 from knnscope.records import Neighbors
 from knnscope.search import device
-from knnscope.search.engine import Engine, Index, check_build, check_k
+from knnscope.search.engine import Engine, Index, build, check_build, check_k
 
 FLUSH_LIMIT = 1 << 29
 """Bytes written at most to empty the processor's caches."""
@@ -87,6 +87,24 @@ class Worker:
             sample, self._index, compiled = apart(lambda: self._engine.build(self._rows, self._metric), self._clock())
         self._rows = np.empty((0, self._rows.shape[1]), self._rows.dtype)  # a slice would hold all of them
         return Built(sample.wall_ns, found.host, found.gpu, compiled, str(getattr(self._index, "how", "")))
+
+    def build_checked(self, later: int = 0) -> bool:
+        """Make an index that checks what it is given, as searching outside of a measurement does.
+
+        Args:
+            later: how many rows, the last ones, are added after the others were built.
+
+        Returns:
+            Whether the engine offers adding; True where nothing was to be added.
+        """
+        first = len(self._rows) - later
+        index = build(self._engine, self._rows[:first], self._metric, "this engine")
+        if later and not index.adds:
+            return False
+        if later:
+            index.add(self._rows[first:])
+        self._index = index
+        return True
 
     def warm(self, case: Case, seconds: float = WARM_SECONDS) -> Warmed:
         """The first call, then more until they are stable or these seconds have passed, then one whose memory is watched."""

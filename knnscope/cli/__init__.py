@@ -34,6 +34,8 @@ COMMANDS = {
     "embed": "knnscope.cli.embed:Embed",
     "search": "knnscope.cli.search:Search",
     "compare": "knnscope.cli.compare:Compare",
+    "crossover": "knnscope.cli.crossover:Crossover",
+    "grade": "knnscope.cli.grade:Grade",
     "ladder": "knnscope.cli.ladder:Ladder",
     "show": "knnscope.cli.show:Show",
     "report": "knnscope.cli.report:Report",

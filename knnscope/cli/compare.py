@@ -6,9 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal
 
-from knnscope import threads
 from knnscope.analysis import statistics
 from knnscope.analysis.change import UNTOLD
 from knnscope.analysis.measurement import FAILED, Measurement
@@ -58,8 +56,8 @@ class Compare:
                 args.dataset or "sample",
                 _queries(args.queries),
                 options.listed(args.engines) if args.engines is not None else None,
-                _numbers(args.k, "-k"),
-                _numbers(args.batch, "--batch"),
+                options.numbers(args.k, "-k"),
+                options.numbers(args.batch, "--batch"),
                 _options(args),
                 out,
             )
@@ -92,7 +90,7 @@ def _options(args: argparse.Namespace) -> CompareOptions:
         metric=args.metric,
         quick=args.quick,
         boundary=options.listed(args.boundary) if args.boundary is not None else None,
-        threads=_threads(args.threads),
+        threads=options.threads_of(args.threads),
         rounds=args.rounds,
         seconds=args.seconds,
         timeout=args.timeout,
@@ -106,7 +104,7 @@ def _options(args: argparse.Namespace) -> CompareOptions:
 
 def _queries(text: str | None) -> str | int | None:
     """A number, or the name of a file."""
-    return _number(text, "--queries") if text is not None and text.isascii() and text.isdigit() else text
+    return options.number(text, "--queries") if text is not None and text.isascii() and text.isdigit() else text
 
 
 def _add_workload(parser: argparse.ArgumentParser) -> None:
@@ -139,12 +137,7 @@ def _add_workload(parser: argparse.ArgumentParser) -> None:
 
 def _add_effort(parser: argparse.ArgumentParser) -> None:
     """How long it may take, and with what."""
-    parser.add_argument(
-        "--threads",
-        default=str(threads.usable()),
-        metavar="N|stock",
-        help="thread budget of every library (default: all cores); stock: their own defaults",
-    )
+    options.add_threads(parser)
     parser.add_argument(
         "--rounds",
         type=options.positive,
@@ -220,29 +213,6 @@ def _fail_on(text: str | None, against: bool) -> list[str]:
     if SLOWER in chosen and not against:
         raise KnnscopeError(f"--fail-on {SLOWER}: slower than what? name an earlier run with --against DIR")
     return chosen
-
-
-def _numbers(text: str, option: str) -> list[int]:
-    parts = options.listed(text)
-    if not parts:
-        raise KnnscopeError(f"{option} is empty: numbers from 1 up, with commas between them")
-    return sorted({_number(part, option) for part in parts})
-
-
-def _number(text: str, option: str) -> int:
-    try:
-        return options.positive(text)
-    except argparse.ArgumentTypeError as error:
-        raise KnnscopeError(f"{option}: {error}") from error
-
-
-def _threads(text: str) -> int | Literal["stock"]:
-    if text == "stock":
-        return "stock"
-    try:
-        return options.positive(text)
-    except argparse.ArgumentTypeError as error:
-        raise KnnscopeError(f"--threads {text!r}: a number or stock was expected") from error
 
 
 def _failing(rows: Sequence[Measurement], fail_on: Sequence[str]) -> list[str]:

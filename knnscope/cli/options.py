@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
+from knnscope import threads
 from knnscope.api.workload import EncoderOptions
 from knnscope.datasets.beir import Selection
 from knnscope.datasets.registry import DatasetOptions
@@ -26,9 +28,9 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def listed(text: str) -> list[str]:
-    """The parts of a comma-separated list, each once, in their order."""
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+def listed(text: str, between: str = ",") -> list[str]:
+    """The parts of a list with commas (or ``between``), each once, in their order."""
+    return list(dict.fromkeys(part.strip() for part in text.split(between) if part.strip()))
 
 
 def natural(text: str) -> int:
@@ -38,6 +40,54 @@ def natural(text: str) -> int:
         argparse.ArgumentTypeError: it is none.
     """
     return 0 if text == "0" else positive(text)
+
+
+def threads_of(text: str) -> int | Literal["stock"]:
+    """The budget that ``--threads`` gives.
+
+    Raises:
+        KnnscopeError: neither a number nor stock.
+    """
+    if text == "stock":
+        return "stock"
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise KnnscopeError(f"--threads {text!r}: a number or stock was expected") from error
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """The thread budget."""
+    parser.add_argument(
+        "--threads",
+        default=str(threads.usable()),
+        metavar="N|stock",
+        help="thread budget of every library (default: all cores); stock: their own defaults",
+    )
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """A list of whole numbers from 1 up, ascending.
+
+    Raises:
+        KnnscopeError: there is none, or one is no such number.
+    """
+    parts = listed(text)
+    if not parts:
+        raise KnnscopeError(f"{option} is empty: numbers from 1 up, with commas between them")
+    return sorted({number(part, option) for part in parts})
+
+
+def number(text: str, option: str) -> int:
+    """A whole number from 1 up.
+
+    Raises:
+        KnnscopeError: it is none.
+    """
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise KnnscopeError(f"{option}: {error}") from error
 
 
 @contextmanager

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from knnscope.analysis import jsonl, run
+from knnscope.analysis import crossings, crossover, jsonl, run
+from knnscope.analysis.crossover import CrossoverRun
 from knnscope.analysis.run import ComparisonRun
 from knnscope.api.reporting import PAGE
 from knnscope.cli.notes import notes
 from knnscope.report import comparison, ladder
+from knnscope.report import crossover as crossing
 
 
 class Show:
-    """A saved run of compare or of the ladder, printed as the run printed it; no engine's library is needed.
+    """A saved run of compare, ladder or crossover, printed as the run printed it; no engine's library is needed.
 
     knnscope show runs/compare-20260101-120000
     """
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("folder", metavar="DIR", help="the folder that compare or ladder wrote (their --out)")
-        parser.add_argument("--json", action="store_true", help="print the rows, a JSON object a line")
+        parser.add_argument(
+            "folder", metavar="DIR", help="the folder that compare, ladder or crossover wrote (their --out)"
+        )
+        parser.add_argument(
+            "--json",
+            action="store_true",
+            help="print the rows, a JSON object a line; of crossover what was found, one object",
+        )
 
     def run(self, args: argparse.Namespace) -> int:
         """Read and print."""
+        if (Path(args.folder) / crossover.FILE).is_file():
+            crossed(crossover.load(args.folder), args.json)
+            return 0
         found = run.load(args.folder)
         if args.json:
             show_rows(found.rows)
@@ -42,6 +54,12 @@ def show(found: run.Run) -> None:
     print(comparison.text(found) if isinstance(found, ComparisonRun) else ladder.text(found))
     if found.folder is not None:
         print(f"\n{saved(found.folder)}")
+
+
+def crossed(found: CrossoverRun, as_object: bool) -> None:
+    """Print a search for crossings."""
+    notes(found.notes)
+    print(json.dumps(crossings.as_json(found), allow_nan=False) if as_object else crossing.text(found))
 
 
 def show_rows(rows: Sequence[msgspec.Struct]) -> None:

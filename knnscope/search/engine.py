@@ -24,6 +24,7 @@ class Index(Protocol):
     """Vectors made ready to be searched. One that has ``how`` tells there, in words, how it computes, for readers of a verdict.
 
     One that has ``range`` (ranges.Range) would answer wrongly for queries that this refuses: ``CheckedIndex`` asks it.
+    One that has ``add`` takes further rows, (rows, dim), of the type that it was built over; they get the next numbers.
     """
 
     def search(self, queries: Array, k: int) -> Neighbors:
@@ -101,6 +102,27 @@ class CheckedIndex:
                 f"{self._name} gives no k valid neighbors: the numbers overflow its arithmetic, scale the vectors down"
             )
         return given if found is not given else Neighbors(ids, distances)
+
+    @property
+    def adds(self) -> bool:
+        """Whether rows can be added."""
+        return hasattr(self.raw, "add")
+
+    def add(self, vectors: Array) -> None:
+        """Take further rows, (rows, dim), which get the next numbers.
+
+        Raises:
+            UnsupportedError: the engine offers no adding.
+            KnnscopeError: a wrong shape or type, or a number that is not finite.
+        """
+        check_matrix(vectors, "rows")
+        if vectors.shape[1] != self.dim:
+            raise KnnscopeError(f"the added rows have {vectors.shape[1]} components, the others {self.dim}")
+        if not self.adds:
+            raise UnsupportedError(f"{self._name} takes no rows after it is built: build it anew")
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.raw.add(vectors)  # type: ignore[attr-defined]
+        self.rows += len(vectors)
 
 
 def _queries_on_host(queries: Any) -> Array:

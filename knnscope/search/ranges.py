@@ -21,7 +21,13 @@ class Range:
     def __init__(self, rows: npt.NDArray[Any], metric: str) -> None:
         self._metric = metric
         self._type = np.dtype(np.float64 if rows.dtype == np.float64 else np.float32)
-        self._longest = max((_longest(rows[i : i + BLOCK]) for i in range(0, len(rows), BLOCK)), default=0.0)
+        self._longest = 0.0
+        self.add(rows)
+
+    def add(self, rows: npt.NDArray[Any]) -> None:
+        """Count further rows in."""
+        found = [_longest(rows[i : i + BLOCK]) for i in range(0, len(rows), BLOCK)]
+        self._longest = max([self._longest, *found])
 
     def check(self, queries: npt.NDArray[Any]) -> None:
         """Refuse queries with which a distance, or a part of its sum, could pass the range of the numbers.

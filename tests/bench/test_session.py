@@ -165,7 +165,7 @@ def test_children_read_the_users_own_file_and_nothing_is_left(
     np.save(tmp_path / "rows.npy", VALUES)
     whole: Any = np.load(tmp_path / "rows.npy", mmap_mode="r")
     for rows, own in ((whole, True), (whole[:100], False), (whole[::-1], False), (np.asarray(whole) * 2, False)):
-        with session._files(replace(TASK, rows=rows), 30) as (data, order):
+        with session.vector_files(replace(TASK, rows=rows), 30) as (data, order):
             assert (data.rows == tmp_path / "rows.npy") == own
             np.testing.assert_array_equal(np.load(data.rows), rows)
             np.testing.assert_array_equal(np.load(data.queries), TASK.queries[order])
@@ -202,9 +202,9 @@ def test_what_a_killed_run_left_is_swept_and_a_run_under_way_is_not(home: Path) 
     left.mkdir()
     (left / session.HELD).touch()
     (left / "rows.npy").touch()
-    with session._files(TASK, 1) as (one, _):
+    with session.vector_files(TASK, 1) as (one, _):
         assert not left.exists()
-        with session._files(TASK, 1) as (other, _):
+        with session.vector_files(TASK, 1) as (other, _):
             assert one.rows.exists()
             assert other.rows.exists()
         assert one.rows.exists()

@@ -185,7 +185,7 @@ def test_a_write_that_numpy_breaks_off(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(np, "save", broken)
     task = session.Task("x", np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32), "l2")
-    for attempt in (lambda: session._files(task, 1).__enter__(), write):
+    for attempt in (lambda: session.vector_files(task, 1).__enter__(), write):
         with pytest.raises(KnnscopeError, match="the disk is full, or ulimit -f is reached"):
             attempt()
     assert not list(store.home().glob("compare-*"))
@@ -209,5 +209,5 @@ def test_a_folder_of_vectors_that_cannot_be_held_goes_again(home: Path, monkeypa
     monkeypatch.setattr(session, "locked", lambda _: contextlib.nullcontext())
     task = session.Task("x", np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32), "l2")
     with pytest.raises(KnnscopeError, match="the disk is full"):
-        session._files(task, 1).__enter__()
+        session.vector_files(task, 1).__enter__()
     assert not list(home.glob("compare-*"))

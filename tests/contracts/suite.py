@@ -181,6 +181,26 @@ class EngineContract:
         np.testing.assert_array_equal(first.ids, second.ids)
         np.testing.assert_array_equal(first.distances, second.distances)
 
+    def test_rows_added_later(self, name: str, metric: str) -> None:
+        """As if all had been there from the start, or refused in one line."""
+        engine = tried(name, metric)
+        random = RANDOM(13)
+        rows = random.standard_normal((300, 40)).astype(np.float32)
+        rows[250] = 1e3  # longer than any before
+        index = engines.build(engine, rows[:200], metric, name)
+        with pytest.raises(KnnscopeError, match="39 components, the others 40"):
+            index.add(rows[:, :39])
+        if not index.adds:
+            with pytest.raises(UnsupportedError, match=f"{name} takes no rows after it is built"):
+                index.add(rows[200:])
+            return
+        index.add(rows[200:250])
+        index.add(rows[250:])
+        queries = rows[[0, 249, 250, 299]] + np.float32(0.125)
+        found = index.search(queries, 7)
+        whole(found, 300, 4, 7)
+        near(found, rows, queries, metric, engine.formula(metric, "float32", 4, 40).precision)
+
     def test_refusals(self, name: str) -> None:
         engine = catalog.load(name)
         rows = np.ones((4, 3), np.float32)

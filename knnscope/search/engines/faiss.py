@@ -49,6 +49,12 @@ class FaissIndex:
             "then matrix products"
         )
 
+    def add(self, vectors: Array) -> None:
+        """Further rows, with the next numbers."""
+        rows = float32_rows(vectors, self._metric)
+        self._range.add(rows)
+        self._index.add(rows)
+
     def search(self, queries: Array, k: int) -> Neighbors:
         """One call to Faiss."""
         asked = float32_rows(queries, self._metric)

@@ -11,7 +11,7 @@ import numpy as np
 from knnscope.records import Capabilities, Neighbors
 from knnscope.search import definition
 from knnscope.search.device import is_device
-from knnscope.search.engine import Array, unit_rows
+from knnscope.search.engine import Array, float32_rows, unit_rows
 from knnscope.search.engines.cupy import as_cupy, unit
 from knnscope.search.ranges import Range
 from knnscope.search.rounding import Formula
@@ -66,8 +66,15 @@ class FaissGpuIndex:
         config.use_cuvs = cuvs
         flat = faiss.GpuIndexFlatL2 if metric == "l2" else faiss.GpuIndexFlatIP
         self._index: Any = flat(self._resources, vectors.shape[1], config)
-        rows = unit_rows(vectors) if metric == "cosine" else np.ascontiguousarray(vectors, dtype=np.float32)
+        rows = float32_rows(vectors, metric)
         self.range = None if metric == "cosine" else Range(rows, metric)
+        self._index.add(rows)
+
+    def add(self, vectors: Array) -> None:
+        """Further rows, with the next numbers."""
+        rows = float32_rows(vectors, self._metric)
+        if self.range is not None:
+            self.range.add(rows)
         self._index.add(rows)
 
     def search(self, queries: Any, k: int) -> Neighbors:

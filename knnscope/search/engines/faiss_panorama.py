@@ -107,6 +107,13 @@ class FaissPanoramaIndex:
         """In float64, then rounded once: a rotation in float32 would round as often as there are components."""
         return np.ascontiguousarray(np.asarray(values, dtype=np.float64) @ self._rotation, dtype=np.float32)
 
+    def add(self, vectors: Array) -> None:
+        """Further rows, with the next numbers; components and levels stay those of the first rows."""
+        rows = float32_rows(vectors, self._metric)
+        _check_short(rows, "rows", self._metric)
+        self._range.add(rows)
+        self._found.add(self._rotated(rows))
+
     def search(self, queries: Array, k: int) -> Neighbors:
         """Rotate and ask."""
         asked = float32_rows(queries, self._metric)

@@ -75,6 +75,12 @@ class FaissTunedIndex:
         products = "no matrix products" if self._from >= NEVER else f"matrix products from {self._from} queries on"
         self.how = f"OpenBLAS kernels {kernel or 'unknown'}, {products}"
 
+    def add(self, vectors: Array) -> None:
+        """Further rows, with the next numbers; the settings stay."""
+        rows = float32_rows(vectors, self._metric)
+        self._range.add(rows)
+        self._index.add(rows)
+
     def search(self, queries: Array, k: int) -> Neighbors:
         """One call to Faiss."""
         asked = float32_rows(queries, self._metric)
