@@ -99,7 +99,10 @@ def choose(
     sample = _sample(rows, metric, centre, random)
     dim = sample.shape[1]
     if vectors is None:
-        values, columns = np.linalg.eigh((sample.T @ sample).astype(np.float64))
+        products = (sample.T @ sample).astype(np.float64)
+        if not np.isfinite(products).all():
+            return None
+        values, columns = np.linalg.eigh(products)
         vectors = columns[:, np.argsort(values)[::-1]].T
     turned = sample[:: max(1, len(sample) // LOOKED_AT)] @ vectors.T.astype(np.float32)
     asked = np.sort(random.choice(len(turned), min(ASKED, len(turned) // 4), replace=False))

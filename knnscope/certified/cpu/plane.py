@@ -18,7 +18,7 @@ from knnscope.certified.components import Directions
 from knnscope.certified.cpu.plane_products import LANES as LANES
 from knnscope.certified.cpu.plane_writing import SIDES as SIDES
 from knnscope.certified.cpu.plane_writing import way_of, writer
-from knnscope.certified.cpu.quantise import aligned, chunk
+from knnscope.certified.cpu.quantise import FAR, aligned, chunk, refuse_infinite
 from knnscope.certified.cpu.workers import Workers
 
 MOST_LONG = 1e-3
@@ -85,6 +85,8 @@ def of(rows: npt.NDArray[Any], mapping: Any, workers: Workers, isa: str) -> Plan
     count, dim = rows.shape
     if count < FEWEST or not DIMS[0] <= dim <= DIMS[1] or not 2.0**-EXPONENTS < mapping.scaling < 2.0**EXPONENTS:
         return None
+    if not mapping.reach2 < FAR * FAR:
+        return None
     with np.errstate(all="ignore"):
         directions = components.choose(rows, mapping.metric, mapping.centre)
     if directions is None or directions.cost(10) > WORTH * (dim + 12):
@@ -96,11 +98,14 @@ def build(rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers:
     """Write rows as a plane; None where too many are too long.
 
     Args:
-        rows: (rows, dim), as ``dtypes.computable`` gives them, finite.
+        rows: (rows, dim), as ``dtypes.computable`` gives them.
         mapping: quantise.Mapping.
         directions: chosen for these rows.
         workers: who computes.
         isa: instruction set.
+
+    Raises:
+        KnnscopeError: a number that is not finite; names where.
     """
     (count, dim), m = rows.shape, len(directions.matrix)
     blocks = aligned((-(-count // LANES), 8 * m + SIDES), np.uint8, BEYOND)
@@ -112,6 +117,8 @@ def build(rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers:
         return found
 
     found = np.array(workers.map(work, range(0, count, each)))
+    if found[:, 4].any():
+        refuse_infinite(rows)  # where codes were written before, that is known
     if found[:, 4].sum() > MOST_LONG * count:
         return None
     up, most = 1 + 2.0**-10, found.max(axis=0)

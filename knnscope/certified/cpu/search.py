@@ -75,12 +75,7 @@ class Search:
             np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
             np.zeros(count, dtype=np.int64), np.full(count, np.inf),
         )  # fmt: skip
-        if (
-            self.plane is not None
-            and count <= FEW
-            and request.k <= self.plane.neighbors[count > 1]
-            and self._by_plane(self.plane)
-        ):
+        if self.plane is not None and self._asks(self.plane) and self._all_by_plane(self.plane):
             return Ranked(*self.answers, ("plane",))
         self.far = np.zeros(count, dtype=np.bool_)
         if self.codes is not None and request.k * MOST <= self.codes.rows:
@@ -95,9 +90,31 @@ class Search:
         path = (*(sorted(self.paths) if scanned.any() else ()), *(() if scanned.all() else ("exhaustive",)))
         return Ranked(*self.answers, path)
 
-    def _by_plane(self, plane: Plane) -> bool:
-        """Answer by the plane what it can answer: whether that is all."""
-        request, isa = self.request, "vnni" if self.isa == "amx" else self.isa
+    def _asks(self, plane: Plane) -> bool:
+        """Whether the plane is asked: where there is nothing else, unless bounds would exclude little."""
+        count, k = len(self.request.queries), self.request.k
+        if self.codes is None:
+            return k * MOST <= plane.rows
+        return count <= FEW and k <= plane.neighbors[count > 1]
+
+    def _all_by_plane(self, plane: Plane) -> bool:
+        """Answer by the plane what it can answer, so many queries at a time as memory is for: whether that is all."""
+        request, count = self.request, len(self.request.queries)
+        size = max(FEW, min(BLOCK, BLOCK_BYTES // (32 * request.k * self.workers.count)))
+        if count <= size:
+            return self._by_plane(plane, request, self.answers)
+        done = True
+        for first in range(0, count, size):
+            some = slice(first, first + size)
+            allowed = request.allowed if len(request.allowed) < 2 else request.allowed[some]
+            asked = Request(request.queries[some], request.k, allowed)
+            ids, values, candidates, computed, margins = self.answers
+            own = Answers(ids[some], values[some], candidates[some], computed[some], margins[some])
+            done &= self._by_plane(plane, asked, own)
+        return done
+
+    def _by_plane(self, plane: Plane, request: Request, answers: Answers) -> bool:
+        isa = "vnni" if self.isa == "amx" else self.isa
         count = len(request.queries)
         width, forms = plane_scan.ONE if count == 1 else plane_scan.FEW, plane_scan.forms(isa)
         blocks, each = len(plane.blocks), width[0] // width[1]
@@ -105,7 +122,7 @@ class Search:
         self.paths.add("plane")
         with scratch.floats("bounds", each * blocks * LANES) as memory:
             if parts == 1:
-                return bool(forms.alone(self.table, (plane.blocks, plane.map), width, request, memory, self.answers))
+                return bool(forms.alone(self.table, (plane.blocks, plane.map), width, request, memory, answers))
             asked = plane_queries.ask(request.queries, plane.map, *width)
             kept = plane_scan.new_kept.py_func(parts, len(asked.far), request.k)
             most = plane_scan.most_of.py_func(plane.rows) // parts
@@ -119,7 +136,7 @@ class Search:
                     for part, (first, last) in enumerate(_shares(blocks, parts))
                 ]
                 self.workers.call(forms.scan, (self.table, plane.blocks, asked, request), work)
-        return bool(plane_scan.merge(kept, self.table, self.answers))
+        return bool(plane_scan.merge(kept, self.table, answers))
 
     def _scan(self, codes: Codes, room: int) -> None:
         """Answer what is not answered yet, with room for so many candidates of a query."""

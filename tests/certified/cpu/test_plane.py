@@ -279,7 +279,11 @@ def test_any_small_data(isa: str, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         small.__wrapped__(patch)  # type: ignore[attr-defined]
         patch.setattr(searches, "FEWEST_BLOCKS", 1)
-        index = ExactIndex(rows, metric, threads=data.draw(st.integers(1, 3)), device=f"cpu:{isa}")
+        memory = data.draw(st.sampled_from(("fast", "small")))
+        index = ExactIndex(rows, metric, threads=data.draw(st.integers(1, 3)), device=f"cpu:{isa}", memory=memory)
+        if memory == "small":
+            queries = np.repeat(queries, data.draw(st.integers(1, 3)), axis=0)
+            where = where if where is None or where.ndim == 1 else np.resize(where, (len(queries), count))
         found = index.search(queries, k, where)
     for number, query in enumerate(queries):
         mask = np.ones(count, bool) if where is None else where if where.ndim == 1 else where[number]
@@ -320,6 +324,56 @@ def test_answers_are_those_of_the_definition_and_few_rows_are_computed(
                         rest = definition.search(rows, queries[place : place + 1], at + 1, metric).distances[0, -1]
                         gap = np.sqrt(rest) - np.sqrt(last) if metric == "l2" else last - rest
                         assert p.margin[number] <= gap + 1e-9
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_small_memory_gives_the_same_answers_from_the_plane_alone(
+    small: pytest.MonkeyPatch, metric: str, dtype: str
+) -> None:
+    random = RANDOM(12)
+    fall = np.arange(1, 97) ** -0.8
+    rows = (random.standard_normal((9000, 96)) * fall * 40).clip(-127, 127).astype(dtype)
+    queries = (random.standard_normal((11, 96)) * fall * 40).clip(-127, 127).astype(dtype)
+    index = ExactIndex(rows, metric, threads=2, memory="small")
+    assert index.nbytes < 9000 * (48 + 10) + 96 * 96 * 4
+    assert "byte a component" not in index.levels
+    small.setattr(searches, "BLOCK", 5)  # of queries at a time
+    for k in (1, 10, 700):
+        expected = definition.search(rows, queries, k, metric)
+        for batch in (1, 3, 11):
+            for threads in (1, 2):
+                found = [index.search(queries[i : i + batch], k, threads=threads) for i in range(0, 11, batch)]
+                np.testing.assert_array_equal(np.concatenate([f.ids for f in found]), expected.ids)
+                np.testing.assert_array_equal(np.concatenate([f.distances for f in found]), expected.distances)
+                if k < 700:
+                    assert all(f.certificate.path == ("plane",) for f in found)
+    everything = index.search(queries, 9000)
+    assert everything.certificate.path == ("exhaustive",)
+    np.testing.assert_array_equal(everything.ids, definition.search(rows, queries, 9000, metric).ids)
+
+
+def test_small_memory_where_no_plane_pays_is_what_fast_is() -> None:
+    rows = RANDOM(1).standard_normal((500, 40)).astype(np.float32)
+    small, fast = ExactIndex(rows, memory="small"), ExactIndex(rows)
+    assert (small.nbytes, small.levels) == (fast.nbytes, fast.levels)
+    assert small.search(rows[:7], 3).ids.tolist() == fast.search(rows[:7], 3).ids.tolist()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("dtype", "number"), [("float32", np.nan), ("float32", np.inf), ("float64", -np.inf)])
+def test_small_memory_refuses_what_is_not_finite(
+    small: pytest.MonkeyPatch, metric: str, dtype: str, number: float
+) -> None:
+    rows = RANDOM(1).standard_normal((6000, 40)).astype(dtype)
+    rows[4321, 7] = number
+    with pytest.raises(KnnscopeError, match=r"rows: row 4,321 has -?(nan|inf) in component 7"):
+        ExactIndex(rows, metric, memory="small")
+
+
+def test_a_memory_that_there_is_not_is_refused() -> None:
+    with pytest.raises(KnnscopeError, match="memory"):
+        ExactIndex(np.zeros((3, 4), dtype=np.float32), memory="tiny")
 
 
 def test_what_the_plane_has_no_room_for_is_answered_otherwise(small: pytest.MonkeyPatch) -> None:
