@@ -114,7 +114,7 @@ def main() -> None:
         path = f"{folder}/rows.npy"
         for count in args.rows:
             write(path, args.data, count)
-            for threads, memory in ((1, "fast"), (2, "fast"), (2, "small")):
+            for threads, memory in ((1, "fast"), (2, "small"), (2, "fast")):
                 command = [
                     sys.executable,
                     "-m",

@@ -68,7 +68,7 @@ class Cases(session.Grid):
 def best_coretype() -> str:
     """The OpenBLAS kernels with which Faiss multiplies fastest."""
     code = (
-        "import benchmarks.tuned_faiss as t, numpy as np, time; f = t.faiss_engine.faiss; f.omp_set_num_threads(1)\n"
+        "import benchmarks.tuned_faiss as t, numpy as np, time; f = t.faiss.faiss; f.omp_set_num_threads(1)\n"
         "x = np.random.default_rng(0).standard_normal((40000, 384)).astype(np.float32); i = t.Blas().build(x, 'l2'); i.search(x[:200], 10)\n"
         "b = time.process_time(); i.search(x[:500], 10); print(time.process_time() - b)"
     )

@@ -181,6 +181,9 @@ def main() -> None:
         default=[],
         help="folders of libraries that only that commit needs, as Numba",
     )
+    parser.add_argument(
+        "--engines", nargs="+", default=[*TUNED, *PEERS], help="peers that are asked, as far as they are installed"
+    )
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -190,7 +193,7 @@ def main() -> None:
 
     data, _ = registry.load(args.data)
     coretype = best_coretype()
-    names = ["certified", *TUNED, *(name for name in PEERS if catalog.problem(name) is None)]
+    names = ["certified", *(name for name in args.engines if name in TUNED or catalog.problem(name) is None)]
     with tempfile.TemporaryDirectory() as folder:
         np.save(f"{folder}/rows.npy", np.asarray(data.documents.values, dtype=np.float32))
         np.save(f"{folder}/queries.npy", np.asarray(data.queries.values, dtype=np.float32))
