@@ -125,5 +125,6 @@ def test_what_is_written_holds(isa: str, data: st.DataObject) -> None:
 
 def test_a_distance_beyond_what_is_proven_is_refused() -> None:
     """Directions that are none: no number of theirs is of use, and rho says so."""
-    assert plane_bound.strayed_whole(64, 0.6, 0.0) == np.inf
+    assert plane_bound.strayed_whole(64, 0.02, 0.02) == np.inf
+    assert (plane_bound.REACH + np.sqrt(2048)) * (1 + 2.0**-11) * 2**plane_bound.DIGITS * (1 + plane_bound.NEAR) < 2**31
     assert plane_bound.strayed_whole(384, 1e-6, 2e-4) < 8e-4
