@@ -4,7 +4,7 @@
     python -m benchmarks.certified_cpu --rows 1000000 --few
 
 Faiss stands there three times: as installed, and tuned: distances one by one or matrix products, with the OpenBLAS kernels that are
-fastest here (OPENBLAS_CORETYPE, tried first). "Tuned" is the better of the two. Ten rounds, each in a process of its own. usearch,
+fastest here (OPENBLAS_CORETYPE, tried first). "Tuned" is the better of the two. Ten rounds, each in a process of its own. Panorama, usearch,
 scikit-learn, NumPy and torch (where installed) are asked for k = 10 only; with --few, and where a call would take minutes, not for
 1,000 queries, and usearch and scikit-learn not for 100. Last, CPU time on two threads as a multiple of that on one.
 """
@@ -61,14 +61,14 @@ class Cases(session.Grid):
             return True
         if c.engine == "faiss":
             return c.batch <= (10 if self.few else 1000) and (c.k == 10 or not self.few)
-        most = {"usearch": 10, "sklearn": 10, "torch": 100, "numpy": 100} if self.few else {}
+        most = {"faiss-panorama": 100, "usearch": 10, "sklearn": 10, "torch": 100, "numpy": 100} if self.few else {}
         return c.k == 10 and c.batch <= most.get(c.engine, 1000)
 
 
 def best_coretype() -> str:
     """The OpenBLAS kernels with which Faiss multiplies fastest."""
     code = (
-        "import benchmarks.tuned_faiss as t, numpy as np, time; f = t.faiss_engine.faiss; f.omp_set_num_threads(1)\n"
+        "import benchmarks.tuned_faiss as t, numpy as np, time; f = t.faiss.faiss; f.omp_set_num_threads(1)\n"
         "x = np.random.default_rng(0).standard_normal((40000, 384)).astype(np.float32); i = t.Blas().build(x, 'l2'); i.search(x[:200], 10)\n"
         "b = time.process_time(); i.search(x[:500], 10); print(time.process_time() - b)"
     )
@@ -103,6 +103,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=75_000)
+    parser.add_argument("--data", help="vectors with queries (default: clustered text of so many rows)")
     parser.add_argument("--few", action="store_true")
     parser.add_argument("-k", type=int, nargs="+", default=KS)
     parser.add_argument("--kind", help=f"of products, one of {', '.join(dispatch.available())}")
@@ -113,8 +114,8 @@ def main() -> None:
     os.environ[CORETYPE] = coretype
     catalog.ENGINES["faiss-direct"] = Entry("benchmarks.tuned_faiss:Direct", "faiss", "cpu", "tuned")
     catalog.ENGINES["faiss-blas"] = Entry("benchmarks.tuned_faiss:Blas", "faiss", "cpu", "tuned")
-    peers = [n for n in ("usearch", "sklearn", "numpy", "torch") if catalog.problem(n) is None]
-    dataset, _ = registry.load(f"synthetic:text,rows={args.rows},queries=1000")
+    peers = [n for n in ("faiss-panorama", "usearch", "sklearn", "numpy", "torch") if catalog.problem(n) is None]
+    dataset, _ = registry.load(args.data or f"synthetic:text,rows={args.rows},queries=1000")
     task = Task(dataset.name, dataset.documents.values, dataset.queries.values, "l2")
     grid = Cases(["certified", "faiss", *TUNED, *peers], args.k, BATCHES, few=args.few)
     measured = session.measure(task, grid, Options(threads=1, rounds=10, seconds=10_000, timeout=900))

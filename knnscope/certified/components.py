@@ -12,10 +12,13 @@ import numpy.typing as npt
 from knnscope.certified import plane_bound
 from knnscope.certified.dtypes import widened
 
-SAMPLE = 8192
+SAMPLE = 4096
 """Rows of the sample, more where there are many components: ten times as many."""
-DEEP = 1 << 16
-"""Rows among which their neighbors are looked for."""
+LOOKED_AT = 1024
+"""Rows of it whose bounds are looked at."""
+DEEP, DEEP_SHARE = 1 << 16, 4
+"""Rows among which their neighbors are looked for; of few rows one in so many, but ``LEAST_DEEP``."""
+LEAST_DEEP = 1 << 14
 ASKED = 24
 """Rows of the sample that stand for queries."""
 KS = (1, 10, 100)
@@ -35,11 +38,17 @@ START = 0.3352
 
 
 class Directions(NamedTuple):
-    """matrix: float32, (m, dim), B1 of plane_bound.py. rho: there. survivors: share of rows that a query leaves, by k of ``KS``."""
+    """matrix: float32, (m, dim), B1 of plane_bound.py. defect: eta. survivors: share of rows that a query leaves, by k of ``KS``."""
 
     matrix: npt.NDArray[np.float32]
-    rho: float
+    defect: float
     survivors: tuple[float, ...]
+
+    @property
+    def rho(self) -> float:
+        """How far a float32 product takes a vector."""
+        m, dim = self.matrix.shape
+        return plane_bound.strayed(dim, m, self.defect)
 
     def cost(self, k: int) -> float:
         """Bytes a row that a query costs, predicted."""
@@ -88,12 +97,15 @@ def choose(
     """
     random = np.random.default_rng(seed)
     sample = _sample(rows, metric, centre, random)
-    count, dim = sample.shape
+    dim = sample.shape[1]
     if vectors is None:
-        values, columns = np.linalg.eigh((sample.T @ sample).astype(np.float64))
+        products = (sample.T @ sample).astype(np.float64)
+        if not np.isfinite(products).all():
+            return None
+        values, columns = np.linalg.eigh(products)
         vectors = columns[:, np.argsort(values)[::-1]].T
-    turned = sample @ vectors.T.astype(np.float32)
-    asked = np.sort(random.choice(count, min(ASKED, count // 4), replace=False))
+    turned = sample[:: max(1, len(sample) // LOOKED_AT)] @ vectors.T.astype(np.float32)
+    asked = np.sort(random.choice(len(turned), min(ASKED, len(turned) // 4), replace=False))
     # products are taken with the query itself, squared distances with the centred one
     queries = turned[asked] + (vectors @ centre).astype(np.float32) * bool(metric)
     lengths2 = np.einsum("ij,ij->i", turned, turned)
@@ -101,15 +113,15 @@ def choose(
     thresholds = _thresholds(rows, metric, centre, vectors.T @ queries.T.astype(np.float64))
     best: Directions | None = None
     for m in sorted({min(dim // STEP * STEP, round(share * dim / STEP) * STEP) for share in SHARES} - {0}):
-        if m > plane_bound.MOST:
-            continue
+        if m > plane_bound.MOST or (best and best.rows_cost(10) <= (m - len(best.matrix)) / 2):
+            break  # more bytes than all survivors cost
         turn = spreading(m, random)
         lowest = proxies.lowest(turn.astype(np.float32))
         shares = [float((lowest <= threshold[:, None]).mean()) for threshold in thresholds]
         matrix = np.ascontiguousarray((turn @ vectors[:m]).astype(np.float32))
         wide = matrix.astype(np.float64)
         defect = float(np.linalg.norm(wide @ wide.T - np.eye(m))) * 1.001
-        made = Directions(matrix, plane_bound.strayed(dim, m, defect), tuple(shares))
+        made = Directions(matrix, defect, tuple(shares))
         if best is None or made.cost(10) < best.cost(10):
             best = made
     return best
@@ -120,16 +132,16 @@ def _thresholds(
 ) -> list[npt.NDArray[np.float32]]:
     """What the k-th neighbor of each query, (dim, queries), is ranked by, for k of ``KS``: of many rows, and scaled to all."""
     count = len(rows)
-    step = -(-count // DEEP)
+    step = -(-count // min(DEEP, max(LEAST_DEEP, count // DEEP_SHARE)))
     asked, kept = queries.astype(np.float32), min(KS[-1] + 1, -(-count // step))
-    nearest = np.full((queries.shape[1], 0), np.inf, dtype=np.float32)
-    for first in range(0, count, step * 4096):
-        some = prepared(rows[first : first + step * 4096 : step], metric, centre)
+    found = []
+    for first in range(0, count, step * 1024):
+        some = prepared(rows[first : first + step * 1024 : step], metric, centre)
         values = -2 * (some @ asked).T
         if metric == 0:
             values += np.einsum("ij,ij->i", some, some)
-        both = np.concatenate([nearest, values], axis=1)
-        nearest = np.partition(both, min(kept, both.shape[1]) - 1, axis=1)[:, :kept]
+        found.append(values)
+    nearest = np.partition(np.concatenate(found, axis=1), kept - 1, axis=1)[:, :kept]
     nearest = np.sort(nearest, axis=1)[:, 1:]  # a row is not its own neighbor
     last = nearest.shape[1] - 1
     return [nearest[:, min(max(0, round(k / step) - 1), last)] for k in KS]

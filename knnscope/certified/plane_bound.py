@@ -16,6 +16,13 @@ values s have |s - 1| <= |s^2 - 1|). Products of float32 in any order err by dim
 
     |computed z1 - Q1 x'| <= rho |x'|,   rho = (dim + 2) u sqrt(m) (1 + eta) + 2 u + eta.
 
+**Rows on a processor** are multiplied in whole numbers instead, which is exact: W / 2^S for Q1, W of 16 bits, and X / f for x', X = rint(f x') with
+f = ``REACH`` / |x'|, a float32. No component of X is off by more than 1/2 + 2^-9, the product of float32 included, and W's singular values lie within
+sigma >= |W / 2^S - B1| of B1's. |W_j| |X| < 2^31, so that int32 holds each product, whatever the order of its sum. It is converted and multiplied with
+|x'| / (``REACH`` 2^S), both rounded: less than 4 u of it. With eta + sigma <= ``NEAR``,
+
+    rho = eta + sigma + (1 + eta + sigma) ((1/2 + 2^-8) sqrt(dim) / ``REACH`` + 4 u) + 2 u.
+
 Hence e1 = |computed z1 - y| + rho |x'| >= |r|, and |z2|^2 = |x'|^2 - |z1|^2 <= |x'|^2 - (|computed z1| - rho |x'|)^2 = e2^2; queries alike.
 
 **What the scan evaluates**, in float32: g = N - (s t2) F - C1 e1 - C2 e2, with N <= |z|^2 (0 for ip and cosine), F = 16 f, t2 = 2 t / 16,
@@ -39,10 +46,25 @@ from knnscope.certified.bound import TINY, WIDEN, U
 MOST = 1088
 """Leading components up to which 16 f of one digit is below 2^24: 120 x 127 x 1,088."""
 
+REACH = 31_000.0
+"""|x'| in whole numbers: so no component leaves 16 bits, and with directions of length 2^``DIGITS`` no product 32."""
+NEAR = 0.03
+"""How far the directions may be from orthonormal ones for that: (31,000 + sqrt(2,048)) 2^16 1.03 is below 2^31."""
+DIGITS = 16
+"""Binary digits of a direction's length, S: fewer where one of its components would leave 16 bits."""
+
 
 def strayed(dim: int, leading: int, defect: float) -> float:
     """rho: how far a computed z1 may be from Q1 x', relative to |x'|; ``defect`` is eta."""
     return ((dim + 2) * U * math.sqrt(leading) * (1 + defect) + 2 * U + defect) * WIDEN
+
+
+def strayed_whole(dim: int, defect: float, missed: float) -> float:
+    """The same of rows that are multiplied in whole numbers; ``defect`` is eta, ``missed`` sigma; infinite where the proof does not hold."""
+    if defect + missed > NEAR:
+        return math.inf
+    rounded = (0.5 + 2.0**-8) * math.sqrt(dim) / REACH + 4 * U
+    return (defect + missed + (1 + defect + missed) * rounded + 2 * U) * WIDEN
 
 
 def residual(residual2: float, length: float, rho: float) -> float:

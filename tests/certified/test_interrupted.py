@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from knnscope.certified.cpu import workers
+from knnscope.certified.cpu import threads as starting
 from knnscope.certified.index import ExactIndex
 from knnscope.search import definition
 from tests.certified.interrupted import K, same, stopped, within
@@ -67,7 +67,7 @@ class Interrupted(RuleBasedStateMachine):
             raise RuntimeError("can't start new thread")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(workers._thread, "start_new_thread", no_more)
+            patch.setattr(starting._thread, "start_new_thread", no_more)
             assert same(self.index.search(self.queries[which], K, threads=threads), self.expected[which])
 
     @rule(which=st.integers(0, 2), threads=THREADS)

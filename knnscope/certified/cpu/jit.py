@@ -14,17 +14,18 @@ import struct
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from knnscope.certified.cpu import loader, object_code
 from knnscope.certified.cpu.code_cache import INSTRUCTIONS, Shelf, any_kept, keep
 from knnscope.certified.cpu.compiler import kinds
 from knnscope.certified.cpu.object_code import ObjectCode
-from knnscope.certified.cpu.workers import start_thread
+from knnscope.certified.cpu.threads import start_thread
 from knnscope.compiling import SPENT
 from knnscope.errors import KnnscopeError
 from knnscope.progress import say
@@ -46,13 +47,22 @@ _half = False
 class Entry(NamedTuple):
     """Machine code for some kinds of arguments.
 
-    call: of their bytes. form: a letter for each number and array, as ``struct`` has them. pack: numbers, and addresses of arrays' objects, as bytes.
-    result: of what it answers.
+    call: of their bytes. address: of it, for compiled callers. form: a letter for each number and array, as ``struct`` has them.
+    pack: numbers, and addresses of arrays' objects, as bytes. result: of what it answers.
     """
 
     call: Callable[[bytes], Any]
     form: str
     pack: Callable[..., bytes]
+    result: Callable[[Any], Any]
+    address: int
+
+
+class Calls(NamedTuple):
+    """Calls of one function: its address, the bytes of their arguments, uint8, (calls, bytes), and what its answer means."""
+
+    address: int
+    arguments: npt.NDArray[np.uint8]
     result: Callable[[Any], Any]
 
 
@@ -84,6 +94,28 @@ class Compiled:
             found = self._entries[tuple(key)] = _undisturbed(self._made)(args)
         return found
 
+    def for_each(self, first: tuple[Any, ...], others: Sequence[tuple[Any, ...]]) -> Calls:
+        """What compiled code needs to call this function several times, with arguments of the same kinds each time.
+
+        Args:
+            first: arguments that all calls have.
+            others: of each, the others; the arrays among them have to live until the calls have ended.
+        """
+        entry = self.entry(*first, *others[0])
+        leaves: list[Any] = []
+        for one in first:
+            _lay_out(one, [], leaves)
+        known = len(leaves)
+        begun, pack = struct.pack(entry.form[:known], *leaves), struct.Struct(entry.form[known:]).pack
+        lines: list[bytes] = []
+        for more in others:
+            own: list[Any] = []
+            for one in more:
+                _lay_out(one, [], own)
+            lines += begun, pack(*own)
+        arguments = np.frombuffer(b"".join(lines), dtype=np.uint8)
+        return Calls(entry.address, arguments.reshape(len(others), -1), entry.result)
+
     def bound(self, *first: Any) -> Bound:
         """The function with its first arguments given."""
         return Bound(self, first)
@@ -111,7 +143,7 @@ class Compiled:
         kind, convert = GIVEN[code.gives]
         call = ctypes.CFUNCTYPE(kind, ctypes.c_char_p)(loader.addresses[code.symbol])
         form = "".join(map(_format, given))
-        return Entry(call, form, struct.Struct(form).pack, convert)
+        return Entry(call, form, struct.Struct(form).pack, convert, loader.addresses[code.symbol])
 
     def _written(self, types_: str, given: list[kinds.Kind]) -> ObjectCode:
         # LLVM takes 40 MB, which who finds all compiled goes without

@@ -25,7 +25,8 @@ from knnscope.certified.cpu import code_cache
 from knnscope.certified.cpu.kind import Kind, kind_of
 from knnscope.certified.cpu.plain import Plain
 from knnscope.certified.cpu.scanner import CpuScanner
-from knnscope.certified.cpu.workers import Item, Result, Workers, start_thread
+from knnscope.certified.cpu.threads import start_thread
+from knnscope.certified.cpu.workers import Item, Result, Workers
 from knnscope.certified.scanner import Ranked, Request, Scanner
 from knnscope.compiling import HOW
 from knnscope.errors import KnnscopeError

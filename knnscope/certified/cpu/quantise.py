@@ -95,6 +95,28 @@ def aligned(shape: tuple[int, ...], dtype: Any, beyond: int = 0) -> npt.NDArray[
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
+def mapping_of(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation | None = None) -> Mapping | None:
+    """The map that rows go through; None as in ``build``, which has the arguments and errors too."""
+    count, dim = rows.shape
+    each = chunk(dim)
+    if dim > MOST_DIM:
+        refuse_infinite(rows)
+        return None
+    turn = turn or rotation.make(dim)
+    longest2 = 1.0
+    if metric == "ip":
+        longest2 = max(workers.map(lambda first: _longest2(rows[first : first + each]), range(0, count, each)))
+    centre, largest = _centre(rows, metric)
+    largest = largest or float(np.abs(centre).max()) or 1.0  # rows that are all alike
+    exponent = math.frexp(largest)[1] if math.isfinite(largest) else EXPONENTS + 1
+    if abs(exponent) > (SINGLE if metric == "cosine" else EXPONENTS) or not longest2 < math.inf:
+        refuse_infinite(rows)
+        return None
+    scaling, reach2 = 2.0**-exponent, longest2 * (1 + dim * 2.0**-50) * 2.0 ** (-2 * exponent)
+    number = ("l2", "ip", "cosine").index(metric)
+    return Mapping(number, centre, scaling, reach2, turn.factors, turn.ends, turn.roundings)
+
+
 def build(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation | None = None) -> Codes | None:
     """Centre, rotate and quantise; None where lengths are such that the bounds would overflow, and beyond ``MOST_DIM``.
 
@@ -107,33 +129,21 @@ def build(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation 
     Raises:
         KnnscopeError: a number that is not finite; names row and component.
     """
-    count, dim = rows.shape
-    each = chunk(dim)
-    if dim > MOST_DIM:
-        _refuse_infinite(rows)
+    mapping = mapping_of(rows, metric, workers, turn)
+    if mapping is None:
         return None
-    turn = turn or rotation.make(dim)
-    longest2 = 1.0
-    if metric == "ip":
-        longest2 = max(workers.map(lambda first: _longest2(rows[first : first + each]), range(0, count, each)))
-    centre, largest = _centre(rows, metric)
-    largest = largest or float(np.abs(centre).max()) or 1.0  # rows that are all alike
-    exponent = math.frexp(largest)[1] if math.isfinite(largest) else EXPONENTS + 1
-    if abs(exponent) > (SINGLE if metric == "cosine" else EXPONENTS) or not longest2 < math.inf:
-        _refuse_infinite(rows)
-        return None
+    (count, dim), each = rows.shape, chunk(rows.shape[1])
     groups = -(-dim // 4)
     padded = -(-count // PANEL) * PANEL
     made = Coded(
         aligned((padded // 16, groups, 16, 4), np.int8, TILE_BYTES),
         *(aligned((padded,), np.float32) for _ in range(3)),
     )
-    scaling, reach2 = 2.0**-exponent, longest2 * (1 + dim * 2.0**-50) * 2.0 ** (-2 * exponent)
-    number = ("l2", "ip", "cosine").index(metric)
-    mapping = Mapping(number, centre, scaling, reach2, turn.factors, turn.ends, turn.roundings)
-    whole = turn.factors.astype(np.float32)
-    steps = (turn.factors * scaling).astype(np.float32)
-    scaled = mapping._replace(centre=centre * scaling, scaling=1.0)
+    scaling, reach2 = mapping.scaling, mapping.reach2
+    exponent = -math.log2(scaling)
+    whole = mapping.factors.astype(np.float32)
+    steps = (mapping.factors * scaling).astype(np.float32)
+    scaled = mapping._replace(centre=mapping.centre * scaling, scaling=1.0)
 
     def work(first: int) -> int:
         some = np.ascontiguousarray(rows[first : first + each])
@@ -143,16 +153,21 @@ def build(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation 
 
     bad = max(workers.map(work, range(0, count, each)))
     if bad >= 0 or not reach2 < FAR * FAR:
-        _refuse_infinite(rows)
+        refuse_infinite(rows)
         return None
     made.codes[-(-count // 16) :] = 0
     if count % 16:
         made.codes[count // 16, :, count % 16 :] = 0
     made.scales[count:], made.errors[count:], made.terms[count:] = 0, 0, np.inf
-    return Codes(count, made, mapping._replace(reach2=reach2 if number else 0.0))
+    return Codes(count, made, mapping._replace(reach2=reach2 if mapping.metric else 0.0))
 
 
-def _refuse_infinite(rows: npt.NDArray[Any]) -> None:
+def refuse_infinite(rows: npt.NDArray[Any]) -> None:
+    """Look for the first number that is not finite.
+
+    Raises:
+        KnnscopeError: there is one; names row and component.
+    """
     each = chunk(rows.shape[1])
     for first in range(0, len(rows), each):
         check_finite(widened(rows[first : first + each]), "rows", first)

@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from knnscope import threads as budgets
 from knnscope.certified import bound
-from knnscope.certified.cpu import dispatch, plane
+from knnscope.certified.cpu import dispatch, plane, quantise
 from knnscope.certified.cpu.few import Few
-from knnscope.certified.cpu.quantise import build
 from knnscope.certified.cpu.ranking import Table
 from knnscope.certified.cpu.search import FEW, Levels, Search
 from knnscope.certified.cpu.workers import Workers
@@ -22,21 +21,22 @@ from knnscope.search import definition
 
 
 class CpuScanner:
-    """Rows, with a byte a component beside them, and half a byte for the leading ones where that pays."""
+    """Rows, with a byte a component beside them, and half a byte for the leading ones where that pays; or, where that is said, these alone."""
 
-    def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
+    def __init__(self, isa: str | None = None, threads: int | None = None, memory: str = "fast") -> None:
         """Choose; ``build`` gives it rows.
 
         Args:
             isa: instruction set, one of ``dispatch.available()`` (default: the fastest).
             threads: how many work at once (default: the thread budget).
+            memory: fast, or small: no byte a component where there is a plane.
         """
-        self.isa = dispatch.choose(isa)
+        self.isa, self.memory = dispatch.choose(isa), memory
         self.workers = Workers(budgets.budget() if threads is None else _counted(threads))
 
     def like(self) -> CpuScanner:
         """Another one, without rows."""
-        return CpuScanner(self.isa, self.workers.count)
+        return CpuScanner(self.isa, self.workers.count, self.memory)
 
     def build(
         self, rows: npt.NDArray[Any], names: npt.NDArray[np.int64], metric: str, workers: Workers | None = None
@@ -54,22 +54,24 @@ class CpuScanner:
         """
         number, workers = definition.METRICS.index(metric), workers or self.workers
         self.table = Table(computable(rows), names, number, bound.widening(number, rows.shape[1]))
-        self.codes = build(self.table.rows, metric, workers)
-        self.plane = plane.of(self.table.rows, self.codes.mapping, workers) if self.codes else None
+        self.codes, self.plane = None, None
+        if self.memory == "small":
+            mapping = quantise.mapping_of(self.table.rows, metric, workers)
+            self.plane = plane.of(self.table.rows, mapping, workers, self.isa) if mapping else None
+        if self.plane is None:
+            self.codes = quantise.build(self.table.rows, metric, workers)
+        if self.codes and self.memory != "small":
+            self.plane = plane.of(self.table.rows, self.codes.mapping, workers, self.isa)
         self._few = Few(self.table, self.codes, self.isa, FEW if self.plane else 0, self.workers.count)
         return self
 
     @property
     def levels(self) -> str:
         """What is scanned before the rows, in words."""
+        leading = f"half a byte for the {len(self.plane.map.matrix)} leading components" if self.plane else ""
         if self.codes is None:
-            return "nothing"
-        few = (
-            f"half a byte for the {len(self.plane.map.matrix)} leading components (up to {FEW} queries), else "
-            if self.plane
-            else ""
-        )
-        return f"{few}a byte a component"
+            return leading or "nothing"
+        return f"{leading} (up to {FEW} queries), else a byte a component" if leading else "a byte a component"
 
     @property
     def nbytes(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from functools import lru_cache
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -25,20 +26,25 @@ BLOCK = 1024
 BLOCK_BYTES = 1 << 27
 PART_BYTES = 1 << 30
 """Bytes of candidates of all threads together: where k is large, fewer threads take part."""
-RANKED = 64
+RANKED = 16
 """Queries whose candidates are ranked sooner than another thread has woken up."""
-OWN_TILES = (2, 8)
-"""Tiles of queries a thread from which on each thread has its own queries, not its own rows: of codes up to ``NEAR``, and beyond, where
-reading them twice is what counts (100 queries of 1,000,000 rows: 1.5 times one thread's time instead of 1.02)."""
 NEAR = 1 << 26
-"""Bytes of codes."""
+"""Bytes of codes that caches hold: each item has one tile of queries, as far as there are enough, and reads them for itself."""
+FAR_TILES = 8
+"""Tiles of queries a thread from which on each thread has its own queries, not its own rows, of more codes: there reading them twice is what counts
+(100 queries of 1,000,000 rows: 1.5 times one thread's time instead of 1.02)."""
+COLD = 0.12
+"""What each part of the rows costs a tile because it begins without a threshold, in units of a tile's time for 75,000 rows: 16 parts
+took three times the CPU time of one."""
+READ = 0.2
+"""What an item's rows cost beside products, because they come from a farther cache, in the same units."""
 LEAD = 1 << 21
 """Bytes of codes that the caller reads while another thread wakes up: so many more are its own. Who waits is put to sleep and woken, for
 0.03 ms of CPU time; with more than this the others would wait instead."""
 FEW = 4
 """Queries up to which the plane is asked."""
-FEWEST_BLOCKS = 512
-"""Blocks of the plane that are worth another thread."""
+FEWEST_BLOCKS = 256
+"""Blocks of the plane that are worth another thread: 30 µs of reading."""
 MOST = 4
 """A k above one in so many rows: bounds would exclude little, so all rows compete."""
 
@@ -69,12 +75,7 @@ class Search:
             np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
             np.zeros(count, dtype=np.int64), np.full(count, np.inf),
         )  # fmt: skip
-        if (
-            self.plane is not None
-            and count <= FEW
-            and request.k <= self.plane.neighbors[count > 1]
-            and self._by_plane(self.plane)
-        ):
+        if self.plane is not None and self._asks(self.plane) and self._all_by_plane(self.plane):
             return Ranked(*self.answers, ("plane",))
         self.far = np.zeros(count, dtype=np.bool_)
         if self.codes is not None and request.k * MOST <= self.codes.rows:
@@ -89,32 +90,53 @@ class Search:
         path = (*(sorted(self.paths) if scanned.any() else ()), *(() if scanned.all() else ("exhaustive",)))
         return Ranked(*self.answers, path)
 
-    def _by_plane(self, plane: Plane) -> bool:
-        """Answer by the plane what it can answer: whether that is all."""
-        request, isa = self.request, "vnni" if self.isa == "amx" else self.isa
+    def _asks(self, plane: Plane) -> bool:
+        """Whether the plane is asked: where there is nothing else, unless bounds would exclude little."""
+        count, k = len(self.request.queries), self.request.k
+        if self.codes is None:
+            return k * MOST <= plane.rows
+        return count <= FEW and k <= plane.neighbors[count > 1]
+
+    def _all_by_plane(self, plane: Plane) -> bool:
+        """Answer by the plane what it can answer, so many queries at a time as memory is for: whether that is all."""
+        request, count = self.request, len(self.request.queries)
+        size = max(FEW, min(BLOCK, BLOCK_BYTES // (32 * request.k * self.workers.count)))
+        if count <= size:
+            return self._by_plane(plane, request, self.answers)
+        done = True
+        for first in range(0, count, size):
+            some = slice(first, first + size)
+            allowed = request.allowed if len(request.allowed) < 2 else request.allowed[some]
+            asked = Request(request.queries[some], request.k, allowed)
+            ids, values, candidates, computed, margins = self.answers
+            own = Answers(ids[some], values[some], candidates[some], computed[some], margins[some])
+            done &= self._by_plane(plane, asked, own)
+        return done
+
+    def _by_plane(self, plane: Plane, request: Request, answers: Answers) -> bool:
+        isa = "vnni" if self.isa == "amx" else self.isa
         count = len(request.queries)
         width, forms = plane_scan.ONE if count == 1 else plane_scan.FEW, plane_scan.forms(isa)
         blocks, each = len(plane.blocks), width[0] // width[1]
         parts = max(1, min(self.workers.count, blocks // FEWEST_BLOCKS))
         self.paths.add("plane")
-        if parts == 1:
-            with scratch.floats("bounds", each * blocks * LANES) as memory:
-                return bool(forms.alone(self.table, (plane.blocks, plane.map), width, request, memory, self.answers))
-        asked = plane_queries.ask(request.queries, plane.map, *width)
-        kept = plane_scan.new_kept.py_func(parts, len(asked.far), request.k)
-        most = plane_scan.most_of.py_func(plane.rows) // parts
-        work = [
-            plane_scan.PlanePart(first, last, tile, part, most)
-            for part, (first, last) in enumerate(_shares(blocks, parts))
-            for tile in range(len(asked.words))
-        ]
-
-        def scanned(part: plane_scan.PlanePart) -> None:
-            with scratch.floats("bounds", each * (part.last - part.first) * LANES) as memory:
-                forms.scan(self.table, plane.blocks, asked, request, part, memory, kept)
-
-        self.workers.map(scanned, work)
-        return bool(plane_scan.merge(kept, self.table, self.answers))
+        with scratch.floats("bounds", each * blocks * LANES) as memory:
+            if parts == 1:
+                return bool(forms.alone(self.table, (plane.blocks, plane.map), width, request, memory, answers))
+            asked = plane_queries.ask(request.queries, plane.map, *width)
+            kept = plane_scan.new_kept.py_func(parts, len(asked.far), request.k)
+            most = plane_scan.most_of.py_func(plane.rows) // parts
+            for tile in range(len(asked.words)):
+                work = [
+                    (
+                        plane_scan.PlanePart(first, last, tile, part, most),
+                        memory[each * first * LANES : each * last * LANES],
+                        kept,
+                    )
+                    for part, (first, last) in enumerate(_shares(blocks, parts))
+                ]
+                self.workers.call(forms.scan, (self.table, plane.blocks, asked, request), work)
+        return bool(plane_scan.merge(kept, self.table, answers))
 
     def _scan(self, codes: Codes, room: int) -> None:
         """Answer what is not answered yet, with room for so many candidates of a query."""
@@ -166,7 +188,7 @@ class Search:
 
 
 class _Pass:
-    """One pass over the codes for some queries, by one thread or several: each has rows of its own, or queries of its own."""
+    """One pass over the codes for some queries, by one thread or several: items of some rows and some tiles of queries, then ranking."""
 
     def __init__(
         self, search: Search, codes: Codes, plan: Plan, asked: EncodedQueries, allowed: npt.NDArray[np.bool_]
@@ -179,48 +201,71 @@ class _Pass:
     def run(self, queries: npt.NDArray[np.float64], numbers: npt.NDArray[np.int64], room: int) -> None:
         """Scan and rank; the answers go to ``numbers``."""
         workers, k, count = self.search.workers, self.search.request.k, len(queries)
-        by_query = self.tiles >= OWN_TILES[self.codes.nbytes > NEAR] * workers.count
         most = max(1, PART_BYTES // (count * (8 * k + 16 * room)))
-        parts = 1 if by_query else max(1, min(workers.count, self.panels, most))
+        parts, groups = self._grid(workers.count, most)
+        lead = 0
+        if groups == 1 and parts > 1:
+            lead = min(self.panels // 4, LEAD * self.panels // (self.tiles * self.codes.nbytes))
+        rows, tiles = _shares(self.panels, parts, lead), _shares(self.tiles, groups)
+        items = [(part, *one, *some) for part, one in enumerate(rows) for some in tiles]
         whole = scratch.borrow("all", (parts, count), k, room)
-        self.state, self.batch = whole.state, Batch(queries, numbers, 0, count)
-        # all that a thread needs is there before it wakes up: it finds the interpreter's lock free
-        if by_query:
-            shares = _shares(self.tiles, workers.count)
-            workers.map(self._own_queries, [(self._part(0, self.panels, *s), self._views(0)) for s in shares])
-        else:
-            lead = min(self.panels // 4, LEAD * self.panels // (self.tiles * self.codes.nbytes)) if parts > 1 else 0
-            shares = _shares(self.panels, parts, lead)
-            workers.map(self._own_rows, [(self._part(*s, 0, self.tiles), self._views(p)) for p, s in enumerate(shares)])
-            pieces = _shares(count, min(workers.count, -(-count // RANKED)))
-            workers.map(self._rank, [self.batch._replace(first=first, last=last) for first, last in pieces])
+        wide = max(last - first for first, last in tiles) * self.each
+        own = scratch.borrow("own", (len(items), wide), k, room)
+        coded, search = self.codes.coded, self.search
+        # the caller takes the last item first, and with it what it may read while the others wake up
+        work = [
+            (
+                self._part(first, last, first_tile, last_tile),
+                _views(own.state, number, (last_tile - first_tile) * self.each),
+                _views(whole.state, part, count),
+            )
+            for number, (part, first, last, first_tile, last_tile) in enumerate(items)
+        ][::-1]
+        workers.call(self.scan, (coded, self.asked, self.allowed), work)
+        batch = Batch(queries, numbers, 0, count)
+        pieces = _shares(count, min(workers.count, -(-count // RANKED)))
+        workers.call(
+            ranking.finish,
+            (search.table, coded, self.asked, whole.state),
+            [(batch._replace(first=first, last=last), search.answers) for first, last in pieces],
+        )
+        scratch.give_back("own", own)
         scratch.give_back("all", whole)
+
+    def _grid(self, threads: int, most: int) -> tuple[int, int]:
+        """Parts of the rows, at most so many, and groups of tiles: an item has one of each."""
+        most = max(1, min(threads, self.panels, most))
+        if threads > 1 and self.codes.nbytes <= NEAR:
+            return shortest(threads, self.tiles, most)
+        return (1, threads) if self.tiles >= FAR_TILES * threads else (most, 1)
 
     def _part(self, first: int, last: int, first_tile: int, last_tile: int) -> Part:
         width, digits = self.plan.width, self.plan.digits
         return Part(first, last, first_tile, last_tile, self.codes.rows, width, digits, self.search.table.widen)
 
-    def _views(self, part: int) -> State:
-        return State(*(field[part] for field in self.state))
 
-    def _own_rows(self, given: tuple[Part, State]) -> None:
-        """A thread's rows, for all queries."""
-        part, state = given
-        own = scratch.borrow(
-            "own", ((part.last_tile - part.first_tile) * self.each,), state.heaps.shape[-1], state.ids.shape[-1]
-        )
-        self.scan(self.codes.coded, self.asked, self.allowed, part, own.state, state)
-        scratch.give_back("own", own)
+def _views(state: State, part: int, queries: int) -> State:
+    """What one item has of it."""
+    heaps, squares, ids, counts = state
+    return State(heaps[part, :queries], squares[part, :queries], ids[part, :queries], counts[part, :queries])
 
-    def _own_queries(self, given: tuple[Part, State]) -> None:
-        """A thread's queries, over all rows, ranked at once."""
-        self._own_rows(given)
-        first, last = (min(tile * self.each, self.batch.last) for tile in (given[0].first_tile, given[0].last_tile))
-        self._rank(self.batch._replace(first=first, last=last))
 
-    def _rank(self, batch: Batch) -> None:
-        search = self.search
-        ranking.finish(search.table, self.codes.coded, self.asked, self.state, batch, search.answers)
+@lru_cache(1024)
+def shortest(threads: int, tiles: int, most: int) -> tuple[int, int]:
+    """The grid whose items threads have done first, by what ``COLD`` and ``READ`` say of them.
+
+    Args:
+        threads: at work.
+        tiles: of queries.
+        most: parts of the rows.
+    """
+
+    def time(grid: tuple[int, int]) -> float:
+        parts, groups = grid
+        each = -(-tiles // groups)
+        return -(-parts * groups // threads) * (each * (1 / parts + COLD) + READ / parts)
+
+    return min(product(range(1, most + 1), range(1, min(tiles, 4 * threads) + 1)), key=time)
 
 
 def _shares(total: int, pieces: int, lead: int = 0) -> list[tuple[int, int]]:

@@ -1,7 +1,8 @@
 """Threads of an index: compiled code releases the interpreter's lock, so that they compute side by side.
 
-A scan of 75,000 rows takes two threads 0.7 ms each, so little may be done to hand it over: whoever is awake takes the next item, the
-caller too, and a future for each (concurrent.futures) was a tenth of the time.
+Two ways to share work out. ``map`` is for any function: whoever is awake takes the next item, the caller too; a future for each
+(concurrent.futures) was a tenth of a scan's time. ``call`` is for compiled ones: helpers wait in compiled code and never ask for the
+interpreter (board.py), which counts where sixteen threads share a scan of 0.1 ms.
 
 What may happen at any moment: an exception from a signal handler in the caller, another call from a signal handler, a fork, and a system
 that gives no more threads. So nobody waits for a thread that may not be there, the caller can do all the work alone, and a call that
@@ -10,7 +11,6 @@ ends by an exception first waits until no other thread is at work for it.
 
 from __future__ import annotations
 
-import _thread
 import itertools
 import os
 import threading
@@ -21,8 +21,12 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from knnscope.arithmetic import Ieee
+from knnscope.certified.cpu import board
+from knnscope.certified.cpu.jit import Calls, Compiled
+from knnscope.certified.cpu.threads import start_thread
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -84,20 +88,6 @@ class _Call:
                 self.error = again
 
 
-def start_thread(work: Callable[..., None], *given: Any) -> bool:
-    """Start a thread; False where the system gives none.
-
-    One step of the interpreter: ``threading.Thread.start`` is many, and an exception between two of them ends the thread.
-    """
-    try:
-        _thread.start_new_thread(work, given)
-    except RuntimeError as error:
-        if "new thread" not in str(error):  # a signal handler's own
-            raise
-        return False  # "can't start new thread"
-    return True
-
-
 def _serve(calls: SimpleQueue[_Call | None]) -> None:
     while (call := calls.get()) is not None:
         call.help()
@@ -105,15 +95,54 @@ def _serve(calls: SimpleQueue[_Call | None]) -> None:
     calls.put(None)  # for the others, however many there are
 
 
+class _Helpers:
+    """Threads of one process that watch a board; they end with this object."""
+
+    def __init__(self) -> None:
+        self._board = board.new()
+        for function in (board.serve, board.close):
+            function.entry(self._board)  # no thread compiles
+        self._started, self._not_before = 0, 0.0
+        self._free = threading.Lock()
+        weakref.finalize(self, board.close, self._board)
+
+    def post(self, calls: Calls, others: int) -> npt.NDArray[np.int64] | None:
+        """What the calls answer, made with so many other threads, or as many as the system gives; None where the board is in use."""
+        # an exception between this and ``try`` would leave it in use: then ``map`` does the work
+        if not self._free.acquire(blocking=False):
+            return None
+        try:
+            while self._started < others and time.monotonic() >= self._not_before:
+                if start_thread(_watch, self._board):
+                    self._started += 1
+                else:
+                    self._not_before = time.monotonic() + PAUSE
+            answers = np.empty(len(calls.arguments), dtype=np.int64)
+            board.post(self._board, calls.address, calls.arguments, answers, others)
+            return answers
+        finally:
+            self._free.release()
+
+
+def _watch(watched: npt.NDArray[np.int64]) -> None:
+    with Ieee():
+        board.serve(watched)
+
+
 class _Crew:
-    """Threads of one process that wait for calls; they end with this object."""
+    """Threads of one process that wait for calls, and those for compiled functions; they end with this object."""
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._started = 0
         self._starting = threading.RLock()  # one that a signal handler may take again
         self._not_before = 0.0
+        self._helpers: dict[str, _Helpers] = {}
         weakref.finalize(self, self._calls.put, None)
+
+    def helpers(self) -> _Helpers:
+        """Those for compiled functions."""
+        return self._helpers.get("") or self._helpers.setdefault("", _Helpers())
 
     def share(self, call: _Call, others: int) -> None:
         """Let up to so many other threads take part, as many as the system gives."""
@@ -141,6 +170,22 @@ class Workers:
     def of(self, count: int) -> Workers:
         """Another number of the same threads."""
         return Workers(count, self._crews)
+
+    def call(self, function: Compiled, first: tuple[Any, ...], others: Sequence[tuple[Any, ...]]) -> None:
+        """Call a compiled function with the first arguments and each of the others, in any order, side by side. It gives nothing.
+
+        Raises:
+            MemoryError: it had no memory.
+        """
+        more = min(self.count, len(others)) - 1
+        answers = None
+        if more > 0 and board.FUTEX and len(others) <= board.ITEM_MASK:
+            calls = function.for_each(first, others)
+            answers = self._crew().helpers().post(calls, more)
+        if answers is None:
+            self.map(lambda own: function(*first, *own), others)
+        else:
+            calls.result(int(answers.min()))
 
     def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """Results in order. Where one fails, or the user stops it, what has not begun is dropped, and what has begun has ended."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import knnscope
-from knnscope.certified.cpu import code_cache, workers
+from knnscope.certified.cpu import code_cache, threads
 from knnscope.certified.cpu import jit as module
 from knnscope.errors import KnnscopeError
 
@@ -142,7 +142,7 @@ def test_without_another_thread_it_is_compiled_here(monkeypatch: pytest.MonkeyPa
 
     compiler = Compiler()
     compiler.go.set()
-    monkeypatch.setattr(workers._thread, "start_new_thread", no_more)
+    monkeypatch.setattr(threads._thread, "start_new_thread", no_more)
     assert module._undisturbed(compiler)(3) == (3,)
     assert compiler.where == [threading.main_thread().name]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from knnscope.certified.cpu import threads
 from knnscope.certified.cpu import workers as module
 from knnscope.certified.cpu.workers import Workers
 
@@ -135,7 +136,7 @@ def test_a_call_within_a_call() -> None:
 def test_one_crew_whatever_number_is_asked_for() -> None:
     workers, started = Workers(2), list[int]()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module._thread, "start_new_thread", lambda *given: started.append(begin(*given)))
+        patch.setattr(threads._thread, "start_new_thread", lambda *given: started.append(begin(*given)))
         for count in (2, 4, 3, 4, 1, 2):
             assert workers.of(count).map(abs, range(-20, 0)) == list(range(20, 0, -1))
     assert len(started) == 3
@@ -155,7 +156,7 @@ def test_threads_end_with_their_owner() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=LONG, check=False).returncode == 0
 
 
-begin = module._thread.start_new_thread
+begin = threads._thread.start_new_thread
 
 
 def no_more(*_: object) -> int:
@@ -174,14 +175,14 @@ def test_where_threads_cannot_start_those_that_are_there_do_the_work(
         tried.append(None)
         return begin(*given) if len(tried) <= there else no_more()
 
-    monkeypatch.setattr(module._thread, "start_new_thread", some)
+    monkeypatch.setattr(threads._thread, "start_new_thread", some)
     for _ in range(1000):
         assert workers.map(abs, [-1, -2, -3, -4, -5]) == [1, 2, 3, 4, 5]
     assert len(tried) == there + 1, "the system is not asked again at once"
     if not there:
         assert workers._crew()._calls.qsize() == 0, "calls that nobody takes are not left anywhere"
     now[0] += module.PAUSE
-    monkeypatch.setattr(module._thread, "start_new_thread", begin)
+    monkeypatch.setattr(threads._thread, "start_new_thread", begin)
     workers.map(abs, range(8))
     assert workers._crew()._started == 3
 
@@ -190,7 +191,7 @@ def test_an_error_of_a_signal_handler_is_not_taken_for_the_systems(monkeypatch: 
     def struck(*_: object) -> None:
         raise RuntimeError("the user's own time is up")
 
-    monkeypatch.setattr(module._thread, "start_new_thread", struck)
+    monkeypatch.setattr(threads._thread, "start_new_thread", struck)
     with pytest.raises(RuntimeError, match="own time"):
         Workers(2).map(abs, range(8))
 
