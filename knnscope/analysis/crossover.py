@@ -1,4 +1,4 @@
-"""The record of knnscope crossover: what was asked, and every probe. bisection.py decides by it, crossings.py concludes.
+"""The record of knnscope crossover: what was asked, and every probe. bisection.py decides by it, explained_crossings.py concludes.
 
 A probe measures all engines once at one size, each in one new process, as a quick run of compare does.
 """

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from knnscope import threads
 from knnscope.analysis import crossover as records
 from knnscope.analysis.bisection import Range
-from knnscope.analysis.crossings import Overtaking, as_json, leaders, overtakings
 from knnscope.analysis.crossover import CrossoverRun, Question
+from knnscope.analysis.explained_crossings import ExplainedCrossing, as_json, explained, leaders
 from knnscope.analysis.measurement import to_dict
 from knnscope.api.choosing import Choice, choose
 from knnscope.api.loading import opened, options_of
@@ -79,9 +79,9 @@ class Crossover:
         self.run, self.folder = run, folder
 
     @property
-    def crossings(self) -> list[Overtaking]:
+    def crossings(self) -> list[ExplainedCrossing]:
         """Every crossing with its interval, and why."""
-        return overtakings(self.run)
+        return explained(self.run)
 
     @property
     def leaders(self) -> dict[int, list[Range]]:

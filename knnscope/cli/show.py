@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from knnscope.analysis import crossings, crossover, jsonl, run
+from knnscope.analysis import crossover, explained_crossings, jsonl, run
 from knnscope.analysis.crossover import CrossoverRun
 from knnscope.analysis.run import ComparisonRun
 from knnscope.api.reporting import PAGE
@@ -59,7 +59,7 @@ def show(found: run.Run) -> None:
 def crossed(found: CrossoverRun, as_object: bool) -> None:
     """Print a search for crossings."""
     notes(found.notes)
-    print(json.dumps(crossings.as_json(found), allow_nan=False) if as_object else crossing.text(found))
+    print(json.dumps(explained_crossings.as_json(found), allow_nan=False) if as_object else crossing.text(found))
 
 
 def show_rows(rows: Sequence[msgspec.Struct]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from knnscope.analysis.bisection import Crossing, Seen, ratio, seen
-from knnscope.analysis.crossings import Overtaking, leaders, overtakings
 from knnscope.analysis.crossover import CrossoverRun
+from knnscope.analysis.explained_crossings import ExplainedCrossing, explained, leaders
 from knnscope.analysis.measurement import FAILED
 from knnscope.report import markup
 from knnscope.report.text import Table, plain
@@ -51,9 +51,9 @@ def table(run: CrossoverRun, fixed: int) -> Table:
 
 def sentences(run: CrossoverRun) -> list[str]:
     """For each fixed size: every crossing and why, or that there is none, or that it is too noisy to tell."""
-    found: dict[int, list[Overtaking]] = {}
-    for overtaking in overtakings(run):
-        found.setdefault(overtaking.fixed, []).append(overtaking)
+    found: dict[int, list[ExplainedCrossing]] = {}
+    for crossing in explained(run):
+        found.setdefault(crossing.fixed, []).append(crossing)
     said = []
     for fixed in run.question.fixed:
         some = found.get(fixed, [])
@@ -90,8 +90,8 @@ def _rounded(size: float) -> str:
     return f"{float(f'{size:.3g}'):,.0f}"
 
 
-def _why(overtaking: Overtaking) -> list[str]:
-    return [f"  {plain(line)}" for line in overtaking.why]
+def _why(crossing: ExplainedCrossing) -> list[str]:
+    return [f"  {plain(line)}" for line in crossing.why]
 
 
 def _without(run: CrossoverRun, fixed: int) -> str:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
-from knnscope.analysis import bisection, crossings, crossover, statistics
+from knnscope.analysis import bisection, crossover, explained_crossings, statistics
 from knnscope.analysis.bisection import crossings, grid, seen, wanted
 from knnscope.analysis.crossover import CrossoverRun, Probe, Question
 from knnscope.bench import result
@@ -179,7 +179,7 @@ def test_a_wrong_engine_leads_nowhere() -> None:
 
 
 def leading(run: CrossoverRun) -> list[str]:
-    return [r.engine for r in crossings.leaders(run)[1] if r.engine]
+    return [r.engine for r in explained_crossings.leaders(run)[1] if r.engine]
 
 
 def test_of_three_engines_each_leads_where_it_is_fastest() -> None:
@@ -193,7 +193,7 @@ def test_of_three_engines_each_leads_where_it_is_fastest() -> None:
 
 def test_it_says_why() -> None:
     run = searched({"a": affine(5, 30), "b": affine(200, 5)}, luck=0.0, call=0.01)
-    (found,) = crossings.overtakings(run)
+    (found,) = explained_crossings.explained(run)
     a, b = found.costs
     assert (a.engine, b.engine) == ("a", "b")
     assert a.each_ns == pytest.approx(30, rel=0.1)
@@ -214,7 +214,7 @@ def test_where_a_gpus_time_goes_is_told_at_both_ends() -> None:
     question = changed(QUESTION, engines=("cpu", "gpu"), low=1000, high=1500)
     some = [probe(at, us) for at, us in ((1000, 20), (1500, 500)) for _ in range(2)]
     run = CrossoverRun(question=question, environment={}, probes=tuple(some), finished=True)
-    (found,) = crossings.overtakings(run)
+    (found,) = explained_crossings.explained(run)
     assert [(at, s.transfer_ns, s.launch_ns, s.compute_ns) for at, s in found.splits] == [
         (1000, 60_000, 10_000, 30_000),
         (1500, 60_000, 10_000, 30_000),
@@ -223,7 +223,7 @@ def test_where_a_gpus_time_goes_is_told_at_both_ends() -> None:
         "gpu at 1,500 rows: of 100 µs, 60.0 µs transfer, 10.0 µs launch, 30.0 µs compute; its first call"
         in report.text(run)
     )
-    assert json.loads(json.dumps(crossings.as_json(run)))["crossings"][0]["before"] == "cpu"
+    assert json.loads(json.dumps(explained_crossings.as_json(run)))["crossings"][0]["before"] == "cpu"
 
 
 def test_an_interrupted_search_goes_on_to_the_same_end(tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ def test_where_no_engine_is_right_the_search_ends() -> None:
 def test_a_search_that_was_stopped_at_once_says_so() -> None:
     empty = CrossoverRun(question=QUESTION, environment={})
     assert "1 query a call: nothing was measured yet" in report.text(empty)
-    assert crossings.as_json(empty)["crossings"] == []
+    assert explained_crossings.as_json(empty)["crossings"] == []
     assert report.crossover_html(empty)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from knnscope import analysis
-from knnscope.analysis import crossings, crossover
+from knnscope.analysis import crossover, explained_crossings
 from knnscope.report import crossover as report
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
@@ -24,7 +24,9 @@ def test_rows_are_as_the_schema_says() -> None:
 
 def test_a_crossing_that_was_measured_twice_is_the_same() -> None:
     """For each batch size: the intervals of the same change of the fastest engine overlap."""
-    one, two = (crossings.overtakings(crossover.load(RESULTS / f"crossover-cpu-{number}.json")) for number in (1, 2))
+    one, two = (
+        explained_crossings.explained(crossover.load(RESULTS / f"crossover-cpu-{number}.json")) for number in (1, 2)
+    )
     same = [
         (a, b)
         for a in one

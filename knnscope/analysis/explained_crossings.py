@@ -25,7 +25,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Overtaking:
+class ExplainedCrossing:
     """A crossing and why. fixed: the size of what does not grow. splits: where a GPU's time goes at ``low`` and ``high``, as far as known."""
 
     fixed: int
@@ -35,7 +35,7 @@ class Overtaking:
     why: tuple[str, ...]
 
 
-def overtakings(run: CrossoverRun) -> list[Overtaking]:
+def explained(run: CrossoverRun) -> list[ExplainedCrossing]:
     """Every crossing, by the fixed size and then by the size."""
     q = run.question
     found = []
@@ -47,7 +47,7 @@ def overtakings(run: CrossoverRun) -> list[Overtaking]:
             )
             parts = _splits(run, fixed, crossing)
             why = (*_why(run, crossing, sizes, costs), *_where(run, parts))
-            found.append(Overtaking(fixed, crossing, costs, parts, why))
+            found.append(ExplainedCrossing(fixed, crossing, costs, parts, why))
     return found
 
 
@@ -68,7 +68,7 @@ def as_json(run: CrossoverRun) -> dict[str, Any]:
             "splits": [{"at": at, **asdict(s)} for at, s in o.splits],
             "why": list(o.why),
         }
-        for o in overtakings(run)
+        for o in explained(run)
     ]
     by_size = {str(fixed): [asdict(r) for r in some] for fixed, some in leaders(run).items()}
     return {"finished": run.finished, "crossings": found, "leaders": by_size}
