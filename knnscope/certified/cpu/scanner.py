@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from knnscope import threads as budgets
 from knnscope.certified import bound
-from knnscope.certified.cpu import dispatch, plane
+from knnscope.certified.cpu import dispatch, lines, plane
 from knnscope.certified.cpu.few import Few
 from knnscope.certified.cpu.quantise import build
 from knnscope.certified.cpu.ranking import Table
@@ -56,6 +56,7 @@ class CpuScanner:
         self.table = Table(computable(rows), names, number, bound.widening(number, rows.shape[1]))
         self.codes = build(self.table.rows, metric, workers)
         self.plane = plane.of(self.table.rows, self.codes.mapping, workers) if self.codes else None
+        self.lines = lines.of(self.codes.coded, len(rows), workers) if self.codes and self.plane else None
         self._few = Few(self.table, self.codes, self.isa, FEW if self.plane else 0, self.workers.count)
         return self
 
@@ -74,7 +75,7 @@ class CpuScanner:
     @property
     def nbytes(self) -> int:
         """Bytes of codes, plane and bounds."""
-        return (self.codes.nbytes if self.codes else 0) + (self.plane.nbytes if self.plane else 0)
+        return sum(part.nbytes for part in (self.codes, self.plane, self.lines) if part is not None)
 
     def prompt(self, queries: Any, k: int) -> Ranked | None:
         """See ``Scanner``."""
@@ -83,7 +84,7 @@ class CpuScanner:
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``."""
         workers = self.workers if threads is None else self.workers.of(_counted(threads))
-        return Search(self.table, Levels(self.codes, self.plane), self.isa, workers).run(request)
+        return Search(self.table, Levels(self.codes, self.plane, self.lines), self.isa, workers).run(request)
 
     def check_threads(self, threads: int | None) -> None:
         """Refuse what is no number of threads.

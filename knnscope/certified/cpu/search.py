@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import dispatch, plane_queries, plane_scan, ranking, scratch
-from knnscope.certified.cpu.plane import LANES, Plane
+from knnscope.certified.cpu import dispatch, lines, plane_queries, plane_search, ranking, scratch
+from knnscope.certified.cpu.plane import Plane
+from knnscope.certified.cpu.plane_scan import PlanePart
 from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
 from knnscope.certified.cpu.ranking import Answers, Batch, Table
@@ -37,6 +38,10 @@ LEAD = 1 << 21
 0.03 ms of CPU time; with more than this the others would wait instead."""
 FEW = 4
 """Queries up to which the plane is asked."""
+ROOM = (4096, 4)
+"""Rows of a query that the plane may leave: so many, or one in so many."""
+STEPS = (512, 128)
+"""Blocks of the plane that pass before the next tile of queries, for one query and for more: they stay in the caches, and so do their bounds."""
 FEWEST_BLOCKS = 512
 """Blocks of the plane that are worth another thread."""
 MOST = 4
@@ -44,17 +49,18 @@ MOST = 4
 
 
 class Levels(NamedTuple):
-    """What stands beside the rows: a byte a component, and half a byte for the leading ones; None where it is of no use."""
+    """What stands beside the rows: a byte a component; half a byte for the leading ones, and the bytes row after row (lines.py); None where of no use."""
 
     codes: Codes | None
     plane: Plane | None
+    lines: npt.NDArray[np.int8] | None
 
 
 class Search:
     """One request to some rows."""
 
     def __init__(self, table: Table, levels: Levels, isa: str, workers: Workers) -> None:
-        self.table, self.codes, self.plane, self.isa, self.workers = table, *levels, isa, workers
+        self.table, self.levels, self.codes, self.isa, self.workers = table, levels, levels.codes, isa, workers
         self.paths: set[str] = set()
 
     def run(self, request: Request) -> Ranked:
@@ -69,12 +75,7 @@ class Search:
             np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
             np.zeros(count, dtype=np.int64), np.full(count, np.inf),
         )  # fmt: skip
-        if (
-            self.plane is not None
-            and count <= FEW
-            and request.k <= self.plane.neighbors[count > 1]
-            and self._by_plane(self.plane)
-        ):
+        if count <= FEW and self._by_plane(*self.levels):
             return Ranked(*self.answers, ("plane",))
         self.far = np.zeros(count, dtype=np.bool_)
         if self.codes is not None and request.k * MOST <= self.codes.rows:
@@ -89,32 +90,37 @@ class Search:
         path = (*(sorted(self.paths) if scanned.any() else ()), *(() if scanned.all() else ("exhaustive",)))
         return Ranked(*self.answers, path)
 
-    def _by_plane(self, plane: Plane) -> bool:
+    def _by_plane(self, codes: Codes | None, plane: Plane | None, near: npt.NDArray[np.int8] | None) -> bool:
         """Answer by the plane what it can answer: whether that is all."""
         request, isa = self.request, "vnni" if self.isa == "amx" else self.isa
         count = len(request.queries)
-        width, forms = plane_scan.ONE if count == 1 else plane_scan.FEW, plane_scan.forms(isa)
-        blocks, each = len(plane.blocks), width[0] // width[1]
+        if codes is None or plane is None or near is None or request.k > plane.neighbors[count > 1]:
+            return False
+        width, forms = plane_search.ONE if count == 1 else plane_search.FEW, plane_search.forms(isa)
+        blocks = len(plane.blocks)
         parts = max(1, min(self.workers.count, blocks // FEWEST_BLOCKS))
+        step, room = (STEPS[count > 1]), max(ROOM[0], plane.rows // ROOM[1])
         self.paths.add("plane")
         if parts == 1:
-            with scratch.floats("bounds", each * blocks * LANES) as memory:
-                return bool(forms.alone(self.table, (plane.blocks, plane.map), width, request, memory, self.answers))
-        asked = plane_queries.ask(request.queries, plane.map, *width)
-        kept = plane_scan.new_kept.py_func(parts, len(asked.far), request.k)
-        most = plane_scan.most_of.py_func(plane.rows) // parts
+            with scratch.floats("rows", 2 * room * count) as memory:
+                levels = plane.blocks, plane.map, near, codes.mapping
+                return bool(forms.alone(self.table, levels, (*width, step), request, memory, self.answers))
+        asked = (
+            plane_queries.ask(request.queries, plane.map, *width),
+            lines.ask(request.queries, codes.mapping, near.shape[1] - lines.HEAD),
+        )
+        kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
         work = [
-            plane_scan.PlanePart(first, last, tile, part, most)
+            PlanePart(first, last, 0, len(asked[0].words), part, step)
             for part, (first, last) in enumerate(_shares(blocks, parts))
-            for tile in range(len(asked.words))
         ]
 
-        def scanned(part: plane_scan.PlanePart) -> None:
-            with scratch.floats("bounds", each * (part.last - part.first) * LANES) as memory:
-                forms.scan(self.table, plane.blocks, asked, request, part, memory, kept)
+        def scanned(part: PlanePart) -> None:
+            with scratch.floats("rows", 2 * room * count // parts) as memory:
+                forms.scan(self.table, (plane.blocks, near), asked, request, part, memory, kept)
 
         self.workers.map(scanned, work)
-        return bool(plane_scan.merge(kept, self.table, self.answers))
+        return bool(plane_search.merge(kept, self.table, self.answers))
 
     def _scan(self, codes: Codes, room: int) -> None:
         """Answer what is not answered yet, with room for so many candidates of a query."""
