@@ -24,14 +24,24 @@ STEP = 32
 """m is a multiple of it."""
 SHARES = (1 / 3, 1 / 2, 2 / 3, 3 / 4, 1.0)
 """Of all components: the widths that are tried."""
-ROW_COST = 4.0
-"""A survivor's distance costs what reading so many times its float32 row in order does: 0.2 to 0.3 µs, a third of it arithmetic."""
+LOOK = 2.5
+"""Looking at the byte code of a row that the plane leaves, 25 to 30 ns, costs what reading so many times its bytes in order does."""
 UNLIKE = 2.5
 """Times as many rows survive where queries are not like rows: with MiniLM and usage examples as queries, 3 to 4 times."""
-SHARED = 0.12
-"""What each of a few queries by the codes costs beside the first, of a byte a component."""
 START = 0.3352
 """A row's step before it is fitted, in units of |z1| / sqrt(m): the best one for four bits of a normal component (Max 1960, table I)."""
+
+
+class Prices(NamedTuple):
+    """What searches cost on an instruction set, in bytes that are read in order meanwhile.
+
+    codes: a component of a row by the byte codes, for one query. shared: the same for one of many queries, who share what is read. plane: a leading
+    component by the plane, likewise.
+    """
+
+    codes: float
+    shared: float
+    plane: float
 
 
 class Directions(NamedTuple):
@@ -43,20 +53,31 @@ class Directions(NamedTuple):
 
     def cost(self, k: int) -> float:
         """Bytes a row that a query costs, predicted."""
-        m = len(self.matrix)
-        return m / 2 + 8 + self.rows_cost(k)
+        return self._read + self._looks(k)
 
-    def rows_cost(self, k: int) -> float:
-        """The part of it that is for survivors."""
+    def most_neighbors(self, prices: Prices) -> tuple[int, int, int]:
+        """The largest k for which the plane costs less than the byte codes: one query, each of a few, and of many; 0 where 1 costs more."""
+        m, bytes_ = len(self.matrix), self.matrix.shape[1] + 12
+        return (
+            _largest(lambda k: self.cost(k) < prices.codes * bytes_),
+            _largest(
+                lambda k: (
+                    self._read / 3 + prices.plane * m + self._looks(k) < (prices.codes / 3 + prices.shared) * bytes_
+                )
+            ),
+            _largest(lambda k: prices.plane * m + self._looks(k) < prices.shared * bytes_),
+        )
+
+    @property
+    def _read(self) -> float:
+        return len(self.matrix) / 2 + 8
+
+    def _looks(self, k: int) -> float:
+        """What looking at survivors costs."""
         share = float(np.interp(np.log(k), np.log(KS), self.survivors))
         if k > KS[-1]:
             share = self.survivors[-1] * k / KS[-1]
-        return min(1.0, UNLIKE * share) * ROW_COST * 4 * self.matrix.shape[1]
-
-    def most_neighbors(self) -> tuple[int, int]:
-        """The largest k for which one query costs less than a byte a component, and each of a few queries, who share that; 0 where 1 costs more."""
-        bytes_ = self.matrix.shape[1] + 12
-        return _largest(lambda k: self.cost(k) < bytes_), _largest(lambda k: self.rows_cost(k) < SHARED * bytes_)
+        return min(1.0, UNLIKE * share) * LOOK * (self.matrix.shape[1] + 12)
 
 
 def _largest(holds: Callable[[int], bool]) -> int:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from knnscope.certified import components
 from knnscope.certified.bound import U
-from knnscope.certified.components import START, Directions
+from knnscope.certified.components import START, Directions, Prices
 from knnscope.certified.cpu import plane_bounds
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.quantise import aligned
@@ -38,7 +38,9 @@ DIMS = (64, 2048)
 EXPONENTS = 20
 """Rows are scaled by a power of two up to this: what float32 loses below its range is then less than bound.TINY."""
 WORTH = 0.8
-"""Share of a byte a component that a query by the plane may cost at most, predicted."""
+"""Share of what a query by the byte codes costs that one by the plane may cost at most, predicted."""
+VNNI = Prices(1.0, 0.12, 0.13)
+"""The most usual ones; see dispatch.PRICES."""
 BEYOND = 4096
 """Bytes after the last block that may be asked for ahead."""
 
@@ -73,13 +75,13 @@ class Map(NamedTuple):
 class Plane:
     """Rows as the scan reads them.
 
-    blocks: uint8, (blocks, 8 m + 128). rows: without padding. neighbors: the largest k for which a query, and each of a few, cost less
-    than by a byte a component, predicted.
+    blocks: uint8, (blocks, 8 m + 128). rows: without padding. neighbors: the largest k for which a query, each of a few and each of many cost
+    less than by a byte a component, predicted.
     """
 
     blocks: npt.NDArray[np.uint8]
     rows: int
-    neighbors: tuple[int, int]
+    neighbors: tuple[int, int, int]
     map: Map
 
     @property
@@ -88,19 +90,21 @@ class Plane:
         return self.blocks.nbytes + self.map.matrix.nbytes
 
 
-def of(rows: npt.NDArray[Any], mapping: Any, workers: Workers) -> Plane | None:
+def of(rows: npt.NDArray[Any], mapping: Any, workers: Workers, prices: Prices = VNNI) -> Plane | None:
     """The plane of rows, None where none is worth its bytes; see ``build``."""
     count, dim = rows.shape
     if count < FEWEST or not DIMS[0] <= dim <= DIMS[1] or not 2.0**-EXPONENTS < mapping.scaling < 2.0**EXPONENTS:
         return None
     with np.errstate(all="ignore"):
         directions = components.choose(rows, mapping.metric, mapping.centre)
-        if directions is None or directions.cost(10) > WORTH * (dim + 12):
+        if directions is None or directions.cost(10) > WORTH * prices.codes * (dim + 12):
             return None
-        return build(rows, mapping, directions, workers)
+        return build(rows, mapping, directions, workers, prices)
 
 
-def build(rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers: Workers) -> Plane | None:
+def build(
+    rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers: Workers, prices: Prices = VNNI
+) -> Plane | None:
     """Write rows as a plane; None where too many are too long.
 
     Args:
@@ -108,6 +112,7 @@ def build(rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers:
         mapping: quantise.Mapping.
         directions: chosen for these rows.
         workers: who computes.
+        prices: what searches cost.
     """
     count, m = len(rows), len(directions.matrix)
     padded = -(-count // LANES) * LANES
@@ -154,7 +159,7 @@ def build(rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers:
     wide[:, : rows.shape[1]] = directions.matrix
     longest = math.sqrt(mapping.reach2) / mapping.scaling
     way = Map(wide, directions.rho, mapping.metric, mapping.centre, mapping.scaling, largest, longest)
-    return Plane(blocks, count, directions.most_neighbors(), way)
+    return Plane(blocks, count, directions.most_neighbors(prices), way)
 
 
 def _centred(some: npt.NDArray[Any], mapping: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:

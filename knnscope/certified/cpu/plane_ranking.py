@@ -10,7 +10,7 @@ import numpy.typing as npt
 from knnscope.certified.cpu import bounds, plane_bounds
 from knnscope.certified.cpu.exact_sums import TOGETHER
 from knnscope.certified.cpu.jit import compiled
-from knnscope.certified.cpu.ranking import CHANGED, Asked, Near, Scale, distance_of, length_of, measured, take
+from knnscope.certified.cpu.ranking import Asked, Near, Scale, distance_of, length_of, measured, take
 
 BLOCK = 64
 """Rows that are looked at by their byte codes together."""
@@ -121,12 +121,12 @@ def reach_of_key(key: float, one: Any, ground: Any) -> float:
 
 @compiled()
 def probed(seen: Any, own: int, places: Any) -> int:
-    """Rows with the smallest bounds of those that V left, taken out of them: how many."""
+    """Rows with the smallest bounds of those that V left: how many. In place of their bounds is no number, so that no limit leaves them again."""
     top, lows, count = seen.lowest[own, 0], seen.lows, 0
     for i in range(seen.counts[own, 0]):
         if lows[own, i] <= top and count < places.shape[0]:
             places[count] = seen.rows[own, i]
-            lows[own, i] = np.float32(np.inf)
+            lows[own, i] = np.float32(np.nan)
             count += 1
     return count
 

@@ -17,7 +17,18 @@ from knnscope.certified.cpu.lines import ask_ahead
 from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_ranking import (
-    BLOCK, Ground, Seen, admitted, emptied, first_rows, limit_of, new_line, next_rows, one_of, probed, reach_of,
+    BLOCK,
+    Ground,
+    Seen,
+    admitted,
+    emptied,
+    first_rows,
+    limit_of,
+    new_line,
+    next_rows,
+    one_of,
+    probed,
+    reach_of,
 )  # fmt: skip
 from knnscope.certified.cpu.ranking import CHANGED, distance_of, new_pool
 from knnscope.certified.cpu.scan import replace_top
@@ -229,15 +240,16 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
         asked: plane_queries.PlaneQueries, and EncodedQueries of lines.py.
         request: scanner.Request.
         part: PlanePart.
-        memory: float32, for the rows that the plane leaves: 2 for each of a query, written over.
+        memory: float32, for the bounds of ``step`` blocks and a tile of queries, and two for each row of a query that V may leave; written over.
         kept: Kept, written.
     """
     (plane, lines), (to_plane, to_lines) = levels, asked
     ground = Ground(table, plane, lines, to_plane, to_lines, kept, request.allowed)
     k, each = kept.keys.shape[2], to_plane.terms.shape[0] // to_plane.words.shape[0]
     low, high = part.first_tile * each, min(part.last_tile * each, request.queries.shape[0])
-    seen = _new_seen(high - low, k, memory, lines)
-    values = np.empty((each, part.step * LANES), dtype=np.float32)
+    size = part.step * LANES
+    values = memory[: each * size].reshape(each, size)
+    seen = _new_seen(high - low, k, memory[each * size :], lines)
     for begin in range(part.first, part.last, part.step):
         blocks, row0 = min(part.last - begin, part.step), begin * LANES
         filled = min(blocks * LANES, table.rows.shape[0] - row0)

@@ -18,8 +18,8 @@ from knnscope.certified.cpu.plane_scan import PlanePart
 from knnscope.certified.cpu.ranking import CHANGED, finish_heap
 
 ask_lines = lines.asked
-ONE, FEW = (2, 2), (4, 1)
-"""Query vectors of a tile, and digits of a query: for one query, which waits for memory anyway, and for several."""
+ONE, SEVERAL = {"vnni": (2, 2), "avx2": (1, 1), "portable": (1, 1)}, (4, 1)
+"""Query vectors of a tile, and digits of a query: for one query by instruction set (VNNI waits for memory anyway), and for several."""
 
 
 @compiled(apart=True)
@@ -111,7 +111,7 @@ def forms(isa: str) -> Forms:
     """What an instruction set has; compiled when it is first called."""
     evaluate = lines.evaluation(isa)
     given = {
-        "lower_one": kernel(isa, *ONE), "lower_few": kernel(isa, *FEW), "evaluate": evaluate,
+        "lower_one": kernel(isa, *ONE[isa]), "lower_few": kernel(isa, *SEVERAL), "evaluate": evaluate,
         "finish": specialised(plane_scan._finish, f"plane_finish_{isa}", evaluate=evaluate),
     }  # fmt: skip
     scan = specialised(plane_scan._scan, f"plane_scan_{isa}", apart=True, **given)

@@ -96,9 +96,7 @@ class Asked(NamedTuple):
 def new_pool() -> Any:
     """Memory for one thread."""
     places, addresses = np.zeros(TOGETHER, dtype=np.int64), np.empty(TOGETHER, dtype=np.int64)
-    return Pool(
-        places, addresses, np.empty(TOGETHER), np.empty(TOGETHER), np.empty(TOGETHER), np.empty(TOGETHER)
-    )
+    return Pool(places, addresses, np.empty(TOGETHER), np.empty(TOGETHER), np.empty(TOGETHER), np.empty(TOGETHER))
 
 
 @compiled()
@@ -192,7 +190,11 @@ def take(table: Any, near: Any, asked: Any, found: Any, values: Any) -> tuple[in
         some = min(TOGETHER, count - done)
         for i in range(some):
             chosen = order[0]
-            pool.places[i], pool.lowers[i], pool.uppers[i] = near.numbers[chosen], near.lowers[chosen], near.uppers[chosen]
+            pool.places[i], pool.lowers[i], pool.uppers[i] = (
+                near.numbers[chosen],
+                near.lowers[chosen],
+                near.uppers[chosen],
+            )
             order[0] = order[count - done - i - 1]
             settle(near.lowers, order, 0, count - done - i - 1)
         wrong = measured(table, asked, some, found, values)

@@ -55,7 +55,9 @@ class CpuScanner:
         number, workers = definition.METRICS.index(metric), workers or self.workers
         self.table = Table(computable(rows), names, number, bound.widening(number, rows.shape[1]))
         self.codes = build(self.table.rows, metric, workers)
-        self.plane = plane.of(self.table.rows, self.codes.mapping, workers) if self.codes else None
+        self.plane = (
+            plane.of(self.table.rows, self.codes.mapping, workers, dispatch.PRICES[self.isa]) if self.codes else None
+        )
         self.lines = lines.of(self.codes.coded, len(rows), workers) if self.codes and self.plane else None
         self._few = Few(self.table, self.codes, self.isa, FEW if self.plane else 0, self.workers.count)
         return self

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.cpu import dispatch, lines, plane_queries, plane_search, ranking, scratch
-from knnscope.certified.cpu.plane import Plane
+from knnscope.certified.cpu.plane import LANES, Plane
 from knnscope.certified.cpu.plane_scan import PlanePart
 from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
@@ -38,10 +38,8 @@ LEAD = 1 << 21
 0.03 ms of CPU time; with more than this the others would wait instead."""
 FEW = 4
 """Queries up to which the plane is asked."""
-ROOM = (4096, 4)
-"""Rows of a query that the plane may leave: so many, or one in so many."""
-STEPS = (512, 128)
-"""Blocks of the plane that pass before the next tile of queries, for one query and for more: they stay in the caches, and so do their bounds."""
+LEAST_ROOM = 4096
+"""Rows of a query that the plane may leave at least, without its being asked in vain."""
 FEWEST_BLOCKS = 512
 """Blocks of the plane that are worth another thread."""
 MOST = 4
@@ -96,27 +94,27 @@ class Search:
         count = len(request.queries)
         if codes is None or plane is None or near is None or request.k > plane.neighbors[count > 1]:
             return False
-        width, forms = plane_search.ONE if count == 1 else plane_search.FEW, plane_search.forms(isa)
+        width, forms = plane_search.ONE[isa] if count == 1 else plane_search.SEVERAL, plane_search.forms(isa)
         blocks = len(plane.blocks)
         parts = max(1, min(self.workers.count, blocks // FEWEST_BLOCKS))
-        step, room = (STEPS[count > 1]), max(ROOM[0], plane.rows // ROOM[1])
+        room, each = max(LEAST_ROOM, int(plane.rows * dispatch.room(isa))), width[0] // width[1]
         self.paths.add("plane")
         if parts == 1:
-            with scratch.floats("rows", 2 * room * count) as memory:
+            with scratch.floats("rows", each * blocks * LANES + 2 * room * count) as memory:
                 levels = plane.blocks, plane.map, near, codes.mapping
-                return bool(forms.alone(self.table, levels, (*width, step), request, memory, self.answers))
+                return bool(forms.alone(self.table, levels, (*width, blocks), request, memory, self.answers))
         asked = (
             plane_queries.ask(request.queries, plane.map, *width),
             lines.ask(request.queries, codes.mapping, near.shape[1] - lines.HEAD),
         )
         kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
         work = [
-            PlanePart(first, last, 0, len(asked[0].words), part, step)
+            PlanePart(first, last, 0, len(asked[0].words), part, last - first)
             for part, (first, last) in enumerate(_shares(blocks, parts))
         ]
 
         def scanned(part: PlanePart) -> None:
-            with scratch.floats("rows", 2 * room * count // parts) as memory:
+            with scratch.floats("rows", each * part.step * LANES + 2 * room * count // parts) as memory:
                 forms.scan(self.table, (plane.blocks, near), asked, request, part, memory, kept)
 
         self.workers.map(scanned, work)

@@ -35,7 +35,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(plane, "FEWEST", 40)
     monkeypatch.setattr(plane, "DIMS", (32, 2048))
     monkeypatch.setattr(plane, "WORTH", np.inf)
-    monkeypatch.setattr(Directions, "most_neighbors", lambda _: (1 << 20, 1 << 20))
+    monkeypatch.setattr(Directions, "most_neighbors", lambda *_: (1 << 20, 1 << 20, 1 << 20))
     return monkeypatch
 
 
@@ -324,6 +324,7 @@ def test_answers_are_those_of_the_definition_and_few_rows_are_computed(
 
 def test_what_the_plane_has_no_room_for_is_answered_otherwise(small: pytest.MonkeyPatch) -> None:
     """A crowd that no bound tells apart."""
+    small.setattr(dispatch, "room", lambda _: 0.5)
     random = RANDOM(3)
     rows = random.standard_normal((70_000, 32)).astype(np.float32)
     rows[:45_000] = rows[0] + random.standard_normal((45_000, 32)).astype(np.float32) * 1e-5
