@@ -21,7 +21,7 @@ from knnscope.certified.cpu.workers import Workers
 
 HEAD = 16
 """Bytes before a row's codes: s, e and N, float32, and 4 that are not used."""
-STEP = 32
+STEP = 64
 """Codes are padded with zeros to a multiple of it."""
 MOST_DIM = 2048
 """Components up to which each of eight sums of products, 127 x 32,258 at most, is half of what fits into int32 (plane.DIMS has no more)."""
@@ -104,42 +104,54 @@ def ask(queries: npt.NDArray[np.float64], mapping: Any, width: int) -> EncodedQu
     return made
 
 
-@instructions
-def _dot(emit: Emit, codes: Any, vector: Any, steps: Any) -> Any:
-    """vpmaddwd: codes times whole numbers of 16 bits, 32 at a time."""
-    b = emit.builder
-    bytes_, shorts, ints = ir.VectorType(T.I8, 16), ir.VectorType(T.I16, 16), ir.VectorType(T.I32, 8)
+def _dot(shorts: int, product: str) -> Any:
+    @instructions
+    def dot(emit: Emit, codes: Any, vector: Any, steps: Any, then: Any) -> Any:
+        """vpmaddwd: codes times whole numbers of 16 bits, ``STEP`` at a time; meanwhile lines from address ``then`` on are asked for."""
+        b = emit.builder
+        bytes_, wide, ints = (ir.VectorType(*of) for of in ((T.I8, shorts), (T.I16, shorts), (T.I32, shorts // 2)))
 
-    def step(index: Any, sums: list[Any]) -> list[Any]:
-        grown = []
-        for half, total in enumerate(sums):
-            some = b.sext(emit.load(bytes_, emit.at(codes, (index, STEP), (half, 16))), shorts)
-            digits = emit.load(shorts, emit.at(vector, (index, 2 * STEP), (half, 32)))
-            grown.append(b.add(total, emit.call("llvm.x86.avx2.pmadd.wd", ints, some, digits)))
-        return grown
+        def step(index: Any, sums: list[Any]) -> list[Any]:
+            grown = []
+            emit.prefetch(emit.at(then, (index, STEP)))
+            for some, total in enumerate(sums):
+                own = b.sext(emit.load(bytes_, emit.at(codes, (index, STEP), (some, shorts))), wide)
+                digits = emit.load(wide, emit.at(vector, (index, 2 * STEP), (some, 2 * shorts)))
+                grown.append(b.add(total, emit.call(product, ints, own, digits)))
+            return grown
 
-    both = emit.loop(steps, [ir.Constant(ints, [0] * 8)] * 2, step)
-    wide = [b.sext(one, ir.VectorType(T.I64, 8)) for one in both]
-    return emit.call("llvm.vector.reduce.add.v8i64", T.I64, b.add(*wide))
+        ended = emit.loop(steps, [ir.Constant(ints, [0] * (shorts // 2))] * (STEP // shorts), step)
+        emit.prefetch(emit.at(then, (steps, STEP)))
+        whole = None
+        for one in ended:
+            longer = b.sext(one, ir.VectorType(T.I64, shorts // 2))
+            whole = longer if whole is None else b.add(whole, longer)
+        return emit.call(f"llvm.vector.reduce.add.v{shorts // 2}i64", T.I64, whole)
+
+    return dot
 
 
+_dots = {"avx2": _dot(16, "llvm.x86.avx2.pmadd.wd"), "vnni": _dot(32, "llvm.x86.avx512.pmaddw.d.512")}
 dot: Any = None
-"""``emitted`` or ``plain``: ``evaluation`` gives each instruction set its own."""
+"""One of them, or ``_plain``: ``evaluation`` gives each instruction set its own."""
+
+
+@instructions
+def _byte(emit: Emit, at: Any) -> Any:
+    return emit.builder.sext(emit.load(T.I8, at), T.I64)
+
+
+@instructions
+def _short(emit: Emit, at: Any) -> Any:
+    return emit.builder.sext(emit.load(T.I16, at), T.I64)
 
 
 @compiled(inline=True)
-def emitted(lines: Any, row: int, asked: Any, number: int) -> int:
-    """The product of a row's code with a query's whole numbers."""
-    at, width = lines.ctypes.data + row * lines.shape[1] + HEAD, asked.packed.shape[1]
-    return _dot(at, asked.packed.ctypes.data + 2 * number * width, width // STEP)
-
-
-@compiled(inline=True)
-def plain(lines: Any, row: int, asked: Any, number: int) -> int:
-    """As ``emitted``, in a plain loop."""
-    total = np.int64(0)
-    for j in range(asked.packed.shape[1]):
-        total += np.int64(lines[row, HEAD + j]) * np.int64(asked.packed[number, j])
+def _plain(codes: int, vector: int, steps: int, then: int) -> int:
+    """As ``_dot``, in a plain loop."""
+    total = 0
+    for j in range(steps * STEP):
+        total += _byte(codes + j) * _short(vector + 2 * j)
     return total
 
 
@@ -169,22 +181,24 @@ def _evaluate(lines: Any, places: Any, count: int, asked: Any, number: int, foun
         count: how many of them; asked for ahead by the caller, or read as they come.
         asked: EncodedQueries of ``write_lines``.
         number: of the query.
-        found: float64, (2, count or more), written: lower and upper bounds.
+        found: float64, (5, count or more), written: lower and upper bounds, then what they are made of.
     """
     sides = lines.view(np.float32)
     e_q, p2, step = asked.errors[number], asked.lengths2[number], np.float64(asked.steps[number]) * 0.5
+    base, stride, width = lines.ctypes.data, lines.shape[1], asked.packed.shape[1]
+    vector = asked.packed.ctypes.data + 2 * number * width
     for i in range(min(count, AHEAD)):
         ask_ahead(lines, places[i])
     for i in range(count):
-        if i + AHEAD < count:
-            ask_ahead(lines, places[i + AHEAD])
-        row = places[i]
-        e, n = np.float64(sides[row, 1]), sides[row, 2]
-        whole = np.float64(dot(lines, row, asked, number))
-        least, most = bounds.squares(n, e, p2, np.float64(sides[row, 0]) * step * whole)
-        found[0, i], found[1, i] = bounds.lower(least, e, e_q), bounds.upper(most, e, e_q)
+        row, then = places[i], places[min(i + AHEAD, count - 1)]
+        whole = dot(base + row * stride + HEAD, vector, width // STEP, base + then * stride)
+        found[2, i] = np.float64(sides[row, 0]) * step * np.float64(whole)
+        found[3, i], found[4, i] = sides[row, 1], sides[row, 2]
+    for i in range(count):  # roots and quotients of several rows at once
+        least, most = bounds.squares(found[4, i], found[3, i], p2, found[2, i])
+        found[0, i], found[1, i] = bounds.lower(least, found[3, i], e_q), bounds.upper(most, found[3, i], e_q)
 
 
 def evaluation(isa: str) -> Any:
     """``_evaluate`` for an instruction set."""
-    return specialised(_evaluate, f"lines_{isa}", dot=plain if isa == "portable" else emitted)
+    return specialised(_evaluate, f"lines_{isa}", dot=_dots.get(isa, _plain))

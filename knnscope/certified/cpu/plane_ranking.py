@@ -52,7 +52,7 @@ class Seen(NamedTuple):
     lowest: float64, (queries, rows to probe): heaps of the smallest bounds. uppers: float64, (queries, k): heaps of upper bounds of
     distances. limits: float32, (queries,): V by these. lows, rows: float32 and int32, (queries, room): rows that V leaves, and their bounds.
     fresh: int64, (queries, places): rows whose upper bounds are looked at next. counts: int64, (queries, 2): of rows, -1 for too many, and of fresh ones.
-    found: float64, (2, rows to probe): bounds of distances. lines: of lines.py.
+    found: float64, (5, rows to probe), see lines.py. lines: of lines.py.
     """
 
     lowest: npt.NDArray[np.float64]
@@ -140,7 +140,7 @@ def first_rows(one: Any, places: Any, count: int, found: Any, ground: Any) -> tu
 class Line(NamedTuple):
     """Rows in wait.
 
-    places: int64, (BLOCK,), to be looked at by their byte codes. found: float64, (2, BLOCK), bounds of their distances. counts: int64, (3,): the
+    places: int64, (BLOCK,), to be looked at by their byte codes. found: float64, (5, BLOCK), see lines.py. counts: int64, (3,): the
     place among all rows that V left from which on to go on, rows that wait for the definition (in the Pool), and rows computed.
     rests: float64, (2,): the smallest bound of the plane that was left out, and the smallest lower bound of a distance.
     """
@@ -198,7 +198,7 @@ def emptied(one: Any, line: Any, ground: Any) -> bool:
 @compiled()
 def new_line() -> Any:
     """Memory for one thread."""
-    return Line(np.empty(BLOCK, dtype=np.int64), np.empty((2, BLOCK)), np.zeros(3, dtype=np.int64), np.empty(2))
+    return Line(np.empty(BLOCK, dtype=np.int64), np.empty((5, BLOCK)), np.zeros(3, dtype=np.int64), np.empty(2))
 
 
 @compiled()

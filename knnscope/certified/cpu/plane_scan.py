@@ -60,34 +60,47 @@ class PlanePart(NamedTuple):
 def _next(emit: Emit, values: Any, first: Any, last: Any, limit: Any) -> Any:
     """The first place from ``first`` on, of a line of float32 at an address, that is not above the limit; ``last`` where there is none.
 
-    Both are multiples of 16, but for ``first``; ``limit`` is the address of a float32.
+    Both are multiples of 16, but for ``first``; ``limit`` is the address of a float32. Where so many follow, 64 are looked at together.
     """
     b = emit.builder
     wide = emit.spread(emit.load(T.F32, limit), T.FLOATS)
     before = b.block
-    head, turn, hit, after = (b.append_basic_block(name) for name in ("head", "turn", "hit", "after"))
+    head, turn, far, four, hit, after = (
+        b.append_basic_block(name) for name in ("head", "turn", "far", "four", "hit", "after")
+    )
     start = b.and_(first, emit.number(-LANES))
     begun = b.shl(ir.Constant(T.I16, -1), b.trunc(b.sub(first, start), T.I16))
-    b.branch(head)
+
+    def some(place: Any, more: int) -> Any:
+        return b.fcmp_unordered("<=", emit.load(T.FLOATS, emit.at(values, (place, 4), (more, 64))), wide)
+
+    b.cbranch(b.icmp_signed("<", first, last), turn, after)
     b.position_at_end(head)
-    place, mask = b.phi(T.I64), b.phi(T.I16)
-    place.add_incoming(start, before)
-    mask.add_incoming(begun, before)
+    place = b.phi(T.I64)
+    b.cbranch(b.icmp_signed("<=", b.add(place, emit.number(4 * LANES)), last), four, far)
+    b.position_at_end(four)
+    found = [some(place, more) for more in range(4)]
+    bits = b.bitcast(b.or_(b.or_(found[0], found[1]), b.or_(found[2], found[3])), T.I16)
+    place.add_incoming(b.add(place, emit.number(4 * LANES)), four)
+    b.cbranch(b.icmp_unsigned("!=", bits, ir.Constant(T.I16, 0)), far, head)
+    b.position_at_end(far)
     b.cbranch(b.icmp_signed("<", place, last), turn, after)
     b.position_at_end(turn)
-    some = b.fcmp_unordered("<=", emit.load(T.FLOATS, emit.at(values, (place, 4))), wide)
-    bits = b.and_(b.bitcast(some, T.I16), mask)
-    following = b.add(place, emit.number(LANES))
-    place.add_incoming(following, turn)
-    mask.add_incoming(ir.Constant(T.I16, -1), turn)
+    own, mask = b.phi(T.I64), b.phi(T.I16)
+    for register, incoming in ((own, (start, place)), (mask, (begun, ir.Constant(T.I16, -1)))):
+        for value, block in zip(incoming, (before, far), strict=True):
+            register.add_incoming(value, block)
+    bits = b.and_(b.bitcast(some(own, 0), T.I16), mask)
+    place.add_incoming(b.add(own, emit.number(LANES)), turn)
     b.cbranch(b.icmp_unsigned("!=", bits, ir.Constant(T.I16, 0)), hit, head)
     b.position_at_end(hit)
-    found = b.add(place, emit.call("llvm.cttz.i64", T.I64, b.zext(bits, T.I64), emit.number(1, ir.IntType(1))))
+    at = b.add(own, emit.call("llvm.cttz.i64", T.I64, b.zext(bits, T.I64), emit.number(1, ir.IntType(1))))
     b.branch(after)
     b.position_at_end(after)
     result = b.phi(T.I64)
-    result.add_incoming(last, head)
-    result.add_incoming(found, hit)
+    result.add_incoming(last, before)
+    result.add_incoming(last, far)
+    result.add_incoming(at, hit)
     return result
 
 
@@ -115,7 +128,7 @@ def _new_seen(queries: int, k: int, memory: Any, lines: Any) -> Any:
     lows = memory[: queries * room].reshape(queries, room)
     rows = memory[queries * room : 2 * queries * room].view(np.int32).reshape(queries, room)
     fresh, counts = np.empty((queries, probe), dtype=np.int64), np.zeros((queries, 2), dtype=np.int64)
-    return Seen(lowest, uppers, limits, lows, rows, fresh, counts, np.empty((2, max(probe, BLOCK))), lines)
+    return Seen(lowest, uppers, limits, lows, rows, fresh, counts, np.empty((5, max(probe, BLOCK))), lines)
 
 
 @compiled()
