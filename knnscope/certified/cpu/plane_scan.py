@@ -14,8 +14,8 @@ import numpy.typing as npt
 from knnscope.certified.cpu import plane_bounds
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.lines import ask_ahead
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
 from knnscope.certified.cpu.plane import LANES
+from knnscope.certified.cpu.plane_passes import append, next_place
 from knnscope.certified.cpu.plane_ranking import (
     BLOCK,
     Ground,
@@ -23,6 +23,7 @@ from knnscope.certified.cpu.plane_ranking import (
     admitted,
     emptied,
     first_rows,
+    known,
     limit_of,
     new_line,
     next_rows,
@@ -38,8 +39,11 @@ PROBE = (2, 16)
 lower_one: Any = None
 lower_few: Any = None
 evaluate: Any = None
+"""The kernels for one query and for several, and the bounds of lines.py: ``plane_search.forms`` gives each instruction set its own."""
+lowers: Any = None
+look: Any = None
 finish: Any = None
-"""The kernels for one query and for several, lines.py's bounds, and ``_finish``: ``plane_search.forms`` gives each instruction set its own."""
+"""``_lowers``, ``_look`` and ``_finish``, likewise."""
 
 
 class PlanePart(NamedTuple):
@@ -56,61 +60,22 @@ class PlanePart(NamedTuple):
     step: int
 
 
-@instructions
-def _next(emit: Emit, values: Any, first: Any, last: Any, limit: Any) -> Any:
-    """The first place from ``first`` on, of a line of float32 at an address, that is not above the limit; ``last`` where there is none.
-
-    Both are multiples of 16, but for ``first``; ``limit`` is the address of a float32. Where so many follow, 64 are looked at together.
-    """
-    b = emit.builder
-    wide = emit.spread(emit.load(T.F32, limit), T.FLOATS)
-    before = b.block
-    head, turn, far, four, hit, after = (
-        b.append_basic_block(name) for name in ("head", "turn", "far", "four", "hit", "after")
-    )
-    start = b.and_(first, emit.number(-LANES))
-    begun = b.shl(ir.Constant(T.I16, -1), b.trunc(b.sub(first, start), T.I16))
-
-    def some(place: Any, more: int) -> Any:
-        return b.fcmp_unordered("<=", emit.load(T.FLOATS, emit.at(values, (place, 4), (more, 64))), wide)
-
-    b.cbranch(b.icmp_signed("<", first, last), turn, after)
-    b.position_at_end(head)
-    place = b.phi(T.I64)
-    b.cbranch(b.icmp_signed("<=", b.add(place, emit.number(4 * LANES)), last), four, far)
-    b.position_at_end(four)
-    found = [some(place, more) for more in range(4)]
-    bits = b.bitcast(b.or_(b.or_(found[0], found[1]), b.or_(found[2], found[3])), T.I16)
-    place.add_incoming(b.add(place, emit.number(4 * LANES)), four)
-    b.cbranch(b.icmp_unsigned("!=", bits, ir.Constant(T.I16, 0)), far, head)
-    b.position_at_end(far)
-    b.cbranch(b.icmp_signed("<", place, last), turn, after)
-    b.position_at_end(turn)
-    own, mask = b.phi(T.I64), b.phi(T.I16)
-    for register, incoming in ((own, (start, place)), (mask, (begun, ir.Constant(T.I16, -1)))):
-        for value, block in zip(incoming, (before, far), strict=True):
-            register.add_incoming(value, block)
-    bits = b.and_(b.bitcast(some(own, 0), T.I16), mask)
-    place.add_incoming(b.add(own, emit.number(LANES)), turn)
-    b.cbranch(b.icmp_unsigned("!=", bits, ir.Constant(T.I16, 0)), hit, head)
-    b.position_at_end(hit)
-    at = b.add(own, emit.call("llvm.cttz.i64", T.I64, b.zext(bits, T.I64), emit.number(1, ir.IntType(1))))
-    b.branch(after)
-    b.position_at_end(after)
-    result = b.phi(T.I64)
-    result.add_incoming(last, before)
-    result.add_incoming(last, far)
-    result.add_incoming(at, hit)
-    return result
-
-
 class Rows(NamedTuple):
-    """Bounds of some rows for one query, float32; the first row, how many there are, and whether they are the first of the part."""
+    """Bounds of some rows for one query.
+
+    values: float32. row0: the first row. filled: how many. begin: whether they are looked at first. apart: how many blocks on the next block is.
+    """
 
     values: npt.NDArray[np.float32]
     row0: int
     filled: int
     begin: bool
+    apart: int
+
+
+@compiled(inline=True)
+def _row(some: Any, place: int) -> int:
+    return some.row0 + place // LANES * LANES * some.apart + place % LANES
 
 
 @compiled(inline=True)
@@ -137,21 +102,21 @@ def _first(some: Any, own: int, query: int, seen: Any, allowed: Any) -> int:
     lowest, limit, place, count = seen.lowest, np.full(1, np.inf, dtype=np.float32), 0, 0
     values, end = some.values.ctypes.data, (some.filled + LANES - 1) // LANES * LANES
     while True:
-        place = _next(values, place, end, limit.ctypes.data)
+        place = next_place(values, place, end, limit.ctypes.data)
         if place >= some.filled:
             break
         low = np.float64(some.values[place])
-        if not low >= lowest[own, 0] and _is_allowed(allowed, query, some.row0 + place):
+        if not low >= lowest[own, 0] and _is_allowed(allowed, query, _row(some, place)):
             replace_top(lowest, own, low if low == low else -np.inf)
             limit[0] = lowest[own, 0]
         place += 1
     place = 0
     while count < seen.fresh.shape[1]:
-        place = _next(values, place, end, limit.ctypes.data)
+        place = next_place(values, place, end, limit.ctypes.data)
         if place >= some.filled:
             break
-        if _is_allowed(allowed, query, some.row0 + place):
-            seen.fresh[own, count] = some.row0 + place
+        if _is_allowed(allowed, query, _row(some, place)):
+            seen.fresh[own, count] = _row(some, place)
             count += 1
         place += 1
     return count
@@ -169,10 +134,10 @@ def _narrow(own: int, query: int, seen: Any, count: int, ground: Any) -> None:
 
 
 @compiled()
-def _compacted(seen: Any, own: int) -> int:
+def _compacted(seen: Any, own: int, count: int) -> int:
     """Keep those of a query's rows that V leaves by now: how many, or -1 where that does not make much room."""
     limit, lows, rows, left = seen.limits[own], seen.lows, seen.rows, 0
-    for i in range(lows.shape[1]):
+    for i in range(count):
         if lows[own, i] <= limit:
             lows[own, left], rows[own, left] = lows[own, i], rows[own, i]
             left += 1
@@ -182,30 +147,48 @@ def _compacted(seen: Any, own: int) -> int:
 @compiled()
 def _left(some: Any, own: int, query: int, seen: Any, allowed: Any) -> None:
     """Rows that V leaves join those of a query, and become fresh where their bounds are among the smallest."""
-    lows, rows, lowest, room = seen.lows, seen.rows, seen.lowest, seen.lows.shape[1]
-    limit, values, end = seen.limits[own : own + 1], some.values.ctypes.data, (some.filled + LANES - 1) // LANES * LANES
-    count, fresh, place = seen.counts[own, 0], seen.counts[own, 1], 0
+    lows, rows, room, place = seen.lows, seen.rows, seen.lows.shape[1], np.zeros(1, dtype=np.int64)
+    limit, values, end = seen.limits.ctypes.data + 4 * own, some.values.ctypes.data, some.filled // LANES * LANES
+    to = (lows.ctypes.data + 4 * own * room, rows.ctypes.data + 4 * own * room)
+    count = seen.counts[own, 0]
     while count >= 0:
-        place = _next(values, place, end, limit.ctypes.data)
-        if place >= some.filled:
+        before = count
+        count = append(values, (place.ctypes.data, end), limit, (to[0], to[1], count, room), some.row0)
+        count = _chosen(own, query, before, count, seen, allowed, some.begin)
+        if place[0] == end:
             break
-        row, low = some.row0 + place, some.values[place]
-        place += 1
-        if not _is_allowed(allowed, query, row):
-            continue
-        if count == room:
-            count = _compacted(seen, own)
-            if count < 0:
-                break
-        lows[own, count], rows[own, count] = low if low == low else np.float32(-np.inf), row
-        count += 1
-        if low < lowest[own, 0] and not some.begin:
+        count = _compacted(seen, own, count)
+    for last in range(end, some.filled):  # less than a block
+        if count >= 0 and not some.values[last] > seen.limits[own]:
+            if count == room:
+                count = _compacted(seen, own, count)
+            if count >= 0:
+                low = some.values[last]
+                lows[own, count], rows[own, count] = low if low == low else np.float32(-np.inf), some.row0 + last
+                count = _chosen(own, query, count, count + 1, seen, allowed, some.begin)
+    seen.counts[own, 0] = count
+
+
+@compiled()
+def _chosen(own: int, query: int, before: int, count: int, seen: Any, allowed: Any, begin: bool) -> int:
+    """Of the last rows of a list those that may be answers: how long it is then. Rows with small bounds become fresh."""
+    lows, rows, lowest, fresh, left = seen.lows, seen.rows, seen.lowest, seen.counts[own, 1], before
+    masked = allowed.shape[0] > 0
+    for i in range(before, count):
+        low, row = lows[own, i], rows[own, i]
+        if masked:
+            if not allowed[min(query, allowed.shape[0] - 1), row]:
+                continue
+            lows[own, left], rows[own, left] = low, row
+        left += 1
+        if not begin and low < lowest[own, 0]:
             replace_top(lowest, own, np.float64(low))
             if fresh < seen.fresh.shape[1]:
                 seen.fresh[own, fresh] = row
                 fresh += 1
                 ask_ahead(seen.lines, row)
-    seen.counts[own, 0], seen.counts[own, 1] = count, fresh
+    seen.counts[own, 1] = fresh
+    return left
 
 
 @compiled()
@@ -240,8 +223,25 @@ def _finish(own: int, one: Any, seen: Any, line: Any, ground: Any) -> int:
     if not emptied(one, line, ground):
         return CHANGED
     bars[one.number] = min(bars[one.number], one.keys[0])
-    known = reach_of(seen.uppers[own, 0], one, ground)
-    return counts[2] if not distance_of(one.keys[0], ground.table.metric, one.asked.scale) > known else -1
+    most = reach_of(seen.uppers[own, 0], one, ground)
+    return counts[2] if not distance_of(known(one, ground), ground.table.metric, one.asked.scale) > most else -1
+
+
+def _look(own: int, query: int, count: int, seen: Any, ground: Any) -> None:
+    """Look at the byte codes of fresh rows, for a smaller V."""
+    if count:
+        evaluate(ground.lines, seen.fresh[own], count, ground.near, query, seen.found)
+        _narrow(own, query, seen, count, ground)
+
+
+def _lowers(plane: Any, begin: int, blocks: int, asked: Any, tile: int, values: Any) -> None:
+    """Bounds of some blocks for a tile of queries: see plane_kernels.py."""
+    each = asked.terms.shape[0] // asked.words.shape[0]
+    words, biases, terms = asked.words[tile], asked.biases[tile], asked.terms[tile * each :]
+    if each == 1:
+        lower_one(plane, begin, blocks, words, biases, terms, values)
+    else:
+        lower_few(plane, begin, blocks, words, biases, terms, values)
 
 
 def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: Any, kept: Any) -> None:
@@ -260,27 +260,31 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
     ground = Ground(table, plane, lines, to_plane, to_lines, kept, request.allowed)
     k, each = kept.keys.shape[2], to_plane.terms.shape[0] // to_plane.words.shape[0]
     low, high = part.first_tile * each, min(part.last_tile * each, request.queries.shape[0])
-    size = part.step * LANES
+    size, blocks = part.step * LANES, part.last - part.first
     values = memory[: each * size].reshape(each, size)
     seen = _new_seen(high - low, k, memory[each * size :], lines)
+    sampled = blocks > 2 * part.step
+    for tile in range(part.first_tile, part.last_tile if sampled else 0):
+        apart = blocks // part.step
+        for i in range(part.step):
+            lowers(plane, part.first + i * apart, 1, to_plane, tile, values[:, i * LANES :])
+        for query in range(tile * each, min(tile * each + each, high)):
+            own, some = query - low, Rows(values[query - tile * each], part.first * LANES, size, True, apart)
+            if not (to_plane.far[query] or to_lines.far[query]):
+                look(own, query, _first(some, own, query, seen, request.allowed), seen, ground)
+                seen.uppers[own, :] = np.inf  # a row is counted once: these come again
     for begin in range(part.first, part.last, part.step):
-        blocks, row0 = min(part.last - begin, part.step), begin * LANES
-        filled = min(blocks * LANES, table.rows.shape[0] - row0)
+        row0, some_blocks = begin * LANES, min(part.last - begin, part.step)
+        filled = min(some_blocks * LANES, table.rows.shape[0] - row0)
         for tile in range(part.first_tile, part.last_tile):
-            words, biases, terms = to_plane.words[tile], to_plane.biases[tile], to_plane.terms[tile * each :]
-            if each == 1:
-                lower_one(plane, begin, blocks, words, biases, terms, values)
-            else:
-                lower_few(plane, begin, blocks, words, biases, terms, values)
+            lowers(plane, begin, some_blocks, to_plane, tile, values)
             for query in range(tile * each, min(tile * each + each, high)):
                 own = query - low
                 if to_plane.far[query] or to_lines.far[query] or seen.counts[own, 0] < 0:
                     continue
-                some = Rows(values[query - tile * each], row0, filled, begin == part.first)
+                some = Rows(values[query - tile * each], row0, filled, begin == part.first and not sampled, 1)
                 fresh = _first(some, own, query, seen, request.allowed) if some.begin else seen.counts[own, 1]
-                if fresh:
-                    evaluate(lines, seen.fresh[own], fresh, to_lines, query, seen.found)
-                    _narrow(own, query, seen, fresh, ground)
+                look(own, query, fresh, seen, ground)
                 _left(some, own, query, seen, request.allowed)
     pool, line = new_pool(), new_line()
     for query in range(low, high):

@@ -110,9 +110,11 @@ class Forms(NamedTuple):
 def forms(isa: str) -> Forms:
     """What an instruction set has; compiled when it is first called."""
     evaluate = lines.evaluation(isa)
+    kernels = {"lower_one": kernel(isa, *ONE[isa]), "lower_few": kernel(isa, *SEVERAL)}
     given = {
-        "lower_one": kernel(isa, *ONE[isa]), "lower_few": kernel(isa, *SEVERAL), "evaluate": evaluate,
+        "lowers": specialised(plane_scan._lowers, f"plane_lowers_{isa}", **kernels),
+        "look": specialised(plane_scan._look, f"plane_look_{isa}", evaluate=evaluate),
         "finish": specialised(plane_scan._finish, f"plane_finish_{isa}", evaluate=evaluate),
-    }  # fmt: skip
+    }
     scan = specialised(plane_scan._scan, f"plane_scan_{isa}", apart=True, **given)
     return Forms(scan, specialised(_alone, f"plane_alone_{isa}", scanned=scan))

@@ -40,6 +40,10 @@ FEW = 4
 """Queries up to which the plane is asked."""
 LEAST_ROOM = 4096
 """Rows of a query that the plane may leave at least, without its being asked in vain."""
+MANY_ROOM = 4
+"""The part of it that each of many queries has."""
+PASS, GROUP = 128, 16
+"""Blocks of the plane that pass before the next tile, and tiles of queries that they pass for, so that both stay in the caches."""
 FEWEST_BLOCKS = 512
 """Blocks of the plane that are worth another thread."""
 MOST = 4
@@ -73,7 +77,7 @@ class Search:
             np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
             np.zeros(count, dtype=np.int64), np.full(count, np.inf),
         )  # fmt: skip
-        if count <= FEW and self._by_plane(*self.levels):
+        if self._by_plane(*self.levels):
             return Ranked(*self.answers, ("plane",))
         self.far = np.zeros(count, dtype=np.bool_)
         if self.codes is not None and request.k * MOST <= self.codes.rows:
@@ -92,32 +96,38 @@ class Search:
         """Answer by the plane what it can answer: whether that is all."""
         request, isa = self.request, "vnni" if self.isa == "amx" else self.isa
         count = len(request.queries)
-        if codes is None or plane is None or near is None or request.k > plane.neighbors[count > 1]:
+        if codes is None or plane is None or near is None or request.k > plane.neighbors[(count > 1) + (count > FEW)]:
             return False
         width, forms = plane_search.ONE[isa] if count == 1 else plane_search.SEVERAL, plane_search.forms(isa)
-        blocks = len(plane.blocks)
-        parts = max(1, min(self.workers.count, blocks // FEWEST_BLOCKS))
-        room, each = max(LEAST_ROOM, int(plane.rows * dispatch.room(isa))), width[0] // width[1]
-        self.paths.add("plane")
-        if parts == 1:
-            with scratch.floats("rows", each * blocks * LANES + 2 * room * count) as memory:
-                levels = plane.blocks, plane.map, near, codes.mapping
-                return bool(forms.alone(self.table, levels, (*width, blocks), request, memory, self.answers))
+        blocks, each, self.paths = len(plane.blocks), width[0] // width[1], {"plane"}
+        many = count > FEW
+        step = min(blocks, PASS) if many else blocks
+        room = max(LEAST_ROOM, int(plane.rows * dispatch.room(isa)) // (MANY_ROOM if many else 1))
+        levels, workers = (plane.blocks, near), self.workers
+        if not many and min(workers.count, blocks // FEWEST_BLOCKS) < 2:
+            both = (plane.blocks, plane.map, near, codes.mapping)
+            with scratch.floats("rows", each * step * LANES + 2 * room * count) as memory:
+                return bool(forms.alone(self.table, both, (*width, step), request, memory, self.answers))
         asked = (
             plane_queries.ask(request.queries, plane.map, *width),
             lines.ask(request.queries, codes.mapping, near.shape[1] - lines.HEAD),
         )
+        tiles = len(asked[0].words)
+        parts = 1 if tiles >= 2 * workers.count else max(1, min(workers.count, blocks // FEWEST_BLOCKS))
+        groups = max(-(-tiles // GROUP), min(tiles, workers.count) if parts == 1 else 1)
         kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
         work = [
-            PlanePart(first, last, 0, len(asked[0].words), part, last - first)
+            PlanePart(first, last, *some, part, min(step, last - first))
+            for some in _shares(tiles, groups)
             for part, (first, last) in enumerate(_shares(blocks, parts))
         ]
 
         def scanned(part: PlanePart) -> None:
-            with scratch.floats("rows", each * part.step * LANES + 2 * room * count // parts) as memory:
-                forms.scan(self.table, (plane.blocks, near), asked, request, part, memory, kept)
+            queries = (part.last_tile - part.first_tile) * each
+            with scratch.floats("rows", each * part.step * LANES + 2 * room * queries) as memory:
+                forms.scan(self.table, levels, asked, request, part, memory, kept)
 
-        self.workers.map(scanned, work)
+        workers.map(scanned, work)
         return bool(plane_search.merge(kept, self.table, self.answers))
 
     def _scan(self, codes: Codes, room: int) -> None:
