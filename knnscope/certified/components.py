@@ -24,8 +24,9 @@ STEP = 32
 """m is a multiple of it."""
 SHARES = (1 / 3, 1 / 2, 2 / 3, 3 / 4, 1.0)
 """Of all components: the widths that are tried."""
-LOOK = 2.5
-"""Looking at the byte code of a row that the plane leaves, 25 to 30 ns, costs what reading so many times its bytes in order does."""
+LOOK, LISTED = 5.0, 1.5
+"""Looking at the byte code of a row that the plane leaves, 25 ns in the caches and 50 beyond them, costs what reading so many times its bytes in
+order does; for many queries, whose lists grow while the threshold falls, it costs so many times more."""
 UNLIKE = 2.5
 """Times as many rows survive where queries are not like rows: with MiniLM and usage examples as queries, 3 to 4 times."""
 START = 0.3352
@@ -65,7 +66,7 @@ class Directions(NamedTuple):
                     self._read / 3 + prices.plane * m + self._looks(k) < (prices.codes / 3 + prices.shared) * bytes_
                 )
             ),
-            _largest(lambda k: prices.plane * m + self._looks(k) < prices.shared * bytes_),
+            _largest(lambda k: prices.plane * m + LISTED * self._looks(k) < prices.shared * bytes_),
         )
 
     @property

@@ -147,7 +147,7 @@ def _short(emit: Emit, at: Any) -> Any:
 
 
 @compiled(inline=True)
-def _plain(codes: int, vector: int, steps: int, then: int) -> int:
+def _plain(codes: int, vector: int, steps: int, then: int) -> int:  # noqa: ARG001
     """As ``_dot``, in a plain loop."""
     total = 0
     for j in range(steps * STEP):

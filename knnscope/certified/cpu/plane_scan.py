@@ -38,8 +38,9 @@ PROBE = (2, 16)
 """Rows that are looked at first, those with the smallest bounds: so many times k, and so many."""
 lower_one: Any = None
 lower_few: Any = None
+lower_many: Any = None
 evaluate: Any = None
-"""The kernels for one query and for several, and the bounds of lines.py: ``plane_search.forms`` gives each instruction set its own."""
+"""The kernels for one query, for tiles of four and for wider ones, and the bounds of lines.py: ``plane_search.forms`` gives each instruction set its own."""
 lowers: Any = None
 look: Any = None
 finish: Any = None
@@ -240,8 +241,10 @@ def _lowers(plane: Any, begin: int, blocks: int, asked: Any, tile: int, values: 
     words, biases, terms = asked.words[tile], asked.biases[tile], asked.terms[tile * each :]
     if each == 1:
         lower_one(plane, begin, blocks, words, biases, terms, values)
-    else:
+    elif each == 4:
         lower_few(plane, begin, blocks, words, biases, terms, values)
+    else:
+        lower_many(plane, begin, blocks, words, biases, terms, values)
 
 
 def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: Any, kept: Any) -> None:

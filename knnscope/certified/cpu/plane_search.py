@@ -18,8 +18,20 @@ from knnscope.certified.cpu.plane_scan import PlanePart
 from knnscope.certified.cpu.ranking import CHANGED, finish_heap
 
 ask_lines = lines.asked
-ONE, SEVERAL = {"vnni": (2, 2), "avx2": (1, 1), "portable": (1, 1)}, (4, 1)
-"""Query vectors of a tile, and digits of a query: for one query by instruction set (VNNI waits for memory anyway), and for several."""
+ONE = {"vnni": (2, 2), "avx2": (1, 1), "portable": (1, 1)}
+"""Query vectors of a tile, and digits of a query, for one query by instruction set: VNNI waits for memory anyway."""
+FEW, MANY = (4, 1), {"vnni": (10, 1), "avx2": (5, 1), "portable": (5, 1)}
+"""The same for several, and for as many as registers have room for."""
+NARROW = 1.1
+"""What a product costs in tiles for few, of what it costs in those for many."""
+
+
+def width(isa: str, queries: int) -> tuple[int, int]:
+    """The tiles that so many queries cost least in: what is empty is multiplied all the same."""
+    if queries == 1:
+        return ONE[isa]
+    few, many = (-(-queries // tile) * tile for tile in (FEW[0], MANY[isa][0]))
+    return FEW if few * NARROW < many or queries <= FEW[0] else MANY[isa]
 
 
 @compiled(apart=True)
@@ -110,7 +122,11 @@ class Forms(NamedTuple):
 def forms(isa: str) -> Forms:
     """What an instruction set has; compiled when it is first called."""
     evaluate = lines.evaluation(isa)
-    kernels = {"lower_one": kernel(isa, *ONE[isa]), "lower_few": kernel(isa, *SEVERAL)}
+    kernels = {
+        "lower_one": kernel(isa, *ONE[isa]),
+        "lower_few": kernel(isa, *FEW),
+        "lower_many": kernel(isa, *MANY[isa]),
+    }
     given = {
         "lowers": specialised(plane_scan._lowers, f"plane_lowers_{isa}", **kernels),
         "look": specialised(plane_scan._look, f"plane_look_{isa}", evaluate=evaluate),

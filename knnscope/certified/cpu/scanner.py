@@ -13,7 +13,7 @@ from knnscope.certified.cpu import dispatch, lines, plane
 from knnscope.certified.cpu.few import Few
 from knnscope.certified.cpu.quantise import build
 from knnscope.certified.cpu.ranking import Table
-from knnscope.certified.cpu.search import FEW, Levels, Search
+from knnscope.certified.cpu.search import BLOCK, Levels, Search
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
 from knnscope.certified.scanner import Ranked, Request
@@ -59,7 +59,7 @@ class CpuScanner:
             plane.of(self.table.rows, self.codes.mapping, workers, dispatch.PRICES[self.isa]) if self.codes else None
         )
         self.lines = lines.of(self.codes.coded, len(rows), workers) if self.codes and self.plane else None
-        self._few = Few(self.table, self.codes, self.isa, FEW if self.plane else 0, self.workers.count)
+        self._few = Few(self.table, self.codes, self.isa, BLOCK if self.plane else 0, self.workers.count)
         return self
 
     @property
@@ -67,11 +67,7 @@ class CpuScanner:
         """What is scanned before the rows, in words."""
         if self.codes is None:
             return "nothing"
-        few = (
-            f"half a byte for the {len(self.plane.map.matrix)} leading components (up to {FEW} queries), else "
-            if self.plane
-            else ""
-        )
+        few = f"half a byte for the {len(self.plane.map.matrix)} leading components, else " if self.plane else ""
         return f"{few}a byte a component"
 
     @property

@@ -42,8 +42,8 @@ LEAST_ROOM = 4096
 """Rows of a query that the plane may leave at least, without its being asked in vain."""
 MANY_ROOM = 4
 """The part of it that each of many queries has."""
-PASS, GROUP = 128, 16
-"""Blocks of the plane that pass before the next tile, and tiles of queries that they pass for, so that both stay in the caches."""
+PASS, GROUP = 128, 64
+"""Blocks of the plane that pass before the next tile, and queries that they pass for, so that both stay in the caches."""
 FEWEST_BLOCKS = 512
 """Blocks of the plane that are worth another thread."""
 MOST = 4
@@ -98,7 +98,7 @@ class Search:
         count = len(request.queries)
         if codes is None or plane is None or near is None or request.k > plane.neighbors[(count > 1) + (count > FEW)]:
             return False
-        width, forms = plane_search.ONE[isa] if count == 1 else plane_search.SEVERAL, plane_search.forms(isa)
+        width, forms = plane_search.width(isa, count), plane_search.forms(isa)
         blocks, each, self.paths = len(plane.blocks), width[0] // width[1], {"plane"}
         many = count > FEW
         step = min(blocks, PASS) if many else blocks
@@ -114,7 +114,7 @@ class Search:
         )
         tiles = len(asked[0].words)
         parts = 1 if tiles >= 2 * workers.count else max(1, min(workers.count, blocks // FEWEST_BLOCKS))
-        groups = max(-(-tiles // GROUP), min(tiles, workers.count) if parts == 1 else 1)
+        groups = max(-(-tiles * each // GROUP), min(tiles, workers.count) if parts == 1 else 1)
         kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
         work = [
             PlanePart(first, last, *some, part, min(step, last - first))

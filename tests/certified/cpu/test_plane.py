@@ -255,7 +255,7 @@ def test_kernels_give_the_defined_whole_numbers(isa: str, vectors: int, digits: 
 @pytest.mark.parametrize("isa", ISAS)
 def test_any_small_data(isa: str, data: st.DataObject) -> None:
     count, dim = data.draw(st.integers(40, 140)), data.draw(st.sampled_from((32, 33, 64, 70)))
-    asked, metric = data.draw(st.integers(1, 4)), data.draw(st.sampled_from(METRICS))
+    asked, metric = data.draw(st.sampled_from((1, 2, 4, 5, 9, 23))), data.draw(st.sampled_from(METRICS))
     # each type of rows is compiled anew: all of them for the fastest
     dtype = data.draw(st.sampled_from(("float32", "float16", "uint8") if isa == ISAS[0] else ("float32",)))
     random = RANDOM(data.draw(st.integers(0, 9999)))
@@ -279,6 +279,11 @@ def test_any_small_data(isa: str, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         small.__wrapped__(patch)  # type: ignore[attr-defined]
         patch.setattr(searches, "FEWEST_BLOCKS", 1)
+        patch.setattr(searches, "PASS", data.draw(st.integers(1, 4)))
+        patch.setattr(searches, "GROUP", data.draw(st.sampled_from((5, 10, 64))))
+        if data.draw(st.booleans()):  # lists that run full
+            patch.setattr(searches, "LEAST_ROOM", data.draw(st.sampled_from((16, 40))))
+            patch.setattr(dispatch, "room", lambda _: 0.0)
         index = ExactIndex(rows, metric, threads=data.draw(st.integers(1, 3)), device=f"cpu:{isa}")
         found = index.search(queries, k, where)
     for number, query in enumerate(queries):
@@ -299,11 +304,13 @@ def test_answers_are_those_of_the_definition_and_few_rows_are_computed(
     fall = np.arange(1, 97) ** -0.8
     rows = (random.standard_normal((9000, 96)) * fall).astype(np.float32)
     queries = (random.standard_normal((12, 96)) * fall).astype(np.float32)
+    small.setattr(searches, "FEWEST_BLOCKS", 100)
+    small.setattr(searches, "PASS", 32)
     index = ExactIndex(rows, metric, device=f"cpu:{isa}", threads=2)
     assert index.nbytes > 9000 * (96 + 12), "a plane was built"
     for k in (1, 10, 100):
         expected = definition.search(rows, queries, k, metric)
-        for batch in (1, 2, 4):
+        for batch in (1, 2, 4, 6, 12):
             for threads in (1, 2):
                 found = [index.search(queries[i : i + batch], k, threads=threads) for i in range(0, 12, batch)]
                 np.testing.assert_array_equal(np.concatenate([f.ids for f in found]), expected.ids)
