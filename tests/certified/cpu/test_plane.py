@@ -343,7 +343,7 @@ def test_what_the_plane_has_no_room_for_is_answered_otherwise(small: pytest.Monk
     assert found.ids.tolist() == expected.ids.tolist()
     assert found.certificate.path == ("exhaustive",)
     apart = index.search(np.concatenate([query, rows[:0], query + 3]), 5)
-    assert apart.certificate.path == ("plane", "stream" if "vnni" in ISAS else ISAS[0], "exhaustive")
+    assert apart.certificate.path == (*sorted(("plane", "stream" if "vnni" in ISAS else ISAS[0])), "exhaustive")
 
 
 @pytest.mark.parametrize("metric", METRICS)
