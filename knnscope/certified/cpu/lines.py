@@ -6,6 +6,7 @@ The bound is that of bound.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from knnscope.certified.cpu import bounds
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
-from knnscope.certified.cpu.quantise import Coded, aligned
+from knnscope.certified.cpu.quantise import TILE_BYTES, Coded, Codes, aligned
 from knnscope.certified.cpu.queries import BASE, EncodedQueries, write
 from knnscope.certified.cpu.workers import Workers
 
@@ -59,7 +60,32 @@ def _turn(coded: Any, first: int, last: int, lines: Any) -> None:
             to[row, head + groups :] = 0
 
 
+def in_blocks(lines: npt.NDArray[np.int8], codes: Codes, workers: Workers) -> Codes:
+    """Codes in the order of a scan, from lines."""
+    groups, padded = codes.coded.codes.shape[1], len(codes.coded.scales)
+    blocks = aligned((padded // 16, groups, 16, 4), np.int8, TILE_BYTES)
+    each = -(-len(blocks) // workers.count)
+    pieces = [(first, min(first + each, len(blocks))) for first in range(0, len(blocks), each)]
+    workers.map(partial(_turn_back_piece, lines, blocks), pieces)
+    return replace(codes, coded=codes.coded._replace(codes=blocks))
+
+
+def _turn_back_piece(lines: npt.NDArray[np.int8], blocks: npt.NDArray[np.int8], piece: tuple[int, int]) -> None:
+    _turn_back(lines, *piece, blocks)
+
+
 @compiled()
+def _turn_back(lines: Any, first: int, last: int, blocks: Any) -> None:
+    """Write some blocks, with zeros for rows that there are not."""
+    words, given, head = blocks.view(np.int32), lines.view(np.int32), HEAD // 4
+    for block in range(first, last):
+        for lane in range(16):
+            row = 16 * block + lane
+            for group in range(words.shape[1]):
+                words[block, group, lane, 0] = given[row, head + group] if row < lines.shape[0] else 0
+
+
+@compiled(apart=True)
 def write_lines(queries: Any, mapping: Any, digits: Any, made: Any) -> None:
     """Queries as lines are asked: both digits in one whole number of 16 bits.
 

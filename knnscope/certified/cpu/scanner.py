@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from knnscope import threads as budgets
 from knnscope.certified import bound
-from knnscope.certified.cpu import dispatch, lines, plane
+from knnscope.certified.cpu import dispatch
 from knnscope.certified.cpu.few import Few
-from knnscope.certified.cpu.quantise import build
+from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.ranking import Table
-from knnscope.certified.cpu.search import BLOCK, Levels, Search
+from knnscope.certified.cpu.search import BLOCK, Search
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
 from knnscope.certified.scanner import Ranked, Request
@@ -54,26 +54,24 @@ class CpuScanner:
         """
         number, workers = definition.METRICS.index(metric), workers or self.workers
         self.table = Table(computable(rows), names, number, bound.widening(number, rows.shape[1]))
-        self.codes = build(self.table.rows, metric, workers)
-        self.plane = (
-            plane.of(self.table.rows, self.codes.mapping, workers, dispatch.PRICES[self.isa]) if self.codes else None
-        )
-        self.lines = lines.of(self.codes.coded, len(rows), workers) if self.codes and self.plane else None
-        self._few = Few(self.table, self.codes, self.isa, BLOCK if self.plane else 0, self.workers.count)
+        self.beside = Levels(self.table.rows, metric, self.isa, workers)
+        codes, plane = self.beside.codes, self.beside.plane
+        self._few = Few(self.table, None if plane else codes, self.isa, BLOCK if plane else 0, self.workers.count)
         return self
 
     @property
     def levels(self) -> str:
         """What is scanned before the rows, in words."""
-        if self.codes is None:
+        plane = self.beside.plane
+        if self.beside.codes is None:
             return "nothing"
-        few = f"half a byte for the {len(self.plane.map.matrix)} leading components, else " if self.plane else ""
+        few = f"half a byte for the {len(plane.map.matrix)} leading components, else " if plane else ""
         return f"{few}a byte a component"
 
     @property
     def nbytes(self) -> int:
         """Bytes of codes, plane and bounds."""
-        return sum(part.nbytes for part in (self.codes, self.plane, self.lines) if part is not None)
+        return self.beside.nbytes
 
     def prompt(self, queries: Any, k: int) -> Ranked | None:
         """See ``Scanner``."""
@@ -82,7 +80,7 @@ class CpuScanner:
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``."""
         workers = self.workers if threads is None else self.workers.of(_counted(threads))
-        return Search(self.table, Levels(self.codes, self.plane, self.lines), self.isa, workers).run(request)
+        return Search(self.table, self.beside, self.isa, workers).run(request)
 
     def check_threads(self, threads: int | None) -> None:
         """Refuse what is no number of threads.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.cpu import dispatch, lines, plane_queries, plane_search, ranking, scratch
+from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES, Plane
 from knnscope.certified.cpu.plane_scan import PlanePart
 from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
@@ -50,14 +50,6 @@ MOST = 4
 """A k above one in so many rows: bounds would exclude little, so all rows compete."""
 
 
-class Levels(NamedTuple):
-    """What stands beside the rows: a byte a component; half a byte for the leading ones, and the bytes row after row (lines.py); None where of no use."""
-
-    codes: Codes | None
-    plane: Plane | None
-    lines: npt.NDArray[np.int8] | None
-
-
 class Search:
     """One request to some rows."""
 
@@ -77,13 +69,13 @@ class Search:
             np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
             np.zeros(count, dtype=np.int64), np.full(count, np.inf),
         )  # fmt: skip
-        if self._by_plane(*self.levels):
+        if self._by_plane(self.levels.plane, self.levels.lines, self.codes):
             return Ranked(*self.answers, ("plane",))
         self.far = np.zeros(count, dtype=np.bool_)
         if self.codes is not None and request.k * MOST <= self.codes.rows:
             for factor, more in ROOMS:
                 if (self.answers.candidates < 0).any():
-                    self._scan(self.codes, factor * request.k + more)
+                    self._scan(self.levels.scanned(self.codes, self.workers), factor * request.k + more)
         scanned = self.answers.candidates >= 0
         if not scanned.all():
             self._exhaust(np.flatnonzero(~scanned))
@@ -92,7 +84,7 @@ class Search:
         path = (*(sorted(self.paths) if scanned.any() else ()), *(() if scanned.all() else ("exhaustive",)))
         return Ranked(*self.answers, path)
 
-    def _by_plane(self, codes: Codes | None, plane: Plane | None, near: npt.NDArray[np.int8] | None) -> bool:
+    def _by_plane(self, plane: Plane | None, near: npt.NDArray[np.int8] | None, codes: Codes | None) -> bool:
         """Answer by the plane what it can answer: whether that is all."""
         request, isa = self.request, "vnni" if self.isa == "amx" else self.isa
         count = len(request.queries)

@@ -125,3 +125,11 @@ def test_without_what_rounding_takes_a_row_would_pass(metric: str) -> None:
 def test_a_line_takes_a_byte_a_component_and_sixteen_more() -> None:
     codes = made(np.random.default_rng(0).standard_normal((100, 384)).astype(np.float32))
     assert lines.of(codes.coded, 100, Workers(1)).shape == (100, 400)
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 40, 65])
+@pytest.mark.parametrize("dim", [3, 64, 70])
+def test_codes_come_back_as_they_were(count: int, dim: int) -> None:
+    codes = made(np.random.default_rng(count).standard_normal((count, dim)).astype(np.float32))
+    back = lines.in_blocks(lines.of(codes.coded, count, Workers(2)), codes, Workers(2))
+    np.testing.assert_array_equal(back.coded.codes, codes.coded.codes)
