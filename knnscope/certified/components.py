@@ -20,11 +20,13 @@ ASKED = 24
 """Rows of the sample that stand for queries."""
 KS = (1, 10, 100)
 """Neighbors that the numbers of survivors are predicted for."""
+BATCHES = (1, 3, 10, 100)
+"""Sizes of batches that costs are predicted for: what is read is shared by all of a batch."""
 STEP = 32
 """m is a multiple of it."""
 SHARES = (1 / 3, 1 / 2, 2 / 3, 3 / 4, 1.0)
 """Of all components: the widths that are tried."""
-LOOK, LISTED = 5.0, 1.5
+LOOK, LISTED = 5.0, 1.2
 """Looking at the byte code of a row that the plane leaves, 25 ns in the caches and 50 beyond them, costs what reading so many times its bytes in
 order does; for many queries, whose lists grow while the threshold falls, it costs so many times more."""
 UNLIKE = 2.5
@@ -56,18 +58,18 @@ class Directions(NamedTuple):
         """Bytes a row that a query costs, predicted."""
         return self._read + self._looks(k)
 
-    def most_neighbors(self, prices: Prices) -> tuple[int, int, int]:
-        """The largest k for which the plane costs less than the byte codes: one query, each of a few, and of many; 0 where 1 costs more."""
+    def most_neighbors(self, prices: Prices) -> tuple[int, ...]:
+        """The largest k for which each of so many queries as in ``BATCHES`` costs less than by the byte codes; 0 where 1 costs more."""
+        return tuple(self._most(queries, prices) for queries in BATCHES)
+
+    def _most(self, queries: int, prices: Prices) -> int:
         m, bytes_ = len(self.matrix), self.matrix.shape[1] + 12
-        return (
-            _largest(lambda k: self.cost(k) < prices.codes * bytes_),
-            _largest(
-                lambda k: (
-                    self._read / 3 + prices.plane * m + self._looks(k) < (prices.codes / 3 + prices.shared) * bytes_
-                )
-            ),
-            _largest(lambda k: prices.plane * m + LISTED * self._looks(k) < prices.shared * bytes_),
-        )
+        if queries == 1:
+            return _largest(lambda k: self.cost(k) < prices.codes * bytes_)
+        known = self._read / queries + prices.plane * m
+        listed = LISTED if queries > 4 else 1.0
+        most = (prices.codes / queries + prices.shared) * bytes_
+        return _largest(lambda k: known + listed * self._looks(k) < most)
 
     @property
     def _read(self) -> float:

@@ -6,6 +6,7 @@ m / 2 + 4 g + j in its high ones. Then 16 values each of s, N, e1 and e2. One st
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,8 @@ FEWEST = 8192
 """Rows from which on a plane is built."""
 DIMS = (64, 2048)
 """Components with which it is: with fewer there is little to leave out, with more the directions take longer than they save."""
+UP_TO = (1, 4, 16)
+"""Sizes of batches that are alike: see ``components.BATCHES``."""
 EXPONENTS = 20
 """Rows are scaled by a power of two up to this: what float32 loses below its range is then less than bound.TINY."""
 WORTH = 0.8
@@ -75,14 +78,18 @@ class Map(NamedTuple):
 class Plane:
     """Rows as the scan reads them.
 
-    blocks: uint8, (blocks, 8 m + 128). rows: without padding. neighbors: the largest k for which a query, each of a few and each of many cost
-    less than by a byte a component, predicted.
+    blocks: uint8, (blocks, 8 m + 128). rows: without padding. neighbors: the largest k for which each query of a batch costs less than by a byte
+    a component, predicted, for batches of ``UP_TO`` and for larger ones.
     """
 
     blocks: npt.NDArray[np.uint8]
     rows: int
-    neighbors: tuple[int, int, int]
+    neighbors: tuple[int, ...]
     map: Map
+
+    def answers(self, queries: int, k: int) -> bool:
+        """Whether it is worth asking, by so many queries for so many neighbors."""
+        return k <= self.neighbors[bisect.bisect_left(UP_TO, queries)]
 
     @property
     def nbytes(self) -> int:

@@ -88,7 +88,7 @@ class Search:
         """Answer by the plane what it can answer: whether that is all."""
         request, isa = self.request, "vnni" if self.isa == "amx" else self.isa
         count = len(request.queries)
-        if codes is None or plane is None or near is None or request.k > plane.neighbors[(count > 1) + (count > FEW)]:
+        if codes is None or plane is None or near is None or not plane.answers(count, request.k):
             return False
         width, forms = plane_search.width(isa, count), plane_search.forms(isa)
         blocks, each, self.paths = len(plane.blocks), width[0] // width[1], {"plane"}

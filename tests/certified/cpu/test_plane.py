@@ -35,7 +35,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(plane, "FEWEST", 40)
     monkeypatch.setattr(plane, "DIMS", (32, 2048))
     monkeypatch.setattr(plane, "WORTH", np.inf)
-    monkeypatch.setattr(Directions, "most_neighbors", lambda *_: (1 << 20, 1 << 20, 1 << 20))
+    monkeypatch.setattr(Directions, "most_neighbors", lambda *_: (1 << 20,) * 4)
     return monkeypatch
 
 
