@@ -63,10 +63,9 @@ def steps(kind: Kind) -> Iterator[tuple[str, int]]:
                     scanner.nearest(asked, threads)
                     scanner.prompt(asked.queries, 2)
                     yield f"batches of {count}, {threads} thread{'s' * (threads > 1)}", time.perf_counter_ns() - began
-            if (codes := scanner.beside.codes) is not None:
-                began = time.perf_counter_ns()
-                scanner.beside.scanned(codes, scanner.workers)
-                yield "codes in the order of a scan", time.perf_counter_ns() - began
+            began = time.perf_counter_ns()
+            scanner.prepare()
+            yield "codes in the order of a scan", time.perf_counter_ns() - began
         began = time.perf_counter_ns()
         few = example(kind, np.arange(6 * DIM).reshape(6, DIM) % 50)
         scanner = CpuScanner(kind.isa, 1).build(few, as_ids(None, 0), "ip")

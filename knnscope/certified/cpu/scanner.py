@@ -73,6 +73,11 @@ class CpuScanner:
         """Bytes of codes, plane and bounds."""
         return self.beside.nbytes
 
+    def prepare(self) -> None:
+        """Write what only some searches need, and write when the first of them comes."""
+        if self.beside.codes is not None:
+            self.beside.scanned(self.beside.codes, self.workers)
+
     def prompt(self, queries: Any, k: int) -> Ranked | None:
         """See ``Scanner``."""
         return self._few.answer(queries, k)
