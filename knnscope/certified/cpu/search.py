@@ -42,8 +42,10 @@ LEAST_ROOM = 4096
 """Rows of a query that the plane may leave at least, without its being asked in vain."""
 MANY_ROOM = 4
 """The part of it that each of many queries has."""
+WHOLE = 1 << 24
+"""Bytes of a plane up to which all of it passes before the next tile of queries: it stays in the last cache, and V is near its end at once."""
 PASS, GROUP = 128, 64
-"""Blocks of the plane that pass before the next tile, and queries that they pass for, so that both stay in the caches."""
+"""Of larger ones, blocks that pass before the next tile, and queries that they pass for, so that both stay in the caches."""
 FEWEST_BLOCKS = 512
 """Blocks of the plane that are worth another thread."""
 MOST = 4
@@ -93,7 +95,7 @@ class Search:
         width, forms = plane_search.width(isa, count), plane_search.forms(isa)
         blocks, each, self.paths = len(plane.blocks), width[0] // width[1], {"plane"}
         many = count > FEW
-        step = min(blocks, PASS) if many else blocks
+        step = PASS if many and plane.blocks.nbytes > WHOLE else blocks
         room = max(LEAST_ROOM, int(plane.rows * dispatch.room(isa)) // (MANY_ROOM if many else 1))
         levels, workers = (plane.blocks, near), self.workers
         if not many and min(workers.count, blocks // FEWEST_BLOCKS) < 2:

@@ -279,6 +279,7 @@ def test_any_small_data(isa: str, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         small.__wrapped__(patch)  # type: ignore[attr-defined]
         patch.setattr(searches, "FEWEST_BLOCKS", 1)
+        patch.setattr(searches, "WHOLE", data.draw(st.sampled_from((0, 1 << 24))))
         patch.setattr(searches, "PASS", data.draw(st.integers(1, 4)))
         patch.setattr(searches, "GROUP", data.draw(st.sampled_from((5, 10, 64))))
         if data.draw(st.booleans()):  # lists that run full
@@ -306,6 +307,7 @@ def test_answers_are_those_of_the_definition_and_few_rows_are_computed(
     queries = (random.standard_normal((12, 96)) * fall).astype(np.float32)
     small.setattr(searches, "FEWEST_BLOCKS", 100)
     small.setattr(searches, "PASS", 32)
+    small.setattr(searches, "WHOLE", 0)
     index = ExactIndex(rows, metric, device=f"cpu:{isa}", threads=2)
     assert index.nbytes > 9000 * (96 + 12), "a plane was built"
     for k in (1, 10, 100):
