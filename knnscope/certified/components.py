@@ -23,18 +23,32 @@ ASKED = 24
 """Rows of the sample that stand for queries."""
 KS = (1, 10, 100)
 """Neighbors that the numbers of survivors are predicted for."""
+BATCHES = (1, 3, 10, 100)
+"""Sizes of batches that costs are predicted for: what is read is shared by all of a batch."""
 STEP = 32
 """m is a multiple of it."""
 SHARES = (1 / 3, 1 / 2, 2 / 3, 3 / 4, 1.0)
 """Of all components: the widths that are tried."""
-ROW_COST = 4.0
-"""A survivor's distance costs what reading so many times its float32 row in order does: 0.2 to 0.3 µs, a third of it arithmetic."""
+LOOK, LISTED = 5.0, 1.2
+"""Looking at the byte code of a row that the plane leaves, 25 ns in the caches and 50 beyond them, costs what reading so many times its bytes in
+order does; for many queries, whose lists grow while the threshold falls, it costs so many times more."""
 UNLIKE = 2.5
 """Times as many rows survive where queries are not like rows: with MiniLM and usage examples as queries, 3 to 4 times."""
-SHARED = 0.12
-"""What each of a few queries by the codes costs beside the first, of a byte a component."""
 START = 0.3352
 """A row's step before it is fitted, in units of |z1| / sqrt(m): the best one for four bits of a normal component (Max 1960, table I)."""
+
+
+class Prices(NamedTuple):
+    """What searches cost, in bytes that are read in order meanwhile.
+
+    isa: by which instruction set. codes: a component of a row by the byte codes, for one query. shared: the same for one of many queries, who
+    share what is read. plane: a leading component by the plane, likewise.
+    """
+
+    isa: str
+    codes: float
+    shared: float
+    plane: float
 
 
 class Directions(NamedTuple):
@@ -52,20 +66,31 @@ class Directions(NamedTuple):
 
     def cost(self, k: int) -> float:
         """Bytes a row that a query costs, predicted."""
-        m = len(self.matrix)
-        return m / 2 + 8 + self.rows_cost(k)
+        return self._read + self.looks(k)
 
-    def rows_cost(self, k: int) -> float:
-        """The part of it that is for survivors."""
+    def most_neighbors(self, prices: Prices) -> tuple[int, ...]:
+        """The largest k for which each of so many queries as in ``BATCHES`` costs less than by the byte codes; 0 where 1 costs more."""
+        return tuple(self._most(queries, prices) for queries in BATCHES)
+
+    def _most(self, queries: int, prices: Prices) -> int:
+        m, bytes_ = len(self.matrix), self.matrix.shape[1] + 12
+        if queries == 1:
+            return _largest(lambda k: self.cost(k) < prices.codes * bytes_)
+        known = self._read / queries + prices.plane * m
+        listed = LISTED if queries > 4 else 1.0
+        most = (prices.codes / queries + prices.shared) * bytes_
+        return _largest(lambda k: known + listed * self.looks(k) < most)
+
+    @property
+    def _read(self) -> float:
+        return len(self.matrix) / 2 + 8
+
+    def looks(self, k: int) -> float:
+        """What looking at survivors costs."""
         share = float(np.interp(np.log(k), np.log(KS), self.survivors))
         if k > KS[-1]:
             share = self.survivors[-1] * k / KS[-1]
-        return min(1.0, UNLIKE * share) * ROW_COST * 4 * self.matrix.shape[1]
-
-    def most_neighbors(self) -> tuple[int, int]:
-        """The largest k for which one query costs less than a byte a component, and each of a few queries, who share that; 0 where 1 costs more."""
-        bytes_ = self.matrix.shape[1] + 12
-        return _largest(lambda k: self.cost(k) < bytes_), _largest(lambda k: self.rows_cost(k) < SHARED * bytes_)
+        return min(1.0, UNLIKE * share) * LOOK * (self.matrix.shape[1] + 12)
 
 
 def _largest(holds: Callable[[int], bool]) -> int:
@@ -113,8 +138,8 @@ def choose(
     thresholds = _thresholds(rows, metric, centre, vectors.T @ queries.T.astype(np.float64))
     best: Directions | None = None
     for m in sorted({min(dim // STEP * STEP, round(share * dim / STEP) * STEP) for share in SHARES} - {0}):
-        if m > plane_bound.MOST or (best and best.rows_cost(10) <= (m - len(best.matrix)) / 2):
-            break  # more bytes than all survivors cost
+        if m > plane_bound.MOST or (best and best.looks(10) <= (m - len(best.matrix)) / 2):
+            break  # more bytes than looking at all survivors costs
         turn = spreading(m, random)
         lowest = proxies.lowest(turn.astype(np.float32))
         shares = [float((lowest <= threshold[:, None]).mean()) for threshold in thresholds]

@@ -84,6 +84,19 @@ def limit(key: float, alpha: float, beta: float) -> float:
     return alpha * key + beta + (abs(alpha * key) + abs(beta)) * (WIDEN - 1) + TINY
 
 
+def key(reach: float, base: float, gain: float) -> float:
+    """A k-th key, from ``bound.reach`` of an upper bound of the k-th distance: no row within that bound has a larger one by the definition.
+
+    Args:
+        reach: see there.
+        base: a value v as defined has the squared distance base + gain v.
+        gain: see ``base``; below 0 for ip and cosine, whose keys have the other sign.
+    """
+    square = reach * reach
+    found = (square - base + (square + abs(base)) * (WIDEN - 1)) / abs(gain)
+    return found + abs(found) * (WIDEN - 1)
+
+
 def least(g: float, alpha: float, beta: float) -> float:
     """A key below that of every row whose bound is ``g`` or more."""
     key = (g - beta) / alpha

@@ -56,13 +56,16 @@ def steps(kind: Kind) -> Iterator[tuple[str, int]]:
             began = time.perf_counter_ns()
             scanner = CpuScanner(kind.isa, 2).build(table, as_ids(None, 0), "l2")
             yield f"building {name}", time.perf_counter_ns() - began
-            for count in batches(kind.isa) if table is some else (1, 3):
+            for count in batches(kind.isa) if table is some else (1, 3, UP_TO):
                 asked = Request(queries[:count], 2, as_mask(None, count, len(table)))
                 for threads in (1, 2):
                     began = time.perf_counter_ns()
                     scanner.nearest(asked, threads)
                     scanner.prompt(asked.queries, 2)
                     yield f"batches of {count}, {threads} thread{'s' * (threads > 1)}", time.perf_counter_ns() - began
+            began = time.perf_counter_ns()
+            scanner.prepare()
+            yield "codes in the order of a scan", time.perf_counter_ns() - began
         began = time.perf_counter_ns()
         few = example(kind, np.arange(6 * DIM).reshape(6, DIM) % 50)
         scanner = CpuScanner(kind.isa, 1).build(few, as_ids(None, 0), "ip")

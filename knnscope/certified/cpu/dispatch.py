@@ -6,7 +6,9 @@ import os
 from functools import cache
 from typing import Any
 
+from knnscope.certified.components import Prices
 from knnscope.certified.cpu import code_cache, products, stream
+from knnscope.certified.cpu.plane import VNNI
 from knnscope.certified.cpu.queries import Plan
 from knnscope.certified.cpu.scan import SCANS
 from knnscope.errors import KnnscopeError
@@ -23,6 +25,11 @@ NEEDS = {
 TILES = {"amx": products.AMX_TILES, "vnni": products.VNNI_TILES, "avx2": products.AVX2_TILES, "portable": (4,)}
 TWO_DIGITS_UP_TO = {"amx": 0, "vnni": 6, "avx2": 2, "portable": 2}
 """Queries that are written with two digits: where codes are read faster than they are multiplied, the second one is free."""
+PRICES = {
+    "amx": VNNI._replace(isa="amx", shared=0.03), "vnni": VNNI, "avx2": Prices("avx2", 3.5, 0.5, 0.27),
+    "portable": Prices("portable", 20.0, 3.0, 3.0),
+}  # fmt: skip
+"""AVX2 has no product that adds up four bytes; of the plane's levels it multiplies twice as many at once as of bytes."""
 VNNI_UP_TO = 12
 """Queries for which AMX waits for its loads and VNNI does not."""
 
@@ -76,6 +83,11 @@ def plan(isa: str, queries: int) -> Plan:
     if isa == "vnni":
         return Plan(isa, min(widths, key=lambda width: (-(-vectors // width) * width, -width)), digits)
     return Plan(isa, next((width for width in widths if width >= vectors), widths[-1]), digits)
+
+
+def room(isa: str) -> float:
+    """The share of rows that the plane may leave: what looking at so many costs more than to ask the byte codes."""
+    return min(1.0, PRICES[isa].codes / 2)
 
 
 def scan(chosen: Plan) -> Any:

@@ -6,6 +6,7 @@ m / 2 + 4 g + j in its high ones. Then 16 values each of s, N, e1 and e2. One st
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified import components
-from knnscope.certified.components import Directions
+from knnscope.certified.components import Directions, Prices
 from knnscope.certified.cpu.plane_products import LANES as LANES
 from knnscope.certified.cpu.plane_writing import SIDES as SIDES
 from knnscope.certified.cpu.plane_writing import way_of, writer
@@ -27,10 +28,14 @@ FEWEST = 8192
 """Rows from which on a plane is built."""
 DIMS = (64, 2048)
 """Components with which it is: with fewer there is little to leave out, with more the directions take longer than they save."""
+UP_TO = (1, 4, 16)
+"""Sizes of batches that are alike: see ``components.BATCHES``."""
 EXPONENTS = 20
 """Rows are scaled by a power of two up to this: what float32 loses below its range is then less than bound.TINY."""
 WORTH = 0.8
-"""Share of a byte a component that a query by the plane may cost at most, predicted."""
+"""Share of what a query by the byte codes costs that one by the plane may cost at most, predicted."""
+VNNI = Prices("vnni", 1.0, 0.12, 0.13)
+"""The most usual ones; see dispatch.PRICES."""
 BEYOND = 4096
 """Bytes after the last block that may be asked for ahead."""
 
@@ -65,14 +70,18 @@ class Map(NamedTuple):
 class Plane:
     """Rows as the scan reads them.
 
-    blocks: uint8, (blocks, 8 m + 128). rows: without padding. neighbors: the largest k for which a query, and each of a few, cost less
-    than by a byte a component, predicted.
+    blocks: uint8, (blocks, 8 m + 128). rows: without padding. neighbors: the largest k for which each query of a batch costs less than by a byte
+    a component, predicted, for batches of ``UP_TO`` and for larger ones.
     """
 
     blocks: npt.NDArray[np.uint8]
     rows: int
-    neighbors: tuple[int, int]
+    neighbors: tuple[int, ...]
     map: Map
+
+    def answers(self, queries: int, k: int) -> bool:
+        """Whether it is worth asking, by so many queries for so many neighbors."""
+        return k <= self.neighbors[bisect.bisect_left(UP_TO, queries)]
 
     @property
     def nbytes(self) -> int:
@@ -80,7 +89,7 @@ class Plane:
         return self.blocks.nbytes + self.map.matrix.nbytes
 
 
-def of(rows: npt.NDArray[Any], mapping: Any, workers: Workers, isa: str) -> Plane | None:
+def of(rows: npt.NDArray[Any], mapping: Any, workers: Workers, prices: Prices) -> Plane | None:
     """The plane of rows, None where none is worth its bytes; see ``build``."""
     count, dim = rows.shape
     if count < FEWEST or not DIMS[0] <= dim <= DIMS[1] or not 2.0**-EXPONENTS < mapping.scaling < 2.0**EXPONENTS:
@@ -89,12 +98,14 @@ def of(rows: npt.NDArray[Any], mapping: Any, workers: Workers, isa: str) -> Plan
         return None
     with np.errstate(all="ignore"):
         directions = components.choose(rows, mapping.metric, mapping.centre)
-    if directions is None or directions.cost(10) > WORTH * (dim + 12):
+    if directions is None or directions.cost(10) > WORTH * prices.codes * (dim + 12):
         return None
-    return build(rows, mapping, directions, workers, isa)
+    return build(rows, mapping, directions, workers, prices)
 
 
-def build(rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers: Workers, isa: str) -> Plane | None:
+def build(
+    rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers: Workers, prices: Prices
+) -> Plane | None:
     """Write rows as a plane; None where too many are too long.
 
     Args:
@@ -102,14 +113,14 @@ def build(rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers:
         mapping: quantise.Mapping.
         directions: chosen for these rows.
         workers: who computes.
-        isa: instruction set.
+        prices: what searches cost, and by which instruction set.
 
     Raises:
         KnnscopeError: a number that is not finite; names where.
     """
     (count, dim), m = rows.shape, len(directions.matrix)
     blocks = aligned((-(-count // LANES), 8 * m + SIDES), np.uint8, BEYOND)
-    way, write, each = way_of(directions, mapping, isa), writer(isa), chunk(dim)
+    way, write, each = way_of(directions, mapping, prices.isa), writer(prices.isa), chunk(dim)
 
     def work(first: int) -> npt.NDArray[np.float64]:
         some, found = np.ascontiguousarray(rows[first : first + each]), np.empty(5)
@@ -127,4 +138,4 @@ def build(rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers:
     wide[:, :dim] = directions.matrix
     longest = math.sqrt(mapping.reach2) / mapping.scaling
     ways = Map(wide, directions.rho, mapping.metric, mapping.centre, mapping.scaling, largest, longest)
-    return Plane(blocks, count, directions.most_neighbors(), ways)
+    return Plane(blocks, count, directions.most_neighbors(prices), ways)

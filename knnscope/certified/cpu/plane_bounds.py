@@ -6,4 +6,4 @@ from knnscope.certified import plane_bound
 from knnscope.certified.cpu.bounds import form
 
 residual, rest = form(plane_bound.residual), form(plane_bound.rest)
-limit, least = form(plane_bound.limit), form(plane_bound.least)
+limit, least, key = form(plane_bound.limit), form(plane_bound.least), form(plane_bound.key)

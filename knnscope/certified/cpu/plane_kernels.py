@@ -71,38 +71,36 @@ def _vnni_sums(vectors: int) -> Sums:
 
 
 def _avx2_sums(vectors: int) -> Sums:
-    """F of a block by vpmaddubsw, whose 16-bit sums are widened every ``QUAD`` groups."""
+    """F of a block by vpmaddubsw, whose 16-bit sums are widened every ``QUAD`` groups; what is read of queries serves both halves of the block."""
 
     def sums(emit: Emit, block: Any, groups: Any, words: Any, biases: Any) -> list[Any]:
         b, bytes_, shorts, ints = emit.builder, *(ir.VectorType(*of) for of in ((T.I8, 32), (T.I16, 16), (T.I32, 8)))
         mask, ones = ir.Constant(bytes_, [0x0F] * 32), ir.Constant(shorts, [1] * 16)
         four = ir.Constant(shorts, [4] * 16)
-        both = []
-        for eight in range(2):
 
-            def turn(index: Any, carried: list[Any], eight: int = eight) -> list[Any]:
-                short: list[Any] = [None] * vectors
-                for some in range(QUAD):
-                    place = b.add(b.mul(index, emit.number(QUAD)), emit.number(some))
-                    at = emit.at(block, (place, 64), (eight, 32))
-                    if not eight:
-                        emit.prefetch(emit.at(at, (AHEAD, 1)))
-                    x = emit.load(bytes_, at)
-                    moved = b.bitcast(b.lshr(b.bitcast(x, shorts), four), bytes_)
-                    for half, part in enumerate((b.and_(x, mask), b.and_(moved, mask))):
-                        for vector in range(vectors):
-                            word = emit.load(T.I32, emit.at(words, (place, 8 * vectors), (vector, 8), (half, 4)))
-                            digits = b.bitcast(emit.spread(word, ints), bytes_)
-                            product = emit.call("llvm.x86.avx2.pmadd.ub.sw", shorts, part, digits)
-                            short[vector] = product if short[vector] is None else b.add(short[vector], product)
-                wide = [emit.call("llvm.x86.avx2.pmadd.wd", ints, one, ones) for one in short]
-                return [b.add(one, more) for one, more in zip(carried, wide, strict=True)]
+        def turn(index: Any, carried: list[Any]) -> list[Any]:
+            short: list[Any] = [None] * (2 * vectors)
+            for some in range(QUAD):
+                place = b.add(b.mul(index, emit.number(QUAD)), emit.number(some))
+                at = emit.at(block, (place, 64))
+                emit.prefetch(emit.at(at, (AHEAD, 1)))
+                whole = [emit.load(bytes_, emit.at(at, (eight, 32))) for eight in range(2)]
+                high = [b.bitcast(b.lshr(b.bitcast(x, shorts), four), bytes_) for x in whole]
+                for half, parts in enumerate((whole, high)):
+                    levels = [b.and_(x, mask) for x in parts]
+                    for vector in range(vectors):
+                        word = emit.load(T.I32, emit.at(words, (place, 8 * vectors), (vector, 8), (half, 4)))
+                        digits = b.bitcast(emit.spread(word, ints), bytes_)
+                        for own, level in enumerate(levels, 2 * vector):
+                            product = emit.call("llvm.x86.avx2.pmadd.ub.sw", shorts, level, digits)
+                            short[own] = product if short[own] is None else b.add(short[own], product)
+            wide = [emit.call("llvm.x86.avx2.pmadd.wd", ints, one, ones) for one in short]
+            return [b.add(one, more) for one, more in zip(carried, wide, strict=True)]
 
-            zero = ir.Constant(ints, [0] * 8)
-            both.append(emit.loop(b.sdiv(groups, emit.number(QUAD)), [zero] * vectors, turn))
+        both = emit.loop(b.sdiv(groups, emit.number(QUAD)), [ir.Constant(ints, [0] * 8)] * (2 * vectors), turn)
         found = []
         for vector in range(vectors):
-            joined = b.shuffle_vector(both[0][vector], both[1][vector], ir.Constant(T.WORDS, list(range(16))))
+            joined = b.shuffle_vector(*both[2 * vector : 2 * vector + 2], ir.Constant(T.WORDS, list(range(16))))
             bias = emit.spread(emit.load(T.I32, emit.at(biases, (vector, 4))), T.WORDS)
             found.append(b.add(b.shl(joined, ir.Constant(T.WORDS, [4] * 16)), bias))
         return found

@@ -15,6 +15,8 @@ from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.quantise import LEVELS
 from knnscope.certified.cpu.queries import BASE
 
+TOGETHER = 64
+"""Queries that are mapped together."""
 LONGEST = 2.0**20
 """Scaled length of a query from which on its numbers may leave float32."""
 
@@ -62,82 +64,108 @@ def _product(emit: Emit, matrix: Any, query: Any, sixteenths: Any, out: Any) -> 
 def write(queries: Any, way: Any, digits: int, made: Any) -> None:
     """Fill ``made``, which ``blank`` gave."""
     m, padded = way.matrix.shape
-    dim, levels, most = queries.shape[1], LEVELS if digits == 1 else LEVELS * BASE, way.most
-    q, w, wide = np.zeros(padded, dtype=np.float32), np.empty(m, dtype=np.float32), np.empty(dim)
+    size = min(queries.shape[0], TOGETHER)
+    q, w = np.zeros((size, padded), dtype=np.float32), np.empty((size, m), dtype=np.float32)
+    lengths2, factors, crosses, lengths = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
+    for first in range(0, queries.shape[0], TOGETHER):
+        some = min(TOGETHER, queries.shape[0] - first)
+        for own in range(some):
+            lengths2[own] = np.inf
+            lengths[own], factors[own], crosses[own] = _factor(queries, first + own, way)
+            if factors[own] > 0:
+                lengths2[own] = _centred(queries, first + own, way, factors[own], q[own])
+        for row in range(0, m, 4):  # of the directions, which lie in the nearest cache while queries pass
+            matrix = way.matrix.ctypes.data + 4 * row * padded
+            for own in range(some):
+                _product(matrix, q.ctypes.data + 4 * own * padded, padded // LANES, w.ctypes.data + 4 * (own * m + row))
+        for own in range(some):
+            if lengths2[own] < LONGEST * LONGEST:
+                given = (lengths2[own] * (1 + 2.0**-40), factors[own], crosses[own], lengths[own])
+                _written(first + own, w[own], given, way, digits, made)
+
+
+@compiled()
+def _factor(queries: Any, number: int, way: Any) -> tuple[float, float, float]:
+    """A query's length, what it is multiplied with (0: its length is out of range), and its product with the centre, so scaled for cosine."""
+    total = cross = 0.0
+    for j in range(queries.shape[1]):
+        total += queries[number, j] * queries[number, j]
+        cross += way.centre[j] * queries[number, j]
+    length = math.sqrt(total)
+    if way.metric == 0:
+        return length, way.scaling, cross
+    if not 2.0**-400 < length < 2.0**400:
+        return length, 0.0, cross
+    return length, 1.0 / length, cross if way.metric == 1 else cross / length
+
+
+@compiled()
+def _centred(queries: Any, number: int, way: Any, factor: float, q: Any) -> float:
+    """Q' rounded once into ``q``, where it is short enough; the squared length before that."""
+    length2 = 0.0
+    for j in range(queries.shape[1]):
+        component = (queries[number, j] - (way.centre[j] if way.metric == 0 else 0.0)) * factor
+        length2 += component * component
+        q[j] = np.float32(component)
+    if not length2 < LONGEST * LONGEST:
+        q[:] = np.float32(0)
+    return length2
+
+
+@compiled()
+def _written(number: int, w: Any, given: Any, way: Any, digits: int, made: Any) -> None:
+    """One query, from its leading components; ``given``: |q'|^2, and what ``_factor`` gives."""
+    length2, factor, cross, length = given
+    m, dim, levels, most = w.shape[0], way.centre.shape[0], LEVELS if digits == 1 else LEVELS * BASE, way.most
     each = made.words.shape[2] // digits
-    for number in range(queries.shape[0]):
-        total = cross = 0.0
-        for j in range(dim):
-            total += queries[number, j] * queries[number, j]
-            cross += way.centre[j] * queries[number, j]
-        length = math.sqrt(total)
-        if way.metric and not 2.0**-400 < length < 2.0**400:
-            continue
-        factor = way.scaling
-        if way.metric == 1:
-            factor = 1.0 / length
-        elif way.metric == 2:
-            factor = 1.0 / length
-            cross /= length
-        length2 = 0.0
-        for j in range(dim):
-            component = queries[number, j] - (way.centre[j] if way.metric == 0 else 0.0)
-            wide[j] = component * factor
-            length2 += wide[j] * wide[j]
-            q[j] = np.float32(wide[j])
-        if not length2 < LONGEST * LONGEST:
-            continue
-        length2 *= 1 + 2.0**-40
-        for row in range(0, m, 4):
-            _product(way.matrix.ctypes.data + 4 * row * padded, q.ctypes.data, padded // LANES, w.ctypes.data + 4 * row)
-        peak, leading2 = 0.0, 0.0
-        for j in range(m):
-            peak = max(peak, abs(np.float64(w[j])))
-            leading2 += np.float64(w[j]) * np.float64(w[j])
-        t = np.float64(np.float32(max(peak / levels, 2.0**-60)))
-        size = math.sqrt(length2)
-        known = math.sqrt(leading2) * (1 + 2.0**-30) + way.rho * size
-        rest = plane_bounds.rest(length2, leading2, way.rho)
-        missed2 = 0.0
-        tile, place = number // each, number % each
-        made.biases[tile, place * digits : place * digits + digits] = 0
-        for j in range(m):
-            whole = int(min(max(np.rint(np.float64(w[j]) / t), -levels), levels))
-            left = np.float64(w[j]) - t * whole
-            missed2 += left * left
-            half, inside = j // (m // 2), j % (m // 2)
-            group, shift = inside // 4, 8 * (inside % 4)
-            high = whole
-            if digits == 2:
-                high = int(np.rint(whole / BASE))
-                low = whole - BASE * high
-                made.words[tile, group, 2 * place + 1, half] |= np.int32(np.uint32(low & 255) << np.uint32(shift))
-                made.biases[tile, 2 * place + 1] -= 120 * low
-            made.words[tile, group, digits * place, half] |= np.int32(np.uint32(high & 255) << np.uint32(shift))
-            made.biases[tile, digits * place] -= 120 * high
-        h = plane_bounds.residual(missed2, size, way.rho)
-        largest = most.length2 + 2 * most.written * (known + h) + 2 * most.error * known + 2 * most.tail * rest
-        loose = 2 * most.written * h * bounds.WIDEN + 8 * bounds.U * largest
-        made.terms[number, 0] = np.float32(t / 8)
-        made.terms[number, 1] = bounds.up(2 * known)
-        made.terms[number, 2] = bounds.up(2 * rest)
-        # and what a difference of large numbers, key and query, rounds off
-        made.gaps[number] = 2 * loose + length2 * 2.0**-36
-        if way.metric == 0:
-            made.alphas[number] = way.scaling * way.scaling * (1 + (dim + 8) * 2.0**-50)
-            made.betas[number] = loose - length2 * (1 - 2.0**-39)
-            made.betas[number] += dim * 2.0**-1022
+    peak, leading2 = 0.0, 0.0
+    for j in range(m):
+        peak = max(peak, abs(np.float64(w[j])))
+        leading2 += np.float64(w[j]) * np.float64(w[j])
+    t = np.float64(np.float32(max(peak / levels, 2.0**-60)))
+    size = math.sqrt(length2)
+    known = math.sqrt(leading2) * (1 + 2.0**-30) + way.rho * size
+    rest = plane_bounds.rest(length2, leading2, way.rho)
+    missed2 = 0.0
+    tile, place = number // each, number % each
+    made.biases[tile, place * digits : place * digits + digits] = 0
+    for j in range(m):
+        whole = int(min(max(np.rint(np.float64(w[j]) / t), -levels), levels))
+        left = np.float64(w[j]) - t * whole
+        missed2 += left * left
+        half, inside = j // (m // 2), j % (m // 2)
+        group, shift = inside // 4, 8 * (inside % 4)
+        high = whole
+        if digits == 2:
+            high = int(np.rint(whole / BASE))
+            low = whole - BASE * high
+            made.words[tile, group, 2 * place + 1, half] |= np.int32(np.uint32(low & 255) << np.uint32(shift))
+            made.biases[tile, 2 * place + 1] -= 120 * low
+        made.words[tile, group, digits * place, half] |= np.int32(np.uint32(high & 255) << np.uint32(shift))
+        made.biases[tile, digits * place] -= 120 * high
+    h = plane_bounds.residual(missed2, size, way.rho)
+    largest = most.length2 + 2 * most.written * (known + h) + 2 * most.error * known + 2 * most.tail * rest
+    loose = 2 * most.written * h * bounds.WIDEN + 8 * bounds.U * largest
+    made.terms[number, 0] = np.float32(t / 8)
+    made.terms[number, 1] = bounds.up(2 * known)
+    made.terms[number, 2] = bounds.up(2 * rest)
+    # and what a difference of large numbers, key and query, rounds off
+    made.gaps[number] = 2 * loose + length2 * 2.0**-36
+    if way.metric == 0:
+        made.alphas[number] = way.scaling * way.scaling * (1 + (dim + 8) * 2.0**-50)
+        made.betas[number] = loose - length2 * (1 - 2.0**-39)
+        made.betas[number] += dim * 2.0**-1022
+    else:
+        alpha = 2 * way.scaling * factor
+        if way.metric == 2:
+            alpha = 2 * way.scaling
+            err = (2 * dim + 40) * 2.0**-51
         else:
-            alpha = 2 * way.scaling * factor
-            if way.metric == 2:
-                alpha = 2 * way.scaling
-                err = (2 * dim + 40) * 2.0**-51
-            else:
-                err = (dim + 8) * 2.0**-51 * way.longest * length
-            made.alphas[number] = alpha
-            made.betas[number] = alpha * (cross + err) + loose
-            made.gaps[number] += 2 * alpha * (err + abs(cross) * 2.0**-48)
-        made.far[number] = not (abs(made.betas[number]) < np.inf and made.alphas[number] > 0)
+            err = (dim + 8) * 2.0**-51 * way.longest * length
+        made.alphas[number] = alpha
+        made.betas[number] = alpha * (cross + err) + loose
+        made.gaps[number] += 2 * alpha * (err + abs(cross) * 2.0**-48)
+    made.far[number] = not (abs(made.betas[number]) < np.inf and made.alphas[number] > 0)
 
 
 def ask(queries: npt.NDArray[np.float64], way: Any, vectors: int, digits: int) -> PlaneQueries:

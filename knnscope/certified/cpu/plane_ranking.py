@@ -1,4 +1,4 @@
-"""Distances of the rows that the plane leaves, sixteen at a time, into the heap of a query; each is held to its bound."""
+"""Rows that the plane leaves: looked at by their byte codes, and those that these leave by the definition."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy.typing as npt
 from knnscope.certified.cpu import bounds, plane_bounds
 from knnscope.certified.cpu.exact_sums import TOGETHER
 from knnscope.certified.cpu.jit import compiled
-from knnscope.certified.cpu.llvm import Emit, instructions
-from knnscope.certified.cpu.plane import LANES, SIDES
-from knnscope.certified.cpu.plane_kernels import half
-from knnscope.certified.cpu.ranking import Pool, further, keys_of, sink
+from knnscope.certified.cpu.ranking import Asked, Near, Scale, distance_of, length_of, measured, take
+
+BLOCK = 64
+"""Rows that are looked at by their byte codes together."""
 
 
 class Kept(NamedTuple):
@@ -32,115 +32,179 @@ class Kept(NamedTuple):
 
 
 class Ground(NamedTuple):
-    """What all that is computed for a part stands on: ranking.Table, blocks of plane.Plane, PlaneQueries, Kept, and rows that may be answers."""
+    """What all that is computed for a part stands on.
+
+    ranking.Table; blocks of plane.Plane; lines (lines.py); PlaneQueries, and the same queries as lines are asked; Kept; rows that may be answers.
+    """
 
     table: Any
     plane: Any
+    lines: Any
     asked: Any
+    near: Any
     kept: Any
     allowed: Any
 
 
-class Line(NamedTuple):
-    """Rows that wait to be computed, int64, (32,), and their bounds, float32."""
+class Seen(NamedTuple):
+    """What a thread knows of its queries while rows pass.
 
-    rows: npt.NDArray[np.int64]
+    lowest: float64, (queries, rows to probe): heaps of the smallest bounds. uppers: float64, (queries, k): heaps of upper bounds of
+    distances. limits: float32, (queries,): V by these. lows, rows: float32 and int32, (queries, room): rows that V leaves, and their bounds.
+    fresh: int64, (queries, places): rows whose upper bounds are looked at next. counts: int64, (queries, 2): of rows, -1 for too many, and of fresh ones.
+    found: float64, (5, rows to probe), see lines.py. lines: of lines.py.
+    """
+
+    lowest: npt.NDArray[np.float64]
+    uppers: npt.NDArray[np.float64]
+    limits: npt.NDArray[np.float32]
     lows: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.int32]
+    fresh: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    found: npt.NDArray[np.float64]
+    lines: npt.NDArray[np.int8]
 
 
 class One(NamedTuple):
-    """A query at work in one part: the query, its number and length; its heap; and memory."""
+    """A query at work in one part: ranking.Asked, its number, and its heap."""
 
-    query: npt.NDArray[np.float64]
+    asked: Asked
     number: int
-    length: float
     keys: npt.NDArray[np.float64]
     names: npt.NDArray[np.int64]
-    pool: Pool
-    line: Line
-
-
-@instructions
-def _ahead(emit: Emit, address: Any, lines: Any) -> None:
-    """Ask for cache lines that are read soon."""
-
-    def line(index: Any, _: list[Any]) -> list[Any]:
-        emit.prefetch(emit.at(address, (index, 64)))
-        return []
-
-    emit.loop(lines, [], line)
-
-
-@compiled(inline=True)
-def await_row(line: Any, waiting: int, row: int, low: np.float32, ground: Any) -> None:
-    """Put a row among those that are computed next, and ask for it and for what its bound is made of."""
-    line.rows[waiting], line.lows[waiting] = row, low
-    rows, plane = ground.table.rows, ground.plane
-    _ahead(rows.ctypes.data + row * rows.strides[0], (rows.shape[1] * rows.itemsize + 63) // 64)
-    _ahead(plane.ctypes.data + (row // LANES + 1) * plane.shape[1] - SIDES, SIDES // 64)
 
 
 @compiled()
-def serve(one: Any, waiting: int, least: int, ground: Any) -> int:
-    """Compute sixteen rows of those that wait while there are ``least`` or more: how many wait then, or -1 (see ``compute``).
-
-    Two times sixteen wait: while some are computed, the others arrive.
-    """
-    rows, lows, to_rows, to_lows = one.line.rows, one.line.lows, one.pool.places, one.pool.lows
-    while waiting >= least and waiting > 0:
-        some = min(TOGETHER, waiting)
-        for i in range(some):
-            to_rows[i], to_lows[i] = rows[i], lows[i]
-        for i in range(waiting - some):
-            rows[i], lows[i] = rows[i + some], lows[i + some]
-        waiting -= some
-        if not compute(one, some, ground):
-            return -1
-    return waiting
+def one_of(query: Any, number: int, ground: Any, part: int, pool: Any) -> Any:
+    """One, with nothing found."""
+    near, keys, names = ground.near, ground.kept.keys[part, number], ground.kept.names[part, number]
+    keys[:], names[:] = np.inf, np.iinfo(np.int64).max
+    scale = Scale(near.bases[number], near.gains[number], near.blurs[number])
+    return One(Asked(query, length_of(query), scale, pool), number, keys, names)
 
 
 @compiled(inline=True)
-def bar_of(one: Any, ground: Any, wider: float) -> np.float32:
-    """V by what this part and the others know, for a key that is larger by a share of its size."""
-    asked = ground.asked
-    key = min(one.keys[0], ground.kept.bars[one.number])
+def limit_of(bar: float, number: int, ground: Any) -> np.float32:
+    """V, from an upper bound of the k-th distance."""
+    asked, near = ground.asked, ground.near
+    reach = bounds.reach(bar, ground.table.widen, near.blurs[number])
+    key = plane_bounds.key(reach, near.bases[number], near.gains[number])
+    return bounds.up(plane_bounds.limit(key, asked.alphas[number], asked.betas[number]))
+
+
+@compiled(inline=True)
+def known(one: Any, ground: Any) -> float:
+    """The k-th key, by what this part and the others have computed."""
+    return min(one.keys[0], ground.kept.bars[one.number])
+
+
+@compiled(inline=True)
+def limit_of_key(key: float, number: int, ground: Any) -> np.float32:
+    """V, from a k-th key."""
     if not key < np.inf:
         return np.float32(np.inf)
-    key += wider * abs(key)
-    return bounds.up(plane_bounds.limit(key, asked.alphas[one.number], asked.betas[one.number]))
+    return bounds.up(plane_bounds.limit(key, ground.asked.alphas[number], ground.asked.betas[number]))
+
+
+@compiled(inline=True)
+def reach_of(bar: float, one: Any, ground: Any) -> float:
+    """The distance beyond which no row matters, from an upper bound of the k-th one."""
+    return bounds.reach(bar, ground.table.widen, one.asked.scale.blur)
+
+
+@compiled(inline=True)
+def reach_of_key(key: float, one: Any, ground: Any) -> float:
+    """The same from the k-th key."""
+    return reach_of(distance_of(key, ground.table.metric, one.asked.scale), one, ground) if key < np.inf else np.inf
 
 
 @compiled()
-def compute(one: Any, count: int, ground: Any) -> bool:
-    """Distances of the first ``count`` rows of ``pool.places``, whose bounds are ``pool.lows``, into the heap; False where one contradicts its bound."""
-    table, asked = ground.table, ground.asked
-    pool, metric = one.pool, table.metric
-    for i in range(count, TOGETHER):
-        pool.places[i] = pool.places[0]
-    g, keys, places, heap, names, called = pool.lows, pool.keys, pool.places, one.keys, one.names, table.names
-    keys_of(table.rows, one.query, metric, one.length, pool)
-    alpha, beta = asked.alphas[one.number], asked.betas[one.number]
+def probed(seen: Any, own: int, places: Any) -> int:
+    """Rows with the smallest bounds of those that V left: how many. In place of their bounds is no number, so that no limit leaves them again."""
+    top, lows, count = seen.lowest[own, 0], seen.lows, 0
+    for i in range(seen.counts[own, 0]):
+        if lows[own, i] <= top and count < places.shape[0]:
+            places[count] = seen.rows[own, i]
+            lows[own, i] = np.float32(np.nan)
+            count += 1
+    return count
+
+
+@compiled()
+def first_rows(one: Any, places: Any, count: int, found: Any, ground: Any) -> tuple[int, float]:
+    """Let rows compete whose bounds are ``found``: see ``ranking.take``."""
+    return take(ground.table, Near(places[:count], found[0, :count], found[1, :count]), one.asked, one.names, one.keys)
+
+
+class Line(NamedTuple):
+    """Rows in wait.
+
+    places: int64, (BLOCK,), to be looked at by their byte codes. found: float64, (5, BLOCK), see lines.py. counts: int64, (3,): the
+    place among all rows that V left from which on to go on, rows that wait for the definition (in the Pool), and rows computed.
+    rests: float64, (2,): the smallest bound of the plane that was left out, and the smallest lower bound of a distance.
+    """
+
+    places: npt.NDArray[np.int64]
+    found: npt.NDArray[np.float64]
+    counts: npt.NDArray[np.int64]
+    rests: npt.NDArray[np.float64]
+
+
+@compiled()
+def next_rows(seen: Any, own: int, one: Any, line: Any, ground: Any) -> int:
+    """The next rows that V leaves, by what has been computed so far, into ``line.places``: how many."""
+    limit, count = limit_of_key(known(one, ground), one.number, ground), 0
+    place, end, rest = line.counts[0], seen.counts[own, 0], line.rests[0]
+    while place < end and count < BLOCK:
+        low = seen.lows[own, place]
+        if low <= limit:
+            line.places[count] = seen.rows[own, place]
+            count += 1
+        elif low < rest:
+            rest = np.float64(low)
+        place += 1
+    line.counts[0], line.rests[0] = place, rest
+    return count
+
+
+@compiled()
+def admitted(one: Any, line: Any, count: int, ground: Any) -> bool:
+    """Rows whose byte codes leave them wait, and are computed sixteen at a time; False where one is not as it was."""
+    pool, waiting = one.asked.pool, line.counts[1]
+    bar = reach_of_key(known(one, ground), one, ground)
     for i in range(count):
-        key, row, low = keys[i], places[i], np.float64(g[i])
-        value = plane_bounds.limit(key, alpha, beta)
-        if not low <= value + 2.0**-100 or not is_near(row, low, value, one.number, ground):
-            names[0] = row
-            return False
-        name = called[row] if called.shape[0] else row
-        if further(heap[0], names[0], key, name):
-            sink(heap, names, heap.shape[0], key, name)
+        lower = line.found[0, i]
+        if lower > bar:
+            line.rests[1] = min(line.rests[1], lower)
+            continue
+        pool.places[waiting], pool.lowers[waiting], pool.uppers[waiting] = line.places[i], lower, line.found[1, i]
+        waiting += 1
+        if waiting == TOGETHER:
+            if not _computed(one, line, waiting, ground):
+                return False
+            waiting = 0
+            bar = reach_of_key(known(one, ground), one, ground)
+    line.counts[1] = waiting
     return True
 
 
 @compiled()
-def is_near(row: int, g: float, value: float, number: int, ground: Any) -> bool:
-    """Whether a key, as a bound's value, is as near as the row's bound says; a row that is never left out may be anywhere."""
-    plane, asked = ground.plane, ground.asked
-    block, lane = row // LANES, row % LANES
-    at = plane.shape[1] - SIDES + 2 * lane
-    square, error, tail = half(plane, block, at + 32), half(plane, block, at + 64), half(plane, block, at + 96)
-    c1, c2 = np.float64(asked.terms[number, 1]), np.float64(asked.terms[number, 2])
-    width = 2 * (c1 * error + c2 * tail) + square * 2.0**-8 + asked.gaps[number]
-    if not width < np.inf:
-        return True
-    return value <= g + (width + (abs(g) + abs(value)) * 2.0**-20) * (1 + 2.0**-20) + 2.0**-22
+def emptied(one: Any, line: Any, ground: Any) -> bool:
+    """The rows that still wait, likewise."""
+    return line.counts[1] == 0 or _computed(one, line, line.counts[1], ground)
+
+
+@compiled()
+def new_line() -> Any:
+    """Memory for one thread."""
+    return Line(np.empty(BLOCK, dtype=np.int64), np.empty((5, BLOCK)), np.zeros(3, dtype=np.int64), np.empty(2))
+
+
+@compiled()
+def _computed(one: Any, line: Any, count: int, ground: Any) -> bool:
+    wrong = measured(ground.table, one.asked, count, one.names, one.keys)
+    line.counts[2] += count
+    if wrong >= 0:
+        one.names[0] = wrong
+    return wrong < 0

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from knnscope.certified.cpu import bounds
 from knnscope.certified.cpu.exact_sums import DIFFERENCES, PRODUCTS, SQUARES, TOGETHER, sums
+from knnscope.certified.cpu.heaps import further, heap_of, settle, sink, smallest, sort
 from knnscope.certified.cpu.jit import compiled
 
 CHANGED = -2
@@ -72,56 +73,30 @@ class Answers(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Memory for the values of sixteen rows.
-
-    Their numbers and addresses, int64, (16,); keys and squared lengths, float64, (16,); and, for
-    whoever has them, bounds, float32, (16,).
-    """
+    """Memory for the values of sixteen rows: their numbers and addresses, int64, (16,); keys, squared lengths and bounds, float64, (16,)."""
 
     places: npt.NDArray[np.int64]
     addresses: npt.NDArray[np.int64]
     keys: npt.NDArray[np.float64]
     norms: npt.NDArray[np.float64]
-    lows: npt.NDArray[np.float32]
+    lowers: npt.NDArray[np.float64]
+    uppers: npt.NDArray[np.float64]
 
 
-@compiled(inline=True)
-def further(key: float, name: int, other: float, other_name: int) -> bool:
-    """Whether the first comes later."""
-    return key > other or (key == other and name > other_name)
+class Asked(NamedTuple):
+    """A query that is ranked for: float64, (dim,), its length as defined, Scale, and Pool to work in."""
 
-
-@compiled()
-def sink(keys: Any, ids: Any, size: int, key: float, name: int) -> None:
-    """Put (key, name) at the top of a heap of ``size`` and let it sink; the furthest is on top."""
-    place = 0
-    while True:
-        child = 2 * place + 1
-        if child >= size:
-            break
-        if child + 1 < size and further(keys[child + 1], ids[child + 1], keys[child], ids[child]):
-            child += 1
-        if not further(keys[child], ids[child], key, name):
-            break
-        keys[place], ids[place] = keys[child], ids[child]
-        place = child
-    keys[place], ids[place] = key, name
-
-
-@compiled()
-def _sort(keys: Any, ids: Any) -> None:
-    """A heap becomes ascending."""
-    for size in range(keys.shape[0] - 1, 0, -1):
-        key, name = keys[size], ids[size]
-        keys[size], ids[size] = keys[0], ids[0]
-        sink(keys, ids, size, key, name)
+    query: npt.NDArray[np.float64]
+    length: float
+    scale: Scale
+    pool: Pool
 
 
 @compiled()
 def new_pool() -> Any:
     """Memory for one thread."""
     places, addresses = np.zeros(TOGETHER, dtype=np.int64), np.empty(TOGETHER, dtype=np.int64)
-    return Pool(places, addresses, np.empty(TOGETHER), np.empty(TOGETHER), np.empty(TOGETHER, dtype=np.float32))
+    return Pool(places, addresses, np.empty(TOGETHER), np.empty(TOGETHER), np.empty(TOGETHER), np.empty(TOGETHER))
 
 
 @compiled()
@@ -141,7 +116,7 @@ def keys_of(rows: Any, query: Any, metric: int, length: float, pool: Any) -> Non
 
 
 @compiled(inline=True)
-def _distance(key: float, metric: int, scale: Any) -> float:
+def distance_of(key: float, metric: int, scale: Any) -> float:
     """The scaled distance that bounds are of, from a value's key; not a number where that is none."""
     square = scale.base + scale.gain * (key if metric == 0 else -key)
     return math.sqrt(square) if not square < 0.0 else 0.0
@@ -157,105 +132,93 @@ def length_of(query: Any) -> float:
 
 
 @compiled()
-def _settle(lowers: Any, order: Any, place: int, size: int) -> None:
-    """Let an item of a heap sink; the smallest is on top. All is rarely sorted."""
-    item = order[place] if place < size else 0
-    while True:
-        child = 2 * place + 1
-        if child >= size:
-            break
-        if child + 1 < size and lowers[order[child + 1]] < lowers[order[child]]:
-            child += 1
-        if lowers[order[child]] >= lowers[item]:
-            break
-        order[place] = order[child]
-        place = child
-    if place < size:
-        order[place] = item
+def measured(table: Any, asked: Any, count: int, found: Any, values: Any) -> int:
+    """Let rows compete.
+
+    Args:
+        table: Table.
+        asked: Asked; the first ``count`` rows and bounds of its pool.
+        count: 1 to 16.
+        found: int64, (k,), the names of the heap so far.
+        values: float64, (k,), its keys.
+
+    Returns:
+        The first row that lies outside its bounds; -1 if none does.
+    """
+    pool, scale, metric, names = asked.pool, asked.scale, table.metric, table.names
+    places, keys = pool.places, pool.keys
+    for i in range(count, TOGETHER):
+        places[i] = places[count - 1]
+    keys_of(table.rows, asked.query, metric, asked.length, pool)
+    for i in range(count):
+        name, key = places[i], keys[i]
+        distance = distance_of(key, metric, scale)
+        if not pool.lowers[i] <= bounds.reach(distance, table.widen, scale.blur) or not distance <= bounds.reach(
+            pool.uppers[i], table.widen, scale.blur
+        ):
+            return name
+        if names.shape[0]:
+            name = names[name]
+        if further(values[0], found[0], key, name):
+            sink(values, found, found.shape[0], key, name)
+    return -1
 
 
 @compiled()
-def _heap(lowers: Any) -> Any:
-    """Numbers of lower bounds as a heap."""
-    size = lowers.shape[0]
-    order = np.empty(size, dtype=np.int64)
-    for i in range(size):
-        order[i] = i
-    for place in range(size // 2 - 1, -1, -1):
-        _settle(lowers, order, place, size)
-    return order
-
-
-@compiled()
-def _smallest(values: Any, k: int) -> float:
-    """The k-th smallest value."""
-    heap, unused = np.full(k, np.inf), np.empty(k, dtype=np.int64)
-    for value in values:
-        if value < heap[0]:
-            sink(heap, unused, k, value, 0)
-    return heap[0]
-
-
-@compiled()
-def nearest(table: Any, near: Any, query: Any, scale: Any, found: Any, values: Any) -> tuple[int, float]:
-    """The k nearest candidates of one query, sorted by value and name.
+def take(table: Any, near: Any, asked: Any, found: Any, values: Any) -> tuple[int, float]:
+    """Let candidates compete, those of small lower bounds first, for as long as bounds do not exclude them.
 
     Args:
         table: Table.
         near: Near.
-        query: float64, (dim,).
-        scale: Scale.
-        found: int64, (k,), written; -1 where there are fewer.
-        values: float64, (k,), written; where there are fewer, infinite and last.
+        asked: Asked.
+        found: int64, (k,), the names of the heap so far.
+        values: float64, (k,), its keys.
 
     Returns:
         How many were computed, or ``CHANGED``, and then ``found[0]`` is that row; and the smallest lower bound of those that were not:
         infinite if all were.
     """
-    k, count, metric, names = found.shape[0], near.numbers.shape[0], table.metric, table.names
-    numbers, lowers, uppers = near.numbers, near.lowers, near.uppers
-    order = _heap(lowers)
-    length, pool, chosen = length_of(query), new_pool(), np.empty(TOGETHER, dtype=np.int64)
-    places, keys = pool.places, pool.keys
-    found[:] = np.iinfo(np.int64).max
-    values[:] = np.inf
-    done, rest = 0, np.inf
+    count, pool, scale = near.numbers.shape[0], asked.pool, asked.scale
+    order, done = heap_of(near.lowers), 0
     while done < count:
-        lower = lowers[order[0]]
-        if done >= k:
-            bar = _distance(values[0], metric, scale)
+        lower = near.lowers[order[0]]
+        if values[0] < np.inf:
+            bar = distance_of(values[0], table.metric, scale)
             if lower > bounds.reach(bar, table.widen, scale.blur):
-                rest = lower
-                break
+                return done, lower
         some = min(TOGETHER, count - done)
         for i in range(some):
-            chosen[i] = order[0]
+            chosen = order[0]
+            pool.places[i], pool.lowers[i], pool.uppers[i] = (
+                near.numbers[chosen],
+                near.lowers[chosen],
+                near.uppers[chosen],
+            )
             order[0] = order[count - done - i - 1]
-            _settle(lowers, order, 0, count - done - i - 1)
-        for i in range(TOGETHER):
-            places[i] = numbers[chosen[min(i, some - 1)]]
-        keys_of(table.rows, query, metric, length, pool)
-        for i in range(some):
-            place, key = chosen[i], keys[i]
-            name, distance = numbers[place], _distance(key, metric, scale)
-            if not lowers[place] <= bounds.reach(distance, table.widen, scale.blur) or not distance <= bounds.reach(
-                uppers[place], table.widen, scale.blur
-            ):
-                found[0] = name
-                return CHANGED, rest
-            if names.shape[0]:
-                name = names[name]
-            if further(values[0], found[0], key, name):
-                sink(values, found, k, key, name)
+            settle(near.lowers, order, 0, count - done - i - 1)
+        wrong = measured(table, asked, some, found, values)
+        if wrong >= 0:
+            found[0] = wrong
+            return CHANGED, np.inf
         done += some
-    finish_heap(found, values, min(k, count), metric)
+    return done, np.inf
+
+
+@compiled()
+def nearest(table: Any, near: Any, asked: Any, found: Any, values: Any) -> tuple[int, float]:
+    """The k nearest candidates of one query, sorted by value and name; as ``take``, but ``found`` is -1 and ``values`` infinite where there are fewer."""
+    found[:], values[:] = np.iinfo(np.int64).max, np.inf
+    done, rest = take(table, near, asked, found, values)
+    if done != CHANGED:
+        finish_heap(found, values, min(found.shape[0], near.numbers.shape[0]), table.metric)
     return done, rest
 
 
 @compiled()
 def finish_heap(found: Any, values: Any, filled: int, metric: int) -> None:
     """A heap of keys becomes an answer: sorted, values instead of keys, and no row where there are fewer."""
-    _sort(values, found)
+    sort(values, found)
     if metric:
         for i in range(filled):
             values[i] = -values[i]
@@ -345,7 +308,7 @@ def _finish_one(query: int, total: int, uppers: Any, given: Any) -> None:
         uppers[part * k : part * k + k] = heaps[part, query]
     number = batch.numbers[query]
     scale, e_q = Scale(asked.bases[query], asked.gains[query], asked.blurs[query]), asked.errors[query]
-    bar = heaps[0, query, 0] if parts == 1 else _smallest(uppers, k)
+    bar = heaps[0, query, 0] if parts == 1 else smallest(uppers, k)
     bar = bounds.reach(bar, table.widen, scale.blur)
     low, high, rows = np.empty(total), np.empty(total), np.empty(total, dtype=np.int64)
     left, p2 = 0, asked.lengths2[query]
@@ -360,7 +323,8 @@ def _finish_one(query: int, total: int, uppers: Any, given: Any) -> None:
                 high[left] = bounds.upper(most, e, e_q)
                 left += 1
     near = Near(rows[:left], low[:left], high[:left])
-    done, rest = nearest(table, near, batch.queries[query], scale, answers.ids[number], answers.values[number])
+    ranked = Asked(batch.queries[query], length_of(batch.queries[query]), scale, new_pool())
+    done, rest = nearest(table, near, ranked, answers.ids[number], answers.values[number])
     if done != CHANGED and not _consistent(uppers, left, answers.values[number], table.metric, scale, bar):
         return  # its candidates stay -1
     answers.candidates[number], answers.computed[number] = left, done
@@ -379,7 +343,7 @@ def _consistent(uppers: Any, left: int, values: Any, metric: int, scale: Any, ba
         known += known < k and upper < np.inf
     if left < known:
         return False
-    return known < k or _distance(values[k - 1] if metric == 0 else -values[k - 1], metric, scale) <= bar
+    return known < k or distance_of(values[k - 1] if metric == 0 else -values[k - 1], metric, scale) <= bar
 
 
 @compiled()

@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from knnscope import threads as budgets
 from knnscope.certified import bound
-from knnscope.certified.cpu import dispatch, plane, quantise
+from knnscope.certified.cpu import dispatch
 from knnscope.certified.cpu.few import Few
+from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.ranking import Table
-from knnscope.certified.cpu.search import FEW, Levels, Search
+from knnscope.certified.cpu.search import BLOCK, Search
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
 from knnscope.certified.scanner import Ranked, Request
@@ -21,22 +22,21 @@ from knnscope.search import definition
 
 
 class CpuScanner:
-    """Rows, with a byte a component beside them, and half a byte for the leading ones where that pays; or, where that is said, these alone."""
+    """Rows, with a byte a component beside them, and half a byte for the leading ones where that pays."""
 
-    def __init__(self, isa: str | None = None, threads: int | None = None, memory: str = "fast") -> None:
+    def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
         """Choose; ``build`` gives it rows.
 
         Args:
             isa: instruction set, one of ``dispatch.available()`` (default: the fastest).
             threads: how many work at once (default: the thread budget).
-            memory: fast, or small: no byte a component where there is a plane.
         """
-        self.isa, self.memory = dispatch.choose(isa), memory
+        self.isa = dispatch.choose(isa)
         self.workers = Workers(budgets.budget() if threads is None else _counted(threads))
 
     def like(self) -> CpuScanner:
         """Another one, without rows."""
-        return CpuScanner(self.isa, self.workers.count, self.memory)
+        return CpuScanner(self.isa, self.workers.count)
 
     def build(
         self, rows: npt.NDArray[Any], names: npt.NDArray[np.int64], metric: str, workers: Workers | None = None
@@ -54,29 +54,29 @@ class CpuScanner:
         """
         number, workers = definition.METRICS.index(metric), workers or self.workers
         self.table = Table(computable(rows), names, number, bound.widening(number, rows.shape[1]))
-        self.codes, self.plane = None, None
-        if self.memory == "small":
-            mapping = quantise.mapping_of(self.table.rows, metric, workers)
-            self.plane = plane.of(self.table.rows, mapping, workers, self.isa) if mapping else None
-        if self.plane is None:
-            self.codes = quantise.build(self.table.rows, metric, workers)
-        if self.codes and self.memory != "small":
-            self.plane = plane.of(self.table.rows, self.codes.mapping, workers, self.isa)
-        self._few = Few(self.table, self.codes, self.isa, FEW if self.plane else 0, self.workers.count)
+        self.beside = Levels(self.table.rows, metric, self.isa, workers)
+        codes, plane = self.beside.codes, self.beside.plane
+        self._few = Few(self.table, None if plane else codes, self.isa, BLOCK if plane else 0, self.workers.count)
         return self
 
     @property
     def levels(self) -> str:
         """What is scanned before the rows, in words."""
-        leading = f"half a byte for the {len(self.plane.map.matrix)} leading components" if self.plane else ""
-        if self.codes is None:
-            return leading or "nothing"
-        return f"{leading} (up to {FEW} queries), else a byte a component" if leading else "a byte a component"
+        plane = self.beside.plane
+        if self.beside.codes is None:
+            return "nothing"
+        few = f"half a byte for the {len(plane.map.matrix)} leading components, else " if plane else ""
+        return f"{few}a byte a component"
 
     @property
     def nbytes(self) -> int:
         """Bytes of codes, plane and bounds."""
-        return (self.codes.nbytes if self.codes else 0) + (self.plane.nbytes if self.plane else 0)
+        return self.beside.nbytes
+
+    def prepare(self) -> None:
+        """Write what only some searches need, and write when the first of them comes."""
+        if self.beside.codes is not None:
+            self.beside.scanned(self.beside.codes, self.workers)
 
     def prompt(self, queries: Any, k: int) -> Ranked | None:
         """See ``Scanner``."""
@@ -85,7 +85,7 @@ class CpuScanner:
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``."""
         workers = self.workers if threads is None else self.workers.of(_counted(threads))
-        return Search(self.table, Levels(self.codes, self.plane), self.isa, workers).run(request)
+        return Search(self.table, self.beside, self.isa, workers).run(request)
 
     def check_threads(self, threads: int | None) -> None:
         """Refuse what is no number of threads.

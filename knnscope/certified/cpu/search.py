@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import pairwise, product
-from typing import NamedTuple
+from itertools import accumulate, pairwise, product
 
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import dispatch, plane_queries, plane_scan, ranking, scratch
+from knnscope.certified.cpu import dispatch, lines, plane_queries, plane_search, ranking, scratch
+from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES, Plane
+from knnscope.certified.cpu.plane_scan import PlanePart
 from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
 from knnscope.certified.cpu.ranking import Answers, Batch, Table
@@ -43,24 +44,25 @@ LEAD = 1 << 21
 0.03 ms of CPU time; with more than this the others would wait instead."""
 FEW = 4
 """Queries up to which the plane is asked."""
-FEWEST_BLOCKS = 256
-"""Blocks of the plane that are worth another thread: 30 µs of reading."""
+LEAST_ROOM = 4096
+"""Rows of a query that the plane may leave at least, without its being asked in vain."""
+MANY_ROOM = 4
+"""The part of it that each of many queries has."""
+WHOLE = 1 << 24
+"""Bytes of a plane up to which all of it passes before the next tile of queries: it stays in the last cache, and V is near its end at once."""
+PASS, GROUP = 128, 64
+"""Of larger ones, blocks that pass before the next tile, and queries that they pass for, so that both stay in the caches."""
+FEWEST_BLOCKS = 512
+"""Blocks of the plane that are worth another thread."""
 MOST = 4
 """A k above one in so many rows: bounds would exclude little, so all rows compete."""
-
-
-class Levels(NamedTuple):
-    """What stands beside the rows: a byte a component, and half a byte for the leading ones; None where it is of no use."""
-
-    codes: Codes | None
-    plane: Plane | None
 
 
 class Search:
     """One request to some rows."""
 
     def __init__(self, table: Table, levels: Levels, isa: str, workers: Workers) -> None:
-        self.table, self.codes, self.plane, self.isa, self.workers = table, *levels, isa, workers
+        self.table, self.levels, self.codes, self.isa, self.workers = table, levels, levels.codes, isa, workers
         self.paths: set[str] = set()
 
     def run(self, request: Request) -> Ranked:
@@ -75,13 +77,13 @@ class Search:
             np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
             np.zeros(count, dtype=np.int64), np.full(count, np.inf),
         )  # fmt: skip
-        if self.plane is not None and self._asks(self.plane) and self._all_by_plane(self.plane):
+        if self._by_plane(self.levels.plane, self.levels.lines, self.codes):
             return Ranked(*self.answers, ("plane",))
         self.far = np.zeros(count, dtype=np.bool_)
         if self.codes is not None and request.k * MOST <= self.codes.rows:
             for factor, more in ROOMS:
                 if (self.answers.candidates < 0).any():
-                    self._scan(self.codes, factor * request.k + more)
+                    self._scan(self.levels.scanned(self.codes, self.workers), factor * request.k + more)
         scanned = self.answers.candidates >= 0
         if not scanned.all():
             self._exhaust(np.flatnonzero(~scanned))
@@ -90,53 +92,57 @@ class Search:
         path = (*(sorted(self.paths) if scanned.any() else ()), *(() if scanned.all() else ("exhaustive",)))
         return Ranked(*self.answers, path)
 
-    def _asks(self, plane: Plane) -> bool:
-        """Whether the plane is asked: where there is nothing else, unless bounds would exclude little."""
-        count, k = len(self.request.queries), self.request.k
-        if self.codes is None:
-            return k * MOST <= plane.rows
-        return count <= FEW and k <= plane.neighbors[count > 1]
-
-    def _all_by_plane(self, plane: Plane) -> bool:
-        """Answer by the plane what it can answer, so many queries at a time as memory is for: whether that is all."""
-        request, count = self.request, len(self.request.queries)
-        size = max(FEW, min(BLOCK, BLOCK_BYTES // (32 * request.k * self.workers.count)))
-        if count <= size:
-            return self._by_plane(plane, request, self.answers)
-        done = True
-        for first in range(0, count, size):
-            some = slice(first, first + size)
-            allowed = request.allowed if len(request.allowed) < 2 else request.allowed[some]
-            asked = Request(request.queries[some], request.k, allowed)
-            ids, values, candidates, computed, margins = self.answers
-            own = Answers(ids[some], values[some], candidates[some], computed[some], margins[some])
-            done &= self._by_plane(plane, asked, own)
-        return done
-
-    def _by_plane(self, plane: Plane, request: Request, answers: Answers) -> bool:
-        isa = "vnni" if self.isa == "amx" else self.isa
+    def _by_plane(self, plane: Plane | None, near: npt.NDArray[np.int8] | None, codes: Codes | None) -> bool:
+        """Answer by the plane what it can answer: whether that is all."""
+        request, isa = self.request, "vnni" if self.isa == "amx" else self.isa
         count = len(request.queries)
-        width, forms = plane_scan.ONE if count == 1 else plane_scan.FEW, plane_scan.forms(isa)
-        blocks, each = len(plane.blocks), width[0] // width[1]
-        parts = max(1, min(self.workers.count, blocks // FEWEST_BLOCKS))
-        self.paths.add("plane")
-        with scratch.floats("bounds", each * blocks * LANES) as memory:
-            if parts == 1:
-                return bool(forms.alone(self.table, (plane.blocks, plane.map), width, request, memory, answers))
-            asked = plane_queries.ask(request.queries, plane.map, *width)
-            kept = plane_scan.new_kept.py_func(parts, len(asked.far), request.k)
-            most = plane_scan.most_of.py_func(plane.rows) // parts
-            for tile in range(len(asked.words)):
-                work = [
-                    (
-                        plane_scan.PlanePart(first, last, tile, part, most),
-                        memory[each * first * LANES : each * last * LANES],
-                        kept,
-                    )
-                    for part, (first, last) in enumerate(_shares(blocks, parts))
+        if codes is None or plane is None or near is None or not plane.answers(count, request.k):
+            return False
+        width, forms = plane_search.width(isa, count), plane_search.forms(isa)
+        blocks, each, self.paths = len(plane.blocks), width[0] // width[1], {"plane"}
+        many = count > FEW
+        step = PASS if many and plane.blocks.nbytes > WHOLE else blocks
+        room = max(LEAST_ROOM, int(plane.rows * dispatch.room(isa)) // (MANY_ROOM if many else 1))
+        levels, workers = (plane.blocks, near), self.workers
+        if not many and min(workers.count, blocks // FEWEST_BLOCKS) < 2:
+            both = (plane.blocks, plane.map, near, codes.mapping)
+            with scratch.floats("rows", each * step * LANES + 2 * room * count) as memory:
+                return bool(forms.alone(self.table, both, (*width, step), request, memory, self.answers))
+        asked = (
+            plane_queries.ask(request.queries, plane.map, *width),
+            lines.ask(request.queries, codes.mapping, near.shape[1] - lines.HEAD),
+        )
+        tiles = len(asked[0].words)
+        parts = 1 if tiles >= 2 * workers.count else max(1, min(workers.count, blocks // FEWEST_BLOCKS))
+        groups = max(-(-tiles * each // GROUP), min(tiles, workers.count) if parts == 1 else 1)
+        kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
+        work = [
+            PlanePart(first, last, *some, part, min(step, last - first))
+            for some in _shares(tiles, groups)
+            for part, (first, last) in enumerate(_shares(blocks, parts))
+        ]
+        if many:  # groups of queries come one after another: memory for as many as there are threads
+
+            def scanned(part: PlanePart) -> None:
+                with scratch.floats("rows", self._needed(part, each, room)) as memory:
+                    forms.scan(self.table, levels, asked, request, part, memory, kept)
+
+            workers.map(scanned, work)
+        else:
+            needs = [self._needed(part, each, room) for part in work]
+            ends = [0, *accumulate(needs)]
+            with scratch.floats("rows", ends[-1]) as memory:
+                items = [
+                    (part, memory[first:last], kept) for part, (first, last) in zip(work, pairwise(ends), strict=True)
                 ]
-                self.workers.call(forms.scan, (self.table, plane.blocks, asked, request), work)
-        return bool(plane_scan.merge(kept, self.table, answers))
+                workers.call(forms.scan, (self.table, levels, asked, request), items)
+        return bool(plane_search.merge(kept, self.table, self.answers))
+
+    @staticmethod
+    def _needed(part: PlanePart, each: int, room: int) -> int:
+        """Numbers of ``plane_scan._scan``'s memory, in whole cache lines."""
+        needed = each * part.step * LANES + 2 * room * (part.last_tile - part.first_tile) * each
+        return -(-needed // LANES) * LANES
 
     def _scan(self, codes: Codes, room: int) -> None:
         """Answer what is not answered yet, with room for so many candidates of a query."""

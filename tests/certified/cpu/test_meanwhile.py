@@ -204,6 +204,9 @@ def test_all_is_compiled_for_any_order(order: str, monkeypatch: pytest.MonkeyPat
         def prompt(self, *_: object) -> None:
             pass
 
+        def prepare(self) -> None:
+            pass
+
     monkeypatch.setattr(warm, "CpuScanner", Looks)
     kind = Kind("int8", order, "portable")
     assert not kind.is_compiled()

@@ -35,7 +35,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(plane, "FEWEST", 40)
     monkeypatch.setattr(plane, "DIMS", (32, 2048))
     monkeypatch.setattr(plane, "WORTH", np.inf)
-    monkeypatch.setattr(Directions, "most_neighbors", lambda _: (1 << 20, 1 << 20))
+    monkeypatch.setattr(Directions, "most_neighbors", lambda *_: (1 << 20,) * 4)
     return monkeypatch
 
 
@@ -48,7 +48,7 @@ def leading(dim: int, m: int, seed: int = 0) -> Directions:
 def planes(rows: np.ndarray, metric: str, directions: Directions) -> tuple[Plane, quantise.Codes]:
     codes = quantise.build(computable(rows), metric, ONE)
     assert codes is not None
-    made = plane.build(computable(rows), codes.mapping, directions, ONE, ISAS[0])
+    made = plane.build(computable(rows), codes.mapping, directions, ONE, dispatch.PRICES[ISAS[0]])
     assert made is not None
     return made, codes
 
@@ -112,7 +112,7 @@ def drawn(data: st.DataObject) -> tuple[np.ndarray, np.ndarray, int]:
 def test_no_row_is_left_out_by_its_own_key(metric: str, data: st.DataObject) -> None:
     rows, queries, m = drawn(data)
     codes = quantise.build(computable(rows), metric, ONE)
-    made = plane.build(computable(rows), codes.mapping, leading(rows.shape[1], m), ONE, ISAS[0]) if codes else None
+    made = plane.build(computable(rows), codes.mapping, leading(rows.shape[1], m), ONE, dispatch.PRICES[ISAS[0]]) if codes else None
     if codes is None or made is None:
         return
     digits = data.draw(st.sampled_from((1, 2)))
@@ -180,7 +180,7 @@ def test_without_the_querys_error_a_row_would_be_left_out() -> None:
     directions = Directions(np.eye(m, dtype=np.float32), 0.0, (0.0, 0.0, 0.0))
     _, codes = planes(rows, "l2", directions)
     codes = quantise.Codes(codes.rows, codes.coded, codes.mapping._replace(centre=np.zeros(dim)))
-    made = plane.build(rows, codes.mapping, directions, ONE, ISAS[0])
+    made = plane.build(rows, codes.mapping, directions, ONE, dispatch.PRICES[ISAS[0]])
     assert made is not None
     asked = asked_of(queries, made, 1)
     g = lows(made, asked, ISAS[0], 1)
@@ -199,7 +199,7 @@ def test_the_defect_of_the_directions_counts() -> None:
 
     def wrong(defect: float) -> int:
         directions = Directions(matrix, defect, (0.0, 0.0, 0.0))
-        made = plane.build(rows, codes.mapping, directions, ONE, ISAS[0])
+        made = plane.build(rows, codes.mapping, directions, ONE, dispatch.PRICES[ISAS[0]])
         assert made is not None
         asked = asked_of(queries, made, 2)
         g = lows(made, asked, ISAS[0], 2)
@@ -255,7 +255,7 @@ def test_kernels_give_the_defined_whole_numbers(isa: str, vectors: int, digits: 
 @pytest.mark.parametrize("isa", ISAS)
 def test_any_small_data(isa: str, data: st.DataObject) -> None:
     count, dim = data.draw(st.integers(40, 140)), data.draw(st.sampled_from((32, 33, 64, 70)))
-    asked, metric = data.draw(st.integers(1, 4)), data.draw(st.sampled_from(METRICS))
+    asked, metric = data.draw(st.sampled_from((1, 2, 4, 5, 9, 23))), data.draw(st.sampled_from(METRICS))
     # each type of rows is compiled anew: all of them for the fastest
     dtype = data.draw(st.sampled_from(("float32", "float16", "uint8") if isa == ISAS[0] else ("float32",)))
     random = RANDOM(data.draw(st.integers(0, 9999)))
@@ -279,11 +279,13 @@ def test_any_small_data(isa: str, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         small.__wrapped__(patch)  # type: ignore[attr-defined]
         patch.setattr(searches, "FEWEST_BLOCKS", 1)
-        memory = data.draw(st.sampled_from(("fast", "small")))
-        index = ExactIndex(rows, metric, threads=data.draw(st.integers(1, 3)), device=f"cpu:{isa}", memory=memory)
-        if memory == "small":
-            queries = np.repeat(queries, data.draw(st.integers(1, 3)), axis=0)
-            where = where if where is None or where.ndim == 1 else np.resize(where, (len(queries), count))
+        patch.setattr(searches, "WHOLE", data.draw(st.sampled_from((0, 1 << 24))))
+        patch.setattr(searches, "PASS", data.draw(st.integers(1, 4)))
+        patch.setattr(searches, "GROUP", data.draw(st.sampled_from((5, 10, 64))))
+        if data.draw(st.booleans()):  # lists that run full
+            patch.setattr(searches, "LEAST_ROOM", data.draw(st.sampled_from((16, 40))))
+            patch.setattr(dispatch, "room", lambda _: 0.0)
+        index = ExactIndex(rows, metric, threads=data.draw(st.integers(1, 3)), device=f"cpu:{isa}")
         found = index.search(queries, k, where)
     for number, query in enumerate(queries):
         mask = np.ones(count, bool) if where is None else where if where.ndim == 1 else where[number]
@@ -303,11 +305,14 @@ def test_answers_are_those_of_the_definition_and_few_rows_are_computed(
     fall = np.arange(1, 97) ** -0.8
     rows = (random.standard_normal((9000, 96)) * fall).astype(np.float32)
     queries = (random.standard_normal((12, 96)) * fall).astype(np.float32)
+    small.setattr(searches, "FEWEST_BLOCKS", 100)
+    small.setattr(searches, "PASS", 32)
+    small.setattr(searches, "WHOLE", 0)
     index = ExactIndex(rows, metric, device=f"cpu:{isa}", threads=2)
     assert index.nbytes > 9000 * (96 + 12), "a plane was built"
     for k in (1, 10, 100):
         expected = definition.search(rows, queries, k, metric)
-        for batch in (1, 2, 4):
+        for batch in (1, 2, 4, 6, 12):
             for threads in (1, 2):
                 found = [index.search(queries[i : i + batch], k, threads=threads) for i in range(0, 12, batch)]
                 np.testing.assert_array_equal(np.concatenate([f.ids for f in found]), expected.ids)
@@ -326,58 +331,9 @@ def test_answers_are_those_of_the_definition_and_few_rows_are_computed(
                         assert p.margin[number] <= gap + 1e-9
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8"])
-@pytest.mark.parametrize("metric", METRICS)
-def test_small_memory_gives_the_same_answers_from_the_plane_alone(
-    small: pytest.MonkeyPatch, metric: str, dtype: str
-) -> None:
-    random = RANDOM(12)
-    fall = np.arange(1, 97) ** -0.8
-    rows = (random.standard_normal((9000, 96)) * fall * 40).clip(-127, 127).astype(dtype)
-    queries = (random.standard_normal((11, 96)) * fall * 40).clip(-127, 127).astype(dtype)
-    index = ExactIndex(rows, metric, threads=2, memory="small")
-    assert index.nbytes < 9000 * (48 + 10) + 96 * 96 * 4
-    assert "byte a component" not in index.levels
-    small.setattr(searches, "BLOCK", 5)  # of queries at a time
-    for k in (1, 10, 700):
-        expected = definition.search(rows, queries, k, metric)
-        for batch in (1, 3, 11):
-            for threads in (1, 2):
-                found = [index.search(queries[i : i + batch], k, threads=threads) for i in range(0, 11, batch)]
-                np.testing.assert_array_equal(np.concatenate([f.ids for f in found]), expected.ids)
-                np.testing.assert_array_equal(np.concatenate([f.distances for f in found]), expected.distances)
-                if k < 700:
-                    assert all(f.certificate.path == ("plane",) for f in found)
-    everything = index.search(queries, 9000)
-    assert everything.certificate.path == ("exhaustive",)
-    np.testing.assert_array_equal(everything.ids, definition.search(rows, queries, 9000, metric).ids)
-
-
-def test_small_memory_where_no_plane_pays_is_what_fast_is() -> None:
-    rows = RANDOM(1).standard_normal((500, 40)).astype(np.float32)
-    small, fast = ExactIndex(rows, memory="small"), ExactIndex(rows)
-    assert (small.nbytes, small.levels) == (fast.nbytes, fast.levels)
-    assert small.search(rows[:7], 3).ids.tolist() == fast.search(rows[:7], 3).ids.tolist()
-
-
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize(("dtype", "number"), [("float32", np.nan), ("float32", np.inf), ("float64", -np.inf)])
-def test_small_memory_refuses_what_is_not_finite(
-    small: pytest.MonkeyPatch, metric: str, dtype: str, number: float
-) -> None:
-    rows = RANDOM(1).standard_normal((6000, 40)).astype(dtype)
-    rows[4321, 7] = number
-    with pytest.raises(KnnscopeError, match=r"rows: row 4,321 has -?(nan|inf) in component 7"):
-        ExactIndex(rows, metric, memory="small")
-
-
-def test_a_memory_that_there_is_not_is_refused() -> None:
-    with pytest.raises(KnnscopeError, match="memory"):
-        ExactIndex(np.zeros((3, 4), dtype=np.float32), memory="tiny")
-
-
 def test_what_the_plane_has_no_room_for_is_answered_otherwise(small: pytest.MonkeyPatch) -> None:
     """A crowd that no bound tells apart."""
+    small.setattr(dispatch, "room", lambda _: 0.5)
     random = RANDOM(3)
     rows = random.standard_normal((70_000, 32)).astype(np.float32)
     rows[:45_000] = rows[0] + random.standard_normal((45_000, 32)).astype(np.float32) * 1e-5
@@ -389,8 +345,7 @@ def test_what_the_plane_has_no_room_for_is_answered_otherwise(small: pytest.Monk
     assert found.ids.tolist() == expected.ids.tolist()
     assert found.certificate.path == ("exhaustive",)
     apart = index.search(np.concatenate([query, rows[:0], query + 3]), 5)
-    paths = sorted(("plane", "stream" if "vnni" in ISAS else ISAS[0]))
-    assert apart.certificate.path == (*paths, "exhaustive")
+    assert apart.certificate.path == (*sorted(("plane", "stream" if "vnni" in ISAS else ISAS[0])), "exhaustive")
 
 
 @pytest.mark.parametrize("metric", METRICS)

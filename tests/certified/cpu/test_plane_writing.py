@@ -95,7 +95,7 @@ def test_what_is_written_holds(isa: str, data: st.DataObject) -> None:
     codes = quantise.build(computable(rows), metric, Workers(1))
     if codes is None:
         return
-    made = plane.build(computable(rows), codes.mapping, directions, Workers(1), isa)
+    made = plane.build(computable(rows), codes.mapping, directions, Workers(1), dispatch.PRICES[isa])
     if made is None:
         return
     u, _, v = np.linalg.svd(directions.matrix.astype(np.float64), full_matrices=False)

@@ -1,0 +1,230 @@
+"""Rows' byte codes once more, each in one piece with what its bound needs: for the few rows that the plane leaves.
+
+In the order that the scan reads, a row of 384 components lies on 96 cache lines, and looking at one takes 190 ns; in one piece on 7, and 25 ns.
+The bound is that of bound.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.certified.cpu import bounds
+from knnscope.certified.cpu.jit import compiled, specialised
+from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
+from knnscope.certified.cpu.quantise import TILE_BYTES, Coded, Codes, aligned
+from knnscope.certified.cpu.queries import BASE, EncodedQueries, write
+from knnscope.certified.cpu.workers import Workers
+
+HEAD = 16
+"""Bytes before a row's codes: s, e and N, float32, and 4 that are not used."""
+STEP = 64
+"""Codes are padded with zeros to a multiple of it."""
+MOST_DIM = 2048
+"""Components up to which each of eight sums of products, 127 x 32,258 at most, is half of what fits into int32 (plane.DIMS has no more)."""
+AHEAD = 12
+"""Rows that are asked for ahead."""
+
+
+def of(coded: Coded, rows: int, workers: Workers) -> npt.NDArray[np.int8]:
+    """Lines of rows: int8, (rows, HEAD and padded codes)."""
+    blocks, groups = coded.codes.shape[:2]
+    lines = aligned((rows, HEAD + -(-groups * 4 // STEP) * STEP), np.int8, STEP)
+    each = -(-blocks // workers.count)
+    pieces = [(first, min(first + each, blocks)) for first in range(0, blocks, each)]
+    workers.map(partial(_turn_piece, coded, lines), pieces)
+    return lines
+
+
+def _turn_piece(coded: Coded, lines: npt.NDArray[np.int8], piece: tuple[int, int]) -> None:
+    _turn(coded, *piece, lines)
+
+
+@compiled()
+def _turn(coded: Any, first: int, last: int, lines: Any) -> None:
+    """Write the lines of some blocks."""
+    words, sides, to = coded.codes.view(np.int32), lines.view(np.float32), lines.view(np.int32)
+    groups, head = coded.codes.shape[1], HEAD // 4
+    for block in range(first, last):
+        for lane in range(16):
+            row = 16 * block + lane
+            if row >= lines.shape[0]:
+                break
+            sides[row, 0], sides[row, 1], sides[row, 2] = coded.scales[row], coded.errors[row], coded.terms[row]
+            for group in range(groups):
+                to[row, head + group] = words[block, group, lane, 0]
+            to[row, head + groups :] = 0
+
+
+def in_blocks(lines: npt.NDArray[np.int8], codes: Codes, workers: Workers) -> Codes:
+    """Codes in the order of a scan, from lines."""
+    groups, padded = codes.coded.codes.shape[1], len(codes.coded.scales)
+    blocks = aligned((padded // 16, groups, 16, 4), np.int8, TILE_BYTES)
+    each = -(-len(blocks) // workers.count)
+    pieces = [(first, min(first + each, len(blocks))) for first in range(0, len(blocks), each)]
+    workers.map(partial(_turn_back_piece, lines, blocks), pieces)
+    return replace(codes, coded=codes.coded._replace(codes=blocks))
+
+
+def _turn_back_piece(lines: npt.NDArray[np.int8], blocks: npt.NDArray[np.int8], piece: tuple[int, int]) -> None:
+    _turn_back(lines, *piece, blocks)
+
+
+@compiled()
+def _turn_back(lines: Any, first: int, last: int, blocks: Any) -> None:
+    """Write some blocks, with zeros for rows that there are not."""
+    words, given, head = blocks.view(np.int32), lines.view(np.int32), HEAD // 4
+    for block in range(first, last):
+        for lane in range(16):
+            row = 16 * block + lane
+            for group in range(words.shape[1]):
+                words[block, group, lane, 0] = given[row, head + group] if row < lines.shape[0] else 0
+
+
+@compiled(apart=True)
+def write_lines(queries: Any, mapping: Any, digits: Any, made: Any) -> None:
+    """Queries as lines are asked: both digits in one whole number of 16 bits.
+
+    Args:
+        queries: float64, (queries, dim), finite.
+        mapping: quantise.Mapping.
+        digits: int8, (2 queries, codes of a line), zeros; written over.
+        made: EncodedQueries, written; ``packed``: int16, (queries, codes of a line).
+    """
+    apart = EncodedQueries(
+        digits, made.biases, made.steps, made.lengths2, made.errors, made.bases, made.gains, made.blurs, made.far
+    )
+    write(queries, mapping, 2, apart)
+    for number in range(queries.shape[0]):
+        for j in range(digits.shape[1]):
+            made.packed[number, j] = BASE * np.int64(digits[2 * number, j]) + np.int64(digits[2 * number + 1, j])
+
+
+@compiled()
+def blank(queries: int, width: int) -> Any:
+    """EncodedQueries for ``write_lines``, of lines with so many codes."""
+    wide, biases = np.empty((queries, width), dtype=np.int16), np.zeros(2 * queries, dtype=np.int32)
+    steps, far = np.zeros(queries, dtype=np.float32), np.ones(queries, dtype=np.bool_)
+    lengths2, errors, bases, gains, blurs = (
+        np.zeros(queries), np.zeros(queries), np.zeros(queries), np.zeros(queries), np.zeros(queries),
+    )  # fmt: skip
+    return EncodedQueries(wide, biases, steps, lengths2, errors, bases, gains, blurs, far)
+
+
+@compiled()
+def asked(queries: Any, mapping: Any, width: int) -> Any:
+    """EncodedQueries of ``write_lines``."""
+    made = blank(queries.shape[0], width)
+    write_lines(queries, mapping, np.zeros((2 * queries.shape[0], width), dtype=np.int8), made)
+    return made
+
+
+def ask(queries: npt.NDArray[np.float64], mapping: Any, width: int) -> EncodedQueries:
+    """As ``asked``, with arrays of Python's."""
+    made: EncodedQueries = blank.py_func(len(queries), width)
+    write_lines(queries, mapping, np.zeros((2 * len(queries), width), dtype=np.int8), made)
+    return made
+
+
+def _dot(shorts: int, product: str) -> Any:
+    @instructions
+    def dot(emit: Emit, codes: Any, vector: Any, steps: Any, then: Any) -> Any:
+        """vpmaddwd: codes times whole numbers of 16 bits, ``STEP`` at a time; meanwhile lines from address ``then`` on are asked for."""
+        b = emit.builder
+        bytes_, wide, ints = (ir.VectorType(*of) for of in ((T.I8, shorts), (T.I16, shorts), (T.I32, shorts // 2)))
+
+        def step(index: Any, sums: list[Any]) -> list[Any]:
+            grown = []
+            emit.prefetch(emit.at(then, (index, STEP)))
+            for some, total in enumerate(sums):
+                own = b.sext(emit.load(bytes_, emit.at(codes, (index, STEP), (some, shorts))), wide)
+                digits = emit.load(wide, emit.at(vector, (index, 2 * STEP), (some, 2 * shorts)))
+                grown.append(b.add(total, emit.call(product, ints, own, digits)))
+            return grown
+
+        ended = emit.loop(steps, [ir.Constant(ints, [0] * (shorts // 2))] * (STEP // shorts), step)
+        emit.prefetch(emit.at(then, (steps, STEP)))
+        whole = None
+        for one in ended:
+            longer = b.sext(one, ir.VectorType(T.I64, shorts // 2))
+            whole = longer if whole is None else b.add(whole, longer)
+        return emit.call(f"llvm.vector.reduce.add.v{shorts // 2}i64", T.I64, whole)
+
+    return dot
+
+
+_dots = {"avx2": _dot(16, "llvm.x86.avx2.pmadd.wd"), "vnni": _dot(32, "llvm.x86.avx512.pmaddw.d.512")}
+dot: Any = None
+"""One of them, or ``_plain``: ``evaluation`` gives each instruction set its own."""
+
+
+@instructions
+def _byte(emit: Emit, at: Any) -> Any:
+    return emit.builder.sext(emit.load(T.I8, at), T.I64)
+
+
+@instructions
+def _short(emit: Emit, at: Any) -> Any:
+    return emit.builder.sext(emit.load(T.I16, at), T.I64)
+
+
+@compiled(inline=True)
+def _plain(codes: int, vector: int, steps: int, then: int) -> int:  # noqa: ARG001
+    """As ``_dot``, in a plain loop."""
+    total = 0
+    for j in range(steps * STEP):
+        total += _byte(codes + j) * _short(vector + 2 * j)
+    return total
+
+
+@instructions
+def ahead(emit: Emit, address: Any, lines: Any) -> None:
+    """Ask for cache lines that are read soon."""
+
+    def line(index: Any, _: list[Any]) -> list[Any]:
+        emit.prefetch(emit.at(address, (index, 64)))
+        return []
+
+    emit.loop(lines, [], line)
+
+
+@compiled(inline=True)
+def ask_ahead(lines: Any, row: int) -> None:
+    """Ask for a line that is read soon."""
+    ahead(lines.ctypes.data + row * lines.shape[1], (lines.shape[1] + 126) // 64)
+
+
+def _evaluate(lines: Any, places: Any, count: int, asked: Any, number: int, found: Any) -> None:
+    """Bounds of the distances of some rows.
+
+    Args:
+        lines: see ``of``.
+        places: int64: rows.
+        count: how many of them; asked for ahead by the caller, or read as they come.
+        asked: EncodedQueries of ``write_lines``.
+        number: of the query.
+        found: float64, (5, count or more), written: lower and upper bounds, then what they are made of.
+    """
+    sides = lines.view(np.float32)
+    e_q, p2, step = asked.errors[number], asked.lengths2[number], np.float64(asked.steps[number]) * 0.5
+    base, stride, width = lines.ctypes.data, lines.shape[1], asked.packed.shape[1]
+    vector = asked.packed.ctypes.data + 2 * number * width
+    for i in range(min(count, AHEAD)):
+        ask_ahead(lines, places[i])
+    for i in range(count):
+        row, then = places[i], places[min(i + AHEAD, count - 1)]
+        whole = dot(base + row * stride + HEAD, vector, width // STEP, base + then * stride)
+        found[2, i] = np.float64(sides[row, 0]) * step * np.float64(whole)
+        found[3, i], found[4, i] = sides[row, 1], sides[row, 2]
+    for i in range(count):  # roots and quotients of several rows at once
+        least, most = bounds.squares(found[4, i], found[3, i], p2, found[2, i])
+        found[0, i], found[1, i] = bounds.lower(least, found[3, i], e_q), bounds.upper(most, found[3, i], e_q)
+
+
+def evaluation(isa: str) -> Any:
+    """``_evaluate`` for an instruction set."""
+    return specialised(_evaluate, f"lines_{isa}", dot=_dots.get(isa, _plain))

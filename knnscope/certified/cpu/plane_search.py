@@ -1,0 +1,136 @@
+"""Searches by the plane: by one thread in one call, or in parts that are put together."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from knnscope.certified.cpu import lines, plane_scan
+from knnscope.certified.cpu.heaps import further, sink
+from knnscope.certified.cpu.jit import compiled, specialised
+from knnscope.certified.cpu.lines import HEAD
+from knnscope.certified.cpu.plane_kernels import kernel
+from knnscope.certified.cpu.plane_queries import asked as ask_plane
+from knnscope.certified.cpu.plane_ranking import Kept
+from knnscope.certified.cpu.plane_scan import PlanePart
+from knnscope.certified.cpu.ranking import CHANGED, finish_heap
+
+ask_lines = lines.asked
+ONE = {"vnni": (2, 2), "avx2": (1, 1), "portable": (1, 1)}
+"""Query vectors of a tile, and digits of a query, for one query by instruction set: VNNI waits for memory anyway."""
+FEW, MANY = (4, 1), {"vnni": (10, 1), "avx2": (5, 1), "portable": (5, 1)}
+"""The same for several, and for as many as registers have room for."""
+NARROW = 1.1
+"""What a product costs in tiles for few, of what it costs in those for many."""
+
+
+def width(isa: str, queries: int) -> tuple[int, int]:
+    """The tiles that so many queries cost least in: what is empty is multiplied all the same."""
+    if queries == 1:
+        return ONE[isa]
+    few, many = (-(-queries // tile) * tile for tile in (FEW[0], MANY[isa][0]))
+    return FEW if few * NARROW < many or queries <= FEW[0] else MANY[isa]
+
+
+@compiled(apart=True)
+def merge(kept: Any, table: Any, answers: Any) -> bool:
+    """Put together what the parts found; whether that answers all queries.
+
+    Args:
+        kept: Kept.
+        table: ranking.Table.
+        answers: ranking.Answers, written.
+    """
+    parts, k, every = kept.keys.shape[0], kept.keys.shape[2], True
+    for query in range(answers.ids.shape[0]):
+        total, rest = 0, np.inf
+        found, values = answers.ids[query], answers.values[query]
+        found[:] = np.iinfo(np.int64).max
+        values[:] = np.inf
+        for part in range(parts):
+            done = kept.computed[part, query]
+            if done < 0:
+                total = min(total, done)
+                if done == CHANGED:
+                    found[0] = kept.names[part, query, 0]
+                continue
+            total = total + done if total >= 0 else total
+            rest = min(rest, kept.rests[part, query])
+            for i in range(k):
+                key, name = kept.keys[part, query, i], kept.names[part, query, i]
+                if total >= 0 and further(values[0], found[0], key, name):
+                    sink(values, found, k, key, name)
+        if total == CHANGED:
+            answers.computed[query] = CHANGED
+        if total < 0:
+            every = False
+            continue  # its candidates stay -1
+        finish_heap(found, values, min(k, total), table.metric)
+        answers.candidates[query] = answers.computed[query] = total
+        last = values[k - 1]
+        if rest < np.inf and abs(last) < np.inf and total < table.rows.shape[0]:
+            answers.margins[query] = max(
+                0.0, np.sqrt(max(rest, 0.0)) - np.sqrt(last) if table.metric == 0 else last + rest
+            )
+        else:
+            answers.margins[query] = np.inf
+    return every
+
+
+@compiled()
+def new_kept(parts: int, queries: int, k: int) -> Any:
+    """Nothing known."""
+    keys, names = np.empty((parts, queries, k)), np.empty((parts, queries, k), dtype=np.int64)
+    computed, rests = np.zeros((parts, queries), dtype=np.int64), np.full((parts, queries), np.inf)
+    return Kept(keys, names, computed, rests, np.full(queries, np.inf))
+
+
+scanned: Any = None
+"""What ``forms`` gives ``_alone`` in place of this."""
+
+
+def _alone(table: Any, levels: Any, width: Any, request: Any, memory: Any, answers: Any) -> bool:
+    """A whole search by one thread, in one call: for few rows and queries what Python does in between counts. Whether it answers all.
+
+    Args:
+        table: ranking.Table.
+        levels: blocks of plane.Plane, and its Map; lines (lines.py), and quantise.Mapping.
+        width: query vectors of a tile, and digits of a query; blocks of the plane that pass before the next tile.
+        request: scanner.Request.
+        memory: see plane_scan.
+        answers: ranking.Answers, written.
+    """
+    plane, way, near, mapping = levels
+    asked = ask_plane(request.queries, way, width[0], width[1])
+    kept = new_kept(1, asked.far.shape[0], request.k)
+    part = PlanePart(0, plane.shape[0], 0, asked.words.shape[0], 0, width[2])
+    both = (asked, ask_lines(request.queries, mapping, near.shape[1] - HEAD))
+    scanned(table, (plane, near), both, request, part, memory, kept)
+    return merge(kept, table, answers)
+
+
+class Forms(NamedTuple):
+    """Compiled for one instruction set: a pass over the plane, and ``_alone``."""
+
+    scan: Any
+    alone: Any
+
+
+@cache
+def forms(isa: str) -> Forms:
+    """What an instruction set has; compiled when it is first called."""
+    evaluate = lines.evaluation(isa)
+    kernels = {
+        "lower_one": kernel(isa, *ONE[isa]),
+        "lower_few": kernel(isa, *FEW),
+        "lower_many": kernel(isa, *MANY[isa]),
+    }
+    given = {
+        "lowers": specialised(plane_scan._lowers, f"plane_lowers_{isa}", **kernels),
+        "look": specialised(plane_scan._look, f"plane_look_{isa}", evaluate=evaluate),
+        "finish": specialised(plane_scan._finish, f"plane_finish_{isa}", evaluate=evaluate),
+    }
+    scan = specialised(plane_scan._scan, f"plane_scan_{isa}", apart=True, **given)
+    return Forms(scan, specialised(_alone, f"plane_alone_{isa}", scanned=scan))
