@@ -39,6 +39,8 @@ MOST_AT_ONCE = 8
 GIVE_UP = 3
 """An engine whose process ended so many times in a row is asked no more: each start takes seconds."""
 ABSENT = ("missing", "no-gpu")
+LOADING = threading.Lock()
+"""Libraries of compiled code are loaded one after another: not all can be side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,8 @@ class Candidate:
     def _answered(self, child: Child, exam: Exam, batch: int) -> Graded:
         count = max(batch, min(len(exam.judge.queries), batch * CALLS))
         found: Neighbors = child.answers(exam.case.k, batch, count)
-        engine = catalog.load(self._name)  # its library is loaded here as well, once the child has survived that
+        with LOADING:  # its library is loaded here as well, once the child has survived that
+            engine = catalog.load(self._name)
         self._is_here(engine.capabilities.exact)
         formula = engine.formula(exam.metric, exam.judge.rows.dtype.name, batch, exam.dim)
         given = exam.grade(found.ids, formula)
