@@ -12,7 +12,7 @@ from knnscope.certified.cpu import dispatch, lines, plane_queries, plane_search,
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES, Plane
 from knnscope.certified.cpu.plane_scan import PlanePart
-from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
+from knnscope.certified.cpu.quantise import PANEL, Codes, Mapping, chunk
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
 from knnscope.certified.cpu.ranking import Answers, Batch, Table
 from knnscope.certified.cpu.scan import Part, State
@@ -94,23 +94,37 @@ class Search:
 
     def _by_plane(self, plane: Plane | None, near: npt.NDArray[np.int8] | None, codes: Codes | None) -> bool:
         """Answer by the plane what it can answer: whether that is all."""
-        request, isa = self.request, "vnni" if self.isa == "amx" else self.isa
-        count = len(request.queries)
+        request, count, every = self.request, len(self.request.queries), True
         if codes is None or plane is None or near is None or not plane.answers(count, request.k):
             return False
-        width, forms = plane_search.width(isa, count), plane_search.forms(isa)
-        blocks, each, self.paths = len(plane.blocks), width[0] // width[1], {"plane"}
-        many = count > FEW
+        self.paths.add("plane")
+        for first in range(0, count, BLOCK):
+            given = request, self.answers
+            if count > BLOCK:
+                some, mask = slice(first, first + BLOCK), request.allowed
+                part = Request(request.queries[some], request.k, mask[some] if len(mask) > 1 else mask)
+                ids, values, candidates, computed, margins = self.answers
+                given = part, Answers(ids[some], values[some], candidates[some], computed[some], margins[some])
+            every &= self._block_by_plane(plane, near, codes.mapping, given)
+        return every
+
+    def _block_by_plane(
+        self, plane: Plane, near: npt.NDArray[np.int8], mapping: Mapping, asked_for: tuple[Request, Answers]
+    ) -> bool:
+        """The same for some queries."""
+        (request, answers), workers, isa = asked_for, self.workers, "vnni" if self.isa == "amx" else self.isa
+        count, blocks = len(request.queries), len(plane.blocks)
+        width, forms, many = plane_search.width(isa, count), plane_search.forms(isa), count > FEW
+        each = width[0] // width[1]
         step = PASS if many and plane.blocks.nbytes > WHOLE else blocks
         room = max(LEAST_ROOM, int(plane.rows * dispatch.room(isa)) // (MANY_ROOM if many else 1))
-        levels, workers = (plane.blocks, near), self.workers
         if not many and min(workers.count, blocks // FEWEST_BLOCKS) < 2:
-            both = (plane.blocks, plane.map, near, codes.mapping)
+            both = (plane.blocks, plane.map, near, mapping)
             with scratch.floats("rows", each * step * LANES + 2 * room * count) as memory:
-                return bool(forms.alone(self.table, both, (*width, step), request, memory, self.answers))
+                return bool(forms.alone(self.table, both, (*width, step), request, memory, answers))
         asked = (
             plane_queries.ask(request.queries, plane.map, *width),
-            lines.ask(request.queries, codes.mapping, near.shape[1] - lines.HEAD),
+            lines.ask(request.queries, mapping, near.shape[1] - lines.HEAD),
         )
         tiles = len(asked[0].words)
         parts = 1 if tiles >= 2 * workers.count else max(1, min(workers.count, blocks // FEWEST_BLOCKS))
@@ -125,7 +139,7 @@ class Search:
 
             def scanned(part: PlanePart) -> None:
                 with scratch.floats("rows", self._needed(part, each, room)) as memory:
-                    forms.scan(self.table, levels, asked, request, part, memory, kept)
+                    forms.scan(self.table, (plane.blocks, near), asked, request, part, memory, kept)
 
             workers.map(scanned, work)
         else:
@@ -135,8 +149,8 @@ class Search:
                 items = [
                     (part, memory[first:last], kept) for part, (first, last) in zip(work, pairwise(ends), strict=True)
                 ]
-                workers.call(forms.scan, (self.table, levels, asked, request), items)
-        return bool(plane_search.merge(kept, self.table, self.answers))
+                workers.call(forms.scan, (self.table, (plane.blocks, near), asked, request), items)
+        return bool(plane_search.merge(kept, self.table, answers))
 
     @staticmethod
     def _needed(part: PlanePart, each: int, room: int) -> int:

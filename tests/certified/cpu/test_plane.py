@@ -112,7 +112,11 @@ def drawn(data: st.DataObject) -> tuple[np.ndarray, np.ndarray, int]:
 def test_no_row_is_left_out_by_its_own_key(metric: str, data: st.DataObject) -> None:
     rows, queries, m = drawn(data)
     codes = quantise.build(computable(rows), metric, ONE)
-    made = plane.build(computable(rows), codes.mapping, leading(rows.shape[1], m), ONE, dispatch.PRICES[ISAS[0]]) if codes else None
+    made = (
+        plane.build(computable(rows), codes.mapping, leading(rows.shape[1], m), ONE, dispatch.PRICES[ISAS[0]])
+        if codes
+        else None
+    )
     if codes is None or made is None:
         return
     digits = data.draw(st.sampled_from((1, 2)))
@@ -184,7 +188,7 @@ def test_without_the_querys_error_a_row_would_be_left_out() -> None:
     assert made is not None
     asked = asked_of(queries, made, 1)
     g = lows(made, asked, ISAS[0], 1)
-    without = asked._replace(betas=asked.betas - asked.gaps / 2)
+    without = asked._replace(betas=-((queries * made.map.scaling) ** 2).sum(axis=1))
     keys = [[key_of(row, query, "l2") for row in rows] for query in queries]
     assert all(all(holds(g[i], asked, i, keys[i])) for i in range(40))
     assert sum(not holds(g[i], without, i, keys[i])[i] for i in range(40)) > 20
@@ -346,6 +350,33 @@ def test_what_the_plane_has_no_room_for_is_answered_otherwise(small: pytest.Monk
     assert found.certificate.path == ("exhaustive",)
     apart = index.search(np.concatenate([query, rows[:0], query + 3]), 5)
     assert apart.certificate.path == (*sorted(("plane", "stream" if "vnni" in ISAS else ISAS[0])), "exhaustive")
+
+
+def test_codes_are_written_for_a_scan_when_one_comes(small: pytest.MonkeyPatch) -> None:
+    rows = RANDOM(5).standard_normal((500, 64)).astype(np.float32)
+    index = ExactIndex(rows, threads=1)
+    before = index.nbytes
+    assert index.search(rows[:3], 4).certificate.path == ("plane",)
+    assert index.search(rows[:0], 4).ids.shape == (0, 4)
+    assert index.nbytes == before
+    small.setattr(Plane, "answers", lambda *_: False)
+    found = index.search(rows[:3], 4)
+    assert found.certificate.path != ("plane",)
+    np.testing.assert_array_equal(found.ids, definition.search(rows, rows[:3], 4, "l2").ids)
+    assert index.nbytes == before + 512 * 64
+
+
+@pytest.mark.parametrize("masks", [1, 30])
+def test_more_queries_than_are_asked_at_once(small: pytest.MonkeyPatch, masks: int) -> None:
+    small.setattr(searches, "BLOCK", 7)
+    rows = RANDOM(6).standard_normal((300, 64)).astype(np.float32)
+    where = RANDOM(7).random((masks, 300)) < 0.5
+    found = ExactIndex(rows, threads=2).search(rows[:30], 4, where if masks > 1 else where[0])
+    assert found.certificate.path == ("plane",)
+    for number in range(30):
+        left = np.flatnonzero(where[min(number, masks - 1)])
+        expected, _ = oracle.nearest(rows[left], rows[number], 4, "l2")
+        assert found.ids[number].tolist() == left[expected].tolist()
 
 
 @pytest.mark.parametrize("metric", METRICS)
