@@ -14,7 +14,7 @@ from typing import Any, Literal
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
-from knnscope.report.page.content import Chart
+from knnscope.report.page.content import Chart, readable
 from knnscope.report.page.palette import PARTS, look
 
 WIDTH, HEIGHT = 440, 250
@@ -53,7 +53,8 @@ def drawn(chart: Chart, width: int | None) -> dict[str, Any]:
     forms: dict[str, Callable[..., dict[str, Any]]] = {
         f.__name__: f for f in (lines, states, shares, bars, roofline, rungs)
     }
-    spec = forms[chart.form](chart.data, **chart.options)
+    data = [{key: readable(v) if isinstance(v, str) else v for key, v in mark.items()} for mark in chart.data]
+    spec = forms[chart.form](data, **chart.options)
     return {**spec, "width": "container" if width is None else width}
 
 

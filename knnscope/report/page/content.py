@@ -12,6 +12,11 @@ Tone = Literal["", "warning", "quiet"]
 Form = Literal["lines", "states", "shares", "bars", "roofline", "rungs"]
 
 
+def readable(text: str) -> str:
+    """A text in one line that every file can hold: no control characters, no halves of characters."""
+    return plain(text).encode("utf-8", "replace").decode()
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """A name with its colour and mark before it; ``label`` stands in its place where something else is to be read."""
