@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from knnscope.analysis.overtaking import Overtaking, overtakings
+from knnscope.analysis.batch_crossings import BatchCrossing, batch_crossings
 from knnscope.analysis.run import ComparisonRun
 from knnscope.report.page.content import Block, Engine, Folded, Grid, Section, Text
 from knnscope.report.text import Table
@@ -19,7 +19,7 @@ def section(run: ComparisonRun) -> Section | None:
     """Those that change who is fastest; all others are folded. None where one batch size was measured."""
     if len({row.batch for row in run.rows}) < 2:
         return None
-    found = overtakings(run.rows)
+    found = batch_crossings(run.rows)
     leads, others = [o for o in found if o.leads], [o for o in found if not o.leads]
     blocks: list[Block] = []
     if leads:
@@ -31,7 +31,7 @@ def section(run: ComparisonRun) -> Section | None:
     return Section("crossover", "Crossover", blocks)
 
 
-def _table(title: str, found: list[Overtaking]) -> Table:
+def _table(title: str, found: list[BatchCrossing]) -> Table:
     lines: list[tuple[object, ...]] = [
         (
             Engine(o.before),
