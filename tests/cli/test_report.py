@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from knnscope import analysis
+from knnscope.analysis.run import ComparisonRun
 from knnscope.api import reporting
+from knnscope.api.comparing import DISAGREEING
 from knnscope.errors import MissingLibraryError
 from tests.cli.conftest import Compare, Run, refused
 
@@ -107,6 +111,23 @@ def test_compare_writes_its_page(compare: Compare, vectors: Path, tmp_path: Path
     assert "results.jsonl, environment.json, run.json, verdict.json, report.html" in out
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert "sklearn" in page
+
+
+@pytest.mark.usefixtures("encoded")
+def test_queries_on_which_engines_disagree_are_saved_with_their_texts(compare: Compare, tmp_path: Path) -> None:
+    code, _, err = compare("sample", "--engines", "numpy,WrongIds", "--batch", 10)
+    assert code == 0, err
+    run = analysis.load(tmp_path / "out")
+    assert isinstance(run, ComparisonRun)
+    wrong = {row.evidence.query for row in run.rows if row.grade == "wrong" and row.evidence is not None}
+    assert 1 <= len(run.facts.disagreeing) <= DISAGREEING
+    assert len(run.facts.disagreeing) >= min(len(wrong), DISAGREEING)
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    for one in run.facts.disagreeing:
+        assert one.differences
+        assert one.query is not None
+        assert one.query in html.unescape(page)
+    assert "WrongIds is wrong at batch 10" in page
 
 
 def test_where_a_library_is_missing_compare_says_so_and_goes_on(
