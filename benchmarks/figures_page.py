@@ -328,6 +328,18 @@ def _reading() -> str:
 Traces, read and explained, {_machine(traces["environment"])} (`python -m benchmarks.big_trace --gigabyte --ranges`):
 
 {_table(["trace", "CPU time", "memory"], lines)}
+
+{_timeline()}"""
+
+
+def _timeline() -> str:
+    found = _load("timeline-page.json")
+    sizes = ", ".join(
+        f"{one['cpu_ms']['p95']:.1f} ms at {size.replace('x', ' x ')} pixels" for size, one in found["at"].items()
+    )
+    draws = sum(one["draws"] for one in found["at"].values())
+    return f"""The page of `knnscope timeline` for {found["events"]:,} events has {found["bytes"] / 1e6:.1f} MB. While it is zoomed and moved, the 95th
+percentile of {draws:,} draws takes, in CPU time of its script, {sizes} ({_machine(found["environment"])}; `python -m benchmarks.timeline_page`).
 """
 
 

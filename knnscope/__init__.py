@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from knnscope.api.changing import Changes, changes
     from knnscope.api.climbing import ClimbOptions, Ladder, climb
     from knnscope.api.comparing import CompareOptions, Comparison, compare
     from knnscope.api.embedding import Embedding, embed
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 PUBLIC = {
     "Certificate": "knnscope.records:Certificate",
+    "Changes": "knnscope.api.changing:Changes",
     "ClimbOptions": "knnscope.api.climbing:ClimbOptions",
     "CompareOptions": "knnscope.api.comparing:CompareOptions",
     "Comparison": "knnscope.api.comparing:Comparison",
@@ -34,6 +36,7 @@ PUBLIC = {
     "Machine": "knnscope.api.machine:Machine",
     "Neighbors": "knnscope.records:Neighbors",
     "Trace": "knnscope.api.explaining:Trace",
+    "changes": "knnscope.api.changing:changes",
     "climb": "knnscope.api.climbing:climb",
     "compare": "knnscope.api.comparing:compare",
     "embed": "knnscope.api.embedding:embed",
@@ -46,6 +49,7 @@ PUBLIC = {
 
 __all__ = [
     "Certificate",
+    "Changes",
     "ClimbOptions",
     "CompareOptions",
     "Comparison",
@@ -58,6 +62,7 @@ __all__ = [
     "Neighbors",
     "Trace",
     "__version__",
+    "changes",
     "climb",
     "compare",
     "embed",

@@ -14,6 +14,7 @@ from knnscope.report import answer as answers
 from knnscope.report import explanation as report
 from knnscope.report import perfetto
 from knnscope.report.text import plain
+from knnscope.report.timeline_page import page as timeline_page
 from knnscope.store import read_json, whole_file, write_json
 from knnscope.trace import asking, excerpt, reader
 from knnscope.trace import explain as explaining
@@ -26,8 +27,11 @@ from knnscope.trace.queries import QUERIES
 from knnscope.trace.record import BoundRecord, ExplanationRecord, FindingRecord, PairRecord, from_dict, record_of
 from knnscope.units import short
 
-ENDINGS = (".png", ".svg", ".json")
-"""Of a timeline's file: two pictures, and what ui.perfetto.dev opens."""
+ENDINGS = (".html", ".png", ".svg", ".json")
+"""Of a timeline's file: a page to move in, two pictures, and what ui.perfetto.dev opens."""
+PICTURES = (".png", ".svg")
+MANY = 10_000_000
+"""Events of a page that a browser still opens in seconds."""
 NAME = 200
 """Characters of a name that are of use in a picture."""
 
@@ -212,10 +216,10 @@ class Trace:
         return explain(self, against)
 
     def draw(self, out: str | Path, part: Part | None = None) -> Drawn:
-        """A picture of kernels, copies, API calls and NVTX ranges over time, or their events as JSON for ui.perfetto.dev.
+        """Kernels, copies, API calls and NVTX ranges over time: a page to move in, a picture, or JSON for ui.perfetto.dev.
 
         Args:
-            out: a file whose name ends in .png, .svg or .json.
+            out: a file whose name ends in .html, .png, .svg or .json.
             part: which part of the trace; by default all of it.
 
         Raises:
@@ -224,11 +228,21 @@ class Trace:
         out, part = Path(out), part or Part()
         ending = check_ending(out)
         part.check()
-        if ending != ".json":
+        if ending in PICTURES:
             require("knnscope.report.timeline", "report", "matplotlib")  # before minutes of reading
         trace = _printable(self.recorded)
         window = part.window(trace)
-        if ending == ".json":
+        notes = (*trace.lacks, *trace.notes)
+        if ending == ".html":
+            findings = explaining.explain(self.recorded).findings
+            with whole_file(out, "w") as file:
+                events = timeline_page.write(trace, window, findings, file)
+            what = f"{events:,} events, {out.stat().st_size:,} bytes: open it in a browser"
+            if events > MANY:
+                notes += (
+                    f"a browser takes long to open {events:,} events: --phase, --around, or --from and --to, draw a part",
+                )
+        elif ending == ".json":
             with whole_file(out, "w") as file:
                 events = perfetto.write(trace, window, file)
             what = f"{events:,} events, {out.stat().st_size:,} bytes: open it at https://ui.perfetto.dev"
@@ -237,7 +251,7 @@ class Trace:
             with whole_file(out) as file:
                 width, height = draw(trace, window, file, ending[1:])
             what = f"{width} x {height} pixels, {out.stat().st_size:,} bytes"
-        return Drawn(out, window, what, (*trace.lacks, *trace.notes))
+        return Drawn(out, window, what, notes)
 
     @cached_property
     def recorded(self) -> Recorded:
@@ -259,7 +273,7 @@ def check_ending(out: Path) -> str:
     """
     ending = out.suffix.lower()
     if ending not in ENDINGS:
-        raise KnnscopeError(f"{out}: file name must end in .png, .svg or .json")
+        raise KnnscopeError(f"{out}: file name must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
     return ending
 
 

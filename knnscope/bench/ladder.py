@@ -25,7 +25,7 @@ from knnscope.search import catalog, device, ladder, reference
 from knnscope.search.grading import Grade, Judge
 from knnscope.search.ladder.rung import Rung
 
-ENGINES = ("faiss", "certified", "faiss-gpu", "cuvs")
+ENGINES = ("faiss", "certified", "faiss-gpu", "cuvs", "certified-gpu")
 """Measured beside the rungs: the same search by other libraries and by this project."""
 SECONDS = 60.0
 """Time limit of a rung, whatever ``repeat`` says."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
 from knnscope import threads
 from knnscope.analysis import statistics
+from knnscope.analysis.change import UNTOLD
 from knnscope.analysis.measurement import FAILED, Measurement
 from knnscope.analysis.verdict import QUICK_MATTERS
 from knnscope.api import reporting
-from knnscope.api.comparing import QUERIES, QUICK_QUERIES, SECONDS, CompareOptions, compare
+from knnscope.api.changing import Changes, changes
+from knnscope.api.comparing import QUERIES, QUICK_QUERIES, SECONDS, CompareOptions, Comparison, compare
 from knnscope.bench.plan import QUICK_ROUNDS
 from knnscope.cli import options
 from knnscope.cli.notes import notes
@@ -21,6 +24,8 @@ from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.search import catalog
 
 FAIL_ON = ("wrong", *FAILED, "noisy")
+SLOWER = "slower"
+"""What --fail-on takes besides where there is a run to compare with."""
 
 
 class Compare:
@@ -32,6 +37,7 @@ class Compare:
 
     knnscope compare wordnet --limit 75000 --batch 1,10,100,1000
     knnscope compare base.fbin --queries queries.fbin -k 10,100 --engines faiss,usearch
+    knnscope compare vectors.npy --against runs/baseline --fail-on slower,wrong
     """
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
@@ -44,7 +50,8 @@ class Compare:
 
     def run(self, args: argparse.Namespace) -> int:
         """Measure and print."""
-        fail_on = _fail_on(args.fail_on)
+        fail_on = _fail_on(args.fail_on, args.against is not None)
+        earlier = Comparison.load(args.against) if args.against is not None else None
         out = args.out or f"runs/compare-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         with options.dashed():
             found = compare(
@@ -62,9 +69,16 @@ class Compare:
             show_rows(found.measurements)
         else:
             show(found.run)
+        since = changes(earlier, found) if earlier is not None else None
+        if since is not None:
+            print(f"\n{since}", file=sys.stderr if args.json else sys.stdout)
         if found.interrupted and found.folder is not None:
             raise KeyboardInterrupt(f"interrupted; what was measured until then is in {found.folder.resolve()}")
-        if failing := _failing(found.measurements, fail_on):
+        failing = _failing(found.measurements, fail_on)
+        if since is not None and SLOWER in fail_on:
+            failing += [f"{row.engine} slower at batch {row.batch}" for row in since.worse]
+            notes(_unchecked(since))
+        if failing:
             notes([f"--fail-on: {'; '.join(failing)}"])
             return 1
         if all(row.median_ns is None for row in found.measurements):
@@ -173,27 +187,38 @@ def _add_outcome(parser: argparse.ArgumentParser) -> None:
         help="where the run is saved (default: runs/compare-DATE-TIME)",
     )
     parser.add_argument(
+        "--against",
+        metavar="DIR",
+        help="a saved run: also print what changed since then, row by row",
+    )
+    parser.add_argument(
         "--keep-own",
         action="store_true",
         help="count documents that have the query's own id as answers when quality is measured (default: leave them out, as BEIR does)",
     )
     parser.add_argument("--json", action="store_true", help="print the rows, a JSON object a line")
     parser.add_argument(
-        "--fail-on", metavar="S,S...", help=f"exit with 1 if a row is one of {', '.join(FAIL_ON)} (or any)"
+        "--fail-on",
+        metavar="S,S...",
+        help=f"exit with 1 if a row is one of {', '.join(FAIL_ON)} (or any); with --against also {SLOWER} than there",
     )
 
 
-def _fail_on(text: str | None) -> list[str]:
+def _fail_on(text: str | None, against: bool) -> list[str]:
     if text is None:
         return []
+    known = (*FAIL_ON, SLOWER)
     chosen = options.listed(text)
     if not chosen:
-        raise KnnscopeError(f"--fail-on is empty: {', '.join(FAIL_ON)}")
+        raise KnnscopeError(f"--fail-on is empty: {', '.join(known)}")
     if "any" in chosen:
-        chosen = list(dict.fromkeys([*(name for name in chosen if name != "any"), *FAIL_ON]))
+        every = known if against else FAIL_ON
+        chosen = list(dict.fromkeys([*(name for name in chosen if name != "any"), *every]))
     for name in chosen:
-        if name not in FAIL_ON:
-            raise unknown_name("choice for --fail-on", name, FAIL_ON)
+        if name not in known:
+            raise unknown_name("choice for --fail-on", name, known)
+    if SLOWER in chosen and not against:
+        raise KnnscopeError(f"--fail-on {SLOWER}: slower than what? name an earlier run with --against DIR")
     return chosen
 
 
@@ -227,3 +252,12 @@ def _failing(rows: Sequence[Measurement], fail_on: Sequence[str]) -> list[str]:
         noisy = "noisy" if row.noisy and row.cache == "hot" else ""
         found += [f"{row.engine} {why}" for why in (row.status, noisy) if why in fail_on]
     return list(dict.fromkeys(found))
+
+
+def _unchecked(since: Changes) -> list[str]:
+    """Says so where not one row could tell whether it is slower, so that a check that passes is not taken for one that looked."""
+    hot = [row for row in since.measurements if row.cache == "hot"]
+    if not hot or any(row.outcome not in UNTOLD for row in hot):
+        return []
+    reasons = "; ".join(dict.fromkeys(row.why for row in hot if row.why)) or "too noisy to tell"
+    return [f"--fail-on {SLOWER}: no row could tell: {reasons}"]

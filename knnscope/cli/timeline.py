@@ -14,10 +14,12 @@ from knnscope.units import duration
 
 
 class Timeline:
-    """A recorded run as a picture: kernels, copies, API calls and NVTX ranges over time; or as JSON for ui.perfetto.dev.
+    """A recorded run over time: kernels, copies, API calls and NVTX ranges; as a page to move in, a picture, or JSON for ui.perfetto.dev.
 
-    TRACE is an export of Nsight Systems (nsys export --type sqlite), or what knnscope profile wrote.
+    TRACE is an export of Nsight Systems (nsys export --type sqlite), or what knnscope profile wrote. The page is one file for any browser: it pans, zooms,
+    searches, and shows what launched what and the findings of knnscope explain; ? lists its keys.
 
+    knnscope timeline run.sqlite -o run.html                     a page of all of it
     knnscope timeline run.sqlite -o run.png                      all of it
     knnscope timeline run.sqlite --phase search -o search.svg    the last time through the first range whose name contains "search"
     knnscope timeline run.sqlite --around 100 -o loop.png        one iteration: what ends with the 100th copy to the host
@@ -30,7 +32,11 @@ class Timeline:
             "trace", metavar="TRACE", help="an SQLite export of Nsight Systems, or what knnscope profile wrote"
         )
         parser.add_argument(
-            "-o", "--out", required=True, metavar="FILE", help="the file to write; its name ends in .png, .svg or .json"
+            "-o",
+            "--out",
+            required=True,
+            metavar="FILE",
+            help="the file to write; its name ends in .html, .png, .svg or .json",
         )
         parser.add_argument(
             "--from",

@@ -1,8 +1,9 @@
-// How far a row is from a query within rounding: what few rows are chosen by, before their values are computed as defined.
+// How far a row is from a query, by one warp: within rounding, which few rows are chosen by, and as defined.
 //
 //   FULL     components of a row, padded
 
 constexpr int ALL_PIECES = (FULL + 32 * PIECE - 1) / (32 * PIECE);
+constexpr int CHUNK = 128;                               // terms that a warp has room for
 constexpr int PIECES = ALL_PIECES < 4 ? ALL_PIECES : 4;  // of 16 bytes, of a lane, that are waited for together
 
 // Whether rows can be read 16 bytes at a time, and queries likewise.
@@ -52,4 +53,39 @@ __device__ __forceinline__ void about(const Table& p, i64 row, const double* que
         slack = (2 * p.dim + 40) * 0x1p-51;
     }
     least = key - slack, most = key + slack;
+}
+
+// A row's value as defined, by one warp: terms side by side, added by its first lane. ``terms``: CHUNK numbers of this warp.
+template <typename Table>
+__device__ __forceinline__ double value_by_warp(const Table& p, i64 row, const double* query, double length, double* terms)
+{
+    const int lane = threadIdx.x & 31;
+    const Cell* x = p.rows + row * p.dim;
+    const bool pieces = in_pieces(p);
+    double sum = 0;
+    for (int start = 0; start < p.dim; start += CHUNK) {
+        const int some = min((int)p.dim - start, CHUNK);
+        if (pieces) {
+            for (int at = PIECE * lane; at < some; at += 32 * PIECE) {
+                const uint4 piece = __ldg(reinterpret_cast<const uint4*>(x + start + at));
+                each_term(piece, query + start + at, [&](int c, double one) { terms[at + c] = one; });
+            }
+        } else for (int j = lane; j < some; j += 32) terms[j] = term(wide(x[start + j]), query[start + j]);
+        __syncwarp();
+        if (lane == 0) {  // the next terms are asked for while these are added
+            constexpr int STEP = 8;
+            double now[STEP], next[STEP];
+            int j = 0;
+            if (STEP <= some) UNROLL for (int c = 0; c < STEP; ++c) now[c] = terms[c];
+#pragma unroll 2
+            for (; j + 2 * STEP <= some; j += STEP) {
+                UNROLL for (int c = 0; c < STEP; ++c) next[c] = terms[j + STEP + c];
+                UNROLL for (int c = 0; c < STEP; ++c) sum = __dadd_rn(sum, now[c]);
+                UNROLL for (int c = 0; c < STEP; ++c) now[c] = next[c];
+            }
+            for (; j < some; ++j) sum = __dadd_rn(sum, terms[j]);
+        }
+        __syncwarp();
+    }
+    return value_of(sum, METRIC == 2 ? p.row_norms[row] : 0, length);
 }

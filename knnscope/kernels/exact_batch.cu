@@ -39,13 +39,15 @@ struct Shared {
     u8 queries[SLICES][QUERIES][SLICE];
     u8 rows[STAGES][ROWS][SLICE];
     float sides[2][SIDE];
-    float steps[QUERIES], limits[QUERIES], coefficients[QUERIES];
+    float steps[QUERIES], limits[QUERIES], starts[QUERIES], coefficients[QUERIES];
 };
 
 template <bool SAMPLE> __device__ __forceinline__ void scan(const Batch& p)
 {
     extern __shared__ __align__(128) u8 tiles[];
     Shared& shared = *reinterpret_cast<Shared*>(tiles);
+    let_next_begin();
+    await_before();
     const int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5, g = lane >> 2, t = lane & 3;
     const int query0 = (warp % ALONG) * HIGH * 16, row0 = (warp / ALONG) * WIDE * 8;
     const i64 items = (p.last - p.first + p.each - 1) / p.each * p.query_tiles;
@@ -61,7 +63,9 @@ template <bool SAMPLE> __device__ __forceinline__ void scan(const Batch& p)
         }
         for (int i = thread; i < QUERIES; i += THREADS) {
             shared.steps[i] = p.asked.steps[first_query + i];
-            if (!SAMPLE) shared.limits[i] = p.asked.limits[first_query + i], shared.coefficients[i] = p.asked.coefficients[first_query + i];
+            if (SAMPLE) continue;
+            shared.limits[i] = p.asked.limits[first_query + i], shared.starts[i] = p.asked.starts[first_query + i];
+            shared.coefficients[i] = p.asked.coefficients[first_query + i];
         }
         const u8* codes = p.codes + begin * SLICES * (ROWS * SLICE);
         auto load = [&](i64 slice) {
@@ -110,18 +114,20 @@ template <bool SAMPLE> __device__ __forceinline__ void scan(const Batch& p)
             UNROLL for (int i = 0; i < HIGH; ++i) {
                 const int line = query0 + i * 16 + g;
                 const float steps[2] = {shared.steps[line], shared.steps[line + 8]};
-                const float errors[2] = {shared.coefficients[line], shared.coefficients[line + 8]};
+                const float starts[2] = {shared.starts[line], shared.starts[line + 8]};
                 UNROLL for (int h = 0; h < 2; ++h) least[i][h] = infinite(), nearest[i][h] = 0;
                 UNROLL for (int j = 0; j < WIDE; ++j) {
                     const float4 side = sides[4 * j];
-                    const float2 e = errors_of[4 * j];
                     UNROLL for (int h = 0; h < 2; ++h) {
-                        const float x = part_of_bound(sums[i][j][2 * h], side.x, side.y, steps[h]);
-                        const float y = part_of_bound(sums[i][j][2 * h + 1], side.z, side.w, steps[h]);
+                        const int x = sums[i][j][2 * h], y = sums[i][j][2 * h + 1];
                         if (SAMPLE) {
-                            if (x < least[i][h]) least[i][h] = x, nearest[i][h] = 8 * j;
-                            if (y < least[i][h]) least[i][h] = y, nearest[i][h] = 8 * j + 1;
-                        } else least[i][h] = fminf(least[i][h], fminf(fmaf(-errors[h], e.x, x), fmaf(-errors[h], e.y, y)));
+                            const float first = part_of_bound(x, side.x, side.y, steps[h]), second = part_of_bound(y, side.z, side.w, steps[h]);
+                            if (first < least[i][h]) least[i][h] = first, nearest[i][h] = 8 * j;
+                            if (second < least[i][h]) least[i][h] = second, nearest[i][h] = 8 * j + 1;
+                        } else {
+                            least[i][h] = fminf(least[i][h], loose_bound(x, side.x, side.y, steps[h], starts[h]));
+                            least[i][h] = fminf(least[i][h], loose_bound(y, side.z, side.w, steps[h], starts[h]));
+                        }
                     }
                 }
             }

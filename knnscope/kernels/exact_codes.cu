@@ -24,8 +24,8 @@ struct Map {
     i64 dim;
 };
 
-// What a row leaves behind for all: largest of |z|^2, |y|^2, e1, e2, |y8|^2 and s, as the bits of what is not negative; rows too long.
-struct Most { u64 length2, written2, error, tail, coded2, step; u64 longer, bad; };
+// What a row leaves behind for all: largest of |z|^2, |y|^2, e1, e2, |y8|^2, s and e / s, as the bits of what is not negative; rows too long.
+struct Most { u64 length2, written2, error, tail, coded2, step, ratio; u64 longer, bad; };
 
 __device__ __forceinline__ void keep_most(u64* most, double value) { atomicMax(most, (u64)__double_as_longlong(value)); }
 
@@ -68,6 +68,7 @@ extern "C" __global__ void __launch_bounds__(256) rotate(const float* x, i64 cou
 {
     constexpr int TILE = 128, DEEP = 16, ROOM = TILE + 4;
     __shared__ __align__(16) float a[2][DEEP][ROOM], b[2][DEEP][ROOM];
+    await_before();
     const i64 row0 = (i64)blockIdx.x * TILE;
     const int column0 = blockIdx.y * TILE, thread = threadIdx.x, ty = thread / 16, tx = thread % 16;
     float sums[8][8] = {};
@@ -117,6 +118,8 @@ extern "C" __global__ void __launch_bounds__(256) rotate(const float* x, i64 cou
 extern "C" __global__ void __launch_bounds__(256) rotate_few(const float* x, const float* directions, float* out)
 {
     constexpr int VECTORS = 8;
+    let_next_begin();
+    await_before();
     const int lane = threadIdx.x & 31, warp = blockIdx.y * 8 + (threadIdx.x >> 5), warps = gridDim.y * 8;
     const i64 first = (i64)blockIdx.x * VECTORS;
     for (int component = warp; component < FULL; component += warps) {
@@ -152,10 +155,12 @@ __device__ __forceinline__ u16 half_near(float value)
     return half;
 }
 // A step with which no code is above 127, and all of them together no longer than 2,047: products of codes then stay below 2^22.
-__device__ __forceinline__ float step_for(float peak, double length2)
+// ``lost``: what a row may be wrong by whatever its step; with 8 / sqrt(WIDTH) of it as a step, e / s is no more than rounding makes it.
+__device__ __forceinline__ float step_for(float peak, double length2, double lost = 0)
 {
     constexpr float LONGEST = 2046 - (WIDTH > 1024 ? WIDTH / 64.0f : 16);  // a code's rounding adds at most half of 1 to each of WIDTH: sqrt(WIDTH) / 2 in all
-    return fmaxf(fmaxf(peak * (1.0f / 127), (float)sqrt(length2) * (1.00001f / LONGEST)), 0x1p-100f);
+    const float least = (float)fmax(lost * (8 / sqrt((double)WIDTH)), 0x1p-100);
+    return fmaxf(fmaxf(peak * (1.0f / 127), (float)sqrt(length2) * (1.00001f / LONGEST)), least);
 }
 // What is written of a rotated vector: four components from ``j`` on.
 __device__ __forceinline__ float4 written(const float* z, int j, float tail)
@@ -249,7 +254,8 @@ extern "C" __global__ void encode_rows(const float* rotated, i64 first, i64 coun
         for (int j = lane; j < FULL; j += 32) peak = j < WIDTH ? fmaxf(peak, fabsf(z[j])) : peak, own2 += (double)z[j] * z[j];
         peak = fmaxf(peak, tail);
         peak = warp_most(peak), own2 = warp_sum(own2);
-        const float step = step_for(peak, own2), inverse = 1 / step;
+        const double loose = METRIC == 0 ? 0 : METRIC == 1 ? map.reach2 * (map.dim + 4) * 0x1p-51 : map.reach2 * (map.dim + 8) * 0x1p-49;
+        const float step = step_for(peak, own2, map.rho * sqrt(length2) + sqrt(loose) + TINY), inverse = 1 / step;
         double residual2 = 0;
         int squares_ = 0;
         for (int slice = 0; slice < SLICES; ++slice) {
@@ -267,12 +273,11 @@ extern "C" __global__ void encode_rows(const float* rotated, i64 first, i64 coun
         }
         residual2 = warp_sum(residual2), squares_ = warp_sum(squares_);
         if (lane == 0) {
-            const double loose = METRIC == 0 ? 0 : METRIC == 1 ? map.reach2 * (map.dim + 4) * 0x1p-51 : map.reach2 * (map.dim + 8) * 0x1p-49;
-            double e = error_of(residual2, length2, (FULL + 8) * 0x1p-52, map.rho + SHORTENED);
+            const double e = error_of(residual2, length2, (FULL + 8) * 0x1p-52, map.rho + SHORTENED);
             const float e_up = up(sqrt(e * e + loose) * WIDEN);
             float* side = sides + ((first + i) >> 7) * 384 + 2 * ((first + i) & 127);
             side[0] = step, side[1] = row_term(step, squares_, extras[i], e_up), side[256 - ((first + i) & 127)] = e_up;
-            keep_most(&most->step, step);
+            keep_most(&most->step, step), keep_most(&most->ratio, (double)e_up / step);
             keep_most(&most->coded2, (double)step * step * squares_ + extras[i]);
         }
         const double blur = METRIC == 2 ? (map.dim + 8) * 0x1p-52 * map.scaling : 0;
@@ -283,19 +288,37 @@ extern "C" __global__ void encode_rows(const float* rotated, i64 first, i64 coun
 // Queries as bound.py has them.
 struct Asked {
     double *lengths2, *errors, *bases, *gains, *blurs, *bars; // |p|^2, e_q; a value v has the squared distance base + gain v; T
-    float *steps, *limits, *coefficients, *tails;              // 2 t, V, C, the length of what is left out
+    float *steps, *limits, *coefficients, *starts, *tails;     // 2 t, V, C, K of loose_bound, the length of what is left out
     u8* far;
 };
 
-// x' of queries, a warp each: float64, (count, dim), to float32, (padded, WIDTH). Those beyond ``count`` keep no row.
-extern "C" __global__ void prepare_queries(const double* queries, i64 count, i64 padded, const Map map, float* out, double* own2, const Asked asked)
+// What comes in: queries as they were given, and where what is made of them goes.
+struct Queries {
+    const void* given; i64 wide, count, padded;   // float32, or float64 where ``wide``: (count, dim)
+    Map map;
+    double *values, *norms;                       // as float64; lengths as defined, for cosine
+    float *flat, *rotated;                        // x', (padded, FULL)
+    double* own2;
+    u8* codes;
+    u32* counts;                                  // of hits: none so far
+    Asked asked;
+};
+
+// x' of queries, a warp each. Those beyond ``count`` keep no row.
+extern "C" __global__ void prepare_queries(const Queries p)
 {
+    let_next_begin();
+    await_before();
     const int lane = threadIdx.x & 31;
     const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) >> 5;
-    if (i >= padded) return;
-    const double* query = queries + i * map.dim;
+    if (i >= p.padded) return;
+    const Map& map = p.map;
+    const Asked& asked = p.asked;
+    const Query query = {static_cast<const u8*>(p.given) + i * map.dim * (p.wide ? 8 : 4), (int)p.wide};
+    if (lane == 0) p.counts[i] = 0;
     double total = 0, factor = 1, base = 0, unit2 = map.scaling * map.scaling, gain = unit2, blur = 0;
-    bool far = i >= count;
+    const bool padding = i >= p.count;
+    bool far = padding;
     if (METRIC && !far) {
 #pragma unroll 4
         for (i64 j = lane; j < map.dim; j += 32) total += query[j] * query[j];
@@ -314,26 +337,35 @@ extern "C" __global__ void prepare_queries(const double* queries, i64 count, i64
     double length2 = 0;
 #pragma unroll 4
     for (int j = lane; j < FULL; j += 32) {
-        const double x = !far && j < map.dim ? (query[j] * factor - map.centre[j]) * map.scaling : 0;
-        out[i * FULL + j] = (float)x;
+        double x = 0;
+        if (!padding && j < map.dim) {
+            const double q = query[j];
+            p.values[i * map.dim + j] = q;
+            if (!far) x = (q * factor - map.centre[j]) * map.scaling;
+        }
+        p.flat[i * FULL + j] = (float)x;
         length2 += x * x;
     }
     length2 = warp_sum(length2);
     if (lane == 0) {
-        own2[i] = length2 * (1 + 0x1p-40);
-        if (i < count) asked.bases[i] = base, asked.gains[i] = gain;  // there are no more of these
+        p.own2[i] = length2 * (1 + 0x1p-40);
+        asked.bases[i] = base, asked.gains[i] = gain;
+        if (METRIC == 2 && !padding) p.norms[i] = defined_length(query, map.dim);
         asked.blurs[i] = sqrt(blur + fabs(gain) * map.dim * 0x1p-1022);
         asked.far[i] = far || !(length2 < FAR * FAR);
     }
 }
 
 // Codes of rotated queries, a warp each.
-extern "C" __global__ void encode_queries(const float* rotated, i64 padded, const Map map, const double* own2, const Asked asked, u8* codes)
+extern "C" __global__ void encode_queries(const Queries p)
 {
+    let_next_begin();
+    await_before();
     const int lane = threadIdx.x & 31;
     const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) >> 5;
-    if (i >= padded) return;
-    const float* z = rotated + i * FULL;
+    if (i >= p.padded) return;
+    const Asked& asked = p.asked;
+    const float* z = p.rotated + i * FULL;
     float peak = 0;
     double sum2 = 0;
     const float tail = tail_of(z);
@@ -355,16 +387,16 @@ extern "C" __global__ void encode_queries(const float* rotated, i64 padded, cons
             squares_ += code * code;
             bits |= (u32)(code & 255) << (8 * c);
         }
-        *place(codes, i, slice, lane) = bits;
+        *place(p.codes, i, slice, lane) = bits;
     }
     residual2 = warp_sum(residual2), squares_ = warp_sum(squares_);
     if (lane == 0) {
         asked.steps[i] = far ? 0 : 2 * step;
         asked.lengths2[i] = (double)step * step * squares_;
-        asked.errors[i] = error_of(residual2, own2[i], (FULL + 8) * 0x1p-52, map.rho + 0x1p-48 + SHORTENED);
+        asked.errors[i] = error_of(residual2, p.own2[i], (FULL + 8) * 0x1p-52, p.map.rho + 0x1p-48 + SHORTENED);
         asked.bars[i] = endless();
         asked.limits[i] = far ? -infinite() : infinite();
-        asked.coefficients[i] = 0;
+        asked.coefficients[i] = asked.starts[i] = 0;
         asked.tails[i] = tail * (1 + 0x1p-20f);
     }
 }

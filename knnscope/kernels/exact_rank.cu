@@ -1,7 +1,9 @@
 // What comes before and after the products of exact_batch.cu and exact_wide.cu: thresholds of queries, and the order of what is left.
 // It comes after batch.cuh and about.cuh. A block a query.
+//
+//   RANK     threads of a block that ranks
 
-constexpr int RANK = 256, CANDIDATES = 1024;
+constexpr int CANDIDATES = 1024;
 
 // A number that at least k of these ordered ones, in shared memory, are not above, and at most ``more`` others; ALL where there are fewer.
 __device__ u32 kth(const u32* values, int count, int k, int more)
@@ -45,7 +47,7 @@ struct Bars {
     const float* sides;
     const float2* groups; i64 groups_stride; int group_count;
     const u32* counts; const int2* hits; i64 room, count;
-    double widen, longest2, widest;   // of |y|^2, at most, and of s
+    double widen, longest2, widest, ratio;   // of |y|^2, at most, of s, and of e / s
     int k;
 };
 
@@ -56,12 +58,15 @@ __device__ __forceinline__ double distance_of(const Asked& asked, i64 query, dou
     return (square > 0 ? sqrt(square) : 0) * WIDEN;
 }
 
-// T, and with it V and C.
-__device__ __forceinline__ void set_bar(const Asked& asked, i64 query, double bar, double widen, double widest)
+// T, and with it V, C and K.
+__device__ __forceinline__ void set_bar(const Bars& p, i64 query, double bar)
 {
-    const double a = reach(bar, widen, asked.blurs[query]) + asked.errors[query];
+    const Asked& asked = p.asked;
+    const double a = reach(bar, p.widen, asked.blurs[query]) + asked.errors[query], step = asked.steps[query];
+    const float c = coefficient(a);
     asked.bars[query] = bar;
-    asked.coefficients[query] = coefficient(a), asked.limits[query] = up((double)limit(a, asked.lengths2[query]) + 1.01 * asked.steps[query] * widest);
+    asked.coefficients[query] = c, asked.limits[query] = up((double)limit(a, asked.lengths2[query]) + 1.01 * step * p.widest);
+    asked.starts[query] = (float)(c * p.ratio - step * OFF);
 }
 
 // Codes of all components bound distances from above as well. Where some are left out they do not: then thresholds are made of the distances of the
@@ -128,6 +133,8 @@ template <typename Rows> __device__ __forceinline__ bool bar_of(const Bars& p, i
 extern "C" __global__ void __launch_bounds__(1024) batch_bars(const Bars p)
 {
     extern __shared__ u32 bounds[];
+    let_next_begin();
+    await_before();
     const i64 query = blockIdx.x;
     if (p.asked.far[query]) return;
     const float2* groups = p.groups + query * p.groups_stride;
@@ -145,7 +152,7 @@ extern "C" __global__ void __launch_bounds__(1024) batch_bars(const Bars p)
     double bar;
     const bool known = bar_of(p, query, bounds, p.group_count, [&](int i) { return (u32)__float_as_int(groups[i].y); }, bar);
     if (threadIdx.x) return;
-    if (known) set_bar(p.asked, query, bar, p.widen, p.widest);
+    if (known) set_bar(p, query, bar);
     else p.asked.far[query] = 1, p.asked.limits[query] = -infinite();  // nothing is known of it
 }
 
@@ -157,15 +164,17 @@ __device__ __forceinline__ void bounds_of(const Asked& asked, i64 query, const f
 }
 
 // Thresholds again, of the hits so far. A block a query.
-extern "C" __global__ void __launch_bounds__(RANK) batch_refresh(const Bars p)
+extern "C" __global__ void __launch_bounds__(256) batch_refresh(const Bars p)
 {
     extern __shared__ u32 bounds[];
+    let_next_begin();
+    await_before();
     const i64 query = blockIdx.x;
     const int count = p.counts[query];
     if (p.asked.far[query] || count > p.room || count < p.k) return;
     const int2* hits = p.hits + query * p.room;
     const double e_q = p.asked.errors[query];
-    for (int i = threadIdx.x; i < count; i += RANK) {
+    for (int i = threadIdx.x; i < count; i += blockDim.x) {
         float4 side;
         double least, most;
         bounds_of(p.asked, query, p.sides, hits[i], side, least, most);
@@ -174,7 +183,7 @@ extern "C" __global__ void __launch_bounds__(RANK) batch_refresh(const Bars p)
     double bar;
     const bool known = bar_of(p, query, bounds, count, [&](int i) { return (u32)hits[i].x; }, bar);
     __syncthreads();
-    if (threadIdx.x == 0 && known && bar < p.asked.bars[query]) set_bar(p.asked, query, bar, p.widen, p.widest);
+    if (threadIdx.x == 0 && known && bar < p.asked.bars[query]) set_bar(p, query, bar);
 }
 
 struct Rank {
@@ -186,7 +195,7 @@ struct Rank {
     double widen;
     double* values; i64* ids;
     u32 *candidates, *computed, *errors;  // errors: 1 no number, 2 a row is not where its bound says, 4 answer by all rows
-    double* rests;                        // no row that was not computed has a smaller distance
+    double *rests, *bases, *gains;        // no row that was not computed has a smaller distance; see Asked
     int k;
 };
 
@@ -198,18 +207,56 @@ __device__ __forceinline__ double tail_of(const u8* codes, i64 row, float step, 
     return WIDTH < FULL ? fabs((double)step * code) + e : 0;
 }
 
+// Values as defined of some rows, by all warps of a block: terms side by side, added by a thread a row. ``terms``: (AT_ONCE, CHUNK + 1).
+constexpr int AT_ONCE = 16;
+template <typename Rows, typename Keep> __device__ __forceinline__ void values_of(const Table& p, i64 query, Rows row_of, int count, double* terms, Keep keep)
+{
+    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5;
+    const double* q = p.queries + query * p.dim;
+    const double length = METRIC == 2 ? p.query_norms[query] : 0;
+    for (int first = 0; first < count; first += AT_ONCE) {
+        const int some = min(count - first, AT_ONCE);
+        double sum = 0;
+        for (i64 start = 0; start < p.dim; start += CHUNK) {
+            const int width = p.dim - start < CHUNK ? (int)(p.dim - start) : CHUNK;
+            for (int i = own; i < some; i += RANK / 32) {
+                const Cell* x = p.rows + row_of(first + i) * p.dim + start;
+                double cells[CHUNK / 32];
+                UNROLL for (int c = 0; c < CHUNK / 32; ++c) cells[c] = 32 * c + lane < width ? wide(x[32 * c + lane]) : 0;
+                UNROLL for (int c = 0; c < CHUNK / 32; ++c)
+                    if (32 * c + lane < width) terms[i * (CHUNK + 1) + 32 * c + lane] = term(cells[c], q[start + 32 * c + lane]);
+            }
+            __syncthreads();
+            if (threadIdx.x < some) {
+                const double* mine = terms + threadIdx.x * (CHUNK + 1);
+#pragma unroll 16
+                for (int j = 0; j < width; ++j) sum = __dadd_rn(sum, mine[j]);
+            }
+            __syncthreads();
+        }
+        if (threadIdx.x < some) {
+            const i64 row = row_of(first + threadIdx.x);
+            keep(first + threadIdx.x, row, value_of(sum, METRIC == 2 ? p.row_norms[row] : 0, length));
+        }
+    }
+}
+
 // Values as defined of the hits that the last threshold leaves, ranked. A block a query: the rows that are nearest by their bounds are looked at
 // first; how far the k-th of them is, within rounding, leaves few of the others.
-extern "C" __global__ void __launch_bounds__(RANK) batch_rank(const Rank p)
+extern "C" __global__ void __launch_bounds__(RANK, 1024 / RANK) batch_rank(const Rank p)
 {
     extern __shared__ __align__(16) u8 memory[];
     u64* keys = reinterpret_cast<u64*>(memory);                    // (CANDIDATES,)
     i64* names = reinterpret_cast<i64*>(keys + CANDIDATES);        // (CANDIDATES,)
     u32* first = reinterpret_cast<u32*>(names + CANDIDATES);       // (room,), bounds in order: upper ones, or lower ones
     float* lowers = reinterpret_cast<float*>(first + p.room);      // (room,)
+    u32* chosen = reinterpret_cast<u32*>(lowers + p.room);         // (CANDIDATES,)
+    double* terms = reinterpret_cast<double*>(chosen + CANDIDATES);  // of values_of
     __shared__ int left, near;
     __shared__ u32 error;
     __shared__ u64 rest_key;
+    let_next_begin();
+    await_before();
     const i64 query = blockIdx.x;
     const int count = p.counts[query], lane = threadIdx.x & 31, own = threadIdx.x >> 5;
     const int2* hits = p.hits + query * p.room;
@@ -217,7 +264,7 @@ extern "C" __global__ void __launch_bounds__(RANK) batch_rank(const Rank p)
     const double length = METRIC == 2 ? p.table.query_norms[query] : 0, e_q = p.asked.errors[query];
     const double blur = p.asked.blurs[query], base = p.asked.bases[query], gain = p.asked.gains[query];
     bool lost = p.asked.far[query] || count > p.room || count < p.k;
-    if (threadIdx.x == 0) left = near = 0, error = 0, rest_key = LAST;
+    if (threadIdx.x == 0) left = near = 0, error = 0, rest_key = LAST, p.bases[query] = base, p.gains[query] = gain;
     double bar = p.asked.bars[query];
     u32 nearest = 0;
     if (!lost) {
@@ -269,40 +316,38 @@ extern "C" __global__ void __launch_bounds__(RANK) batch_rank(const Rank p)
         }
     }
     __syncthreads();
-    const int size = power_from(left);
-    int computed = 0;
-    for (int i = threadIdx.x; i < size; i += RANK) {
-        if (i >= left || keys[i] == LAST) {
-            keys[i] = LAST, names[i] = -1;
-            continue;
-        }
-        const int2 hit = hits[names[i]];
-        const i64 row = (u32)hit.x;
-        const double value =
-            value_of(defined_sum(p.table.rows + row * p.table.dim, q, p.table.dim), METRIC == 2 ? p.table.row_norms[row] : 0, length);
-        ++computed;
-        if (isnan(value)) atomicOr(&error, 1u);
-        const double square = base + gain * value, distance = square > 0 ? sqrt(square) : 0;
-        float4 side;
-        double least, most;
-        bounds_of(p.asked, query, p.sides, hit, side, least, most);
-        if (!WHOLE) most += 4 * tail_of(p.codes, row, side.x, side.z) * p.asked.tails[query];
-        if (!(lowers[(int)names[i]] <= reach(distance, p.widen, blur)) || !(distance <= reach(upper(most, side.z, e_q), p.widen, blur)))
-            atomicOr(&error, 2u);
-        keys[i] = ordered(key_of(value));
-        names[i] = p.names ? p.names[row] : row;
-    }
     if (threadIdx.x == 0) near = 0;
     __syncthreads();
-    if (computed) atomicAdd(&near, computed);
-    sort_pairs(keys, names, size);
-    for (int i = threadIdx.x; i < p.k; i += RANK) {
-        const double found = keys[i] == LAST ? endless() : key_from(keys[i]);
-        p.values[query * p.k + i] = METRIC ? 0.0 - found : found;
-        p.ids[query * p.k + i] = keys[i] == LAST ? -1 : names[i];
+    for (int i = threadIdx.x; i < left; i += RANK) if (keys[i] != LAST) chosen[atomicAdd(&near, 1)] = (u32)names[i];
+    __syncthreads();
+    const int computed = near;
+    values_of(p.table, query, [&](int i) { return (i64)(u32)hits[chosen[i]].x; }, computed, terms, [&](int i, i64 row, double value) {
+        if (isnan(value)) atomicOr(&error, 1u);
+        const double square = base + gain * value, distance = square > 0 ? sqrt(square) : 0;
+        const int at = (int)chosen[i];
+        float4 side;
+        double least, most;
+        bounds_of(p.asked, query, p.sides, hits[at], side, least, most);
+        if (!WHOLE) most += 4 * tail_of(p.codes, row, side.x, side.z) * p.asked.tails[query];
+        if (!(lowers[at] <= reach(distance, p.widen, blur)) || !(distance <= reach(upper(most, side.z, e_q), p.widen, blur)))
+            atomicOr(&error, 2u);
+        keys[i] = ordered(key_of(value)), names[i] = p.names ? p.names[row] : row;
+    });
+    __syncthreads();
+    auto write = [&](int place, u64 key, i64 name) {
+        const double found = key == LAST ? endless() : key_from(key);
+        p.values[query * p.k + place] = METRIC ? 0.0 - found : found;
+        p.ids[query * p.k + place] = name;
+    };
+    for (int i = own; i < computed; i += RANK / 32) {  // a warp counts who is before a row
+        int before = 0;
+        for (int o = lane; o < computed; o += 32) before += keys[o] < keys[i] || (keys[o] == keys[i] && names[o] < names[i]);
+        before = warp_sum(before);
+        if (lane == 0 && before < p.k) write(before, keys[i], names[i]);
     }
+    for (int i = computed + threadIdx.x; i < p.k; i += RANK) write(i, LAST, -1);
     if (threadIdx.x == 0) {
-        p.errors[query] = error, p.candidates[query] = left, p.computed[query] = near;
+        p.errors[query] = error, p.candidates[query] = left, p.computed[query] = computed;
         double rest = enough_far;
         if (rest_key != LAST) {
             const double square = base + gain * (METRIC ? -key_from(rest_key) : key_from(rest_key));

@@ -1,18 +1,28 @@
 // The products of exact_batch.cu by warpgroups: for compute capability 9.0 alone (sm_90a), where they are twice as fast. It comes after
-// batch.cuh. One warp copies codes ahead; two warpgroups take turns: one multiplies while the other compares.
+// batch.cuh. Two warpgroups take turns: one multiplies while the other compares. Of the third, one warp copies codes ahead; the others look at
+// what the comparing ones pass on: the 32 sums of a thread that hold a row below its query's limit, perhaps. So who multiplies never waits for
+// a list in global memory.
 //
 //   TALL     blocks of 64 queries that a warpgroup has: 1 or 2
 //   AHEAD    slices of rows on their way
 
 constexpr int WIDE_QUERIES = 128 * TALL, WIDE_THREADS = 384, SIDES = 3;
-constexpr int KEPT = 64;  // hits of a warp that wait to be written
+constexpr int COMPARING = 8, LOOKING = 3;             // warps
+constexpr int WAITING = 12;                           // of a comparing warp, lines of sums that wait to be looked at
+
+// A thread's sums for one query, padded so that lines begin at different banks; the query, and the tile of rows with the thread's place in it.
+struct Line {
+    int4 sums[8];
+    u32 query, place;
+    u32 unused[2];
+};
 
 struct Wide {
     u8 queries[TALL][SLICES][128][SLICE];
     u8 rows[AHEAD][ROWS][SLICE];
     float sides[SIDES][SIDE];
-    uint2 kept[8][KEPT];  // query within the tile and row within the item, sum
-    u32 kept_count[8];
+    Line lines[COMPARING][WAITING];
+    u32 put[COMPARING], taken[COMPARING], ended;      // lines so far; warps
     u64 full[AHEAD], empty[AHEAD], queries_full, queries_empty, sides_full[SIDES], sides_empty[SIDES];
 };
 
@@ -70,20 +80,90 @@ __device__ __forceinline__ void hold(int (&c)[64])
     UNROLL for (int x = 0; x < 64; ++x) asm volatile("" : "+r"(c[x])::"memory");
 }
 
-// A hit goes to its query's list: ``first_query`` is that of the warp's first line, ``begin`` the item's first tile.
-__device__ __forceinline__ void write_hit(const Batch& p, i64 first_query, i64 begin, uint2 hit)
+// What another warp has announced, the same for all threads of this one.
+__device__ __forceinline__ u32 glance(const u32& word)
 {
-    const i64 query = first_query + (hit.x >> 16), row = begin * ROWS + (hit.x & 0xffff);
-    if (row >= p.count) return;
-    const u32 at = atomicAdd(p.counts + query, 1u);
-    if (at < p.room) p.hits[query * p.room + at] = make_int2((int)row, (int)hit.y);
+    return __shfl_sync(ALL, *reinterpret_cast<const volatile u32*>(&word), 0);
+}
+__device__ __forceinline__ void announce(u32& word, u32 value)
+{
+    __threadfence_block();
+    *reinterpret_cast<volatile u32*>(&word) = value;
+}
+
+// The sums of the threads in ``mask``, of a warp, become lines; ``put``: how many so far.
+__device__ __forceinline__ void pass_on(Wide& shared, int own, const int4 (&sums)[8], u32 query, u32 place, u32 mask, u32& put)
+{
+    const int lane = threadIdx.x & 31;
+    while (mask) {
+        const int room = WAITING - (int)(put - glance(shared.taken[own]));
+        const int rank = __popc(mask & ((1u << lane) - 1));
+        const bool mine = (mask >> lane & 1) && rank < room;
+        if (mine) {
+            Line& line = shared.lines[own][(put + rank) % WAITING];
+            UNROLL for (int c = 0; c < 8; ++c) line.sums[c] = sums[c];
+            line.query = query, line.place = place;
+        }
+        const u32 done = __ballot_sync(ALL, mine);
+        mask &= ~done, put += __popc(done);
+        if (done && lane == 0) announce(shared.put[own], put);
+    }
+}
+
+// An eighth of a line: rows that are below their query's limit go to its list.
+__device__ __forceinline__ void look_at(const Batch& p, const Line& line, int part)
+{
+    const int4 four = line.sums[part];
+    const i64 query = line.query, tile = line.place >> 2;
+    const int t = line.place & 3;
+    const float* of_tile = p.sides + tile * SIDE;
+    const float4 *sides = reinterpret_cast<const float4*>(of_tile) + 8 * part + t;
+    const float2 *errors_of = reinterpret_cast<const float2*>(of_tile + 2 * ROWS) + 8 * part + t;
+    const float4 side[2] = {__ldg(sides), __ldg(sides + 4)};
+    const float2 e[2] = {__ldg(errors_of), __ldg(errors_of + 4)};
+    const float step = p.asked.steps[query], coefficient = p.asked.coefficients[query], limit = p.asked.limits[query];
+    UNROLL for (int x = 0; x < 4; ++x) {
+        const int j = x >> 1, sum = x == 0 ? four.x : x == 1 ? four.y : x == 2 ? four.z : four.w;
+        const float bound = part_of_bound(sum, x & 1 ? side[j].z : side[j].x, x & 1 ? side[j].w : side[j].y, step);
+        const i64 row = tile * ROWS + (2 * part + j) * 8 + 2 * t + (x & 1);
+        if (!(fmaf(-coefficient, x & 1 ? e[j].y : e[j].x, bound) <= limit) || row >= p.count) continue;
+        const u32 at = atomicAdd(p.counts + query, 1u);
+        if (at < p.room) p.hits[query * p.room + at] = make_int2((int)row, sum - ZERO);
+    }
+}
+
+// What a warp of the third group does until all that compare have ended.
+__device__ __forceinline__ void look(const Batch& p, Wide& shared, int first)
+{
+    const int lane = threadIdx.x & 31;
+    u32 taken[(COMPARING + LOOKING - 1) / LOOKING] = {};
+    for (;;) {
+        const bool ended = glance(shared.ended) == COMPARING;
+        bool idle = true;
+        UNROLL for (int i = 0; i < (COMPARING + LOOKING - 1) / LOOKING; ++i) {
+            const int own = first + i * LOOKING;
+            if (own >= COMPARING) break;
+            const u32 some = min(glance(shared.put[own]) - taken[i], 4u);
+            if (!some) continue;
+            idle = false;
+            __threadfence_block();
+            const u32 mine = taken[i] + (lane >> 3);
+            if (lane >> 3 < some) look_at(p, shared.lines[own][mine % WAITING], lane & 7);
+            __syncwarp();
+            taken[i] += some;
+            if (lane == 0) announce(shared.taken[own], taken[i]);
+        }
+        if (idle && ended) return;
+        if (idle) __nanosleep(64);
+    }
 }
 
 template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
 {
     extern __shared__ __align__(1024) u8 everything[];
     Wide& shared = *reinterpret_cast<Wide*>(everything);
-    if (threadIdx.x < 8) shared.kept_count[threadIdx.x] = 0;
+    if (threadIdx.x < COMPARING) shared.put[threadIdx.x] = shared.taken[threadIdx.x] = 0;
+    if (threadIdx.x == 0) shared.ended = 0;
     if (threadIdx.x == 0) {
         UNROLL for (int i = 0; i < AHEAD; ++i) barrier_init(shared.full[i], 1), barrier_init(shared.empty[i], 2);
         UNROLL for (int i = 0; i < SIDES; ++i) barrier_init(shared.sides_full[i], 1), barrier_init(shared.sides_empty[i], 8);
@@ -92,10 +172,16 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
     }
     __syncthreads();
+    let_next_begin();
+    await_before();
     const i64 items = (p.last - p.first + p.each - 1) / p.each * p.query_tiles;
     const int group = threadIdx.x >> 7;
     if (group == 2) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        if (threadIdx.x >= 256 + 32) {
+            if (!SAMPLE) look(p, shared, (threadIdx.x >> 5) - COMPARING - 1);
+            return;
+        }
         if (threadIdx.x != 256) return;
         int stage = 0, phase = 0, side = 0, side_phase = 0, turn = 0;
         for (i64 item = blockIdx.x; item < items; item += gridDim.x, turn ^= 1) {
@@ -120,20 +206,21 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
         }
         return;
     }
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     const int lane = threadIdx.x & 31, warp = (threadIdx.x >> 5) & 3, g = lane >> 2, t = lane & 3;
     const bool first_thread = (threadIdx.x & 127) == 0;
     const int own = threadIdx.x >> 5;
     int stage = 0, phase = 0, side = 0, side_phase = 0, turn = 0;
+    u32 put = 0;
     if (group == 1) asm volatile("bar.arrive 1, 256;" ::: "memory");
     for (i64 item = blockIdx.x; item < items; item += gridDim.x, turn ^= 1) {
         const i64 first_query = item % p.query_tiles * WIDE_QUERIES + group * TALL * 64 + warp * 16 + g;
         const i64 begin = p.first + item / p.query_tiles * p.each, end = begin + p.each < p.last ? begin + p.each : p.last;
-        float steps[TALL][2], errors[TALL][2], limits[TALL][2];
+        float steps[TALL][2], starts[TALL][2], limits[TALL][2];
         UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) {
             const i64 query = first_query + i * 64 + h * 8;
             steps[i][h] = p.asked.steps[query];
-            errors[i][h] = SAMPLE ? 0 : -p.asked.coefficients[query], limits[i][h] = SAMPLE ? 0 : p.asked.limits[query];
+            starts[i][h] = SAMPLE ? 0 : p.asked.starts[query], limits[i][h] = SAMPLE ? 0 : p.asked.limits[query];
         }
         await(shared.queries_full, turn);
         for (i64 tile = begin; tile < end; ++tile) {
@@ -167,20 +254,21 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
             }
             await(shared.sides_full[side], side_phase);
             const float4* sides = reinterpret_cast<const float4*>(shared.sides[side]) + t;  // s and N of two rows
-            const float2* errors_of = reinterpret_cast<const float2*>(shared.sides[side] + 2 * ROWS) + t;
             float least[TALL][2];
             int nearest[TALL][2];
             UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) least[i][h] = infinite(), nearest[i][h] = 0;
             UNROLL for (int j = 0; j < 16; ++j) {
                 const float4 line = sides[4 * j];
-                const float2 e = errors_of[4 * j];
                 UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) {
-                    const float x = part_of_bound(sums[i][4 * j + 2 * h], line.x, line.y, steps[i][h]);
-                    const float y = part_of_bound(sums[i][4 * j + 2 * h + 1], line.z, line.w, steps[i][h]);
+                    const int x = sums[i][4 * j + 2 * h], y = sums[i][4 * j + 2 * h + 1];
                     if (SAMPLE) {
-                        if (x < least[i][h]) least[i][h] = x, nearest[i][h] = 8 * j;
-                        if (y < least[i][h]) least[i][h] = y, nearest[i][h] = 8 * j + 1;
-                    } else least[i][h] = fminf(least[i][h], fminf(fmaf(errors[i][h], e.x, x), fmaf(errors[i][h], e.y, y)));
+                        const float first = part_of_bound(x, line.x, line.y, steps[i][h]), second = part_of_bound(y, line.z, line.w, steps[i][h]);
+                        if (first < least[i][h]) least[i][h] = first, nearest[i][h] = 8 * j;
+                        if (second < least[i][h]) least[i][h] = second, nearest[i][h] = 8 * j + 1;
+                    } else {
+                        least[i][h] = fminf(least[i][h], loose_bound(x, line.x, line.y, steps[i][h], starts[i][h]));
+                        least[i][h] = fminf(least[i][h], loose_bound(y, line.z, line.w, steps[i][h], starts[i][h]));
+                    }
                 }
             }
             UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) {
@@ -189,41 +277,22 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
                     if (query < p.queries) p.groups[query * p.groups_stride + (tile - p.first) * 4 + t] = make_float2(least[i][h], __int_as_float((int)tile * ROWS + nearest[i][h] + 2 * t));
                     continue;
                 }
-                if (!(least[i][h] <= limits[i][h])) continue;
-                u32 which = 0;
-                UNROLL for (int x = 0; x < 32; ++x) {
-                    const float4 line = sides[4 * (x >> 1)];
-                    const float2 e = errors_of[4 * (x >> 1)];
-                    const float bound = part_of_bound(sums[i][4 * (x >> 1) + 2 * h + (x & 1)], x & 1 ? line.z : line.x, x & 1 ? line.w : line.y, steps[i][h]);
-                    if (fmaf(errors[i][h], x & 1 ? e.y : e.x, bound) <= limits[i][h]) which |= 1u << x;
+                const u32 mask = __ballot_sync(ALL, least[i][h] <= limits[i][h]);
+                if (!mask) continue;
+                int4 own_sums[8];
+                UNROLL for (int c = 0; c < 8; ++c) {
+                    const int* four = sums[i] + 8 * c + 2 * h;
+                    own_sums[c] = make_int4(four[0], four[1], four[4], four[5]);
                 }
-#pragma unroll 1
-                while (which) {
-                    const int bit = __ffs(which) - 1;
-                    which &= which - 1;
-                    int sum = 0;
-                    UNROLL for (int x = 0; x < 32; ++x) sum = x == bit ? sums[i][4 * (x >> 1) + 2 * h + (x & 1)] : sum;
-                    const u32 within = (u32)(tile - begin) * ROWS + (bit >> 1) * 8 + 2 * t + (bit & 1);
-                    const u32 at = atomicAdd(&shared.kept_count[own], 1u);
-                    const uint2 hit = make_uint2((u32)(i * 64 + h * 8 + g) << 16 | within, (u32)(sum - ZERO));
-                    if (at < KEPT) shared.kept[own][at] = hit;
-                    else write_hit(p, first_query - g, begin, hit);
-                }
-            }
-            if (!SAMPLE) {
-                __syncwarp();
-                const u32 waiting = *reinterpret_cast<volatile u32*>(&shared.kept_count[own]);
-                if (waiting >= KEPT / 2 || (waiting && tile + 1 == end)) {
-                    for (u32 i = lane; i < min(waiting, (u32)KEPT); i += 32) write_hit(p, first_query - g, begin, shared.kept[own][i]);
-                    __syncwarp();
-                    if (lane == 0) shared.kept_count[own] = 0;
-                }
+                pass_on(shared, own, own_sums, (u32)query, (u32)tile << 2 | t, mask, put);
             }
             __syncwarp();
             if (lane == 0) arrive(shared.sides_empty[side]);
             if (++side == SIDES) side = 0, side_phase ^= 1;
         }
     }
+    __syncwarp();
+    if (lane == 0) __threadfence_block(), atomicAdd(&shared.ended, 1u);
 }
 
 extern "C" __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_sample(const Batch p) { scan_wide<true>(p); }

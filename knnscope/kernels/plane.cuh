@@ -12,7 +12,6 @@ constexpr int LEVELS = 127 * 254;
 constexpr int SHARE = 768;                     // numbers that a threshold is made of, at most
 constexpr int QUEUE = TOGETHER * 16 * SCANNING;  // rows that wait for their values: at least one step of a scan
 constexpr int HITS = 1024, FEW_HITS = HITS / TOGETHER;  // rows of a query that are ranked, and so few that each counts who is before it
-constexpr int CHUNK = 128;                     // terms that a warp has room for
 constexpr int PER_LANE = FULL <= 768 ? FULL / 32 : 24;  // components of a direction that are asked for early
 constexpr u32 PATIENCE = 1u << 20;             // times that a word is asked for
 
@@ -257,40 +256,6 @@ __device__ __forceinline__ bool is_near(const Plane& p, const Asked& asked, i64 
     const double n = from_half((u16)(side.x >> 16)), e1 = from_half((u16)side.y), e2 = from_half((u16)(side.y >> 16));
     const double width = 4 * (asked.known * e1 + asked.rest * e2) * (1 + 0x1p-20) + n * 0x1p-8 + asked.gap;
     return !(width < endless()) || value <= bound + (width + (fabs(bound) + fabs(value)) * 0x1p-20) * (1 + 0x1p-20) + 0x1p-22;
-}
-
-// A row's value as defined, by one warp: terms side by side, added by its first lane. ``terms``: CHUNK numbers of this warp.
-__device__ __forceinline__ double value_by_warp(const Plane& p, i64 row, const double* query, double length, double* terms)
-{
-    const int lane = threadIdx.x & 31;
-    const Cell* x = p.rows + row * p.dim;
-    const bool pieces = in_pieces(p);
-    double sum = 0;
-    for (int start = 0; start < p.dim; start += CHUNK) {
-        const int some = min((int)p.dim - start, CHUNK);
-        if (pieces) {
-            for (int at = PIECE * lane; at < some; at += 32 * PIECE) {
-                const uint4 piece = __ldg(reinterpret_cast<const uint4*>(x + start + at));
-                each_term(piece, query + start + at, [&](int c, double one) { terms[at + c] = one; });
-            }
-        } else for (int j = lane; j < some; j += 32) terms[j] = term(wide(x[start + j]), query[start + j]);
-        __syncwarp();
-        if (lane == 0) {  // the next terms are asked for while these are added
-            constexpr int STEP = 8;
-            double now[STEP], next[STEP];
-            int j = 0;
-            if (STEP <= some) UNROLL for (int c = 0; c < STEP; ++c) now[c] = terms[c];
-#pragma unroll 2
-            for (; j + 2 * STEP <= some; j += STEP) {
-                UNROLL for (int c = 0; c < STEP; ++c) next[c] = terms[j + STEP + c];
-                UNROLL for (int c = 0; c < STEP; ++c) sum = __dadd_rn(sum, now[c]);
-                UNROLL for (int c = 0; c < STEP; ++c) now[c] = next[c];
-            }
-            for (; j < some; ++j) sum = __dadd_rn(sum, terms[j]);
-        }
-        __syncwarp();
-    }
-    return value_of(sum, METRIC == 2 ? p.row_norms[row] : 0, length);
 }
 
 // The hits of every query in order, and what the host is told; by the last block. ``keys``, ``names``: HITS each.

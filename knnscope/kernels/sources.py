@@ -68,6 +68,8 @@ ROWS = ((0, 0), (1, 2), (2, 1), (3, 0), (4, 2), (5, 1), (6, 2))
 """Each type of rows once, and each metric: CELL and METRIC of common.cuh."""
 WIDTHS = ((384, 384, 192, 128), (384, 256, 128, 128), (128, 128, 64, 32), (1536, 1536, 0, 64))
 """FULL, WIDTH, LEADING and QUERIES of the files that need them."""
+RANKS = (256, 1024, 512)
+"""Threads of a block that ranks."""
 WARPGROUPS = ((384, 2, 7), (256, 2, 8), (768, 1, 7))
 """WIDTH, TALL and AHEAD of exact_wide.cu."""
 
@@ -88,7 +90,7 @@ def all_sources() -> Iterator[Source]:
         if leading:
             yield exact("plane", (*macros, ("THREADS", plane_threads(leading))))
         yield exact("batch", (*macros, ("QUERIES", queries)))
-        yield exact("rank", macros)
+        yield exact("rank", (*macros, ("RANK", RANKS[number % len(RANKS)])))
     for width, tall, ahead in WARPGROUPS:
         yield exact(
             "wide", (("CELL", 0), ("METRIC", 0), ("FULL", width), ("WIDTH", width), ("TALL", tall), ("AHEAD", ahead))

@@ -1,4 +1,9 @@
-"""A trace as Chrome trace-event JSON, which https://ui.perfetto.dev opens; written as it is made, however many events there are."""
+"""A trace as Chrome trace-event JSON, which https://ui.perfetto.dev opens; written as it is made, however many events there are.
+
+An arrow from a call to the work that it launched is a pair of flow events, after all others: "s" at the call's beginning, and "f" at the work's, which binds
+to the slice that encloses it (bp: e), since without that it would bind to the next one. A viewer reads them in order of time and follows an id once: so
+each piece of work has an id of its own, and what began before its call, by clocks that disagree, has no arrow.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +15,8 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from knnscope.trace.excerpt import Window, inside
-from knnscope.trace.lanes import COPIES, OTHER_COPIES
-from knnscope.trace.model import Copies, Events, Gpu, Trace
+from knnscope.trace.model import Copies, Events, Gpu, Trace, Work
+from knnscope.trace.rows import COPIES, OTHER_COPIES
 from knnscope.units import short
 
 CHUNK = 1 << 14
@@ -40,6 +45,19 @@ def write(trace: Trace, window: Window, file: IO[str]) -> int:
     return written
 
 
+class Places:
+    """On which process and track events stand: of each table a number an event, 0 where it is not shown."""
+
+    def __init__(self, *tables: Events) -> None:
+        self.of = {id(events): np.zeros(len(events), dtype=np.int32) for events in tables}
+        self.known: list[tuple[int, int]] = [(0, 0)] * SIDE_BY_SIDE
+
+    def put(self, events: Events, mine: Any, pid: int, number: int, track: Any) -> None:
+        """These events stand on tracks beside each other."""
+        self.of[id(events)][mine] = len(self.known) + track
+        self.known += [(pid, _tid(number, extra)) for extra in range(SIDE_BY_SIDE)]
+
+
 def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]:
     names = [json.dumps(short(name, 200)) for name in trace.names]
     numbers = count(1)
@@ -55,6 +73,7 @@ def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]
     ]
     kernels_of, copies_of = _grouped(trace.kernels.lane, shown[0]), _grouped(trace.copies.lane, shown[1])
     streams: dict[int, int] = {}
+    places = Places(trace.kernels, trace.copies, trace.calls)
     for lane in sorted({*kernels_of, *copies_of}, key=lambda number: (trace.lanes[number].gpu, trace.lanes[number])):
         gpu = trace.lanes[lane].gpu
         yield process("gpu", gpu, f"GPU {gpu} {short(trace.gpus.get(gpu, Gpu()).name, 100)}")
@@ -66,6 +85,8 @@ def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]
         track = tracks(start, end)
         yield _track_names(pid, stream, track, f"stream {trace.lanes[lane].stream}")
         tid = _tid(stream, track)
+        places.put(trace.kernels, kernels, pid, stream, track[: len(kernels)])
+        places.put(trace.copies, copies, pid, stream, track[len(kernels) :])
         yield _events(trace.kernels, kernels, names, origin, Track(pid, tid[: len(kernels)], "kernel"))
         yield _events(trace.copies, copies, names, origin, Track(pid, tid[len(kernels) :], "copy"))
     for what, category, events, groups in (
@@ -80,6 +101,10 @@ def _parts(trace: Trace, window: Window, origin: int) -> Iterator[Iterable[str]]
             base = 2 * own + (what == "API")  # ranges above the calls that they hold
             yield _track_names(pid, base, track, f"{what}, thread {own}")
             yield _events(events, mine, names, origin, Track(pid, _tid(base, track), category))
+            if what == "API":
+                places.put(events, mine, pid, base, track)
+    yield _arrows(trace, trace.kernels, places, origin, 1)
+    yield _arrows(trace, trace.copies, places, origin, 1 + len(trace.kernels))
 
 
 def _grouped(keys: Any, chosen: Any) -> dict[int, Any]:
@@ -145,6 +170,29 @@ def _events(events: Events, mine: Any, names: list[str], origin: int, track: Tra
                 f'{{"ph":"X","pid":{pid},"tid":{t},"ts":{s // 1000}.{s % 1000:03d},"dur":{d // 1000}.{d % 1000:03d},'
                 f'"name":{name},"cat":"{category}"{arg}}}'
             )
+
+
+def _arrows(trace: Trace, work: Work, places: Places, origin: int, first: int) -> Iterator[str]:
+    """A pair for each piece of work that is shown, as is its call; ids from ``first`` on."""
+    calls, works = places.of[id(trace.calls)], places.of[id(work)]
+    for at in range(0, len(work), CHUNK):
+        mine = np.arange(at, min(at + CHUNK, len(work)))
+        mine = mine[(works[mine] > 0) & (work.call[mine] >= 0)]
+        mine = mine[calls[work.call[mine]] > 0]
+        call = work.call[mine]
+        forward = work.start[mine] >= trace.calls.start[call]
+        mine, call = mine[forward], call[forward]
+        for which, place, start in (
+            ('"ph":"s"', calls[call], trace.calls.start[call]),
+            ('"ph":"f","bp":"e"', works[mine], work.start[mine]),
+        ):
+            columns = (first + mine, place, start.astype(np.int64) - origin)
+            for number, where, s in zip(*(column.tolist() for column in columns), strict=True):
+                pid, tid = places.known[where]
+                yield (
+                    f'{{{which},"id":{number},"pid":{pid},"tid":{tid},"ts":{s // 1000}.{s % 1000:03d},'
+                    '"name":"launch","cat":"launch"}'
+                )
 
 
 def _args(copies: Copies, part: Any) -> Iterator[str]:

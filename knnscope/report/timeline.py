@@ -17,17 +17,11 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from knnscope.report.lane_colours import COLOURS, LIGHT, SEEN, THIN, pale
 from knnscope.trace.excerpt import Window, inside
-from knnscope.trace.lanes import (
-    CALL_TONES,
-    LABELS,
-    PHASE_TONES,
-    Lane,
-    busy,
-    lanes,
-    unit_of,
-)
+from knnscope.trace.lanes import LABELS, Lane, busy, lanes, unit_of
 from knnscope.trace.model import Trace
+from knnscope.trace.rows import CALL_TONES, PHASE_TONES
 from knnscope.units import decimal_size, duration, short
 
 WIDTH, HEIGHT, DPI = 1600, 700, 100
@@ -37,31 +31,8 @@ BLOCK, LEAST, GAP = 76, 26, 14
 """Pixels of a block's height at most and at least, and between lanes."""
 TALLEST = 1600
 INK, QUIET, GRID, FOCUS = "#1b1b1b", "#5c5c5c", "#dcdcdc", "#fff3c4"
-# the colours of Okabe and Ito, which people with colour blindness of any form tell apart
-COLOURS = {
-    "kernels": ("#0072B2",),
-    "host to device": ("#009E73",),
-    "device to host": ("#D55E00",),
-    "within the GPU": ("#CC79A7",),
-    "between GPUs": ("#7B4FA3",),
-    "pages to device": ("#00694C",),
-    "pages to host": ("#8F3E00",),
-    "pages between GPUs": ("#4B2F66",),
-    "fills": ("#8A7B00",),
-    "other copies": ("#333333",),
-    "calls": ("#0072B2", "#E69F00", "#4d4d4d", "#7B4FA3", "#a9a9a9"),
-    "ranges": ("#b9cfe4", "#cbbfdf", "#bfe3c8", "#f3d3b0", "#c8c8c8"),
-}
-LIGHT = frozenset({"#E69F00", "#a9a9a9", "#CC79A7", *COLOURS["ranges"]})
-"""Colours that need dark text."""
-PALE = 0.3
-"""How much of its colour is left behind what is shorter than a pixel."""
 GPUS = 4
 """GPUs whose share is written above the picture."""
-THIN = 2
-"""Pixels of a block's width at least."""
-SEEN = 3
-"""Pixels of a dark part's height at least, however little of the time it stands for."""
 ANGLE, APART = 40, 21
 """Degrees of names that stand above their blocks and would overlap lying, and the pixels from one to the next."""
 
@@ -186,7 +157,7 @@ class Sheet:
             partly = mine & (lane.share < 1)
             if partly.any():
                 sides = left[partly], right[partly]
-                self._boxes(sides, y, np.full(partly.sum(), self.block), Ink(_pale(colour), 2))
+                self._boxes(sides, y, np.full(partly.sum(), self.block), Ink(pale(colour), 2))
             height = np.maximum(lane.share * self.block, SEEN)
             self._boxes((left[mine], right[mine]), y, height[mine], Ink(colour, 3))
         wide = lane.share >= 1
@@ -320,12 +291,6 @@ def _timed(label: str, ns: int) -> str:
     words = label.split(" ")
     at = next((i for i, word in enumerate(words) if "=" in word and i), len(words))
     return " ".join([*words[:at], f"({duration(ns)})", *words[at:]])
-
-
-def _pale(colour: str) -> str:
-    """The colour mixed with white."""
-    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{round(255 - PALE * (255 - part)):02x}" for part in parts)
 
 
 def _worked(trace: Trace, low: int, high: int) -> str:

@@ -69,6 +69,15 @@ class Finding:
         """By the share; None where it is not worth mentioning."""
         return next((name for name in SEVERITIES if self.share >= SHARES[name]), None)
 
+    def where(self, most: int) -> Spans:
+        """When its events pass, in so many times at most: those nearest to each other become one."""
+        start, end = self.cause.claim
+        if len(start) <= most:
+            return start, end
+        apart = start[1:] - end[:-1]
+        last = np.sort(np.argpartition(-apart, most - 1)[: most - 1])
+        return start[np.append(0, last + 1)], end[np.append(last, len(end) - 1)]
+
     def to_json(self) -> dict[str, Any]:
         """As ``knnscope explain --json`` prints it."""
         return {

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import knnscope
+from knnscope.api import explaining
 from knnscope.api.explaining import Part
 from knnscope.errors import KnnscopeError
 from knnscope.report import markup
@@ -167,12 +168,22 @@ def test_what_is_no_trace_is_refused_at_once(tmp_path: Path) -> None:
             call(tmp_path / "x.sqlite")
 
 
+def test_a_page_of_very_many_events_says_how_to_draw_a_part(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = knnscope.Trace(path)
+    assert not any("browser" in note for note in trace.draw(tmp_path / "x.html").notes)
+    monkeypatch.setattr(explaining, "MANY", 100)
+    assert "draw a part" in trace.draw(tmp_path / "x.html").notes[-1]
+    assert not any("browser" in note for note in trace.draw(tmp_path / "x.json").notes)
+
+
 def test_a_timeline(path: Path, tmp_path: Path) -> None:
     drawn = knnscope.Trace(path).draw(tmp_path / "x.json", Part(phase="search"))
     assert drawn.path.stat().st_size > 1000
     assert drawn.window.title.startswith("knnscope: search cupy-loop")
     for part, out, message in (
-        (None, "x.pdf", r"must end in \.png, \.svg or \.json"),
+        (None, "x.pdf", r"must end in \.html, \.png, \.svg or \.json"),
         (Part(phase="search", around=3), "y.json", "give only one"),
         (Part(begin=3, end=2), "y.json", "has to be smaller"),
     ):

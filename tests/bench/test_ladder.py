@@ -71,7 +71,7 @@ def test_rungs_for_a_gpu_are_rows_without_one(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(module, "gpu_problem", lambda: "no GPU here")
     found = rows_of([*ladder.RUNGS, *climbing.ENGINES], plan())
     for name, row in found.items():
-        gpu = name in ("faiss-gpu", "cuvs") or (name in ladder.RUNGS and ladder.rung_class(name).gpu)
+        gpu = catalog.ENGINES[name].device == "cuda" if name in catalog.ENGINES else ladder.rung_class(name).gpu
         assert row.status == ("no-gpu" if gpu else "ok"), name
         assert (row.wall_ns is None) == gpu
         assert bool(row.reason) == gpu

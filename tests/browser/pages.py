@@ -23,6 +23,15 @@ def written_by(*arguments: str | Path) -> Callable[[Path], Path]:
     return make
 
 
+def timeline_of(name: str, *arguments: str) -> Callable[[Path], Path]:
+    """The timeline of a recorded trace of tests/fixtures/traces."""
+
+    def make(folder: Path) -> Path:
+        return written_by("timeline", unpacked(name, folder), *arguments)(folder)
+
+    return make
+
+
 def of_a_trace(folder: Path) -> Path:
     """The page of a folder that holds a recorded trace and nothing else."""
     unpacked("cupti-cupy-loop-numpy-input", folder)
@@ -31,6 +40,8 @@ def of_a_trace(folder: Path) -> Path:
 
 PAGES: dict[str, Callable[[Path], Path]] = {
     "report of a GPU run": written_by("report", RESULTS / "compare-gpu-75000"),
+    "timeline of a loop": timeline_of("nsys-cupy-loop"),
+    "timeline of one iteration": timeline_of("300-cupy-loop", "--around", "100"),
     "report of a CPU run": written_by("report", ROOT / "tests" / "fixtures" / "runs" / "compare-sample"),
     "report of a climb": written_by("report", RESULTS / "ladder-75000-k10"),
     "report of a trace": of_a_trace,

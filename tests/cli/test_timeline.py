@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import struct
 import sys
@@ -108,12 +109,40 @@ def test_json_needs_no_matplotlib(knnscope: Run, trace: Path, monkeypatch: pytes
     assert not Path("x.png").exists()
 
 
+def test_a_page_needs_no_matplotlib_and_has_the_findings(
+    knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "knnscope.report.timeline", raising=False)
+    monkeypatch.chdir(tmp_path)
+    trace = fixture("nsys-cupy-loop", tmp_path)
+    code, out, _ = knnscope("timeline", trace, "-o", "x.HTML")
+    assert code == 0
+    assert "events, " in out
+    assert "open it in a browser" in out
+    said = Path("x.HTML").read_text("utf-8")
+    found = json.loads(knnscope("explain", trace, "--json")[1])["findings"]
+    assert found
+    for finding in found:
+        assert f">{finding['rule']}</td>" in said
+    assert "DeviceReduceSingleTileKernel</td>" in said
+
+
+@pytest.mark.parametrize("choice", [("--phase", "SEARCH"), ("--around", 100), ("--from", 470, "--to", 480)])
+def test_a_page_of_a_part(knnscope: Run, trace: Path, choice: tuple[Any, ...]) -> None:
+    assert knnscope("timeline", trace, "-o", "all.html")[0] == 0
+    code, out, err = knnscope("timeline", trace, *choice, "-o", "x.html")
+    assert code == 0, err
+    assert int(re.search(r"([\d,]+) events", out)[1].replace(",", "")) < 3000
+    assert Path("x.html").stat().st_size < Path("all.html").stat().st_size
+
+
 def test_refusals(knnscope: Run, trace: Path, tmp_path: Path) -> None:
     def refuse(message: str, *argv: object) -> None:
         refused(knnscope("timeline", trace, *argv), message)
 
     refuse("required", "--around", 3)
-    refuse(r"file name must end in \.png, \.svg or \.json", "-o", "x.pdf")
+    refuse(r"file name must end in \.html, \.png, \.svg or \.json", "-o", "x.pdf")
     refuse("there are: .*load cupy-loop.*search cupy-loop", "-o", "x.json", "--phase", "sort\x1b[0m")
     refuse("first has to be smaller", "-o", "x.json", "--from", 30, "--to", 20)
     refuse("ends after", "-o", "x.json", "--from", 1e9)

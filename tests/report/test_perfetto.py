@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import tracemalloc
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ def written(trace: Trace, window: Window | None = None) -> tuple[list[dict[str, 
     events = json.loads(file.getvalue())["traceEvents"]
     shown = [event for event in events if event["ph"] == "X"]
     assert len(shown) == count
-    assert {event["ph"] for event in events} == {"X", "M"}
+    assert {event["ph"] for event in events} <= {"X", "M", "s", "f"}
     tracks = [event for event in events if event["name"] == "thread_name"]
     names = {(event["pid"], event["tid"]): event["args"]["name"] for event in tracks}
     assert len(names) == len(tracks), "a track is named once"
@@ -141,3 +144,87 @@ def test_memory_does_not_grow_with_the_text() -> None:
     tracemalloc.stop()
     assert Sink.size > 20e6
     assert peak < Sink.size / 1.2, "arrays of the events, and the text of a few"
+
+
+def launched(trace: Trace, kernels: list[int], copies: list[int]) -> Trace:
+    """With these numbers of the calls that launched what the GPU did."""
+    parts = {
+        "kernels": replace(trace.kernels, call=np.asarray(kernels, dtype=np.int32)),
+        "copies": replace(trace.copies, call=np.asarray(copies, dtype=np.int32)),
+    }
+    return replace(trace, **parts)
+
+
+def arrows(trace: Trace, window: Window | None = None) -> list[tuple[str, str]]:
+    """The names of what each arrow joins; every rule of the format is held.
+
+    A flow is one "s" and one "f" of the same id, category and name; "f" is no earlier, and both lie in a slice of their track that begins then.
+    """
+    file = io.StringIO()
+    perfetto.write(trace, window or whole(trace), file)
+    events = json.loads(file.getvalue(), parse_float=lambda text: int(text.replace(".", "")))["traceEvents"]
+    begin: dict[tuple[int, int, int], list[dict[str, Any]]] = {}
+    for event in events:
+        if event["ph"] == "X":
+            begin.setdefault((event["pid"], event["tid"], event["ts"]), []).append(event)
+    last = max((i for i, event in enumerate(events) if event["ph"] == "X"), default=0)
+    flows = [(i, event) for i, event in enumerate(events) if event["ph"] in "sf"]
+    assert all(i > last for i, _ in flows), "read after the slices that begin at the same time"
+
+    def enclosing(event: dict[str, Any]) -> str:
+        """The innermost slice that is open there: it begins at that time."""
+        return min(begin[event["pid"], event["tid"], event["ts"]], key=lambda one: one["dur"])["name"]
+
+    pairs: dict[int, dict[str, dict[str, Any]]] = {}
+    for _, event in flows:
+        assert event["ph"] not in pairs.setdefault(event["id"], {}), "an id is followed once"
+        pairs[event["id"]][event["ph"]] = event
+    found = []
+    for pair in pairs.values():
+        assert set(pair) == {"s", "f"}
+        assert pair["f"]["bp"] == "e"
+        assert "bp" not in pair["s"]
+        assert pair["s"]["ts"] <= pair["f"]["ts"]
+        assert {(event["name"], event["cat"]) for event in pair.values()} == {("launch", "launch")}
+        found.append((enclosing(pair["s"]), enclosing(pair["f"])))
+    return sorted(found)
+
+
+def test_an_arrow_leads_from_a_call_to_what_it_launched() -> None:
+    calls = [(0, 5, "first", THREAD, True), (10, 15, "graph", THREAD, True), (40, 45, "copying", THREAD + 1, True)]
+    trace = made(
+        kernels=[(6, 20, "a"), (21, 30, "b"), (31, 31, "c"), (50, 60, "nobody's")],
+        copies=[(45, 90, TO_HOST, 4)],
+        calls=calls,
+    )
+    trace = launched(trace, [0, 1, 1, UNKNOWN], [2])
+    assert arrows(trace) == [("copying", "copy"), ("first", "a"), ("graph", "b"), ("graph", "c")]
+
+
+def test_an_arrow_has_both_ends_in_the_window() -> None:
+    calls = [(0, 500, "before", THREAD, True), (1000, 1500, "in", THREAD, True), (2000, 2500, "late", THREAD, True)]
+    trace = made(kernels=[(1100, 1200, "a"), (1600, 1700, "b"), (9000, 9100, "far")], calls=calls)
+    trace = launched(trace, [0, 1, 2], [])
+    assert arrows(trace, Window(1000, 3000, "part")) == [("in", "b")]
+
+
+def test_work_that_begins_before_its_call_has_no_arrow() -> None:
+    trace = made(kernels=[(5, 10, "a")], calls=[(6, 9, "c", THREAD, True)])
+    assert arrows(launched(trace, [0], [])) == []
+
+
+@pytest.mark.parametrize("name", ["300-cupy-loop", "nsys-graph", "cupti-topk", "cupti-cupy-loop"])
+def test_arrows_of_a_recorded_trace_join_what_has_one_correlation_id(name: str, tmp_path: Path) -> None:
+    path = fixture(name, tmp_path)
+    trace = read(path)
+    with closing(sqlite3.connect(path)) as base:
+        parts = [
+            f"SELECT c.nameId, k.rowid FROM {table} k JOIN (SELECT correlationId, min(start) AS start, nameId FROM "
+            "CUPTI_ACTIVITY_KIND_RUNTIME GROUP BY correlationId) c USING (correlationId) WHERE k.start >= c.start"
+            for table in ("CUPTI_ACTIVITY_KIND_KERNEL", "CUPTI_ACTIVITY_KIND_MEMCPY", "CUPTI_ACTIVITY_KIND_MEMSET")
+            if base.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        ]
+        joined = sum(len(base.execute(part).fetchall()) for part in parts)
+    found = arrows(trace)
+    assert len(found) == joined > 0
+    assert all("aunch" in call or "Mem" in call for call, _ in found)

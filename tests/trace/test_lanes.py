@@ -11,6 +11,7 @@ import pytest
 
 from knnscope.errors import KnnscopeError
 from knnscope.trace import lanes as lanes_of
+from knnscope.trace import rows as rows_of
 from knnscope.trace.excerpt import Window, around, between, phase, whole
 from knnscope.trace.lanes import Lane as Shown
 from knnscope.trace.lanes import lanes
@@ -144,13 +145,13 @@ def test_calls_are_the_outermost_of_each_thread_by_what_they_do() -> None:
     assert list(found) == ["API, thread 1", "API, thread 2"]
     one = found["API, thread 1"]
     assert one.label == ("cudaLaunchKernel", "cudaStreamSynchronize")
-    assert [lanes_of.CALL_TONES[i] for i in one.tone] == ["launch", "wait"]
+    assert [rows_of.CALL_TONES[i] for i in one.tone] == ["launch", "wait"]
 
 
 def test_many_threads_share_a_lane() -> None:
     trace = made(calls=[(i * 10, i * 10 + 9, "cudaFree", i, True) for i in range(50)])
     found = lanes(trace, whole(trace), 100)
-    assert len(found) == lanes_of.THREADS + 1
+    assert len(found) == rows_of.PICTURE.threads + 1
     assert sum(lane.drawn for lane in found) == 50
 
 
@@ -158,7 +159,7 @@ def test_the_tone_of_a_pixel_is_that_of_most_of_its_time() -> None:
     rows = [(0, 10, "cudaLaunchKernel", 1, True), (20, 30, "cudaLaunchKernel", 1, True)]
     trace = made(calls=[*rows, (40, 90, "cudaMemcpyAsync", 1, True), (9_990, 10_000, "cudaFree", 1, True)])
     (lane,) = lanes(trace, Window(0, 10_000, ""), 10)
-    assert lanes_of.CALL_TONES[lane.tone[0]] == "copy"
+    assert rows_of.CALL_TONES[lane.tone[0]] == "copy"
 
 
 def test_nested_ranges_have_lanes_of_their_own() -> None:
@@ -166,7 +167,7 @@ def test_nested_ranges_have_lanes_of_their_own() -> None:
     found = named(lanes(trace, whole(trace), 100))
     assert list(found) == ["NVTX ranges", "nested ranges", "nested ranges 2"]
     assert found["NVTX ranges"].label == ("search x rows=3",)
-    assert lanes_of.PHASE_TONES[found["NVTX ranges"].tone[0]] == "search"
+    assert rows_of.PHASE_TONES[found["NVTX ranges"].tone[0]] == "search"
 
 
 def test_an_iteration_lies_between_two_copies_with_one_before_and_one_after() -> None:

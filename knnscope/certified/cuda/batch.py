@@ -11,35 +11,59 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified import bound
-from knnscope.certified.cuda.all_rows import query_norms
 from knnscope.certified.cuda.answer import Mask, Told
-from knnscope.certified.cuda.codes import SLICE, TILE, Codes
+from knnscope.certified.cuda.codes import SLICE, TILE, Codes, Map
 from knnscope.certified.cuda.fallback import Fallback
-from knnscope.certified.cuda.launch import DOUBLE, INT, LONG, POINTER, kernel, pointer, structure
+from knnscope.certified.cuda.launch import (
+    DOUBLE,
+    INT,
+    LONG,
+    POINTER,
+    Launcher,
+    Prepared,
+    kernel,
+    pointer,
+    structure,
+)
 from knnscope.certified.cuda.table import Table, most_shared, processors
 from knnscope.kernels import sources
 
 MOST_K = 512
 """Neighbors up to which the lists of hits have room."""
-STAGES, THREADS, RANK, CANDIDATES = 3, 128, 256, 1024
+STAGES, THREADS, REFRESH, CANDIDATES, CHUNK, AT_ONCE = 3, 128, 256, 1024, 128, 16
 """As the kernels have them."""
 BLOCK_BYTES = 1 << 30
 """Of hits: so many queries share a pass."""
+ROOMY = 4096
+"""Queries up to which lists are twice as long."""
 SAMPLE = 32768
 """Rows that make the first threshold."""
 STOPS = (1 << 16, 1 << 18)
 """Rows after which thresholds are made again."""
 LEAST_WIDE = 64
 """Queries from which on products by warpgroups are faster, where there are any."""
-SIDES, KEPT = 3, 8 * 64 * 8 + 32
-"""Tiles of rows whose numbers are on their way, and bytes of hits that wait to be written, in exact_wide.cu."""
+SIDES, WAITING = 3, 8 * 12 * 144 + 68
+"""Tiles of rows whose numbers are on their way, and bytes of lines that wait to be looked at, in exact_wide.cu."""
 FEW = 1024
 """Queries up to which directions are read again for each eight of them."""
 DEEP = 40
 """Tiles of rows of one item at most: its queries are loaded once."""
 
 _ASKED = dict.fromkeys(
-    ("lengths2", "errors", "bases", "gains", "blurs", "bars", "steps", "limits", "coefficients", "tails", "far"),
+    (
+        "lengths2",
+        "errors",
+        "bases",
+        "gains",
+        "blurs",
+        "bars",
+        "steps",
+        "limits",
+        "coefficients",
+        "starts",
+        "tails",
+        "far",
+    ),
     POINTER,
 )
 Asked = structure("Asked", **_ASKED)
@@ -48,16 +72,21 @@ Batch = structure(
     codes=POINTER, sides=POINTER, query_codes=POINTER, asked=Asked, counts=POINTER, hits=POINTER, groups=POINTER,
     room=LONG, groups_stride=LONG, first=LONG, last=LONG, count=LONG, each=INT, query_tiles=INT, queries=INT,
 )  # fmt: skip
+Queries = structure(
+    "Queries",
+    given=POINTER, wide=LONG, count=LONG, padded=LONG, map=Map, values=POINTER, norms=POINTER, flat=POINTER, rotated=POINTER, own2=POINTER,
+    codes=POINTER, counts=POINTER, asked=Asked,
+)  # fmt: skip
 Rows = structure("Rows", rows=POINTER, row_norms=POINTER, dim=LONG, queries=POINTER, query_norms=POINTER)
 Bars = structure(
     "Bars",
     table=Rows, asked=Asked, sides=POINTER, groups=POINTER, groups_stride=LONG, group_count=INT, counts=POINTER, hits=POINTER, room=LONG,
-    count=LONG, widen=DOUBLE, longest2=DOUBLE, widest=DOUBLE, k=INT,
+    count=LONG, widen=DOUBLE, longest2=DOUBLE, widest=DOUBLE, ratio=DOUBLE, k=INT,
 )  # fmt: skip
 Rank = structure(
     "Rank",
     table=Rows, names=POINTER, asked=Asked, codes=POINTER, sides=POINTER, counts=POINTER, hits=POINTER, room=LONG, widen=DOUBLE,
-    values=POINTER, ids=POINTER, candidates=POINTER, computed=POINTER, errors=POINTER, rests=POINTER, k=INT,
+    values=POINTER, ids=POINTER, candidates=POINTER, computed=POINTER, errors=POINTER, rests=POINTER, bases=POINTER, gains=POINTER, k=INT,
 )  # fmt: skip
 
 
@@ -82,12 +111,12 @@ def shape(width: int, count: int) -> Shape | None:
     """The tile for so many queries of this width; None where none fits."""
     if str(cp.cuda.Device().compute_capability) == "90" and count > LEAST_WIDE:
         for tall in (2, 1):
-            fixed = 128 * tall * width + SIDES * TILE * 12 + KEPT + 512
+            fixed = 128 * tall * width + SIDES * TILE * 12 + WAITING + 512
             ahead = min(8, (most_shared() - fixed) // (TILE * SLICE))
             if ahead >= width // SLICE + 2 and (tall == 1 or count > 128):
                 return Shape(128 * tall, 384, fixed + ahead * TILE * SLICE, 1, 4, tall, ahead)
     for queries in (128, 64, 32):
-        shared = queries * width + STAGES * TILE * SLICE + 2 * TILE * 12 + 3 * 4 * queries
+        shared = queries * width + STAGES * TILE * SLICE + 2 * TILE * 12 + 4 * 4 * queries
         if shared <= most_shared() and (queries == 32 or queries // 2 < count):
             return Shape(queries, THREADS, shared, max(1, min(2, most_shared() // shared)), 8 if queries == 128 else 16)
     return None
@@ -99,17 +128,25 @@ def usable(table: Table, codes: Codes | None, k: int) -> bool:
         codes is not None
         and k <= MOST_K
         and 16 * k <= len(table.rows) < 2**31 - TILE
+        and _ranking_bytes(_room(k, ROOMY + 1)) <= most_shared()
         and shape(codes.width, 1) is not None
     )
 
 
 def step_of(k: int) -> int:
     """Queries that share a pass: their hits fill ``BLOCK_BYTES``."""
-    return max(128, BLOCK_BYTES // (8 * _room(k)) // 128 * 128)
+    return max(128, BLOCK_BYTES // (8 * _room(k, ROOMY + 1)) // 128 * 128)
 
 
-def _room(k: int) -> int:
-    return max(2048, 16 * k)
+def _room(k: int, count: int) -> int:
+    """Hits that a query's list has room for: more where few queries ask, since one that overflows costs as much as hundreds."""
+    least = max(2048, 16 * k)
+    return 2 * least if count <= ROOMY and _ranking_bytes(2 * least) <= most_shared() else least
+
+
+def _ranking_bytes(room: int) -> int:
+    """Shared memory of a block that ranks so many hits."""
+    return 8 * room + 20 * CANDIDATES + 8 * AT_ONCE * (CHUNK + 1)
 
 
 TOLD_BYTES = 3 * 8 + 3 * 4
@@ -131,96 +168,96 @@ def margins(last: Any, rests: Any, bases: Any, gains: Any, metric: int) -> Any:
     return np.where(np.isfinite(rests) & np.isfinite(last), np.maximum(found, 0.0), np.inf)
 
 
+def rank_threads(count: int) -> int:
+    """Threads of a block that makes a query's first threshold or ranks its rows: as many as let blocks of all queries run at once."""
+    several = -(-count // processors())
+    return 1024 if several <= 1 else 512 if several <= 2 else 256
+
+
 class Workspace:
-    """Memory of one search by codes, and its kernels."""
+    """Memory of one search by codes at a time, and its kernels; a search allocates nothing else."""
 
     def __init__(self, table: Table, codes: Codes, count: int, k: int) -> None:
         self.table, self.codes, self.count, self.k = table, codes, count, k
         chosen = shape(codes.width, count)
         assert chosen is not None
-        self.shape, self.room, self.fallback = chosen, _room(k), Fallback(table, count, k)
-        rows = len(table.rows)
+        self.shape, self.room, self.fallback = chosen, _room(k, count), Fallback(table, count, k)
+        rows, dim = table.rows.shape
         self.tiles = -(-rows // TILE)
         self.sampled = min(self.tiles, max(SAMPLE, 64 * k) // TILE)
-        self.per_tile = chosen.groups
-        groups = self.sampled * self.per_tile
+        groups = self.sampled * chosen.groups
         padded = -(-count // 256) * 256
-        width = codes.width
+        self.values, self.norms = cp.empty((count, dim)), cp.empty(count if table.metric == 2 else 0)
         self.flat, self.rotated = (cp.empty((padded, codes.full), dtype=cp.float32) for _ in range(2))
-        self.query_codes = cp.empty(padded * width, dtype=cp.uint8)
-        self.own2 = cp.empty(padded)
-        self.lengths2, self.errors, self.blurs, self.bars = cp.empty((4, padded))
-        self.steps, self.limits, self.coefficients, self.tails = cp.empty((4, padded), dtype=cp.float32)
+        self.query_codes = cp.empty(padded * codes.width, dtype=cp.uint8)
+        self.own2, self.lengths2, self.errors, self.bases, self.gains, self.blurs, self.bars = cp.empty((7, padded))
+        self.steps, self.limits, self.coefficients, self.starts, self.tails = cp.empty((5, padded), dtype=cp.float32)
         self.far = cp.empty(padded, dtype=cp.uint8)
         self.counts = cp.empty(padded, dtype=cp.uint32)
         self.hits = cp.empty((padded, self.room, 2), dtype=cp.int32)
         self.groups = cp.empty((count, groups, 2), dtype=cp.float32)
         self.padded = padded
-        self.asked = Asked(*(pointer(getattr(self, name, None)) for name in _ASKED))
+        self.asked = Asked(*(pointer(getattr(self, name)) for name in _ASKED))
+        self.queries = Queries(
+            None, 0, count, padded, codes.map(dim), pointer(self.values), pointer(self.norms), pointer(self.flat), pointer(self.rotated),
+            pointer(self.own2), pointer(self.query_codes), pointer(self.counts), self.asked,
+        )  # fmt: skip
+        widen = bound.widening(table.metric, dim)
+        given = Rows(pointer(table.rows), pointer(table.norms), dim, pointer(self.values), pointer(self.norms))
+        bars = Bars(
+            given, self.asked, pointer(codes.sides), pointer(self.groups), groups, groups, pointer(self.counts), pointer(self.hits),
+            self.room, rows, widen, codes.most.coded2, codes.most.step, codes.most.ratio, k,
+        )  # fmt: skip
+        self.ranked = Rank(
+            given, pointer(table.names), self.asked, pointer(codes.codes), pointer(codes.sides), pointer(self.counts), pointer(self.hits),
+            self.room, widen, None, None, None, None, None, None, None, None, k,
+        )  # fmt: skip
+        self.kernels = [*self._prepared(), *self._scanned(bars), self._rank()]
+
+    def _prepared(self) -> list[Prepared]:
+        """Kernels that write queries as codes."""
+        codes, device, warps = self.codes, self.table.device, -(-self.padded // 8)
+        source = sources.exact("codes", self.table.macros(**codes.macros()))
+        prepare, encode = (kernel(source, name, device) for name in ("prepare_queries", "encode_queries"))
+        flat, directions, rotated = (POINTER(pointer(a)) for a in (self.flat, codes.directions, self.rotated))
+        if self.count <= FEW:
+            few = (-(-self.count // 8), codes.full // 8)
+            rotate = Prepared(kernel(source, "rotate_few", device), (few, 256, 0), flat, directions, rotated)
+        else:
+            tiles, padded = (self.padded // TILE, codes.full // TILE), LONG(self.padded)
+            rotate = Prepared(kernel(source, "rotate", device), (tiles, 256, 0), flat, padded, directions, rotated)
+        return [
+            Prepared(prepare, (warps, 256, 0), self.queries),
+            rotate,
+            Prepared(encode, (warps, 256, 0), self.queries),
+        ]
+
+    def _scanned(self, bars: Any) -> list[Prepared]:
+        """Products of rows and queries, and the thresholds before and between."""
+        table, codes, chosen = self.table, self.codes, self.shape
         macros = table.macros(**codes.macros())
-        encode = sources.exact("codes", macros)
-        rank = sources.exact("rank", macros)
         scan, names = sources.exact("batch", (*macros, ("QUERIES", chosen.queries))), ("batch_sample", "batch_scan")
         if chosen.tall:
             scan = sources.exact("wide", (*macros, ("TALL", chosen.tall), ("AHEAD", chosen.ahead)))
             names = ("wide_sample", "wide_scan")
-        device = table.device
-        self.prepare, self.rotate, self.rotate_few, self.encode = (
-            kernel(encode, name, device) for name in ("prepare_queries", "rotate", "rotate_few", "encode_queries")
-        )
-        self.sample, self.scan = (kernel(scan, name, device, chosen.shared) for name in names)
-        self.first_bars = kernel(rank, "batch_bars", device, 4 * groups)
-        self.refresh = kernel(rank, "batch_refresh", device, 4 * self.room)
-        self.rank_shared = 8 * self.room + 16 * CANDIDATES
-        self.rank = kernel(rank, "batch_rank", device, self.rank_shared)
-
-    def queue(self, stream: int, queries: Any, mask: Mask, told: int, answer: tuple[int, int]) -> None:
-        """Queue a search.
-
-        Args:
-            stream: where, the current one.
-            queries: float64, (count, dim), in GPU memory.
-            mask: ``EVERY``: all rows may be answers.
-            told: where ``TOLD_BYTES`` of each query are written, a line of all queries for each number.
-            answer: where ids and values, (count, k), are.
-        """
-        table, codes, count, k = self.table, self.codes, self.count, self.k
-        norms = query_norms(table, queries)
-        rests, self.asked.bases, self.asked.gains = (told + 8 * count * i for i in range(3))
-        counted = [told + 24 * count + 4 * count * i for i in range(3)]
-        dim = table.rows.shape[1]
-        warps = -(-self.padded // 8)
-        way = codes.map(dim)
-        self.counts.fill(0)
-        self.prepare((warps,), 256, queries, LONG(count), LONG(self.padded), way, self.flat, self.own2, self.asked)
-        if count <= FEW:
-            self.rotate_few((-(-count // 8), codes.full // 8), 256, self.flat, codes.directions, self.rotated)
-        else:
-            tiles = (self.padded // TILE, codes.full // TILE)
-            self.rotate(tiles, 256, self.flat, LONG(self.padded), codes.directions, self.rotated)
-        self.encode((warps,), 256, self.rotated, LONG(self.padded), way, self.own2, self.asked, self.query_codes)
-        widen = bound.widening(table.metric, dim)
-        groups = self.sampled * self.per_tile
-        rows = Rows(pointer(table.rows), pointer(table.norms), dim, pointer(queries), pointer(norms))
-        bars = Bars(
-            rows, self.asked, pointer(codes.sides), pointer(self.groups), groups, groups, pointer(self.counts), pointer(self.hits),
-            self.room, len(table.rows), widen, codes.most.coded2, codes.most.step, k,
-        )  # fmt: skip
-        self._pass(self.sample, 0, self.sampled)
-        self.first_bars((count,), 1024, bars, shared=4 * groups)
+        rank = self._rank_source()
+        first_shared, shared = 4 * bars.group_count, 4 * self.room
+        first = kernel(rank, "batch_bars", table.device, first_shared)
+        again = kernel(rank, "batch_refresh", table.device, shared)
+        sample, products = (kernel(scan, name, table.device, chosen.shared) for name in names)
+        refresh = Prepared(again, (self.count, REFRESH, shared), bars)
+        steps = [
+            self._pass(sample, 0, self.sampled, bars),
+            Prepared(first, (self.count, rank_threads(self.count), first_shared), bars),
+        ]
         stops = [stop // TILE for stop in STOPS if stop // TILE < self.tiles]
         for begin, end in zip((0, *stops), (*stops, self.tiles), strict=True):
-            self._pass(self.scan, begin, end)
+            steps.append(self._pass(products, begin, end, bars))
             if end < self.tiles:
-                self.refresh((count,), RANK, bars, shared=4 * self.room)
-        ranked = Rank(
-            rows, pointer(table.names), self.asked, pointer(codes.codes), pointer(codes.sides), pointer(self.counts), pointer(self.hits),
-            self.room, widen, answer[1], answer[0], *counted, rests, k,
-        )  # fmt: skip
-        self.rank((count,), RANK, ranked, shared=self.rank_shared)
-        self.fallback.queue(stream, queries, mask, (counted[2], 4), answer)
+                steps.append(refresh)
+        return steps
 
-    def _pass(self, run: Any, begin: int, end: int) -> None:
+    def _pass(self, run: Launcher, begin: int, end: int, bars: Any) -> Prepared:
         """Products of some tiles of rows with all queries."""
         query_tiles = -(-self.count // self.shape.queries)
         slots = processors() * self.shape.blocks
@@ -232,7 +269,40 @@ class Workspace:
         items = -(-(end - begin) // each) * query_tiles
         given = Batch(
             pointer(self.codes.codes), pointer(self.codes.sides), pointer(self.query_codes), self.asked, pointer(self.counts),
-            pointer(self.hits), pointer(self.groups), self.room, self.sampled * self.per_tile, begin, end, len(self.table.rows),
+            pointer(self.hits), pointer(self.groups), self.room, bars.groups_stride, begin, end, len(self.table.rows),
             each, query_tiles, self.count,
         )  # fmt: skip
-        run((min(items, slots),), self.shape.threads, given, shared=self.shape.shared)
+        return Prepared(run, (min(items, slots), self.shape.threads, self.shape.shared), given)
+
+    def _rank_source(self) -> sources.Source:
+        return sources.exact("rank", self.table.macros(**self.codes.macros(), RANK=rank_threads(self.count)))
+
+    def _rank(self) -> Prepared:
+        """The kernel that orders what is left."""
+        threads = rank_threads(self.count)
+        shared = _ranking_bytes(self.room)
+        return Prepared(
+            kernel(self._rank_source(), "batch_rank", self.table.device, shared),
+            (self.count, threads, shared),
+            self.ranked,
+        )
+
+    def queue(self, stream: int, queries: Any, mask: Mask, told: int, answer: tuple[int, int]) -> None:
+        """Queue a search.
+
+        Args:
+            stream: where.
+            queries: float32 or float64, (count, dim), in GPU memory.
+            mask: ``EVERY``: all rows may be answers.
+            told: where ``TOLD_BYTES`` of each query are written, a line of all queries for each number.
+            answer: where ids and values, (count, k), are.
+        """
+        count, ranked = self.count, self.ranked
+        self.queries.given, self.queries.wide = pointer(queries), queries.dtype.itemsize == 8
+        ranked.rests, ranked.bases, ranked.gains = (told + 8 * count * i for i in range(3))
+        counted = [told + 24 * count + 4 * count * i for i in range(3)]
+        ranked.candidates, ranked.computed, ranked.errors = counted
+        ranked.ids, ranked.values = answer
+        for start in self.kernels:
+            start(stream)
+        self.fallback.queue(stream, queries, mask, (counted[2], 4), answer)

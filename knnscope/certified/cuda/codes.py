@@ -39,7 +39,7 @@ Map = structure("Map", centre=POINTER, scaling=DOUBLE, reach2=DOUBLE, rho=DOUBLE
 
 @dataclass(frozen=True, slots=True)
 class Most:
-    """The largest over all rows: |z|^2, |y|, e1 and e2 of the plane's bound, |y|^2 and s of the other's."""
+    """The largest over all rows: |z|^2, |y|, e1 and e2 of the plane's bound, |y|^2, s and e / s of the other's."""
 
     length2: float
     written: float
@@ -47,6 +47,7 @@ class Most:
     tail: float
     coded2: float
     step: float
+    ratio: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,7 @@ def _write(table: Table, plan: _Plan) -> Codes | None:
     room = min(CHUNK, count)
     flat, rotated = (cp.empty((room, full), dtype=cp.float32) for _ in range(2))
     lengths2, extras = cp.empty(room), cp.empty(room)
-    most = cp.zeros(8, dtype=cp.uint64)
+    most = cp.zeros(9, dtype=cp.uint64)
     way = Map(pointer(centre), plan.scaling, plan.reach2, rotation.rho, dim)
     for first in range(0, count, room):
         some = min(room, count - first)
@@ -251,12 +252,12 @@ def _write(table: Table, plan: _Plan) -> Codes | None:
         rotate((-(-some // 128), full // 128), 256, flat, LONG(some), directions, rotated)
         encode(grid, 256, rotated, LONG(first), LONG(some), way, lengths2, extras, codes, sides, plane, most)
     found = host(most)
-    length2, written2, error, tail, coded2, step = found[:6].view(np.float64).tolist()
-    if found[7]:
+    length2, written2, error, tail, coded2, step, ratio = found[:7].view(np.float64).tolist()
+    if found[8]:
         return None
     up = 1 + 2.0**-10
-    largest = Most(length2 * up, math.sqrt(written2) * up, error * up, tail * up, coded2 * up, step)
-    if found[6] > MOST_LONG * count:
+    largest = Most(length2 * up, math.sqrt(written2) * up, error * up, tail * up, coded2 * up, step, ratio * up)
+    if found[7] > MOST_LONG * count:
         plane, leading = None, 0
     return Codes(
         full, width, leading, directions, centre, codes, sides, plane, plan.scaling, plan.reach2, rotation.rho, largest, rotation.survivors

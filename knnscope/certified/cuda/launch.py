@@ -75,34 +75,25 @@ class Launcher:
 
 
 class Prepared:
-    """A kernel of one structure that is started again and again: what is made for a launch is made once."""
+    """A kernel that is started again and again with arguments of the same memory: what is made for a launch is made once."""
 
-    def __init__(self, launcher: Launcher, shape: tuple[int, int, int], given: Any, together: bool = False) -> None:
+    def __init__(self, launcher: Launcher, shape: tuple[Any, int, int], *given: Any, together: bool = False) -> None:
         """Of blocks, threads and bytes of dynamic shared memory.
 
         Args:
             launcher: the kernel.
-            shape: blocks, threads of one, bytes of its shared memory.
-            given: its structure, read at each start.
+            shape: blocks, or blocks along x and y; threads of one; bytes of its shared memory.
+            given: its arguments, ctypes values and structures, read at each start.
             together: its blocks wait for each other: all are there at once, or it does not start. Else it may begin before the kernel before
                 it has ended, and waits for that itself.
         """
         blocks, threads, shared = shape
+        x, y = blocks if isinstance(blocks, tuple) else (blocks, 1)
         attribute = _TOGETHER if together else _EARLY
-        self._config = _Config(
-            blocks,
-            1,
-            1,
-            threads,
-            1,
-            1,
-            shared,
-            None,
-            ctypes.addressof(attribute),
-            int(together or launcher.knows_early),
-        )
+        flags = int(together or launcher.knows_early)
+        self._config = _Config(x, y, 1, threads, 1, 1, shared, None, ctypes.addressof(attribute), flags)
         self._kept = launcher, given
-        self._pointers = (POINTER * 1)(ctypes.addressof(given))
+        self._pointers = (POINTER * len(given))(*(ctypes.addressof(one) for one in given))
         self._launch = _cuda().cuLaunchKernelEx
         self._arguments = ctypes.byref(self._config), POINTER(launcher.function), self._pointers, None
 

@@ -154,8 +154,6 @@ class CudaScanner:
         path = self._path(count <= plane.TOGETHER, k, allowed is not None) if count else None
         if path is None:
             return self._by_all(queries, k, allowed, out)
-        if path is batch:
-            queries = queries.astype(cp.float64, copy=False)
         stream, each, size = cp.cuda.get_current_stream(), path.TOLD_BYTES, 8 * count * k
         number, captured = stream.ptr, False
         memory = cp.cuda.alloc(count * each + (2 * size if out is None else 0))

@@ -1,0 +1,163 @@
+"""Runs of compare, pair by pair: how often is a change told where there is none, and is a planted slowdown of 15% found?
+
+    python benchmarks/planted_change.py [--runs 21] [--folder DIR] [--out benchmarks/results/planted-change.json]
+
+The same engines are measured in run after run, each beside the next: nothing changed. Every run also has numpy with 15% more to do; put
+in numpy's place in the later run of a pair, it is the planted change. Runs in DIR are kept, and not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from msgspec import structs
+
+from knnscope import analysis, environment
+from knnscope.analysis import run as runs
+from knnscope.analysis.change import Change, changes
+from knnscope.analysis.run import CompareFacts, ComparisonRun
+from knnscope.bench import session
+from knnscope.bench.plan import Options
+from knnscope.bench.task import Task
+from knnscope.datasets import registry
+from knnscope.records import Neighbors
+from knnscope.search import catalog
+from knnscope.search.catalog import Entry
+from knnscope.search.engine import Array
+from knnscope.search.engines.numpy import NumpyEngine
+
+DATA = "synthetic:text,rows=20000,queries=200"
+ENGINES = ("numpy", "faiss", "certified", "sklearn")
+CHANGED, PLANTED, MORE = "numpy", "numpy-planted", 0.15
+BATCHES = (10,)
+OPTIONS = Options(threads=1, rounds=7, seconds=0.5, cold=False)
+"""One thread, so that other work finds a core of its own; every round is a process, and seven of each run suffice for five rows."""
+
+
+class PlantedEngine(NumpyEngine):
+    """numpy, which then burns what MORE says of the time that it took."""
+
+    def build(self, vectors: Array, metric: str) -> Any:
+        """As numpy."""
+        return PlantedIndex(super().build(vectors, metric))
+
+
+class PlantedIndex:
+    """numpy's index, and a wait that takes a core."""
+
+    def __init__(self, index: Any) -> None:
+        self._index, self.how = index, index.how
+
+    def search(self, queries: Array, k: int) -> Neighbors:
+        """Its answer, later."""
+        began = time.perf_counter()
+        found: Neighbors = self._index.search(queries, k)
+        until = time.perf_counter() + MORE * (time.perf_counter() - began)
+        while time.perf_counter() < until:
+            pass
+        return found
+
+
+def main() -> None:
+    """Measure, compare, count."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=21)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/planted-change.json"))
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as own:
+        found = [measured((args.folder or Path(own)) / f"{number:02}", number) for number in range(args.runs)]
+    pairs = [pair(*both) for both in pairwise(found)]
+    for one in pairs:
+        print(one)
+    summary = {
+        "pairs": len(pairs),
+        "nothing changed": {
+            "pairs with a row that is worse": sum(bool(p["worse"]) for p in pairs),
+            "pairs with a row that is better": sum(bool(p["better"]) for p in pairs),
+            "rows": total(p["nothing changed"] for p in pairs),
+            "a change of so many times would have been told, median": round(median(p["tells"] for p in pairs), 2),
+        },
+        "planted": {
+            f"{CHANGED}, 15% slower": total([p["planted"]] for p in pairs),
+            "its ratio, median": round(median(p["ratio"] for p in pairs), 3),
+            "the others": total(p["others"] for p in pairs),
+        },
+        "cores kept busy by other work, median": median(p["other cores"] for p in pairs),
+    }
+    print(json.dumps(summary, indent=1))
+    facts = {"summary": summary, "pairs": pairs, "environment": environment.collect(catalog.libraries())}
+    args.out.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def measured(folder: Path, number: int) -> ComparisonRun:
+    """A run of all engines, the planted one among them; one that is there already is read."""
+    if not (folder / runs.FACTS).exists():
+        dataset, _ = registry.load(DATA)
+        task = Task(DATA, dataset.documents.values, dataset.queries.values, "l2")
+        catalog.ENGINES[PLANTED] = Entry("benchmarks.planted_change:PlantedEngine", "numpy", None, "numpy, 15% slower")
+        began = time.monotonic()
+        got = session.measure(
+            task, session.Grid((*ENGINES, PLANTED), (10,), BATCHES), replace(OPTIONS, seed=number), ceilings=False
+        )
+        if got.interrupted:
+            raise KeyboardInterrupt
+        runs.save(ComparisonRun(tuple(got.rows), got.environment, CompareFacts(queries=len(task.queries))), folder)
+        print(f"run {number}: {time.monotonic() - began:.0f} s", flush=True)
+    run = analysis.load(folder)
+    assert isinstance(run, ComparisonRun)
+    return run
+
+
+def pair(before: ComparisonRun, after: ComparisonRun) -> dict[str, Any]:
+    """What is said of two runs, as they are and with the planted engine in the later one."""
+    still = hot(before, as_it_is(after))
+    moved = hot(before, planted(after))
+    (row,) = (row for row in moved if row.engine == CHANGED)
+    return {
+        "worse": [row.engine for row in still if row.outcome == "worse"],
+        "better": [row.engine for row in still if row.outcome == "better"],
+        "nothing changed": [row.outcome for row in still],
+        "planted": row.outcome,
+        "ratio": round(row.ratio or 0, 3),
+        "others": [row.outcome for row in moved if row.engine != CHANGED],
+        "tells": round(median(row.tells or 0 for row in still), 3),
+        "other cores": max(run.other_cores or 0 for run in (before, after)),
+    }
+
+
+def hot(before: ComparisonRun, after: ComparisonRun) -> Sequence[Change]:
+    """The rows of calls with hot caches."""
+    return [row for row in changes(as_it_is(before), after).rows if row.cache == "hot"]
+
+
+def as_it_is(run: ComparisonRun) -> ComparisonRun:
+    """Without the planted engine."""
+    return replace(run, rows=tuple(row for row in run.rows if row.engine != PLANTED))
+
+
+def planted(run: ComparisonRun) -> ComparisonRun:
+    """With it in the place of the engine that it is made of."""
+    kept = (row for row in run.rows if row.engine != CHANGED)
+    return replace(
+        run, rows=tuple(structs.replace(row, engine=CHANGED) if row.engine == PLANTED else row for row in kept)
+    )
+
+
+def total(outcomes: Any) -> dict[str, int]:
+    """How often each comes."""
+    return dict(Counter(outcome for some in outcomes for outcome in some).most_common())
+
+
+if __name__ == "__main__":
+    main()
