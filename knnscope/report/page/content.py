@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from knnscope.report.text import Table, plain
 
 Tone = Literal["", "warning", "quiet"]
-Form = Literal["lines", "states", "shares", "bars", "roofline", "rungs"]
+Form = Literal["lines", "states", "shares", "bars", "roofline", "rungs", "ratios"]
 
 
 def readable(text: str) -> str:
