@@ -96,6 +96,15 @@ def test_a_damaged_folder_is_one_line(knnscope: Run, folder: Path, name: str, co
     assert not (folder / "report.html").exists()
 
 
+def test_two_runs_are_what_changed(knnscope: Run, folder: Path, tmp_path: Path) -> None:
+    code, out, _ = knnscope("report", SAMPLE, folder)
+    assert code == 0
+    assert out.startswith(f"{folder / 'changes.html'}: ")
+    assert "Row by row" in (folder / "changes.html").read_text("utf-8")
+    refused(knnscope("report", SAMPLE, folder, folder), "3 folders: one run, or an earlier and a later one")
+    refused(knnscope("report", SAMPLE, folder, "--charts", tmp_path), "--charts draws one run")
+
+
 def test_a_trace_is_a_page_and_has_no_rows(knnscope: Run, tmp_path: Path) -> None:
     from tests.trace.fixtures import unpacked
 

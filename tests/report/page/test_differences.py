@@ -39,16 +39,19 @@ def test_who_got_worse_comes_first_and_every_row_is_there() -> None:
     assert html.render(page).count("<figure") == 1
 
 
-def test_the_same_run_twice_is_not_worse() -> None:
+def test_the_same_run_twice_is_not_worse_and_of_other_data_nothing_is_told() -> None:
     page = differences.document(changes(drawn(1), drawn(2)))
     assert page.lead == "Nothing was found to be worse."
+    made = drawn(2)
+    other = replace(made, rows=tuple(structs.replace(row, dataset="<script>") for row in made.rows))
+    page = differences.document(changes(drawn(1), other))
+    assert page.lead == "Nothing can be told of these runs."
+    assert "&lt;script&gt;" in html.render(page)
 
 
 def test_it_is_written_as_html_markdown_and_csv(tmp_path: Path) -> None:
-    made = drawn(2, SLOWER)
-    evil = replace(made, rows=tuple(structs.replace(row, dataset="<script>") for row in made.rows))
-    for name, run in (("a", drawn(1)), ("b", evil)):
-        save(run, tmp_path / name)
+    for name, run in (("a", drawn(1)), ("b", drawn(2, SLOWER))):
+        save(replace(run, rows=tuple(structs.replace(row, dataset="<script>") for row in run.rows)), tmp_path / name)
     for ending in ("html", "md", "csv"):
         path = reporting.write_changes(tmp_path / "a", tmp_path / "b", tmp_path / f"x.{ending}")
         assert "faiss" in path.read_text("utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from knnscope.analysis.change import BAD, Change, Changes
+from knnscope.analysis.change import BAD, UNTOLD, Change, Changes
 from knnscope.report import change
 from knnscope.report.page.content import Block, Chart, Document, Engine, Grid, Listed, Section, Text
 from knnscope.report.text import Table
@@ -22,11 +22,11 @@ def document(found: Changes) -> Document:
     """The page of two runs."""
     first, *more = change.sentences(found)
     bad = found.of(*BAD)
-    lead = (
-        f"{len(bad)} of {len(found.rows)} rows are worse, or wrong, or gone."
-        if bad
-        else "Nothing was found to be worse."
-    )
+    lead = "Nothing was found to be worse."
+    if bad:
+        lead = f"{len(bad)} of {len(found.rows)} rows are worse, or wrong, or gone."
+    elif all(row.outcome in UNTOLD for row in found.rows):
+        lead = "Nothing can be told of these runs."
     sections = [_rows(found), _around(found)]
     return Document(
         title=f"{found.before} (A) and {found.after} (B)",
