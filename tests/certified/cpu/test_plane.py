@@ -287,7 +287,7 @@ def test_any_small_data(isa: str, data: st.DataObject) -> None:
         patch.setattr(searches, "PASS", data.draw(st.integers(1, 4)))
         patch.setattr(searches, "GROUP", data.draw(st.sampled_from((5, 10, 64))))
         if data.draw(st.booleans()):  # lists that run full
-            patch.setattr(searches, "LEAST_ROOM", data.draw(st.sampled_from((16, 40))))
+            patch.setattr(searches, "LEAST_ROOM", data.draw(st.sampled_from((8, 16, 40))))
             patch.setattr(dispatch, "room", lambda _: 0.0)
         index = ExactIndex(rows, metric, threads=data.draw(st.integers(1, 3)), device=f"cpu:{isa}")
         found = index.search(queries, k, where)
