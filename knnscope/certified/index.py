@@ -19,6 +19,7 @@ from knnscope.search.device import gpu_problem, is_device
 from knnscope.search.engine import check_k
 
 DEVICES = ("auto", "cpu", "cuda")
+MEMORY = ("fast", "small")
 
 
 class ExactIndex:
@@ -31,6 +32,7 @@ class ExactIndex:
         ids: npt.ArrayLike | None = None,
         device: str = "auto",
         threads: int | None = None,
+        memory: str = "fast",
     ) -> None:
         """Write the rows as codes; where these need code that is not compiled yet, NumPy answers until it is (see ``wait``).
 
@@ -44,13 +46,17 @@ class ExactIndex:
             device: auto or cpu; cpu:ISA, such as cpu:avx2, for one of its instruction sets (default: the fastest); cuda, or cuda:1 for the
                 second GPU.
             threads: how many work at once (default: the thread budget).
+            memory: fast; or small, for processors: where half a byte for each leading component is enough, nothing else is kept. The answers are the
+                same; searches are slower, those of batches and of a large k above all.
 
         Raises:
             KnnscopeError: a wrong shape or type, or a number that is not finite; names where.
         """
         if metric not in definition.METRICS:
             raise unknown_name("metric", str(metric), definition.METRICS)
-        scanner = _scanner(device, threads)
+        if memory not in MEMORY:
+            raise unknown_name("memory", str(memory), MEMORY)
+        scanner = _scanner(device, threads, memory)
         with np.errstate(all="ignore"), Ieee():
             rows = _on_gpu(scanner, "vectors").rows(vectors) if is_device(vectors) else as_rows(vectors)
             self._shape, self._metric = (int(rows.shape[0]), int(rows.shape[1])), metric
@@ -138,17 +144,19 @@ class ExactIndex:
         return Neighbors(ids[0], distances[0], proof) if single else Neighbors(ids, distances, proof)
 
 
-def _scanner(device: str, threads: int | None) -> Any:
+def _scanner(device: str, threads: int | None, memory: str) -> Any:
     name, _, part = device.partition(":") if isinstance(device, str) else ("", "", "")
     if name not in DEVICES or (part and name == "auto") or (name == "cuda" and part and not part.isdecimal()):
         raise KnnscopeError(
             f"device {device!r}: certified search runs on {', '.join(DEVICES)}; a certain one is written cpu:avx2 or cuda:1"
         )
     if name == "cuda":
+        if memory != MEMORY[0]:
+            raise KnnscopeError(f"memory={memory!r} is for processors: leave it out, or say device='cpu'")
         if why := gpu_problem():
             raise NoGpuError(f"{why}: device='cpu' gives the same answers")
         return require("knnscope.certified.cuda.scanner", "cuda13", "cupy").CudaScanner(int(part or 0))
-    return CpuScanner(part or None, threads)
+    return CpuScanner(part or None, threads, memory)
 
 
 def _on_gpu(scanner: Any, what: str) -> Any:

@@ -54,7 +54,7 @@ def steps(kind: Kind) -> Iterator[tuple[str, int]]:
         queries, _ = as_queries(np.linspace(0, 99, 2 * UP_TO * DIM).reshape(-1, DIM), DIM)
         for name, table in (("codes", some), ("codes and plane", rows)):
             began = time.perf_counter_ns()
-            scanner = CpuScanner(kind.isa, 2).build(table, as_ids(None, 0), "l2")
+            scanner = CpuScanner(kind.isa, 2, kind.memory).build(table, as_ids(None, 0), "l2")
             yield f"building {name}", time.perf_counter_ns() - began
             for count in batches(kind.isa) if table is some else (1, 3, UP_TO):
                 asked = Request(queries[:count], 2, as_mask(None, count, len(table)))
@@ -68,7 +68,7 @@ def steps(kind: Kind) -> Iterator[tuple[str, int]]:
             yield "codes in the order of a scan", time.perf_counter_ns() - began
         began = time.perf_counter_ns()
         few = example(kind, np.arange(6 * DIM).reshape(6, DIM) % 50)
-        scanner = CpuScanner(kind.isa, 1).build(few, as_ids(None, 0), "ip")
+        scanner = CpuScanner(kind.isa, 1, kind.memory).build(few, as_ids(None, 0), "ip")
         scanner.prompt(queries[:1], 3)
         scanner.nearest(Request(queries[:1], 3, as_mask(None, 1, 6)))
         yield "few rows", time.perf_counter_ns() - began

@@ -13,11 +13,12 @@ from knnscope.certified.dtypes import BFLOAT, HALF
 
 
 class Kind(NamedTuple):
-    """What code differs by, of one version and processor: type of rows, their order in memory (C, F, or A for any), instruction set."""
+    """What code differs by, of one version and processor: type of rows, their order in memory (C, F, or A for any), instruction set, memory (fast or small)."""
 
     dtype: str
     order: str
     isa: str
+    memory: str = "fast"
 
     @property
     def mark(self) -> str:
@@ -37,11 +38,11 @@ class Kind(NamedTuple):
             code_cache.write(self.mark, b"")
 
 
-def kind_of(rows: npt.NDArray[Any], isa: str) -> Kind:
+def kind_of(rows: npt.NDArray[Any], isa: str, memory: str = "fast") -> Kind:
     """The kind of these rows, (rows, dim), as ``rows.as_rows`` or ``dtypes.computable`` gives them."""
     name = {BFLOAT: "bfloat16", HALF: "float16"}.get(rows.dtype, rows.dtype.name)
     order = "C" if rows.flags.c_contiguous else "F" if rows.flags.f_contiguous else "A"
-    return Kind(name, order, isa)
+    return Kind(name, order, isa, memory)
 
 
 def example(kind: Kind, values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:

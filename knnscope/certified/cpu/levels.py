@@ -3,37 +3,52 @@
 Where there is a plane, codes are kept row after row, for the rows that it leaves. Searches that scan all codes (a large k, and what the plane has no
 room for) write them in a scan's order when the first of them comes: 10 to 80 ms for 75,000 rows of 384, most of it for new pages, and from then on as
 many bytes again.
+Where memory is to be small and there is a plane, there are no byte codes: what it leaves goes to the rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.cpu import dispatch, lines, plane
 from knnscope.certified.cpu.plane import Plane
-from knnscope.certified.cpu.quantise import Codes, build
+from knnscope.certified.cpu.quantise import Codes, build, mapping_of
 from knnscope.certified.cpu.workers import Workers
+
+
+class How(NamedTuple):
+    """How rows are searched: an instruction set; memory: fast, or small."""
+
+    isa: str
+    memory: str
 
 
 class Levels:
     """Of some rows.
 
-    codes: byte codes; of those that lie row after row, only what belongs to a row as a whole. None where bounds would overflow. plane, lines:
-    None where a plane is of no use.
+    codes: byte codes; of those that lie row after row, only what belongs to a row as a whole. None where bounds would overflow, and where the
+    plane is all. plane: None where it is of no use. lines: None where there is no plane, or nothing else.
     """
 
     codes: Codes | None
     plane: Plane | None = None
     lines: npt.NDArray[np.int8] | None = None
 
-    def __init__(self, rows: npt.NDArray[Any], metric: str, isa: str, workers: Workers) -> None:
+    def __init__(self, rows: npt.NDArray[Any], metric: str, how: How, workers: Workers) -> None:
         """Write them; see ``quantise.build`` and ``plane.of``."""
+        isa, memory = how
+        self.codes = self._scanned = None
+        if memory == "small":
+            mapping = mapping_of(rows, metric, workers)
+            self.plane = plane.of(rows, mapping, workers, dispatch.PRICES[isa]) if mapping else None
+            if self.plane is not None:
+                return
         self.codes = self._scanned = codes = build(rows, metric, workers)
-        if codes is None:
+        if codes is None or memory == "small":  # no plane pays
             return
         self.plane = plane.of(rows, codes.mapping, workers, dispatch.PRICES[isa])
         if self.plane is not None:

@@ -194,8 +194,9 @@ def ahead(emit: Emit, address: Any, lines: Any) -> None:
 
 @compiled(inline=True)
 def ask_ahead(lines: Any, row: int) -> None:
-    """Ask for a line that is read soon."""
-    ahead(lines.ctypes.data + row * lines.shape[1], (lines.shape[1] + 126) // 64)
+    """Ask for a line, or a row, that is read soon."""
+    size = lines.shape[1] * lines.itemsize
+    ahead(lines.ctypes.data + row * size, (size + 126) // 64)
 
 
 def _evaluate(lines: Any, places: Any, count: int, asked: Any, number: int, found: Any) -> None:

@@ -65,7 +65,7 @@ def build(scanner: CpuScanner, given: Given) -> Scanner:
     Raises:
         KnnscopeError: a number that is not finite; names where.
     """
-    kind = kind_of(given.rows, scanner.isa)
+    kind = kind_of(given.rows, scanner.isa, scanner.memory)
     if waits() or kind.is_compiled() or not _can_start() or not code_cache.takes():
         return scanner.build(*given)
     return Meanwhile(scanner, given, kind)

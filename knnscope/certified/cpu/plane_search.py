@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from knnscope.certified.cpu import lines, plane_scan
+from knnscope.certified.cpu import lines, plane_direct, plane_scan
 from knnscope.certified.cpu.heaps import further, sink
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.lines import HEAD
@@ -96,7 +96,7 @@ def _alone(table: Any, levels: Any, width: Any, request: Any, memory: Any, answe
 
     Args:
         table: ranking.Table.
-        levels: blocks of plane.Plane, and its Map; lines (lines.py), and quantise.Mapping.
+        levels: blocks of plane.Plane, and its Map; lines (lines.py), and quantise.Mapping; or rows, and 0.
         width: query vectors of a tile, and digits of a query; blocks of the plane that pass before the next tile.
         request: scanner.Request.
         memory: see plane_scan.
@@ -119,18 +119,31 @@ class Forms(NamedTuple):
 
 
 @cache
-def forms(isa: str) -> Forms:
-    """What an instruction set has; compiled when it is first called."""
-    evaluate = lines.evaluation(isa)
+def _lowers(isa: str) -> Any:
     kernels = {
         "lower_one": kernel(isa, *ONE[isa]),
         "lower_few": kernel(isa, *FEW),
         "lower_many": kernel(isa, *MANY[isa]),
     }
+    return specialised(plane_scan._lowers, f"plane_lowers_{isa}", **kernels)
+
+
+@cache
+def forms(isa: str) -> Forms:
+    """What an instruction set has; compiled when it is first called."""
+    evaluate = lines.evaluation(isa)
     given = {
-        "lowers": specialised(plane_scan._lowers, f"plane_lowers_{isa}", **kernels),
+        "lowers": _lowers(isa),
         "look": specialised(plane_scan._look, f"plane_look_{isa}", evaluate=evaluate),
         "finish": specialised(plane_scan._finish, f"plane_finish_{isa}", evaluate=evaluate),
     }
     scan = specialised(plane_scan._scan, f"plane_scan_{isa}", apart=True, **given)
     return Forms(scan, specialised(_alone, f"plane_alone_{isa}", scanned=scan))
+
+
+@cache
+def direct_forms(isa: str) -> Forms:
+    """The same where there are no lines, but the rows in place of them (plane_direct.py)."""
+    given = {"lowers": _lowers(isa), "look": plane_direct.look, "finish": plane_direct.finish}
+    scan = specialised(plane_scan._scan, f"plane_scan_{isa}_direct", apart=True, **given)
+    return Forms(scan, specialised(_alone, f"plane_alone_{isa}_direct", scanned=scan, ask_lines=plane_direct.asked))

@@ -11,7 +11,7 @@ from knnscope import threads as budgets
 from knnscope.certified import bound
 from knnscope.certified.cpu import dispatch
 from knnscope.certified.cpu.few import Few
-from knnscope.certified.cpu.levels import Levels
+from knnscope.certified.cpu.levels import How, Levels
 from knnscope.certified.cpu.ranking import Table
 from knnscope.certified.cpu.search import BLOCK, Search
 from knnscope.certified.cpu.workers import Workers
@@ -22,21 +22,22 @@ from knnscope.search import definition
 
 
 class CpuScanner:
-    """Rows, with a byte a component beside them, and half a byte for the leading ones where that pays."""
+    """Rows, with a byte a component beside them, and half a byte for the leading ones where that pays; or, where that is said, these alone."""
 
-    def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
+    def __init__(self, isa: str | None = None, threads: int | None = None, memory: str = "fast") -> None:
         """Choose; ``build`` gives it rows.
 
         Args:
             isa: instruction set, one of ``dispatch.available()`` (default: the fastest).
             threads: how many work at once (default: the thread budget).
+            memory: fast, or small: no byte a component where there is a plane.
         """
-        self.isa = dispatch.choose(isa)
+        self.isa, self.memory = dispatch.choose(isa), memory
         self.workers = Workers(budgets.budget() if threads is None else _counted(threads))
 
     def like(self) -> CpuScanner:
         """Another one, without rows."""
-        return CpuScanner(self.isa, self.workers.count)
+        return CpuScanner(self.isa, self.workers.count, self.memory)
 
     def build(
         self, rows: npt.NDArray[Any], names: npt.NDArray[np.int64], metric: str, workers: Workers | None = None
@@ -54,7 +55,7 @@ class CpuScanner:
         """
         number, workers = definition.METRICS.index(metric), workers or self.workers
         self.table = Table(computable(rows), names, number, bound.widening(number, rows.shape[1]))
-        self.beside = Levels(self.table.rows, metric, self.isa, workers)
+        self.beside = Levels(self.table.rows, metric, How(self.isa, self.memory), workers)
         codes, plane = self.beside.codes, self.beside.plane
         self._few = Few(self.table, None if plane else codes, self.isa, BLOCK if plane else 0, self.workers.count)
         return self
@@ -62,11 +63,11 @@ class CpuScanner:
     @property
     def levels(self) -> str:
         """What is scanned before the rows, in words."""
-        plane = self.beside.plane
-        if self.beside.codes is None:
-            return "nothing"
-        few = f"half a byte for the {len(plane.map.matrix)} leading components, else " if plane else ""
-        return f"{few}a byte a component"
+        codes, plane = self.beside.codes, self.beside.plane
+        few = f"half a byte for the {len(plane.map.matrix)} leading components" if plane else ""
+        if codes is None:
+            return few or "nothing"
+        return f"{few}, else a byte a component" if few else "a byte a component"
 
     @property
     def nbytes(self) -> int:

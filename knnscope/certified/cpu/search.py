@@ -8,11 +8,11 @@ from itertools import accumulate, pairwise, product
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import dispatch, lines, plane_queries, plane_search, ranking, scratch
+from knnscope.certified.cpu import dispatch, lines, plane_direct, plane_queries, plane_search, ranking, scratch
 from knnscope.certified.cpu.levels import Levels
-from knnscope.certified.cpu.plane import LANES, Plane
+from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_scan import PlanePart
-from knnscope.certified.cpu.quantise import PANEL, Codes, Mapping, chunk
+from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
 from knnscope.certified.cpu.ranking import Answers, Batch, Table
 from knnscope.certified.cpu.scan import Part, State
@@ -48,6 +48,8 @@ LEAST_ROOM = 4096
 """Rows of a query that the plane may leave at least, without its being asked in vain."""
 MANY_ROOM = 4
 """The part of it that each of many queries has."""
+QUERY_BYTES = 40
+"""Memory of a query for each of its k neighbors while the plane passes: see plane_ranking.Seen."""
 WHOLE = 1 << 24
 """Bytes of a plane up to which all of it passes before the next tile of queries: it stays in the last cache, and V is near its end at once."""
 PASS, GROUP = 128, 64
@@ -77,8 +79,10 @@ class Search:
             np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
             np.zeros(count, dtype=np.int64), np.full(count, np.inf),
         )  # fmt: skip
-        if self._by_plane(self.levels.plane, self.levels.lines, self.codes):
+        if self._asks_plane() and self._all_by_plane():
             return Ranked(*self.answers, ("plane",))
+        if self.codes is None:
+            self._check()  # else the codes notice rows that are not as they were
         self.far = np.zeros(count, dtype=np.bool_)
         if self.codes is not None and request.k * MOST <= self.codes.rows:
             for factor, more in ROOMS:
@@ -92,43 +96,56 @@ class Search:
         path = (*(sorted(self.paths) if scanned.any() else ()), *(() if scanned.all() else ("exhaustive",)))
         return Ranked(*self.answers, path)
 
-    def _by_plane(self, plane: Plane | None, near: npt.NDArray[np.int8] | None, codes: Codes | None) -> bool:
-        """Answer by the plane what it can answer: whether that is all."""
-        request, count, every = self.request, len(self.request.queries), True
-        if codes is None or plane is None or near is None or not plane.answers(count, request.k):
+    def _asks_plane(self) -> bool:
+        """Whether the plane is asked: where there is nothing else, unless bounds would exclude little."""
+        plane, (queries, k, _) = self.levels.plane, self.request
+        if plane is None:
             return False
-        self.paths.add("plane")
-        for first in range(0, count, BLOCK):
-            given = request, self.answers
-            if count > BLOCK:
-                some, mask = slice(first, first + BLOCK), request.allowed
-                part = Request(request.queries[some], request.k, mask[some] if len(mask) > 1 else mask)
-                ids, values, candidates, computed, margins = self.answers
-                given = part, Answers(ids[some], values[some], candidates[some], computed[some], margins[some])
-            every &= self._block_by_plane(plane, near, codes.mapping, given)
-        return every
+        return k * MOST <= plane.rows if self.codes is None else plane.answers(len(queries), k)
 
-    def _block_by_plane(
-        self, plane: Plane, near: npt.NDArray[np.int8], mapping: Mapping, asked_for: tuple[Request, Answers]
-    ) -> bool:
-        """The same for some queries."""
-        (request, answers), workers, isa = asked_for, self.workers, "vnni" if self.isa == "amx" else self.isa
-        count, blocks = len(request.queries), len(plane.blocks)
-        width, forms, many = plane_search.width(isa, count), plane_search.forms(isa), count > FEW
-        each = width[0] // width[1]
+    def _all_by_plane(self) -> bool:
+        """Answer by the plane what it can answer, so many queries at a time as memory is for: whether that is all."""
+        request, answers, count = self.request, self.answers, len(self.request.queries)
+        size = BLOCK  # beside codes, k is small
+        if self.codes is None:
+            size = max(FEW, min(BLOCK, BLOCK_BYTES // (32 * request.k * self.workers.count)))
+        if count <= size:
+            return self._by_plane(request, answers)
+        done = True
+        for first in range(0, count, size):
+            some = slice(first, first + size)
+            allowed = request.allowed if len(request.allowed) < 2 else request.allowed[some]
+            ids, values, candidates, computed, margins = answers
+            own = Answers(ids[some], values[some], candidates[some], computed[some], margins[some])
+            done &= self._by_plane(Request(request.queries[some], request.k, allowed), own)
+        return done
+
+    def _by_plane(self, request: Request, answers: Answers) -> bool:
+        """Answer by the plane what it can answer: whether that is all."""
+        plane, codes, isa = self.levels.plane, self.codes, "vnni" if self.isa == "amx" else self.isa
+        assert plane is not None
+        near = self.table.rows if codes is None else self.levels.lines
+        count, forms = len(request.queries), (plane_search.forms if codes else plane_search.direct_forms)(isa)
+        width = plane_search.width(isa, count)
+        blocks, each, self.paths = len(plane.blocks), width[0] // width[1], {"plane"}
+        many = count > FEW
         step = PASS if many and plane.blocks.nbytes > WHOLE else blocks
         room = max(LEAST_ROOM, int(plane.rows * dispatch.room(isa)) // (MANY_ROOM if many else 1))
+        if codes is None:
+            room = self._direct_room(request.k, plane.rows, many)
+        levels, workers = (plane.blocks, near), self.workers
         if not many and min(workers.count, blocks // FEWEST_BLOCKS) < 2:
-            both = (plane.blocks, plane.map, near, mapping)
+            both = (plane.blocks, plane.map, near, codes.mapping if codes else 0)
             with scratch.floats("rows", each * step * LANES + 2 * room * count) as memory:
                 return bool(forms.alone(self.table, both, (*width, step), request, memory, answers))
-        asked = (
-            plane_queries.ask(request.queries, plane.map, *width),
-            lines.ask(request.queries, mapping, near.shape[1] - lines.HEAD),
-        )
+        asked = plane_queries.ask(request.queries, plane.map, *width), self._near(request, codes)
         tiles = len(asked[0].words)
         parts = 1 if tiles >= 2 * workers.count else max(1, min(workers.count, blocks // FEWEST_BLOCKS))
-        groups = max(-(-tiles * each // GROUP), min(tiles, workers.count) if parts == 1 else 1)
+        group = GROUP
+        if codes is None:
+            room = min(room, -(-blocks // parts) * LANES + LANES)
+            group = max(1, min(GROUP, BLOCK_BYTES // (workers.count * (QUERY_BYTES * request.k + 8 * room))))
+        groups = max(-(-tiles * each // group), min(tiles, workers.count) if parts == 1 else 1)
         kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
         work = [
             PlanePart(first, last, *some, part, min(step, last - first))
@@ -149,8 +166,20 @@ class Search:
                 items = [
                     (part, memory[first:last], kept) for part, (first, last) in zip(work, pairwise(ends), strict=True)
                 ]
-                workers.call(forms.scan, (self.table, (plane.blocks, near), asked, request), items)
+                workers.call(forms.scan, (self.table, levels, asked, request), items)
         return bool(plane_search.merge(kept, self.table, answers))
+
+    def _near(self, request: Request, codes: Codes | None) -> EncodedQueries:
+        """Queries as lines are asked, or as rows are."""
+        if codes is None or self.levels.lines is None:
+            return plane_direct.ask(request.queries)
+        return lines.ask(request.queries, codes.mapping, self.levels.lines.shape[1] - lines.HEAD)
+
+    @staticmethod
+    def _direct_room(k: int, rows: int, many: bool) -> int:
+        """Rows of a query that the plane may leave where there is nothing else: all of them, but of many queries so many as k calls for."""
+        every = rows + LANES
+        return min(every, max(LEAST_ROOM, rows // MANY_ROOM, MOST * k + LANES)) if many else every
 
     @staticmethod
     def _needed(part: PlanePart, each: int, room: int) -> int:
