@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 
-from knnscope.analysis import crossover, jsonl, run
+from knnscope.analysis import crossover, grades, jsonl, run
 from knnscope.analysis.crossover import CrossoverRun
+from knnscope.analysis.grades import Grades
 from knnscope.analysis.run import Run
 from knnscope.errors import KnnscopeError
 from knnscope.trace.record import ExplanationRecord, from_dict
 
-TRACES = ".sqlite"
+TRACES, RECORD = ".sqlite", ".json"
 MOST = 1000
 """Files of a folder that are looked at."""
 
@@ -25,7 +26,7 @@ class Contents:
 
     run: of compare or the ladder, if there is one. explanations: by the name of their file, what ``knnscope explain --json`` or
     ``Explanation.save`` wrote. traces: files that are named as such; they are not opened here. notes: what could not be read. crossings: what
-    ``knnscope crossover`` found, if that is there.
+    ``knnscope crossover`` found, if that is there. grades: what ``knnscope grade`` wrote.
     """
 
     folder: Path | None
@@ -34,10 +35,11 @@ class Contents:
     traces: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     crossings: CrossoverRun | None = None
+    grades: Grades | None = None
 
 
 def contents(folder: str | Path) -> Contents:
-    """Read a folder of compare, the ladder, crossover or profile; or one trace.
+    """Read a folder of compare, the ladder, crossover or profile; or one trace, or the record of grade.
 
     Raises:
         KnnscopeError: no such folder, nothing of the kind in it, or a run's file that is not what a run writes.
@@ -45,6 +47,8 @@ def contents(folder: str | Path) -> Contents:
     folder = Path(folder)
     if folder.is_file() and folder.suffix == TRACES:
         return Contents(folder.parent, None, {}, (folder,))
+    if folder.is_file() and folder.suffix == RECORD:
+        return Contents(folder.parent, None, {}, grades=grades.load(folder))
     if not folder.is_dir():
         raise KnnscopeError(
             f"{folder}: no such folder: a run of knnscope compare, ladder, crossover or profile was expected"

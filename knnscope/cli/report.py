@@ -14,7 +14,8 @@ from knnscope.units import decimal_size
 class Report:
     """A saved run as one page to decide from: HTML, Markdown, or its rows as CSV; no GPU, network or engine's library is needed.
 
-    compare and ladder write it into their folder by themselves. A folder of profile, or one trace, gives what the traces say.
+    compare and ladder write it into their folder by themselves. A folder of profile, or one trace, gives what the traces say;
+    the record of grade (its --out) who answers exactly.
 
     knnscope report runs/compare-20260101-120000
     knnscope report runs/compare-20260101-120000 -o answer.md

@@ -55,5 +55,6 @@ PAGES: dict[str, Callable[[Path], Path]] = {
     "report of a climb": written_by("report", RESULTS / "ladder-75000-k10"),
     "report of a trace": of_a_trace,
     "report of two runs": of_two_runs,
+    "grades": written_by("report", RESULTS / "grades-cpu.json"),
 }
 """By name, what makes the page in a folder that is empty, and returns its file. It runs once a session, without a network."""
