@@ -99,7 +99,7 @@ class Search:
     def _asks_plane(self) -> bool:
         """Whether the plane is asked: where there is nothing else, unless bounds would exclude little."""
         plane, (queries, k, _) = self.levels.plane, self.request
-        if plane is None:
+        if plane is None or not len(queries):
             return False
         return k * MOST <= plane.rows if self.codes is None else plane.answers(len(queries), k)
 
@@ -113,7 +113,8 @@ class Search:
         for first in range(0, count, size):
             some = slice(first, first + size)
             allowed = request.allowed if len(request.allowed) < 2 else request.allowed[some]
-            own = Answers(*(one[some] for one in answers))
+            ids, values, candidates, computed, margins = answers
+            own = Answers(ids[some], values[some], candidates[some], computed[some], margins[some])
             done &= self._by_plane(Request(request.queries[some], request.k, allowed), own)
         return done
 
@@ -142,7 +143,7 @@ class Search:
         if codes is None:
             room = min(room, -(-blocks // parts) * LANES + LANES)
             group = max(1, min(GROUP, BLOCK_BYTES // (workers.count * (QUERY_BYTES * request.k + 8 * room))))
-        groups = max(-(-tiles * each // group), min(tiles, workers.count) if parts == 1 else 1)
+        groups = min(tiles, max(-(-tiles * each // group), min(tiles, workers.count) if parts == 1 else 1))
         kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
         work = [
             PlanePart(first, last, *some, part, min(step, last - first))

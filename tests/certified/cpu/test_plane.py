@@ -431,6 +431,16 @@ def test_small_memory_has_room_for_every_row(small: pytest.MonkeyPatch, metric: 
             assert found.ids[number].tolist() == left[expected.ids[0]].tolist()
 
 
+@pytest.mark.parametrize("memory", ["fast", "small"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_queries_have_no_answers(small: pytest.MonkeyPatch, memory: str, threads: int) -> None:
+    """Which once divided by their number, in compiled code."""
+    small.setattr(searches, "FEWEST_BLOCKS", 10)
+    rows = RANDOM(1).standard_normal((2000, 64)).astype(np.float32)
+    found = ExactIndex(rows, threads=threads, memory=memory).search(rows[:0], 3)
+    assert found.ids.shape == (0, 3)
+
+
 def test_another_index_like_one_of_small_memory_is_small() -> None:
     scanner = CpuScanner(None, 2, "small").like()
     assert scanner.memory == "small"
