@@ -1,4 +1,4 @@
-"""What lies in a run's folder: the run, explanations that were saved there, traces."""
+"""What lies in a run's folder: the run, a search for crossings, explanations that were saved there, traces."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 
 import msgspec
 
-from knnscope.analysis import jsonl, run
+from knnscope.analysis import crossover, grades, jsonl, run
+from knnscope.analysis.crossover import CrossoverRun
+from knnscope.analysis.grades import Grades
 from knnscope.analysis.run import Run
 from knnscope.errors import KnnscopeError
 from knnscope.trace.record import ExplanationRecord, from_dict
 
-TRACES = ".sqlite"
+TRACES, RECORD = ".sqlite", ".json"
 MOST = 1000
 """Files of a folder that are looked at."""
 
@@ -23,7 +25,8 @@ class Contents:
     """A folder's contents.
 
     run: of compare or the ladder, if there is one. explanations: by the name of their file, what ``knnscope explain --json`` or
-    ``Explanation.save`` wrote. traces: files that are named as such; they are not opened here. notes: what could not be read.
+    ``Explanation.save`` wrote. traces: files that are named as such; they are not opened here. notes: what could not be read. crossings: what
+    ``knnscope crossover`` found, if that is there. grades: what ``knnscope grade`` wrote.
     """
 
     folder: Path | None
@@ -31,10 +34,12 @@ class Contents:
     explanations: dict[str, ExplanationRecord]
     traces: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    crossings: CrossoverRun | None = None
+    grades: Grades | None = None
 
 
 def contents(folder: str | Path) -> Contents:
-    """Read a folder of compare, the ladder or profile; or one trace.
+    """Read a folder of compare, the ladder, crossover or profile; or one trace, or the record of grade.
 
     Raises:
         KnnscopeError: no such folder, nothing of the kind in it, or a run's file that is not what a run writes.
@@ -42,13 +47,18 @@ def contents(folder: str | Path) -> Contents:
     folder = Path(folder)
     if folder.is_file() and folder.suffix == TRACES:
         return Contents(folder.parent, None, {}, (folder,))
+    if folder.is_file() and folder.suffix == RECORD:
+        return Contents(folder.parent, None, {}, grades=grades.load(folder))
     if not folder.is_dir():
-        raise KnnscopeError(f"{folder}: no such folder: a run of knnscope compare, ladder or profile was expected")
+        raise KnnscopeError(
+            f"{folder}: no such folder: a run of knnscope compare, ladder, crossover or profile was expected"
+        )
     found, notes = _explanations(folder)
     traces = tuple(path for path in _files(folder) if path.suffix == TRACES)
-    if not (folder / run.ROWS).is_file() and (found or traces):
-        return Contents(folder, None, found, traces, tuple(notes))
-    return Contents(folder, run.load(folder), found, traces, tuple(notes))
+    crossings = _crossings(folder)
+    if not (folder / run.ROWS).is_file() and (found or traces or crossings):
+        return Contents(folder, None, found, traces, tuple(notes), crossings)
+    return Contents(folder, run.load(folder), found, traces, tuple(notes), crossings)
 
 
 def of_run(found: Run) -> Contents:
@@ -57,7 +67,11 @@ def of_run(found: Run) -> Contents:
         return Contents(None, found, {})
     beside, notes = _explanations(found.folder)
     traces = tuple(path for path in _files(found.folder) if path.suffix == TRACES)
-    return Contents(found.folder, found, beside, traces, tuple(notes))
+    return Contents(found.folder, found, beside, traces, tuple(notes), _crossings(found.folder))
+
+
+def _crossings(folder: Path) -> CrossoverRun | None:
+    return crossover.load(folder) if (folder / crossover.FILE).is_file() else None
 
 
 def _files(folder: Path) -> list[Path]:

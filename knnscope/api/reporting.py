@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from knnscope.analysis import contents
+from knnscope.analysis import change, contents, run
 from knnscope.analysis.contents import Contents
 from knnscope.analysis.run import Run
 from knnscope.errors import ArgumentError, KnnscopeError, MissingLibraryError, require
+from knnscope.report import change as change_text
 from knnscope.report.page import markdown, rows
+from knnscope.report.page.content import Document
 from knnscope.report.page.document import document
+from knnscope.report.page.sections import differences
 from knnscope.store import whole_file
 
 ENDINGS = (".html", ".md", ".csv")
 """Of a report's file."""
-PAGE = "report.html"
-"""The page in a run's own folder."""
+PAGE, CHANGES = "report.html", "changes.html"
+"""The page in a run's own folder; that of what changed since another, in the later one's."""
 
 
 def read(folder: str | Path) -> Contents:
@@ -39,10 +42,31 @@ def write(found: Contents, out: str | Path) -> Path:
         KnnscopeError: another ending, a library is missing, or the file cannot be written.
     """
     out = Path(out)
-    text = _text(found, check_ending(out))
-    with whole_file(out, "w") as file:
-        file.write(text)
-    return out
+    ending = check_ending(out)
+    if ending == ".csv":
+        if found.run is None:
+            raise KnnscopeError(f"{found.folder}: holds traces, which have no rows: knnscope sql asks them")
+        return _written(out, rows.render(found.run.rows))
+    return _written(out, _rendered(document(found), ending))
+
+
+def write_changes(before: str | Path, after: str | Path, out: str | Path) -> Path:
+    """Write the page of what changed between two runs.
+
+    Args:
+        before: the folder of the earlier run.
+        after: that of the later one, of the same command.
+        out: as of ``write``.
+
+    Raises:
+        KnnscopeError: no such runs, another ending, a library is missing, or the file cannot be written.
+    """
+    out = Path(out)
+    ending = check_ending(out)
+    found = change.changes(run.load(before), run.load(after))
+    return _written(
+        out, change_text.csv_text(found) if ending == ".csv" else _rendered(differences.document(found), ending)
+    )
 
 
 def draw(found: Contents, folder: str | Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
@@ -64,19 +88,19 @@ def draw(found: Contents, folder: str | Path, formats: Sequence[str] = ("png", "
     return written
 
 
-def beside(run: Run) -> list[str]:
+def beside(saved: Run) -> list[str]:
     """Write report.html into the folder of a run that was just saved; returns what the user should know.
 
     Raises:
         KnnscopeError: the folder cannot be written.
     """
-    if run.folder is None:
+    if saved.folder is None:
         return []
-    later = f"knnscope report {run.folder} writes the page"
-    if run.facts.interrupted:  # who has just pressed Ctrl-C waits for nothing
+    later = f"knnscope report {saved.folder} writes the page"
+    if saved.facts.interrupted:  # who has just pressed Ctrl-C waits for nothing
         return [later]
     try:
-        write(contents.of_run(run), run.folder / PAGE)
+        write(contents.of_run(saved), saved.folder / PAGE)
     except MissingLibraryError as error:
         return [f"no page to decide from: {error}; then {later}"]
     return []
@@ -104,13 +128,14 @@ def check_formats(formats: Sequence[str]) -> None:
         raise ArgumentError(f"format {','.join(formats)!r}: png, svg or both were expected")
 
 
-def _text(found: Contents, ending: str) -> str:
-    if ending == ".csv":
-        if found.run is None:
-            raise KnnscopeError(f"{found.folder}: holds traces, which have no rows: knnscope sql asks them")
-        return rows.render(found.run.rows)
-    page = document(found)
+def _rendered(page: Document, ending: str) -> str:
     if ending == ".md":
         return markdown.render(page)
     text: str = require("knnscope.report.page.html", "report", "altair").render(page)
     return text
+
+
+def _written(out: Path, text: str) -> Path:
+    with whole_file(out, "w") as file:
+        file.write(text)
+    return out

@@ -35,6 +35,10 @@ so far (its value by the definition, with the other sign for ip and cosine):
 
 l2: alpha K is K scaled, widened by what the definition may have rounded off a row left out, beta = -|q'|^2. ip, cosine: alpha = 2 times the scale,
 beta = alpha (c.q + what the definition and c.q may err by).
+
+**A key from a distance.** Byte codes give upper bounds of distances. Let k rows be at most T away in the scaled space of bound.py, where a value v has
+the squared distance base + gain v, and R = ``bound.reach``(T). What the definition rounds off widens a distance by no more than R / T, or adds no more than
+blur^2 to its square, and (T + blur)^2 <= R^2; so none of the k has a key above K = (R^2 - base) / |gain|, rounded up (``key``): K may stand for the k-th.
 """
 
 from __future__ import annotations

@@ -14,17 +14,22 @@ from knnscope.units import decimal_size
 class Report:
     """A saved run as one page to decide from: HTML, Markdown, or its rows as CSV; no GPU, network or engine's library is needed.
 
-    compare and ladder write it into their folder by themselves. A folder of profile, or one trace, gives what the traces say.
+    compare and ladder write it into their folder by themselves. A folder of profile, or one trace, gives what the traces say;
+    the record of grade (its --out) who answers exactly.
 
     knnscope report runs/compare-20260101-120000
     knnscope report runs/compare-20260101-120000 -o answer.md
     knnscope report runs/compare-20260101-120000 --charts figures --format svg
+    knnscope report runs/before runs/after                                         what changed, written as changes.html
     """
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         parser.add_argument(
-            "folders", nargs="+", metavar="DIR", help="the folder that compare, ladder or profile wrote"
+            "folders",
+            nargs="+",
+            metavar="DIR",
+            help="the folder that compare, ladder or profile wrote; of two runs: what changed",
         )
         parser.add_argument(
             "-o",
@@ -39,13 +44,15 @@ class Report:
 
     def run(self, args: argparse.Namespace) -> int:
         """Read and write."""
-        if len(args.folders) > 1:
-            raise KnnscopeError(f"{len(args.folders)} folders: one was expected")
+        if len(args.folders) > 2:
+            raise KnnscopeError(f"{len(args.folders)} folders: one run, or an earlier and a later one, were expected")
         if args.charts is not None and args.output is not None:
             raise KnnscopeError("--charts writes no page: leave --output out, or call twice")
         if args.format is not None and args.charts is None:
             raise KnnscopeError("--format is that of --charts: name a folder with it")
-        folder = Path(args.folders[0])
+        folder = Path(args.folders[-1])
+        if len(args.folders) == 2:
+            return self._changes(args, folder)
         if args.charts is not None:
             with options.dashed():
                 formats = options.listed(args.format) if args.format is not None else ("png", "svg")
@@ -61,5 +68,14 @@ class Report:
         reporting.check_ending(out)
         found = reporting.read(folder)
         reporting.write(found, out)
+        print(f"{out}: {decimal_size(out.stat().st_size)}")
+        return 0
+
+    def _changes(self, args: argparse.Namespace, later: Path) -> int:
+        """Two runs."""
+        if args.charts is not None:
+            raise KnnscopeError("--charts draws one run: name one folder")
+        out = Path(args.output) if args.output is not None else later / reporting.CHANGES
+        reporting.write_changes(args.folders[0], later, out)
         print(f"{out}: {decimal_size(out.stat().st_size)}")
         return 0

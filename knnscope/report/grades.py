@@ -39,12 +39,12 @@ def text(run: Grades) -> str:
         parts += [summary(run).text()]
         parts += [f"{found.title}\n{Table('', found.head, found.lines).text()}" for found in tables(run)]
         parts.append(legend(run))
-    if said := _evidence(run):
+    if said := evidence(run):
         parts.append("\n".join(["wrong, the worst of each case", *(f"  {line}" for line in said)]))
-    if said := _reasons(run):
+    if said := reasons(run):
         parts.append("\n".join(["no answer", *(f"  {line}" for line in said)]))
     if run.absent:
-        parts.append("\n".join(["not here", *(f"  {line}" for line in _absent(run))]))
+        parts.append("\n".join(["not here", *(f"  {line}" for line in absent(run))]))
     if run.interrupted:
         parts.append("interrupted: the grades are those until then")
     return "\n\n".join(parts)
@@ -123,21 +123,26 @@ def markdown(run: Grades) -> str:
     parts = [_table(summary(run))]
     for found in tables(run):
         parts += [f"### {found.title[0].upper()}{found.title[1:]}", _table(found)]
-    if said := _evidence(run):
+    if said := evidence(run):
         parts += ["### Wrong, with the evidence", "The worst metric and batch size of each case.", _list(said)]
-    if said := _reasons(run):
+    if said := reasons(run):
         parts += ["### Refused, in the engine's words", _list(said)]
     if run.absent:
-        parts += ["### Not there", _list(_absent(run))]
+        parts += ["### Not there", _list(absent(run))]
     return "\n\n".join(parts)
 
 
 def cases(run: Grades) -> str:
-    """The cases as a table of a page."""
+    """The cases as a table of a page in Markdown."""
+    return _table(case_table(run))
+
+
+def case_table(run: Grades) -> Table:
+    """A line for each case."""
     lines: list[tuple[object, ...]] = [
         (c.name, c.what, f"{c.rows:,} x {c.dim:,} {c.dtype}", f"{c.k:,}", _batches(c.batches)) for c in run.cases
     ]
-    return _table(Table("", ("case", "why it is hard", "rows", "k", "queries a call"), lines))
+    return Table("", ("case", "why it is hard", "rows", "k", "queries a call"), lines)
 
 
 def marks_explained() -> str:
@@ -152,7 +157,8 @@ def grades_html(run: Grades) -> str:
     return markup.div([markup.paragraph(heading(run)), *drawn, *map(markup.paragraph, legend(run).splitlines())])
 
 
-def _evidence(run: Grades) -> list[str]:
+def evidence(run: Grades) -> list[str]:
+    """A line for each engine and case that was wrong."""
     said = []
     for g in worst(run.grades):
         e = g.evidence
@@ -167,7 +173,7 @@ def _evidence(run: Grades) -> list[str]:
     return said
 
 
-def _reasons(run: Grades) -> list[str]:
+def reasons(run: Grades) -> list[str]:
     """A line for each engine, outcome and reason, with the cases that it holds for; what an engine does not offer goes without saying."""
     found: dict[tuple[str, str, str], dict[str, None]] = {}
     for g in run.grades:
@@ -180,7 +186,7 @@ def _reasons(run: Grades) -> list[str]:
     ]
 
 
-def _absent(run: Grades) -> list[str]:
+def absent(run: Grades) -> list[str]:
     """A line a reason."""
     found: dict[str, list[str]] = {}
     for name, why in run.absent.items():

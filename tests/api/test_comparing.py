@@ -53,6 +53,9 @@ def test_arrays_are_compared_and_the_result_is_kept(tmp_path: Path) -> None:
     assert "\n" not in repr(found)
     assert "fastest exact: Right at batch 2" in repr(found)
     assert found._repr_html_().count("<table>") == 1
+    found.report(tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text("utf-8").startswith("# ")
+    assert {path.suffix for path in found.charts(tmp_path / "charts", ["svg"])} == {".svg"}
     with pytest.raises(KnnscopeError, match="not a run of knnscope ladder"):
         Ladder.load(tmp_path / "run")
 

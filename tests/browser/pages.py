@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from knnscope import cli
+from knnscope.analysis.run import save
+from tests.analysis.two_runs import COSTS, drawn
 from tests.trace.fixtures import unpacked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +40,13 @@ def of_a_trace(folder: Path) -> Path:
     return written_by("report", folder)(folder)
 
 
+def of_two_runs(folder: Path) -> Path:
+    """The page of what changed between two runs of which one engine got slower."""
+    for name, run in (("a", drawn(1)), ("b", drawn(2, {**COSTS, "faiss": 2 * COSTS["faiss"]}))):
+        save(run, folder / name)
+    return written_by("report", folder / "a", folder / "b")(folder)
+
+
 PAGES: dict[str, Callable[[Path], Path]] = {
     "report of a GPU run": written_by("report", RESULTS / "compare-gpu-75000"),
     "timeline of a loop": timeline_of("nsys-cupy-loop"),
@@ -45,5 +54,7 @@ PAGES: dict[str, Callable[[Path], Path]] = {
     "report of a CPU run": written_by("report", ROOT / "tests" / "fixtures" / "runs" / "compare-sample"),
     "report of a climb": written_by("report", RESULTS / "ladder-75000-k10"),
     "report of a trace": of_a_trace,
+    "report of two runs": of_two_runs,
+    "grades": written_by("report", RESULTS / "grades-cpu.json"),
 }
 """By name, what makes the page in a folder that is empty, and returns its file. It runs once a session, without a network."""

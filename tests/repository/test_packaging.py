@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
+from flit_core import buildapi
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "requirements").glob("*.txt"))
@@ -54,3 +57,14 @@ def test_the_extras_that_were_asked_for() -> None:
         "certex",
     }
     assert not any(r.startswith(("torch", "onnxruntime", "faiss")) for r in EXTRAS["common"])
+
+
+def test_what_is_no_code_gets_into_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Templates, styles and scripts of the page, kernels, schemas: all files of the package."""
+    monkeypatch.chdir(ROOT)
+    wheel = tmp_path / buildapi.build_wheel(str(tmp_path))
+    with zipfile.ZipFile(wheel) as packed:
+        names = set(packed.namelist())
+    listed = subprocess.run(["git", "ls-files", "knnscope"], capture_output=True, text=True, check=True).stdout.split()
+    assert {"knnscope/report/page/templates/page.html.j2", "knnscope/report/page/templates/style.css"} <= set(listed)
+    assert set(listed) <= names

@@ -1,4 +1,4 @@
-"""Rows' byte codes once more, each in one piece with what its bound needs: for the few rows that the plane leaves.
+"""Byte codes row after row, each in one piece with what its bound needs: for the few rows that the plane leaves.
 
 In the order that the scan reads, a row of 384 components lies on 96 cache lines, and looking at one takes 190 ns; in one piece on 7, and 25 ns.
 The bound is that of bound.py.
@@ -205,7 +205,7 @@ def _evaluate(lines: Any, places: Any, count: int, asked: Any, number: int, foun
     Args:
         lines: see ``of``.
         places: int64: rows.
-        count: how many of them; asked for ahead by the caller, or read as they come.
+        count: how many of them.
         asked: EncodedQueries of ``write_lines``.
         number: of the query.
         found: float64, (5, count or more), written: lower and upper bounds, then what they are made of.

@@ -81,7 +81,7 @@ class Plane:
 
     def answers(self, queries: int, k: int) -> bool:
         """Whether it is worth asking, by so many queries for so many neighbors."""
-        return k <= self.neighbors[bisect.bisect_left(UP_TO, queries)]
+        return queries > 0 and k <= self.neighbors[bisect.bisect_left(UP_TO, queries)]
 
     @property
     def nbytes(self) -> int:

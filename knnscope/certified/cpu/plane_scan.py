@@ -142,7 +142,7 @@ def _compacted(seen: Any, own: int, count: int) -> int:
         if lows[own, i] <= limit:
             lows[own, left], rows[own, left] = lows[own, i], rows[own, i]
             left += 1
-    return left if 4 * left <= 3 * lows.shape[1] else -1
+    return left if 4 * left <= 3 * lows.shape[1] and left + LANES <= lows.shape[1] else -1
 
 
 @compiled()

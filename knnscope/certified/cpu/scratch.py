@@ -64,10 +64,13 @@ def give_back(use: str, borrowed: Borrowed) -> None:
 
 @contextmanager
 def floats(use: str, count: int) -> Iterator[npt.NDArray[np.float32]]:
-    """At least so many float32 of the caller's alone, taken out of this thread's store as in ``borrow``; dropped where an exception ends it."""
+    """So many float32 of the caller's alone, out of this thread's store as in ``borrow``; dropped where an exception ends it.
+
+    No more than asked for: what a search does must not depend on those before it.
+    """
     memory = _mine.__dict__.pop(use, None)
     if memory is None or len(memory) < count:
         memory = np.empty(count, dtype=np.float32)
-    yield memory
+    yield memory[:count]
     if memory.nbytes <= KEPT_BYTES:
         _mine.__dict__[use] = memory

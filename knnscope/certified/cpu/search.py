@@ -106,8 +106,10 @@ class Search:
     def _all_by_plane(self) -> bool:
         """Answer by the plane what it can answer, so many queries at a time as memory is for: whether that is all."""
         request, answers, count = self.request, self.answers, len(self.request.queries)
-        size = max(FEW, min(BLOCK, BLOCK_BYTES // (32 * request.k * self.workers.count)))
-        if self.codes is not None or count <= size:  # beside codes, k is small
+        size = BLOCK  # beside codes, k is small
+        if self.codes is None:
+            size = max(FEW, min(BLOCK, BLOCK_BYTES // (32 * request.k * self.workers.count)))
+        if count <= size:
             return self._by_plane(request, answers)
         done = True
         for first in range(0, count, size):
@@ -154,7 +156,7 @@ class Search:
 
             def scanned(part: PlanePart) -> None:
                 with scratch.floats("rows", self._needed(part, each, room)) as memory:
-                    forms.scan(self.table, levels, asked, request, part, memory, kept)
+                    forms.scan(self.table, (plane.blocks, near), asked, request, part, memory, kept)
 
             workers.map(scanned, work)
         else:

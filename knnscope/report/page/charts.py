@@ -14,7 +14,7 @@ from typing import Any, Literal
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
-from knnscope.report.page.content import Chart
+from knnscope.report.page.content import Chart, readable
 from knnscope.report.page.palette import PARTS, look
 
 WIDTH, HEIGHT = 440, 250
@@ -51,9 +51,10 @@ def drawn(chart: Chart, width: int | None) -> dict[str, Any]:
         width: of its view in pixels; None is as wide as the page gives it room.
     """
     forms: dict[str, Callable[..., dict[str, Any]]] = {
-        f.__name__: f for f in (lines, states, shares, bars, roofline, rungs)
+        f.__name__: f for f in (lines, states, shares, bars, roofline, rungs, ratios)
     }
-    spec = forms[chart.form](chart.data, **chart.options)
+    data = [{key: readable(v) if isinstance(v, str) else v for key, v in mark.items()} for mark in chart.data]
+    spec = forms[chart.form](data, **chart.options)
     return {**spec, "width": "container" if width is None else width}
 
 
@@ -215,6 +216,30 @@ def _rungs() -> dict[str, Any]:
     )
     names = _names(base).encode(x=x, y=y, text="text:N")
     return _kind(stem, floor.encode(x="floor:Q", y=y), _marks(base, x=x, y=y), names)
+
+
+def ratios(data: Data) -> dict[str, Any]:
+    """A mark a line with its interval, on a logarithmic axis that is the same to both sides of 1.
+
+    Args:
+        data: dicts of line, engine, value, low, high, right, hint.
+    """
+    most = max(max(d["high"], 1 / d["low"]) for d in data) * 1.05
+    domain = [1 / most, most]
+    order = list(dict.fromkeys(d["line"] for d in data))
+    known = {"order": order, "ticks": sorted({1.0, *_ticks(*domain)}), "domain": domain}
+    return _filled(_ratios(), known, ROW * len(order), marks=_looks(data))
+
+
+@cache
+def _ratios() -> dict[str, Any]:
+    axis = _axis("ticks", "format(datum.value, '~g') + '×'")
+    x = alt.X("value:Q", title="B / A (left is better)", scale=_scale("log", "domain"), axis=axis)
+    y = _rows("line:N")
+    base = _shown()
+    one = alt.Chart(alt.InlineData(values=[{"value": 1}])).mark_rule(color=QUIET, strokeWidth=1.5).encode(x=x)
+    spread = base.mark_rule(strokeWidth=5, opacity=0.3).encode(x="low:Q", x2="high:Q", y=y, color=_COLOUR)
+    return _kind(one, spread, _marks(base, x=x, y=y))
 
 
 _COLOUR = alt.Color("colour:N", scale=None)

@@ -9,7 +9,12 @@ from typing import Any, ClassVar, Literal
 from knnscope.report.text import Table, plain
 
 Tone = Literal["", "warning", "quiet"]
-Form = Literal["lines", "states", "shares", "bars", "roofline", "rungs"]
+Form = Literal["lines", "states", "shares", "bars", "roofline", "rungs", "ratios"]
+
+
+def readable(text: str) -> str:
+    """A text in one line that every file can hold: no control characters, no halves of characters."""
+    return plain(text).encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from knnscope.report.page.sections import (
     crossover,
     decision,
     floor,
+    grades,
     machine,
     memory,
     method,
@@ -26,11 +27,15 @@ from knnscope.report.page.sections import (
 
 
 def document(found: Contents) -> Document:
-    """The page of a run of compare, of the ladder, or of traces alone."""
+    """The page of a run of compare, of the ladder, of a search for crossings, of grades, or of traces alone."""
     if isinstance(found.run, ComparisonRun):
         return _comparison(found, found.run)
     if isinstance(found.run, LadderRun):
         return _ladder(found, found.run)
+    if found.grades is not None:
+        return grades.document(found.grades)
+    if found.crossings is not None:
+        return crossover.document(found.crossings)
     return traces.document(found)
 
 
@@ -38,7 +43,7 @@ def _comparison(found: Contents, run: ComparisonRun) -> Document:
     chosen = choices(run.rows)
     sections: list[Section | None] = [
         speed.section(run),
-        crossover.section(run),
+        crossover.section(run, found.crossings),
         floor.section(run),
         quality.section(run),
         correctness.section(run),

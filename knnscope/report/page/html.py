@@ -11,9 +11,8 @@ from typing import Any
 from knnscope.environment import version
 from knnscope.errors import require
 from knnscope.report.page import charts, runtime
-from knnscope.report.page.content import Chart, Document, Engine, Number
+from knnscope.report.page.content import Chart, Document, Engine, Number, readable
 from knnscope.report.page.palette import look
-from knnscope.report.text import plain
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 CELL = 500
@@ -34,7 +33,7 @@ def render(document: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"cell": _cell, "look": look, "picture": _picture, "plain": lambda text: plain(str(text))}
+    environment.filters |= {"cell": _cell, "look": look, "picture": _picture, "plain": lambda text: readable(str(text))}
     environment.tests |= {
         "engine": lambda cell: isinstance(cell, Engine),
         "number": lambda cell: isinstance(cell, Number),
@@ -68,7 +67,7 @@ def _drawn(chart: Chart) -> tuple[str, dict[str, Any]]:
 
 
 def _cell(cell: object) -> str:
-    text = plain(str(cell))
+    text = readable(str(cell))
     return text if len(text) <= CELL else f"{text[: CELL - 1]}…"
 
 

@@ -17,8 +17,9 @@ from knnscope.report.page.content import (
     Listed,
     Picture,
     Text,
+    readable,
 )
-from knnscope.report.text import Table, plain
+from knnscope.report.text import Table
 
 SPECIAL = re.compile(r"[\\`*\[\]<>|~&$]|(?<!\w)_|_(?!\w)|^(?:[#+=>-]|\d+[.)])|(?<=:)//|(?<=www)\.")
 """What Markdown, or HTML within it, would take for its own: marks, the beginnings of lists and titles, addresses."""
@@ -34,7 +35,9 @@ def render(document: Document) -> str:
 
 def text(value: object) -> str:
     """In one line, with nothing in it that Markdown or HTML would take for its own."""
-    return SPECIAL.sub(lambda found: "".join(f"\\{c}" if not c.isalnum() else c for c in found[0]), plain(str(value)))
+    return SPECIAL.sub(
+        lambda found: "".join(f"\\{c}" if not c.isalnum() else c for c in found[0]), readable(str(value))
+    )
 
 
 def _blocks(blocks: Iterable[Block], level: int) -> list[str]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from knnscope.search import catalog
+from knnscope.search.ladder import RUNGS
 
 BLUE, ORANGE, GREEN, SKY, PINK, RED = "#0072B2", "#E69F00", "#009E73", "#56B4E9", "#CC79A7", "#D55E00"
 """Of Okabe and Ito 2008, without black and yellow, which vanish on a dark and on a light page."""
@@ -60,10 +61,14 @@ LOOKS = {
 }
 
 
+RUNG = Look(GREY, "circle")
+"""Rungs of the ladder are steps of one way, not rivals."""
+
+
 def look(engine: str) -> Look:
-    """Of an engine in the list its own; of any other name one that follows from the name."""
-    if engine in LOOKS:
-        return LOOKS[engine]
+    """Of an engine in the list its own, of all rungs one; of any other name one that follows from the name."""
+    if engine in LOOKS or engine in RUNGS:
+        return LOOKS.get(engine, RUNG)
     number = crc32(engine.encode("utf-8", "replace"))
     colours = (BLUE, ORANGE, GREEN, SKY, PINK, RED, VIOLET, OLIVE)
     entry = catalog.ENGINES.get(engine)

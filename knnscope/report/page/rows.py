@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from io import StringIO
 
 from knnscope.analysis.measurement import Measurement, RungMeasurement, to_dict
-from knnscope.report.text import plain
+from knnscope.report.page.content import readable
 
 NESTED = ("samples_ns", "evidence", "ids")
 """Fields that are no single value."""
@@ -28,5 +28,5 @@ def render(rows: Sequence[Measurement] | Sequence[RungMeasurement]) -> str:
 def _cell(value: object) -> object:
     if not isinstance(value, str):
         return value
-    text = plain(value)
+    text = readable(value)
     return f" {text}" if text.startswith(FORMULA) else text

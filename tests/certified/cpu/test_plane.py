@@ -189,7 +189,7 @@ def test_without_the_querys_error_a_row_would_be_left_out() -> None:
     assert made is not None
     asked = asked_of(queries, made, 1)
     g = lows(made, asked, ISAS[0], 1)
-    without = asked._replace(betas=asked.betas - asked.gaps / 2)
+    without = asked._replace(betas=-((queries * made.map.scaling) ** 2).sum(axis=1))
     keys = [[key_of(row, query, "l2") for row in rows] for query in queries]
     assert all(all(holds(g[i], asked, i, keys[i])) for i in range(40))
     assert sum(not holds(g[i], without, i, keys[i])[i] for i in range(40)) > 20
@@ -288,7 +288,7 @@ def test_any_small_data(isa: str, data: st.DataObject) -> None:
         patch.setattr(searches, "PASS", data.draw(st.integers(1, 4)))
         patch.setattr(searches, "GROUP", data.draw(st.sampled_from((5, 10, 64))))
         if data.draw(st.booleans()):  # lists that run full
-            patch.setattr(searches, "LEAST_ROOM", data.draw(st.sampled_from((16, 40))))
+            patch.setattr(searches, "LEAST_ROOM", data.draw(st.sampled_from((8, 16, 40))))
             patch.setattr(dispatch, "room", lambda _: 0.0)
         memory = data.draw(st.sampled_from(("fast", "small") if dtype == "float32" else ("fast",)))
         index = ExactIndex(rows, metric, threads=data.draw(st.integers(1, 3)), device=f"cpu:{isa}", memory=memory)
@@ -461,6 +461,33 @@ def test_what_the_plane_has_no_room_for_is_answered_otherwise(small: pytest.Monk
     assert found.certificate.path == ("exhaustive",)
     apart = index.search(np.concatenate([query, rows[:0], query + 3]), 5)
     assert apart.certificate.path == (*sorted(("plane", "stream" if "vnni" in ISAS else ISAS[0])), "exhaustive")
+
+
+def test_codes_are_written_for_a_scan_when_one_comes(small: pytest.MonkeyPatch) -> None:
+    rows = RANDOM(5).standard_normal((500, 64)).astype(np.float32)
+    index = ExactIndex(rows, threads=1)
+    before = index.nbytes
+    assert index.search(rows[:3], 4).certificate.path == ("plane",)
+    assert index.search(rows[:0], 4).ids.shape == (0, 4)
+    assert index.nbytes == before
+    small.setattr(Plane, "answers", lambda *_: False)
+    found = index.search(rows[:3], 4)
+    assert found.certificate.path != ("plane",)
+    np.testing.assert_array_equal(found.ids, definition.search(rows, rows[:3], 4, "l2").ids)
+    assert index.nbytes == before + 512 * 64
+
+
+@pytest.mark.parametrize("masks", [1, 30])
+def test_more_queries_than_are_asked_at_once(small: pytest.MonkeyPatch, masks: int) -> None:
+    small.setattr(searches, "BLOCK", 7)
+    rows = RANDOM(6).standard_normal((300, 64)).astype(np.float32)
+    where = RANDOM(7).random((masks, 300)) < 0.5
+    found = ExactIndex(rows, threads=2).search(rows[:30], 4, where if masks > 1 else where[0])
+    assert found.certificate.path == ("plane",)
+    for number in range(30):
+        left = np.flatnonzero(where[min(number, masks - 1)])
+        expected, _ = oracle.nearest(rows[left], rows[number], 4, "l2")
+        assert found.ids[number].tolist() == left[expected].tolist()
 
 
 @pytest.mark.parametrize("memory", ["fast", "small"])

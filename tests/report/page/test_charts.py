@@ -17,6 +17,7 @@ from knnscope.search import catalog
 from tests.report.page.test_document import RUNS, SAMPLE
 
 FORMS = {"lines", "states", "shares", "bars", "roofline", "rungs"}
+"""Of one run; ratios is held to the schema by test_differences.py."""
 
 
 @pytest.mark.parametrize("folder", [*RUNS, SAMPLE], ids=lambda path: path.name)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from knnscope.analysis import crossover
 from knnscope.analysis.contents import Contents, contents, of_run
 from knnscope.analysis.measurement import FAILED, Measurement, RungMeasurement, to_dict
 from knnscope.analysis.run import CompareFacts, ComparisonRun
@@ -17,8 +18,10 @@ from knnscope.analysis.side_by_side import Document as Found
 from knnscope.analysis.side_by_side import Found as Answer
 from knnscope.analysis.side_by_side import SideBySide
 from knnscope.analysis.verdict import splits
+from knnscope.errors import KnnscopeError
+from knnscope.report import crossover as crossover_text
 from knnscope.report.page import html, markdown
-from knnscope.report.page.content import Block, Chart, Charts, Document, Engine, Folded, Grid, Number
+from knnscope.report.page.content import Block, Chart, Charts, Document, Engine, Folded, Grid, Listed, Number
 from knnscope.report.page.document import document
 from knnscope.report.text import Table
 from knnscope.units import duration
@@ -245,3 +248,32 @@ def test_a_number_in_the_raw_rows_is_the_row_s() -> None:
         cell = line[median]
         assert (cell.value if isinstance(cell, Number) else None) == row.median_ns
         assert (row.status in FAILED) == (cell == "")
+
+
+SEARCHED = ROOT / "benchmarks" / "results" / "crossover-cpu-1.json"
+
+
+def test_what_crossover_found_is_on_the_page_of_a_run_and_on_its_own(tmp_path: Path) -> None:
+    run = crossover.load(SEARCHED)
+    said = [line.strip() for line in crossover_text.sentences(run)]
+    assert len(said) > 3
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(SEARCHED, alone / crossover.FILE)
+    beside = tmp_path / "beside"
+    shutil.copytree(SAMPLE, beside)
+    shutil.copy(SEARCHED, beside / crossover.FILE)
+    for folder in (alone, beside):
+        page = document(contents(folder))
+        (section,) = (part for part in page.sections if part.name == "crossover")
+        lines = [line.strip() for block in section.blocks if isinstance(block, Listed) for line in block.lines]
+        assert lines == said
+        text = html.render(page)
+        assert all(f"{row.rows:,}" in text for probe in run.probes for row in probe.measurements)
+    assert document(contents(SAMPLE)).title == document(contents(beside)).title
+
+
+def test_a_damaged_search_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / crossover.FILE).write_text('{"question": 1}')
+    with pytest.raises(KnnscopeError, match=crossover.FILE):
+        contents(tmp_path)

@@ -1,10 +1,12 @@
-"""Batch sizes at which one engine overtakes another."""
+"""Where one engine overtakes another: batch sizes of the run itself, and what knnscope crossover found."""
 
 from __future__ import annotations
 
-from knnscope.analysis.overtaking import Overtaking, overtakings
+from knnscope.analysis.batch_crossings import BatchCrossing, batch_crossings
+from knnscope.analysis.crossover import CrossoverRun
 from knnscope.analysis.run import ComparisonRun
-from knnscope.report.page.content import Block, Engine, Folded, Grid, Section, Text
+from knnscope.report import crossover
+from knnscope.report.page.content import Block, Document, Engine, Folded, Grid, Heading, Listed, Section, Text
 from knnscope.report.text import Table
 from knnscope.units import times
 
@@ -15,11 +17,28 @@ HOW = (
 )
 
 
-def section(run: ComparisonRun) -> Section | None:
-    """Those that change who is fastest; all others are folded. None where one batch size was measured."""
-    if len({row.batch for row in run.rows}) < 2:
-        return None
-    found = overtakings(run.rows)
+def document(searched: CrossoverRun) -> Document:
+    """A page of a search for crossings alone."""
+    said = crossover.sentences(searched)
+    return Document(
+        title=crossover.heading(searched),
+        about="where one engine overtakes another",
+        lead=f"{said[0]}." if said else "Nothing was measured.",
+        head=(),
+        sections=[Section("crossover", "Crossover", _searched(searched))],
+    )
+
+
+def section(run: ComparisonRun, searched: CrossoverRun | None = None) -> Section | None:
+    """Those of the run that change who is fastest; all others are folded. Then those that were searched for. None where neither is there."""
+    blocks = _of_batches(run) if len({row.batch for row in run.rows}) > 1 else []
+    if searched is not None:
+        blocks += [Heading(crossover.heading(searched)), *_searched(searched)]
+    return Section("crossover", "Crossover", blocks) if blocks else None
+
+
+def _of_batches(run: ComparisonRun) -> list[Block]:
+    found = batch_crossings(run.rows)
     leads, others = [o for o in found if o.leads], [o for o in found if not o.leads]
     blocks: list[Block] = []
     if leads:
@@ -28,10 +47,14 @@ def section(run: ComparisonRun) -> Section | None:
         blocks.append(Text("No batch size was found at which another engine becomes the fastest for certain."))
     if others:
         blocks.append(Folded(f"{len(others)} among slower engines", [Grid(_table("", others))]))
-    return Section("crossover", "Crossover", blocks)
+    return blocks
 
 
-def _table(title: str, found: list[Overtaking]) -> Table:
+def _searched(run: CrossoverRun) -> list[Block]:
+    return [Listed(crossover.sentences(run)), *(Grid(crossover.table(run, fixed)) for fixed in run.question.fixed)]
+
+
+def _table(title: str, found: list[BatchCrossing]) -> Table:
     lines: list[tuple[object, ...]] = [
         (
             Engine(o.before),

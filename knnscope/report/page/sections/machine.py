@@ -40,7 +40,8 @@ def _main(environment: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield (
             "GPU",
             _words(
-                gpu.get("name"), *(f"{key} {value}" for key, value in gpu.items() if key != "name" and _short(value))
+                gpu.get("name"),
+                *(f"{key.replace('_', ' ')} {value}" for key, value in gpu.items() if key != "name" and _short(value)),
             ),
         )
     for name, key in (("system", "system"), ("Python", "python"), ("knnscope", "knnscope"), ("commit", "commit")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
@@ -13,7 +13,7 @@ from knnscope.analysis.verdict import groups, rival
 
 
 @dataclass(frozen=True, slots=True)
-class Overtaking:
+class BatchCrossing:
     """Between two batch sizes that were measured, ``small`` and ``large``, ``after`` becomes faster than ``before``.
 
     at: where lines through both times cross, on logarithmic scales. first, last: before over after in time at ``small`` and ``large``,
@@ -32,17 +32,17 @@ class Overtaking:
     leads: bool
 
 
-def overtakings(rows: Iterable[Measurement]) -> list[Overtaking]:
+def batch_crossings(rows: Iterable[Measurement]) -> list[BatchCrossing]:
     """All of the right engines, those that change who is fastest first, then by batch size."""
     of: dict[tuple[int, str], dict[int, dict[str, Measurement]]] = {}
     for (k, batch, boundary), members in groups(rows).items():
         right = {r.engine: r for r in members if r.grade in RIGHT and r.median_ns}
         of.setdefault((k, boundary), {})[batch] = right
-    found = [o for (k, boundary), at in of.items() for o in _overtakings(k, boundary, at)]
+    found = [o for (k, boundary), at in of.items() for o in _crossings(k, boundary, at)]
     return sorted(found, key=lambda o: (not o.leads, o.boundary == "device", o.k, o.small, o.at))
 
 
-def _overtakings(k: int, boundary: str, at: dict[int, dict[str, Measurement]]) -> list[Overtaking]:
+def _crossings(k: int, boundary: str, at: dict[int, dict[str, Measurement]]) -> list[BatchCrossing]:
     found = []
     fastest = {batch: min(right.values(), key=lambda r: r.took_ns).engine for batch, right in at.items() if right}
     for small, large in pairwise(sorted(fastest)):
@@ -57,7 +57,7 @@ def _overtakings(k: int, boundary: str, at: dict[int, dict[str, Measurement]]) -
             first, last = 1 / ahead.ratio, behind.ratio
             leads = before == fastest[small] or after == fastest[large]
             cross = _crossing(small, large, first, last)
-            found.append(Overtaking(k, boundary, before, after, small, large, cross, first, last, leads))
+            found.append(BatchCrossing(k, boundary, before, after, small, large, cross, first, last, leads))
     return found
 
 
@@ -65,8 +65,3 @@ def _crossing(small: int, large: int, first: float, last: float) -> float:
     """Where the ratio of two power laws through these points is 1."""
     share = math.log(first) / (math.log(first) - math.log(last))
     return math.exp(math.log(small) + share * (math.log(large) - math.log(small)))
-
-
-def leaders(found: Sequence[Overtaking]) -> list[Overtaking]:
-    """Those that change who is fastest."""
-    return [o for o in found if o.leads]

@@ -1,0 +1,61 @@
+"""The page of two runs: who got worse is in its first sentence, every row of the table is on it, with the interval that was told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import altair as alt
+import pytest
+from msgspec import structs
+
+from knnscope.analysis.change import changes
+from knnscope.analysis.run import save
+from knnscope.api import reporting
+from knnscope.errors import KnnscopeError
+from knnscope.report import change
+from knnscope.report.page import charts, html, markdown
+from knnscope.report.page.sections import differences
+from tests.analysis.two_runs import COSTS, drawn
+from tests.report.page.test_document import RUNS, tables
+
+SLOWER = {**COSTS, "faiss": 2 * COSTS["faiss"]}
+
+
+def test_who_got_worse_comes_first_and_every_row_is_there() -> None:
+    found = changes(drawn(1), drawn(2, SLOWER))
+    page = differences.document(found)
+    assert page.lead == "1 of 5 rows are worse, or wrong, or gone."
+    text = markdown.render(page)
+    assert text.index("worse: faiss") < text.index("Row by row")
+    assert {row.engine for row in change.shown(found)} == set(COSTS)
+    for table in list(tables(page))[:2]:
+        assert len(table.lines) == len(COSTS)
+    (drawn_chart,) = page.charts()
+    told = {mark["engine"]: mark["right"] for mark in drawn_chart.data}
+    assert told == {name: name == "faiss" for name in COSTS}
+    assert all(mark["low"] <= mark["value"] <= mark["high"] for mark in drawn_chart.data)
+    alt.Chart.from_dict(charts.drawn(drawn_chart, None)).to_dict(validate=True)
+    assert html.render(page).count("<figure") == 1
+
+
+def test_the_same_run_twice_is_not_worse_and_of_other_data_nothing_is_told() -> None:
+    page = differences.document(changes(drawn(1), drawn(2)))
+    assert page.lead == "Nothing was found to be worse."
+    made = drawn(2)
+    other = replace(made, rows=tuple(structs.replace(row, dataset="<script>") for row in made.rows))
+    page = differences.document(changes(drawn(1), other))
+    assert page.lead == "Nothing can be told of these runs."
+    assert "&lt;script&gt;" in html.render(page)
+
+
+def test_it_is_written_as_html_markdown_and_csv(tmp_path: Path) -> None:
+    for name, run in (("a", drawn(1)), ("b", drawn(2, SLOWER))):
+        save(replace(run, rows=tuple(structs.replace(row, dataset="<script>") for row in run.rows)), tmp_path / name)
+    for ending in ("html", "md", "csv"):
+        path = reporting.write_changes(tmp_path / "a", tmp_path / "b", tmp_path / f"x.{ending}")
+        assert "faiss" in path.read_text("utf-8")
+        assert "<script>\n" not in path.read_text("utf-8")
+    climb = next(path for path in RUNS if "ladder" in path.name)
+    with pytest.raises(KnnscopeError):
+        reporting.write_changes(tmp_path / "a", climb, tmp_path / "y.html")
