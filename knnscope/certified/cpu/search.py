@@ -175,11 +175,10 @@ class Search:
             return plane_direct.ask(request.queries)
         return lines.ask(request.queries, codes.mapping, self.levels.lines.shape[1] - lines.HEAD)
 
-    @staticmethod
-    def _direct_room(k: int, rows: int, many: bool) -> int:
-        """Rows of a query that the plane may leave where there is nothing else: all of them, but of many queries so many as k calls for."""
-        every = rows + LANES
-        return min(every, max(LEAST_ROOM, rows // MANY_ROOM, MOST * k + LANES)) if many else every
+    def _direct_room(self, k: int, rows: int, many: bool) -> int:
+        """Rows of a query that the plane may leave where there is nothing else: all of them, but of many queries so many as k or memory allow."""
+        every, fit = rows + LANES, BLOCK_BYTES // (8 * GROUP * self.workers.count)
+        return min(every, max(LEAST_ROOM, fit, rows // MANY_ROOM, MOST * k + LANES)) if many else every
 
     @staticmethod
     def _needed(part: PlanePart, each: int, room: int) -> int:
