@@ -22,6 +22,9 @@ from knnscope.certified.cpu.queries import EncodedQueries
 from knnscope.certified.cpu.ranking import CHANGED, keys_of, length_of, new_pool
 from knnscope.certified.cpu.scan import replace_top
 
+WIDER = 1 / 256
+"""Rows stay in a list whose bound is that much beyond the k-th key: they are not computed, but what is left out is further off for certain."""
+
 
 @compiled()
 def asked(queries: Any, mapping: Any, width: int) -> Any:  # noqa: ARG001
@@ -54,8 +57,9 @@ def look(own: int, query: int, count: int, seen: Any, ground: Any) -> None:
             for i in range(some):
                 if pool.keys[i] < seen.uppers[own, 0]:
                     replace_top(seen.uppers, own, pool.keys[i])
-        if seen.uppers[own, 0] < np.inf:
-            seen.limits[own] = min(seen.limits[own], limit_of_key(seen.uppers[own, 0], query, ground))
+        key = seen.uppers[own, 0]
+        if key < np.inf:
+            seen.limits[own] = min(seen.limits[own], limit_of_key(key + WIDER * abs(key), query, ground))
         seen.counts[own, 1] = 0
 
 
@@ -128,7 +132,7 @@ def _compete(one: Any, line: Any, count: int, ground: Any) -> int:
                 return -1
         else:
             value = plane_bounds.limit(key, alpha, beta)
-            if not low <= value + 2.0**-100 or not _is_near(row, low, value, one.number, ground):
+            if not low <= value + 2.0**-100 or not value < np.inf or not _is_near(row, low, value, one.number, ground):
                 names[0] = row
                 return CHANGED
         name = row

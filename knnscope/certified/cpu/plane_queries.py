@@ -25,8 +25,8 @@ class PlaneQueries(NamedTuple):
     """Queries in tiles.
 
     words: int32, (tiles, groups, vectors, 2): 4 digits for the low halves of a group's bytes, 4 for the high ones. biases: int32, (tiles,
-    vectors): -120 times the sum of a vector's digits. terms: float32, (queries, 3): t2, C1, C2. alphas, betas: float64, of V(K). far: bool: those
-    that the plane is not asked.
+    vectors): -120 times the sum of a vector's digits. terms: float32, (queries, 3): t2, C1, C2. alphas, betas: float64, of V(K). gaps:
+    float64: by how much more than twice its errors a row's bound may be below its key. far: bool: those that the plane is not asked.
     """
 
     words: npt.NDArray[np.int32]
@@ -34,6 +34,7 @@ class PlaneQueries(NamedTuple):
     terms: npt.NDArray[np.float32]
     alphas: npt.NDArray[np.float64]
     betas: npt.NDArray[np.float64]
+    gaps: npt.NDArray[np.float64]
     far: npt.NDArray[np.bool_]
 
 
@@ -148,6 +149,8 @@ def _written(number: int, w: Any, given: Any, way: Any, digits: int, made: Any) 
     made.terms[number, 0] = np.float32(t / 8)
     made.terms[number, 1] = bounds.up(2 * known)
     made.terms[number, 2] = bounds.up(2 * rest)
+    # and what a difference of large numbers, key and query, rounds off
+    made.gaps[number] = 2 * loose + length2 * 2.0**-36
     if way.metric == 0:
         made.alphas[number] = way.scaling * way.scaling * (1 + (dim + 8) * 2.0**-50)
         made.betas[number] = loose - length2 * (1 - 2.0**-39)
@@ -161,6 +164,7 @@ def _written(number: int, w: Any, given: Any, way: Any, digits: int, made: Any) 
             err = (dim + 8) * 2.0**-51 * way.longest * length
         made.alphas[number] = alpha
         made.betas[number] = alpha * (cross + err) + loose
+        made.gaps[number] += 2 * alpha * (err + abs(cross) * 2.0**-48)
     made.far[number] = not (abs(made.betas[number]) < np.inf and made.alphas[number] > 0)
 
 
@@ -177,9 +181,9 @@ def blank(queries: int, m: int, vectors: int, digits: int) -> Any:
     each = vectors // digits
     tiles = (queries + each - 1) // each
     words, biases = np.zeros((tiles, m // 8, vectors, 2), dtype=np.int32), np.zeros((tiles, vectors), dtype=np.int32)
-    alphas, betas = np.zeros(tiles * each), np.zeros(tiles * each)
+    alphas, betas, gaps = np.zeros(tiles * each), np.zeros(tiles * each), np.zeros(tiles * each)
     terms, far = np.zeros((tiles * each, 3), dtype=np.float32), np.ones(tiles * each, dtype=np.bool_)
-    return PlaneQueries(words, biases, terms, alphas, betas, far)
+    return PlaneQueries(words, biases, terms, alphas, betas, gaps, far)
 
 
 @compiled()

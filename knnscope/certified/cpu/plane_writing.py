@@ -117,13 +117,14 @@ def _write(some: Any, way: Any, blocks: Any, found: Any) -> None:
         filled, block = min(LANES, count - start), start // LANES
         at = blocks.ctypes.data + block * blocks.shape[1]
         for lane in range(filled):
-            row = start + lane
+            row, unfit = start + lane, False
             if way.metric == 2:
                 total = 0.0
                 for j in range(dim):
                     component = value(some, row, j)
                     total += component * component
                 over = 1.0 / math.sqrt(total) if total > 0 else 0.0
+                unfit = total > 0 and not 2.0**-800 < total < 2.0**800  # so it is never left out
                 for j in range(dim):
                     x[lane, j] = np.float32(value(some, row, j) * over - way.centre[j]) * scaling
             else:
@@ -134,7 +135,7 @@ def _write(some: Any, way: Any, blocks: Any, found: Any) -> None:
             total = 0.0
             for part in range(LANES):
                 total += np.float64(parts[part])
-            lengths[lane] = total * (1 + 2 * (dim + 8) * np.float64(U))
+            lengths[lane] = np.inf if unfit else total * (1 + 2 * (dim + 8) * np.float64(U))
             factor[0] = np.float32(0)
             backs[lane] = np.float32(0)
             if SHORTEST * SHORTEST < total < LARGEST * LARGEST * 4:

@@ -99,7 +99,7 @@ class Search:
     def _asks_plane(self) -> bool:
         """Whether the plane is asked: where there is nothing else, unless bounds would exclude little."""
         plane, (queries, k, _) = self.levels.plane, self.request
-        if plane is None:
+        if plane is None or not len(queries):
             return False
         return k * MOST <= plane.rows if self.codes is None else plane.answers(len(queries), k)
 
@@ -145,7 +145,7 @@ class Search:
         if codes is None:
             room = min(room, -(-blocks // parts) * LANES + LANES)
             group = max(1, min(GROUP, BLOCK_BYTES // (workers.count * (QUERY_BYTES * request.k + 8 * room))))
-        groups = max(-(-tiles * each // group), min(tiles, workers.count) if parts == 1 else 1)
+        groups = min(tiles, max(-(-tiles * each // group), min(tiles, workers.count) if parts == 1 else 1))
         kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
         work = [
             PlanePart(first, last, *some, part, min(step, last - first))
@@ -175,11 +175,10 @@ class Search:
             return plane_direct.ask(request.queries)
         return lines.ask(request.queries, codes.mapping, self.levels.lines.shape[1] - lines.HEAD)
 
-    @staticmethod
-    def _direct_room(k: int, rows: int, many: bool) -> int:
-        """Rows of a query that the plane may leave where there is nothing else: all of them, but of many queries so many as k calls for."""
-        every = rows + LANES
-        return min(every, max(LEAST_ROOM, rows // MANY_ROOM, MOST * k + LANES)) if many else every
+    def _direct_room(self, k: int, rows: int, many: bool) -> int:
+        """Rows of a query that the plane may leave where there is nothing else: all of them, but of many queries so many as k or memory allow."""
+        every, fit = rows + LANES, BLOCK_BYTES // (8 * GROUP * self.workers.count)
+        return min(every, max(LEAST_ROOM, fit, rows // MANY_ROOM, MOST * k + LANES)) if many else every
 
     @staticmethod
     def _needed(part: PlanePart, each: int, room: int) -> int:

@@ -185,17 +185,17 @@ def test_rows_of_every_kind_are_of_that_kind() -> None:
                 assert (rows == values).all()
 
 
-@pytest.mark.parametrize("order", "CFA")
-def test_all_is_compiled_for_any_order(order: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+@pytest.mark.parametrize(("order", "memory"), [*((order, "fast") for order in "CFA"), ("C", "small")])
+def test_all_is_compiled_for_any_order(order: str, memory: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """What the steps search is what they compile for."""
     seen = set()
 
     class Looks:
-        def __init__(self, isa: str, threads: int) -> None:
-            self.isa = isa
+        def __init__(self, isa: str, threads: int, memory: str) -> None:
+            self.isa, self.memory = isa, memory
 
         def build(self, rows: np.ndarray, *_: object) -> Looks:
-            seen.add(kind_of(rows, self.isa))
+            seen.add(kind_of(rows, self.isa, self.memory))
             return self
 
         def nearest(self, *_: object) -> None:
@@ -208,7 +208,7 @@ def test_all_is_compiled_for_any_order(order: str, monkeypatch: pytest.MonkeyPat
             pass
 
     monkeypatch.setattr(warm, "CpuScanner", Looks)
-    kind = Kind("int8", order, "portable")
+    kind = Kind("int8", order, "portable", memory)
     assert not kind.is_compiled()
     list(warm.steps(kind))
     assert seen == {kind}
