@@ -75,9 +75,17 @@ def test_the_examples_run(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert names["again"].rows()[0]["text"] == "a tax on sugar"
     assert names["again"].dataset.documents.texts[names["best"].ids[0, 0]] == "free trams for everyone"
     assert names["answer"][0] == (1200,)
-    assert {"vectors.npy", "found.npz", "machine.json", "said", "compared", "climbed", "why.json", "run.json"} <= set(
-        os.listdir()
-    )
+    assert {
+        "vectors.npy",
+        "found.npz",
+        "machine.json",
+        "said",
+        "compared",
+        "climbed",
+        "why.json",
+        "run.html",
+        "compared.html",
+    } <= set(os.listdir())
     printed = capsys.readouterr().out
     assert "<TextDataset sample: 240 documents, 60 queries" in printed
     assert "bound by" in printed

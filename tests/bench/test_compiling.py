@@ -17,7 +17,7 @@ from knnscope.bench.worker import Worker
 from knnscope.certified.cpu.jit import compiled
 from knnscope.compiling import SPENT, Spent
 from knnscope.records import Capabilities, Neighbors
-from knnscope.report.comparison import _notes
+from knnscope.report.comparison import notes
 from knnscope.search.grading import Grade
 from knnscope.search.rounding import DEFINITION
 from tests.analysis.test_verdict import rows as made_up
@@ -110,5 +110,5 @@ def test_it_is_said() -> None:
     for i, row in enumerate(rows):
         if (row.engine, row.cache) == ("own", "first"):
             rows[i] = replace(row, build_compile_ns=700_000_000, compile_ns=4 * S)
-    said = [line for line in _notes(rows) if "compiled" in line]
+    said = [line for line in notes(rows) if "compiled" in line]
     assert said == ["own compiled its code, or read it compiled, in 4.70 s: not in the times of build and first call"]
