@@ -264,7 +264,7 @@ def test_the_expanded_form_that_claims_differences_is_wrong(kind: str) -> None:
     ids = order(expanded(rows, queries, "l2"), "l2", 10)
     found = judged.grade(ids, 0, DIFFERENCE)
     assert found.grade == "wrong"
-    assert found.beyond > 25
+    assert found.beyond > 10  # of 50; how many depends on the processor's BLAS
     assert judged.grade(ids, 0, EXPANDED).grade == "float32"
     plain = order(by_difference(rows, queries, "l2"), "l2", 10)
     assert judged.grade(plain, 0, DIFFERENCE).grade in ("exact", "float32")

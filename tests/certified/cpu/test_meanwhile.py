@@ -141,9 +141,10 @@ def test_the_child_is_told_whom_to_end_with_and_to_wait(monkeypatch: pytest.Monk
     monkeypatch.chdir(folder.parent.parent)
     monkeypatch.setenv("NUMBA_CACHE_DIR", "numba")
     monkeypatch.setattr(meanwhile.subprocess, "run", lambda command, **how: seen.append((command, how)))
-    meanwhile._compile(Kind("int8", "F", "avx2"))
+    kind = Kind("int8", "F", "avx2", "small")
+    meanwhile._compile(kind)
     (command, how) = seen[0]
-    assert command == [sys.executable, "-m", "knnscope.certified", "int8", "F", "avx2"]
+    assert command == [sys.executable, "-m", "knnscope.certified", *kind]
     assert how["env"][processes.PARENT] == str(os.getpid())
     assert how["env"][meanwhile.HOW] == "wait"
     assert how["env"]["NUMBA_CACHE_DIR"] == os.fspath(folder.parent), "it starts in another folder"
