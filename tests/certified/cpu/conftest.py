@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from knnscope.certified.cpu import code_cache
+from tests.certified.cpu.planes import planes_for_all
 
 
 @pytest.fixture
@@ -20,3 +21,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield code_cache.path()
     code_cache.stamp.cache_clear()
     code_cache._notice.cache_clear()
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A plane for few rows and whatever it costs."""
+    planes_for_all(monkeypatch)
+    return monkeypatch
