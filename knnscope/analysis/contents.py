@@ -50,8 +50,10 @@ def contents(folder: str | Path) -> Contents:
     if folder.is_file() and folder.suffix == RECORD:
         return Contents(folder.parent, None, {}, grades=grades.load(folder))
     if not folder.is_dir():
+        what = "not a run" if folder.exists() else "no such folder"
         raise KnnscopeError(
-            f"{folder}: no such folder: a run of knnscope compare, ladder, crossover or profile was expected"
+            f"{folder}: {what}: the folder of a run of knnscope compare, ladder, crossover or profile was expected, a trace "
+            f"({TRACES}), or what knnscope grade wrote ({RECORD})"
         )
     found, notes = _explanations(folder)
     traces = tuple(path for path in _files(folder) if path.suffix == TRACES)

@@ -11,6 +11,7 @@ import numpy as np
 
 from knnscope import threads
 from knnscope.analysis.side_by_side import Question, side_by_side
+from knnscope.api import reporting
 from knnscope.api.choosing import Choice, choose
 from knnscope.api.comparing import recorded
 from knnscope.api.embedding import encoded
@@ -73,8 +74,11 @@ class Demo:
         measured = session.measure(task, Grid(catalog.timed(), (DEPTH,), (1, 10)), Options(threads.usable()))
         run = recorded(workload, task, measured, folder=folder).run
         print(f"{comparison.figures(run)}\n\n{comparison.verdict(run)}\n")
+        notes(reporting.beside(run))
+        if (folder / reporting.PAGE).exists():
+            print(f"\nThe page to decide from, for a browser: {(folder / reporting.PAGE).resolve()}")
         files = "vectors.npy, ids.txt, texts.jsonl, meta.json, queries/, results.jsonl, environment.json, run.json, verdict.json"
-        print(f"\nThe run is saved in {folder.resolve()}: {files}")
+        print(f"The run is saved in {folder.resolve()}: {files}")
         program = "knnscope" if shutil.which("knnscope") else sys.argv[0]
         print(f'Go on with: {program} search sample "your own words", or {program} compare with your own vectors')
         if measured.interrupted:

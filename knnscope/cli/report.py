@@ -29,7 +29,7 @@ class Report:
             "folders",
             nargs="+",
             metavar="DIR",
-            help="the folder that compare, ladder or profile wrote; of two runs: what changed",
+            help="the folder that compare, ladder, crossover or profile wrote; a trace; the record of grade; of two runs: what changed",
         )
         parser.add_argument(
             "-o",

@@ -34,6 +34,9 @@ def test_demo_from_words_to_an_answer(knnscope: Run, tmp_path: Path, monkeypatch
     assert "document crewed-mars-con-reply, grade 2" in out
     assert "engines agree" in out
     assert str(tmp_path / "run") in out
+    page = tmp_path / "run" / "report.html"
+    assert str(page) in out
+    assert "<html" in page.read_text("utf-8")
     rows = jsonl.read(tmp_path / "run/results.jsonl", Measurement, "knnscope compare")
     assert {(row.engine, row.batch) for row in rows} == {(e, b) for e in catalog.timed() for b in (1, 10)}
     timed = [row for row in rows if row.status == "ok"]

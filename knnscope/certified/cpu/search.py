@@ -156,7 +156,7 @@ class Search:
 
             def scanned(part: PlanePart) -> None:
                 with scratch.floats("rows", self._needed(part, each, room)) as memory:
-                    forms.scan(self.table, (plane.blocks, near), asked, request, part, memory, kept)
+                    forms.scan(self.table, levels, asked, request, part, memory, kept)
 
             workers.map(scanned, work)
         else:
