@@ -40,15 +40,17 @@ def document(found: Changes) -> Document:
 
 def _rows(found: Changes) -> Section:
     shown = change.shown(found)
-    blocks: list[Block] = [Text(HOW)]
+    blocks: list[Block] = []
     if chart := _chart(shown):
-        blocks.append(chart)
+        blocks += [Text(HOW), chart]
     table = change.table(found)
     lines: list[tuple[object, ...]] = [
         (Engine(row.engine, str(line[0])), *line[1:]) for row, line in zip(shown, table.lines, strict=True)
     ]
     if lines:
         blocks.append(Grid(Table("", table.head, lines, table.right)))
+    else:
+        blocks.append(Text("No row of one run can be compared with a row of the other."))
     said = [*change.shared(found), *change.reasons(found)]
     return Section("rows", "Row by row", [*blocks, *([Listed(said)] if said else [])])
 
