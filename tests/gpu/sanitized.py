@@ -1,6 +1,6 @@
 """Runs the kernels over seeded shapes for compute-sanitizer; every axis meets the sizes around a warp, a block and a pool.
 
-compute-sanitizer --tool memcheck --error-exitcode 1 python -m tests.gpu.sanitized
+compute-sanitizer --tool memcheck --error-exitcode 1 python -m tests.gpu.sanitized [--kernels certified]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -31,18 +32,69 @@ def shapes(count: int, seed: int) -> Iterator[tuple[int, int, int, int, bool]]:
     return iter(known)
 
 
+def certified_shapes(count: int, seed: int) -> Iterator[tuple[int, int, int, int, str]]:
+    """Rows, dim, k, queries, metric: few rows, the plane, tiles of every height, longer lists, all rows."""
+    chance = random.Random(seed)
+    known = [
+        (rows, dim, 10, queries, "l2")
+        for queries in (1, 4, 5, 33, 65, 129, 257)
+        for rows, dim in ((4500, 96), (9000, 384))
+    ]
+    known += [(4500, 96, k, queries, "l2") for k in (1, 255, 257, 513) for queries in (2, 40)]
+    known += [(edge, 33, min(edge, 5), 3, "l2") for edge in EDGES]
+    known += [(4097, 96, 10, queries, metric) for metric in ("ip", "cosine") for queries in (3, 70)]
+    while len(known) < count:
+        rows = chance.choice((4096, 4097, 5000, 8191, 12_345))
+        known.append(
+            (rows, chance.choice((96, 384)), chance.choice((1, 9, 100)), chance.choice((1, 3, 31, 64, 130)), "l2")
+        )
+    return iter(known[:count])
+
+
+def certified(count: int, seed: int) -> int:
+    """Certified search; every answer is held against the definition."""
+    import cupy
+
+    from knnscope.certified.index import ExactIndex
+    from knnscope.search import definition
+
+    done = 0
+    for rows, dim, k, queries, metric in certified_shapes(count, seed):
+        draw = np.random.default_rng(done)
+        values = draw.standard_normal((rows, dim)) * (np.arange(dim) + 1.0) ** -0.5
+        if done % 3 == 2:
+            values = np.round(values * 2)  # ties
+        values = values.astype(np.float32)
+        asked = draw.standard_normal((queries, dim)).astype(np.float32)
+        found: Any = ExactIndex(cupy.asarray(values), metric, device="cuda").search(cupy.asarray(asked), k)
+        expected = definition.search(values, asked, k, metric, threads=4)
+        np.testing.assert_array_equal(found.ids.get(), expected.ids)
+        np.testing.assert_array_equal(found.distances.get(), expected.distances)
+        assert found.certificate.exact
+        done += 1
+        print(rows, dim, k, queries, metric, *found.certificate.path, flush=True)
+    return done
+
+
 def main() -> None:
     """All shapes; the answers are looked at as well."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shapes", type=int, default=80)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kernels", choices=("topk", "certified"), default="topk")
+    args = parser.parse_args()
+    run = certified if args.kernels == "certified" else topk
+    print(f"{run(args.shapes, args.seed)} shapes")
+
+
+def topk(count: int, seed: int) -> int:
+    """The ladder's kernels."""
     import cupy
 
     from knnscope.kernels.fused_topk import MOST, FusedTopk, SelectNearest
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shapes", type=int, default=80)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
     done = 0
-    for rows, dim, k, queries, half in shapes(args.shapes, args.seed):
+    for rows, dim, k, queries, half in shapes(count, seed):
         draw = np.random.default_rng(done)
         values = draw.standard_normal((rows, dim)).astype(np.float16 if half else np.float32)
         asked = draw.standard_normal((queries, dim)).astype(np.float32)
@@ -59,7 +111,7 @@ def main() -> None:
             chosen = SelectNearest(rows, k)(flat).get()
             np.testing.assert_array_equal(chosen, np.argsort(flat.get(), kind="stable")[:k])
         done += 1
-    print(f"{done} shapes")
+    return done
 
 
 if __name__ == "__main__":
