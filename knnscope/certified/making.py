@@ -44,7 +44,7 @@ class OnCpu:
         """A scanner of rows that come now, written quickly: and whether merging should write it again."""
         rows = len(given.rows)
         if FEWEST <= rows <= COARSE and self._is_compiled(given):
-            return self._scanner.like().build(*given, plane=False), True
+            return self._scanner.like().build(*given, leading=False), True
         return meanwhile.build(self._scanner.like(), given), False
 
     def merged(self, given: Given, beside: bool) -> Any:

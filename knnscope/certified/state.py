@@ -55,7 +55,7 @@ class Part(NamedTuple):
 
     segment: Segment
     live: Mask | None
-    count: int
+    left: int
 
     def places(self) -> Int64 | None:
         """The rows that are left, None for all."""
@@ -84,12 +84,15 @@ class State(NamedTuple):
     whole: Any
 
 
+EMPTY = State((), 0, 0, None)
+
+
 def state_of(parts: Sequence[Part], next_id: int) -> State:
     """The state of these parts; those without a row that is left are dropped."""
-    kept = tuple(part for part in parts if part.count)
+    kept = tuple(part for part in parts if part.left)
     alone = kept[0] if len(kept) == 1 else None
     plain = alone is not None and alone.live is None and isinstance(alone.segment.ids, Numbers)
-    return State(kept, sum(part.count for part in kept), next_id, alone.segment.scanner if alone and plain else None)
+    return State(kept, sum(part.left for part in kept), next_id, alone.segment.scanner if alone and plain else None)
 
 
 def find(state: State, wanted: npt.NDArray[Any]) -> list[Int64]:
@@ -111,7 +114,7 @@ def without(state: State, places: Sequence[Int64]) -> list[Part]:
         if len(gone):
             live = np.ones((1, len(part.segment.ids)), dtype=np.bool_) if part.live is None else part.live.copy()
             live[0, gone] = False
-            part = part._replace(live=live, count=part.count - len(gone))
+            part = part._replace(live=live, left=part.left - len(gone))
         left.append(part)
     return left
 
