@@ -61,9 +61,14 @@ class CpuScanner:
         Raises:
             KnnscopeError: a number that is not finite; names where.
         """
-        number, workers = definition.METRICS.index(metric), workers or self.workers
+        how = How(self.isa, self.memory if leading else "codes")
+        return self.over(rows, names, metric, Levels(computable(rows), metric, how, workers or self.workers))
+
+    def over(self, rows: npt.NDArray[Any], names: npt.NDArray[np.int64], metric: str, beside: Levels) -> CpuScanner:
+        """Take rows, as ``build`` does, and what was written beside them."""
+        number = definition.METRICS.index(metric)
         self.table = Table(computable(rows), names, number, bound.widening(number, rows.shape[1]))
-        self.beside = Levels(self.table.rows, metric, How(self.isa, self.memory if leading else "codes"), workers)
+        self.beside = beside
         codes, plane = self.beside.codes, self.beside.plane
         self._few = Few(self.table, None if plane else codes, self.isa, BLOCK if plane else 0, self.workers.count)
         return self
