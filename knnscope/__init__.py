@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from knnscope.api.loading import load
     from knnscope.api.machine import Machine, info
     from knnscope.api.searching import knn
+    from knnscope.certified.filters import Bits, Keep, Without
     from knnscope.certified.index import ExactIndex
     from knnscope.errors import KnnscopeError
     from knnscope.records import Certificate, Neighbors
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     __version__: str
 
 PUBLIC = {
+    "Bits": "knnscope.certified.filters:Bits",
     "Certificate": "knnscope.records:Certificate",
     "Changes": "knnscope.api.changing:Changes",
     "ClimbOptions": "knnscope.api.climbing:ClimbOptions",
@@ -37,11 +39,13 @@ PUBLIC = {
     "Explanation": "knnscope.api.explaining:Explanation",
     "GradeOptions": "knnscope.api.grading:GradeOptions",
     "Grades": "knnscope.api.grading:Grades",
+    "Keep": "knnscope.certified.filters:Keep",
     "KnnscopeError": "knnscope.errors:KnnscopeError",
     "Ladder": "knnscope.api.climbing:Ladder",
     "Machine": "knnscope.api.machine:Machine",
     "Neighbors": "knnscope.records:Neighbors",
     "Trace": "knnscope.api.explaining:Trace",
+    "Without": "knnscope.certified.filters:Without",
     "changes": "knnscope.api.changing:changes",
     "climb": "knnscope.api.climbing:climb",
     "compare": "knnscope.api.comparing:compare",
@@ -56,6 +60,7 @@ PUBLIC = {
 """Public names, and where each comes from."""
 
 __all__ = [
+    "Bits",
     "Certificate",
     "Changes",
     "ClimbOptions",
@@ -68,11 +73,13 @@ __all__ = [
     "Explanation",
     "GradeOptions",
     "Grades",
+    "Keep",
     "KnnscopeError",
     "Ladder",
     "Machine",
     "Neighbors",
     "Trace",
+    "Without",
     "__version__",
     "changes",
     "climb",

@@ -242,8 +242,8 @@ class Neighbors:
     """The k nearest rows of each query, best first; unpacks as ``ids, distances``.
 
     ids: int64, or strings where rows are called so, (queries, k), or (k,) for a query of one dimension; -1, or an empty string, where fewer
-    than k rows are allowed. distances: (queries, k), or (k,); squared Euclidean for ``l2``, similarity for ``ip`` and ``cosine``; where a row is missing, infinite, with the sign that sorts
-    last: negative for similarities. certificate: where the search has a proof.
+    than k rows are allowed. distances: (queries, k), or (k,); squared Euclidean for ``l2``, similarity for ``ip`` and ``cosine``; where a row
+    is missing, infinite, with the sign that sorts last: negative for similarities. certificate: where the search has a proof.
     """
 
     ids: IdArray

@@ -14,8 +14,8 @@ from knnscope.certified.filters import is_filter, masks
 from knnscope.certified.ids import Strings, new_ids
 from knnscope.certified.living import Living
 from knnscope.certified.making import Maker, OnCpu, OnCuda
-from knnscope.certified.rows import as_queries, as_rows
-from knnscope.certified.scanner import Request
+from knnscope.certified.rows import as_mask, as_queries, as_rows
+from knnscope.certified.scanner import Ranked, Request
 from knnscope.certified.state import State
 from knnscope.checks import check_whole
 from knnscope.errors import KnnscopeError, NoGpuError, require, unknown_name
@@ -228,24 +228,31 @@ class ExactIndex:
             else None
         )
         if found is not None:
-            single = queries.ndim == 1
+            single, scanned = queries.ndim == 1, state.rows
         elif is_device(queries):
-            return self._search_there(state, queries, self._checked_k(k, state), (where, out))
+            return self._search_there(state, queries, _checked_k(k, state), (where, out))
         elif out is not None:
             raise KnnscopeError("out is for queries in the memory of a GPU: an answer in host memory is a new one")
         else:
-            k = self._checked_k(k, state)
-            with np.errstate(all="ignore"), Ieee():
-                values, single = as_queries(queries, self._living.dim)
-                self._living.maker.check_threads(threads)
-                request = Request(values, k, np.empty((0, 0), dtype=np.bool_))
-                found = states.nearest(state, request, masks(where, state, len(values)), self._living.metric, threads)
+            found, single, scanned = self._nearest(state, (queries, _checked_k(k, state), where), threads)
         ids, distances, candidates, computed, margin, path = found
-        if ids.dtype != np.int64:
-            ids = Strings.bare(ids)
-        scanned = state.rows if whole is not None else sum(len(part.segment.ids) for part in state.parts)
         proof = Certificate(scanned, candidates, computed, margin, path)
         return Neighbors(ids[0], distances[0], proof) if single else Neighbors(ids, distances, proof)
+
+    def _nearest(self, state: State, asked: tuple[Any, int, Any], threads: int | None) -> tuple[Ranked, bool, int]:
+        """The answer to a request as a user makes it, whether it was of one dimension, and how many rows were looked at."""
+        living, (queries, k, where) = self._living, asked
+        with np.errstate(all="ignore"), Ieee():
+            values, single = as_queries(queries, living.dim)
+            if state.whole is not None and not is_filter(where):
+                mask = as_mask(where, len(values), state.rows)
+                return state.whole.nearest(Request(values, k, mask), threads), single, state.rows
+            living.maker.check_threads(threads)
+            request = states.Asked(values, k, masks(where, state, len(values)))
+            found = states.nearest(state, request, living.metric, threads)
+        if found.ids.dtype.kind == "T":
+            found = found._replace(ids=Strings.bare(found.ids))
+        return found, single, sum(len(part.segment.ids) for part in state.parts)
 
     def _search_there(self, state: State, queries: Any, k: int, how: tuple[Any, Any]) -> Neighbors:
         where, out = how
@@ -256,11 +263,11 @@ class ExactIndex:
             answer = there.search_there(state, queries, k, (where, out, self._living.metric))
         return answer
 
-    @staticmethod
-    def _checked_k(k: Any, state: State) -> int:
-        if not state.rows:
-            raise KnnscopeError("the index holds no rows: add some before it is searched")
-        return check_k(k, state.rows)
+
+def _checked_k(k: Any, state: State) -> int:
+    if not state.rows:
+        raise KnnscopeError("the index holds no rows: add some before it is searched")
+    return check_k(k, state.rows)
 
 
 def _maker(device: str, threads: int | None, memory: str) -> Maker:

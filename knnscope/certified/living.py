@@ -13,7 +13,7 @@ from knnscope.certified import state as states
 from knnscope.certified.cpu import meanwhile
 from knnscope.certified.cpu.meanwhile import Given
 from knnscope.certified.dtypes import BFLOAT
-from knnscope.certified.ids import Ids, Numbers, Strings, consecutive, joined, new_ids, wanted_ids
+from knnscope.certified.ids import ALL, STRING, Ids, Numbers, Strings, consecutive, joined, new_ids, wanted_ids
 from knnscope.certified.making import Maker, OnCuda
 from knnscope.certified.rows import as_added
 from knnscope.certified.state import EMPTY, Part, Segment, State, state_of
@@ -213,6 +213,8 @@ def _places(state: State, wanted: npt.NDArray[Any], twice: bool = False) -> list
 
 def _called(ids: Any, rows: int, single: bool, state: State) -> Ids:
     kind = _kind(state)
+    if not rows and (ids is None or np.size(ids) == 0):
+        return Strings(np.empty(0, dtype=STRING)) if kind == Strings.kind else Numbers(ALL, 0)
     if ids is None:
         if kind == Strings.kind:
             raise KnnscopeError("ids of this index are strings: give one for each row")

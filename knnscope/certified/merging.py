@@ -17,7 +17,7 @@ from knnscope.errors import KnnscopeError
 RATIO = 4
 """A segment has at least so many times the rows of all that follow it, or is written together with them: so there are few, and a row is written again
 a few times for each power of four that the index grows by."""
-DEAD = 8
+DEAD = 16
 """One row in so many that is not there any more is enough to write a segment again: until then a search looks at it in vain."""
 
 

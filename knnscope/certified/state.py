@@ -125,22 +125,29 @@ def all_ids(state: State) -> npt.NDArray[Any]:
     return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
 
-def nearest(state: State, request: Request, masks: Sequence[Mask], metric: str, threads: int | None) -> Ranked:
+class Asked(NamedTuple):
+    """Queries, float64, (queries, dim); neighbors of each; of each part the rows that may be answers, as filters.masks gives them."""
+
+    queries: npt.NDArray[np.float64]
+    k: int
+    masks: Sequence[Mask]
+
+
+def nearest(state: State, asked: Asked, metric: str, threads: int | None) -> Ranked:
     """The k nearest rows of all parts: ids as ``Ids.told`` gives them.
 
     Args:
         state: with a row.
-        request: its ``allowed`` is not looked at.
-        masks: for each part rows that may be answers, bool, (0 or 1 or queries, rows).
+        asked: see there.
         metric: l2, ip or cosine.
         threads: see ``Scanner.nearest``.
     """
     found = []
-    for (segment, _, _), mask in zip(state.parts, masks, strict=True):
-        own = Request(request.queries, min(request.k, len(segment.ids)), mask)
+    for (segment, _, _), mask in zip(state.parts, asked.masks, strict=True):
+        own = Request(asked.queries, min(asked.k, len(segment.ids)), mask)
         ranked: Ranked = segment.scanner.nearest(own, threads)
         found.append(ranked._replace(ids=segment.ids.told(ranked.ids)))
-    return found[0] if len(found) == 1 else merged(found, request.k, metric)
+    return found[0] if len(found) == 1 else merged(found, asked.k, metric)
 
 
 def merged(found: Sequence[Ranked], k: int, metric: str) -> Ranked:
