@@ -80,6 +80,18 @@ class Strings:
         """Ranks, (rows,)."""
         return self._in_order()[2]
 
+    def ranked(self) -> tuple[npt.NDArray[Any], Int64]:
+        """The strings sorted, and the rank of each row."""
+        ascending, _, ranks = self._in_order()
+        return ascending, ranks
+
+    @classmethod
+    def in_order(cls, ascending: npt.NDArray[Any], order: Int64, ranks: Int64) -> Strings:
+        """Strings that are sorted, the row of each, and the rank of each row."""
+        made = cls(ascending)
+        made._values, made._ranked = None, (ascending, order, ranks)
+        return made
+
     def _in_order(self) -> tuple[npt.NDArray[Any], Int64, Int64]:
         """The strings sorted, the row of each, and the rank of each row."""
         ranked, values = self._ranked, self._values

@@ -15,6 +15,7 @@ from knnscope.certified.ids import Strings, new_ids
 from knnscope.certified.living import Living
 from knnscope.certified.making import Maker, OnCpu, OnCuda
 from knnscope.certified.rows import as_mask, as_queries, as_rows
+from knnscope.certified.saved.savable import Savable
 from knnscope.certified.scanner import Ranked, Request
 from knnscope.certified.state import State
 from knnscope.checks import check_whole
@@ -28,7 +29,7 @@ DEVICES = ("auto", "cpu", "cuda")
 MEMORY = ("fast", "small")
 
 
-class ExactIndex:
+class ExactIndex(Savable):
     """The k nearest rows, equal to float64's answer (search/definition.py), ties by the smallest id.
 
     Rows can be added, removed and updated. Several threads may search and change it at once: a search sees the index as it was when it began.
@@ -82,6 +83,10 @@ class ExactIndex:
                 raise KnnscopeError(f"dim = {dim}, but the vectors have {rows.shape[1]} components")
             self._living = Living(maker, metric, int(rows.shape[1]))
             self._living.begin(rows, new_ids(ids, int(rows.shape[0])))
+
+    @staticmethod
+    def _maker_of(device: str, threads: int | None, memory: str) -> Maker:
+        return _maker(device, threads, memory)
 
     def __repr__(self) -> str:
         rows, dim = self.shape

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,20 +14,43 @@ from knnscope.certified import merging
 from knnscope.certified import state as states
 from knnscope.certified.cpu import meanwhile
 from knnscope.certified.cpu.meanwhile import Given
-from knnscope.certified.dtypes import BFLOAT
+from knnscope.certified.dtypes import BFLOAT, widened
 from knnscope.certified.ids import ALL, STRING, Ids, Numbers, Strings, consecutive, joined, new_ids, wanted_ids
 from knnscope.certified.making import Maker, OnCuda
 from knnscope.certified.rows import as_added
+from knnscope.certified.saved.changes import ADD, REMOVE, UPDATE, Change
 from knnscope.certified.state import EMPTY, Part, Segment, State, state_of
 from knnscope.certified.tail import SEAL, Tail
+from knnscope.checks import check_finite
 from knnscope.errors import KnnscopeError
 from knnscope.search.device import is_device
+
+
+class Keeper(Protocol):
+    """A folder that has all changes; see saved/folder.py."""
+
+    def recorded(self, change: Change) -> AbstractContextManager[None]:
+        """Within it the change is on disk, and is put in place."""
+        ...
+
+    def is_due(self) -> bool:
+        """Whether it is time to write segments in place of changes."""
+        ...
+
+    def save(self, living: Living) -> None:
+        """Write segments in place of changes, in the turn to merge."""
+        ...
+
+    def close(self) -> None:
+        """Take no more changes."""
+        ...
 
 
 class Living:
     """Rows of one metric, on one machine.
 
     state: what they are now; who looks at them takes it once. dim: components. dtype: of rows, int16 for bfloat16; None where there has been none.
+    keeper: the folder that changes are written to; None for none.
     """
 
     def __init__(self, maker: Maker, metric: str, dim: int) -> None:
@@ -33,6 +58,7 @@ class Living:
         self.maker, self.metric, self.dim = maker, metric, dim
         self.dtype: Any = None
         self.state = EMPTY
+        self.keeper: Keeper | None = None
         self._tail: Tail | None = None
         self._turns: dict[int, merging.Turns] = {}
 
@@ -78,18 +104,48 @@ class Living:
             state = self.state
             rows, single = self._as_added(vectors)
             called = _called(ids, len(rows), single, state)
-            found = called.array()
-            if updates:
-                parts = states.without(state, _places(state, found))
-            else:
-                if ids is not None:
-                    _refuse_known(state, found)
-                parts = list(state.parts)
-            if len(rows):
-                next_id = max(state.next_id, called.largest() + 1) if isinstance(called, Numbers) else state.next_id
-                self.state = self._with(parts, rows, called, next_id)
+            found = self._written(rows, called, ids is not None, updates)
         self._merge_beside()
         return Strings.bare(found) if found.dtype.kind == "T" else found
+
+    def replay(self, changes: Iterable[Change]) -> None:
+        """Make changes again that a folder has, and that are checked as far as their shapes.
+
+        Raises:
+            KnnscopeError: they are not changes of these rows.
+        """
+        for what, ids, rows in changes:
+            if rows is None:
+                self.remove(ids)
+                continue
+            if self.dtype is not None and rows.dtype != self.dtype:
+                raise KnnscopeError("rows of another type than those that are there")
+            check_finite(widened(rows), "rows")
+            with self.turns.writing():
+                self._written(rows, _called(ids, len(rows), False, self.state), True, what == UPDATE)
+            self._merge_beside()
+
+    def _written(self, rows: Any, called: Ids, are_named: bool, updates: bool) -> npt.NDArray[Any]:
+        """Put the state with these rows in place; returns their ids."""
+        state, found = self.state, called.array()
+        if updates:
+            parts = states.without(state, _places(state, found))
+        else:
+            if are_named:
+                _refuse_known(state, found)
+            parts = list(state.parts)
+        if len(rows):
+            next_id = max(state.next_id, called.largest() + 1) if isinstance(called, Numbers) else state.next_id
+            self._put(self._with(parts, rows, called, next_id), Change(UPDATE if updates else ADD, found, rows))
+        return found
+
+    def _put(self, state: State, change: Change) -> None:
+        """Put a state in place, on disk first where there is a folder."""
+        if self.keeper is None:
+            self.state = state
+        else:
+            with self.keeper.recorded(change):
+                self.state = state
 
     def remove(self, ids: Any) -> None:
         """See ``ExactIndex.remove``."""
@@ -97,7 +153,9 @@ class Living:
         with self.turns.writing():
             state = self.state
             wanted, _ = wanted_ids(ids, _kind(state))
-            self.state = state_of(states.without(state, _places(state, wanted)), state.next_id)
+            left = state_of(states.without(state, _places(state, wanted)), state.next_id)
+            if len(wanted):
+                self._put(left, Change(REMOVE, wanted))
         self._merge_beside()
 
     def get(self, ids: Any) -> npt.NDArray[Any]:
@@ -170,14 +228,36 @@ class Living:
         if not self.maker.beside or not self.turns.beside(self._merge_due, self._is_due):
             self._merge_due(beside=False)
 
+    def save(self) -> None:
+        """Write segments to the folder that has the changes, if there is one."""
+        self.turns.raise_error()
+        with self.turns.merging():
+            if self.keeper is not None:
+                self.keeper.save(self)
+
+    def close(self) -> None:
+        """Take no more changes, and let others write to the folder."""
+        with self.turns.merging(), self.turns.writing():
+            if self.keeper is not None:
+                self.keeper.close()
+
+    def copy(self) -> Living:
+        """The same rows, in memory, changed by themselves from now on; what does not change is shared."""
+        made = Living(self.maker, self.metric, self.dim)
+        with self.turns.writing():
+            made.state, made.dtype = self.state, self.dtype
+        return made
+
     def _is_due(self) -> bool:
-        return merging.due(self.state.parts) is not None
+        return merging.due(self.state.parts) is not None or (self.keeper is not None and self.keeper.is_due())
 
     def _merge_due(self, beside: bool = True) -> None:
         """Merge for as long as something is due."""
         with self.turns.merging():
             while (which := merging.due(parts := self.state.parts)) is not None:
                 self._merged(parts[slice(*which)], beside)
+            if self.keeper is not None and self.keeper.is_due():
+                self.keeper.save(self)
 
     def _merged(self, before: tuple[Part, ...], beside: bool) -> None:
         """Write parts as one."""

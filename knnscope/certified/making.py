@@ -12,6 +12,7 @@ from knnscope.certified.cpu import meanwhile
 from knnscope.certified.cpu.direct import Direct
 from knnscope.certified.cpu.ending import UntilTheEnd
 from knnscope.certified.cpu.kind import kind_of
+from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.meanwhile import Given
 from knnscope.certified.cpu.plain import Plain
 from knnscope.certified.cpu.plane import FEWEST
@@ -33,7 +34,8 @@ class OnCpu:
     """Whether merging goes on in a thread of its own."""
 
     def __init__(self, scanner: CpuScanner) -> None:
-        self.isa, self._scanner = scanner.isa, scanner
+        self.isa, self.memory, self._scanner = scanner.isa, scanner.memory, scanner
+        self.device, self.threads = f"cpu:{scanner.isa}", scanner.workers.count
         self._compiled = False
 
     def first(self, given: Given) -> Any:
@@ -52,6 +54,12 @@ class OnCpu:
         if not self._is_compiled(given):
             return meanwhile.build(self._scanner.like(), given)
         return self._scanner.like().build(*given, workers=UntilTheEnd(1) if beside else None)
+
+    def kept(self, given: Given, beside: Levels) -> Any:
+        """A scanner of rows whose codes are there already; where compiled code is not, NumPy searches, and they are written once more."""
+        if not self._is_compiled(given):
+            return meanwhile.build(self._scanner.like(), given)
+        return self._scanner.like().over(*given, beside)
 
     def open(self, given: Given) -> Any:
         """A scanner of a few rows that costs nothing to build."""
@@ -109,6 +117,7 @@ class OnCuda:
     """Rows in the memory of a GPU; merging takes its turn in the call that made it necessary, so that no other thread gives the GPU work."""
 
     beside = False
+    memory = "fast"
 
     def __init__(self, living: Any, device: int) -> None:
         """Choose a GPU.
@@ -117,7 +126,7 @@ class OnCuda:
             living: the module cuda/living.py, which needs CuPy.
             device: the number of the GPU.
         """
-        self._living, self._device = living, device
+        self._living, self._device, self.device = living, device, f"cuda:{device}"
         self.isa = living.scanner(device).isa
 
     def first(self, given: Given) -> Any:
@@ -147,6 +156,15 @@ class OnCuda:
         """Rows that lie on the GPU, (rows, dim) or (dim,), in host memory; bfloat16 as float32, which holds it."""
         found: npt.NDArray[Any] = widened(self._living.host_rows(vectors, self._device))
         return found
+
+    def host(self, rows: Any) -> npt.NDArray[Any]:
+        """A segment's rows in host memory, as they are: bfloat16 as its bits."""
+        found: npt.NDArray[Any] = self._living.host_rows(rows, self._device)
+        return found
+
+    def kept(self, given: Given, beside: Levels) -> Any:  # noqa: ARG002
+        """A scanner of rows: codes of processors are of no use here."""
+        return self.first(given)
 
     def search_there(self, state: Any, queries: Any, k: int, how: tuple[Any, Any, str]) -> Any:
         """Queries that lie on the GPU; see cuda/living.py."""

@@ -26,7 +26,7 @@ class Segment:
     is_open: the rows that were added last, with nothing written beside them. is_coarse: whether merging should write them again.
     """
 
-    __slots__ = ("_make", "_scanner", "ids", "is_coarse", "is_open", "rows")
+    __slots__ = ("__weakref__", "_make", "_scanner", "ids", "is_coarse", "is_open", "rows")
 
     def __init__(self, rows: Any, ids: Ids, scanner: Any, is_coarse: bool = False) -> None:
         """Rows with a scanner that was built."""

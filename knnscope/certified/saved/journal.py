@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import struct
 import time
+import weakref
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,7 @@ class Journal:
         """
         self.path, self.number, self.count, self.end = path, number, count, end
         self._handle = open_plain(path, os.O_RDWR)
+        self.close = weakref.finalize(self, os.close, self._handle)
         try:
             os.ftruncate(self._handle, end)
             self._acknowledge(end)
@@ -78,6 +80,7 @@ class Journal:
 
         Raises:
             OSError: it cannot be written; the file is as before then.
+            KnnscopeError: nor can that be.
         """
         pieces = changes.written(change)
         size = sum(memoryview(piece).nbytes for piece in pieces)
@@ -96,15 +99,18 @@ class Journal:
             os.fdatasync(self._handle)
             self._acknowledge(at)
         except OSError:
-            os.ftruncate(self._handle, self.end)
-            self._acknowledge(self.end)
-            os.fsync(self._handle)
+            self._restore()
             raise
         self.end, self.count = at, self.count + 1
 
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._handle)
+    def _restore(self) -> None:
+        """Drop what follows the last record."""
+        try:
+            os.ftruncate(self._handle, self.end)
+            self._acknowledge(self.end)
+            os.fsync(self._handle)
+        except OSError as error:
+            raise os_problem(error, self.path) from error
 
     def _acknowledge(self, end: int) -> None:
         write_at(self._handle, _mark(end), MARK_AT)
