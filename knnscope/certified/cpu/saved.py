@@ -41,7 +41,9 @@ def told(levels: Levels) -> tuple[dict[str, Any], Arrays]:
     arrays: Arrays = {}
     codes, leading = levels.codes, levels.plane
     if codes is not None:
-        arrays.update(codes=codes.coded.codes, scales=codes.coded.scales, errors=codes.coded.errors, terms=codes.coded.terms)
+        arrays.update(
+            codes=codes.coded.codes, scales=codes.coded.scales, errors=codes.coded.errors, terms=codes.coded.terms
+        )
         arrays.update(centre=codes.mapping.centre, factors=codes.mapping.factors)
         numbers["mapping"] = [codes.mapping.scaling, codes.mapping.reach2]
     if leading is not None:
@@ -74,7 +76,9 @@ def levels_of(numbers: dict[str, Any], arrays: Arrays, shape: tuple[int, int], m
         beside = None
         if leading is not None and codes is not None:
             groups = -(-shape[1] // 4)
-            beside = _array(arrays, "lines", np.int8, (shape[0], lines.HEAD + -(-groups * 4 // lines.STEP) * lines.STEP))
+            beside = _array(
+                arrays, "lines", np.int8, (shape[0], lines.HEAD + -(-groups * 4 // lines.STEP) * lines.STEP)
+            )
     except (KeyError, TypeError, ValueError) as error:
         raise UnfitError(str(error)) from error
     return Kept(codes, leading, beside)

@@ -87,5 +87,3 @@ def can_join(one: Change, other: Change) -> bool:
         and one.ids.dtype.kind == other.ids.dtype.kind
         and (one.rows is None or other.rows is None or one.rows.dtype == other.rows.dtype)
     )
-
-

@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import stat
+import weakref
 from pathlib import Path
 
 from knnscope.errors import KnnscopeError
@@ -26,7 +27,9 @@ class MissingFileError(KnnscopeError):
 
 def damaged(path: Path, what: str) -> KnnscopeError:
     """The error for a file that is not as it was written."""
-    return KnnscopeError(f"{path}: {what}: the file is damaged, or not of this index: take it from a copy of the folder")
+    return KnnscopeError(
+        f"{path}: {what}: the file is damaged, or not of this index: take it from a copy of the folder"
+    )
 
 
 def segment_name(number: int) -> str:
@@ -112,20 +115,18 @@ class Lock:
         Raises:
             KnnscopeError: another index has it.
         """
-        self._file = open_own(folder / LOCK)
+        file = open_own(folder / LOCK)
+        self.release = weakref.finalize(self, file.close)
+        """Give it back; in a forked process that closes a copy of the descriptor, and the parent keeps the lock."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._file.close()
+            self.release()
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 raise KnnscopeError(
                     f"{folder}: another index writes here: close it or end its process, or load this one without writable=True"
                 ) from error
             raise os_problem(error, folder / LOCK) from error
-
-    def release(self) -> None:
-        """Give it back; in a forked process only the copy of the descriptor, so that the parent keeps the lock."""
-        self._file.close()
 
 
 def remove_files(folder: Path, kept: set[str]) -> None:

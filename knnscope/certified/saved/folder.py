@@ -77,7 +77,9 @@ def save(living: Living, folder: Path) -> None:
     make_folder(folder)
     try:
         if not (folder / MANIFEST).exists() and (strange := strangers(folder)):
-            raise KnnscopeError(f"{folder}: not an index, and not empty ({strange[0][:60]!r} is there): choose a folder of its own")
+            raise KnnscopeError(
+                f"{folder}: not an index, and not empty ({strange[0][:60]!r} is there): choose a folder of its own"
+            )
         lock = Lock(folder)
         try:
             token = secrets.token_hex(16)

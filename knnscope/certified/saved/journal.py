@@ -137,7 +137,9 @@ class Found:
                 raise damaged(self.path, "the checksum of its front is wrong")
             _, version, _, own, named = FRONT.unpack(front[: FRONT.size])
             if version != VERSION:
-                raise KnnscopeError(f"{self.path}: format {version}, this knnscope reads {VERSION}: use the version that wrote it")
+                raise KnnscopeError(
+                    f"{self.path}: format {version}, this knnscope reads {VERSION}: use the version that wrote it"
+                )
             if own != number or named.hex() != token:
                 raise damaged(self.path, "it belongs to another index, or another place in this one")
         except OSError as error:

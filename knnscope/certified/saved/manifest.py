@@ -51,9 +51,7 @@ def write(folder: Path, made: Manifest) -> None:
     """Put it in place, whole or not at all; on disk when this returns."""
     meta: dict[str, Any] = {name: getattr(made, name) for name in FIELDS}
     meta["parts"] = [[entry.number, entry.mark, entry.rows] for entry in made.entries]
-    masks = {
-        f"left-{entry.number}": np.packbits(entry.live[0]) for entry in made.entries if entry.live is not None
-    }
+    masks = {f"left-{entry.number}": np.packbits(entry.live[0]) for entry in made.entries if entry.live is not None}
     sections.write(folder / MANIFEST, MANIFEST, meta, masks)
 
 
@@ -86,7 +84,7 @@ def read(folder: Path) -> Manifest:
 def _is_sound(meta: dict[str, Any]) -> bool:
     numbers = {name: meta[name] for name in ("dim", "next_id", "journal", "next_file")}
     return (
-        all(type(number) is int and 0 <= number for number in numbers.values())
+        all(type(number) is int and number >= 0 for number in numbers.values())
         and 0 < numbers["dim"] <= 1 << 31
         and numbers["next_id"] < 1 << 63
         and max(numbers["journal"], numbers["next_file"]) < MOST_NUMBER

@@ -35,7 +35,8 @@ def restored(given: dict[str, Any], maker_of: Callable[[str, int | None, str], M
     reader, parts = segments.Reader(living.maker, living.metric, living.dim), []
     for meta, arrays, live in given["parts"]:
         placed = {
-            name: sections.aligned(array) if name.startswith(segments.CODES) else array for name, array in arrays.items()
+            name: sections.aligned(array) if name.startswith(segments.CODES) else array
+            for name, array in arrays.items()
         }
         segment = reader.segment(meta, placed)
         parts.append(Part(segment, live, len(segment.ids) if live is None else int(np.count_nonzero(live))))

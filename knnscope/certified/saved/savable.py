@@ -45,7 +45,9 @@ class Savable:
             if folder is not None:
                 folders.save(self._living, Path(folder))
             elif self._living.keeper is None:
-                raise KnnscopeError("save() without a folder is for an index that was loaded with writable=True: name one")
+                raise KnnscopeError(
+                    "save() without a folder is for an index that was loaded with writable=True: name one"
+                )
             else:
                 self._living.save()
 

@@ -133,7 +133,11 @@ def strings_of(text: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
         found = bytes(text).decode().split("\0")
     except ValueError as error:
         raise UnfitError("its ids are not UTF-8") from error
-    if len(found) != count + 1 or found.pop() or (found and not 0 < min(map(len, found)) <= max(map(len, found)) <= LONGEST):
+    if (
+        len(found) != count + 1
+        or found.pop()
+        or (found and not 0 < min(map(len, found)) <= max(map(len, found)) <= LONGEST)
+    ):
         raise UnfitError("its ids are not as many as its rows, or not such as ids are")
     return np.array(found, dtype=STRING)
 

@@ -1,0 +1,300 @@
+"""Folders that were damaged, or made to do harm: an error of one line, or the right answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from knnscope import ExactIndex
+from knnscope.certified.saved import changes, journal, manifest, sections
+from knnscope.certified.saved import folder as folders
+from knnscope.certified.saved.files import MissingFileError
+from knnscope.errors import KnnscopeError
+
+DIM = 8
+
+
+class Sample(NamedTuple):
+    """A folder, and what it answers."""
+
+    folder: Path
+    queries: np.ndarray
+    ids: list[Any]
+    answer: tuple[list[Any], list[Any]]
+
+
+def answer(index: ExactIndex, queries: np.ndarray) -> tuple[list[Any], list[Any]]:
+    found = index.search(queries, 7)
+    return found.ids.tolist(), found.distances.tolist()
+
+
+@pytest.fixture(scope="module", params=["numbers", "strings"])
+def sample(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """Two segments and an open one, rows that are gone, and a journal of all kinds of changes."""
+    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("sample") / "index"
+    name = str if request.param == "strings" else int
+
+    def rows(count: int) -> np.ndarray:
+        return random.integers(-3, 4, (count, DIM)).astype(np.float32)
+
+    index = ExactIndex(rows(2000), ids=[name(n) for n in range(2000)])
+    index.add(rows(300), ids=[name(n) for n in range(3000, 3300)])
+    index.add(rows(5), ids=[name(n) for n in range(4000, 4005)])
+    index.remove([name(7), name(3001)])
+    index.save(folder)
+    with ExactIndex.load(folder, writable=True) as writer:
+        writer.add(rows(2), ids=[name(5000), name(5001)])
+        writer.remove([name(1)])
+        writer.update([name(2)], rows(1))
+        queries = rows(5)
+        return Sample(folder, queries, writer.ids.tolist(), answer(writer, queries))
+
+
+def tried(sample: Sample, folder: Path, **how: Any) -> str | None:
+    """The error of loading a folder; None where it answers as before."""
+    try:
+        found = ExactIndex.load(folder, **how)
+    except KnnscopeError as error:
+        assert "\n" not in str(error)
+        assert str(folder) in str(error)
+        return str(error)
+    assert found.ids.tolist() == sample.ids
+    assert answer(found, sample.queries) == sample.answer
+    return None
+
+
+def copied(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(sample.folder, tmp_path_factory.mktemp("copy") / "index"))
+
+
+HARMS: dict[str, Callable[[bytearray, int, int], bytes]] = {
+    "flip": lambda data, at, by: bytes(data[:at] + bytes([data[at] ^ (1 << by % 8)]) + data[at + 1 :]),
+    "cut": lambda data, at, _: bytes(data[:at]),
+    "zero": lambda data, at, by: bytes(data[:at] + bytes(min(by, len(data) - at)) + data[at + by :]),
+    "grow": lambda data, _, by: bytes(data + bytes(by)),
+    "repeat": lambda data, at, by: bytes(data[:at] + data[at : at + by] + data[at:]),
+    "drop": lambda data, at, by: bytes(data[:at] + data[at + by :]),
+}
+
+
+@settings(max_examples=120)
+@given(st.data())
+def test_any_damage(sample: Sample, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = copied(sample, tmp_path_factory)
+    names = sorted(path.name for path in folder.iterdir() if path.name != "lock")
+    path = folder / data.draw(st.sampled_from(names))
+    before = path.read_bytes()
+    early = data.draw(st.booleans())
+    at = data.draw(st.integers(0, min(300, len(before) - 1) if early else len(before) - 1))
+    after = HARMS[data.draw(st.sampled_from(sorted(HARMS)))](bytearray(before), at, data.draw(st.integers(1, 5000)))
+    path.write_bytes(after)
+    error = tried(sample, folder, mmap=data.draw(st.booleans()), verify=True)
+    if after == before:
+        assert error is None
+    try:  # without all checksums: whatever it answers, it answers, or says that rows were changed
+        answer(ExactIndex.load(folder), sample.queries)
+    except KnnscopeError as error_:
+        assert "\n" not in str(error_)
+
+
+def test_files_that_are_missing_or_another_s(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for path in sorted(sample.folder.iterdir()):
+        if path.name == "lock":
+            continue
+        folder = copied(sample, tmp_path_factory)
+        (folder / path.name).unlink()
+        error = tried(sample, folder)
+        assert error
+        assert "no index here" in error or path.name in error
+    folder = copied(sample, tmp_path_factory)
+    one, other = folder / "segment-000001", folder / "segment-000002"
+    one.rename(folder / "x")
+    other.rename(one)
+    (folder / "x").rename(other)
+    assert "not the one that the manifest names" in (tried(sample, folder) or "")
+
+
+def test_links_and_pipes_are_not_followed(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for name in ("manifest", "segment-000001", "journal-000001"):
+        folder = copied(sample, tmp_path_factory)
+        (folder / name).rename(folder.parent / "elsewhere")
+        (folder / name).symlink_to(folder.parent / "elsewhere")
+        assert "a link, which is not followed" in (tried(sample, folder) or "")
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        assert "not a plain file" in (tried(sample, folder) or "")
+
+
+def test_a_torn_last_record_is_dropped_only_if_it_was_not_acknowledged(
+    sample: Sample, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    whole = (sample.folder / "journal-000001").read_bytes()
+    folder = copied(sample, tmp_path_factory)
+    path = folder / "journal-000001"
+    for torn in (b"\x01", b"\0" * 24, b"\xff" * 100, whole[journal.BEGIN : journal.BEGIN + 60]):
+        path.write_bytes(whole + torn)
+        assert tried(sample, folder) is None
+        with ExactIndex.load(folder, writable=True) as writer:
+            assert writer.ids.tolist() == sample.ids
+        assert path.read_bytes() == whole
+    for short in (1, 8, 40, len(whole) - journal.BEGIN):
+        path.write_bytes(whole[:-short])
+        assert f"{path}: it ends at byte {len(whole) - short:,}, and was acknowledged up to {len(whole):,}" in (
+            tried(sample, folder) or ""
+        )
+    for at in range(journal.BEGIN, len(whole), 37):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        error = tried(sample, folder)
+        assert error is None or f"{path}: record" in error  # padding is no part of a record
+
+
+def test_a_record_that_was_whole_and_not_acknowledged_is_kept(
+    sample: Sample, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The system went down between the record and its mark."""
+    folder = copied(sample, tmp_path_factory)
+    path = folder / "journal-000001"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: journal.MARK_AT] + journal._mark(journal.BEGIN) + whole[journal.MARK_AT + 12 :])
+    assert tried(sample, folder) is None
+
+
+LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(-5, 5), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(["", "whole numbers", "strings", "../../etc/passwd", "<f4", "cosine", "avx2"]), st.just([]), st.just({}),
+)  # fmt: skip
+
+
+def spots(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths to all parts of a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [at, *(spot for key, one in inner for spot in spots(one, (*at, key)))]
+
+
+def put(value: Any, at: tuple[Any, ...], leaf: Any) -> Any:
+    if not at:
+        return leaf
+    value[at[0]] = put(value[at[0]], at[1:], leaf)
+    return value
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_heads_with_right_checksums_that_say_anything(
+    sample: Sample, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = copied(sample, tmp_path_factory)
+    name = data.draw(st.sampled_from(["manifest", "segment-000001", "segment-000003"]))
+    path = folder / name
+    before = path.read_bytes()
+    _, _, length, _ = sections.FRONT.unpack_from(before)
+    head = json.loads(before[sections.HEAD_AT : sections.HEAD_AT + length])
+    for _ in range(data.draw(st.integers(1, 2))):
+        head = put(head, data.draw(st.sampled_from(spots(head))), data.draw(LEAVES))
+    made = json.dumps(head).encode()
+    if len(made) > length:
+        return
+    made = made.ljust(length)
+    mark = zlib.crc32(made)
+    front = sections.FRONT.pack(sections.MAGIC, sections.VERSION, length, mark).ljust(sections.HEAD_AT, b"\0")
+    path.write_bytes(front + made + before[len(front) + length :])
+    if name != "manifest":
+        named = manifest.read(folder)
+        entries = tuple(one._replace(mark=mark) if one.number == int(name[8:]) else one for one in named.entries)
+        manifest.write(folder, named._replace(entries=entries))
+    for verify in (True, False):
+        try:
+            found = ExactIndex.load(folder, verify=verify)
+            found.search(np.zeros((2, found.shape[1])), min(5, len(found)))
+        except KnnscopeError as error:
+            assert "\n" not in str(error)
+
+
+@settings(max_examples=150)
+@given(st.binary(max_size=200), st.booleans(), st.integers(0, 40))
+def test_records_of_any_bytes(record: bytes, is_near: bool, at: int) -> None:
+    if is_near:
+        change = changes.Change(changes.ADD, np.arange(3), np.ones((3, DIM), dtype=np.float32))
+        whole = b"".join(bytes(piece) for piece in changes.written(change))
+        record = whole[:at] + record[:8] + whole[at + len(record[:8]) :]
+    try:
+        found = changes.read(record, DIM)
+    except changes.UnfitError:
+        return
+    assert found.rows is None or found.rows.shape == (len(found.ids), DIM)
+
+
+@pytest.mark.parametrize("kind", ["random", "low", "high", "nan"])
+@pytest.mark.parametrize("memory", ["fast", "small"])
+def test_kernels_read_nothing_beyond_codes_whatever_they_say(tmp_path: Path, memory: str, kind: str) -> None:
+    """Lying codes give wrong answers, or an error; they crash nothing."""
+    random = np.random.default_rng(5)
+    rows = (random.standard_normal((9001, 96)) * np.linspace(3, 0.1, 96)).astype(np.float32)
+    ExactIndex(rows, memory=memory).save(tmp_path)
+    path = tmp_path / "segment-000001"
+    found = sections.read(path, "segment", mapped=False)
+    arrays = dict(found.arrays)
+    for name, array in arrays.items():
+        if (
+            name.startswith("codes.")
+            and array.size
+            and name not in ("codes.plane.matrix", "codes.centre", "codes.plane.centre", "codes.factors")
+        ):
+            fill = {"low": 0x80, "high": 0x7F, "nan": 0xFF}.get(kind)
+            raw = (
+                random.integers(0, 256, array.nbytes, dtype=np.uint8)
+                if fill is None
+                else np.full(array.nbytes, fill, np.uint8)
+            )
+            arrays[name] = raw.view(array.dtype).reshape(array.shape)
+    mark = sections.write(path, "segment", found.meta, arrays)
+    named = manifest.read(tmp_path)
+    manifest.write(tmp_path, named._replace(entries=(named.entries[0]._replace(mark=mark),)))
+    index = ExactIndex.load(tmp_path, verify=True)
+    assert "half a byte" in index.levels
+    for count, k in ((1, 1), (1, 10), (3, 10), (20, 10), (150, 10), (2, 1500), (2, 9000)):
+        try:
+            index.search(rows[:count], k)
+        except KnnscopeError as error:
+            assert "were changed" in str(error)
+
+
+def test_a_reader_goes_again_when_the_folder_changes_meanwhile(
+    sample: Sample, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, read, seen = copied(sample, tmp_path_factory), manifest.read, []
+
+    def and_then_it_is_saved(of: Path) -> manifest.Manifest:
+        found = read(of)
+        seen.append(found)
+        if len(seen) < 3:
+            with monkeypatch.context() as patch:
+                patch.setattr(manifest, "read", read)
+                with ExactIndex.load(of, writable=True) as writer:
+                    writer.merge()
+                    writer.update(writer.ids[:1].tolist(), writer.get(writer.ids[:1].tolist()))
+                    writer.save()
+        return found
+
+    monkeypatch.setattr(manifest, "read", and_then_it_is_saved)
+    index = ExactIndex.load(folder)
+    assert len(seen) == 3
+    assert sorted(index.ids.tolist()) == sorted(sample.ids)
+    assert answer(index, sample.queries) == sample.answer
+    monkeypatch.setattr(manifest, "read", lambda of: seen.clear() or and_then_it_is_saved(of))
+    with pytest.raises(KnnscopeError, match="faster than it is read|no such file"):
+        ExactIndex.load(folder)
+    assert issubclass(MissingFileError, KnnscopeError)
+    assert folders.AGAIN > 2
+    assert struct.calcsize("<IIQQ") == journal.RECORD.size

@@ -1,0 +1,499 @@
+"""An index that was saved, loaded, pickled, copied or forked answers as before, and changes outlive it."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import fcntl
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knnscope import ExactIndex
+from knnscope.certified.cpu import dispatch
+from knnscope.certified.saved import folder as folders
+from knnscope.certified.saved import journal, manifest, sections, segments
+from knnscope.errors import KnnscopeError
+from knnscope.records import Neighbors
+from knnscope.search import definition
+from tests.certified.saved import killed
+
+ISAS = dispatch.available()
+
+
+def some(rows: int, dim: int = 12, dtype: str = "float32", seed: int = 0) -> np.ndarray:
+    """Whole numbers, so that there are ties."""
+    return np.random.default_rng(seed).integers(-3, 4, (rows, dim)).astype(dtype)
+
+
+def falling(rows: int, dim: int = 96) -> np.ndarray:
+    """Rows that have a plane."""
+    made = np.random.default_rng(1).standard_normal((rows, dim)).astype(np.float32)
+    return made * np.linspace(3, 0.1, dim, dtype=np.float32)
+
+
+def check_same(one: ExactIndex, other: ExactIndex, queries: np.ndarray, k: int = 10) -> None:
+    assert one.shape == other.shape
+    assert one.ids.tolist() == other.ids.tolist()
+    assert same(one.search(queries, k), other.search(queries, k))
+
+
+def same(one: Neighbors, other: Neighbors) -> bool:
+    return bool((one.ids == other.ids).all() and (one.distances == other.distances).all())
+
+
+def counted(patch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows codes are written for, from now on."""
+    from knnscope.certified.cpu import levels
+
+    built, build = list[int](), levels.build
+    patch.setattr(levels, "build", lambda rows, *more: built.append(len(rows)) or build(rows, *more))
+    return built
+
+
+@given(
+    st.sampled_from(definition.METRICS),
+    st.sampled_from(["float64", "float32", "float16", "int8", "uint8", "int32"]),
+    st.booleans(),
+    st.booleans(),
+    st.integers(1, 400),
+)
+def test_what_was_saved_is_what_is_loaded(
+    tmp_path_factory: pytest.TempPathFactory, metric: str, dtype: str, is_text: bool, mmap: bool, count: int
+) -> None:
+    folder = tmp_path_factory.mktemp("index") / "new"
+    rows = np.abs(some(count, dtype="int8", seed=count)).astype(dtype)
+    ids = [f"é{n}" if n % 2 else f"{n}" for n in range(count)] if is_text else np.arange(count)[::-1] * 3
+    index = ExactIndex(rows, metric, ids=ids)
+    index.add(
+        rows[:5],
+        ids=[f"new {n}" for n in range(5)]
+        if is_text and count >= 5
+        else None
+        if not is_text
+        else [f"new {n}" for n in range(min(5, count))],
+    )
+    if count > 3:
+        index.remove(index.ids[[0, 2]].tolist())
+    index.save(folder)
+    loaded = ExactIndex.load(folder, mmap=mmap, verify=True)
+    check_same(index, loaded, rows[: min(count, 4)], k=min(10, len(index)))
+    np.testing.assert_array_equal(index.get(index.ids.tolist()), loaded.get(index.ids.tolist()))
+    assert loaded.get(loaded.ids[:1].tolist()).dtype == dtype
+    assert loaded.metric == metric
+    if not is_text:
+        assert index.add(rows[:1]).tolist() == loaded.add(rows[:1]).tolist()  # removed ids are not given again
+
+
+def test_bfloat16(tmp_path: Path) -> None:
+    class Tensor:
+        """What DLPack gives of bfloat16: torch is not among the tests' libraries."""
+
+    from knnscope.certified.living import Living
+
+    bits = (some(300).view(np.int32) >> 16).astype(np.int16)
+    index = ExactIndex(dim=12)
+    living: Living = index._living
+    living.begin(bits, segments.Numbers(np.empty(0, dtype=np.int64), 300))
+    index.add(some(4, seed=3))
+    index.save(tmp_path / "index")
+    with ExactIndex.load(tmp_path / "index", writable=True) as loaded:
+        loaded.add(some(3, seed=4))
+    index.add(some(3, seed=4))
+    check_same(index, ExactIndex.load(tmp_path / "index"), some(5, seed=5))
+
+
+@pytest.mark.parametrize("memory", ["fast", "small"])
+def test_codes_are_taken_as_they_were_written(tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = falling(9000)
+    index = ExactIndex(rows, memory=memory)
+    index.save(tmp_path)
+    built = counted(monkeypatch)
+    for mmap in (True, False):
+        loaded = ExactIndex.load(tmp_path, mmap=mmap)
+        assert loaded.levels == index.levels
+        assert "half a byte" in loaded.levels
+        for k in (1, 10, 500):
+            for queries in (rows[:1], rows[:3], rows[:40]):
+                assert same(index.search(queries, k), loaded.search(queries, k))
+    assert not built
+
+
+@pytest.mark.skipif(len(ISAS) < 2, reason="one instruction set")
+def test_codes_for_another_processor_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = falling(9000)
+    index = ExactIndex(rows, device=f"cpu:{ISAS[0]}")
+    index.save(tmp_path)
+    capsys.readouterr()
+    built = counted(monkeypatch)
+    loaded = ExactIndex.load(tmp_path, device=f"cpu:{ISAS[-1]}")
+    assert built == [9000]
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "codes of 9,000 rows are written again, since those here are for " in said
+    check_same(index, loaded, rows[:5])
+
+
+def test_codes_of_another_version_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = ExactIndex(some(1000))
+    index.save(tmp_path)
+    monkeypatch.setattr(segments.saved, "LAYOUT", 2)
+    check_same(index, ExactIndex.load(tmp_path), some(5))
+    assert "those here are of another version" in capsys.readouterr().err
+
+
+def test_changes_are_there_when_their_call_returns(tmp_path: Path) -> None:
+    ExactIndex(some(600)).save(tmp_path)
+    index = ExactIndex.load(tmp_path, writable=True)
+    in_memory = ExactIndex(some(600))
+    for one in (index, in_memory):
+        one.add(some(3, seed=1))
+        one.remove([0, 600])
+        one.update([5], some(1, seed=2))
+        one.add(some(400, seed=3), ids=range(1000, 1400))
+        one.add(some(0))
+        one.remove([])
+    check_same(in_memory, ExactIndex.load(tmp_path), some(5))
+    assert ExactIndex.load(tmp_path).add(some(1)).tolist() == [1400]
+    index.save()
+    assert sorted(path.name for path in tmp_path.glob("journal*")) == ["journal-000002"]
+    check_same(in_memory, ExactIndex.load(tmp_path, verify=True), some(5))
+    index.save()  # nothing has changed
+    assert sorted(path.name for path in tmp_path.glob("journal*")) == ["journal-000002"]
+    index.close()
+    with pytest.raises(KnnscopeError, match="closed"):
+        index.add(some(1))
+    check_same(in_memory, index, some(5))
+
+
+def test_segments_are_written_when_the_journal_is_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "JOURNALLED", 10_000)
+    ExactIndex(some(600)).save(tmp_path)
+    in_memory = ExactIndex(some(600))
+    with ExactIndex.load(tmp_path, writable=True) as index:
+        for seed in range(60):
+            for one in (index, in_memory):
+                one.add(some(20, seed=seed))
+                one.remove([seed, 600 + seed])
+            if seed % 9 == 0:
+                check_same(in_memory, ExactIndex.load(tmp_path), some(5))
+    check_same(in_memory, ExactIndex.load(tmp_path, verify=True), some(5))
+    assert max(int(path.name[8:]) for path in tmp_path.glob("journal*")) > 2
+    assert sum(path.stat().st_size for path in tmp_path.glob("journal*")) < 40_000
+
+
+def test_an_index_that_begins_empty(tmp_path: Path) -> None:
+    ExactIndex(dim=12, metric="cosine").save(tmp_path / "index")
+    with ExactIndex.load(tmp_path / "index", writable=True) as index:
+        index.add(some(3, dtype="float16"), ids=["a", "b", "c"])
+    loaded = ExactIndex.load(tmp_path / "index")
+    assert loaded.ids.tolist() == ["a", "b", "c"]
+    assert loaded.get("a").dtype == np.float16
+    with ExactIndex.load(tmp_path / "index", writable=True) as index:
+        index.remove(["a", "b", "c"])
+        index.save()
+    assert len(ExactIndex.load(tmp_path / "index")) == 0
+
+
+def test_the_second_writer_is_refused_in_one_line(tmp_path: Path) -> None:
+    ExactIndex(some(50)).save(tmp_path)
+    first = ExactIndex.load(tmp_path, writable=True)
+    for second in (lambda: ExactIndex.load(tmp_path, writable=True), lambda: ExactIndex(some(9)).save(tmp_path)):
+        with pytest.raises(KnnscopeError, match="another index writes here") as error:
+            second()
+        assert "\n" not in str(error.value)
+    assert len(ExactIndex.load(tmp_path)) == 50  # readers are not
+    first.close()
+    ExactIndex(some(9)).save(tmp_path)  # takes the place of the other
+    assert len(ExactIndex.load(tmp_path, verify=True)) == 9
+    assert len(first) == 50
+    assert same(first.search(some(3), 5), ExactIndex(some(50)).search(some(3), 5))
+
+
+def test_a_lock_ends_with_its_index(tmp_path: Path) -> None:
+    ExactIndex(some(50)).save(tmp_path)
+    index = ExactIndex.load(tmp_path, writable=True)
+    del index
+    ExactIndex.load(tmp_path, writable=True).close()
+
+
+def test_folders_that_hold_something_else(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(KnnscopeError, match=r"not an index, and not empty \('thesis.tex' is there\)"):
+        ExactIndex(some(9)).save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(KnnscopeError, match="no index here"):
+        ExactIndex.load(tmp_path)
+    with pytest.raises(KnnscopeError, match="no index here"):
+        ExactIndex.load(tmp_path / "nowhere")
+    with pytest.raises(KnnscopeError, match="without a folder"):
+        ExactIndex(some(9)).save()
+
+
+def test_a_full_disk_leaves_the_index_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ExactIndex(some(50)).save(tmp_path)
+    index = ExactIndex.load(tmp_path, writable=True)
+    index.add(some(2, seed=1))
+    write = journal.write_at
+
+    def full(handle: int, data: Any, offset: int) -> None:
+        if offset >= journal.BEGIN:
+            write(handle, memoryview(data)[:7], offset)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(handle, data, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "write_at", full)
+        for change in (lambda: index.add(some(2)), lambda: index.remove([3]), lambda: index.update([3], some(1))):
+            with pytest.raises(KnnscopeError, match="the disk is full"):
+                change()
+    assert len(index) == len(ExactIndex.load(tmp_path)) == 52
+    index.add(some(2, seed=2))
+    check_same(index, ExactIndex.load(tmp_path), some(3))
+
+
+def test_a_change_that_was_interrupted_ends_the_right_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be on disk or not, and what follows could not say."""
+    ExactIndex(some(50)).save(tmp_path)
+    index = ExactIndex.load(tmp_path, writable=True)
+
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal.os, "fdatasync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            index.add(some(2))
+    with pytest.raises(KnnscopeError, match="may be there or not"):
+        index.remove([1])
+    assert len(index) == 50
+    index.close()
+    assert len(ExactIndex.load(tmp_path)) in (50, 52)
+
+
+def test_readers_see_whole_states_while_another_process_writes(tmp_path: Path) -> None:
+    """Each change of the writer adds 7 rows and removes 7: a reader that saw half of one would count other than a multiple of 7."""
+    ExactIndex(some(70)).save(tmp_path)
+    code = (
+        "import sys; import numpy as np; from knnscope import ExactIndex\n"
+        "from knnscope.certified.saved import folder as f; f.JOURNALLED = 5000\n"
+        "i = ExactIndex.load(sys.argv[1], writable=True); print('ready', flush=True)\n"
+        "r = np.random.default_rng(0)\n"
+        "while True:\n"
+        "    i.add(r.integers(-3, 4, (7, 12)).astype('float32')); i.add(r.integers(-3, 4, (7, 12)).astype('float32')); i.remove(i.ids[:7])\n"
+        "    if r.random() < 0.2: i.merge(); i.save()\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert writer.stdout
+        writer.stdout.readline()
+        sizes = set()
+        for number in range(60):
+            found = ExactIndex.load(tmp_path, mmap=number % 2 == 0)
+            sizes.add(len(found))
+            assert len(found) % 7 == 0
+            queries = some(2, seed=number)
+            expected = definition.search(found.get(found.ids.tolist()).astype(np.float64), queries, 5, "l2")
+            answer = found.search(queries, 5)
+            assert (expected.distances == answer.distances).all()
+            assert (found.ids[expected.ids] == answer.ids).all()
+        assert len(sizes) > 5
+        assert writer.poll() is None
+    finally:
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+
+
+def busy(index: ExactIndex, queries: np.ndarray, expected: Neighbors, stop: threading.Event, wrong: list[int]) -> None:
+    while not stop.is_set():
+        wrong.append(not same(index.search(queries, 5), expected))
+
+
+@pytest.fixture
+def index() -> Any:
+    """With several segments, rows that are gone, an open one; and threads that search it."""
+    made = ExactIndex(some(700), threads=2)
+    made.add(some(300, seed=1))
+    made.add(some(9, seed=2))
+    made.remove([4, 800, 1002])
+    queries = some(6, seed=3)
+    expected, stop, wrong = made.search(queries, 5), threading.Event(), list[int]()
+    threads = [threading.Thread(target=busy, args=(made, queries, expected, stop, wrong)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    yield made
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not any(wrong)
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_pickle(index: ExactIndex, protocol: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = pickle.dumps(index, protocol)
+    built = counted(monkeypatch)
+    found = pickle.loads(kept)
+    assert not built
+    check_same(index, found, some(6))
+    assert index.add(some(1)).tolist() == found.add(some(1)).tolist()
+    index.remove([1009])
+
+
+def test_a_pickle_of_another_processor(index: ExactIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = pickle.dumps(index)
+    monkeypatch.setattr(dispatch, "available", lambda: ("portable",))
+    assert pickle.loads(kept).isa == "portable"
+    check_same(index, pickle.loads(kept), some(6))
+
+
+def test_pickled_strings() -> None:
+    made = ExactIndex(some(300), ids=[f"{n:o}é" for n in range(300)])
+    made.remove(["0é", "7é"])
+    check_same(made, pickle.loads(pickle.dumps(made)), some(6))
+
+
+def test_deepcopy_shares_rows_and_codes(index: ExactIndex) -> None:
+    for made in (copy.deepcopy(index), copy.copy(index)):
+        check_same(index, made, some(6))
+        for one, other in zip(index._living.state.parts, made._living.state.parts, strict=True):
+            assert one.segment is other.segment
+        made.add(some(300, seed=8))
+        made.remove([5])
+        assert 5 in index
+        assert len(made) == len(index) + 299
+        own = copy.deepcopy(made)
+        own.add(some(1, seed=9), ids=[5])
+        made.add(some(1, seed=10), ids=[6000])  # behind the same rows, and not in the same place
+        np.testing.assert_array_equal(own.get(5), some(1, seed=9)[0])
+        np.testing.assert_array_equal(made.get(6000), some(1, seed=10)[0])
+
+
+def answered(index: ExactIndex, queries: np.ndarray, into: Any) -> None:
+    found = index.search(queries, 5)
+    into.send((found.ids, found.distances))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_processes(index: ExactIndex, method: str) -> None:
+    context = multiprocessing.get_context(method)
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=answered, args=(index, some(6), there))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONWARNINGS", "ignore")  # a fork of a process with threads is what is tried
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process.start()
+    there.close()
+    ids, distances = here.recv()
+    process.join()
+    here.close()
+    expected = index.search(some(6), 5)
+    assert (expected.ids == ids).all()
+    assert (expected.distances == distances).all()
+
+
+def test_a_fork_of_a_writer_searches_and_leaves_the_folder_alone(tmp_path: Path) -> None:
+    ExactIndex(some(50)).save(tmp_path)
+    index = ExactIndex.load(tmp_path, writable=True)
+    index.add(some(2))
+    if (child := os.fork()) == 0:
+        right = same(index.search(some(3), 5), ExactIndex.load(tmp_path).search(some(3), 5))
+        for change in (lambda: index.add(some(1)), lambda: index.remove([1]), index.save):
+            try:
+                change()
+                right = False
+            except KnnscopeError as error:
+                right &= "forked" in str(error)
+        os._exit(0 if right else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    with pytest.raises(KnnscopeError, match="another index writes"):  # the lock is still the parent's
+        ExactIndex.load(tmp_path, writable=True)
+    index.add(some(2, seed=1))
+    assert len(ExactIndex.load(tmp_path)) == 54
+    # a child that lives longer keeps no lock
+    if (child := os.fork()) == 0:
+        try:
+            os.read(0, 0)
+            threading.Event().wait(20)
+        finally:
+            os._exit(0)
+    try:
+        index.close()
+        with (tmp_path / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+def test_an_attached_index_pickles_and_copies_as_one_in_memory(tmp_path: Path) -> None:
+    ExactIndex(some(50)).save(tmp_path)
+    with ExactIndex.load(tmp_path, writable=True) as index:
+        for made in (pickle.loads(pickle.dumps(index)), copy.deepcopy(index)):
+            made.add(some(2))
+            assert len(made) == 52
+        assert len(ExactIndex.load(tmp_path)) == 50
+
+
+def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    seen = killed.kill(tmp_path / "index", 8, seed=1)
+    assert seen["acknowledged"] > 8
+    assert seen["journals"] > 1
+
+
+@pytest.mark.slow
+def test_kill_9_at_200_moments(tmp_path: Path) -> None:
+    seen = killed.kill(tmp_path / "index", 200, seed=100)
+    assert seen["acknowledged"] > 1000
+
+
+def test_killed_in_the_midst_of_saving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever file is the last to be written: the folder holds what it held before, and can be saved to again."""
+    whole = manifest.write
+    before, after = ExactIndex(some(30)), ExactIndex(some(400, seed=1))
+    for stop in range(3):
+        folder = tmp_path / str(stop)
+        if stop:
+            before.save(folder)
+        count = 0
+
+        class KilledError(BaseException):
+            """Stands for SIGKILL: nothing after it runs."""
+
+        def dies(*given: Any, dies_at: int = stop, kept: Any = (sections.write, whole)) -> Any:
+            nonlocal count
+            count += 1
+            if count > dies_at:
+                raise KilledError
+            return kept[0](*given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sections, "write", dies)
+            with pytest.raises(KilledError):
+                after.save(folder)
+        if stop:
+            check_same(before, ExactIndex.load(folder, verify=True), some(3))
+            ExactIndex.load(folder, writable=True).close()
+        else:
+            with pytest.raises(KnnscopeError, match="no index here"):
+                ExactIndex.load(folder)
+        after.save(folder)
+        check_same(after, ExactIndex.load(folder, verify=True), some(3))
+        assert len(list(folder.iterdir())) == 4
