@@ -39,7 +39,7 @@ def written(change: Change) -> list[bytes | memoryview]:
     head = HEAD.pack(change.what, is_text, dtype, 0, len(change.ids), ids.nbytes)
     pieces: list[bytes | memoryview] = [head, ids.tobytes().ljust(-(-ids.nbytes // 8) * 8, b"\0")]
     if rows is not None and rows.size:
-        pieces.append(memoryview(rows.reshape(-1).view(np.uint8)))
+        pieces.append(rows.reshape(-1).view(np.uint8).data)
     return pieces
 
 

@@ -78,7 +78,7 @@ def read(folder: Path) -> Manifest:
             raise ValueError("a segment twice")
     except (ValueError, TypeError, KeyError) as error:
         raise damaged(path, f"it does not hold together ({str(error)[:80]})") from error
-    return Manifest(*(meta[name] for name in FIELDS), tuple(entries))
+    return Manifest(entries=tuple(entries), **{name: meta[name] for name in FIELDS})
 
 
 def _is_sound(meta: dict[str, Any]) -> bool:

@@ -180,7 +180,7 @@ def _pieces(array: npt.NDArray[Any]) -> Iterator[memoryview]:
         return
     if not array.flags.c_contiguous:
         array = np.ascontiguousarray(array)
-    flat = memoryview(array.reshape(-1).view(np.uint8))
+    flat = array.reshape(-1).view(np.uint8).data
     for first in range(0, len(flat), WRITE_BYTES):
         yield flat[first : first + WRITE_BYTES]
 
@@ -246,7 +246,7 @@ def _loaded(path: Path, handle: int, places: Mapping[str, Place]) -> dict[str, n
     for name, place in places.items():
         made = _room(place.dtype, place.shape)
         if made.size:
-            into, at = memoryview(made.reshape(-1).view(np.uint8)), place.offset
+            into, at = made.reshape(-1).view(np.uint8).data, place.offset
             while len(into):
                 done = os.preadv(handle, [into[: 1 << 28]], at)
                 if not done:

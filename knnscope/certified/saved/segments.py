@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.cpu import saved
+from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.meanwhile import Given, Meanwhile
 from knnscope.certified.cpu.saved import Arrays, UnfitError
 from knnscope.certified.cpu.scanner import CpuScanner
@@ -92,7 +93,7 @@ class Reader:
         maker, metric = self._maker, self._metric
         return lambda rows, names: maker.open(Given(rows, names, metric))
 
-    def _levels(self, meta: dict[str, Any], arrays: Arrays) -> saved.Levels | None:
+    def _levels(self, meta: dict[str, Any], arrays: Arrays) -> Levels | None:
         """What was written beside the rows; None where it has to be written again."""
         if isinstance(self._maker, OnCuda):
             return None

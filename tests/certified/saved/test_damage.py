@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +17,6 @@ from hypothesis import strategies as st
 
 from knnscope import ExactIndex
 from knnscope.certified.saved import changes, journal, manifest, sections
-from knnscope.certified.saved import folder as folders
-from knnscope.certified.saved.files import MissingFileError
 from knnscope.errors import KnnscopeError
 
 DIM = 8
@@ -293,8 +290,5 @@ def test_a_reader_goes_again_when_the_folder_changes_meanwhile(
     assert sorted(index.ids.tolist()) == sorted(sample.ids)
     assert answer(index, sample.queries) == sample.answer
     monkeypatch.setattr(manifest, "read", lambda of: seen.clear() or and_then_it_is_saved(of))
-    with pytest.raises(KnnscopeError, match="faster than it is read|no such file"):
+    with pytest.raises(KnnscopeError, match="faster than it is read"):
         ExactIndex.load(folder)
-    assert issubclass(MissingFileError, KnnscopeError)
-    assert folders.AGAIN > 2
-    assert struct.calcsize("<IIQQ") == journal.RECORD.size
