@@ -235,7 +235,9 @@ class ExactIndex(Savable):
         if found is not None:
             single, scanned = queries.ndim == 1, state.rows
         elif is_device(queries):
-            return self._search_there(state, queries, _checked_k(k, state), (where, out))
+            there, how = _on_gpu(self._living.maker, "queries"), (where, out, self._living.metric)
+            answer: Neighbors = there.search_there(state, queries, _checked_k(k, state), how)
+            return answer
         elif out is not None:
             raise KnnscopeError("out is for queries in the memory of a GPU: an answer in host memory is a new one")
         else:
@@ -258,15 +260,6 @@ class ExactIndex(Savable):
         if found.ids.dtype.kind == "T":
             found = found._replace(ids=Strings.bare(found.ids))
         return found, single, sum(len(part.segment.ids) for part in state.parts)
-
-    def _search_there(self, state: State, queries: Any, k: int, how: tuple[Any, Any]) -> Neighbors:
-        where, out = how
-        there = _on_gpu(self._living.maker, "queries")
-        if state.whole is not None and not is_filter(where):
-            answer: Neighbors = state.whole.search_there(queries, k, where, out)
-        else:
-            answer = there.search_there(state, queries, k, (where, out, self._living.metric))
-        return answer
 
 
 def _checked_k(k: Any, state: State) -> int:

@@ -101,9 +101,8 @@ class Living:
         """Add rows, or update them; see ``ExactIndex``."""
         self.turns.raise_error()
         with self.turns.writing():
-            state = self.state
-            rows, single = self._as_added(vectors)
-            called = _called(ids, len(rows), single, state)
+            rows = self._as_added(vectors)
+            called = _called(ids, len(rows), self.state)
             found = self._written(rows, called, ids is not None, updates)
         self._merge_beside()
         return Strings.bare(found) if found.dtype.kind == "T" else found
@@ -122,7 +121,7 @@ class Living:
                 raise KnnscopeError("rows of another type than those that are there")
             check_finite(widened(rows), "rows")
             with self.turns.writing():
-                self._written(rows, _called(ids, len(rows), False, self.state), True, what == UPDATE)
+                self._written(rows, _called(ids, len(rows), self.state), True, what == UPDATE)
             self._merge_beside()
 
     def _written(self, rows: Any, called: Ids, are_named: bool, updates: bool) -> npt.NDArray[Any]:
@@ -184,8 +183,8 @@ class Living:
             ):
                 self._merged(before, beside=False)
 
-    def _as_added(self, vectors: Any) -> tuple[Any, bool]:
-        """Rows of the index' type in host memory, checked; and whether a single one of one dimension was given."""
+    def _as_added(self, vectors: Any) -> Any:
+        """Rows of the index' type in host memory, checked."""
         rows = self.maker.host_rows(vectors) if is_device(vectors) and isinstance(self.maker, OnCuda) else vectors
         return as_added(rows, self.dim, self.dtype)
 
@@ -291,7 +290,7 @@ def _places(state: State, wanted: npt.NDArray[Any], twice: bool = False) -> list
     return found
 
 
-def _called(ids: Any, rows: int, single: bool, state: State) -> Ids:
+def _called(ids: Any, rows: int, state: State) -> Ids:
     kind = _kind(state)
     if not rows and (ids is None or np.size(ids) == 0):
         return Strings(np.empty(0, dtype=STRING)) if kind == Strings.kind else Numbers(ALL, 0)
@@ -299,7 +298,7 @@ def _called(ids: Any, rows: int, single: bool, state: State) -> Ids:
         if kind == Strings.kind:
             raise KnnscopeError("ids of this index are strings: give one for each row")
         return consecutive(state.next_id, rows)
-    if single and np.ndim(ids) == 0:
+    if rows == 1 and (isinstance(ids, str) or np.ndim(ids) == 0):
         ids = [ids]
     called = new_ids(ids, rows)
     if kind is not None and rows and called.kind != kind:

@@ -18,6 +18,7 @@ from knnscope.certified.cpu.plain import Plain
 from knnscope.certified.cpu.plane import FEWEST
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.dtypes import widened
+from knnscope.certified.filters import is_filter
 
 Int64 = npt.NDArray[np.int64]
 
@@ -127,6 +128,7 @@ class OnCuda:
             device: the number of the GPU.
         """
         self._living, self._device, self.device = living, device, f"cuda:{device}"
+        self._captured = list[Any]()
         self.isa = living.scanner(device).isa
 
     def first(self, given: Given) -> Any:
@@ -167,8 +169,14 @@ class OnCuda:
         return self.first(given)
 
     def search_there(self, state: Any, queries: Any, k: int, how: tuple[Any, Any, str]) -> Any:
-        """Queries that lie on the GPU; see cuda/living.py."""
-        return self._living.search_there(state, queries, k, (*how, self._device))
+        """Queries that lie on the GPU; how: where, out and the metric. See cuda/living.py."""
+        where, out, _ = how
+        if state.whole is None or is_filter(where):
+            return self._living.search_there(state, queries, k, (*how, self._device))
+        found = state.whole.search_there(queries, k, where, out)
+        if out is not None and state.whole.has_captured and state.whole not in self._captured:
+            self._captured.append(state.whole)  # a graph reads its memory, whatever becomes of the index
+        return found
 
     @staticmethod
     def rows(scanner: Any, rows: Any) -> Any:  # noqa: ARG004
