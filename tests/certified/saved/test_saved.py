@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from knnscope import ExactIndex
 from knnscope.certified.cpu import dispatch, levels
 from knnscope.certified.saved import folder as folders
-from knnscope.certified.saved import journal, manifest, sections, segments
+from knnscope.certified.saved import journal, sections, segments
 from knnscope.errors import KnnscopeError
 from knnscope.records import Neighbors
 from knnscope.search import definition
@@ -450,36 +450,37 @@ def test_kill_9_at_200_moments(tmp_path: Path) -> None:
     assert seen["acknowledged"] > 200
 
 
-def test_killed_in_the_midst_of_saving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever file is the last to be written: the folder holds what it held before, and can be saved to again."""
-    whole = manifest.write
+class KilledError(BaseException):
+    """Stands for SIGKILL: no handler of errors is for it."""
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+@pytest.mark.parametrize("written", [0, 1])
+def test_killed_in_the_midst_of_saving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int, is_new: bool
+) -> None:
+    """Before a segment is written, and before the manifest is: the folder holds what it held, and can be saved to again."""
     before, after = ExactIndex(some(30)), ExactIndex(some(400, seed=1))
-    for stop in range(3):
-        folder = tmp_path / str(stop)
-        if stop:
-            before.save(folder)
-        count = 0
+    if not is_new:
+        before.save(tmp_path)
+    calls, write = list[Any](), sections.write
 
-        class KilledError(BaseException):
-            """Stands for SIGKILL: nothing after it runs."""
+    def dies(*given: Any) -> int:
+        calls.append(given)
+        if len(calls) > written:
+            raise KilledError
+        return write(*given)
 
-        def dies(*given: Any, dies_at: int = stop, kept: Any = (sections.write, whole)) -> Any:
-            nonlocal count
-            count += 1
-            if count > dies_at:
-                raise KilledError
-            return kept[0](*given)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(sections, "write", dies)
-            with pytest.raises(KilledError):
-                after.save(folder)
-        if stop:
-            check_same(before, ExactIndex.load(folder, verify=True), some(3))
-            ExactIndex.load(folder, writable=True).close()
-        else:
-            with pytest.raises(KnnscopeError, match="no index here"):
-                ExactIndex.load(folder)
-        after.save(folder)
-        check_same(after, ExactIndex.load(folder, verify=True), some(3))
-        assert len(list(folder.iterdir())) == 4
+    with monkeypatch.context() as patch:
+        patch.setattr(sections, "write", dies)
+        with pytest.raises(KilledError):
+            after.save(tmp_path)
+    if is_new:
+        with pytest.raises(KnnscopeError, match="no index here"):
+            ExactIndex.load(tmp_path)
+    else:
+        check_same(before, ExactIndex.load(tmp_path, verify=True), some(3))
+        ExactIndex.load(tmp_path, writable=True).close()
+    after.save(tmp_path)
+    check_same(after, ExactIndex.load(tmp_path, verify=True), some(3))
+    assert len(list(tmp_path.iterdir())) == 4
