@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -85,7 +86,7 @@ def main() -> None:
             found = loaded.search(queries, 10)
             assert (found.ids == expected.ids).all()
             assert (found.distances == expected.distances).all()
-            measure("open_verified", ExactIndex.load, folder, True, False, True)
+            measure("open_verified", partial(ExactIndex.load, verify=True), folder)
             measure("read", read, folder)
             size = sum(path.stat().st_size for path in folder.iterdir())
             with ExactIndex.load(folder, writable=True) as writer:

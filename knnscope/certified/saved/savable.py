@@ -56,6 +56,7 @@ class Savable:
         cls,
         folder: Folder,
         mmap: bool = True,
+        *,
         writable: bool = False,
         verify: bool = False,
         device: str = "auto",

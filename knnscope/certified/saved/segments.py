@@ -30,7 +30,9 @@ ALIKE = {"amx": "vnni"}
 def told(segment: Segment, maker: Maker) -> tuple[dict[str, Any], Arrays]:
     """What is known of a segment, as JSON has it, and its arrays; codes that are not written yet are written now, for who reads them."""
     rows, called = segment.rows, segment.ids
-    arrays: Arrays = {"rows": maker.host(rows) if isinstance(maker, OnCuda) else rows}
+    if isinstance(maker, OnCuda) and not isinstance(rows, np.ndarray):  # the last rows lie in host memory
+        rows = maker.host(rows)
+    arrays: Arrays = {"rows": rows}
     arrays.update(_told_ids(called))
     scanner = None if segment.is_open else segment.scanner
     if isinstance(scanner, Meanwhile):
