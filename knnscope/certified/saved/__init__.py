@@ -1,1 +1,4 @@
-"""An index in a folder: arrays in files that are mapped, a manifest that names them, and a journal of what has changed since. Decision 036."""
+"""An index in a folder. In: rows, ids and codes of its segments, and changes. Out: the same index, in another process.
+
+Start with folder.py; sections.py is the format of arrays that are mapped, journal.py that of changes since; savable.py is what ``ExactIndex`` has of it.
+"""
