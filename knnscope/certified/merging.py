@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import numpy as np
 
 from knnscope.arithmetic import Ieee
-from knnscope.certified.cpu.ending import EndingError
+from knnscope.certified.cpu.ending import EndingError, at_work
 from knnscope.certified.cpu.threads import start_thread
 from knnscope.certified.state import Part, Segment, State, state_of
 from knnscope.errors import KnnscopeError
@@ -138,7 +138,7 @@ class Turns:
 
     def _run(self, work: Callable[[], None], is_due: Callable[[], bool]) -> None:
         try:
-            with np.errstate(all="ignore"), Ieee():
+            with at_work(), np.errstate(all="ignore"), Ieee():
                 while self._at_work:
                     work()
                     with self.writing():  # else what became due now would wait for the next change
