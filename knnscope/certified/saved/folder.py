@@ -16,7 +16,7 @@ import os
 import secrets
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ from knnscope.certified.saved.files import (
     remove_files,
     segment_name,
     strangers,
+    sync_folder,
 )
 from knnscope.certified.saved.journal import Found, Journal
 from knnscope.certified.saved.manifest import Entry, Manifest
@@ -87,6 +88,8 @@ def save(living: Living, folder: Path) -> None:
             Journal.create(folder, first, token).close()
             next_file = max(numbers(folder, "segment"), default=0) + 1
             _write_segments(folder, living, Files(), (token, first, next_file))
+            with suppress(PermissionError):  # the name of the folder itself
+                sync_folder(folder.absolute().parent)
         finally:
             lock.release()
     except OSError as error:
@@ -159,7 +162,8 @@ class Kept:
 
     def is_due(self) -> bool:
         """See ``Keeper``."""
-        return self._journal.end > JOURNALLED and not self._is_closed and self._process == os.getpid()
+        is_mine = self._process == os.getpid() and not self._is_closed and not self._is_half
+        return is_mine and self._journal.end > JOURNALLED
 
     def save(self, living: Living) -> None:
         """See ``Keeper``."""

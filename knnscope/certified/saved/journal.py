@@ -22,7 +22,7 @@ from pathlib import Path
 
 from knnscope.certified.cpu.saved import UnfitError
 from knnscope.certified.saved import changes
-from knnscope.certified.saved.changes import NEXT, NEXT_ONE, Change
+from knnscope.certified.saved.changes import NEXT, Change
 from knnscope.certified.saved.files import damaged, journal_name, open_plain, read_at, sync_folder, write_at
 from knnscope.errors import KnnscopeError
 from knnscope.store import os_problem, whole_file
@@ -220,11 +220,6 @@ def replayed(folder: Path, first: int, token: str, dim: int) -> tuple[list[Chang
         made.extend(one.changes(dim))
         if not one.goes_on:
             return made, found
-
-
-def close_with_next(journal: Journal) -> None:
-    """Say that changes go on in the next journal, which is there."""
-    journal.append(NEXT_ONE)
 
 
 def _mark(end: int) -> bytes:

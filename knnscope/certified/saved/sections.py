@@ -138,7 +138,7 @@ def check(found: Sections, names: set[str] | None = None) -> None:
         sums = map if len(work) < 2 else pool.map
         for (name, _, expected), summed in zip(work, sums(zlib.crc32, [piece for _, piece, _ in work]), strict=True):
             if f"{summed:08x}" != expected:
-                raise damaged(found.path, f"the checksum of {name} is wrong")
+                raise damaged(found.path, f"the checksum of {name!r} is wrong")
 
 
 def aligned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -219,12 +219,12 @@ def _checked(path: Path, head: bytes, kind: str, size: int) -> tuple[dict[str, A
             raise ValueError("no meta")
         for name, (dtype, shape, offset, sums) in told["arrays"].items():
             if dtype not in DTYPES or len(shape) > 4 or any(type(n) is not int or not 0 <= n < 1 << 48 for n in shape):
-                raise ValueError(f"the shape of {name}")
+                raise ValueError(f"the shape of {name!r}")
             place = Place(dtype, tuple(shape), offset, sums)
             if type(offset) is not int or offset % PAGE or offset < HEAD_AT + len(head):
-                raise ValueError(f"the place of {name}")
+                raise ValueError(f"the place of {name!r}")
             if offset + place.nbytes + BEYOND > size or len(sums) != 8 * -(-place.nbytes // WRITE_BYTES):
-                raise ValueError(f"the size of {name}")
+                raise ValueError(f"the size of {name!r}")
             places[name] = place
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise damaged(path, f"its head does not hold together ({str(error)[:80]})") from error

@@ -169,7 +169,7 @@ def test_a_record_that_was_whole_and_not_acknowledged_is_kept(
 
 LEAVES = st.one_of(
     st.none(), st.booleans(), st.integers(-5, 5), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False),
-    st.sampled_from(["", "whole numbers", "strings", "../../etc/passwd", "<f4", "cosine", "avx2"]), st.just([]), st.just({}),
+    st.sampled_from(["", "whole numbers", "strings", "../../etc/passwd", "<f4", "cosine", "avx2", "two\nlines"]), st.just([]), st.just({}),
 )  # fmt: skip
 
 
@@ -292,3 +292,23 @@ def test_a_reader_goes_again_when_the_folder_changes_meanwhile(
     monkeypatch.setattr(manifest, "read", lambda of: seen.clear() or and_then_it_is_saved(of))
     with pytest.raises(KnnscopeError, match="faster than it is read"):
         ExactIndex.load(folder)
+
+
+def test_names_of_arrays_are_shown_in_one_line(tmp_path: Path) -> None:
+    sections.write(tmp_path / "x", "segment", {}, {"two\nlines": np.arange(3)})
+    data = (tmp_path / "x").read_bytes()
+    (tmp_path / "x").write_bytes(data[:4096] + b"\x09" + data[4097:])
+    with pytest.raises(KnnscopeError, match=r"x: the checksum of 'two\\nlines' is wrong") as error:
+        sections.read(tmp_path / "x", "segment")
+    assert "\n" not in str(error.value)
+
+
+def test_the_format_stays_as_it_is(tmp_path: Path) -> None:
+    """Folders of earlier versions are opened: where this fails, sections.VERSION or journal.VERSION has to be another."""
+    arrays = {"rows": np.arange(6, dtype=np.float32).reshape(2, 3), "ids": np.empty(0, dtype=np.int64)}
+    sections.write(tmp_path / "x", "segment", {"rows": 2}, arrays)
+    assert zlib.crc32((tmp_path / "x").read_bytes()) == 0xED0D3D92
+    change = changes.Change(changes.ADD, np.arange(2), arrays["rows"])
+    made = journal.Journal.create(tmp_path, 1, "0f" * 16)
+    made.append(change)
+    assert zlib.crc32(made.path.read_bytes()) == 0x32B55862
