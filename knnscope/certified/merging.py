@@ -14,9 +14,9 @@ from knnscope.certified.cpu.threads import start_thread
 from knnscope.certified.state import Part, Segment, State, state_of
 from knnscope.errors import KnnscopeError
 
-RATIO = 4
+RATIO = 8
 """A segment has at least so many times the rows of all that follow it, or is written together with them: so there are few, and a row is written again
-a few times for each power of four that the index grows by."""
+a few times for each power of eight that the index grows by."""
 DEAD = 16
 """One row in so many that is not there any more is enough to write a segment again: until then a search looks at it in vain."""
 
