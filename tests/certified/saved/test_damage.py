@@ -45,7 +45,7 @@ def sample(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     def rows(count: int) -> np.ndarray:
         return random.integers(-3, 4, (count, DIM)).astype(np.float32)
 
-    index = ExactIndex(rows(2000), ids=[name(n) for n in range(2000)])
+    index = ExactIndex(rows(3000), ids=[name(n) for n in range(3000)])  # so many that nothing is merged
     index.add(rows(300), ids=[name(n) for n in range(3000, 3300)])
     index.add(rows(5), ids=[name(n) for n in range(4000, 4005)])
     index.remove([name(7), name(3001)])
