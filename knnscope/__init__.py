@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from knnscope.api.searching import knn
     from knnscope.certified.index import ExactIndex
     from knnscope.errors import KnnscopeError
+    from knnscope.ragged import RadiusNeighbors
     from knnscope.records import Certificate, Neighbors
 
     __version__: str
@@ -41,6 +42,7 @@ PUBLIC = {
     "Ladder": "knnscope.api.climbing:Ladder",
     "Machine": "knnscope.api.machine:Machine",
     "Neighbors": "knnscope.records:Neighbors",
+    "RadiusNeighbors": "knnscope.ragged:RadiusNeighbors",
     "Trace": "knnscope.api.explaining:Trace",
     "changes": "knnscope.api.changing:changes",
     "climb": "knnscope.api.climbing:climb",
@@ -72,6 +74,7 @@ __all__ = [
     "Ladder",
     "Machine",
     "Neighbors",
+    "RadiusNeighbors",
     "Trace",
     "__version__",
     "changes",

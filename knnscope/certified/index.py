@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.arithmetic import Ieee
+from knnscope.certified import radius as radii
 from knnscope.certified.cpu import meanwhile
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.rows import as_ids, as_mask, as_queries, as_rows
-from knnscope.certified.scanner import Request
+from knnscope.certified.scanner import RadiusRequest, Request
 from knnscope.errors import KnnscopeError, NoGpuError, require, unknown_name
+from knnscope.ragged import RadiusNeighbors
 from knnscope.records import Certificate, Neighbors
 from knnscope.search import definition
 from knnscope.search.device import gpu_problem, is_device
@@ -142,6 +144,38 @@ class ExactIndex:
         ids, distances, candidates, computed, margin, path = found
         proof = Certificate(rows, candidates, computed, margin, path)
         return Neighbors(ids[0], distances[0], proof) if single else Neighbors(ids, distances, proof)
+
+    def radius_search(
+        self,
+        queries: Any,
+        radius: Any,
+        where: npt.NDArray[np.bool_] | None = None,
+        *,
+        limit: int | None = None,
+        limit_each: int | None = None,
+        threads: int | None = None,
+    ) -> RadiusNeighbors:
+        """All rows within a radius of each query, nearest first, with a certificate. Rows at exactly the radius are within it.
+
+        Args:
+            queries: see ``search``; in host memory.
+            radius: for l2 the largest squared distance, for ip and cosine the least similarity: a number, or one for each query, (queries,).
+            where: see ``search``.
+            limit: how many rows all answers may have together (default: 67,108,864, which take 1 GiB). More are an error: nothing is cut off.
+            limit_each: how many rows the answer to one query may have (default: as many as ``limit`` allows).
+            threads: how many work at once (default: as built).
+
+        Raises:
+            KnnscopeError: see ``search``; a radius that is negative (l2) or NaN; more rows than a limit allows.
+        """
+        if is_device(queries):
+            raise KnnscopeError("radius_search reads queries of the host: copy them there first")
+        rows, dim = self._shape
+        with np.errstate(all="ignore"), Ieee():
+            values, _ = as_queries(queries, dim)
+            keys = radii.as_keys(radius, len(values), self._metric)
+            request = RadiusRequest(values, keys, as_mask(where, len(values), rows), *radii.as_limits(limit, limit_each))
+            return radii.answer(self._scanner, request, rows, threads)
 
 
 def _scanner(device: str, threads: int | None, memory: str) -> Any:

@@ -27,7 +27,7 @@ from knnscope.certified.cpu.plain import Plain
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.cpu.threads import start_thread
 from knnscope.certified.cpu.workers import Item, Result, Workers
-from knnscope.certified.scanner import Ranked, Request, Scanner
+from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Scanner, Within
 from knnscope.compiling import HOW
 from knnscope.errors import KnnscopeError
 from knnscope.processes import PACKAGE, PARENT
@@ -99,6 +99,11 @@ class Meanwhile:
         """Answer a request; see ``Scanner``."""
         self._scanner.check_threads(threads)
         return (self._compiled or self._ready() or self._plain).nearest(request, threads)
+
+    def within(self, request: RadiusRequest, threads: int | None = None) -> Within:
+        """Answer a request for all rows within a radius; see ``Scanner``."""
+        self._scanner.check_threads(threads)
+        return (self._compiled or self._ready() or self._plain).within(request, threads)
 
     def wait(self) -> CpuScanner:
         """Write the codes in this thread, and compile what for that is not compiled yet.

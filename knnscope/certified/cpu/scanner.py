@@ -14,9 +14,10 @@ from knnscope.certified.cpu.few import Few
 from knnscope.certified.cpu.levels import How, Levels
 from knnscope.certified.cpu.ranking import Table
 from knnscope.certified.cpu.search import BLOCK, Search
+from knnscope.certified.cpu.within import WithinSearch
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
-from knnscope.certified.scanner import Ranked, Request
+from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within
 from knnscope.checks import check_whole
 from knnscope.search import definition
 
@@ -87,6 +88,11 @@ class CpuScanner:
         """Answer a request; see ``Scanner``."""
         workers = self.workers if threads is None else self.workers.of(_counted(threads))
         return Search(self.table, self.beside, self.isa, workers).run(request)
+
+    def within(self, request: RadiusRequest, threads: int | None = None) -> Within:
+        """Answer a request for all rows within a radius; see ``Scanner``."""
+        workers = self.workers if threads is None else self.workers.of(_counted(threads))
+        return WithinSearch(self.table, self.beside, self.isa, workers).run(request)
 
     def check_threads(self, threads: int | None) -> None:
         """Refuse what is no number of threads.
