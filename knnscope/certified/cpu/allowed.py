@@ -45,10 +45,14 @@ DIRECT = 64
 """The same where there are no lines: computing a row of 384 components costs 250 ns."""
 MANY = 8
 """Queries from which on gathering pays."""
-BLOCK = 512
-"""Rows that are looked at together."""
-evaluate: Any = None
-"""The bounds of lines.py: ``form`` gives each instruction set its own."""
+CHUNK = 256
+"""Rows that are looked at for all queries before the next: their lines and the next ones' stay in the second-level cache."""
+ROOM = (16, 256)
+"""Rows that T may leave of a query, so many times k, and so many."""
+AHEAD = lines.AHEAD
+dot: Any = None
+look: Any = None
+"""Products of a line, and ``_look`` with them: ``forms`` gives each instruction set its own."""
 
 
 @instructions
@@ -61,67 +65,163 @@ def _set(emit: Emit, address: Any) -> Any:
 
 @compiled(apart=True)
 def listed(mask: Any, rows: Any) -> int:
-    """The rows that a mask allows: how many; ``rows``, int64, is written, and has room for all."""
-    count, place, end = mask.shape[0], 0, mask.shape[0] // 64 * 64
+    """Rows that a mask allows: how many, or -1 where there are more than there is room for; ``rows``, int32, is written."""
+    place, end, room = 0, mask.shape[0] // 64 * 64, rows.shape[0]
     for first in range(0, end, 64):
         bits = _set(mask.ctypes.data + first)
+        if bits and place + 64 > room:
+            return -1
         while bits:
             rows[place] = first + trailing_zeros(bits)
             bits &= bits - 1
             place += 1
-    for row in range(end, count):
+    for row in range(end, mask.shape[0]):
         if mask[row]:
+            if place == room:
+                return -1
             rows[place] = row
             place += 1
     return place
 
 
-def rows_of(mask: npt.NDArray[np.bool_], count: int) -> npt.NDArray[np.int64]:
-    """The rows that a mask, (rows,), allows, of which there are so many."""
-    rows = np.empty(count, dtype=np.int64)
-    return rows[: listed(mask, rows)]
+class Seen(NamedTuple):
+    """What is known of some queries.
+
+    heaps: float64, (queries, k): upper bounds of distances. lows, highs, rows: float64, float64 and int64, (queries, room): rows that T leaves,
+    with bounds of their distances. counts: int64, (queries, 2): of these, -1 where there was no room, and of allowed rows. bars, slopes,
+    limits: float64, (queries,): T, C and V.
+    """
+
+    heaps: npt.NDArray[np.float64]
+    lows: npt.NDArray[np.float64]
+    highs: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    bars: npt.NDArray[np.float64]
+    slopes: npt.NDArray[np.float64]
+    limits: npt.NDArray[np.float64]
 
 
-def _by_lines(table: Any, lines: Any, asked: Any, rows: Any, one: Any, answers: Any) -> None:
+@compiled()
+def _new_seen(queries: int, k: int, room: int) -> Any:
+    """Nothing seen."""
+    heaps, lows, highs = np.full((queries, k), np.inf), np.empty((queries, room)), np.empty((queries, room))
+    rows, counts = np.empty((queries, room), dtype=np.int64), np.zeros((queries, 2), dtype=np.int64)
+    return Seen(heaps, lows, highs, rows, counts, np.full(queries, np.inf), np.zeros(queries), np.full(queries, np.inf))
+
+
+@compiled()
+def _compacted(seen: Any, own: int) -> None:
+    """Drop what a smaller T excludes."""
+    left = 0
+    for i in range(seen.counts[own, 0]):
+        if seen.lows[own, i] <= seen.bars[own]:
+            seen.lows[own, left], seen.highs[own, left], seen.rows[own, left] = (
+                seen.lows[own, i], seen.highs[own, i], seen.rows[own, i],
+            )  # fmt: skip
+            left += 1
+    seen.counts[own, 0] = left if 4 * left <= 3 * seen.lows.shape[1] else -1
+
+
+def _look(near: Any, places: Any, count: int, asked: Any, query: int, own: int, widen: float, seen: Any) -> None:
+    """Look at the lines of some rows: the test of bound.py in float64, and bounds of what it leaves."""
+    sides, base, stride, width = near.view(np.float32), near.ctypes.data, near.shape[1], asked.packed.shape[1]
+    e_q, p2, step = asked.errors[query], asked.lengths2[query], np.float64(asked.steps[query]) * 0.5
+    vector, last = asked.packed.ctypes.data + 2 * query * width, count - 1
+    for i in range(min(count, AHEAD)):
+        lines.ask_ahead(near, places[i])
+    for i in range(count):
+        row, then = places[i], places[min(i + AHEAD, last)]
+        whole = dot(base + row * stride + lines.HEAD, vector, width // lines.STEP, base + then * stride)
+        product = np.float64(sides[row, 0]) * step * np.float64(whole)
+        e, term = np.float64(sides[row, 1]), sides[row, 2]
+        if np.float64(term) - 2 * product - seen.slopes[own] * e > seen.limits[own] or seen.counts[own, 0] < 0:
+            continue
+        least, most = bounds.squares(term, e, p2, product)
+        low, high = bounds.lower(least, e, e_q), bounds.upper(most, e, e_q)
+        if low <= seen.bars[own]:
+            if seen.counts[own, 0] == seen.lows.shape[1]:
+                _compacted(seen, own)
+            now = seen.counts[own, 0]
+            if now >= 0:
+                seen.lows[own, now], seen.highs[own, now], seen.rows[own, now] = low, high, row
+                seen.counts[own, 0] = now + 1
+            if high < seen.heaps[own, 0]:
+                replace_top(seen.heaps, own, high)
+                if seen.heaps[own, 0] < np.inf:
+                    bar = bounds.reach(seen.heaps[own, 0], widen, asked.blurs[query])
+                    a = bar + e_q * bounds.WIDEN
+                    seen.bars[own], seen.slopes[own] = bar, np.float64(bounds.coefficient(a))
+                    seen.limits[own] = np.float64(bounds.limit(a, p2))
+
+
+@compiled()
+def _finish(table: Any, asked: Any, vector: Any, query: int, own: int, seen: Any, answers: Any) -> None:
+    """Answer a query; its candidates stay -1 where there was no room."""
+    _compacted(seen, own)
+    near, count = seen.counts[own, 0], seen.counts[own, 1]
+    if near < 0:
+        return
+    ids, values, k = answers.ids[query], answers.values[query], answers.ids.shape[1]
+    scale = Scale(asked.bases[query], asked.gains[query], asked.blurs[query])
+    ranked = Asked(vector, length_of(vector), scale, new_pool())
+    some = Near(seen.rows[own, :near], seen.lows[own, :near], seen.highs[own, :near])
+    done, rest = nearest(table, some, ranked, ids, values)
+    answers.candidates[query], answers.computed[query], answers.margins[query] = near, done, np.inf
+    if done != CHANGED and done < count:
+        answers.margins[query] = margin(values[k - 1], min(rest, seen.bars[own]), scale, table.metric)
+
+
+def _by_list(table: Any, near: Any, asked: Any, rows: Any, one: Any, answers: Any) -> None:
     """Answer a query from some rows only.
 
     Args:
         table: ranking.Table.
-        lines: see lines.py.
+        near: lines, see lines.py.
         asked: EncodedQueries of ``lines.write_lines``.
-        rows: int64: those that may be answers.
+        rows: int32: those that may be answers.
         one: the query, float64, (dim,); its number.
         answers: ranking.Answers, written.
     """
-    vector, number = one
-    ids, values, k, count = answers.ids[number], answers.values[number], answers.ids.shape[1], rows.shape[0]
-    found, lows, highs, left, heap = (
-        np.empty((5, BLOCK)), np.empty(count), np.empty(count), np.empty(count, dtype=np.int64), np.full((1, k), np.inf),
-    )  # fmt: skip
-    scale, some = Scale(asked.bases[number], asked.gains[number], asked.blurs[number]), 0
-    bar = np.inf
-    for first in range(0, count, BLOCK):
-        size = min(BLOCK, count - first)
-        evaluate(lines, rows[first:], size, asked, number, found)
-        for i in range(size):
-            if found[0, i] <= bar:
-                lows[some], highs[some], left[some] = found[0, i], found[1, i], rows[first + i]
-                some += 1
-                if found[1, i] < heap[0, 0]:
-                    replace_top(heap, 0, found[1, i])
-                    bar = bounds.reach(heap[0, 0], table.widen, scale.blur)
-    near = 0
-    for i in range(some):
-        if lows[i] <= bar:
-            lows[near], highs[near], left[near] = lows[i], highs[i], left[i]
-            near += 1
-    ranked = Asked(vector, length_of(vector), scale, new_pool())
-    done, rest = nearest(table, Near(left[:near], lows[:near], highs[:near]), ranked, ids, values)
-    answers.candidates[number], answers.computed[number] = near, done
-    if done != CHANGED:
-        answers.margins[number] = np.inf
-        if done < count:
-            answers.margins[number] = margin(values[k - 1], min(rest, bar), scale, table.metric)
+    vector, query = one
+    k, count = answers.ids.shape[1], rows.shape[0]
+    seen = _new_seen(1, k, min(count + count // 2 + 1, ROOM[0] * k + ROOM[1] + count // 4))
+    look(near, rows, count, asked, query, 0, table.widen, seen)
+    seen.counts[0, 1] = count
+    _finish(table, asked, vector, query, 0, seen, answers)
+
+
+def _by_lists(table: Any, near: Any, asked: Any, given: Any, part: Any, answers: Any) -> None:
+    """Answer queries that have a list each: rows pass once, those that are next are asked for while these are looked at.
+
+    Args:
+        table: ranking.Table.
+        near: lines, see lines.py.
+        asked: EncodedQueries of ``lines.write_lines``.
+        given: queries, float64, (queries, dim); lists, int32, (queries, room); how many each has.
+        part: queries to answer, from the first up to the last.
+        answers: ranking.Answers, written.
+    """
+    (queries, lists, counts), (first, last) = given, part
+    k, count, rows, size = answers.ids.shape[1], last - first, near.shape[0], near.shape[1]
+    seen, places = _new_seen(count, k, ROOM[0] * k + ROOM[1]), np.zeros(count, dtype=np.int64)
+    for begin in range(0, rows, CHUNK):
+        following = min(begin + CHUNK, rows)
+        soon = near.ctypes.data + following * size
+        share = (min(CHUNK, rows - following) * size // 64 + count - 1) // count
+        for own in range(count):
+            query, place = first + own, places[own]
+            end = place
+            while end < counts[query] and lists[query, end] < following:
+                end += 1
+            places[own] = end
+            lines.ahead(soon + 64 * share * own, share)
+            if end > place and not asked.far[query]:
+                look(near, lists[query, place:], end - place, asked, query, own, table.widen, seen)
+    for own in range(count):
+        seen.counts[own, 1] = counts[first + own]
+        if not asked.far[first + own]:
+            _finish(table, asked, queries[first + own], first + own, own, seen, answers)
 
 
 @compiled(apart=True)
@@ -153,19 +253,30 @@ def by_rows(table: Any, rows: Any, one: Any, answers: Any) -> None:
         answers.computed[number] = count
 
 
+class Forms(NamedTuple):
+    """Compiled for one instruction set: ``_by_list`` and ``_by_lists``."""
+
+    by_list: Any
+    by_lists: Any
+
+
 @cache
-def form(isa: str) -> Any:
-    """``_by_lines`` for an instruction set."""
-    return specialised(_by_lines, f"allowed_{isa}", apart=True, evaluate=lines.evaluation(isa))
+def forms(isa: str) -> Forms:
+    """What an instruction set has; compiled when it is first called."""
+    own = specialised(_look, f"allowed_look_{isa}", dot=lines.product(isa))
+    return Forms(
+        specialised(_by_list, f"allowed_list_{isa}", apart=True, look=own),
+        specialised(_by_lists, f"allowed_lists_{isa}", apart=True, look=own),
+    )
 
 
 class Few(NamedTuple):
     """Rows that may be answers, few for every query.
 
-    mask: bool, (1 or queries, rows). counts: int64: how many of each line. is_shared: whether codes are gathered for all queries.
+    lists: int32, (1 or queries, room). counts: int64: how many each has. is_shared: whether codes are gathered for all queries.
     """
 
-    mask: npt.NDArray[np.bool_]
+    lists: npt.NDArray[np.int32]
     counts: npt.NDArray[np.int64]
     is_shared: bool
 
@@ -181,17 +292,24 @@ class Few(NamedTuple):
             answers: written; candidates stay -1 where lines cannot tell.
             how: the queries, the instruction set, and who works.
         """
-        shared = rows_of(self.mask[0], int(self.counts[0])) if len(self.mask) == 1 else None
+        count, each = len(how.queries), len(self.lists) > 1
+        if each and count >= MANY and asked is not None and near is not None:
+            work = forms(how.isa).by_lists
+            step = -(-count // how.workers.count)
+            parts = [(first, min(first + step, count)) for first in range(0, count, step)]
+            given = how.queries, self.lists, self.counts
+            how.workers.map(lambda part: work(table, near, asked, given, part, answers), parts)
+            return
 
         def work(number: int) -> None:
-            rows = rows_of(self.mask[number], int(self.counts[number])) if shared is None else shared
-            one = (how.queries[number], number)
+            own = number if each else 0
+            rows, one = self.lists[own, : self.counts[own]], (how.queries[number], number)
             if asked is None or near is None or asked.far[number]:
                 by_rows(table, rows, one, answers)
             else:
-                form(how.isa)(table, near, asked, rows, one, answers)
+                forms(how.isa).by_list(table, near, asked, rows, one, answers)
 
-        how.workers.map(work, range(len(how.queries)))
+        how.workers.map(work, range(count))
 
 
 class How(NamedTuple):
@@ -211,11 +329,13 @@ def few(mask: npt.NDArray[np.bool_], levels: Levels, queries: int) -> Few | None
         queries: how many.
     """
     rows = mask.shape[1]
-    counts = np.array([np.count_nonzero(line) for line in mask], dtype=np.int64)
-    most = int(counts.max())
-    if len(mask) == 1 and queries >= MANY and levels.codes is not None and most * SHARED <= rows:
-        return Few(mask, counts, True)
-    return Few(mask, counts, False) if most * (DIRECT if levels.lines is None else SHARE) <= rows else None
+    is_shared = len(mask) == 1 and queries >= MANY and levels.codes is not None
+    room = rows // (SHARED if is_shared else DIRECT if levels.lines is None else SHARE)
+    if any(np.count_nonzero(mask[number]) > room for number in {0, len(mask) - 1}):
+        return None
+    lists = np.empty((len(mask), room + 64), dtype=np.int32)
+    counts = np.array([listed(*both) for both in zip(mask, lists, strict=True)], dtype=np.int64)
+    return None if (counts < 0).any() else Few(lists, counts, is_shared)
 
 
 def gathered(
@@ -226,7 +346,7 @@ def gathered(
     Args:
         codes: of all rows.
         near: their lines; None where the codes lie in the order of a scan.
-        rows: int64, ascending.
+        rows: int32, ascending.
         workers: who copies.
     """
     blocks, groups = -(-len(rows) // PANEL) * (PANEL // 16), codes.coded.codes.shape[1]

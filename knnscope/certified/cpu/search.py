@@ -106,7 +106,7 @@ class Search:
             return False
         if few.is_shared:
             assert self.codes is not None
-            rows = allowed.rows_of(request.allowed[0], int(few.counts[0]))
+            rows = few.lists[0, : few.counts[0]]
             if request.k * MOST > len(rows):
                 return False
             self._scan(allowed.gathered(self.codes, levels.lines, rows, self.workers), ROOMS[0][0] * request.k + ROOMS[0][1], rows)
@@ -210,7 +210,7 @@ class Search:
         needed = each * part.step * LANES + 2 * room * (part.last_tile - part.first_tile) * each
         return -(-needed // LANES) * LANES
 
-    def _scan(self, codes: Codes, room: int, chosen: npt.NDArray[np.int64] | None = None) -> None:
+    def _scan(self, codes: Codes, room: int, chosen: npt.NDArray[np.int32] | None = None) -> None:
         """Answer what is not answered yet, with room for so many candidates of a query; codes of the rows ``chosen`` alone (default: of all)."""
         room = min(room, codes.rows + codes.rows // 2)  # with half as many again as there are rows, none overflows
         left = np.flatnonzero((self.answers.candidates < 0) & ~self.far)
@@ -268,7 +268,7 @@ class _Pass:
     def __init__(
         self,
         search: Search,
-        codes: tuple[Codes, npt.NDArray[np.int64] | None],
+        codes: tuple[Codes, npt.NDArray[np.int32] | None],
         plan: Plan,
         asked: EncodedQueries,
         mask: npt.NDArray[np.bool_],
