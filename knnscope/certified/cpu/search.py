@@ -73,13 +73,8 @@ class Search:
         Raises:
             KnnscopeError: see ``Scanner.nearest``.
         """
+        self._begin(request)
         count = len(request.queries)
-        self.request = request
-        self.answers = Answers(
-            np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
-            np.zeros(count, dtype=np.int64), np.full(count, np.inf),
-        )  # fmt: skip
-        self.far = np.zeros(count, dtype=np.bool_)
         if len(request.allowed) and count and self._by_allowed():
             return Ranked(*self.answers, tuple(sorted(self.paths)))
         if self._asks_plane() and self._all_by_plane():
@@ -97,6 +92,26 @@ class Search:
         self.answers.margins[self.answers.computed == len(self.table.rows)] = np.inf
         path = (*(sorted(self.paths) if scanned.any() else ()), *(() if scanned.all() else ("exhaustive",)))
         return Ranked(*self.answers, path)
+
+    def among(self, request: Request, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+        """Values of the k nearest of some rows, (queries, k), k at most so many; infinite for queries that the codes cannot tell about."""
+        assert self.codes is not None
+        self._begin(request)
+        gathered = allowed.gathered(self.codes, self.levels.lines, rows, self.workers)
+        self._scan(gathered, ROOMS[0][0] * request.k + ROOMS[0][1], rows)
+        self._check()
+        self.answers.values[self.answers.candidates < 0] = -np.inf if self.table.metric else np.inf
+        return self.answers.values
+
+    def _begin(self, request: Request) -> None:
+        """Nothing answered."""
+        count = len(request.queries)
+        self.request = request
+        self.answers = Answers(
+            np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
+            np.zeros(count, dtype=np.int64), np.full(count, np.inf),
+        )  # fmt: skip
+        self.far = np.zeros(count, dtype=np.bool_)
 
     def _by_allowed(self) -> bool:
         """Answer by the allowed rows alone, where they are few for every query: whether that is all. What it leaves stays unanswered."""
