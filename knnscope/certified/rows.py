@@ -51,6 +51,57 @@ def as_rows(vectors: Any) -> npt.NDArray[Any]:
     return found
 
 
+def as_added(vectors: Any, dim: int, dtype: Any) -> tuple[npt.NDArray[Any], bool]:
+    """Rows for an index that has some, (rows, dim), finite, of its type; and whether a single one of one dimension was given.
+
+    Args:
+        vectors: of any type.
+        dim: components of the index.
+        dtype: of its rows; None where it has had none.
+
+    Raises:
+        KnnscopeError: another shape, type or device, or a number that is not finite or that the index' type does not hold; names where.
+    """
+    found = _array(vectors, "rows")
+    single = found.ndim == 1 and len(found) > 0
+    if found.shape == (0,):  # an empty list
+        found = found.reshape(0, dim)
+    if single:
+        found = found[None]
+    if found.ndim != 2:
+        raise KnnscopeError(f"rows have shape {found.shape}: (rows, {dim}), or ({dim},) for one, was expected")
+    if found.shape[1] != dim:
+        raise KnnscopeError(
+            f"rows have {found.shape[1]} components, those of the index {dim}: use the same encoder for both"
+        )
+    values = widened(found)
+    check_finite(values, "rows")
+    if dtype is None or found.dtype == dtype:
+        return found, single
+    return _as_type(values, np.dtype(dtype)), single
+
+
+def _as_type(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The same numbers, finite, in another type.
+
+    Raises:
+        KnnscopeError: it does not hold one of them.
+    """
+    if dtype == BFLOAT:
+        made = (values.astype(np.float32).view(np.int32) >> 16).astype(BFLOAT)
+    else:
+        made = values.astype(dtype)
+    lost = widened(made).astype(np.float64) != values.astype(np.float64)
+    if lost.any():
+        row, component = np.argwhere(lost)[0]
+        name = "bfloat16" if dtype == BFLOAT else str(dtype)
+        raise KnnscopeError(
+            f"rows: row {row:,} has {values[row, component]} in component {component}, which {name}, the type of the rows that are there, "
+            "does not hold: convert the rows to it, or build the index over rows of a wider type"
+        )
+    return made
+
+
 def as_queries(queries: Any, dim: int) -> tuple[npt.NDArray[np.float64], bool]:
     """Queries as float64, (queries, dim), C order, finite; and whether a single one of one dimension was given.
 

@@ -21,7 +21,7 @@ from knnscope.certified.cpu.workers import Workers
 
 
 class How(NamedTuple):
-    """How rows are searched: an instruction set; memory: fast, or small."""
+    """How rows are searched: an instruction set; memory: fast; small; or codes, for byte codes alone."""
 
     isa: str
     memory: str
@@ -48,7 +48,7 @@ class Levels:
             if self.plane is not None:
                 return
         self.codes = self._scanned = codes = build(rows, metric, workers)
-        if codes is None or memory == "small":  # no plane pays
+        if codes is None or memory != "fast":  # no plane pays, or none is to be
             return
         self.plane = plane.of(rows, codes.mapping, workers, dispatch.PRICES[isa])
         if self.plane is not None:

@@ -6,14 +6,11 @@ that folder takes nothing, this process compiles, and the first search waits. So
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import os
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -22,11 +19,11 @@ import numpy.typing as npt
 
 from knnscope.arithmetic import Ieee
 from knnscope.certified.cpu import code_cache
+from knnscope.certified.cpu.ending import UntilTheEnd
 from knnscope.certified.cpu.kind import Kind, kind_of
 from knnscope.certified.cpu.plain import Plain
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.cpu.threads import start_thread
-from knnscope.certified.cpu.workers import Item, Result, Workers
 from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Scanner, Within
 from knnscope.compiling import HOW
 from knnscope.errors import KnnscopeError
@@ -35,8 +32,6 @@ from knnscope.progress import say
 
 AT_ONCE = 1 << 26
 """Bytes of rows whose codes are written within a search, in up to 0.2 s; more are written beside it."""
-ENDS_WITHIN = 60.0
-"""Seconds that writing codes may take to stop when the process ends: a share of rows takes milliseconds."""
 
 
 class Given(NamedTuple):
@@ -105,6 +100,11 @@ class Meanwhile:
         self._scanner.check_threads(threads)
         return (self._compiled or self._ready() or self._plain).within(request, threads)
 
+    def graph(self, k: int, itself: bool, threads: int | None = None) -> tuple[Any, Any] | None:
+        """See ``CpuScanner.graph``."""
+        compiled = self._compiled or self._ready()
+        return compiled.graph(k, itself, threads) if compiled else None
+
     def wait(self) -> CpuScanner:
         """Write the codes in this thread, and compile what for that is not compiled yet.
 
@@ -131,7 +131,7 @@ class Meanwhile:
         """Write codes until it is done, or the process ends."""
         with np.errstate(all="ignore"), Ieee():
             scanner = self._scanner.like()
-            self._compiled = scanner.build(*self._given, workers=_UntilTheEnd(scanner.workers.count))
+            self._compiled = scanner.build(*self._given, workers=UntilTheEnd(scanner.workers.count))
 
 
 class _Aside:
@@ -215,47 +215,3 @@ def _announce() -> None:
             "compiling certified search for this processor in the background: this once, some 10 s, while NumPy answers "
             "(knnscope warm does it beforehand)"
         )
-
-
-_writing: set[int] = set()
-"""Threads that write codes."""
-_ending = False
-
-
-class _EndingError(Exception):
-    """The process ends."""
-
-
-class _UntilTheEnd(Workers):
-    """Workers that take nothing more once the process ends: compiled code that runs while it is taken apart may crash it."""
-
-    def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """See ``Workers``."""
-
-        def unless_ending(item: Item) -> Result:
-            if _ending:
-                raise _EndingError
-            return work(item)
-
-        me = threading.get_ident()
-        _writing.add(me)
-        try:
-            return super().map(unless_ending, items)
-        finally:
-            _writing.discard(me)
-
-
-def _before_exit() -> None:
-    global _ending
-    _ending = True
-    latest = time.monotonic() + ENDS_WITHIN
-    while _writing and time.monotonic() < latest:
-        time.sleep(0.001)
-
-
-def _in_child() -> None:
-    _writing.clear()
-
-
-atexit.register(_before_exit)
-os.register_at_fork(after_in_child=_in_child)

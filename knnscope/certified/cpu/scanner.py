@@ -38,11 +38,18 @@ class CpuScanner:
         self.workers = Workers(budgets.budget() if threads is None else _counted(threads))
 
     def like(self) -> CpuScanner:
-        """Another one, without rows."""
-        return CpuScanner(self.isa, self.workers.count, self.memory)
+        """Another one, without rows, with the same threads."""
+        made = CpuScanner(self.isa, self.workers.count, self.memory)
+        made.workers = self.workers
+        return made
 
     def build(
-        self, rows: npt.NDArray[Any], names: npt.NDArray[np.int64], metric: str, workers: Workers | None = None
+        self,
+        rows: npt.NDArray[Any],
+        names: npt.NDArray[np.int64],
+        metric: str,
+        workers: Workers | None = None,
+        plane: bool = True,
     ) -> CpuScanner:
         """Write the rows as codes.
 
@@ -51,13 +58,14 @@ class CpuScanner:
             names: what rows are called, (rows,); (0,) for their numbers.
             metric: l2, ip or cosine.
             workers: who writes (default: those who search).
+            plane: whether half a byte is written for the leading ones where that pays, which takes longest.
 
         Raises:
             KnnscopeError: a number that is not finite; names where.
         """
         number, workers = definition.METRICS.index(metric), workers or self.workers
         self.table = Table(computable(rows), names, number, bound.widening(number, rows.shape[1]))
-        self.beside = Levels(self.table.rows, metric, How(self.isa, self.memory), workers)
+        self.beside = Levels(self.table.rows, metric, How(self.isa, self.memory if plane else "codes"), workers)
         codes, plane = self.beside.codes, self.beside.plane
         self._few = Few(self.table, None if plane else codes, self.isa, BLOCK if plane else 0, self.workers.count)
         return self

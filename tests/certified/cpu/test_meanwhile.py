@@ -18,7 +18,7 @@ import pytest
 
 from knnscope import processes
 from knnscope.certified import warm
-from knnscope.certified.cpu import meanwhile
+from knnscope.certified.cpu import ending, meanwhile
 from knnscope.certified.cpu.kind import Kind, example, kind_of
 from knnscope.certified.engine import CertifiedEngine
 from knnscope.certified.index import ExactIndex
@@ -33,7 +33,7 @@ ROWS = np.random.default_rng(0).standard_normal((900, 20)).astype(np.float32)
 SEARCH = """
 import json, sys, time
 import numpy as np, knnscope
-from knnscope.certified.cpu import meanwhile
+from knnscope.certified.cpu import ending, meanwhile
 if "beside" in sys.argv:
     meanwhile.AT_ONCE = 0
 rows = np.random.default_rng(0).standard_normal((900, 20)).astype(np.float32)
@@ -306,17 +306,17 @@ def test_rows_that_were_changed_meanwhile_are_an_error_of_the_next_search(
 
 
 def test_writing_codes_stops_when_the_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    workers, done = meanwhile._UntilTheEnd(1), list[int]()
+    workers, done = ending.UntilTheEnd(1), list[int]()
 
     def work(item: int) -> None:
         done.append(item)
         if item == 2:
-            monkeypatch.setattr(meanwhile, "_ending", True)
+            monkeypatch.setattr(ending, "_ending", True)
 
-    with pytest.raises(meanwhile._EndingError):
+    with pytest.raises(ending.EndingError):
         workers.map(work, range(5))
     assert done == [0, 1, 2]
-    assert not meanwhile._writing
+    assert not ending._writing
 
 
 @pytest.mark.parametrize("terminal", [True, False])

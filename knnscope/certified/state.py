@@ -1,0 +1,180 @@
+"""What an index holds at one moment: segments that never change, and which of their rows are left.
+
+A reader takes the state once and sees all of it as it was then; a writer makes another one and puts it in its place, in one step of the
+interpreter. Rows are in the order in which they were added; those of an update were added last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.certified.ids import Ids, Int64, Numbers, Strings
+from knnscope.certified.scanner import Ranked, Request
+from knnscope.search import definition
+
+Mask = npt.NDArray[np.bool_]
+NO_PLACES = np.empty(0, dtype=np.int64)
+
+
+class Segment:
+    """Rows, what they are called, and a scanner of them.
+
+    is_open: the rows that were added last, with nothing written beside them. is_coarse: whether merging should write them again.
+    """
+
+    __slots__ = ("_make", "_scanner", "ids", "is_coarse", "is_open", "rows")
+
+    def __init__(self, rows: Any, ids: Ids, scanner: Any, is_coarse: bool = False) -> None:
+        """Rows with a scanner that was built."""
+        self.rows, self.ids, self.is_coarse, self.is_open = rows, ids, is_coarse, False
+        self._scanner: Any = scanner
+        self._make: Callable[[Any, Int64], Any] | None = None
+
+    @classmethod
+    def opened(cls, rows: Any, ids: Ids, make: Callable[[Any, Int64], Any]) -> Segment:
+        """Rows whose scanner is made, from rows and names, when the first search needs it."""
+        made = cls(rows, ids, None)
+        made.is_open, made._make = True, make
+        return made
+
+    @property
+    def scanner(self) -> Any:
+        """A ``Scanner``."""
+        if self._scanner is None:
+            assert self._make is not None
+            self._scanner = self._make(self.rows, self.ids.names)
+        return self._scanner
+
+
+class Part(NamedTuple):
+    """A segment; its rows that are left, bool, (1, rows), or None for all; and how many these are."""
+
+    segment: Segment
+    live: Mask | None
+    count: int
+
+    def places(self) -> Int64 | None:
+        """The rows that are left, None for all."""
+        return None if self.live is None else np.flatnonzero(self.live)
+
+    def ids(self) -> Ids:
+        """Of the rows that are left."""
+        places = self.places()
+        return self.segment.ids if places is None else self.segment.ids.take(places)
+
+
+def whole(segment: Segment) -> Part:
+    """A segment all of whose rows are there."""
+    return Part(segment, None, len(segment.ids))
+
+
+class State(NamedTuple):
+    """Parts in the order of their rows, the open one last; how many rows are left; the next whole number that no row has had.
+
+    whole: the scanner of the only segment, where all of its rows are there and are called by whole numbers; else None.
+    """
+
+    parts: tuple[Part, ...]
+    rows: int
+    next_id: int
+    whole: Any
+
+
+def state_of(parts: Sequence[Part], next_id: int) -> State:
+    """The state of these parts; those without a row that is left are dropped."""
+    kept = tuple(part for part in parts if part.count)
+    alone = kept[0] if len(kept) == 1 else None
+    plain = alone is not None and alone.live is None and isinstance(alone.segment.ids, Numbers)
+    return State(kept, sum(part.count for part in kept), next_id, alone.segment.scanner if alone and plain else None)
+
+
+def find(state: State, wanted: npt.NDArray[Any]) -> list[Int64]:
+    """Of each part the row of each wanted id, int64, (parts)(wanted,); -1 where it is not there, or not any more."""
+    found = []
+    for segment, live, _ in state.parts:
+        places = segment.ids.find(wanted)
+        if live is not None:
+            places = np.where(live[0, places], places, -1)  # of -1 whatever the last row has
+        found.append(places)
+    return found
+
+
+def without(state: State, places: Sequence[Int64]) -> list[Part]:
+    """The parts without these rows; -1 for none. Masks are copied, for who reads the state."""
+    left = []
+    for part, gone in zip(state.parts, places, strict=True):
+        gone = gone[gone >= 0]
+        if len(gone):
+            live = np.ones((1, len(part.segment.ids)), dtype=np.bool_) if part.live is None else part.live.copy()
+            live[0, gone] = False
+            part = part._replace(live=live, count=part.count - len(gone))
+        left.append(part)
+    return left
+
+
+def all_ids(state: State) -> npt.NDArray[Any]:
+    """Ids of the rows that are left, in their order."""
+    found = [part.ids().array() for part in state.parts]
+    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
+
+def nearest(state: State, request: Request, masks: Sequence[Mask], metric: str, threads: int | None) -> Ranked:
+    """The k nearest rows of all parts: ids as ``Ids.told`` gives them.
+
+    Args:
+        state: with a row.
+        request: its ``allowed`` is not looked at.
+        masks: for each part rows that may be answers, bool, (0 or 1 or queries, rows).
+        metric: l2, ip or cosine.
+        threads: see ``Scanner.nearest``.
+    """
+    found = []
+    for (segment, _, _), mask in zip(state.parts, masks, strict=True):
+        own = Request(request.queries, min(request.k, len(segment.ids)), mask)
+        ranked: Ranked = segment.scanner.nearest(own, threads)
+        found.append(ranked._replace(ids=segment.ids.told(ranked.ids)))
+    return found[0] if len(found) == 1 else merged(found, request.k, metric)
+
+
+def merged(found: Sequence[Ranked], k: int, metric: str) -> Ranked:
+    """The k nearest of answers over different rows, by the definition's order: value, then id.
+
+    A certificate's margin: what is left out of a segment is further than the segment's k-th, which is no nearer than the k-th of all.
+    """
+    ids = np.concatenate([one.ids for one in found], axis=1)
+    values = np.concatenate([one.distances for one in found], axis=1)
+    ranks = Strings.ranks(ids) if ids.dtype.kind == "T" else ids
+    order = first_places(ranks, values, k, metric)
+    return Ranked(
+        np.take_along_axis(ids, order, axis=1),
+        np.take_along_axis(values, order, axis=1),
+        np.sum([one.candidates for one in found], axis=0),
+        np.sum([one.computed for one in found], axis=0),
+        np.min([one.margin for one in found], axis=0),
+        tuple(sorted({path for one in found for path in one.path})),
+    )
+
+
+def first_places(ranks: Any, values: Any, k: int, metric: str, xp: Any = np) -> Any:
+    """Places of the k best of each line.
+
+    Args:
+        ranks: int64, (queries, columns), in the order of ids; -1 for no row, which is last.
+        values: float64, (queries, columns).
+        k: at most the number of columns.
+        metric: l2, ip or cosine.
+        xp: NumPy or CuPy.
+    """
+    keys = -values if definition.descending(metric) else values
+    last = xp.where(ranks < 0, np.iinfo(np.int64).max, ranks)
+    if xp is np:
+        order: npt.NDArray[np.int64] = np.lexsort((last, keys), axis=1)[:, :k]
+        return order
+    # CuPy sorts lines by one key: first by id, then, keeping that order, by value
+    by_id = xp.argsort(last, axis=1, kind="stable")
+    by_value = xp.argsort(xp.take_along_axis(keys, by_id, axis=1), axis=1, kind="stable")
+    return xp.take_along_axis(by_id, by_value[:, :k], axis=1)
