@@ -111,8 +111,8 @@ def _new_seen(queries: int, k: int, room: int) -> Any:
 
 
 @compiled()
-def _compacted(seen: Any, own: int) -> None:
-    """Drop what a smaller T excludes."""
+def _compacted(seen: Any, own: int) -> int:
+    """Drop what a smaller T excludes: how many rows are left."""
     left = 0
     for i in range(seen.counts[own, 0]):
         if seen.lows[own, i] <= seen.bars[own]:
@@ -120,7 +120,7 @@ def _compacted(seen: Any, own: int) -> None:
                 seen.lows[own, i], seen.highs[own, i], seen.rows[own, i],
             )  # fmt: skip
             left += 1
-    seen.counts[own, 0] = left if 4 * left <= 3 * seen.lows.shape[1] else -1
+    return left
 
 
 def _look(near: Any, places: Any, count: int, asked: Any, query: int, own: int, widen: float, seen: Any) -> None:
@@ -141,7 +141,8 @@ def _look(near: Any, places: Any, count: int, asked: Any, query: int, own: int, 
         low, high = bounds.lower(least, e, e_q), bounds.upper(most, e, e_q)
         if low <= seen.bars[own]:
             if seen.counts[own, 0] == seen.lows.shape[1]:
-                _compacted(seen, own)
+                left = _compacted(seen, own)
+                seen.counts[own, 0] = left if 4 * left <= 3 * seen.lows.shape[1] else -1
             now = seen.counts[own, 0]
             if now >= 0:
                 seen.lows[own, now], seen.highs[own, now], seen.rows[own, now] = low, high, row
@@ -158,10 +159,9 @@ def _look(near: Any, places: Any, count: int, asked: Any, query: int, own: int, 
 @compiled()
 def _finish(table: Any, asked: Any, vector: Any, query: int, own: int, seen: Any, answers: Any) -> None:
     """Answer a query; its candidates stay -1 where there was no room."""
-    _compacted(seen, own)
-    near, count = seen.counts[own, 0], seen.counts[own, 1]
-    if near < 0:
+    if seen.counts[own, 0] < 0:
         return
+    near, count = _compacted(seen, own), seen.counts[own, 1]
     ids, values, k = answers.ids[query], answers.values[query], answers.ids.shape[1]
     scale = Scale(asked.bases[query], asked.gains[query], asked.blurs[query])
     ranked = Asked(vector, length_of(vector), scale, new_pool())

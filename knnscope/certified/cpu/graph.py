@@ -34,6 +34,8 @@ PASS = 128
 """Blocks of rows that pass before the next tile of queries."""
 HEAP_BYTES = 1 << 31
 """Of all threads' heaps together."""
+MOST_FAR, MANY_FAR = 64, -3
+"""Queries of a share that bounds may not tell about, and what it says of more: their pairs are all computed."""
 ROUNDS = 2
 """Times that the middle of each cluster is found anew."""
 
@@ -88,7 +90,7 @@ class GraphSearch:
                     (first + GROUP * i, graph) for i, graph in enumerate(graphs) if first + GROUP * i < rows
                 ]
                 found = self.workers.map(lambda one: self._share(one, wanted, order, blocks), some)
-                if any(wrong == FAR for wrong in found):
+                if any(wrong < -1 for wrong in found):
                     return None
                 for wrong in found:
                     if wrong >= 0:
@@ -108,8 +110,8 @@ class GraphSearch:
         width = plane_search.width(self.isa, len(queries))
         to_plane = plane_queries.ask(queries, self.plane.map, *width)
         to_lines = lines.ask(queries, self.codes.mapping, self.lines.shape[1] - lines.HEAD)
-        if to_plane.far[: len(queries)].any() or to_lines.far[: len(queries)].any():
-            return FAR
+        if np.count_nonzero(to_plane.far[: len(queries)] | to_lines.far[: len(queries)]) > MOST_FAR:
+            return MANY_FAR
         share = Share(first, len(blocks), PASS, wanted.itself)
         return int(
             graph_pass.form(self.isa)(
@@ -170,7 +172,3 @@ class GraphSearch:
 
         self.workers.map(found, range(len(ends)))
         return tops
-
-
-FAR = -3
-"""Of a share: a query that bounds cannot tell about."""

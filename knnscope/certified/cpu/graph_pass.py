@@ -26,6 +26,8 @@ lowers: Any = None
 evaluate: Any = None
 """The kernels of an instruction set: ``form`` gives each its own."""
 EIGHT_U = 2.0**-21
+OVERFLOW = -2
+"""Of a pass: a value that is no number."""
 
 
 class Graph(NamedTuple):
@@ -182,7 +184,7 @@ def _pass(table: Any, levels: Any, asked: Any, queries: Any, share: Any, graph: 
         graph: Graph, written.
 
     Returns:
-        -1, or a row that lies outside its bounds.
+        -1; a row that lies outside its bounds; or ``OVERFLOW``.
     """
     (plane, near, order), (to_plane, to_lines), count = levels, asked, queries.shape[0]
     each, size = to_plane.terms.shape[0] // to_plane.words.shape[0], share.step * LANES
@@ -198,6 +200,8 @@ def _pass(table: Any, levels: Any, asked: Any, queries: Any, share: Any, graph: 
                 continue  # those pairs have other queries
             lowers(plane, begin, blocks, to_plane, tile, values)
             for query in range(tile * each, min(tile * each + each, count)):
+                if to_plane.far[query] or to_lines.far[query]:
+                    continue
                 place, beta = share.first + query, to_plane.betas[query]
                 alpha = to_plane.alphas[query]
                 test[0] = bounds.up(plane_bounds.limit(graph.tops[place], alpha, beta))
@@ -210,7 +214,30 @@ def _pass(table: Any, levels: Any, asked: Any, queries: Any, share: Any, graph: 
                     wrong = look(table, (near, order), to_lines, given, (places, rows, waiting, found, pool), graph)
                     if wrong >= 0:
                         return wrong
+    for query in range(count):
+        if (to_plane.far[query] or to_lines.far[query]) and not _all_pairs(
+            table, queries[query], share.first + query, order, share.itself, graph
+        ):
+            return OVERFLOW
     return -1
+
+
+@compiled()
+def _all_pairs(table: Any, vector: Any, place: int, order: Any, itself: bool, graph: Any) -> bool:
+    """Compute all pairs of a query that bounds cannot tell about; False where a value is not a number."""
+    pool, length, own, total = new_pool(), length_of(vector), _name(table, order[place]), order.shape[0]
+    for first in range(place if itself else place + 1, total, TOGETHER):
+        some = min(TOGETHER, total - first)
+        for i in range(TOGETHER):
+            pool.places[i] = order[first + min(i, some - 1)]
+        keys_of(table.rows, vector, table.metric, length, pool)
+        for i in range(some):
+            if np.isnan(pool.keys[i]):
+                return False
+            _offered(place, pool.keys[i], _name(table, pool.places[i]), graph)
+            if first + i != place:
+                _offered(first + i, pool.keys[i], own, graph)
+    return True
 
 
 look: Any = None
