@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from knnscope.api.loading import load
     from knnscope.api.machine import Machine, info
     from knnscope.api.searching import knn
+    from knnscope.certified.filters import Bits, Keep, Without
     from knnscope.certified.index import ExactIndex
     from knnscope.errors import KnnscopeError
     from knnscope.ragged import RadiusNeighbors
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     __version__: str
 
 PUBLIC = {
+    "Bits": "knnscope.certified.filters:Bits",
     "Certificate": "knnscope.records:Certificate",
     "Changes": "knnscope.api.changing:Changes",
     "ClimbOptions": "knnscope.api.climbing:ClimbOptions",
@@ -38,12 +40,14 @@ PUBLIC = {
     "Explanation": "knnscope.api.explaining:Explanation",
     "GradeOptions": "knnscope.api.grading:GradeOptions",
     "Grades": "knnscope.api.grading:Grades",
+    "Keep": "knnscope.certified.filters:Keep",
     "KnnscopeError": "knnscope.errors:KnnscopeError",
     "Ladder": "knnscope.api.climbing:Ladder",
     "Machine": "knnscope.api.machine:Machine",
     "Neighbors": "knnscope.records:Neighbors",
     "RadiusNeighbors": "knnscope.ragged:RadiusNeighbors",
     "Trace": "knnscope.api.explaining:Trace",
+    "Without": "knnscope.certified.filters:Without",
     "changes": "knnscope.api.changing:changes",
     "climb": "knnscope.api.climbing:climb",
     "compare": "knnscope.api.comparing:compare",
@@ -58,6 +62,7 @@ PUBLIC = {
 """Public names, and where each comes from."""
 
 __all__ = [
+    "Bits",
     "Certificate",
     "Changes",
     "ClimbOptions",
@@ -70,12 +75,14 @@ __all__ = [
     "Explanation",
     "GradeOptions",
     "Grades",
+    "Keep",
     "KnnscopeError",
     "Ladder",
     "Machine",
     "Neighbors",
     "RadiusNeighbors",
     "Trace",
+    "Without",
     "__version__",
     "changes",
     "climb",

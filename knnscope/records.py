@@ -272,9 +272,9 @@ def _finite(values: npt.NDArray[Any]) -> Any:
 class Neighbors:
     """The k nearest rows of each query, best first; unpacks as ``ids, distances``.
 
-    ids: int64, (queries, k), or (k,) for a query of one dimension; -1 where fewer than k rows are allowed. distances: (queries, k), or
-    (k,); squared Euclidean for ``l2``, similarity for ``ip`` and ``cosine``; where a row is missing, infinite, with the sign that sorts
-    last: negative for similarities. certificate: where the search has a proof.
+    ids: int64, or strings where rows are called so, (queries, k), or (k,) for a query of one dimension; -1, or an empty string, where fewer
+    than k rows are allowed. distances: (queries, k), or (k,); squared Euclidean for ``l2``, similarity for ``ip`` and ``cosine``; where a row
+    is missing, infinite, with the sign that sorts last: negative for similarities. certificate: where the search has a proof.
     """
 
     ids: IdArray
@@ -297,7 +297,7 @@ class Neighbors:
         lines, ranks = min(queries, SHOWN[0]), min(k, SHOWN[1])
         head = "".join(f"<th>{name}</th>" for name in ("query", *range(1, ranks + 1)))
         body = "".join(
-            f"<tr><td>{i}</td>{''.join(f'<td>{ids[i, j]} ({distances[i, j]:.6g})</td>' for j in range(ranks))}</tr>"
+            f"<tr><td>{i}</td>{''.join(f'<td>{escape(str(ids[i, j]))} ({distances[i, j]:.6g})</td>' for j in range(ranks))}</tr>"
             for i in range(lines)
         )
         cut = f"; shown: {lines:,} of {queries:,} queries, {ranks:,} of {k:,} neighbors: id (distance)"
@@ -320,12 +320,12 @@ class Neighbors:
         A neighbor that is missing, because fewer than k rows were allowed, has no dict.
         """
         ids, distances = np.atleast_2d(self.ids, self.distances)
-        there = np.argwhere((ids >= 0) | np.isfinite(distances))
+        there = np.argwhere((ids != "" if ids.dtype.kind == "U" else ids >= 0) | np.isfinite(distances))
         return [
             {
                 "query": query,
                 "rank": place + 1,
-                "id": int(ids[query, place]),
+                "id": ids[query, place].item(),
                 "distance": float(distances[query, place]),
             }
             for query, place in there.tolist()
@@ -364,7 +364,12 @@ def _answer_of(found: dict[str, npt.NDArray[Any]]) -> Neighbors:
         ValueError: shapes or types that do not belong together.
     """
     ids, distances = found["ids"], found["distances"]
-    if ids.dtype != np.int64 or distances.dtype.kind != "f" or ids.ndim not in (1, 2) or ids.shape != distances.shape:
+    if (
+        (ids.dtype != np.int64 and ids.dtype.kind != "U")
+        or distances.dtype.kind != "f"
+        or ids.ndim not in (1, 2)
+        or ids.shape != distances.shape
+    ):
         raise ValueError(f"ids {ids.shape} {ids.dtype}, distances {distances.shape} {distances.dtype}")
     return Neighbors(ids, distances, Certificate.of_arrays(found, 1 if ids.ndim == 1 else len(ids)))
 

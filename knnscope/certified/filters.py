@@ -92,8 +92,8 @@ def masks(where: Any, state: State, queries: int) -> list[Mask]:
     mask = as_mask(where.mask(state.rows) if isinstance(where, Bits) else where, queries, state.rows)
     made, first = [], 0
     for part in state.parts:
-        some, places = mask[:, first : first + part.count], part.places()
-        first += part.count
+        some, places = mask[:, first : first + part.left], part.places()
+        first += part.left
         if places is None:
             made.append(np.ascontiguousarray(some))
         else:

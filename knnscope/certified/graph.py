@@ -13,6 +13,7 @@ from knnscope.certified import state as states
 from knnscope.certified.dtypes import widened
 from knnscope.certified.filters import masks
 from knnscope.certified.ids import Numbers, Strings
+from knnscope.certified.living import Living
 from knnscope.certified.scanner import Request
 from knnscope.certified.state import State
 from knnscope.checks import check_whole
@@ -28,9 +29,7 @@ Arrays = tuple[npt.NDArray[Any], npt.NDArray[np.float64]]
 class KnnGraph:
     """What an index does with its own rows as queries."""
 
-    _state: State
-    _metric: str
-    _maker: Any
+    _living: Living
 
     def knn_graph(self, k: int, include_self: bool = False, threads: int | None = None) -> Neighbors:
         """The k nearest rows of each row: line i belongs to the row that ``ids[i]`` of the index names.
@@ -49,16 +48,16 @@ class KnnGraph:
         Raises:
             KnnscopeError: no such k; values that float64 cannot hold; rows that were changed after the index was built, where that shows.
         """
-        state = self._state
+        living, state = self._living, self._living.state
         most = state.rows - (not include_self)
         if most < 1:
             raise KnnscopeError(f"a graph of {state.rows} rows: there is no neighbor to find, add rows first")
         k = check_whole(k, "k", 1, most, f"1 to {most:,}, the rows that may be neighbors of one")
-        self._maker.check_threads(threads)
+        living.maker.check_threads(threads)
         with np.errstate(all="ignore"), Ieee():
             found = _of_one_part(state, (k, include_self), threads)
             if found is None:
-                found = _by_searches(state, (k, include_self), (self._maker.read, self._metric), threads)
+                found = _by_searches(state, (k, include_self), (living.maker.read, living.metric), threads)
         ids, distances = found
         return Neighbors(Strings.bare(ids) if ids.dtype.kind == "T" else ids, distances)
 
@@ -84,7 +83,7 @@ def _by_searches(
     with bar(state.rows, "graph", "row") as progress:
         for part in state.parts:
             places, names = part.places(), part.ids().array()
-            for first in range(0, part.count, TOGETHER):
+            for first in range(0, part.left, TOGETHER):
                 own = names[first : first + TOGETHER]
                 some = np.arange(first, first + len(own)) if places is None else places[first : first + len(own)]
                 queries = np.ascontiguousarray(widened(read(part.segment.rows, some)), dtype=np.float64)

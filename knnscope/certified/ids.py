@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,6 @@ class Numbers:
     """Whole numbers from 0; ``names`` as a scanner takes them: (rows,), or (0,) for 0, 1, 2 ..."""
 
     kind = "whole numbers"
-    none = -1
-    """In an answer, where there is no row."""
 
     def __init__(self, names: Int64, rows: int) -> None:
         self.names, self._rows = names, rows
@@ -62,27 +60,11 @@ class Numbers:
         """An answer of a scanner as ids."""
         return found
 
-    @staticmethod
-    def joined(parts: Iterable[Numbers]) -> Numbers:
-        """Of rows one after another."""
-        return _numbers(np.concatenate([part.array() for part in parts]))
-
-    @staticmethod
-    def ranks(found: npt.NDArray[Any]) -> Int64:
-        """Whole numbers in the order of the ids of answers; -1 for no row."""
-        return found
-
-    @staticmethod
-    def bare(rows: Int64) -> npt.NDArray[Any]:
-        """As arrays of answers have them."""
-        return rows
-
 
 class Strings:
     """Strings; a scanner has their ranks among those of these rows, so that ties go by code points."""
 
     kind = "strings"
-    none = ""
 
     def __init__(self, values: npt.NDArray[Any]) -> None:
         """Of the type ``STRING``, (rows,), none twice."""
@@ -138,11 +120,6 @@ class Strings:
         return made
 
     @staticmethod
-    def joined(parts: Iterable[Strings]) -> Strings:
-        """Of rows one after another."""
-        return Strings(np.concatenate([part.array() for part in parts]))
-
-    @staticmethod
     def ranks(found: npt.NDArray[Any]) -> Int64:
         """Whole numbers in the order of the ids of answers; -1 for no row."""
         flat, ranks = found.reshape(-1), np.empty(found.size, dtype=np.int64)
@@ -160,6 +137,12 @@ class Strings:
 
 
 Ids = Numbers | Strings
+
+
+def joined(parts: Sequence[Ids]) -> Ids:
+    """Ids of one kind, of rows one after another."""
+    values = np.concatenate([part.array() for part in parts])
+    return Strings(values) if values.dtype.kind == "T" else _numbers(values)
 
 
 def _looked(values: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Int64:

@@ -17,6 +17,7 @@ from knnscope.certified.cpu.plain import Plain
 from knnscope.certified.cpu.plane import FEWEST
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.dtypes import widened
+from knnscope.certified.filters import is_filter
 
 Int64 = npt.NDArray[np.int64]
 
@@ -44,7 +45,7 @@ class OnCpu:
         """A scanner of rows that come now, written quickly: and whether merging should write it again."""
         rows = len(given.rows)
         if FEWEST <= rows <= COARSE and self._is_compiled(given):
-            return self._scanner.like().build(*given, plane=False), True
+            return self._scanner.like().build(*given, leading=False), True
         return meanwhile.build(self._scanner.like(), given), False
 
     def merged(self, given: Given, beside: bool) -> Any:
@@ -118,6 +119,7 @@ class OnCuda:
             device: the number of the GPU.
         """
         self._living, self._device = living, device
+        self._captured = list[Any]()
         self.isa = living.scanner(device).isa
 
     def first(self, given: Given) -> Any:
@@ -149,8 +151,14 @@ class OnCuda:
         return found
 
     def search_there(self, state: Any, queries: Any, k: int, how: tuple[Any, Any, str]) -> Any:
-        """Queries that lie on the GPU; see cuda/living.py."""
-        return self._living.search_there(state, queries, k, (*how, self._device))
+        """Queries that lie on the GPU; how: where, out and the metric. See cuda/living.py."""
+        where, out, _ = how
+        if state.whole is None or is_filter(where):
+            return self._living.search_there(state, queries, k, (*how, self._device))
+        found = state.whole.search_there(queries, k, where, out)
+        if out is not None and state.whole.has_captured and state.whole not in self._captured:
+            self._captured.append(state.whole)  # a graph reads its memory, whatever becomes of the index
+        return found
 
     @staticmethod
     def rows(scanner: Any, rows: Any) -> Any:  # noqa: ARG004

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 
@@ -20,7 +17,7 @@ from knnscope.errors import KnnscopeError
 RATIO = 4
 """A segment has at least so many times the rows of all that follow it, or is written together with them: so there are few, and a row is written again
 a few times for each power of four that the index grows by."""
-DEAD = 8
+DEAD = 16
 """One row in so many that is not there any more is enough to write a segment again: until then a search looks at it in vain."""
 
 
@@ -31,13 +28,13 @@ def due(parts: Sequence[Part]) -> tuple[int, int] | None:
     found: tuple[int, int] | None = None
     for number in range(count - 1, -1, -1):
         part = parts[number]
-        if part.count < RATIO * after:
+        if part.left < RATIO * after:
             found = number, count
-        after += part.count
+        after += part.left
     if found is not None:
         return found
     for number, part in enumerate(parts[:count]):
-        if part.segment.is_coarse or (len(part.segment.ids) - part.count) * DEAD >= len(part.segment.ids):
+        if part.segment.is_coarse or (len(part.segment.ids) - part.left) * DEAD >= len(part.segment.ids):
             return number, number + 1
     return None
 
@@ -55,9 +52,9 @@ def put(state: State, before: Sequence[Part], made: Segment) -> State:
     for part in before:
         current, places = now.get(id(part.segment)), part.places()
         if current is None:
-            left = np.zeros(part.count, dtype=np.bool_)
+            left = np.zeros(part.left, dtype=np.bool_)
         elif current.live is None:
-            left = np.ones(part.count, dtype=np.bool_)
+            left = np.ones(part.left, dtype=np.bool_)
         else:
             left = current.live[0] if places is None else current.live[0, places]
         live.append(left)
@@ -75,36 +72,46 @@ def put(state: State, before: Sequence[Part], made: Segment) -> State:
     return state_of(parts, state.next_id)
 
 
-class Turns:
-    """Who may write: one thread at a time; a forked process begins anew. Readers do not ask."""
+class _Turn:
+    """One thread at a time."""
 
-    def __init__(self) -> None:
-        self.lock, self.merging = threading.Lock(), threading.Lock()
-        self._owner: int | None = None
-        self.at_work: int | None = None
-        """The process in which a thread merges."""
-        self.error: BaseException | None = None
-        _all.add(self)
-
-    def renew(self) -> None:
-        """In a child: none of its parent's threads is here."""
-        self.lock, self.merging, self._owner, self.at_work = threading.Lock(), threading.Lock(), None, None
+    def __init__(self, what: str) -> None:
+        self._lock, self._owner, self._what = threading.Lock(), 0, what
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """The writer's turn.
+    def taken(self) -> Iterator[None]:
+        """Wait for it, and have it.
 
         Raises:
-            KnnscopeError: a signal handler that interrupted a writer of the same thread, which it cannot wait for.
+            KnnscopeError: a signal handler that interrupted the thread that has it, which it cannot wait for.
         """
-        if self._owner == threading.get_ident():
-            raise KnnscopeError("the index is being changed by what this signal handler interrupted: change it later")
-        with self.lock:
-            self._owner = threading.get_ident()
+        me = threading.get_ident()
+        if self._owner == me:
+            raise KnnscopeError(
+                f"the index is being {self._what} by what this signal handler interrupted: change it later"
+            )
+        with self._lock:
+            self._owner = me
             try:
                 yield
             finally:
-                self._owner = None
+                self._owner = 0
+
+
+class Turns:
+    """Who may change an index, in one process. Readers do not ask."""
+
+    def __init__(self) -> None:
+        self._write, self._merge = _Turn("changed"), _Turn("merged")
+        self._at_work, self._error = False, list[BaseException]()
+
+    def writing(self) -> AbstractContextManager[None]:
+        """The turn to put another state in place."""
+        return self._write.taken()
+
+    def merging(self) -> AbstractContextManager[None]:
+        """The turn to merge, for which no writer waits."""
+        return self._merge.taken()
 
     def raise_error(self) -> None:
         """Raise what merging beside all others has met, once.
@@ -112,41 +119,33 @@ class Turns:
         Raises:
             KnnscopeError: it.
         """
-        error, self.error = self.error, None
-        if error is not None:
+        if self._error:
+            error = self._error.pop()
             raise KnnscopeError(
-                f"merging in the background failed, and will be tried again; what is searched is right, this call has changed nothing: {error!r}"
+                f"merging in the background failed, and will be tried again; answers are right, and this call has changed nothing: {error!r}"
             ) from error
 
-    def beside(self, work: Callable[[], None]) -> bool:
-        """Let a thread work beside all others, if none does; False where the system gives none."""
-        with self.lock:
-            if self.at_work == os.getpid():
+    def beside(self, work: Callable[[], None], is_due: Callable[[], bool]) -> bool:
+        """Let a thread work beside all others for as long as something is due, if none does yet; False where the system gives none."""
+        with self.writing():
+            if self._at_work:
                 return True
-            self.at_work = os.getpid()
-        if start_thread(self._run, work):
+            self._at_work = True
+        if start_thread(self._run, work, is_due):
             return True
-        self.at_work = None
+        self._at_work = False
         return False
 
-    def _run(self, work: Callable[[], None]) -> None:
+    def _run(self, work: Callable[[], None], is_due: Callable[[], bool]) -> None:
         try:
             with np.errstate(all="ignore"), Ieee():
-                work()
+                while self._at_work:
+                    work()
+                    with self.writing():  # else what became due now would wait for the next change
+                        self._at_work = is_due()
         except EndingError:
             pass
         except BaseException as error:
-            self.error = error
+            self._error.append(error)
         finally:
-            self.at_work = None
-
-
-_all: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-def _in_child() -> None:
-    for turns in list(_all):
-        turns.renew()
-
-
-os.register_at_fork(after_in_child=_in_child)
+            self._at_work = False

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from knnscope.arithmetic import Ieee
 from knnscope.certified.filters import masks
 from knnscope.certified.ids import Strings
+from knnscope.certified.living import Living
 from knnscope.certified.rows import as_queries
 from knnscope.certified.scanner import RadiusRequest, Within, too_many
 from knnscope.certified.state import Mask, State
@@ -73,10 +74,7 @@ def as_limits(limit: Any, limit_each: Any) -> tuple[int, int]:
 class RadiusSearch:
     """What an index does with a radius."""
 
-    _state: State
-    _dim: int
-    _metric: str
-    _maker: Any
+    _living: Living
 
     def radius_search(
         self,
@@ -102,15 +100,15 @@ class RadiusSearch:
             KnnscopeError: a wrong shape, type or number; a radius that is negative (l2) or NaN; more rows than a limit allows; rows that
                 were changed after the index was built, where that shows.
         """
-        state = self._state
+        living, state = self._living, self._living.state
         if is_device(queries):
             raise KnnscopeError("radius_search reads queries of the host: copy them there first")
         with np.errstate(all="ignore"), Ieee():
-            values, _ = as_queries(queries, self._dim)
-            keys = as_keys(radius, len(values), self._metric)
-            self._maker.check_threads(threads)
+            values, _ = as_queries(queries, living.dim)
+            keys = as_keys(radius, len(values), living.metric)
+            living.maker.check_threads(threads)
             request = RadiusRequest(values, keys, np.empty((0, 0), dtype=np.bool_), *as_limits(limit, limit_each))
-            found = _within(state, request, masks(where, state, len(values)), threads, self._metric)
+            found = _within(state, request, masks(where, state, len(values)), threads, living.metric)
         scanned = sum(len(part.segment.ids) for part in state.parts)
         margin = np.where(found.computed == scanned, np.inf, 0.0)
         proof = Certificate(scanned, found.candidates, found.computed, margin, found.path)

@@ -87,14 +87,12 @@ def _as_type(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]
     Raises:
         KnnscopeError: it does not hold one of them.
     """
-    if dtype == BFLOAT:
-        made = (values.astype(np.float32).view(np.int32) >> 16).astype(BFLOAT)
-    else:
-        made = values.astype(dtype)
+    bits = dtype == BFLOAT
+    made = (values.astype(np.float32).view(np.int32) >> 16).astype(BFLOAT) if bits else values.astype(dtype)
     lost = widened(made).astype(np.float64) != values.astype(np.float64)
     if lost.any():
         row, component = np.argwhere(lost)[0]
-        name = "bfloat16" if dtype == BFLOAT else str(dtype)
+        name = "bfloat16" if bits else str(dtype)
         raise KnnscopeError(
             f"rows: row {row:,} has {values[row, component]} in component {component}, which {name}, the type of the rows that are there, "
             "does not hold: convert the rows to it, or build the index over rows of a wider type"

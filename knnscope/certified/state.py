@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from knnscope.certified.ids import Ids, Int64, Numbers, Strings
 from knnscope.certified.scanner import Ranked, Request
+from knnscope.records import Certificate
 from knnscope.search import definition
 
 Mask = npt.NDArray[np.bool_]
@@ -55,7 +56,7 @@ class Part(NamedTuple):
 
     segment: Segment
     live: Mask | None
-    count: int
+    left: int
 
     def places(self) -> Int64 | None:
         """The rows that are left, None for all."""
@@ -84,12 +85,15 @@ class State(NamedTuple):
     whole: Any
 
 
+EMPTY = State((), 0, 0, None)
+
+
 def state_of(parts: Sequence[Part], next_id: int) -> State:
     """The state of these parts; those without a row that is left are dropped."""
-    kept = tuple(part for part in parts if part.count)
+    kept = tuple(part for part in parts if part.left)
     alone = kept[0] if len(kept) == 1 else None
     plain = alone is not None and alone.live is None and isinstance(alone.segment.ids, Numbers)
-    return State(kept, sum(part.count for part in kept), next_id, alone.segment.scanner if alone and plain else None)
+    return State(kept, sum(part.left for part in kept), next_id, alone.segment.scanner if alone and plain else None)
 
 
 def find(state: State, wanted: npt.NDArray[Any]) -> list[Int64]:
@@ -111,7 +115,7 @@ def without(state: State, places: Sequence[Int64]) -> list[Part]:
         if len(gone):
             live = np.ones((1, len(part.segment.ids)), dtype=np.bool_) if part.live is None else part.live.copy()
             live[0, gone] = False
-            part = part._replace(live=live, count=part.count - len(gone))
+            part = part._replace(live=live, left=part.left - len(gone))
         left.append(part)
     return left
 
@@ -122,59 +126,59 @@ def all_ids(state: State) -> npt.NDArray[Any]:
     return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
 
-def nearest(state: State, request: Request, masks: Sequence[Mask], metric: str, threads: int | None) -> Ranked:
+class Asked(NamedTuple):
+    """Queries, float64, (queries, dim); neighbors of each; of each part the rows that may be answers, as filters.masks gives them."""
+
+    queries: npt.NDArray[np.float64]
+    k: int
+    masks: Sequence[Mask]
+
+
+def nearest(state: State, asked: Asked, metric: str, threads: int | None) -> Ranked:
     """The k nearest rows of all parts: ids as ``Ids.told`` gives them.
 
     Args:
         state: with a row.
-        request: its ``allowed`` is not looked at.
-        masks: for each part rows that may be answers, bool, (0 or 1 or queries, rows).
+        asked: see there.
         metric: l2, ip or cosine.
         threads: see ``Scanner.nearest``.
     """
     found = []
-    for (segment, _, _), mask in zip(state.parts, masks, strict=True):
-        own = Request(request.queries, min(request.k, len(segment.ids)), mask)
+    for (segment, _, _), mask in zip(state.parts, asked.masks, strict=True):
+        own = Request(asked.queries, min(asked.k, len(segment.ids)), mask)
         ranked: Ranked = segment.scanner.nearest(own, threads)
         found.append(ranked._replace(ids=segment.ids.told(ranked.ids)))
-    return found[0] if len(found) == 1 else merged(found, request.k, metric)
+    return found[0] if len(found) == 1 else merged(found, asked.k, metric)
 
 
 def merged(found: Sequence[Ranked], k: int, metric: str) -> Ranked:
-    """The k nearest of answers over different rows, by the definition's order: value, then id.
-
-    A certificate's margin: what is left out of a segment is further than the segment's k-th, which is no nearer than the k-th of all.
-    """
+    """The k nearest of answers over different rows, by the definition's order: value, then id."""
     ids = np.concatenate([one.ids for one in found], axis=1)
     values = np.concatenate([one.distances for one in found], axis=1)
     ranks = Strings.ranks(ids) if ids.dtype.kind == "T" else ids
-    order = first_places(ranks, values, k, metric)
+    keys = -values if definition.descending(metric) else values
+    last = np.where(ranks < 0, np.iinfo(np.int64).max, ranks)  # no row comes after rows that are infinitely far
+    order = np.lexsort((last, keys), axis=1)[:, :k]
+    proof = joined_certificate([Certificate(0, *one[2:]) for one in found])
     return Ranked(
         np.take_along_axis(ids, order, axis=1),
         np.take_along_axis(values, order, axis=1),
-        np.sum([one.candidates for one in found], axis=0),
-        np.sum([one.computed for one in found], axis=0),
-        np.min([one.margin for one in found], axis=0),
-        tuple(sorted({path for one in found for path in one.path})),
+        proof.candidates,
+        proof.computed,
+        proof.margin,
+        proof.path,
     )
 
 
-def first_places(ranks: Any, values: Any, k: int, metric: str, xp: Any = np) -> Any:
-    """Places of the k best of each line.
+def joined_certificate(proofs: Sequence[Certificate]) -> Certificate:
+    """Of an answer over several segments: sums, the least margin, and all paths.
 
-    Args:
-        ranks: int64, (queries, columns), in the order of ids; -1 for no row, which is last.
-        values: float64, (queries, columns).
-        k: at most the number of columns.
-        metric: l2, ip or cosine.
-        xp: NumPy or CuPy.
+    What is left out of a segment is further than the segment's k-th row by its margin, and that is no nearer than the k-th of all.
     """
-    keys = -values if definition.descending(metric) else values
-    last = xp.where(ranks < 0, np.iinfo(np.int64).max, ranks)
-    if xp is np:
-        order: npt.NDArray[np.int64] = np.lexsort((last, keys), axis=1)[:, :k]
-        return order
-    # CuPy sorts lines by one key: first by id, then, keeping that order, by value
-    by_id = xp.argsort(last, axis=1, kind="stable")
-    by_value = xp.argsort(xp.take_along_axis(keys, by_id, axis=1), axis=1, kind="stable")
-    return xp.take_along_axis(by_id, by_value[:, :k], axis=1)
+    return Certificate(
+        sum(proof.rows_scanned for proof in proofs),
+        np.sum([proof.candidates for proof in proofs], axis=0),
+        np.sum([proof.computed for proof in proofs], axis=0),
+        np.min([proof.margin for proof in proofs], axis=0),
+        tuple(sorted({path for proof in proofs for path in proof.path})),
+    )

@@ -55,7 +55,7 @@ BEFORE = {
 
 
 def exact(part: str, macros: tuple[tuple[str, int], ...]) -> Source:
-    """Kernels of certified search: "values", "fallback", "codes", "plane", "batch", "wide" or "rank"; their files say which macros they need."""
+    """Kernels of certified search: "values", "fallback", "codes", "plane", "batch", "wide", "rank" or "merge"; their files say which macros they need."""
     return Source(f"exact_{part}.cu", macros, BEFORE.get(part, ("common.cuh",)))
 
 
@@ -83,6 +83,8 @@ def all_sources() -> Iterator[Source]:
     for cell, metric in ROWS:
         for part in ("values", "fallback"):
             yield exact(part, (("CELL", cell), ("METRIC", metric)))
+    for metric in (0, 1, 2):
+        yield exact("merge", (("CELL", 0), ("METRIC", metric)))
     for number, (full, width, leading, queries) in enumerate(WIDTHS):
         cell, metric = ROWS[number]
         macros = (("CELL", cell), ("METRIC", metric), ("FULL", full), ("WIDTH", width), ("LEADING", leading))

@@ -49,7 +49,7 @@ class CpuScanner:
         names: npt.NDArray[np.int64],
         metric: str,
         workers: Workers | None = None,
-        plane: bool = True,
+        leading: bool = True,
     ) -> CpuScanner:
         """Write the rows as codes.
 
@@ -58,14 +58,14 @@ class CpuScanner:
             names: what rows are called, (rows,); (0,) for their numbers.
             metric: l2, ip or cosine.
             workers: who writes (default: those who search).
-            plane: whether half a byte is written for the leading ones where that pays, which takes longest.
+            leading: whether half a byte is written for the leading ones where that pays, which takes longest.
 
         Raises:
             KnnscopeError: a number that is not finite; names where.
         """
         number, workers = definition.METRICS.index(metric), workers or self.workers
         self.table = Table(computable(rows), names, number, bound.widening(number, rows.shape[1]))
-        self.beside = Levels(self.table.rows, metric, How(self.isa, self.memory if plane else "codes"), workers)
+        self.beside = Levels(self.table.rows, metric, How(self.isa, self.memory if leading else "codes"), workers)
         codes, plane = self.beside.codes, self.beside.plane
         self._few = Few(self.table, None if plane else codes, self.isa, BLOCK if plane else 0, self.workers.count)
         return self

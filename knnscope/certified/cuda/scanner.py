@@ -22,7 +22,7 @@ from knnscope.records import Certificate, Neighbors
 from knnscope.search import definition
 
 
-class _OnDevice:
+class OnDevice:
     """On a GPU; a full memory is told in one line."""
 
     def __init__(self, device: int) -> None:
@@ -62,11 +62,12 @@ class CudaScanner:
         self._paths: dict[tuple[bool, int, bool], Any] = {}
         self._workspaces: dict[tuple[Any, ...], Any] = {}
         self._captured: list[Any] = []  # what graphs use
+        self.live: Any = None  # what living.py has copied here: which rows are left
 
     def build(self, rows: Any, names: npt.NDArray[np.int64], metric: str) -> CudaScanner:
         """Copy rows to the GPU, where they are not there already, and write them as codes; see CpuScanner.build."""
         number = definition.METRICS.index(metric)
-        with _OnDevice(self.device):
+        with OnDevice(self.device):
             there = cp.ascontiguousarray(cp.asarray(rows))
             _check_finite(there)
             called, order = (cp.asarray(names), cp.asarray(np.argsort(names))) if len(names) else (None, None)
@@ -94,11 +95,11 @@ class CudaScanner:
 
     def search_there(self, queries: Any, k: int, where: Any, out: tuple[Any, Any] | None) -> Neighbors:
         """Queries that lie on the GPU: the answer lies there too, once the stream comes to it; see ``ExactIndex.search``."""
-        with _OnDevice(self.device), arrays.stream_of(queries):
+        with OnDevice(self.device), arrays.stream_of(queries):
             values, single = arrays.queries(queries, self.table.rows.shape[1])
             allowed = None if where is None else arrays.mask(where, len(values), len(self.table.rows))
             taken = None if out is None else arrays.taken(out, (k,) if single else (len(values), k))
-            found = self._queue(values, k, allowed, taken)
+            found = self.queue(values, k, allowed, taken)
             proof = LazyCertificate(found.read)
             if out is not None:
                 return Neighbors(*out, proof)
@@ -128,14 +129,19 @@ class CudaScanner:
         """Bytes of codes, plane and bounds."""
         return self.codes.nbytes if self.codes else 0
 
+    @property
+    def has_captured(self) -> bool:
+        """Whether a graph was captured that reads this memory whenever it is started."""
+        return bool(self._captured)
+
     def prompt(self, _queries: Any, _k: int) -> None:
         """See ``Scanner``: a GPU has no shorter one."""
 
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:  # noqa: ARG002
         """Answer a request; see ``Scanner``."""
-        with _OnDevice(self.device):
+        with OnDevice(self.device):
             allowed = cp.asarray(request.allowed) if len(request.allowed) else None
-            found = self._queue(cp.asarray(request.queries), request.k, allowed, None)
+            found = self.queue(cp.asarray(request.queries), request.k, allowed, None)
             proof = found.read()
             return Ranked(
                 host(found.ids), host(found.values), proof.candidates, proof.computed, proof.margin, proof.path
@@ -168,7 +174,7 @@ class CudaScanner:
         values = -keys + 0.0 if table.metric else keys
         return Within(offsets, names[order], values, all_of, all_of.copy(), ("exhaustive",))
 
-    def _queue(self, queries: Any, k: int, allowed: Any, out: tuple[Any, Any] | None) -> Queued:
+    def queue(self, queries: Any, k: int, allowed: Any, out: tuple[Any, Any] | None) -> Queued:
         """A search of queries that lie on the GPU, float32 or float64, on the current stream.
 
         Args:
@@ -242,7 +248,7 @@ class CudaScanner:
         return workspace
 
     def _by_all(self, queries: Any, k: int, allowed: Any, out: tuple[Any, Any] | None) -> Queued:
-        """Answer by all rows; see ``_queue``."""
+        """Answer by all rows; see ``queue``."""
         table, count, stream = self.table, len(queries), cp.cuda.get_current_stream()
         ids, values, errors = all_rows.search(table, queries.astype(cp.float64, copy=False), k, allowed)
         if out is not None:
