@@ -14,7 +14,6 @@ from knnscope.certified.dtypes import widened
 from knnscope.certified.filters import masks
 from knnscope.certified.ids import Numbers, Strings
 from knnscope.certified.living import Living
-from knnscope.certified.scanner import Request
 from knnscope.certified.state import State
 from knnscope.checks import check_whole
 from knnscope.errors import KnnscopeError
@@ -87,8 +86,7 @@ def _by_searches(
                 own = names[first : first + TOGETHER]
                 some = np.arange(first, first + len(own)) if places is None else places[first : first + len(own)]
                 queries = np.ascontiguousarray(widened(read(part.segment.rows, some)), dtype=np.float64)
-                request = Request(queries, k + (not itself), np.empty((0, 0), dtype=np.bool_))
-                found = states.nearest(state, request, live, metric, threads)
+                found = states.nearest(state, states.Asked(queries, k + (not itself), live), metric, threads)
                 here = slice(at, at + len(own))
                 if itself:
                     ids[here], values[here] = found.ids, found.distances
