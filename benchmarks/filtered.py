@@ -69,10 +69,28 @@ def main() -> None:
                 for name, some in times.items() if name != "none"
             }  # fmt: skip
             path = index.search(queries[:batch], K, where=each[:batch]).certificate.path
-            lines.append({"share": share, "queries": batch, "none_ms": round(median(times["none"]) * 1e3, 3), "ratios": ratios, "path": path})
-            print(f"{share:.0%} allowed, {batch:>3} queries: {median(times['none']) * 1e3:9.3f} ms without a filter; in parts of it {ratios}", flush=True)
+            lines.append(
+                {
+                    "share": share,
+                    "queries": batch,
+                    "none_ms": round(median(times["none"]) * 1e3, 3),
+                    "ratios": ratios,
+                    "path": path,
+                }
+            )
+            print(
+                f"{share:.0%} allowed, {batch:>3} queries: {median(times['none']) * 1e3:9.3f} ms without a filter; in parts of it {ratios}",
+                flush=True,
+            )
     if args.out:
-        facts = {"data": Path(args.data).name, "rows": args.rows, "dim": rows.shape[1], "k": K, "cases": lines, "environment": environment.collect()}
+        facts = {
+            "data": Path(args.data).name,
+            "rows": args.rows,
+            "dim": rows.shape[1],
+            "k": K,
+            "cases": lines,
+            "environment": environment.collect(),
+        }
         args.out.write_text(json.dumps(facts, indent=1) + "\n")
 
 

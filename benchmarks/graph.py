@@ -18,8 +18,7 @@ from statistics import median
 from typing import Any
 
 os.environ["KNNSCOPE_COMPILE"] = "wait"
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import numpy as np
 
@@ -95,7 +94,9 @@ def main() -> None:
             began = time.process_time()
             ids = ask(rows[first : first + share], args.k + 1)
             times[name].append((time.process_time() - began) * len(rows) / share)
-            lines = zip(ids.tolist(), graph.ids[first : first + share].tolist(), range(first, first + share), strict=True)
+            lines = zip(
+                ids.tolist(), graph.ids[first : first + share].tolist(), range(first, first + share), strict=True
+            )
             alike = sum(len((set(line) - {row}) & set(own)) for line, own, row in lines)
             same[name] = min(same.get(name, 1.0), alike / (share * args.k))
     ratios = {
@@ -104,7 +105,10 @@ def main() -> None:
     }
     print(f"{len(rows):,} rows x {rows.shape[1]}, k = {args.k}: CPU seconds of one thread")
     for name, seconds in times.items():
-        print(f"{name:>14} {median(seconds):8.1f}" + (f", {ratios[name]} times ours; of our neighbors it has {same[name]:.5f}" if name in ratios else ""))
+        print(
+            f"{name:>14} {median(seconds):8.1f}"
+            + (f", {ratios[name]} times ours; of our neighbors it has {same[name]:.5f}" if name in ratios else "")
+        )
     if args.out:
         facts = {
             "data": "synthetic text" if args.data is None else f"{args.data.parent.name}/{args.data.name}", "rows": len(rows), "dim": rows.shape[1],

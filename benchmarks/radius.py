@@ -17,8 +17,7 @@ from statistics import median
 from typing import Any
 
 os.environ["KNNSCOPE_COMPILE"] = "wait"
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import numpy as np
 
@@ -85,7 +84,9 @@ def main() -> None:
         radius = float(np.median(near[:, rank - 1]))
         for batch in (size for size in BATCHES if size <= len(queries)):
             times: dict[str, list[float]] = {name: [] for name in asked}
-            counts = {name: ask(queries[:batch], radius) for name, ask in asked.items() if name == "knnscope" or batch < 1000}
+            counts = {
+                name: ask(queries[:batch], radius) for name, ask in asked.items() if name == "knnscope" or batch < 1000
+            }
             for number in range(args.rounds):
                 for name, ask in asked.items():
                     if not times[name] or name == "knnscope" or times[name][0] < DEAR:
@@ -99,9 +100,18 @@ def main() -> None:
                 "rank": rank, "radius": radius, "queries": batch, "rows_found": counts, "knnscope_ms": round(median(ours) * 1e3, 3),
                 "times_as_long": ratios,
             })  # fmt: skip
-            print(f"radius of the {rank}. neighbor, {batch:>4} queries: {median(ours) * 1e3:9.3f} ms; times as long: {ratios}; rows {counts}", flush=True)
+            print(
+                f"radius of the {rank}. neighbor, {batch:>4} queries: {median(ours) * 1e3:9.3f} ms; times as long: {ratios}; rows {counts}",
+                flush=True,
+            )
     if args.out:
-        facts = {"data": Path(args.data).name, "rows": len(rows), "dim": rows.shape[1], "cases": lines, "environment": environment.collect()}
+        facts = {
+            "data": Path(args.data).name,
+            "rows": len(rows),
+            "dim": rows.shape[1],
+            "cases": lines,
+            "environment": environment.collect(),
+        }
         args.out.write_text(json.dumps(facts, indent=1) + "\n")
 
 

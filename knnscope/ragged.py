@@ -85,7 +85,9 @@ class RadiusNeighbors:
         queries = np.repeat(np.arange(len(self)), self.counts)
         ranks = np.arange(len(self.ids)) - self.offsets[queries] + 1
         columns = (column.tolist() for column in (queries, ranks, self.ids, self.distances))
-        return [dict(zip(("query", "rank", "id", "distance"), line, strict=True)) for line in zip(*columns, strict=True)]
+        return [
+            dict(zip(("query", "rank", "id", "distance"), line, strict=True)) for line in zip(*columns, strict=True)
+        ]
 
     def save(self, path: str | Path) -> None:
         """Write offsets, ids, distances and the certificate as an .npz file, which NumPy reads as well.
@@ -122,9 +124,13 @@ def _answer_of(found: dict[str, npt.NDArray[Any]]) -> RadiusNeighbors:
     """
     offsets, ids, distances = found["offsets"], found["ids"], found["distances"]
     one = offsets.ndim == ids.ndim == distances.ndim == 1 and len(ids) == len(distances) and len(offsets) > 0
-    types = offsets.dtype == np.int64 and distances.dtype == np.float64 and (ids.dtype == np.int64 or ids.dtype.kind == "U")
+    types = (
+        offsets.dtype == np.int64 and distances.dtype == np.float64 and (ids.dtype == np.int64 or ids.dtype.kind == "U")
+    )
     if not one or not types:
-        raise ValueError(f"offsets {offsets.shape} {offsets.dtype}, ids {ids.shape} {ids.dtype}, distances {distances.shape}")
+        raise ValueError(
+            f"offsets {offsets.shape} {offsets.dtype}, ids {ids.shape} {ids.dtype}, distances {distances.shape}"
+        )
     if offsets[0] != 0 or offsets[-1] != len(ids) or (np.diff(offsets) < 0).any():
         raise ValueError("its offsets do not fit")
     return RadiusNeighbors(offsets, ids, distances, Certificate.of_arrays(found, len(offsets) - 1))

@@ -78,7 +78,9 @@ def _by_searches(
     (k, itself), (read, metric) = wanted, how
     values, at, live = np.empty((state.rows, k)), 0, masks(None, state, 1)
     kind: Any = type(state.parts[0].segment.ids)
-    ids: npt.NDArray[Any] = np.empty((state.rows, k), dtype=np.int64 if kind is Numbers else states.all_ids(state).dtype)
+    ids: npt.NDArray[Any] = np.empty(
+        (state.rows, k), dtype=np.int64 if kind is Numbers else states.all_ids(state).dtype
+    )
     with bar(state.rows, "graph", "row") as progress:
         for part in state.parts:
             places, names = part.places(), part.ids().array()

@@ -116,9 +116,7 @@ class RadiusSearch:
         return RadiusNeighbors(found.offsets, ids, found.distances, proof)
 
 
-def _within(
-    state: State, request: RadiusRequest, allowed: Sequence[Mask], threads: int | None, metric: str
-) -> Within:
+def _within(state: State, request: RadiusRequest, allowed: Sequence[Mask], threads: int | None, metric: str) -> Within:
     """All rows of all parts within the radii; ids as ``Ids.told`` gives them.
 
     Raises:
@@ -147,6 +145,8 @@ def _within(
     ranks = Strings.ranks(ids) if ids.dtype.kind == "T" else ids
     order = np.lexsort((ranks, -values if definition.descending(metric) else values, numbers))
     offsets = np.concatenate([[0], each.cumsum()]).astype(np.int64)
-    candidates, computed = (np.sum([getattr(one, name) for one in found], axis=0) for name in ("candidates", "computed"))
+    candidates, computed = (
+        np.sum([getattr(one, name) for one in found], axis=0) for name in ("candidates", "computed")
+    )
     path = tuple(sorted({path for one in found for path in one.path}))
     return Within(offsets, ids[order], values[order], candidates, computed, path)

@@ -33,8 +33,11 @@ class Ranked(NamedTuple):
 
 
 class RadiusRequest(NamedTuple):
-    """Queries, float64, (queries, dim); of each the largest key that an answer may have, float64, (queries,): a distance, or a similarity with the
-    other sign; rows that may be answers, as in ``Request``; and how many answers there may be, of all queries together and of each."""
+    """All rows within a radius.
+
+    queries: float64, (queries, dim). keys: float64, (queries,): the largest key that an answer of each may have: a distance, or a similarity with the
+    other sign. allowed: as in ``Request``. most, most_each: how many answers there may be, of all queries together and of each.
+    """
 
     queries: npt.NDArray[np.float64]
     keys: npt.NDArray[np.float64]

@@ -106,4 +106,6 @@ def test_plain_python_agrees(monkeypatch: pytest.MonkeyPatch, metric: str) -> No
     planes_for_all(monkeypatch)
     rows, queries = data()
     few = np.random.default_rng(0).random(6011) < 0.01
-    check(ExactIndex(rows[:600], metric).search(queries[:2], 3, few[:600]), rows[:600], queries[:2], 3, metric, few[:600])
+    check(
+        ExactIndex(rows[:600], metric).search(queries[:2], 3, few[:600]), rows[:600], queries[:2], 3, metric, few[:600]
+    )

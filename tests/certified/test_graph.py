@@ -129,7 +129,7 @@ def test_a_living_index_in_the_order_of_its_ids(named: bool) -> None:
 
 @pytest.mark.parametrize("k", [0, 10, 1.5, True, "all"])
 def test_no_such_k(k: object) -> None:
-    with pytest.raises(KnnscopeError, match="k = .* 1 to 9, the rows that may be neighbors"):
+    with pytest.raises(KnnscopeError, match=r"k = .* 1 to 9, the rows that may be neighbors"):
         ExactIndex(np.eye(10)).knn_graph(k)  # type: ignore[arg-type]
     assert ExactIndex(np.eye(10)).knn_graph(10, include_self=True).ids.shape == (10, 10)
 

@@ -50,9 +50,7 @@ def many(metric: str, dtype: str = "float32", seed: int = 0) -> tuple[np.ndarray
     """Rows for which a plane is built, queries, and every value."""
     random = np.random.default_rng(seed)
     fall = np.arange(1, 65) ** -0.8
-    rows, queries = (
-        (random.standard_normal((n, 64)) * fall * 40).clip(-127, 127).astype(dtype) for n in (6000, 150)
-    )
+    rows, queries = ((random.standard_normal((n, 64)) * fall * 40).clip(-127, 127).astype(dtype) for n in (6000, 150))
     rows[10:14] = rows[5000]
     return rows, queries, definition.distances(rows, queries, metric)
 
@@ -156,7 +154,7 @@ def test_a_radius_that_is_none_is_refused(metric: str, radius: object, message: 
 def test_a_limit_that_is_none_is_refused(limit: object) -> None:
     index = ExactIndex(np.eye(4))
     for given_ in ({"limit": limit}, {"limit_each": limit}):
-        with pytest.raises(KnnscopeError, match="limit.* 1 to"):
+        with pytest.raises(KnnscopeError, match=r"limit.* 1 to"):
             index.radius_search(np.eye(4), 1.0, **given_)  # type: ignore[arg-type]
 
 
@@ -223,7 +221,11 @@ def test_what_is_saved_is_loaded_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(IndexError):
         found[150]
     arrays = dict(np.load(tmp_path / "found.npz"))
-    for name, wrong in (("offsets", arrays["offsets"][:-1]), ("ids", arrays["ids"].astype(float)), ("path", np.zeros(2))):
+    for name, wrong in (
+        ("offsets", arrays["offsets"][:-1]),
+        ("ids", arrays["ids"].astype(float)),
+        ("path", np.zeros(2)),
+    ):
         np.savez(tmp_path / "wrong.npz", **{**arrays, name: wrong})
         with pytest.raises(KnnscopeError, match="not an answer"):
             RadiusNeighbors.load(tmp_path / "wrong.npz")

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import allowed, graph_pass, lines, plane_queries, plane_search
+from knnscope.certified.cpu import graph_pass, lines, plane_queries, plane_search
 from knnscope.certified.cpu.graph_pass import Graph, Share
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import BEYOND, LANES
 from knnscope.certified.cpu.quantise import aligned
 from knnscope.certified.cpu.ranking import Table
-from knnscope.certified.cpu.search import ROOMS, Search
+from knnscope.certified.cpu.search import Search
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import widened
 from knnscope.certified.scanner import Request, changed
@@ -36,6 +36,8 @@ HEAP_BYTES = 1 << 31
 """Of all threads' heaps together."""
 MOST_FAR, MANY_FAR = 64, -3
 """Queries of a share that bounds may not tell about, and what it says of more: their pairs are all computed."""
+PIECE = 8192
+"""Rows whose clusters are looked for at once."""
 ROUNDS = 2
 """Times that the middle of each cluster is found anew."""
 
@@ -86,9 +88,7 @@ class GraphSearch:
             for graph in graphs:
                 graph_pass.begun(tops, graph)
             for first in range(0, rows, GROUP * threads):
-                some = [
-                    (first + GROUP * i, graph) for i, graph in enumerate(graphs) if first + GROUP * i < rows
-                ]
+                some = [(first + GROUP * i, graph) for i, graph in enumerate(graphs) if first + GROUP * i < rows]
                 found = self.workers.map(lambda one: self._share(one, wanted, order, blocks), some)
                 if any(wrong < -1 for wrong in found):
                     return None
@@ -121,12 +121,13 @@ class GraphSearch:
 
     def _clusters(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.intp]]:
         """Rows cluster by cluster, where each cluster ends, and for each the clusters by how near their middles are."""
-        rows, dim = self.table.rows.shape
+        rows = len(self.table.rows)
         count = max(1, rows // CLUSTER)
         random = np.random.default_rng(0)
         middles = self._sized(np.sort(random.choice(rows, count, replace=False)).astype(np.int32))
         for last in range(ROUNDS):
-            of = np.concatenate(self.workers.map(lambda first: self._nearest(first, middles), range(0, rows, 8192)))
+            pieces = [(first, middles) for first in range(0, rows, PIECE)]
+            of = np.concatenate(self.workers.map(self._nearest, pieces))
             order = np.argsort(of, kind="stable").astype(np.int32)
             ends = np.cumsum(np.bincount(of, minlength=count))
             if last < ROUNDS - 1:
@@ -145,8 +146,9 @@ class GraphSearch:
             found = np.divide(found, lengths, out=np.zeros_like(found), where=lengths > 0)
         return found
 
-    def _nearest(self, first: int, middles: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
-        some = self._sized(np.arange(first, min(first + 8192, len(self.table.rows)), dtype=np.int32))
+    def _nearest(self, piece: tuple[int, npt.NDArray[np.float32]]) -> npt.NDArray[np.intp]:
+        first, middles = piece
+        some = self._sized(np.arange(first, min(first + PIECE, len(self.table.rows)), dtype=np.int32))
         return np.argmin(np.einsum("ij,ij->i", middles, middles) - 2 * some @ middles.T, axis=1)
 
     def _first(

@@ -44,8 +44,11 @@ class Graph(NamedTuple):
 
 
 class Share(NamedTuple):
-    """Queries from place ``first`` on, a multiple of 16; blocks of rows from theirs up to ``blocks``, so many before the next tile. itself: whether a
-    row is its own neighbor."""
+    """What a call computes.
+
+    first: place of the first query, a multiple of 16. blocks: of rows, from the query's on. step: how many pass before the next tile. itself:
+    whether a row is its own neighbor.
+    """
 
     first: int
     blocks: int

@@ -161,7 +161,9 @@ class Plain:
                     raise too_many(own, request.most_each, i)
                 if total > request.most:
                     raise too_many(total, request.most)
-            keys, rows = (np.concatenate(some) for some in zip((np.empty(0), np.empty(0, np.int64)), *parts, strict=True))
+            keys, rows = (
+                np.concatenate(some) for some in zip((np.empty(0), np.empty(0, np.int64)), *parts, strict=True)
+            )
             names = self._names[rows] if len(self._names) else rows
             order = np.lexsort((names, keys))
             found.append((keys[order], names[order]))

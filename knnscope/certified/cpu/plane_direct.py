@@ -132,7 +132,11 @@ def _compete(one: Any, line: Any, count: int, ground: Any) -> int:
                 return -1
         else:
             value = plane_bounds.limit(key, alpha, beta)
-            if not low <= value + 2.0**-100 or not value < np.inf or not is_near(row, low, value, ground.plane, asked.terms[one.number], asked.gaps[one.number]):
+            if (
+                not low <= value + 2.0**-100
+                or not value < np.inf
+                or not is_near(row, low, value, ground.plane, asked.terms[one.number], asked.gaps[one.number])
+            ):
                 names[0] = row
                 return CHANGED
         name = row

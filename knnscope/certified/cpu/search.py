@@ -124,7 +124,11 @@ class Search:
             rows = few.lists[0, : few.counts[0]]
             if request.k * MOST > len(rows):
                 return False
-            self._scan(allowed.gathered(self.codes, levels.lines, rows, self.workers), ROOMS[0][0] * request.k + ROOMS[0][1], rows)
+            self._scan(
+                allowed.gathered(self.codes, levels.lines, rows, self.workers),
+                ROOMS[0][0] * request.k + ROOMS[0][1],
+                rows,
+            )
         else:
             asked = None
             if self.codes is not None and levels.lines is not None:

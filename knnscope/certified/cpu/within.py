@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.components import LOOK
-from knnscope.certified.cpu import dispatch, lines, plane_direct, plane_queries, plane_search, within_codes, within_plane
+from knnscope.certified.cpu import (
+    dispatch,
+    lines,
+    plane_direct,
+    plane_queries,
+    plane_search,
+    within_codes,
+    within_plane,
+)
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES, Plane
 from knnscope.certified.cpu.quantise import FAR, PANEL, chunk
@@ -55,7 +63,7 @@ class _Found(NamedTuple):
     @classmethod
     def of(cls, parts: list[_Found]) -> _Found:
         """Answers of queries that come one after another."""
-        none = cls(*(np.empty(0, dtype) for dtype in (np.int64, np.float64, np.int64, np.int64)))
+        none: Any = cls(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64))
         return cls(*map(np.concatenate, zip(none, *parts, strict=True)))
 
 
@@ -110,7 +118,9 @@ class WithinSearch:
         """Answer queries, those that the levels cannot tell about by all rows."""
         mask, some = self.request.allowed, slice(first, last)
         request = self.request._replace(
-            queries=self.request.queries[some], keys=self.request.keys[some], allowed=mask if len(mask) < 2 else mask[some]
+            queries=self.request.queries[some],
+            keys=self.request.keys[some],
+            allowed=mask if len(mask) < 2 else mask[some],
         )
         work = self._level(request)
         if work.far.any() and work.path != _ByAll.path:
@@ -139,9 +149,7 @@ class WithinSearch:
         size = max(FEWEST, PLACES // min(count, each))
         size = min(size, work.most_rows, -(-rows // max(1, self.workers.count // len(groups))))
         size = -(-size // PANEL) * PANEL
-        items = [
-            _Item(group, (first, min(first + size, rows))) for first in range(0, rows, size) for group in groups
-        ]
+        items = [_Item(group, (first, min(first + size, rows))) for first in range(0, rows, size) for group in groups]
 
         def found(item: _Item) -> _Found:
             queries, places = item.queries.stop - item.queries.start, item.rows[1] - item.rows[0]
@@ -241,7 +249,7 @@ class _ByPlane:
 
     def pays(self) -> bool:
         """Whether it costs less than what there is otherwise, by what a sample of its blocks leaves."""
-        count, blocks, (m, dim) = len(self.request.queries), self.plane.blocks, self.plane.map.matrix.shape
+        count, blocks, m = len(self.request.queries), self.plane.blocks, len(self.plane.map.matrix)
         apart = max(1, len(blocks) // max(SAMPLED, len(blocks) // 64))
         seen = -(-len(blocks) // apart) * LANES * count
         share = int(self.forms.sample(blocks, self.to_plane, self.limits, apart)) / seen

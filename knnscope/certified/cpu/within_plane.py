@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from knnscope.certified.cpu import bounds, lines, plane_bounds, plane_search
 from knnscope.certified.cpu.exact_sums import TOGETHER
@@ -114,7 +113,7 @@ def _allowed(allowed: Any, query: int, lows: Any, rows: Any, count: int) -> int:
 def _look(near: Any, asked: Any, query: int, some: Any, room: Any, reach: float, kept: Any) -> None:
     """Keep those of some rows that their byte codes leave."""
     rows, count, (places, found), (to_rows, squares, counts) = some[1], some[2], room, kept
-    now, e_q, p2 = counts[query, 0], asked.errors[query], asked.lengths2[query]
+    now, p2 = counts[query, 0], asked.lengths2[query]
     for first in range(0, count, BLOCK):
         size = min(BLOCK, count - first)
         for i in range(size):

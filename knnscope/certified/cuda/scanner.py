@@ -151,7 +151,7 @@ class CudaScanner:
         """Answer a request for all rows within a radius: every row's value is computed; see ``Scanner``."""
         count, table, left = len(request.queries), self.table, request.most
         each, found = np.zeros(count, dtype=np.int64), []
-        with _OnDevice(self.device):
+        with OnDevice(self.device):
             allowed = cp.asarray(request.allowed) if len(request.allowed) else None
             parts = all_rows.within(table, cp.asarray(request.queries), cp.asarray(request.keys), allowed)
             for first, numbers, rows, keys, wrong in parts if count else ():
@@ -169,7 +169,9 @@ class CudaScanner:
         numbers, names, keys = (np.concatenate(some) for some in zip(none, *found, strict=True))
         order = np.lexsort((names, keys, numbers))
         keys = keys[order]
-        all_of = np.broadcast_to(len(table.rows) if allowed is None else request.allowed.sum(axis=1), (count,)).astype(np.int64)
+        all_of = np.broadcast_to(len(table.rows) if allowed is None else request.allowed.sum(axis=1), (count,)).astype(
+            np.int64
+        )
         offsets = np.concatenate([[0], each.cumsum()]).astype(np.int64)
         values = -keys + 0.0 if table.metric else keys
         return Within(offsets, names[order], values, all_of, all_of.copy(), ("exhaustive",))
