@@ -26,7 +26,7 @@ from knnscope.progress import bar
 
 CLUSTER = 400
 """Rows of a cluster, about."""
-AMONG = 2400
+AMONG = 1200
 """Rows among which neighbors are looked for first."""
 GROUP = 1280
 """Queries of a share: whole tiles of every width, and whole blocks of rows."""
