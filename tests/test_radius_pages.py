@@ -17,4 +17,4 @@ def test_the_examples_of_a_page_run_in_order(page: str, tmp_path: Path, monkeypa
     assert len(blocks) >= 4
     names: dict[str, object] = {}
     for block in blocks:
-        exec(compile(block, page, "exec"), names)  # noqa: S102 - our own page
+        exec(compile(block, page, "exec"), names)

@@ -92,7 +92,7 @@ def few(mask: npt.NDArray[np.bool_], levels: Levels, queries: int) -> Few | None
     rows = mask.shape[1]
     is_shared = len(mask) == 1 and queries >= MANY and levels.codes is not None
     room = rows // (SHARED if is_shared else DIRECT if levels.lines is None else SHARE)
-    if any(np.count_nonzero(mask[number]) > room for number in {0, len(mask) - 1}):
+    if rows >= 1 << 31 or any(np.count_nonzero(mask[number]) > room for number in {0, len(mask) - 1}):
         return None
     lists = np.empty((len(mask), room + 64), dtype=np.int32)
     counts = np.array([listed(*both) for both in zip(mask, lists, strict=True)], dtype=np.int64)

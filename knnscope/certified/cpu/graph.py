@@ -54,7 +54,7 @@ def suits(table: Table, levels: Levels, wanted: Wanted, workers: Workers) -> boo
     rows, k = len(table.rows), wanted.k
     if levels.plane is None or levels.codes is None or levels.lines is None:
         return False
-    return rows * k * 16 * workers.count <= HEAP_BYTES and levels.plane.answers(GROUP, k + 1)
+    return rows < 1 << 31 and rows * k * 16 * workers.count <= HEAP_BYTES and levels.plane.answers(GROUP, k + 1)
 
 
 class GraphSearch:

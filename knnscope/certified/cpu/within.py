@@ -151,10 +151,12 @@ class WithinSearch:
         size = -(-size // PANEL) * PANEL
         items = [_Item(group, (first, min(first + size, rows))) for first in range(0, rows, size) for group in groups]
 
+        numbers = np.int32 if rows < 1 << 31 else np.int64
+
         def found(item: _Item) -> _Found:
             queries, places = item.queries.stop - item.queries.start, item.rows[1] - item.rows[0]
             kept = Kept(
-                np.empty((queries, places), dtype=np.int32), np.empty((queries, places)),
+                np.empty((queries, places), dtype=numbers), np.empty((queries, places)),
                 np.zeros((queries, 2), dtype=np.int64),
             )  # fmt: skip
             wrong = work.scan(item, kept)
