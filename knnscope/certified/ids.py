@@ -17,6 +17,8 @@ STRING = np.dtypes.StringDType(coerce=False)
 """16 bytes an id, and what is longer than 15 bytes. It sorts by code points, as UTF-8 does."""
 LONGEST = 512
 """Characters of an id: the longest one decides what an answer's array takes."""
+LAST = 2**63 - 1
+"""What int64 holds; no id is so large."""
 ALL = np.empty(0, dtype=np.int64)
 """In place of 0, 1, 2 ..., as scanners take it."""
 
@@ -184,7 +186,7 @@ def consecutive(first: int, count: int) -> Numbers:
     Raises:
         KnnscopeError: there are no more.
     """
-    if first + count >= np.iinfo(np.int64).max:
+    if first + count > LAST:
         raise KnnscopeError("there is no larger id left than those that rows had: give ids")
     return Numbers(np.arange(first, first + count) if first else ALL, count)
 
@@ -229,7 +231,7 @@ def wanted_ids(given: Any, kind: str | None, what: str = "ids") -> tuple[npt.NDA
                 f"{what} are of type {values.dtype}: {kind or 'whole numbers or strings'} were expected"
             )
         elif values.dtype == np.uint64:  # what int64 does not hold is no id
-            values = np.where(values > np.iinfo(np.int64).max, -1, values.astype(np.int64))
+            values = np.where(values > LAST, -1, values.astype(np.int64))
         if values.dtype.kind in "iu":
             values = values.astype(np.int64, copy=False)
     is_text = values.dtype.kind == "T"

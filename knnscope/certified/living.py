@@ -76,8 +76,8 @@ class Living:
         self.turns.raise_error()
         with self.turns.writing():
             state = self.state
-            rows, single = self._as_added(vectors)
-            called = _called(ids, len(rows), single, state)
+            rows = self._as_added(vectors)
+            called = _called(ids, len(rows), state)
             found = called.array()
             if updates:
                 parts = states.without(state, _places(state, found))
@@ -126,8 +126,8 @@ class Living:
             ):
                 self._merged(before, beside=False)
 
-    def _as_added(self, vectors: Any) -> tuple[Any, bool]:
-        """Rows of the index' type in host memory, checked; and whether a single one of one dimension was given."""
+    def _as_added(self, vectors: Any) -> Any:
+        """Rows of the index' type in host memory, checked."""
         rows = self.maker.host_rows(vectors) if is_device(vectors) and isinstance(self.maker, OnCuda) else vectors
         return as_added(rows, self.dim, self.dtype)
 
@@ -211,7 +211,7 @@ def _places(state: State, wanted: npt.NDArray[Any], twice: bool = False) -> list
     return found
 
 
-def _called(ids: Any, rows: int, single: bool, state: State) -> Ids:
+def _called(ids: Any, rows: int, state: State) -> Ids:
     kind = _kind(state)
     if not rows and (ids is None or np.size(ids) == 0):
         return Strings(np.empty(0, dtype=STRING)) if kind == Strings.kind else Numbers(ALL, 0)
@@ -219,7 +219,7 @@ def _called(ids: Any, rows: int, single: bool, state: State) -> Ids:
         if kind == Strings.kind:
             raise KnnscopeError("ids of this index are strings: give one for each row")
         return consecutive(state.next_id, rows)
-    if single and np.ndim(ids) == 0:
+    if rows == 1 and (isinstance(ids, str) or np.ndim(ids) == 0):
         ids = [ids]
     called = new_ids(ids, rows)
     if kind is not None and rows and called.kind != kind:

@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager, contextmanager
 import numpy as np
 
 from knnscope.arithmetic import Ieee
-from knnscope.certified.cpu.ending import EndingError
+from knnscope.certified.cpu.ending import EndingError, at_work
 from knnscope.certified.cpu.threads import start_thread
 from knnscope.certified.state import Part, Segment, State, state_of
 from knnscope.errors import KnnscopeError
 
-RATIO = 4
+RATIO = 8
 """A segment has at least so many times the rows of all that follow it, or is written together with them: so there are few, and a row is written again
-a few times for each power of four that the index grows by."""
+a few times for each power of eight that the index grows by."""
 DEAD = 16
 """One row in so many that is not there any more is enough to write a segment again: until then a search looks at it in vain."""
 
@@ -138,7 +138,7 @@ class Turns:
 
     def _run(self, work: Callable[[], None], is_due: Callable[[], bool]) -> None:
         try:
-            with np.errstate(all="ignore"), Ieee():
+            with at_work(), np.errstate(all="ignore"), Ieee():
                 while self._at_work:
                     work()
                     with self.writing():  # else what became due now would wait for the next change

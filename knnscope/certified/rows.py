@@ -51,11 +51,11 @@ def as_rows(vectors: Any) -> npt.NDArray[Any]:
     return found
 
 
-def as_added(vectors: Any, dim: int, dtype: Any) -> tuple[npt.NDArray[Any], bool]:
-    """Rows for an index that has some, (rows, dim), finite, of its type; and whether a single one of one dimension was given.
+def as_added(vectors: Any, dim: int, dtype: Any) -> npt.NDArray[Any]:
+    """Rows for an index that has some, (rows, dim), finite, of its type.
 
     Args:
-        vectors: of any type.
+        vectors: of any type, (rows, dim), or (dim,) for a single one.
         dim: components of the index.
         dtype: of its rows; None where it has had none.
 
@@ -63,11 +63,8 @@ def as_added(vectors: Any, dim: int, dtype: Any) -> tuple[npt.NDArray[Any], bool
         KnnscopeError: another shape, type or device, or a number that is not finite or that the index' type does not hold; names where.
     """
     found = _array(vectors, "rows")
-    single = found.ndim == 1 and len(found) > 0
-    if found.shape == (0,):  # an empty list
-        found = found.reshape(0, dim)
-    if single:
-        found = found[None]
+    if found.ndim == 1:
+        found = found[None] if len(found) else found.reshape(0, dim)  # an empty list
     if found.ndim != 2:
         raise KnnscopeError(f"rows have shape {found.shape}: (rows, {dim}), or ({dim},) for one, was expected")
     if found.shape[1] != dim:
@@ -77,8 +74,8 @@ def as_added(vectors: Any, dim: int, dtype: Any) -> tuple[npt.NDArray[Any], bool
     values = widened(found)
     check_finite(values, "rows")
     if dtype is None or found.dtype == dtype:
-        return found, single
-    return _as_type(values, np.dtype(dtype)), single
+        return found
+    return _as_type(values, np.dtype(dtype))
 
 
 def _as_type(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:

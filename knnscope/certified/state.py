@@ -76,7 +76,7 @@ def whole(segment: Segment) -> Part:
 class State(NamedTuple):
     """Parts in the order of their rows, the open one last; how many rows are left; the next whole number that no row has had.
 
-    whole: the scanner of the only segment, where all of its rows are there and are called by whole numbers; else None.
+    whole: the scanner of the only segment, where it is not open, and all of its rows are there and are called by whole numbers; else None.
     """
 
     parts: tuple[Part, ...]
@@ -91,9 +91,10 @@ EMPTY = State((), 0, 0, None)
 def state_of(parts: Sequence[Part], next_id: int) -> State:
     """The state of these parts; those without a row that is left are dropped."""
     kept = tuple(part for part in parts if part.left)
-    alone = kept[0] if len(kept) == 1 else None
-    plain = alone is not None and alone.live is None and isinstance(alone.segment.ids, Numbers)
-    return State(kept, sum(part.left for part in kept), next_id, alone.segment.scanner if alone and plain else None)
+    segment = kept[0].segment if len(kept) == 1 and kept[0].live is None else None
+    if segment is not None and (segment.is_open or not isinstance(segment.ids, Numbers)):
+        segment = None
+    return State(kept, sum(part.left for part in kept), next_id, segment.scanner if segment else None)
 
 
 def find(state: State, wanted: npt.NDArray[Any]) -> list[Int64]:

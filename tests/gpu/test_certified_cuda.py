@@ -291,7 +291,7 @@ def test_ties_without_end_are_answered_by_all_rows(k: int) -> None:
 
 def index_names(index: ExactIndex) -> np.ndarray:
     """What its rows are called."""
-    scanner: Any = index._scanner
+    scanner: Any = index._living.state.whole
     return scanner.table.names.get()
 
 

@@ -6,7 +6,8 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from knnscope.certified.cpu.workers import Item, Result, Workers
 
@@ -33,12 +34,22 @@ class UntilTheEnd(Workers):
                 raise EndingError
             return work(item)
 
-        me = threading.get_ident()
-        _writing.add(me)
-        try:
+        with at_work():
             return super().map(unless_ending, items)
-        finally:
-            _writing.discard(me)
+
+
+@contextmanager
+def at_work() -> Iterator[None]:
+    """Let the process wait with its end."""
+    me = threading.get_ident()
+    if me in _writing:
+        yield
+        return
+    _writing.add(me)
+    try:
+        yield
+    finally:
+        _writing.discard(me)
 
 
 def _before_exit() -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from knnscope.certified import components
 from knnscope.certified.components import Directions, Prices
+from knnscope.certified.cpu import forks
 from knnscope.certified.cpu.plane_products import LANES as LANES
 from knnscope.certified.cpu.plane_writing import SIDES as SIDES
 from knnscope.certified.cpu.plane_writing import way_of, writer
@@ -96,7 +97,7 @@ def of(rows: npt.NDArray[Any], mapping: Any, workers: Workers, prices: Prices) -
         return None
     if not mapping.reach2 < FAR * FAR:
         return None
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), forks.held_off():
         directions = components.choose(rows, mapping.metric, mapping.centre)
     if directions is None or directions.cost(10) > WORTH * prices.codes * (dim + 12):
         return None

@@ -55,7 +55,7 @@ def test_which_way_is_taken() -> None:
     rows = RANDOM(2).standard_normal((3000, 384)).astype(np.float32)
     small, larger = ExactIndex(rows[:60], threads=2), ExactIndex(rows, threads=2)
     assert small.search(rows[:2], 5).certificate.path == ("exhaustive",)
-    calls = larger._scanner._few
+    calls = larger._living.state.whole._few
     larger.search(rows[:2], 5)
     larger.search(rows[:900], 5)
     taken = few.alone(dispatch.plan(larger.isa, 2)) is not None
@@ -78,7 +78,7 @@ def test_which_way_is_taken() -> None:
 def test_what_has_to_be_converted_goes_the_long_way(queries: Any) -> None:
     rows = RANDOM(3).standard_normal((50, 8))
     index = ExactIndex(rows)
-    assert index._scanner._few.answer(queries, 3) is None
+    assert index._living.state.whole._few.answer(queries, 3) is None
     asked = np.asarray(queries, dtype=np.float64)
     assert index.search(queries, 3).ids.shape == (len(asked), 3)
 
@@ -133,8 +133,8 @@ def test_names_and_rows_that_were_changed(count: int) -> None:
 def test_a_thread_that_computes_otherwise_is_put_right_first(monkeypatch: pytest.MonkeyPatch) -> None:
     index = ExactIndex(np.eye(4))
     asked = np.eye(4)[:1]
-    assert index._scanner._few.answer(asked, 2) is not None
+    assert index._living.state.whole._few.answer(asked, 2) is not None
     monkeypatch.setattr(few, "is_ieee", lambda: False)
-    assert index._scanner._few.answer(asked, 2) is None
+    assert index._living.state.whole._few.answer(asked, 2) is None
     assert arithmetic.is_ieee()
     assert index.search(asked, 2).ids.tolist() == [[0, 1]]
