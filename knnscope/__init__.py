@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from knnscope.certified.filters import Bits, Keep, Without
     from knnscope.certified.index import ExactIndex
     from knnscope.errors import KnnscopeError
+    from knnscope.ragged import RadiusNeighbors
     from knnscope.records import Certificate, Neighbors
 
     __version__: str
@@ -44,6 +45,7 @@ PUBLIC = {
     "Ladder": "knnscope.api.climbing:Ladder",
     "Machine": "knnscope.api.machine:Machine",
     "Neighbors": "knnscope.records:Neighbors",
+    "RadiusNeighbors": "knnscope.ragged:RadiusNeighbors",
     "Trace": "knnscope.api.explaining:Trace",
     "Without": "knnscope.certified.filters:Without",
     "changes": "knnscope.api.changing:changes",
@@ -78,6 +80,7 @@ __all__ = [
     "Ladder",
     "Machine",
     "Neighbors",
+    "RadiusNeighbors",
     "Trace",
     "Without",
     "__version__",

@@ -224,6 +224,37 @@ class Certificate:
             "path": list(self.path),
         }
 
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All of it as arrays, for a file."""
+        return {
+            "candidates": self.candidates,
+            "computed": self.computed,
+            "margin": self.margin,
+            "path": np.array(self.path, dtype=np.str_),
+            "scanned": np.array([self.rows_scanned, self.exact], dtype=np.int64),
+        }
+
+    @classmethod
+    def of_arrays(cls, found: dict[str, npt.NDArray[Any]], queries: int) -> Certificate | None:
+        """What ``arrays`` gave, of so many queries; None where they have none of it.
+
+        Raises:
+            KeyError: one is missing.
+            ValueError: shapes or types that do not belong together.
+        """
+        if "scanned" not in found:
+            return None
+        of_queries = [found[name] for name in ("candidates", "computed", "margin")]
+        fit = all(
+            a.shape == (queries,) and a.dtype == t
+            for a, t in zip(of_queries, (np.int64, np.int64, np.float64), strict=True)
+        )
+        if not fit or found["scanned"].shape != (2,) or found["path"].ndim != 1 or found["path"].dtype.kind != "U":
+            raise ValueError("its certificate belongs to another answer")
+        scanned, exact = found["scanned"].tolist()
+        candidates, computed, margin = of_queries
+        return cls(scanned, candidates, computed, margin, tuple(found["path"].tolist()), bool(exact))
+
 
 def _range(values: npt.NDArray[Any]) -> str:
     least, most = values.min(), values.max()
@@ -307,14 +338,8 @@ class Neighbors:
             KnnscopeError: another ending, or the file cannot be written.
         """
         arrays: dict[str, npt.NDArray[Any]] = {"ids": self.ids, "distances": self.distances}
-        if (proof := self.certificate) is not None:
-            arrays |= {
-                "candidates": proof.candidates,
-                "computed": proof.computed,
-                "margin": proof.margin,
-                "path": np.array(proof.path, dtype=np.str_),
-                "scanned": np.array([proof.rows_scanned, proof.exact], dtype=np.int64),
-            }
+        if self.certificate is not None:
+            arrays |= self.certificate.arrays()
         write_arrays(Path(path), arrays)
 
     @classmethod
@@ -346,20 +371,7 @@ def _answer_of(found: dict[str, npt.NDArray[Any]]) -> Neighbors:
         or ids.shape != distances.shape
     ):
         raise ValueError(f"ids {ids.shape} {ids.dtype}, distances {distances.shape} {distances.dtype}")
-    if "scanned" not in found:
-        return Neighbors(ids, distances)
-    of_queries = [found[name] for name in ("candidates", "computed", "margin")]
-    queries = 1 if ids.ndim == 1 else len(ids)
-    fit = all(
-        a.shape == (queries,) and a.dtype == t
-        for a, t in zip(of_queries, (np.int64, np.int64, np.float64), strict=True)
-    )
-    if not fit or found["scanned"].shape != (2,) or found["path"].ndim != 1 or found["path"].dtype.kind != "U":
-        raise ValueError("its certificate belongs to another answer")
-    scanned, exact = found["scanned"].tolist()
-    candidates, computed, margin = of_queries
-    proof = Certificate(scanned, candidates, computed, margin, tuple(found["path"].tolist()), bool(exact))
-    return Neighbors(ids, distances, proof)
+    return Neighbors(ids, distances, Certificate.of_arrays(found, 1 if ids.ndim == 1 else len(ids)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ from knnscope.arithmetic import Ieee
 from knnscope.certified import state as states
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.filters import is_filter, masks
+from knnscope.certified.graph import KnnGraph
 from knnscope.certified.ids import Strings, new_ids
 from knnscope.certified.living import Living
 from knnscope.certified.making import Maker, OnCpu, OnCuda
+from knnscope.certified.radius import RadiusSearch
 from knnscope.certified.rows import as_mask, as_queries, as_rows
 from knnscope.certified.saved.savable import Savable
 from knnscope.certified.scanner import Ranked, Request
@@ -29,7 +31,7 @@ DEVICES = ("auto", "cpu", "cuda")
 MEMORY = ("fast", "small")
 
 
-class ExactIndex(Savable):
+class ExactIndex(RadiusSearch, KnnGraph, Savable):
     """The k nearest rows, equal to float64's answer (search/definition.py), ties by the smallest id.
 
     Rows can be added, removed and updated. Several threads may search and change it at once: a search sees the index as it was when it began.

@@ -32,6 +32,31 @@ class Ranked(NamedTuple):
     path: tuple[str, ...]
 
 
+class RadiusRequest(NamedTuple):
+    """All rows within a radius.
+
+    queries: float64, (queries, dim). keys: float64, (queries,): the largest key that an answer of each may have: a distance, or a similarity with the
+    other sign. allowed: as in ``Request``. most, most_each: how many answers there may be, of all queries together and of each.
+    """
+
+    queries: npt.NDArray[np.float64]
+    keys: npt.NDArray[np.float64]
+    allowed: npt.NDArray[np.bool_]
+    most: int
+    most_each: int
+
+
+class Within(NamedTuple):
+    """The answer to it: as in ``ragged.RadiusNeighbors`` and records.Certificate, but that rows have their names."""
+
+    offsets: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int64]
+    distances: npt.NDArray[np.float64]
+    candidates: npt.NDArray[np.int64]
+    computed: npt.NDArray[np.int64]
+    path: tuple[str, ...]
+
+
 class Scanner(Protocol):
     """Rows as one kind of machine searches them."""
 
@@ -56,6 +81,23 @@ class Scanner(Protocol):
             KnnscopeError: values that float64 cannot hold; rows that were changed after the scanner was built, where that shows.
         """
         ...
+
+    def within(self, request: RadiusRequest, threads: int | None = None) -> Within:
+        """Answer a request for all rows within a radius, each query's by key and name.
+
+        Raises:
+            KnnscopeError: see ``nearest``; more answers than there may be.
+        """
+        ...
+
+
+def too_many(found: int, most: int, query: int | None = None) -> KnnscopeError:
+    """The error for more answers than there may be: of all queries, or of one."""
+    whose, name = ("all queries together have", "limit") if query is None else (f"query {query:,} has", "limit_each")
+    return KnnscopeError(
+        f"{whose} more than {most:,} rows within the radius (at least {found:,}): nothing is cut off; give a smaller radius, fewer queries at a "
+        f"time, or a larger {name}"
+    )
 
 
 def changed(row: int) -> KnnscopeError:

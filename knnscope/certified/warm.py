@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from knnscope.certified.cpu.kind import Kind, example
 from knnscope.certified.cpu.plane import FEWEST
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.rows import as_ids, as_mask, as_queries
-from knnscope.certified.scanner import Request
+from knnscope.certified.scanner import RadiusRequest, Request
 from knnscope.errors import KnnscopeError
 from knnscope.store import locked
 
@@ -66,6 +66,10 @@ def steps(kind: Kind) -> Iterator[tuple[str, int]]:
             began = time.perf_counter_ns()
             scanner.prepare()
             yield "codes in the order of a scan", time.perf_counter_ns() - began
+            for what, work in _others(scanner, queries, len(table)):
+                began = time.perf_counter_ns()
+                work()
+                yield f"{what} by {name}", time.perf_counter_ns() - began
         began = time.perf_counter_ns()
         few = example(kind, np.arange(6 * DIM).reshape(6, DIM) % 50)
         scanner = CpuScanner(kind.isa, 1, kind.memory).build(few, as_ids(None, 0), "ip")
@@ -73,6 +77,21 @@ def steps(kind: Kind) -> Iterator[tuple[str, int]]:
         scanner.nearest(Request(queries[:1], 3, as_mask(None, 1, 6)))
         yield "few rows", time.perf_counter_ns() - began
     kind.set_compiled()
+
+
+def _others(
+    scanner: CpuScanner, queries: npt.NDArray[np.float64], rows: int
+) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """What there is beside searches of all rows: in words, and a call that needs all code for it."""
+    every, few = as_mask(None, 9, rows), np.arange(9 * rows).reshape(9, rows) % 128 == 0
+
+    def within(keys: float, count: int) -> Any:
+        return scanner.within(RadiusRequest(queries[:count], np.full(count, keys), every, 1 << 40, 1 << 40))
+
+    yield "radius searches", lambda: [within(10.0, count) for count in (1, 3, UP_TO)] + [within(np.inf, 1)]
+    asked = [(queries[:1], few[:1]), (queries[:9], few[:1]), (queries[:9], few)]
+    yield "few allowed rows", lambda: [scanner.nearest(Request(some, 2, mask), 2) for some, mask in asked]
+    yield "graphs", lambda: scanner.graph(2, False, 2)
 
 
 def compile_for(*kind: str) -> None:

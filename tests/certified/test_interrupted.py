@@ -23,20 +23,35 @@ THREADS = st.integers(1, 4)
 LONG = 120
 
 
+ROWS = 12_000
+FEW = np.arange(ROWS) % 97 == 0
+OTHERS: dict[str, Any] = {
+    "radius": lambda on, some, threads: on.index.radius_search(some, on.radius, threads=threads),
+    "few": lambda on, some, threads: on.index.search(some, K, where=FEW, threads=threads),
+    "graph": lambda on, some, threads: on.small.knn_graph(len(some) % 7 + 2, threads=threads),
+}
+"""Also asked, of an index and queries."""
+
+
 class Interrupted(RuleBasedStateMachine):
     """One index, whose answers are known."""
 
     def __init__(self) -> None:
         super().__init__()
         random = np.random.default_rng(0)
-        self.rows = random.standard_normal((12_000, 32), dtype=np.float32)
+        self.rows = random.standard_normal((ROWS, 32), dtype=np.float32)
         self.queries = [random.standard_normal((count, 32), dtype=np.float32) for count in (1, 13, 70)]
         self.expected: list[Any] = [definition.search(self.rows, some, K, "l2") for some in self.queries]
+        self.radius = float(self.expected[2].distances[:, -1].mean())
+        self.others: dict[tuple[str, int], Any] = {}
         self.before = len(os.listdir("/proc/self/task"))
 
     @initialize(threads=THREADS)
     def build(self, threads: int) -> None:
-        self.index = ExactIndex(self.rows, threads=threads)
+        self.index, self.small = ExactIndex(self.rows, threads=threads), ExactIndex(self.rows[:2000], threads=threads)
+        for number, some in enumerate(self.queries):
+            for what, ask in OTHERS.items():
+                self.others[what, number] = ask(self, some, 1)
 
     @rule(which=st.integers(0, 2), threads=THREADS)
     def search(self, which: int, threads: int) -> None:
@@ -46,6 +61,15 @@ class Interrupted(RuleBasedStateMachine):
     def stop(self, which: int, threads: int, seconds: float) -> None:
         found = stopped(self.index, self.queries[which], seconds, threads=threads)
         assert found is None or same(found, self.expected[which])
+
+    @rule(which=st.integers(0, 2), threads=THREADS, seconds=MOMENTS, what=st.sampled_from(sorted(OTHERS)))
+    def stop_another(self, which: int, threads: int, seconds: float, what: str) -> None:
+        """A radius search, a search with few allowed rows, or a graph: whole or not at all, and the next one is right."""
+        ask = OTHERS[what]
+        made = type("Asks", (), {"search": lambda _, some, __: ask(self, some, threads)})()
+        found = stopped(made, self.queries[which], seconds)
+        for one in (found, ask(self, self.queries[which], threads)):
+            assert one is None or same(one, self.others[what, which])
 
     @rule(seconds=MOMENTS)
     def stop_a_build(self, seconds: float) -> None:
@@ -81,7 +105,7 @@ class Interrupted(RuleBasedStateMachine):
     @invariant()
     def one_crew(self) -> None:
         there = len(os.listdir("/proc/self/task")) - self.before
-        assert there <= 3 + 8, "its own, and what builds that were stopped have not yet ended"
+        assert there <= 2 * 3 + 8, "its own, and what builds that were stopped have not yet ended"
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

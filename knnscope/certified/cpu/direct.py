@@ -9,8 +9,9 @@ from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.ranking import Table
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.cpu.search import Search
+from knnscope.certified.cpu.within import WithinSearch
 from knnscope.certified.dtypes import computable
-from knnscope.certified.scanner import Ranked, Request
+from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within
 from knnscope.search import definition
 
 
@@ -44,3 +45,8 @@ class Direct:
         """Answer a request; see ``Scanner``."""
         workers = self._scanner.workers if threads is None else self._scanner.workers.of(threads)
         return Search(self._table, NOTHING, self._scanner.isa, workers).run(request)
+
+    def within(self, request: RadiusRequest, threads: int | None = None) -> Within:
+        """Answer a request for all rows within a radius; see ``Scanner``."""
+        workers = self._scanner.workers if threads is None else self._scanner.workers.of(threads)
+        return WithinSearch(self._table, NOTHING, self._scanner.isa, workers).run(request)

@@ -226,6 +226,11 @@ def _evaluate(lines: Any, places: Any, count: int, asked: Any, number: int, foun
         found[0, i], found[1, i] = bounds.lower(least, found[3, i], e_q), bounds.upper(most, found[3, i], e_q)
 
 
+def product(isa: str) -> Any:
+    """Codes of a line times a query, for an instruction set."""
+    return _dots.get(isa, _plain)
+
+
 def evaluation(isa: str) -> Any:
     """``_evaluate`` for an instruction set."""
-    return specialised(_evaluate, f"lines_{isa}", dot=_dots.get(isa, _plain))
+    return specialised(_evaluate, f"lines_{isa}", dot=product(isa))

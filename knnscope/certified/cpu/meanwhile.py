@@ -24,7 +24,7 @@ from knnscope.certified.cpu.kind import Kind, kind_of
 from knnscope.certified.cpu.plain import Plain
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.cpu.threads import start_thread
-from knnscope.certified.scanner import Ranked, Request, Scanner
+from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Scanner, Within
 from knnscope.compiling import HOW
 from knnscope.errors import KnnscopeError
 from knnscope.processes import PACKAGE, PARENT
@@ -94,6 +94,16 @@ class Meanwhile:
         """Answer a request; see ``Scanner``."""
         self._scanner.check_threads(threads)
         return (self._compiled or self._ready() or self._plain).nearest(request, threads)
+
+    def within(self, request: RadiusRequest, threads: int | None = None) -> Within:
+        """Answer a request for all rows within a radius; see ``Scanner``."""
+        self._scanner.check_threads(threads)
+        return (self._compiled or self._ready() or self._plain).within(request, threads)
+
+    def graph(self, k: int, itself: bool, threads: int | None = None) -> tuple[Any, Any] | None:
+        """See ``CpuScanner.graph``."""
+        compiled = self._compiled or self._ready()
+        return compiled.graph(k, itself, threads) if compiled else None
 
     def wait(self) -> CpuScanner:
         """Write the codes in this thread, and compile what for that is not compiled yet.

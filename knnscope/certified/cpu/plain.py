@@ -7,6 +7,7 @@ float64; where that leaves many too, or numbers are so large or small that no bo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.dtypes import BFLOAT, widened
-from knnscope.certified.scanner import Ranked, Request, changed, overflows
+from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within, changed, overflows, too_many
 from knnscope.checks import COMPONENTS, check_finite
 from knnscope.search.rounding import gamma, norms
 
@@ -137,6 +138,71 @@ class Plain:
             rows = np.arange(len(self._rows)) if mask is None else np.flatnonzero(mask)
             self._rank(asked[i], Left(rows, np.empty(0), np.empty(0), np.inf), i, answer)
         return answer
+
+    def within(self, request: RadiusRequest, threads: int | None = None) -> Within:  # noqa: ARG002 - BLAS has its own
+        """Answer a request for all rows within a radius; see ``Scanner``."""
+        queries, masks, total = request.queries, request.allowed, 0
+        lengths = norms(queries) if len(queries) else np.empty(0)
+        kinds = (SINGLE, DOUBLE) if self._rows.dtype in NARROW else (DOUBLE,)
+        found: list[tuple[Float64, Int64]] = []
+        computed = np.zeros(len(queries), dtype=np.int64)
+        for i, query in enumerate(queries):
+            mask = masks[min(i, len(masks) - 1)] if len(masks) else None
+            precision = next((one for one in kinds if self._holds(one, float(lengths[i]))), None)
+            asked, most, parts = Asked(query, float(lengths[i]), mask, 0), float(request.keys[i]), []
+            own = 0
+            for left in self._left(asked, most, precision):
+                keys = self._held(left, query)
+                computed[i] += len(keys)
+                inside = keys <= most
+                parts.append((keys[inside], left.rows[inside]))
+                own, total = own + int(inside.sum()), total + int(inside.sum())
+                if own > request.most_each:
+                    raise too_many(own, request.most_each, i)
+                if total > request.most:
+                    raise too_many(total, request.most)
+            keys, rows = (
+                np.concatenate(some) for some in zip((np.empty(0), np.empty(0, np.int64)), *parts, strict=True)
+            )
+            names = self._names[rows] if len(self._names) else rows
+            order = np.lexsort((names, keys))
+            found.append((keys[order], names[order]))
+        offsets = np.concatenate([[0], np.cumsum([len(keys) for keys, _ in found])]).astype(np.int64)
+        keys, names = (np.concatenate(some) for some in zip((np.empty(0), np.empty(0, np.int64)), *found, strict=True))
+        values = keys if self._metric == "l2" else -keys + 0.0
+        return Within(offsets, names, values, computed, computed.copy(), ("plain",))
+
+    def _left(self, asked: Asked, most: float, precision: Precision | None) -> Iterator[Left]:
+        """Rows whose keys may be up to ``most``, some at a time; all where no bound holds."""
+        step = max(1, COMPONENTS // self._rows.shape[1])
+        for first in range(0, len(self._rows), step):
+            some = self._rows[first : first + step]
+            able = np.ones(len(some), dtype=np.bool_) if asked.mask is None else asked.mask[first : first + step].copy()
+            lowers = uppers = np.empty(0)
+            if precision is not None:
+                query = asked.query.astype(precision.dtype)
+                products = (widened(some).astype(precision.dtype, copy=False) @ query).astype(np.float64)
+                keys, slack = self._keys(products, first, asked.length, precision)
+                if not np.isfinite(keys).all():  # it was when the rows were measured
+                    raise changed(first + int(np.argmin(np.isfinite(keys))))
+                able &= keys - slack <= most
+                lowers, uppers = (keys - slack)[able], (keys + slack)[able]
+            yield Left(np.flatnonzero(able) + first, lowers, uppers, np.inf)
+
+    def _held(self, left: Left, query: Float64) -> Float64:
+        """Keys of some rows, each held to its bounds.
+
+        Raises:
+            KnnscopeError: a row was changed, or a value overflows.
+        """
+        found = self._defined(left.rows, query)
+        if len(left.lowers):
+            inside = (left.lowers <= found) & (found <= left.uppers)
+            if not inside.all():
+                raise changed(int(left.rows[np.argmin(inside)]))
+        elif np.isnan(found).any():
+            raise overflows(self._metric)
+        return found
 
     def _room(self, k: int) -> int:
         """Candidates up to which bounds are of use."""

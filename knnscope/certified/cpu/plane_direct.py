@@ -132,7 +132,11 @@ def _compete(one: Any, line: Any, count: int, ground: Any) -> int:
                 return -1
         else:
             value = plane_bounds.limit(key, alpha, beta)
-            if not low <= value + 2.0**-100 or not value < np.inf or not _is_near(row, low, value, one.number, ground):
+            if (
+                not low <= value + 2.0**-100
+                or not value < np.inf
+                or not is_near(row, low, value, ground.plane, asked.terms[one.number], asked.gaps[one.number])
+            ):
                 names[0] = row
                 return CHANGED
         name = row
@@ -144,11 +148,9 @@ def _compete(one: Any, line: Any, count: int, ground: Any) -> int:
 
 
 @compiled()
-def _is_near(row: int, g: float, value: float, number: int, ground: Any) -> bool:
+def is_near(row: int, g: float, value: float, plane: Any, terms: Any, gap: float) -> bool:
     """Whether a key, as a bound's value, is as near as the row's bound says, which has taken off twice what the row's and the query's errors may be."""
-    plane, asked = ground.plane, ground.asked
     block, at = row // LANES, plane.shape[1] - SIDES + 2 * (row % LANES)
     square, error, tail = half(plane, block, at + 32), half(plane, block, at + 64), half(plane, block, at + 96)
-    c1, c2 = np.float64(asked.terms[number, 1]), np.float64(asked.terms[number, 2])
-    width = 2 * (c1 * error + c2 * tail) + square * 2.0**-8 + asked.gaps[number]
+    width = 2 * (np.float64(terms[1]) * error + np.float64(terms[2]) * tail) + square * 2.0**-8 + gap
     return value <= g + (width + (abs(g) + abs(value)) * 2.0**-20) * (1 + 2.0**-20) + 2.0**-22

@@ -119,7 +119,8 @@ class Forms(NamedTuple):
 
 
 @cache
-def _lowers(isa: str) -> Any:
+def lowers(isa: str) -> Any:
+    """``plane_scan._lowers`` for an instruction set."""
     kernels = {
         "lower_one": kernel(isa, *ONE[isa]),
         "lower_few": kernel(isa, *FEW),
@@ -133,7 +134,7 @@ def forms(isa: str) -> Forms:
     """What an instruction set has; compiled when it is first called."""
     evaluate = lines.evaluation(isa)
     given = {
-        "lowers": _lowers(isa),
+        "lowers": lowers(isa),
         "look": specialised(plane_scan._look, f"plane_look_{isa}", evaluate=evaluate),
         "finish": specialised(plane_scan._finish, f"plane_finish_{isa}", evaluate=evaluate),
     }
@@ -144,6 +145,6 @@ def forms(isa: str) -> Forms:
 @cache
 def direct_forms(isa: str) -> Forms:
     """The same where there are no lines, but the rows in place of them (plane_direct.py)."""
-    given = {"lowers": _lowers(isa), "look": plane_direct.look, "finish": plane_direct.finish}
+    given = {"lowers": lowers(isa), "look": plane_direct.look, "finish": plane_direct.finish}
     scan = specialised(plane_scan._scan, f"plane_scan_{isa}_direct", apart=True, **given)
     return Forms(scan, specialised(_alone, f"plane_alone_{isa}_direct", scanned=scan, ask_lines=plane_direct.asked))

@@ -23,7 +23,7 @@ MARK = (11, 32)
 dots: Any = None
 begin: Any = None
 end: Any = None
-"""The products of one instruction set: ``_with`` gives each compiled scan its own."""
+"""The products of one instruction set: each compiled scan has its own, see ``PRODUCTS``."""
 
 
 class State(NamedTuple):
@@ -260,14 +260,11 @@ def _scan(coded: Any, asked: Any, allowed: Any, part: Any, kept: Any, state: Any
     hand_over(mine, low, coded, asked, part.widen, state)
 
 
-def _with(isa: str, dots: Any, begin: Any, end: Any) -> Any:
-    """The scan with the products of one instruction set."""
-    return specialised(_scan, f"scan_{isa}", apart=True, dots=dots, begin=begin, end=end)
-
-
-SCANS = {
-    "amx": _with("amx", products.amx, products.begin_amx, products.end_amx),
-    "vnni": _with("vnni", products.vnni, products.nothing, products.nothing),
-    "avx2": _with("avx2", products.avx2, products.nothing, products.nothing),
-    "portable": _with("portable", products.portable, products.nothing, products.nothing),
+PRODUCTS = {
+    "amx": {"dots": products.amx, "begin": products.begin_amx, "end": products.end_amx},
+    "vnni": {"dots": products.vnni, "begin": products.nothing, "end": products.nothing},
+    "avx2": {"dots": products.avx2, "begin": products.nothing, "end": products.nothing},
+    "portable": {"dots": products.portable, "begin": products.nothing, "end": products.nothing},
 }
+"""Of each instruction set."""
+SCANS = {isa: specialised(_scan, f"scan_{isa}", apart=True, **given) for isa, given in PRODUCTS.items()}

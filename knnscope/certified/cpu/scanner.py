@@ -11,12 +11,14 @@ from knnscope import threads as budgets
 from knnscope.certified import bound
 from knnscope.certified.cpu import dispatch
 from knnscope.certified.cpu.few import Few
+from knnscope.certified.cpu.graph import GraphSearch, Wanted, suits
 from knnscope.certified.cpu.levels import How, Levels
 from knnscope.certified.cpu.ranking import Table
 from knnscope.certified.cpu.search import BLOCK, Search
+from knnscope.certified.cpu.within import WithinSearch
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
-from knnscope.certified.scanner import Ranked, Request
+from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within
 from knnscope.checks import check_whole
 from knnscope.search import definition
 
@@ -100,6 +102,28 @@ class CpuScanner:
         """Answer a request; see ``Scanner``."""
         workers = self.workers if threads is None else self.workers.of(_counted(threads))
         return Search(self.table, self.beside, self.isa, workers).run(request)
+
+    def within(self, request: RadiusRequest, threads: int | None = None) -> Within:
+        """Answer a request for all rows within a radius; see ``Scanner``."""
+        workers = self.workers if threads is None else self.workers.of(_counted(threads))
+        return WithinSearch(self.table, self.beside, self.isa, workers).run(request)
+
+    def graph(self, k: int, itself: bool, threads: int | None = None) -> tuple[Any, Any] | None:
+        """Names and values of the k nearest of every row, (rows, k), each pair computed once; None where searching block by block costs less.
+
+        Args:
+            k: 1 to the number of others, or of rows.
+            itself: whether a row may be its own neighbor.
+            threads: how many work at once.
+
+        Raises:
+            KnnscopeError: rows that were changed after the scanner was built, where that shows.
+        """
+        workers = self.workers if threads is None else self.workers.of(_counted(threads))
+        wanted = Wanted(k, itself)
+        if not suits(self.table, self.beside, wanted, workers):
+            return None
+        return GraphSearch(self.table, self.beside, self.isa, workers).run(wanted)
 
     def check_threads(self, threads: int | None) -> None:
         """Refuse what is no number of threads.

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise, product
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import dispatch, lines, plane_direct, plane_queries, plane_search, ranking, scratch
+from knnscope.certified.cpu import allowed, dispatch, lines, plane_direct, plane_queries, plane_search, ranking, scratch
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_scan import PlanePart
@@ -73,17 +73,14 @@ class Search:
         Raises:
             KnnscopeError: see ``Scanner.nearest``.
         """
+        self._begin(request)
         count = len(request.queries)
-        self.request = request
-        self.answers = Answers(
-            np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
-            np.zeros(count, dtype=np.int64), np.full(count, np.inf),
-        )  # fmt: skip
+        if len(request.allowed) and count and self._by_allowed():
+            return Ranked(*self.answers, tuple(sorted(self.paths)))
         if self._asks_plane() and self._all_by_plane():
             return Ranked(*self.answers, ("plane",))
         if self.codes is None:
             self._check()  # else the codes notice rows that are not as they were
-        self.far = np.zeros(count, dtype=np.bool_)
         if self.codes is not None and request.k * MOST <= self.codes.rows:
             for factor, more in ROOMS:
                 if (self.answers.candidates < 0).any():
@@ -95,6 +92,52 @@ class Search:
         self.answers.margins[self.answers.computed == len(self.table.rows)] = np.inf
         path = (*(sorted(self.paths) if scanned.any() else ()), *(() if scanned.all() else ("exhaustive",)))
         return Ranked(*self.answers, path)
+
+    def among(self, request: Request, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+        """Values of the k nearest of some rows, (queries, k), k at most so many; infinite for queries that the codes cannot tell about."""
+        assert self.codes is not None
+        self._begin(request)
+        gathered = allowed.gathered(self.codes, self.levels.lines, rows, self.workers)
+        self._scan(gathered, ROOMS[0][0] * request.k + ROOMS[0][1], rows)
+        self._check()
+        self.answers.values[self.answers.candidates < 0] = -np.inf if self.table.metric else np.inf
+        return self.answers.values
+
+    def _begin(self, request: Request) -> None:
+        """Nothing answered."""
+        count = len(request.queries)
+        self.request = request
+        self.answers = Answers(
+            np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
+            np.zeros(count, dtype=np.int64), np.full(count, np.inf),
+        )  # fmt: skip
+        self.far = np.zeros(count, dtype=np.bool_)
+
+    def _by_allowed(self) -> bool:
+        """Answer by the allowed rows alone, where they are few for every query: whether that is all. What it leaves stays unanswered."""
+        levels, request = self.levels, self.request
+        few = allowed.few(request.allowed, levels, len(request.queries))
+        if few is None:
+            return False
+        if few.is_shared:
+            assert self.codes is not None
+            rows = few.lists[0, : few.counts[0]]
+            if request.k * MOST > len(rows):
+                return False
+            self._scan(
+                allowed.gathered(self.codes, levels.lines, rows, self.workers),
+                ROOMS[0][0] * request.k + ROOMS[0][1],
+                rows,
+            )
+        else:
+            asked = None
+            if self.codes is not None and levels.lines is not None:
+                asked = lines.ask(request.queries, self.codes.mapping, levels.lines.shape[1] - lines.HEAD)
+            how = allowed.How(request.queries, self.isa, self.workers)
+            few.answer(self.table, asked, levels.lines, self.answers, how)
+            self.paths.add("allowed")
+        self._check()
+        return bool((self.answers.candidates >= 0).all())
 
     def _asks_plane(self) -> bool:
         """Whether the plane is asked: where there is nothing else, unless bounds would exclude little."""
@@ -114,10 +157,10 @@ class Search:
         done = True
         for first in range(0, count, size):
             some = slice(first, first + size)
-            allowed = request.allowed if len(request.allowed) < 2 else request.allowed[some]
+            mask = request.allowed if len(request.allowed) < 2 else request.allowed[some]
             ids, values, candidates, computed, margins = answers
             own = Answers(ids[some], values[some], candidates[some], computed[some], margins[some])
-            done &= self._by_plane(Request(request.queries[some], request.k, allowed), own)
+            done &= self._by_plane(Request(request.queries[some], request.k, mask), own)
         return done
 
     def _by_plane(self, request: Request, answers: Answers) -> bool:
@@ -186,8 +229,8 @@ class Search:
         needed = each * part.step * LANES + 2 * room * (part.last_tile - part.first_tile) * each
         return -(-needed // LANES) * LANES
 
-    def _scan(self, codes: Codes, room: int) -> None:
-        """Answer what is not answered yet, with room for so many candidates of a query."""
+    def _scan(self, codes: Codes, room: int, chosen: npt.NDArray[np.int32] | None = None) -> None:
+        """Answer what is not answered yet, with room for so many candidates of a query; codes of the rows ``chosen`` alone (default: of all)."""
         room = min(room, codes.rows + codes.rows // 2)  # with half as many again as there are rows, none overflows
         left = np.flatnonzero((self.answers.candidates < 0) & ~self.far)
         size = max(1, min(BLOCK, BLOCK_BYTES // (32 * room + 16 * self.request.k)))
@@ -196,12 +239,15 @@ class Search:
             every = len(numbers) == len(self.far)
             queries = self.request.queries if every else self.request.queries[numbers]
             mask = self.request.allowed
-            allowed = mask if every or len(mask) < 2 else mask[numbers]
+            if chosen is not None:
+                mask = np.empty((0, codes.rows), dtype=np.bool_)
+            elif not every and len(mask) > 1:
+                mask = mask[numbers]
             plan = dispatch.plan(self.isa, len(numbers))
             self.paths.add(plan.scan)
             asked = ask(queries, codes, plan)
             self.far[numbers] = asked.far[: len(numbers)]
-            _Pass(self, codes, plan, asked, allowed).run(queries, numbers, room)
+            _Pass(self, (codes, chosen), plan, asked, mask).run(queries, numbers, room)
 
     def _exhaust(self, numbers: npt.NDArray[np.int64]) -> None:
         """Let all rows compete for these queries."""
@@ -209,13 +255,13 @@ class Search:
         each = chunk(table.rows.shape[1])
 
         def work(number: int) -> None:
-            allowed = mask[min(number, len(mask) - 1)] if len(mask) else np.empty(0, np.bool_)
+            own = mask[min(number, len(mask) - 1)] if len(mask) else np.empty(0, np.bool_)
             query, found, values = self.request.queries[number], answers.ids[number], answers.values[number]
             found[:], values[:] = np.iinfo(np.int64).max, np.inf
             done = 0
             for first in range(0, len(table.rows), each):
                 some = table._replace(rows=table.rows[first : first + each])
-                more = ranking.exhaustive(some, first, query, allowed, found, values)
+                more = ranking.exhaustive(some, first, query, own, found, values)
                 if more < 0:
                     done = -1
                     break
@@ -239,11 +285,17 @@ class _Pass:
     """One pass over the codes for some queries, by one thread or several: items of some rows and some tiles of queries, then ranking."""
 
     def __init__(
-        self, search: Search, codes: Codes, plan: Plan, asked: EncodedQueries, allowed: npt.NDArray[np.bool_]
+        self,
+        search: Search,
+        codes: tuple[Codes, npt.NDArray[np.int32] | None],
+        plan: Plan,
+        asked: EncodedQueries,
+        mask: npt.NDArray[np.bool_],
     ) -> None:
-        self.search, self.codes, self.plan, self.asked, self.allowed = search, codes, plan, asked, allowed
+        self.search, self.plan, self.asked, self.mask = search, plan, asked, mask
+        self.codes, self.chosen = codes
         self.each = plan.width // plan.digits
-        self.tiles, self.panels = len(asked.packed), len(codes.coded.scales) // PANEL
+        self.tiles, self.panels = len(asked.packed), len(self.codes.coded.scales) // PANEL
         self.scan = dispatch.scan(plan)
 
     def run(self, queries: npt.NDArray[np.float64], numbers: npt.NDArray[np.int64], room: int) -> None:
@@ -269,7 +321,10 @@ class _Pass:
             )
             for number, (part, first, last, first_tile, last_tile) in enumerate(items)
         ][::-1]
-        workers.call(self.scan, (coded, self.asked, self.allowed), work)
+        workers.call(self.scan, (coded, self.asked, self.mask), work)
+        if self.chosen is not None and search.codes is not None:
+            allowed.renamed(whole.state, self.chosen)
+            coded = search.codes.coded
         batch = Batch(queries, numbers, 0, count)
         pieces = _shares(count, min(workers.count, -(-count // RANKED)))
         workers.call(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import cupy as cp
@@ -70,3 +71,38 @@ def search(table: Table, queries: Any, k: int, allowed: Any) -> tuple[Any, Any, 
         ids[first : first + step] = cp.where(nearest == cp.uint64(2**64 - 1), -1, found)
         show((-(-nearest.size // THREADS),), THREADS, nearest, LONG(nearest.size), values[first : first + step])
     return ids, values, errors
+
+
+def within(table: Table, queries: Any, largest: Any, allowed: Any) -> Iterator[tuple[int, Any, Any, Any, int]]:
+    """All rows whose keys are not above a largest one, some queries at a time.
+
+    Args:
+        table: the rows.
+        queries: float64, (queries, dim), in GPU memory.
+        largest: float64, (queries,), in GPU memory: similarities with the other sign.
+        allowed: see ``search``.
+
+    Yields:
+        The first query; numbers of queries from it on, and of rows, int64, and keys, float64, (found,); how many values are no number.
+    """
+    count, dim = table.rows.shape
+    step = max(1, min(65535, KEYS // (2 * count)))
+    source = values_source(table)
+    find, show = kernel(source, "all_values", table.device), kernel(source, "values_from", table.device)
+    norms = query_norms(table, queries)
+    for first in range(0, len(queries), step):
+        some, errors = queries[first : first + step], cp.zeros(1, dtype=cp.uint32)
+        mask = allowed if allowed is None or len(allowed) == 1 else allowed[first : first + step]
+        keys = cp.empty((len(some), count), dtype=cp.uint64)
+        grid = min(-(-count // THREADS), 1 << 20)
+        find(
+            (grid, len(some)), THREADS, table.rows, LONG(count), LONG(dim), table.norms, some,
+            None if norms is None else norms[first:], mask, LONG(0 if mask is None or len(mask) == 1 else count), keys, errors,
+        )  # fmt: skip
+        values = cp.empty(keys.shape, dtype=cp.float64)
+        show((-(-keys.size // THREADS),), THREADS, keys, LONG(keys.size), values)
+        if table.metric:
+            values = -values
+        inside = (values <= largest[first : first + step, None]) & (keys != cp.uint64(2**64 - 1))
+        numbers, rows = cp.nonzero(inside)
+        yield first, numbers, rows, values[numbers, rows], int(errors[0])

@@ -15,7 +15,7 @@ from knnscope.certified.cuda.answer import BY_ALL_ROWS, EVERY, NOT_A_NUMBER, NOT
 from knnscope.certified.cuda.codes import CHUNK, build
 from knnscope.certified.cuda.table import Table, cell_of, host, values_source
 from knnscope.certified.dtypes import widened
-from knnscope.certified.scanner import Ranked, Request
+from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within, overflows, too_many
 from knnscope.checks import check_finite
 from knnscope.errors import KnnscopeError
 from knnscope.records import Certificate, Neighbors
@@ -146,6 +146,35 @@ class CudaScanner:
             return Ranked(
                 host(found.ids), host(found.values), proof.candidates, proof.computed, proof.margin, proof.path
             )
+
+    def within(self, request: RadiusRequest, threads: int | None = None) -> Within:  # noqa: ARG002
+        """Answer a request for all rows within a radius: every row's value is computed; see ``Scanner``."""
+        count, table, left = len(request.queries), self.table, request.most
+        each, found = np.zeros(count, dtype=np.int64), []
+        with OnDevice(self.device):
+            allowed = cp.asarray(request.allowed) if len(request.allowed) else None
+            parts = all_rows.within(table, cp.asarray(request.queries), cp.asarray(request.keys), allowed)
+            for first, numbers, rows, keys, wrong in parts if count else ():
+                if wrong:
+                    raise overflows(definition.METRICS[table.metric])
+                left -= len(rows)
+                if left < 0:
+                    raise too_many(request.most - left, request.most)
+                names = rows if table.names is None else table.names[rows]
+                found.append((host(numbers) + first, host(names), host(keys)))
+                each += np.bincount(found[-1][0], minlength=count)
+                if int(each.max()) > request.most_each:
+                    raise too_many(int(each.max()), request.most_each, int(each.argmax()))
+        none = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+        numbers, names, keys = (np.concatenate(some) for some in zip(none, *found, strict=True))
+        order = np.lexsort((names, keys, numbers))
+        keys = keys[order]
+        all_of = np.broadcast_to(len(table.rows) if allowed is None else request.allowed.sum(axis=1), (count,)).astype(
+            np.int64
+        )
+        offsets = np.concatenate([[0], each.cumsum()]).astype(np.int64)
+        values = -keys + 0.0 if table.metric else keys
+        return Within(offsets, names[order], values, all_of, all_of.copy(), ("exhaustive",))
 
     def queue(self, queries: Any, k: int, allowed: Any, out: tuple[Any, Any] | None) -> Queued:
         """A search of queries that lie on the GPU, float32 or float64, on the current stream.

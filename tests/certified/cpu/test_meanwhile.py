@@ -208,6 +208,8 @@ def test_all_is_compiled_for_any_order(order: str, memory: str, monkeypatch: pyt
         def prepare(self) -> None:
             pass
 
+        within = graph = prompt
+
     monkeypatch.setattr(warm, "CpuScanner", Looks)
     kind = Kind("int8", order, "portable", memory)
     assert not kind.is_compiled()
