@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import accumulate, pairwise, product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import dispatch, lines, plane_direct, plane_queries, plane_search, ranking, scratch
+from knnscope.certified.cpu import dispatch, lines, plane_direct, plane_parts, plane_queries, plane_search, ranking, scratch
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_scan import PlanePart
@@ -50,6 +51,8 @@ MANY_ROOM = 4
 """The part of it that each of many queries has."""
 QUERY_BYTES = 40
 """Memory of a query for each of its k neighbors while the plane passes: see plane_ranking.Seen."""
+TOLD = 1 << 24
+"""Bounds that all parts of a plane may write before they go on."""
 WHOLE = 1 << 24
 """Bytes of a plane up to which all of it passes before the next tile of queries: it stays in the last cache, and V is near its end at once."""
 PASS, GROUP = 128, 64
@@ -141,6 +144,8 @@ class Search:
         asked = plane_queries.ask(request.queries, plane.map, *width), self._near(request, codes)
         tiles = len(asked[0].words)
         parts = 1 if tiles >= 2 * workers.count else max(1, min(workers.count, blocks // FEWEST_BLOCKS))
+        if parts > 1 and (tiles == 1 or step == blocks) and tiles * each * blocks * LANES <= TOLD:
+            return self._in_steps(forms, levels, asked, (request, answers), (parts, room))
         group = GROUP
         if codes is None:
             room = min(room, -(-blocks // parts) * LANES + LANES)
@@ -167,6 +172,30 @@ class Search:
                     (part, memory[first:last], kept) for part, (first, last) in zip(work, pairwise(ends), strict=True)
                 ]
                 workers.call(forms.scan, (self.table, levels, asked, request), items)
+        return bool(plane_search.merge(kept, self.table, answers))
+
+    def _in_steps(
+        self, forms: plane_search.Forms, levels: tuple[Any, Any], asked: tuple[Any, Any], both: tuple[Request, Answers], size: tuple[int, int]
+    ) -> bool:  # fmt: skip
+        """Answer by so many parts of the plane, with so much room for each, in the steps of plane_parts.py: whether that is all."""
+        (request, answers), (parts, room), workers = both, size, self.workers
+        blocks, tiles, every = len(levels[0]), len(asked[0].words), len(asked[0].far)
+        rows, count, k = blocks * LANES, len(request.queries), request.k
+        kept = plane_search.new_kept.py_func(parts + 1, every, k)
+        items = [
+            PlanePart(first, last, tile, tile + 1, part, last - first)
+            for tile in range(tiles)
+            for part, (first, last) in enumerate(_shares(blocks, parts))
+        ]
+        room = -(-min(room, -(-blocks // parts) * LANES + LANES) // LANES) * LANES
+        ends = [every * rows + 2 * room * number for number in range(len(items) + 1)]
+        with scratch.floats("rows", ends[-1]) as memory:
+            told = plane_parts.common(memory[: ends[0]].reshape(every, rows), parts, k)
+            first = self.table, levels, asked, request, kept, told
+            workers.call(forms.bounded, first, [(part,) for part in items])
+            workers.call(forms.between, first, [(some,) for some in _shares(count, min(workers.count, count))])
+            lists = [memory[begin:end] for begin, end in pairwise(ends)]
+            workers.call(forms.remaining, first, list(zip(items, lists, strict=True)))
         return bool(plane_search.merge(kept, self.table, answers))
 
     def _near(self, request: Request, codes: Codes | None) -> EncodedQueries:
