@@ -123,9 +123,7 @@ def _between(table: Any, levels: Any, asked: Any, request: Any, kept: Any, told:
         told.limits[query] = seen.limits[0]
 
 
-def _remaining(
-    table: Any, levels: Any, asked: Any, request: Any, kept: Any, told: Any, part: Any, memory: Any
-) -> None:
+def _remaining(table: Any, levels: Any, asked: Any, request: Any, kept: Any, told: Any, part: Any, memory: Any) -> None:
     """What is left of some blocks by the limits so far, for some tiles of queries.
 
     Args:

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import dispatch, lines, plane_direct, plane_parts, plane_queries, plane_search, ranking, scratch
+from knnscope.certified.cpu import (
+    dispatch,
+    lines,
+    plane_direct,
+    plane_parts,
+    plane_queries,
+    plane_search,
+    ranking,
+    scratch,
+)
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_scan import PlanePart
@@ -57,8 +66,10 @@ WHOLE = 1 << 24
 """Bytes of a plane up to which all of it passes before the next tile of queries: it stays in the last cache, and V is near its end at once."""
 PASS, GROUP = 128, 64
 """Of larger ones, blocks that pass before the next tile, and queries that they pass for, so that both stay in the caches."""
-FEWEST_BLOCKS = 512
-"""Blocks of the plane that are worth another thread."""
+FEWEST_BLOCKS = 256
+"""Blocks of the plane that are worth another thread, where any are."""
+SHARED = 10
+"""Times so many blocks, over all queries, from which on threads share them: what is done between their steps takes as long as 30,000 rows."""
 MOST = 4
 """A k above one in so many rows: bounds would exclude little, so all rows compete."""
 
@@ -137,7 +148,7 @@ class Search:
         if codes is None:
             room = self._direct_room(request.k, plane.rows, many)
         levels, workers = (plane.blocks, near), self.workers
-        if not many and min(workers.count, blocks // FEWEST_BLOCKS) < 2:
+        if not many and (workers.count < 2 or blocks * count < SHARED * FEWEST_BLOCKS):
             both = (plane.blocks, plane.map, near, codes.mapping if codes else 0)
             with scratch.floats("rows", each * step * LANES + 2 * room * count) as memory:
                 return bool(forms.alone(self.table, both, (*width, step), request, memory, answers))
@@ -191,11 +202,13 @@ class Search:
         ends = [every * rows + 2 * room * number for number in range(len(items) + 1)]
         with scratch.floats("rows", ends[-1]) as memory:
             told = plane_parts.common(memory[: ends[0]].reshape(every, rows), parts, k)
-            first = self.table, levels, asked, request, kept, told
-            workers.call(forms.bounded, first, [(part,) for part in items])
-            workers.call(forms.between, first, [(some,) for some in _shares(count, min(workers.count, count))])
             lists = [memory[begin:end] for begin, end in pairwise(ends)]
-            workers.call(forms.remaining, first, list(zip(items, lists, strict=True)))
+            steps = (
+                (forms.bounded, [(part,) for part in items]),
+                (forms.between, [(some,) for some in _shares(count, min(workers.count, count))]),
+                (forms.remaining, list(zip(items, lists, strict=True))),
+            )
+            workers.steps((self.table, levels, asked, request, kept, told), steps)
         return bool(plane_search.merge(kept, self.table, answers))
 
     def _near(self, request: Request, codes: Codes | None) -> EncodedQueries:

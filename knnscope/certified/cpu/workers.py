@@ -17,6 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ import numpy.typing as npt
 
 from knnscope.arithmetic import Ieee
 from knnscope.certified.cpu import board
-from knnscope.certified.cpu.jit import Calls, Compiled
+from knnscope.certified.cpu.jit import Calls, Compiled, Given
 from knnscope.certified.cpu.threads import start_thread
 
 Item = TypeVar("Item")
@@ -160,6 +161,10 @@ class _Crew:
                     self._not_before = time.monotonic() + PAUSE
 
 
+def _called(function: Compiled, first: tuple[Any, ...], own: tuple[Any, ...]) -> None:
+    function(*first, *own)
+
+
 class Workers:
     """A number of threads, the caller among them; the others start when they are first needed, and end with the last object that has them."""
 
@@ -177,15 +182,33 @@ class Workers:
         Raises:
             MemoryError: it had no memory.
         """
-        more = min(self.count, len(others)) - 1
-        answers = None
-        if more > 0 and board.FUTEX and len(others) <= board.ITEM_MASK:
-            calls = function.for_each(first, others)
-            answers = self._crew().helpers().post(calls, more)
-        if answers is None:
-            self.map(lambda own: function(*first, *own), others)
-        else:
+        self.steps(first, [(function, others)])
+
+    def steps(self, first: tuple[Any, ...], steps: Sequence[tuple[Compiled, Sequence[tuple[Any, ...]]]]) -> None:
+        """Such calls of several functions with the same first arguments; each begins when those before it have ended.
+
+        Raises:
+            MemoryError: see ``call``.
+        """
+        given = None
+        for function, others in steps:
+            more = min(self.count, len(others)) - 1
+            if more > 0 and board.FUTEX and len(others) <= board.ITEM_MASK:
+                given = given or Given.of(first)
+                if self._posted(function.for_each_after(given, others), more):
+                    continue
+            self.map(partial(_called, function, first), others)
+
+    def _posted(self, calls: Calls, more: int) -> bool:
+        """Whether a board was free for these calls.
+
+        Raises:
+            MemoryError: one of them had no memory.
+        """
+        answers = self._crew().helpers().post(calls, more)
+        if answers is not None:
             calls.result(int(answers.min()))
+        return answers is not None
 
     def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """Results in order. Where one fails, or the user stops it, what has not begun is dropped, and what has begun has ended."""
