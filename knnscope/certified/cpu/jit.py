@@ -110,17 +110,13 @@ class Compiled:
             found = self._entries[tuple(key)] = _undisturbed(self._made)(args)
         return found
 
-    def for_each(self, first: tuple[Any, ...], others: Sequence[tuple[Any, ...]]) -> Calls:
+    def for_each(self, given: Given, others: Sequence[tuple[Any, ...]]) -> Calls:
         """What compiled code needs to call this function several times, with arguments of the same kinds each time.
 
         Args:
-            first: arguments that all calls have.
+            given: arguments that all calls have.
             others: of each, the others; the arrays among them have to live until the calls have ended.
         """
-        return self.for_each_after(Given.of(first), others)
-
-    def for_each_after(self, given: Given, others: Sequence[tuple[Any, ...]]) -> Calls:
-        """The same, where several functions have the same first arguments: what they are is looked at once."""
         key, known = list(given.key), len(given.leaves)
         for one in others[0]:
             _lay_out(one, key, [])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import accumulate, pairwise, product
-from typing import Any
+from itertools import pairwise, product
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +12,9 @@ from knnscope.certified.cpu import (
     dispatch,
     lines,
     plane_direct,
-    plane_parts,
     plane_queries,
     plane_search,
+    plane_steps,
     ranking,
     scratch,
 )
@@ -152,11 +151,17 @@ class Search:
             both = (plane.blocks, plane.map, near, codes.mapping if codes else 0)
             with scratch.floats("rows", each * step * LANES + 2 * room * count) as memory:
                 return bool(forms.alone(self.table, both, (*width, step), request, memory, answers))
-        asked = plane_queries.ask(request.queries, plane.map, *width), self._near(request, codes)
-        tiles = len(asked[0].words)
+        tiles = -(-count // each)
         parts = 1 if tiles >= 2 * workers.count else max(1, min(workers.count, blocks // FEWEST_BLOCKS))
-        if parts > 1 and (tiles == 1 or step == blocks) and tiles * each * blocks * LANES <= TOLD:
-            return self._in_steps(forms, levels, asked, (request, answers), (parts, room))
+        told = (tiles == 1 or step == blocks) and tiles * each * blocks * LANES <= TOLD
+        if parts > 1 and (told or not many):
+            ground = plane_steps.Ground(self.table, plane, near, codes.mapping if codes else None)
+            size = plane_steps.Size(isa, count, request.k, parts, workers.count, room)
+            steps = self.levels.steps.take(ground, size, request.allowed, _shares)
+            done = steps.run(request.queries, answers, workers)
+            self.levels.steps.give_back(size, request.allowed, steps)
+            return done
+        asked = plane_queries.ask(request.queries, plane.map, *width), self._near(request, codes)
         group = GROUP
         if codes is None:
             room = min(room, -(-blocks // parts) * LANES + LANES)
@@ -168,47 +173,13 @@ class Search:
             for some in _shares(tiles, groups)
             for part, (first, last) in enumerate(_shares(blocks, parts))
         ]
-        if many:  # groups of queries come one after another: memory for as many as there are threads
 
-            def scanned(part: PlanePart) -> None:
-                with scratch.floats("rows", self._needed(part, each, room)) as memory:
-                    forms.scan(self.table, levels, asked, request, part, memory, kept)
+        # groups of queries come one after another: memory for as many as there are threads
+        def scanned(part: PlanePart) -> None:
+            with scratch.floats("rows", self._needed(part, each, room)) as memory:
+                forms.scan(self.table, levels, asked, request, part, memory, kept)
 
-            workers.map(scanned, work)
-        else:
-            needs = [self._needed(part, each, room) for part in work]
-            ends = [0, *accumulate(needs)]
-            with scratch.floats("rows", ends[-1]) as memory:
-                items = [
-                    (part, memory[first:last], kept) for part, (first, last) in zip(work, pairwise(ends), strict=True)
-                ]
-                workers.call(forms.scan, (self.table, levels, asked, request), items)
-        return bool(plane_search.merge(kept, self.table, answers))
-
-    def _in_steps(
-        self, forms: plane_search.Forms, levels: tuple[Any, Any], asked: tuple[Any, Any], both: tuple[Request, Answers], size: tuple[int, int]
-    ) -> bool:  # fmt: skip
-        """Answer by so many parts of the plane, with so much room for each, in the steps of plane_parts.py: whether that is all."""
-        (request, answers), (parts, room), workers = both, size, self.workers
-        blocks, tiles, every = len(levels[0]), len(asked[0].words), len(asked[0].far)
-        rows, count, k = blocks * LANES, len(request.queries), request.k
-        kept = plane_search.new_kept.py_func(parts + 1, every, k)
-        items = [
-            PlanePart(first, last, tile, tile + 1, part, last - first)
-            for tile in range(tiles)
-            for part, (first, last) in enumerate(_shares(blocks, parts))
-        ]
-        room = -(-min(room, -(-blocks // parts) * LANES + LANES) // LANES) * LANES
-        ends = [every * rows + 2 * room * number for number in range(len(items) + 1)]
-        with scratch.floats("rows", ends[-1]) as memory:
-            told = plane_parts.common(memory[: ends[0]].reshape(every, rows), parts, k)
-            lists = [memory[begin:end] for begin, end in pairwise(ends)]
-            steps = (
-                (forms.bounded, [(part,) for part in items]),
-                (forms.between, [(some,) for some in _shares(count, min(workers.count, count))]),
-                (forms.remaining, list(zip(items, lists, strict=True))),
-            )
-            workers.steps((self.table, levels, asked, request, kept, told), steps)
+        workers.map(scanned, work)
         return bool(plane_search.merge(kept, self.table, answers))
 
     def _near(self, request: Request, codes: Codes | None) -> EncodedQueries:

@@ -17,9 +17,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -161,8 +160,17 @@ class _Crew:
                     self._not_before = time.monotonic() + PAUSE
 
 
-def _called(function: Compiled, first: tuple[Any, ...], own: tuple[Any, ...]) -> None:
-    function(*first, *own)
+class Step(NamedTuple):
+    """Calls of one function: its first arguments, each call's others, and the same as a board has it, if it does."""
+
+    function: Compiled
+    first: tuple[Any, ...]
+    others: Sequence[tuple[Any, ...]]
+    calls: Calls | None
+
+    def one(self, own: tuple[Any, ...]) -> None:
+        """One of them."""
+        self.function(*self.first, *own)
 
 
 class Workers:
@@ -182,22 +190,27 @@ class Workers:
         Raises:
             MemoryError: it had no memory.
         """
-        self.steps(first, [(function, others)])
+        self.run(self.laid_out(first, ((function, others),)))
 
-    def steps(self, first: tuple[Any, ...], steps: Sequence[tuple[Compiled, Sequence[tuple[Any, ...]]]]) -> None:
-        """Such calls of several functions with the same first arguments; each begins when those before it have ended.
+    @staticmethod
+    def laid_out(first: tuple[Any, ...], steps: Sequence[tuple[Compiled, Sequence[tuple[Any, ...]]]]) -> list[Step]:
+        """Such calls of several functions with the same first arguments, to be run as often as their arrays live."""
+        given, made = Given.of(first), list[Step]()
+        for function, others in steps:
+            posted = len(others) > 1 and board.FUTEX and len(others) <= board.ITEM_MASK
+            made.append(Step(function, first, others, function.for_each(given, others) if posted else None))
+        return made
+
+    def run(self, steps: Sequence[Step]) -> None:
+        """Make calls; each step begins when those before it have ended.
 
         Raises:
             MemoryError: see ``call``.
         """
-        given = None
-        for function, others in steps:
-            more = min(self.count, len(others)) - 1
-            if more > 0 and board.FUTEX and len(others) <= board.ITEM_MASK:
-                given = given or Given.of(first)
-                if self._posted(function.for_each_after(given, others), more):
-                    continue
-            self.map(partial(_called, function, first), others)
+        for step in steps:
+            more = min(self.count, len(step.others)) - 1
+            if more < 1 or step.calls is None or not self._posted(step.calls, more):
+                self.map(step.one, step.others)
 
     def _posted(self, calls: Calls, more: int) -> bool:
         """Whether a board was free for these calls.
