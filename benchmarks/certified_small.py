@@ -1,6 +1,7 @@
 """Few rows: CPU time of one call, certified search beside Faiss's IndexFlatL2 and NumPy as installed, by turns in one process, one thread.
 
     OMP_NUM_THREADS=1 python -m benchmarks.certified_small [--out benchmarks/results/certified-small.json]
+    python -m benchmarks.certified_small --draw benchmarks/results/certified-small.json     # its chart beside it, rows against time; measures nothing
 
 Rows are float32 with 24 leading directions and noise, queries are rows with more noise, another one for each call. A figure is the median of
 many rounds; a ratio above 1 says that certified search takes longer than the faster one of the others.
@@ -73,11 +74,41 @@ def case(rows: int, queries: int) -> dict[str, float]:
     return {name: round(median(times) / 1e3, 1) for name, times in took.items()}
 
 
+def draw(results: Path) -> None:
+    """Rows against time, a panel for each number of queries, as a PNG beside the results."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    run = json.loads(results.read_text())
+    batches = sorted({one["queries"] for one in run["cases"]})
+    figure, panels = plt.subplots(1, len(batches), figsize=(4.2 * len(batches), 4), layout="constrained")
+    for panel, queries in zip(panels, batches, strict=True):
+        cases = sorted((one for one in run["cases"] if one["queries"] == queries), key=lambda one: int(one["rows"]))
+        for name, label in (("certified", "certified search"), ("faiss", "Faiss IndexFlatL2"), ("numpy", "NumPy")):
+            panel.loglog(
+                [one["rows"] for one in cases], [one["cpu_us"][name] for one in cases], "o-", ms=4, label=label
+            )
+        panel.set(title=f"{queries} quer{'y' if queries == 1 else 'ies'} a call", xlabel="rows")
+        panel.grid(alpha=0.3, which="both")
+    panels[0].set_ylabel("CPU time of a call, microseconds")
+    panels[0].legend()
+    cpu = run["environment"]["cpu"]
+    best = "AVX-512" if "avx512f" in cpu["vector_instructions"] else "AVX2"
+    figure.suptitle(f"{cpu['model']} ({best}), {DIM} float32 components, k = {K}, one thread")
+    figure.savefig(results.with_suffix(".png"), dpi=110)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/certified-small.json"))
+    parser.add_argument("--draw", type=Path, help="results to draw")
     args = parser.parse_args()
+    if args.draw:
+        draw(args.draw)
+        return
     found = []
     for rows, queries in CASES:
         took = case(rows, queries)

@@ -56,7 +56,7 @@ def steps(kind: Kind) -> Iterator[tuple[str, int]]:
             began = time.perf_counter_ns()
             scanner = CpuScanner(kind.isa, 2, kind.memory).build(table, as_ids(None, 0), "l2")
             yield f"building {name}", time.perf_counter_ns() - began
-            for count in batches(kind.isa) if table is some else (1, 3, UP_TO):
+            for count in batches(kind.isa) if table is some else (1, 3, 5, UP_TO):
                 asked = Request(queries[:count], 2, as_mask(None, count, len(table)))
                 for threads in (1, 2):
                     began = time.perf_counter_ns()

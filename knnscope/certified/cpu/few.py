@@ -23,9 +23,10 @@ from knnscope.certified.scanner import Ranked
 
 DIRECT = ("exhaustive",)
 """The path where all rows compete."""
-WORK, ROW = (72_000, 36_000, 20_000), 110
+WORK, AVX2_WORK, ROW = (72_000, 36_000, 20_000), (48_000, 28_000, 24_000), 110
 """Rows times their components and ``ROW`` up to which all rows compete: for one query, up to ``FEW``, and more. Measured where a row
-costs as much either way (EPYC with AVX-512): 160 rows of 384 components for one query, 350 of 64, 650 of 4; for 20 queries 50, 105 and 150."""
+costs as much either way. EPYC with AVX-512: 160 rows of 384 components for one query, 350 of 64, 650 of 4; for 20 queries 50, 105 and 150.
+EPYC with AVX2: 95 rows of 384 components for one query, 300 of 64; for 20 queries 65 and 105."""
 ONLY = 16 * LEAD
 """Bytes of codes, times tiles of queries, up to which one call answers where there is one thread; where there are several, ``LEAD``."""
 TYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -41,7 +42,9 @@ class _Call(NamedTuple):
 
 
 scan: Any = None
-"""The scan of a plan: ``alone`` gives each compiled form its own."""
+asks: Any = None
+packed: Any = None
+"""The scan of a plan, ``_ask``, and how that packs digits: ``alone`` gives each compiled form its own."""
 
 
 @compiled()
@@ -86,7 +89,7 @@ def _alone(table: Any, coded: Any, mapping: Any, plan: tuple[int, int, int], que
     whole = Coded(codes, scales, errors, terms)
     k, count, each = ids.shape[1], queries.shape[0], plan[0] // plan[1]
     tiles = (count + each - 1) // each
-    asked = _ask(queries, mapping, plan, codes.shape[1])
+    asked = asks(queries, mapping, plan, codes.shape[1])
     for number in range(count):
         if asked.far[number]:
             return False
@@ -118,9 +121,8 @@ def _new_state(queries: int, k: int, room: int) -> Any:
     return State(heaps, squares, np.empty((queries, room), dtype=np.int64), np.empty(queries, dtype=np.int64))
 
 
-@compiled()
 def _ask(queries: Any, mapping: Any, plan: tuple[int, int, int], groups: int) -> Any:
-    """As ``queries.ask`` for scans whose digits are bytes, packed word by word."""
+    """As ``queries.ask``, packed word by word."""
     metric, centre, scaling, reach2, factors, ends, roundings = mapping
     width, digits = plan[0], plan[1]
     tiles = (queries.shape[0] * digits + width - 1) // width
@@ -133,29 +135,48 @@ def _ask(queries: Any, mapping: Any, plan: tuple[int, int, int], groups: int) ->
     far = np.ones(total, dtype=np.bool_)
     made = EncodedQueries(vectors, biases, steps, lengths2, errors, bases, gains, blurs, far)
     write(queries, Mapping(metric, centre, scaling, reach2, factors, ends, roundings), digits, made)
-    words, packed = vectors.view(np.int32), np.empty((tiles, groups, width), dtype=np.int32)
-    for tile in range(tiles):
-        for vector in range(width):
-            for group in range(groups):
-                packed[tile, group, vector] = words[tile * width + vector, group]
     return EncodedQueries(
-        packed.view(np.int8).reshape(tiles, groups, width, 4), biases.reshape(tiles, width),
+        packed(vectors.view(np.int32), tiles, width), biases.reshape(tiles, width),
         steps, lengths2, errors, bases, gains, blurs, far,
     )  # fmt: skip
 
 
+@compiled()
+def _bytes(words: Any, tiles: int, width: int) -> Any:
+    """Four digits of a vector in a word."""
+    groups = words.shape[1]
+    made = np.empty((tiles, groups, width), dtype=np.int32)
+    for tile in range(tiles):
+        for vector in range(width):
+            for group in range(groups):
+                made[tile, group, vector] = words[tile * width + vector, group]
+    return made.view(np.int8).reshape(tiles, groups, width, 4)
+
+
+@compiled()
+def _shorts(words: Any, tiles: int, width: int) -> Any:
+    """The same, each digit in 16 bits."""
+    groups = words.shape[1]
+    made, digits = np.empty((tiles, groups, width, 4), dtype=np.int16), words.view(np.int8)
+    for tile in range(tiles):
+        for vector in range(width):
+            for group in range(groups):
+                for j in range(4):
+                    made[tile, group, vector, j] = digits[tile * width + vector, 4 * group + j]
+    return made
+
+
 def alone(plan: Plan) -> Any:
-    """``_alone`` for the scan of a plan; None for those whose digits are no bytes."""
-    if plan.scan in ("amx", "avx2"):
+    """``_alone`` for the scan of a plan; None for AMX, which has other tiles."""
+    if plan.scan == "amx":
         return None
-    return _form(
-        f"alone_{plan.scan}_{plan.width}" if plan.scan == "stream" else f"alone_{plan.scan}", dispatch.scan(plan)
-    )
+    name = f"alone_{plan.scan}_{plan.width}" if plan.scan == "stream" else f"alone_{plan.scan}"
+    return _form(name, dispatch.scan(plan), _shorts if plan.scan == "avx2" else _bytes)
 
 
 @cache
-def _form(name: str, scan: Any) -> Any:
-    return specialised(_alone, name, scan=scan)
+def _form(name: str, scan: Any, packed: Any) -> Any:
+    return specialised(_alone, name, scan=scan, asks=specialised(_ask, f"{name}_asks", packed=packed))
 
 
 class Few:
@@ -211,11 +232,14 @@ class Few:
     def _chosen(self, count: int) -> _Call | None:
         if not 0 < count <= BLOCK:
             return None
-        if self._rows * (self._dim + ROW) <= WORK[(count > 1) + (count > FEW)]:
+        work = AVX2_WORK if self._isa == "avx2" else WORK
+        if self._rows * (self._dim + ROW) <= work[(count > 1) + (count > FEW)]:
             return _Call(DIRECT, self._direct, (0, 0))
         if self._codes is None or count <= self._otherwise:
             return None
         plan = dispatch.plan(self._isa, count)
+        if plan.scan == "avx2":  # codes lie in the caches, so products are what counts
+            plan = dispatch.narrow(count)
         tiles = -(-count * plan.digits // plan.width)
         form = alone(plan)
         if form is None or tiles * self._codes.nbytes > self._most:

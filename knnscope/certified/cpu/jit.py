@@ -66,6 +66,22 @@ class Calls(NamedTuple):
     result: Callable[[Any], Any]
 
 
+class Given(NamedTuple):
+    """First arguments of calls, what tells their kinds, and what is handed over of them."""
+
+    first: tuple[Any, ...]
+    key: list[Any]
+    leaves: list[Any]
+
+    @classmethod
+    def of(cls, first: tuple[Any, ...]) -> Given:
+        """Look at them."""
+        made = cls(first, [], [])
+        for one in first:
+            _lay_out(one, made.key, made.leaves)
+        return made
+
+
 class Compiled:
     """A function that is compiled for the kinds of arguments that it meets, or part of those that call it."""
 
@@ -94,24 +110,22 @@ class Compiled:
             found = self._entries[tuple(key)] = _undisturbed(self._made)(args)
         return found
 
-    def for_each(self, first: tuple[Any, ...], others: Sequence[tuple[Any, ...]]) -> Calls:
+    def for_each(self, given: Given, others: Sequence[tuple[Any, ...]]) -> Calls:
         """What compiled code needs to call this function several times, with arguments of the same kinds each time.
 
         Args:
-            first: arguments that all calls have.
+            given: arguments that all calls have.
             others: of each, the others; the arrays among them have to live until the calls have ended.
         """
-        entry = self.entry(*first, *others[0])
-        leaves: list[Any] = []
-        for one in first:
-            _lay_out(one, [], leaves)
-        known = len(leaves)
-        begun, pack = struct.pack(entry.form[:known], *leaves), struct.Struct(entry.form[known:]).pack
+        key, known = list(given.key), len(given.leaves)
+        for one in others[0]:
+            _lay_out(one, key, [])
+        entry = self._entries.get(tuple(key)) or self.entry(*given.first, *others[0])
+        begun, pack = struct.pack(entry.form[:known], *given.leaves), struct.Struct(entry.form[known:]).pack
         lines: list[bytes] = []
         for more in others:
             own: list[Any] = []
-            for one in more:
-                _lay_out(one, [], own)
+            _leaves(more, own)
             lines += begun, pack(*own)
         arguments = np.frombuffer(b"".join(lines), dtype=np.uint8)
         return Calls(entry.address, arguments.reshape(len(others), -1), entry.result)
@@ -244,6 +258,17 @@ def _lay_out(value: Any, key: list[Any], leaves: list[Any]) -> None:
     else:
         key.append(cls)
         leaves.append(value)
+
+
+def _leaves(values: tuple[Any, ...], leaves: list[Any]) -> None:
+    """What is handed over of arguments whose kinds are known."""
+    for one in values:
+        if isinstance(one, np.ndarray):
+            leaves.append(id(one))
+        elif isinstance(one, tuple):
+            _leaves(one, leaves)
+        else:
+            leaves.append(one)
 
 
 def compiled(inline: bool = False, apart: bool = False) -> Callable[[Callable[..., Any]], Any]:

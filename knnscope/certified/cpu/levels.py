@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import dispatch, lines, plane
+from knnscope.certified.cpu import dispatch, lines, plane, plane_steps
 from knnscope.certified.cpu.plane import Plane
 from knnscope.certified.cpu.quantise import Codes, build, mapping_of
 from knnscope.certified.cpu.workers import Workers
@@ -31,7 +31,7 @@ class Levels:
     """Of some rows.
 
     codes: byte codes; of those that lie row after row, only what belongs to a row as a whole. None where bounds would overflow, and where the
-    plane is all. plane: None where it is of no use. lines: None where there is no plane, or nothing else.
+    plane is all. plane: None where it is of no use. lines: None where there is no plane, or nothing else. steps: searches that several threads share.
     """
 
     codes: Codes | None
@@ -41,6 +41,7 @@ class Levels:
     def __init__(self, rows: npt.NDArray[Any], metric: str, how: How, workers: Workers) -> None:
         """Write them; see ``quantise.build`` and ``plane.of``."""
         isa, memory = how
+        self.steps = plane_steps.Kept()
         self.codes = self._scanned = None
         if memory == "small":
             mapping = mapping_of(rows, metric, workers)

@@ -44,7 +44,8 @@ evaluate: Any = None
 lowers: Any = None
 look: Any = None
 finish: Any = None
-"""``_lowers``, ``_look`` and ``_finish``, likewise."""
+ended: Any = None
+"""``_lowers``, ``_look``, ``_finish`` and ``_ended``, likewise."""
 
 
 class PlanePart(NamedTuple):
@@ -85,7 +86,7 @@ def _is_allowed(allowed: Any, query: int, row: int) -> bool:
 
 
 @compiled()
-def _new_seen(queries: int, k: int, memory: Any, lines: Any) -> Any:
+def new_seen(queries: int, k: int, memory: Any, lines: Any) -> Any:
     """Nothing seen."""
     probe, room = PROBE[0] * k + PROBE[1], memory.shape[0] // (2 * queries)
     lowest, uppers, limits = (
@@ -97,8 +98,8 @@ def _new_seen(queries: int, k: int, memory: Any, lines: Any) -> Any:
     return Seen(lowest, uppers, limits, lows, rows, fresh, counts, np.empty((5, max(probe, BLOCK))), lines)
 
 
-@compiled()
-def _first(some: Any, own: int, query: int, seen: Any, allowed: Any) -> int:
+@compiled(apart=True)
+def first_bounds(some: Any, own: int, query: int, seen: Any, allowed: Any) -> int:
     """The smallest bounds of the first rows, and which rows have them: how many, in ``seen.fresh``."""
     lowest, limit, place, count = seen.lowest, np.full(1, np.inf, dtype=np.float32), 0, 0
     values, end = some.values.ctypes.data, (some.filled + LANES - 1) // LANES * LANES
@@ -145,8 +146,8 @@ def _compacted(seen: Any, own: int, count: int) -> int:
     return left if 4 * left <= 3 * lows.shape[1] and left + LANES <= lows.shape[1] else -1
 
 
-@compiled()
-def _left(some: Any, own: int, query: int, seen: Any, allowed: Any) -> None:
+@compiled(apart=True)
+def joined(some: Any, own: int, query: int, seen: Any, allowed: Any) -> None:
     """Rows that V leaves join those of a query, and become fresh where their bounds are among the smallest."""
     lows, rows, room, place = seen.lows, seen.rows, seen.lows.shape[1], np.zeros(1, dtype=np.int64)
     limit, values, end = seen.limits.ctypes.data + 4 * own, some.values.ctypes.data, some.filled // LANES * LANES
@@ -228,6 +229,14 @@ def _finish(own: int, one: Any, seen: Any, line: Any, ground: Any) -> int:
     return counts[2] if not distance_of(known(one, ground), ground.table.metric, one.asked.scale) > most else -1
 
 
+def _ended(own: int, query: int, part: int, seen: Any, vector: Any, ground: Any) -> None:
+    """Answer a query by the rows of a part that V left: see Kept."""
+    line = new_line()
+    one = one_of(vector, query, ground, part, new_pool())
+    ground.kept.computed[part, query] = finish(own, one, seen, line, ground)
+    ground.kept.rests[part, query] = _rest(own, one, seen, line, ground)
+
+
 def _look(own: int, query: int, count: int, seen: Any, ground: Any) -> None:
     """Look at the byte codes of fresh rows, for a smaller V."""
     if count:
@@ -265,7 +274,7 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
     low, high = part.first_tile * each, min(part.last_tile * each, request.queries.shape[0])
     size, blocks = part.step * LANES, part.last - part.first
     values = memory[: each * size].reshape(each, size)
-    seen = _new_seen(high - low, k, memory[each * size :], lines)
+    seen = new_seen(high - low, k, memory[each * size :], lines)
     sampled = blocks > 2 * part.step
     for tile in range(part.first_tile, part.last_tile if sampled else 0):
         apart = blocks // part.step
@@ -274,7 +283,7 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
         for query in range(tile * each, min(tile * each + each, high)):
             own, some = query - low, Rows(values[query - tile * each], part.first * LANES, size, True, apart)
             if not (to_plane.far[query] or to_lines.far[query]):
-                look(own, query, _first(some, own, query, seen, request.allowed), seen, ground)
+                look(own, query, first_bounds(some, own, query, seen, request.allowed), seen, ground)
                 seen.uppers[own, :] = np.inf  # a row is counted once: these come again
     for begin in range(part.first, part.last, part.step):
         row0, some_blocks = begin * LANES, min(part.last - begin, part.step)
@@ -286,15 +295,11 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
                 if to_plane.far[query] or to_lines.far[query] or seen.counts[own, 0] < 0:
                     continue
                 some = Rows(values[query - tile * each], row0, filled, begin == part.first and not sampled, 1)
-                fresh = _first(some, own, query, seen, request.allowed) if some.begin else seen.counts[own, 1]
+                fresh = first_bounds(some, own, query, seen, request.allowed) if some.begin else seen.counts[own, 1]
                 look(own, query, fresh, seen, ground)
-                _left(some, own, query, seen, request.allowed)
-    pool, line = new_pool(), new_line()
+                joined(some, own, query, seen, request.allowed)
     for query in range(low, high):
         own = query - low
         kept.computed[part.part, query] = -1
-        if to_plane.far[query] or to_lines.far[query] or seen.counts[own, 0] < 0:
-            continue
-        one = one_of(request.queries[query], query, ground, part.part, pool)
-        kept.computed[part.part, query] = finish(own, one, seen, line, ground)
-        kept.rests[part.part, query] = _rest(own, one, seen, line, ground)
+        if not (to_plane.far[query] or to_lines.far[query] or seen.counts[own, 0] < 0):
+            ended(own, query, part.part, seen, request.queries[query], ground)

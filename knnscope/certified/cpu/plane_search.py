@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from knnscope.certified.cpu import lines, plane_direct, plane_scan
+from knnscope.certified.cpu import lines, plane_direct, plane_parts, plane_scan
 from knnscope.certified.cpu.heaps import further, sink
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.lines import HEAD
@@ -112,10 +112,13 @@ def _alone(table: Any, levels: Any, width: Any, request: Any, memory: Any, answe
 
 
 class Forms(NamedTuple):
-    """Compiled for one instruction set: a pass over the plane, and ``_alone``."""
+    """Compiled for one instruction set: a pass over the plane, ``_alone``, and the three steps of plane_parts.py."""
 
     scan: Any
     alone: Any
+    bounded: Any
+    between: Any
+    remaining: Any
 
 
 @cache
@@ -126,25 +129,32 @@ def lowers(isa: str) -> Any:
         "lower_few": kernel(isa, *FEW),
         "lower_many": kernel(isa, *MANY[isa]),
     }
-    return specialised(plane_scan._lowers, f"plane_lowers_{isa}", **kernels)
+    return specialised(plane_scan._lowers, f"plane_lowers_{isa}", apart=True, **kernels)
 
 
 @cache
 def forms(isa: str) -> Forms:
     """What an instruction set has; compiled when it is first called."""
     evaluate = lines.evaluation(isa)
-    given = {
-        "lowers": lowers(isa),
-        "look": specialised(plane_scan._look, f"plane_look_{isa}", evaluate=evaluate),
-        "finish": specialised(plane_scan._finish, f"plane_finish_{isa}", evaluate=evaluate),
-    }
-    scan = specialised(plane_scan._scan, f"plane_scan_{isa}", apart=True, **given)
-    return Forms(scan, specialised(_alone, f"plane_alone_{isa}", scanned=scan))
+    look = specialised(plane_scan._look, f"plane_look_{isa}", evaluate=evaluate)
+    finish = specialised(plane_scan._finish, f"plane_finish_{isa}", evaluate=evaluate)
+    return _forms(isa, "", look, finish, ask_lines)
 
 
 @cache
 def direct_forms(isa: str) -> Forms:
     """The same where there are no lines, but the rows in place of them (plane_direct.py)."""
-    given = {"lowers": lowers(isa), "look": plane_direct.look, "finish": plane_direct.finish}
-    scan = specialised(plane_scan._scan, f"plane_scan_{isa}_direct", apart=True, **given)
-    return Forms(scan, specialised(_alone, f"plane_alone_{isa}_direct", scanned=scan, ask_lines=plane_direct.asked))
+    return _forms(isa, "_direct", plane_direct.look, plane_direct.finish, plane_direct.asked)
+
+
+def _forms(isa: str, kind: str, look: Any, finish: Any, asks: Any) -> Forms:
+    name, lowered = f"{isa}{kind}", lowers(isa)
+    ended = specialised(plane_scan._ended, f"plane_ended_{name}", apart=True, finish=finish)
+    scan = specialised(plane_scan._scan, f"plane_scan_{name}", apart=True, lowers=lowered, look=look, ended=ended)
+    return Forms(
+        scan,
+        specialised(_alone, f"plane_alone_{name}", scanned=scan, ask_lines=asks),
+        specialised(plane_parts._bounded, f"plane_bounded_{name}", lowers=lowered),
+        specialised(plane_parts._between, f"plane_between_{name}", look=look, ended=ended),
+        specialised(plane_parts._remaining, f"plane_remaining_{name}", ended=ended),
+    )

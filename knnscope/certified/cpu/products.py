@@ -18,7 +18,7 @@ from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
 VNNI_TILES = (8, 10, 12)
 """Query vectors of a tile (few queries: see stream.py): 12 x 2 sums, 2 registers of codes and 1 of queries fill 27 of 32 registers. The other
 widths are for batches that leave less of them empty: what is empty is multiplied all the same."""
-AVX2_TILES = (4,)
+AVX2_TILES = (1, 2, 4)
 AMX_TILES = (16, 32)
 AHEAD = 128 * 2
 """Bytes a group that are asked for ahead: two panels on, past which the hardware's own prefetching does not look."""
@@ -59,35 +59,40 @@ def _vnni(count: int) -> Any:
 _vnni_8, _vnni_10, _vnni_12 = (_vnni(count) for count in VNNI_TILES)
 
 
-@instructions
-def _avx2(emit: Emit, codes: Any, groups: Any, queries: Any, out: Any) -> None:
-    """vpmaddwd: 8 rows and 4 queries at a time, digits of 16 bits; each row's sum comes in two halves."""
-    b = emit.builder
-    bytes_, wide = ir.VectorType(T.I8, 32), ir.VectorType(T.I16, 32)
-    halves, sums8 = ir.VectorType(T.I16, 16), ir.VectorType(T.I32, 8)
-    choose = [ir.Constant(ir.VectorType(T.I32, 16), list(range(first, first + 16))) for first in (0, 16)]
-    even, odd = (ir.Constant(ir.VectorType(T.I32, 8), list(range(first, 16, 2))) for first in (0, 1))
-    count = AVX2_TILES[0]
-    for eight in range(4):
-        start = emit.at(codes, (b.mul(groups, emit.number(eight // 2)), 64), (eight % 2, 32))
+def _avx2(count: int) -> Any:
+    @instructions
+    def avx2(emit: Emit, codes: Any, groups: Any, queries: Any, out: Any) -> None:
+        """vpmaddwd: 8 rows and some queries at a time, digits of 16 bits; each row's sum comes in two halves."""
+        b = emit.builder
+        bytes_, wide = ir.VectorType(T.I8, 32), ir.VectorType(T.I16, 32)
+        halves, sums8 = ir.VectorType(T.I16, 16), ir.VectorType(T.I32, 8)
+        choose = [ir.Constant(ir.VectorType(T.I32, 16), list(range(first, first + 16))) for first in (0, 16)]
+        even, odd = (ir.Constant(ir.VectorType(T.I32, 8), list(range(first, 16, 2))) for first in (0, 1))
+        for eight in range(4):
+            start = emit.at(codes, (b.mul(groups, emit.number(eight // 2)), 64), (eight % 2, 32))
 
-        def group(index: Any, sums: list[Any], start: Any = start) -> list[Any]:
-            rows = b.sext(emit.load(bytes_, emit.at(start, (index, 64))), wide)
-            parts = [b.shuffle_vector(rows, ir.Constant(wide, ir.Undefined), c) for c in choose]
-            grown = []
+            def group(index: Any, sums: list[Any], start: Any = start) -> list[Any]:
+                rows = b.sext(emit.load(bytes_, emit.at(start, (index, 64))), wide)
+                parts = [b.shuffle_vector(rows, ir.Constant(wide, ir.Undefined), c) for c in choose]
+                grown = []
+                for query in range(count):
+                    digits = emit.load(T.I64, emit.at(queries, (index, 8 * count), (query, 8)))
+                    spread = b.bitcast(emit.spread(digits, ir.VectorType(T.I64, 4)), halves)
+                    for half, part in enumerate(parts):
+                        product = emit.call("llvm.x86.avx2.pmadd.wd", sums8, part, spread)
+                        grown.append(b.add(sums[2 * query + half], product))
+                return grown
+
+            sums = emit.loop(groups, [ir.Constant(sums8, [0] * 8)] * (2 * count), group)
             for query in range(count):
-                digits = emit.load(T.I64, emit.at(queries, (index, 8 * count), (query, 8)))
-                spread = b.bitcast(emit.spread(digits, ir.VectorType(T.I64, 4)), halves)
-                for half, part in enumerate(parts):
-                    product = emit.call("llvm.x86.avx2.pmadd.wd", sums8, part, spread)
-                    grown.append(b.add(sums[2 * query + half], product))
-            return grown
+                low, high = sums[2 * query : 2 * query + 2]
+                total = b.add(b.shuffle_vector(low, high, even), b.shuffle_vector(low, high, odd))
+                emit.store(total, emit.at(out, (query, 128), (eight, 32)))
 
-        sums = emit.loop(groups, [ir.Constant(sums8, [0] * 8)] * (2 * count), group)
-        for query in range(count):
-            low, high = sums[2 * query : 2 * query + 2]
-            total = b.add(b.shuffle_vector(low, high, even), b.shuffle_vector(low, high, odd))
-            emit.store(total, emit.at(out, (query, 128), (eight, 32)))
+    return avx2
+
+
+_avx2_1, _avx2_2, _avx2_4 = (_avx2(count) for count in AVX2_TILES)
 
 
 def _amx(tiles: int) -> Any:
@@ -178,7 +183,13 @@ def avx2(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any,
     """As ``vnni``, with AVX2."""
     groups = codes.shape[1]
     digits = queries[0].ctypes.data + tile * groups * count * 8
-    _avx2(codes.ctypes.data + block * groups * 64, groups, digits, out.ctypes.data)
+    at = codes.ctypes.data + block * groups * 64
+    if count == 1:
+        _avx2_1(at, groups, digits, out.ctypes.data)
+    elif count == 2:
+        _avx2_2(at, groups, digits, out.ctypes.data)
+    else:
+        _avx2_4(at, groups, digits, out.ctypes.data)
 
 
 @compiled()

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import accumulate, pairwise, product
+from itertools import pairwise, product
 
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import allowed, dispatch, lines, plane_direct, plane_queries, plane_search, ranking, scratch
+from knnscope.certified.cpu import (
+    allowed,
+    dispatch,
+    lines,
+    plane_direct,
+    plane_queries,
+    plane_search,
+    plane_steps,
+    ranking,
+    scratch,
+)
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_scan import PlanePart
@@ -50,12 +60,16 @@ MANY_ROOM = 4
 """The part of it that each of many queries has."""
 QUERY_BYTES = 40
 """Memory of a query for each of its k neighbors while the plane passes: see plane_ranking.Seen."""
+TOLD = 1 << 24
+"""Bounds that all parts of a plane may write before they go on."""
 WHOLE = 1 << 24
 """Bytes of a plane up to which all of it passes before the next tile of queries: it stays in the last cache, and V is near its end at once."""
 PASS, GROUP = 128, 64
 """Of larger ones, blocks that pass before the next tile, and queries that they pass for, so that both stay in the caches."""
-FEWEST_BLOCKS = 512
-"""Blocks of the plane that are worth another thread."""
+FEWEST_BLOCKS = 256
+"""Blocks of the plane that are worth another thread, where any are."""
+SHARED = 10
+"""Times so many blocks, over all queries, from which on threads share them: what is done between their steps takes as long as 30,000 rows."""
 MOST = 4
 """A k above one in so many rows: bounds would exclude little, so all rows compete."""
 
@@ -177,13 +191,21 @@ class Search:
         if codes is None:
             room = self._direct_room(request.k, plane.rows, many)
         levels, workers = (plane.blocks, near), self.workers
-        if not many and min(workers.count, blocks // FEWEST_BLOCKS) < 2:
+        if not many and (workers.count < 2 or blocks * count < SHARED * FEWEST_BLOCKS):
             both = (plane.blocks, plane.map, near, codes.mapping if codes else 0)
             with scratch.floats("rows", each * step * LANES + 2 * room * count) as memory:
                 return bool(forms.alone(self.table, both, (*width, step), request, memory, answers))
-        asked = plane_queries.ask(request.queries, plane.map, *width), self._near(request, codes)
-        tiles = len(asked[0].words)
+        tiles = -(-count // each)
         parts = 1 if tiles >= 2 * workers.count else max(1, min(workers.count, blocks // FEWEST_BLOCKS))
+        told = (tiles == 1 or step == blocks) and tiles * each * blocks * LANES <= TOLD
+        if parts > 1 and (told or not many):
+            ground = plane_steps.Ground(self.table, plane, near, codes.mapping if codes else None)
+            size = plane_steps.Size(isa, count, request.k, parts, workers.count, room)
+            steps = self.levels.steps.take(ground, size, request.allowed, _shares)
+            done = steps.run(request.queries, answers, workers)
+            self.levels.steps.give_back(size, request.allowed, steps)
+            return done
+        asked = plane_queries.ask(request.queries, plane.map, *width), self._near(request, codes)
         group = GROUP
         if codes is None:
             room = min(room, -(-blocks // parts) * LANES + LANES)
@@ -195,21 +217,13 @@ class Search:
             for some in _shares(tiles, groups)
             for part, (first, last) in enumerate(_shares(blocks, parts))
         ]
-        if many:  # groups of queries come one after another: memory for as many as there are threads
 
-            def scanned(part: PlanePart) -> None:
-                with scratch.floats("rows", self._needed(part, each, room)) as memory:
-                    forms.scan(self.table, levels, asked, request, part, memory, kept)
+        # groups of queries come one after another: memory for as many as there are threads
+        def scanned(part: PlanePart) -> None:
+            with scratch.floats("rows", self._needed(part, each, room)) as memory:
+                forms.scan(self.table, levels, asked, request, part, memory, kept)
 
-            workers.map(scanned, work)
-        else:
-            needs = [self._needed(part, each, room) for part in work]
-            ends = [0, *accumulate(needs)]
-            with scratch.floats("rows", ends[-1]) as memory:
-                items = [
-                    (part, memory[first:last], kept) for part, (first, last) in zip(work, pairwise(ends), strict=True)
-                ]
-                workers.call(forms.scan, (self.table, levels, asked, request), items)
+        workers.map(scanned, work)
         return bool(plane_search.merge(kept, self.table, answers))
 
     def _near(self, request: Request, codes: Codes | None) -> EncodedQueries:

@@ -18,14 +18,14 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from knnscope.arithmetic import Ieee
 from knnscope.certified.cpu import board
-from knnscope.certified.cpu.jit import Calls, Compiled
+from knnscope.certified.cpu.jit import Calls, Compiled, Given
 from knnscope.certified.cpu.threads import start_thread
 
 Item = TypeVar("Item")
@@ -160,6 +160,19 @@ class _Crew:
                     self._not_before = time.monotonic() + PAUSE
 
 
+class Step(NamedTuple):
+    """Calls of one function: its first arguments, each call's others, and the same as a board has it, if it does."""
+
+    function: Compiled
+    first: tuple[Any, ...]
+    others: Sequence[tuple[Any, ...]]
+    calls: Calls | None
+
+    def one(self, own: tuple[Any, ...]) -> None:
+        """One of them."""
+        self.function(*self.first, *own)
+
+
 class Workers:
     """A number of threads, the caller among them; the others start when they are first needed, and end with the last object that has them."""
 
@@ -177,15 +190,38 @@ class Workers:
         Raises:
             MemoryError: it had no memory.
         """
-        more = min(self.count, len(others)) - 1
-        answers = None
-        if more > 0 and board.FUTEX and len(others) <= board.ITEM_MASK:
-            calls = function.for_each(first, others)
-            answers = self._crew().helpers().post(calls, more)
-        if answers is None:
-            self.map(lambda own: function(*first, *own), others)
-        else:
+        self.run(self.laid_out(first, ((function, others),)))
+
+    @staticmethod
+    def laid_out(first: tuple[Any, ...], steps: Sequence[tuple[Compiled, Sequence[tuple[Any, ...]]]]) -> list[Step]:
+        """Such calls of several functions with the same first arguments, to be run as often as their arrays live."""
+        given, made = Given.of(first), list[Step]()
+        for function, others in steps:
+            posted = len(others) > 1 and board.FUTEX and len(others) <= board.ITEM_MASK
+            made.append(Step(function, first, others, function.for_each(given, others) if posted else None))
+        return made
+
+    def run(self, steps: Sequence[Step]) -> None:
+        """Make calls; each step begins when those before it have ended.
+
+        Raises:
+            MemoryError: see ``call``.
+        """
+        for step in steps:
+            more = min(self.count, len(step.others)) - 1
+            if more < 1 or step.calls is None or not self._posted(step.calls, more):
+                self.map(step.one, step.others)
+
+    def _posted(self, calls: Calls, more: int) -> bool:
+        """Whether a board was free for these calls.
+
+        Raises:
+            MemoryError: one of them had no memory.
+        """
+        answers = self._crew().helpers().post(calls, more)
+        if answers is not None:
             calls.result(int(answers.min()))
+        return answers is not None
 
     def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """Results in order. Where one fails, or the user stops it, what has not begun is dropped, and what has begun has ended."""

@@ -53,7 +53,7 @@ def test_types_of_rows_and_ties(dtype: str, metric: str) -> None:
 def test_which_way_is_taken() -> None:
     """One call for few rows or few queries; the codes from where they are faster."""
     rows = RANDOM(2).standard_normal((3000, 384)).astype(np.float32)
-    small, larger = ExactIndex(rows[:60], threads=2), ExactIndex(rows, threads=2)
+    small, larger = ExactIndex(rows[:40], threads=2), ExactIndex(rows, threads=2)
     assert small.search(rows[:2], 5).certificate.path == ("exhaustive",)
     calls = larger._living.state.whole._few
     larger.search(rows[:2], 5)
@@ -62,6 +62,21 @@ def test_which_way_is_taken() -> None:
     assert (calls._calls[2] is not None) == taken
     assert calls._calls[900] is None, "so many queries are shared out among threads"
     assert calls.answer(rows[:2], 2000) is None, "bounds would exclude little"
+
+
+@pytest.mark.parametrize("isa", [isa for isa in ISAS if isa != "amx"])
+@pytest.mark.parametrize("asked", [1, 2, 3, 4, 9, 100])
+def test_one_call_answers_from_codes(isa: str, asked: int) -> None:
+    """Whatever the instruction set: between the rows that all compete and those for several threads, Python is most of what a search costs."""
+    random = RANDOM(8)
+    rows = random.standard_normal((700, 96)).astype(np.float32)
+    queries = random.standard_normal((asked, 96)).astype(np.float32)
+    index = ExactIndex(rows, device=f"cpu:{isa}", threads=1)
+    found = index._scanner._few.answer(queries, 10)
+    assert found is not None
+    assert found.path != few.DIRECT
+    expected = definition.search(rows, queries, 10, "l2")
+    np.testing.assert_array_equal(found.ids, expected.ids)
 
 
 @pytest.mark.parametrize(

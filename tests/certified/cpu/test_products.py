@@ -49,7 +49,7 @@ def test_products_are_the_defined_whole_numbers(isa: str, groups: int) -> None:
     for count in dispatch.TILES[isa]:
         for ahead, lines in ((0, 16), (4, 4), (16, 0)):
             digits = random.integers(-127, 128, (2 * count, groups * 4)).astype(np.int8)
-            digits[count], digits[count + 1] = 127, -127
+            digits[count], digits[-1] = 127, -127
             biases = (-128 * digits.sum(axis=1, dtype=np.int32)).reshape(2, count)
             out = np.zeros((count, 32), dtype=np.int32)
             if isa == "amx":

@@ -1,0 +1,168 @@
+"""Searches in the steps of plane_parts.py, as Python has them: laid out once for all searches of one size, since that takes as long as 30,000 rows.
+
+What changes from search to search, the queries, is copied into the same array; the answers come out of a last call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from knnscope.certified.cpu import lines, plane_direct, plane_parts, plane_queries, plane_search
+from knnscope.certified.cpu.jit import compiled
+from knnscope.certified.cpu.plane import LANES, Plane
+from knnscope.certified.cpu.plane_scan import PlanePart
+from knnscope.certified.cpu.quantise import Mapping, aligned
+from knnscope.certified.cpu.ranking import Answers, Table
+from knnscope.certified.cpu.workers import Workers
+from knnscope.certified.scanner import Request
+
+KEPT_BYTES = 1 << 25
+"""Of arrays of one size of searches; larger ones are laid out each time, as are those with masks."""
+KEPT = 4
+"""Sizes that are kept of an index."""
+
+
+class Ground(NamedTuple):
+    """What is searched: the rows; their plane; lines, or rows again where there are none, and what queries go through for lines."""
+
+    table: Table
+    plane: Plane
+    near: Any
+    mapping: Mapping | None
+
+
+class Size(NamedTuple):
+    """Instruction set, queries, neighbors, parts of the rows, threads, and rows of a part that a query may leave."""
+
+    isa: str
+    queries: int
+    k: int
+    parts: int
+    threads: int
+    room: int
+
+
+Shares = Callable[[int, int], list[tuple[int, int]]]
+"""Shares of so many, in so many pieces."""
+
+
+@compiled(apart=True)
+def begin(queries: Any, way: Any, mapping: Any, width: tuple[int, int], asked: Any, digits: Any, kept: Any) -> None:
+    """Write queries over those of the search before.
+
+    Args:
+        queries: float64, (queries, dim).
+        way: plane.Map.
+        mapping: quantise.Mapping.
+        width: query vectors of a tile, and digits of a query.
+        asked: plane_queries.PlaneQueries, and EncodedQueries of lines.py.
+        digits: see ``lines.write_lines``.
+        kept: Kept.
+    """
+    to_plane, to_lines = asked
+    _begin_plane(queries, way, width[1], to_plane, kept)
+    lines.write_lines(queries, mapping, digits, to_lines)
+
+
+@compiled(apart=True)
+def begin_direct(queries: Any, way: Any, width: tuple[int, int], asked: Any, kept: Any) -> None:
+    """The same where there are no lines: rows are asked by the queries as they are."""
+    _begin_plane(queries, way, width[1], asked[0], kept)
+
+
+@compiled()
+def _begin_plane(queries: Any, way: Any, digits: int, made: Any, kept: Any) -> None:
+    words = made.words
+    for tile in range(words.shape[0]):
+        for group in range(words.shape[1]):
+            for vector in range(words.shape[2]):
+                words[tile, group, vector, 0] = words[tile, group, vector, 1] = 0
+    made.far[:] = True
+    kept.bars[:] = np.inf
+    plane_queries.write(queries, way, digits, made)
+
+
+class Steps:
+    """Searches of one size."""
+
+    def __init__(self, ground: Ground, size: Size, allowed: Any, shares: Shares) -> None:
+        """Lay out.
+
+        Args:
+            ground: what is searched.
+            size: of each search.
+            allowed: mask of all, as in scanner.Request; as many rows as there are queries, or one, or none.
+            shares: how rows and queries are shared out.
+        """
+        table, plane, near, mapping = ground
+        direct, blocks = mapping is None, len(plane.blocks)
+        forms = (plane_search.direct_forms if direct else plane_search.forms)(size.isa)
+        width, k, parts = plane_search.width(size.isa, size.queries), size.k, size.parts
+        self.queries = np.zeros((size.queries, table.rows.shape[1]))
+        to_plane = plane_queries.blank.py_func(size.queries, len(plane.map.matrix), *width)
+        tiles, every, rows = len(to_plane.words), len(to_plane.far), blocks * LANES
+        kept = plane_search.new_kept.py_func(parts + 1, every, k)
+        items = [
+            PlanePart(first, last, tile, tile + 1, part, last - first)
+            for tile in range(tiles)
+            for part, (first, last) in enumerate(shares(blocks, parts))
+        ]
+        room = -(-min(size.room, -(-blocks // parts) * LANES + LANES) // LANES) * LANES
+        ends = [every * rows + 2 * room * number for number in range(len(items) + 1)]
+        memory = aligned((ends[-1],), np.float32)
+        told = plane_parts.common(memory[: ends[0]].reshape(every, rows), parts, k)
+        if mapping is None:
+            asked = to_plane, plane_direct.ask(self.queries)
+            self._begin = begin_direct.bound(self.queries, plane.map, width, asked, kept)
+        else:
+            codes = near.shape[1] - lines.HEAD
+            asked = to_plane, lines.blank.py_func(size.queries, codes)
+            digits = np.zeros((2 * size.queries, codes), dtype=np.int8)
+            self._begin = begin.bound(self.queries, plane.map, mapping, width, asked, digits, kept)
+        self._merge = plane_search.merge.bound(kept, table)
+        lists = [memory[first:last] for first, last in pairwise(ends)]
+        first = table, (plane.blocks, near), asked, Request(self.queries, k, allowed), kept, told
+        self._steps = Workers.laid_out(
+            first,
+            (
+                (forms.bounded, [(part,) for part in items]),
+                (forms.between, [(some,) for some in shares(size.queries, min(size.threads, size.queries))]),
+                (forms.remaining, list(zip(items, lists, strict=True))),
+            ),
+        )
+        self.nbytes = memory.nbytes
+
+    def run(self, queries: Any, answers: Answers, workers: Workers) -> bool:
+        """Answer queries; whether that is all of them.
+
+        Raises:
+            MemoryError: there was none for a step.
+        """
+        np.copyto(self.queries, queries)
+        self._begin(())
+        workers.run(self._steps)
+        return bool(self._merge((answers,), *map(id, answers)))
+
+
+class Kept:
+    """Steps of an index that no search is in."""
+
+    def __init__(self) -> None:
+        self._steps: dict[Size, Steps] = {}
+
+    def take(self, ground: Ground, size: Size, allowed: Any, shares: Shares) -> Steps:
+        """Steps that are the caller's own, until it gives them back."""
+        # one step of the interpreter: a search in another thread, or in a signal handler, finds none and lays out its own
+        found = None if len(allowed) else self._steps.pop(size, None)
+        return found or Steps(ground, size, allowed, shares)
+
+    def give_back(self, size: Size, allowed: Any, steps: Steps) -> None:
+        """For the next search; only when all who wrote to them have ended, so not after an exception."""
+        if not len(allowed) and steps.nbytes <= KEPT_BYTES:
+            if len(self._steps) >= KEPT:
+                self._steps.clear()
+            self._steps[size] = steps
