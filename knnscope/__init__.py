@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from knnscope.api.embedding import Embedding, embed
     from knnscope.api.explaining import Explanation, Trace, explain
     from knnscope.api.grading import GradeOptions, Grades, grade
+    from knnscope.api.ground_truth import Truth, TruthOptions, truth
     from knnscope.api.loading import load
     from knnscope.api.machine import Machine, info
     from knnscope.api.searching import knn
+    from knnscope.api.verifying import Verification, VerifyOptions, verify
     from knnscope.certified.index import ExactIndex
     from knnscope.errors import KnnscopeError
     from knnscope.records import Certificate, Neighbors
@@ -42,6 +44,10 @@ PUBLIC = {
     "Machine": "knnscope.api.machine:Machine",
     "Neighbors": "knnscope.records:Neighbors",
     "Trace": "knnscope.api.explaining:Trace",
+    "Truth": "knnscope.api.ground_truth:Truth",
+    "TruthOptions": "knnscope.api.ground_truth:TruthOptions",
+    "Verification": "knnscope.api.verifying:Verification",
+    "VerifyOptions": "knnscope.api.verifying:VerifyOptions",
     "changes": "knnscope.api.changing:changes",
     "climb": "knnscope.api.climbing:climb",
     "compare": "knnscope.api.comparing:compare",
@@ -52,6 +58,8 @@ PUBLIC = {
     "info": "knnscope.api.machine:info",
     "knn": "knnscope.api.searching:knn",
     "load": "knnscope.api.loading:load",
+    "truth": "knnscope.api.ground_truth:truth",
+    "verify": "knnscope.api.verifying:verify",
 }
 """Public names, and where each comes from."""
 
@@ -73,6 +81,10 @@ __all__ = [
     "Machine",
     "Neighbors",
     "Trace",
+    "Truth",
+    "TruthOptions",
+    "Verification",
+    "VerifyOptions",
     "__version__",
     "changes",
     "climb",
@@ -84,6 +96,8 @@ __all__ = [
     "info",
     "knn",
     "load",
+    "truth",
+    "verify",
 ]
 
 

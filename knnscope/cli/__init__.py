@@ -36,6 +36,8 @@ COMMANDS = {
     "compare": "knnscope.cli.compare:Compare",
     "crossover": "knnscope.cli.crossover:Crossover",
     "grade": "knnscope.cli.grade:Grade",
+    "truth": "knnscope.cli.truth:Truth",
+    "verify": "knnscope.cli.verify:Verify",
     "ladder": "knnscope.cli.ladder:Ladder",
     "show": "knnscope.cli.show:Show",
     "report": "knnscope.cli.report:Report",
