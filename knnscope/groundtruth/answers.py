@@ -129,7 +129,7 @@ def _block(index: ExactIndex, inputs: Inputs, chosen: range, plan: Plan) -> Part
         raise
     proof = found.certificate
     assert proof is not None
-    floor = np.nextafter(keys(found.distances[:, -1], inputs.metric) + proof.margin, -np.inf)
+    floor = lowered(keys(found.distances[:, -1], inputs.metric) + proof.margin)
     return Part(rows, Neighbors(found.ids, found.distances.astype(np.float64)), floor, proof.candidates, proof.computed)
 
 
@@ -137,3 +137,8 @@ def keys(distances: npt.NDArray[Any], metric: str) -> npt.NDArray[np.float64]:
     """What margins are measured in, ascending: plain distance for l2, negated similarity else."""
     found: npt.NDArray[np.float64] = np.sqrt(distances) if metric == "l2" else -distances
     return found
+
+
+def lowered(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Not above the true sums of two numbers whose rounded ones these are; infinite where nothing was left out."""
+    return np.where(np.isinf(sums), sums, np.nextafter(sums, -np.inf))

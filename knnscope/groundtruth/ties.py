@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.groundtruth.answers import keys
+from knnscope.groundtruth.answers import keys, lowered
 from knnscope.groundtruth.parts import Part
 
 LISTED = 100
@@ -43,7 +43,7 @@ class Ties:
         own = distances[:, : self.k]
         self.within += int((own[:, 1:] == own[:, :-1]).any(axis=1).sum())
         behind = keys(last, self.metric)
-        self.margins.append(np.nextafter(part.floor - behind, -np.inf))
+        self.margins.append(lowered(part.floor - behind))
         if distances.shape[1] == self.k:  # all rows are in the answer
             self.gaps.append(np.full(len(ids), np.inf))
             return
