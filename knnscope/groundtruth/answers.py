@@ -12,7 +12,7 @@ from knnscope.certified.index import ExactIndex
 from knnscope.checks import check_finite
 from knnscope.environment import memory
 from knnscope.errors import ArgumentError, KnnscopeError, unknown_name
-from knnscope.groundtruth.inputs import Inputs, release
+from knnscope.groundtruth.inputs import Inputs
 from knnscope.groundtruth.parts import Part, Store
 from knnscope.progress import bar, skip
 from knnscope.records import METRICS, Neighbors
@@ -105,7 +105,7 @@ def compute(inputs: Inputs, plan: Plan, store: Store, what: str = "ground truth"
                 store.put(number, block if before is None else before.with_block(block, plan.width, inputs.metric))
                 progress.update((stop - start) * len(chosen))
             del index
-            release(values)
+            inputs.base.release()
             done = store.rows_done()
 
 

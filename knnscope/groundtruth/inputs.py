@@ -72,6 +72,17 @@ class Input:
             **({"column": self.column} if self.column else {}),
         }
 
+    def release(self) -> None:
+        """Give back the pages of a file that were read: they count as this process's memory until then, and can be read again.
+
+        Only of files that were mapped here, for reading: of other maps that would lose what was written into them.
+        """
+        held: Any = self.values if self.path is not None else None
+        while held is not None and not isinstance(held, mmap.mmap):
+            held = held.obj if isinstance(held, memoryview) else getattr(held, "base", None)
+        if held is not None:
+            held.madvise(mmap.MADV_DONTNEED)
+
     def _size(self) -> int:
         return int(self.values.nbytes) if self.path is None else self.stamp()[0]
 
@@ -88,15 +99,6 @@ class Input:
         step = max(1, CHUNK // width)
         for first in range(0, len(self.values), step):
             yield np.ascontiguousarray(self.values[first : first + step]).view(np.uint8).reshape(-1).data
-
-
-def release(values: npt.NDArray[Any]) -> None:
-    """Give back the pages of a mapped file that were read: they count as this process's memory until then, and can be read again."""
-    held: Any = values
-    while held is not None and not isinstance(held, mmap.mmap):
-        held = held.obj if isinstance(held, memoryview) else getattr(held, "base", None)
-    if held is not None:
-        held.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True, slots=True)
