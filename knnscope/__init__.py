@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from knnscope.api.ground_truth import Truth, TruthOptions, truth
     from knnscope.api.loading import load
     from knnscope.api.machine import Machine, info
+    from knnscope.api.retrieving import Retrieval, RunOptions, run
     from knnscope.api.searching import knn
     from knnscope.api.verifying import Verification, VerifyOptions, verify
     from knnscope.certified.index import ExactIndex
@@ -43,6 +44,8 @@ PUBLIC = {
     "Ladder": "knnscope.api.climbing:Ladder",
     "Machine": "knnscope.api.machine:Machine",
     "Neighbors": "knnscope.records:Neighbors",
+    "Retrieval": "knnscope.api.retrieving:Retrieval",
+    "RunOptions": "knnscope.api.retrieving:RunOptions",
     "Trace": "knnscope.api.explaining:Trace",
     "Truth": "knnscope.api.ground_truth:Truth",
     "TruthOptions": "knnscope.api.ground_truth:TruthOptions",
@@ -58,6 +61,7 @@ PUBLIC = {
     "info": "knnscope.api.machine:info",
     "knn": "knnscope.api.searching:knn",
     "load": "knnscope.api.loading:load",
+    "run": "knnscope.api.retrieving:run",
     "truth": "knnscope.api.ground_truth:truth",
     "verify": "knnscope.api.verifying:verify",
 }
@@ -80,6 +84,8 @@ __all__ = [
     "Ladder",
     "Machine",
     "Neighbors",
+    "Retrieval",
+    "RunOptions",
     "Trace",
     "Truth",
     "TruthOptions",
@@ -96,6 +102,7 @@ __all__ = [
     "info",
     "knn",
     "load",
+    "run",
     "truth",
     "verify",
 ]

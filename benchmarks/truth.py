@@ -1,0 +1,163 @@
+"""What ground truth costs beside the search that it is made of, and whether it survives kill -9.
+
+    python -m benchmarks.truth [--rows 1000000] [--queries 10000] [-k 100] [--rounds 2] [--memory MIB] [--out benchmarks/results/truth.json]
+
+Clustered text x 384 in a file. By turns, each in a process of its own: `ExactIndex(rows).wait().search(queries, k)` on the mapped file and nothing
+else, and `knnscope truth`, which also sums the files, keeps what is finished, and writes ids, distances and certificate. Wall and CPU seconds and the peak
+of the memory are the processes' own; the first round's search reads the file from the disk. Then `truth` of the first rows, killed five times at moments
+drawn over its time, against the same undisturbed: the same bytes. Files lie in a temporary folder and go again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DIM = 384
+KILLED_ROWS, KILLED_QUERIES, KILLS = 200_000, 3_000, 5
+SEARCH = """
+import json, sys, time
+import numpy as np
+from knnscope.certified.index import ExactIndex
+rows, queries = np.load(sys.argv[1], mmap_mode="r"), np.load(sys.argv[2])
+at = time.perf_counter()
+index = ExactIndex(rows).wait()
+built = time.perf_counter() - at
+at = time.perf_counter()
+found = index.search(queries, int(sys.argv[3]))
+searched = time.perf_counter() - at
+np.save(sys.argv[4], found.ids)
+print(json.dumps([built, searched]))
+"""
+ENVIRONMENT = {**os.environ, "KNNSCOPE_COMPILE": "wait"}
+
+
+def timed(command: list[str], folder: Path) -> tuple[dict[str, float], str]:
+    """Run a command: seconds on the clock and of the processors, the peak of its memory; and what it printed."""
+    began = time.perf_counter()
+    child = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    out = child.stdout.read()
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"{command}: exit code {child.returncode}")
+    seconds = {
+        "wall_s": round(time.perf_counter() - began, 2),
+        "cpu_s": round(used.ru_utime + used.ru_stime, 2),
+        "peak_mib": used.ru_maxrss >> 10,
+    }
+    return seconds, out
+
+
+def truth(out: str, k: int, memory: int | None, rows: str = "rows.npy", queries: str = "queries.npy") -> list[str]:
+    """The command."""
+    limit = ["--memory", str(memory)] if memory else []
+    return [sys.executable, "-m", "knnscope", "truth", rows, "--queries", queries, "-k", str(k), "-o", out, *limit]
+
+
+def killed(folder: Path, k: int) -> dict[str, Any]:
+    """The bytes of ground truth that was killed five times, against those of undisturbed one."""
+    rows, queries = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("rows", "queries"))
+    np.save(folder / "some.npy", rows[:KILLED_ROWS])
+    np.save(folder / "asked.npy", queries[:KILLED_QUERIES])
+    limit = 300  # MiB: several blocks
+    whole, _ = timed(truth("whole.bin", k, limit, "some.npy", "asked.npy"), folder)
+    chance, kills = random.Random(0), []
+    for _ in range(KILLS):
+        child = subprocess.Popen(
+            truth("killed.bin", k, limit, "some.npy", "asked.npy"),
+            cwd=folder,
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+        )
+        moment = chance.uniform(0.15, 0.75) * whole["wall_s"]
+        try:
+            child.wait(moment)
+            break
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+        work = folder / "killed.bin.work"
+        kills.append(
+            {"after_s": round(moment, 2), "parts": len(list(work.glob("queries-*.npz"))) if work.exists() else 0}
+        )
+    last, _ = timed(truth("killed.bin", k, limit, "some.npy", "asked.npy"), folder)
+    same = (folder / "killed.bin").read_bytes() == (folder / "whole.bin").read_bytes()
+    return {
+        "rows": len(rows[:KILLED_ROWS]),
+        "queries": len(queries[:KILLED_QUERIES]),
+        "memory_mib": limit,
+        "undisturbed": whole,
+        "kills": kills,
+        "last": last,
+        "same_bytes": same,
+    }
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--queries", type=int, default=10_000)
+    parser.add_argument("-k", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--memory", type=int)
+    parser.add_argument("--out", default="benchmarks/results/truth.json")
+    args = parser.parse_args()
+    from knnscope import environment
+    from knnscope.datasets import registry
+
+    before = os.getloadavg()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data, _ = registry.load(f"synthetic:text,rows={args.rows},dim={DIM},queries={args.queries}")
+        np.save(folder / "rows.npy", data.documents.values)
+        np.save(folder / "queries.npy", data.queries.values)
+        del data
+        rounds = []
+        for number in range(args.rounds):
+            one: dict[str, Any] = {}
+            for what in ("search", "truth") if number % 2 == 0 else ("truth", "search"):
+                if what == "search":
+                    command = [sys.executable, "-c", SEARCH, "rows.npy", "queries.npy", str(args.k), "ids.npy"]
+                    one[what], out = timed(command, folder)
+                    one[what]["build_s"], one[what]["search_s"] = (round(s, 2) for s in json.loads(out))
+                else:
+                    one[what], _ = timed(truth(f"gt-{number}.npy", args.k, args.memory), folder)
+                print(what, one[what], flush=True)
+            same = np.array_equal(np.load(folder / "ids.npy"), np.load(folder / f"gt-{number}.npy"))
+            one["same_ids"] = bool(same)
+            one["cpu_ratio"] = round(one["truth"]["cpu_s"] / one["search"]["cpu_s"], 3)
+            one["wall_ratio"] = round(one["truth"]["wall_s"] / one["search"]["wall_s"], 3)
+            print(one["cpu_ratio"], one["wall_ratio"], one["same_ids"], flush=True)
+            rounds.append(one)
+        found = {
+            "command": f"python -m benchmarks.truth --rows {args.rows} --queries {args.queries} -k {args.k} --rounds {args.rounds}"
+            + (f" --memory {args.memory}" if args.memory else ""),
+            "rows": args.rows,
+            "dim": DIM,
+            "queries": args.queries,
+            "k": args.k,
+            "rounds": rounds,
+            "killed": killed(folder, args.k),
+            "load": [before, os.getloadavg()],
+            "environment": environment.collect(),
+        }
+    print(json.dumps(found["killed"], indent=1))
+    Path(args.out).write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
