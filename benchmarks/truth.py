@@ -67,32 +67,35 @@ def truth(out: str, k: int, memory: int | None, rows: str = "rows.npy", queries:
     return [sys.executable, "-m", "knnscope", "truth", rows, "--queries", queries, "-k", str(k), "-o", out, *limit]
 
 
+def written(work: Path) -> dict[str, int]:
+    """Finished parts, and when each was written last."""
+    return {path.name: path.stat().st_mtime_ns for path in work.glob("queries-*.npz")}
+
+
 def killed(folder: Path, k: int) -> dict[str, Any]:
     """The bytes of ground truth that was killed five times, against those of undisturbed one."""
     rows, queries = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("rows", "queries"))
     np.save(folder / "some.npy", rows[:KILLED_ROWS])
     np.save(folder / "asked.npy", queries[:KILLED_QUERIES])
-    limit = 300  # MiB: several blocks
+    limit = 160  # MiB: several blocks
     whole, _ = timed(truth("whole.bin", k, limit, "some.npy", "asked.npy"), folder)
-    chance, kills = random.Random(0), []
+    chance, kills, work = random.Random(0), list[dict[str, Any]](), folder / "killed.bin.work"
     for _ in range(KILLS):
+        began, known = time.perf_counter(), written(work)
         child = subprocess.Popen(
             truth("killed.bin", k, limit, "some.npy", "asked.npy"),
             cwd=folder,
             env=ENVIRONMENT,
             stdout=subprocess.DEVNULL,
         )
-        moment = chance.uniform(0.15, 0.75) * whole["wall_s"]
-        try:
-            child.wait(moment)
-            break
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGKILL)
-            child.wait()
-        work = folder / "killed.bin.work"
-        kills.append(
-            {"after_s": round(moment, 2), "parts": len(list(work.glob("queries-*.npz"))) if work.exists() else 0}
-        )
+        while written(work) == known:  # it goes on where it was, and is killed within the part that follows
+            if child.poll() is not None:
+                raise SystemExit("it ended before it was killed")
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.05) * whole["wall_s"])
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        kills.append({"after_s": round(time.perf_counter() - began, 2), "parts": len(written(work))})
     last, _ = timed(truth("killed.bin", k, limit, "some.npy", "asked.npy"), folder)
     same = (folder / "killed.bin").read_bytes() == (folder / "whole.bin").read_bytes()
     return {

@@ -19,6 +19,8 @@ from knnscope.records import FloatArray
 from knnscope.search import definition
 from knnscope.store import whole_file
 
+LARGEST = 2.0**127
+"""Of a score: half of what float32 holds, so that there is room below."""
 BLANK = re.compile(r"\s")
 
 
@@ -40,8 +42,7 @@ class TrecRun:
 def scores(distances: FloatArray, metric: str) -> npt.NDArray[np.float32]:
     """Of one query: larger is better, each less than the one before, in float32; of l2 the negated squared distances."""
     values = np.asarray(distances, np.float64) * (1 if definition.descending(metric) else -1)
-    most = float(np.finfo(np.float32).max)
-    found = np.clip(values, -most, most).astype(np.float32)
+    found = np.clip(values, -LARGEST, LARGEST).astype(np.float32)
     for rank in range(1, len(found)):
         found[rank] = min(found[rank], np.nextafter(found[rank - 1], np.float32(-np.inf)))
     return found

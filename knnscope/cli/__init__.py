@@ -38,7 +38,7 @@ COMMANDS = {
     "grade": "knnscope.cli.grade:Grade",
     "truth": "knnscope.cli.truth:Truth",
     "verify": "knnscope.cli.verify:Verify",
-    "run": "knnscope.cli.run:Run",
+    "run": "knnscope.cli.retrieve:Run",
     "ladder": "knnscope.cli.ladder:Ladder",
     "show": "knnscope.cli.show:Show",
     "report": "knnscope.cli.report:Report",

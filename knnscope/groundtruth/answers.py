@@ -141,4 +141,5 @@ def keys(distances: npt.NDArray[Any], metric: str) -> npt.NDArray[np.float64]:
 
 def lowered(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Not above the true sums of two numbers whose rounded ones these are; infinite where nothing was left out."""
-    return np.where(np.isinf(sums), sums, np.nextafter(sums, -np.inf))
+    with np.errstate(all="ignore"):
+        return np.where(np.isinf(sums), sums, np.nextafter(sums, -np.inf))

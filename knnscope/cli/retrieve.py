@@ -1,4 +1,4 @@
-"""knnscope run."""
+"""knnscope run. The file has another name: ``run`` of this package is the console script."""
 
 from __future__ import annotations
 
