@@ -109,57 +109,63 @@ def killed(folder: Path, k: int) -> dict[str, Any]:
     }
 
 
+def compared(folder: Path, number: int, k: int, memory: int | None) -> dict[str, Any]:
+    """One round: the search alone and the whole command, in turn."""
+    one: dict[str, Any] = {}
+    for what in ("search", "truth") if number % 2 == 0 else ("truth", "search"):
+        if what == "search":
+            command = [sys.executable, "-c", SEARCH, "rows.npy", "queries.npy", str(k), "ids.npy"]
+            one[what], out = timed(command, folder)
+            one[what]["build_s"], one[what]["search_s"] = (round(s, 2) for s in json.loads(out))
+        else:
+            one[what], _ = timed(truth(f"gt-{number}.npy", k, memory), folder)
+        print(what, one[what], flush=True)
+    one["same_ids"] = bool(np.array_equal(np.load(folder / "ids.npy"), np.load(folder / f"gt-{number}.npy")))
+    one["cpu_ratio"] = round(one["truth"]["cpu_s"] / one["search"]["cpu_s"], 3)
+    one["wall_ratio"] = round(one["truth"]["wall_s"] / one["search"]["wall_s"], 3)
+    print(one["cpu_ratio"], one["wall_ratio"], one["same_ids"], flush=True)
+    return one
+
+
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print, and write after each step: what a former call measured at the same size stays beside it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("-k", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2, help="0: only the kills")
+    parser.add_argument("--no-kills", action="store_true")
     parser.add_argument("--memory", type=int)
     parser.add_argument("--out", default="benchmarks/results/truth.json")
     args = parser.parse_args()
     from knnscope import environment
     from knnscope.datasets import registry
 
-    before = os.getloadavg()
+    shape = {"rows": args.rows, "dim": DIM, "queries": args.queries, "k": args.k, "memory_mib": args.memory}
+    path = Path(args.out)
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    if {name: found.get(name) for name in shape} != shape:
+        found = {**shape, "rounds": []}
+    found["environment"] = environment.collect()
+
+    def keep() -> None:
+        path.write_text(json.dumps(found, indent=1) + "\n")
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data, _ = registry.load(f"synthetic:text,rows={args.rows},dim={DIM},queries={args.queries}")
+        rows, queries = (args.rows, args.queries) if args.rounds else (KILLED_ROWS, KILLED_QUERIES)
+        data, _ = registry.load(f"synthetic:text,rows={rows},dim={DIM},queries={queries}")
         np.save(folder / "rows.npy", data.documents.values)
         np.save(folder / "queries.npy", data.queries.values)
         del data
-        rounds = []
-        for number in range(args.rounds):
-            one: dict[str, Any] = {}
-            for what in ("search", "truth") if number % 2 == 0 else ("truth", "search"):
-                if what == "search":
-                    command = [sys.executable, "-c", SEARCH, "rows.npy", "queries.npy", str(args.k), "ids.npy"]
-                    one[what], out = timed(command, folder)
-                    one[what]["build_s"], one[what]["search_s"] = (round(s, 2) for s in json.loads(out))
-                else:
-                    one[what], _ = timed(truth(f"gt-{number}.npy", args.k, args.memory), folder)
-                print(what, one[what], flush=True)
-            same = np.array_equal(np.load(folder / "ids.npy"), np.load(folder / f"gt-{number}.npy"))
-            one["same_ids"] = bool(same)
-            one["cpu_ratio"] = round(one["truth"]["cpu_s"] / one["search"]["cpu_s"], 3)
-            one["wall_ratio"] = round(one["truth"]["wall_s"] / one["search"]["wall_s"], 3)
-            print(one["cpu_ratio"], one["wall_ratio"], one["same_ids"], flush=True)
-            rounds.append(one)
-        found = {
-            "command": f"python -m benchmarks.truth --rows {args.rows} --queries {args.queries} -k {args.k} --rounds {args.rounds}"
-            + (f" --memory {args.memory}" if args.memory else ""),
-            "rows": args.rows,
-            "dim": DIM,
-            "queries": args.queries,
-            "k": args.k,
-            "rounds": rounds,
-            "killed": killed(folder, args.k),
-            "load": [before, os.getloadavg()],
-            "environment": environment.collect(),
-        }
-    print(json.dumps(found["killed"], indent=1))
-    Path(args.out).write_text(json.dumps(found, indent=1) + "\n")
+        for number in range(len(found["rounds"]), len(found["rounds"]) + args.rounds):
+            load = os.getloadavg()[0]
+            found["rounds"].append({"load": load, **compared(folder, number, args.k, args.memory)})
+            keep()
+        if not args.no_kills:
+            found["killed"] = killed(folder, args.k)
+            print(json.dumps(found["killed"], indent=1))
+            keep()
 
 
 if __name__ == "__main__":

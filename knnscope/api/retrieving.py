@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -214,7 +215,8 @@ def _retrieved(name: str, workload: Workload, judged: Qrels | None, how: RunOpti
     ]
     distances = [[of[row] for row in line] for of, line in zip(far, lines, strict=True)]
     if isinstance(data, TextDataset):
-        called, about = name or workload.encoder.model.name, workload.encoder_facts()
+        about = json.loads(json.dumps(workload.encoder_facts()))  # as it is read from a file
+        called = name or workload.encoder.model.name
     else:
         called, about = name or (data.encoded_by.name if data.encoded_by else "vectors"), {}
     query_ids = workload.query_ids or [str(i) for i in numbers]

@@ -52,7 +52,9 @@ def key_of(inputs: Inputs, k: int) -> dict[str, Any]:
 def bare(key: Mapping[str, Any]) -> dict[str, Any]:
     """A key without the names of files: those may be moved."""
     return {
-        part: {name: v for name, v in facts.items() if name != "name"} if isinstance(facts, dict) else facts
+        part: {name: v for name, v in facts.items() if name not in ("name", "file")}
+        if isinstance(facts, dict)
+        else facts
         for part, facts in key.items()
     }
 
@@ -77,9 +79,7 @@ def build(key: dict[str, Any], files: Sequence[Path], ties: Ties, work: Work) ->
     """
     base = key["base"]
     said = (base, key["queries"], key["ids"])
-    checked = {
-        facts["name"].partition("#")[0]: facts["sha256"] for facts in said if facts and facts["sha256_of"] == "file"
-    }
+    checked = {facts["file"]: facts["sha256"] for facts in said if facts and "file" in facts}
     return {
         "kind": KIND,
         "version": VERSION,

@@ -69,6 +69,7 @@ class Input:
             "bytes": done,
             "sha256": found.hexdigest(),
             "sha256_of": of,
+            **({"file": str(self.path)} if self.path is not None else {}),
             **({"column": self.column} if self.column else {}),
         }
 
@@ -151,9 +152,11 @@ def open_inputs(base: Any, queries: Any = None, metric: str | None = None, ids: 
 
 
 def _beside(rows: Input) -> Path | None:
-    """The file of queries that lie in the same one as the rows."""
-    of_one = rows.path is not None and rows.path.suffix.lower() in (".hdf5", ".h5", ".npz")
-    return rows.path if of_one else None
+    """The file of the queries that came with the rows: the same one, or that of the folder that embed wrote."""
+    if rows.path is None or rows.path.suffix.lower() in (".hdf5", ".h5", ".npz"):
+        return rows.path
+    inside = rows.path.parent / "queries" / "vectors.npy"
+    return inside if rows.path.name == "vectors.npy" and inside.is_file() else None
 
 
 def _opened(given: Any, what: str) -> tuple[VectorDataset | None, Input]:

@@ -129,8 +129,9 @@ def test_ids_with_blanks_and_other_mistakes_are_one_line(tmp_path: Path, knnscop
 
 
 def test_a_loaded_record_has_no_answers_to_write(tmp_path: Path) -> None:
-    run("sample", out=tmp_path / "a.trec", k=5)
+    found = run("sample", out=tmp_path / "a.trec", k=5)
     again = Retrieval.load(tmp_path / "a.trec")
+    assert again.to_dict() == found.to_dict()
     assert "Retrieval of sample: 240 documents, 60 queries (60 judged), k = 5: all-MiniLM-L6-v2" in repr(again)
     assert "<pre>" in again._repr_html_()
     with pytest.raises(KnnscopeError, match="was loaded and has no answers"):
