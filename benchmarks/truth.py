@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 DIM = 384
-KILLED_ROWS, KILLED_QUERIES, KILLS = 200_000, 3_000, 5
+KILLED_ROWS, KILLED_QUERIES, KILLS = 200_000, 1_500, 5
 SEARCH = """
 import json, sys, time
 import numpy as np
