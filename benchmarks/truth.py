@@ -77,7 +77,7 @@ def killed(folder: Path, k: int) -> dict[str, Any]:
     rows, queries = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("rows", "queries"))
     np.save(folder / "some.npy", rows[:KILLED_ROWS])
     np.save(folder / "asked.npy", queries[:KILLED_QUERIES])
-    limit = 160  # MiB: several blocks
+    limit = 100  # MiB: several blocks
     whole, _ = timed(truth("whole.bin", k, limit, "some.npy", "asked.npy"), folder)
     chance, kills, work = random.Random(0), list[dict[str, Any]](), folder / "killed.bin.work"
     for _ in range(KILLS):
@@ -92,7 +92,9 @@ def killed(folder: Path, k: int) -> dict[str, Any]:
             if child.poll() is not None:
                 raise SystemExit("it ended before it was killed")
             time.sleep(0.01)
-        time.sleep(chance.uniform(0, 0.05) * whole["wall_s"])
+        time.sleep(chance.uniform(0, 0.03) * whole["wall_s"])
+        if child.poll() is not None:
+            raise SystemExit("it ended before it was killed")
         child.send_signal(signal.SIGKILL)
         child.wait()
         kills.append({"after_s": round(time.perf_counter() - began, 2), "parts": len(written(work))})
