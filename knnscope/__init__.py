@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from knnscope.api.embedding import Embedding, embed
     from knnscope.api.explaining import Explanation, Trace, explain
     from knnscope.api.grading import GradeOptions, Grades, grade
+    from knnscope.api.ground_truth import Truth, TruthOptions, truth
     from knnscope.api.loading import load
     from knnscope.api.machine import Machine, info
+    from knnscope.api.retrieving import Retrieval, RunOptions, run
     from knnscope.api.searching import knn
+    from knnscope.api.verifying import Verification, VerifyOptions, verify
     from knnscope.certified.filters import Bits, Keep, Without
     from knnscope.certified.index import ExactIndex
     from knnscope.errors import KnnscopeError
@@ -46,7 +49,13 @@ PUBLIC = {
     "Machine": "knnscope.api.machine:Machine",
     "Neighbors": "knnscope.records:Neighbors",
     "RadiusNeighbors": "knnscope.ragged:RadiusNeighbors",
+    "Retrieval": "knnscope.api.retrieving:Retrieval",
+    "RunOptions": "knnscope.api.retrieving:RunOptions",
     "Trace": "knnscope.api.explaining:Trace",
+    "Truth": "knnscope.api.ground_truth:Truth",
+    "TruthOptions": "knnscope.api.ground_truth:TruthOptions",
+    "Verification": "knnscope.api.verifying:Verification",
+    "VerifyOptions": "knnscope.api.verifying:VerifyOptions",
     "Without": "knnscope.certified.filters:Without",
     "changes": "knnscope.api.changing:changes",
     "climb": "knnscope.api.climbing:climb",
@@ -58,6 +67,9 @@ PUBLIC = {
     "info": "knnscope.api.machine:info",
     "knn": "knnscope.api.searching:knn",
     "load": "knnscope.api.loading:load",
+    "run": "knnscope.api.retrieving:run",
+    "truth": "knnscope.api.ground_truth:truth",
+    "verify": "knnscope.api.verifying:verify",
 }
 """Public names, and where each comes from."""
 
@@ -81,7 +93,13 @@ __all__ = [
     "Machine",
     "Neighbors",
     "RadiusNeighbors",
+    "Retrieval",
+    "RunOptions",
     "Trace",
+    "Truth",
+    "TruthOptions",
+    "Verification",
+    "VerifyOptions",
     "Without",
     "__version__",
     "changes",
@@ -94,6 +112,9 @@ __all__ = [
     "info",
     "knn",
     "load",
+    "run",
+    "truth",
+    "verify",
 ]
 
 

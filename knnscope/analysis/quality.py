@@ -47,8 +47,10 @@ def ranked(found: Neighbors, metric: str, own: dict[int, int], queries: Sequence
     return [[d for d in line if d != own.get(q)] for q, line in zip(queries, lines.tolist(), strict=True)]
 
 
-def measures(lines: Sequence[Sequence[int]], qrels: Qrels, k: int, queries: Sequence[int]) -> dict[str, float]:
-    """Mean over the queries that have a judgement: ``ndcg_at_10`` (linear gain), ``recall_at_k``, ``mrr_at_10``; as in trec_eval.
+def by_query(
+    lines: Sequence[Sequence[int]], qrels: Qrels, k: int, queries: Sequence[int]
+) -> dict[str, dict[int, float]]:
+    """For each query that has a judgement: ``ndcg_at_10`` (linear gain), ``recall_at_k``, ``mrr_at_10``; as in trec_eval.
 
     trec_eval orders by score; ranks are handed over as scores, so that the order judged is the order found
     (docs/decisions/018). A query without a relevant document counts as 0; a grade below 0 counts as 0, as there (its library in
@@ -59,6 +61,9 @@ def measures(lines: Sequence[Sequence[int]], qrels: Qrels, k: int, queries: Sequ
         qrels: grades by row numbers.
         k: depth of the recall.
         queries: query rows of the lines.
+
+    Returns:
+        By measure and query row; every measure has the same queries.
     """
     pytrec_eval = require("pytrec_eval")
     asked = set(queries)
@@ -74,10 +79,14 @@ def measures(lines: Sequence[Sequence[int]], qrels: Qrels, k: int, queries: Sequ
     measures = {f"ndcg_cut.{DEPTH}", f"recall.{k}"}
     whole = pytrec_eval.RelevanceEvaluator(grades, measures).evaluate(run)
     short = pytrec_eval.RelevanceEvaluator(grades, {"recip_rank"}).evaluate(first)
-    if not whole:
-        return {}
     return {
-        "ndcg_at_10": float(np.mean([s[f"ndcg_cut_{DEPTH}"] for s in whole.values()])),
-        "recall_at_k": float(np.mean([s[f"recall_{k}"] for s in whole.values()])),
-        "mrr_at_10": float(np.mean([s["recip_rank"] for s in short.values()])),
+        "ndcg_at_10": {int(q): float(s[f"ndcg_cut_{DEPTH}"]) for q, s in whole.items()},
+        "recall_at_k": {int(q): float(s[f"recall_{k}"]) for q, s in whole.items()},
+        "mrr_at_10": {int(q): float(short[q]["recip_rank"]) for q in whole},
     }
+
+
+def measures(lines: Sequence[Sequence[int]], qrels: Qrels, k: int, queries: Sequence[int]) -> dict[str, float]:
+    """Means of ``by_query``; empty where no query has a judgement."""
+    found = by_query(lines, qrels, k, queries)
+    return {name: float(np.mean(list(values.values()))) for name, values in found.items() if values}

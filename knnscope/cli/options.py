@@ -166,6 +166,38 @@ def encoder_options(args: argparse.Namespace, device: str | None = None) -> Enco
     )
 
 
+def add_base(parser: argparse.ArgumentParser) -> None:
+    """Rows, queries, metric, ids, and with what they are searched: what ``truth`` and ``verify`` have in common."""
+    parser.add_argument(
+        "base",
+        metavar="BASE",
+        help="a file of vectors, larger than memory where it is .npy or of the bin and vecs families; or any data set of vectors",
+    )
+    parser.add_argument("--queries", metavar="FILE", help="a file of vectors (default: the base's own)")
+    add_metric(parser)
+    parser.add_argument(
+        "--ids",
+        metavar="FILE",
+        help="what rows are called: an .npy of whole numbers, or a text with one a line (default: 0, 1 ...)",
+    )
+    parser.add_argument(
+        "--memory",
+        type=positive,
+        metavar="MIB",
+        help="what may be used: rows are taken in blocks (default: half of what is free)",
+    )
+    parser.add_argument("--threads", metavar="N", help="threads that search (default: all cores)")
+
+
+def threads_number(text: str | None) -> int | None:
+    """What ``--threads`` of ``add_base`` gives.
+
+    Raises:
+        KnnscopeError: it is no number.
+    """
+    return None if text is None else number(text, "--threads")
+
+
 def add_metric(parser: argparse.ArgumentParser) -> None:
     """The metric."""
     parser.add_argument(

@@ -6,16 +6,22 @@ distances, and as .ivecs, it is a file of int32 vectors, and only its numbers te
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from knnscope.datasets import endings, packed_files, vector_files
+from knnscope.datasets import endings, hdf5_file, numpy_files, packed_files, vector_files
 from knnscope.errors import KnnscopeError
 from knnscope.records import GroundTruth, VectorDataset
-from knnscope.store import os_problem
+from knnscope.store import BAD_HEADER, os_problem
 
 ENDINGS = (".bin", ".ibin")
+HDF5 = (".hdf5", ".h5")
+BESIDE = {".npy": ".distances.npy", ".ivecs": ".fvecs", ".ibin": ".fbin"}
+"""Where distances lie that have no room in the file of the ids."""
 BLOCK = 1 << 20
 
 
@@ -46,6 +52,8 @@ def load(spec: str) -> GroundTruth:
         data = packed_files.mapped(path)
         ids = np.ndarray((queries, k), "<i4", buffer=data, offset=start)
         return GroundTruth(ids, np.ndarray((queries, k), "<f4", buffer=data, offset=start + ids.nbytes))
+    if endings.of(path, HDF5) and path.is_file():
+        return given(spec)  # rows and queries need not be there
     if not vector_files.is_vector_file(spec):
         raise KnnscopeError(
             f"{path}: no ground truth: ids as int32 and distances as float32 behind two counts of 4 or 8 bytes were expected"
@@ -54,6 +62,67 @@ def load(spec: str) -> GroundTruth:
     if found is None:
         raise KnnscopeError(f"{path}: holds no ground truth: neighbors of HDF5, or rows of different numbers from 0 up")
     return found
+
+
+def given(spec: str) -> GroundTruth:
+    """Whatever a user says is ground truth, also where its numbers are no ids: it is going to be judged.
+
+    Distances of ids in .npy, .ivecs and .ibin are those of NAME.distances.npy, NAME.fvecs and NAME.fbin, where they are there.
+
+    Raises:
+        KnnscopeError: no such file, a damaged one, or no whole numbers in two dimensions.
+    """
+    path, column = vector_files.split(spec)
+    kind = endings.of(endings.uncropped(path), (*ENDINGS, *BESIDE, *HDF5, *vector_files.READERS))
+    if not path.is_file():
+        raise KnnscopeError(f"{path}: no such file")
+    if is_one(path):
+        return load(spec)
+    try:
+        if kind in HDF5:
+            return hdf5_file.neighbors(path)
+        ids = (
+            _array(path)
+            if kind == ".npy"
+            else vector_files.load(spec).documents.values
+            if kind and kind != ".bin"
+            else None
+        )
+        if ids is None or ids.dtype.kind not in "iu":
+            raise KnnscopeError(
+                f"{path}: no ground truth: ids were expected, as .npy .hdf5 .ivecs .ibin, or big-ann's .bin"
+            )
+        other = path.with_name(path.name[: -len(kind)] + BESIDE[kind]) if kind in BESIDE and not column else None
+        if other is None or not other.is_file():
+            return GroundTruth(ids)
+        distances = _array(other) if kind == ".npy" else vector_files.load(str(other)).documents.values
+    except OSError as error:
+        raise os_problem(error, path) from error
+    if distances.shape != ids.shape or distances.dtype.kind != "f":
+        raise KnnscopeError(
+            f"{other}: {distances.dtype} of shape {distances.shape} for ids of shape {ids.shape}: "
+            f"not the distances of {path.name}: move it away, or put the right one there"
+        )
+    return GroundTruth(ids, distances)
+
+
+def _array(path: Path) -> npt.NDArray[Any]:
+    """An .npy file of numbers in two dimensions, of any whole type.
+
+    Raises:
+        KnnscopeError: it is none.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            values = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=numpy_files.MAX_HEADER)
+    except BAD_HEADER as error:
+        raise KnnscopeError(
+            f"{path}: no .npy file of numbers, or cut off ({(str(error).splitlines() or [''])[0][:120]})"
+        ) from error
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "iuf" or not values.size:
+        shape = getattr(values, "shape", "of an archive")
+        raise KnnscopeError(f"{path}: an array of shape {shape}: numbers in two dimensions (queries, k) were expected")
+    return np.asarray(values)
 
 
 def of(dataset: VectorDataset) -> GroundTruth | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,34 +48,56 @@ def _probe(path: Path) -> None:
         raise KnnscopeError(f"{path}: a damaged HDF5 file: reading its header crashes (signal {-done.returncode})")
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The file, for reading; what h5py raises about it becomes one line.
+
+    Raises:
+        KnnscopeError: h5py is missing, or the file is damaged.
+    """
+    h5py = require("h5py", "files")
+    _probe(path)
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise KnnscopeError(f"{path}: no HDF5 file, or a damaged one ({reason})") from error
+
+
 def hdf5(path: Path, _: str) -> VectorDataset:
     """Rows, queries, metric and ground truth of an ANN-benchmarks file.
 
     Raises:
         KnnscopeError: h5py is missing, or the file is damaged or holds something else.
     """
-    h5py = require("h5py", "files")
-    _probe(path)
-    try:
-        with h5py.File(path, "r") as file:
-            parts = {
-                name: checked(path, _numbers(path, file, name)) for name in ("train", "test") if _there(file, name)
-            }
-            if "train" not in parts:
-                raise KnnscopeError(
-                    f"{path}: no dataset 'train': an ANN-benchmarks file holds 'train' and 'test'; there is {', '.join(file) or 'nothing'}"
-                )
-            truth, notes = _truth(path, file)
-            declared = _text(file.attrs.get("distance"))
-            metric = METRICS.get(declared) if isinstance(declared, str) else None
-            if declared is not None and metric is None:
-                notes += (
-                    f"{path}: declares the distance {declared!r}, which is not one of {', '.join(METRICS)}: choose --metric",
-                )
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise KnnscopeError(f"{path}: no HDF5 file, or a damaged one ({reason})") from error
+    with _opened(path) as file:
+        parts = {name: checked(path, _numbers(path, file, name)) for name in ("train", "test") if _there(file, name)}
+        if "train" not in parts:
+            raise KnnscopeError(
+                f"{path}: no dataset 'train': an ANN-benchmarks file holds 'train' and 'test'; there is {', '.join(file) or 'nothing'}"
+            )
+        truth, notes = _truth(path, file)
+        declared = _text(file.attrs.get("distance"))
+        metric = METRICS.get(declared) if isinstance(declared, str) else None
+        if declared is not None and metric is None:
+            notes += (
+                f"{path}: declares the distance {declared!r}, which is not one of {', '.join(METRICS)}: choose --metric",
+            )
     return VectorDataset(str(path), parts["train"], parts.get("test"), metric, notes, truth=truth)
+
+
+def neighbors(path: Path) -> GroundTruth:
+    """``neighbors`` and ``distances`` alone: rows and queries, if there are any, stay where they are.
+
+    Raises:
+        KnnscopeError: as ``hdf5``; or there are no neighbors.
+    """
+    with _opened(path) as file:
+        found, notes = _truth(path, file)
+        if found is None:
+            raise KnnscopeError(notes[0] if notes else f"{path}: holds no ground truth: no dataset 'neighbors'")
+    return found
 
 
 def _there(file: Any, name: str) -> bool:

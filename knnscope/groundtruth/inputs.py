@@ -1,0 +1,219 @@
+"""Rows and queries from files or arrays, with what ties a computation to them: checksums, and whether a file was changed meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.certified.rows import as_ids, as_rows
+from knnscope.datasets import registry, vector_files
+from knnscope.errors import ArgumentError, KnnscopeError
+from knnscope.progress import bar
+from knnscope.records import TextDataset, VectorDataset
+from knnscope.store import os_problem
+
+CHUNK = 1 << 24
+"""Bytes that are read at once for a checksum."""
+LINE = 20
+"""Digits of a whole number of 64 bits, and its sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Numbers and where they come from: ``path`` is None for arrays and for what lies in several files."""
+
+    name: str
+    values: npt.NDArray[Any]
+    path: Path | None = None
+    column: str = ""
+
+    def stamp(self) -> tuple[int, ...]:
+        """What changes when the file is written to: size, time, number; nothing of an array.
+
+        Raises:
+            KnnscopeError: the file is gone.
+        """
+        if self.path is None:
+            return ()
+        try:
+            facts = self.path.stat()
+        except OSError as error:
+            raise os_problem(error, self.path) from error
+        return facts.st_size, facts.st_mtime_ns, facts.st_ino
+
+    def facts(self) -> dict[str, Any]:
+        """Name, shape, type and SHA-256: of the file's bytes, as ``sha256sum`` gives it; of an array of its values, row by row.
+
+        Raises:
+            KnnscopeError: the file cannot be read.
+        """
+        found, done = hashlib.sha256(), 0
+        with bar(self._size(), f"checksum of {self.name}", "B", scale=True) as progress:
+            for chunk in self._chunks():
+                found.update(chunk)
+                done += len(chunk)
+                progress.update(len(chunk))
+        rows = {"rows": len(self.values), **({"dim": self.values.shape[1]} if self.values.ndim > 1 else {})}
+        of = "file" if self.path is not None else "values"
+        return {
+            "name": self.name,
+            **rows,
+            "dtype": self.values.dtype.name,
+            "bytes": done,
+            "sha256": found.hexdigest(),
+            "sha256_of": of,
+            **({"file": str(self.path)} if self.path is not None else {}),
+            **({"column": self.column} if self.column else {}),
+        }
+
+    def release(self) -> None:
+        """Give back the pages of a file that were read: they count as this process's memory until then, and can be read again.
+
+        Only of files that were mapped here, for reading: of other maps that would lose what was written into them.
+        """
+        held: Any = self.values if self.path is not None else None
+        while held is not None and not isinstance(held, mmap.mmap):
+            held = held.obj if isinstance(held, memoryview) else getattr(held, "base", None)
+        if held is not None:
+            held.madvise(mmap.MADV_DONTNEED)
+
+    def _size(self) -> int:
+        return int(self.values.nbytes) if self.path is None else self.stamp()[0]
+
+    def _chunks(self) -> Iterator[memoryview | bytes]:
+        if self.path is not None:
+            try:
+                with self.path.open("rb") as file:
+                    while chunk := file.read(CHUNK):
+                        yield chunk
+            except OSError as error:
+                raise os_problem(error, self.path) from error
+            return
+        width = self.values.itemsize * (self.values.shape[1] if self.values.ndim > 1 else 1)
+        step = max(1, CHUNK // width)
+        for first in range(0, len(self.values), step):
+            yield np.ascontiguousarray(self.values[first : first + step]).view(np.uint8).reshape(-1).data
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What is searched and what is asked; ids: what the rows are called, None for their numbers."""
+
+    base: Input
+    queries: Input
+    metric: str
+    ids: Input | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> npt.NDArray[np.int64] | None:
+        """Ids of the rows."""
+        return None if self.ids is None else self.ids.values
+
+    def stamps(self) -> tuple[tuple[int, ...], ...]:
+        """Of all files."""
+        return tuple(one.stamp() for one in (self.base, self.queries, self.ids) if one is not None)
+
+
+def open_inputs(base: Any, queries: Any = None, metric: str | None = None, ids: Any = None) -> Inputs:
+    """Rows, queries and ids; queries and metric are the data's own where none are given.
+
+    Args:
+        base: an array, a data set of vectors, or the name or path of one; files are mapped where their format allows it.
+        queries: the same; of a file with rows and queries its rows.
+        metric: None is what the data declares, else l2.
+        ids: an array, or a file: .npy of one dimension, or text with a number a line.
+
+    Raises:
+        KnnscopeError: no such file, texts, no queries, or shapes that do not fit.
+    """
+    dataset, rows = _opened(base, "base")
+    notes = dataset.notes if dataset is not None else ()
+    if queries is not None:
+        asked = _opened(queries, "queries")[1]
+    elif dataset is not None and dataset.queries is not None:
+        asked = Input(f"queries of {dataset.name}", dataset.queries.values, _beside(rows), "queries")
+    else:
+        raise ArgumentError("queries is missing: a file of vectors was expected, since the base has none of its own")
+    if asked.values.shape[1] != rows.values.shape[1]:
+        raise KnnscopeError(
+            f"{asked.name}: {asked.values.shape[1]:,} components, the rows of {rows.name} have {rows.values.shape[1]:,}: "
+            "use the same encoder for both"
+        )
+    declared = dataset.metric if dataset is not None else None
+    return Inputs(rows, asked, metric or declared or "l2", _names(ids, len(rows.values)), notes)
+
+
+def _beside(rows: Input) -> Path | None:
+    """The file of the queries that came with the rows: the same one, or that of the folder that embed wrote."""
+    if rows.path is None or rows.path.suffix.lower() in (".hdf5", ".h5", ".npz"):
+        return rows.path
+    inside = rows.path.parent / "queries" / "vectors.npy"
+    return inside if rows.path.name == "vectors.npy" and inside.is_file() else None
+
+
+def _opened(given: Any, what: str) -> tuple[VectorDataset | None, Input]:
+    if isinstance(given, VectorDataset):
+        return given, Input(given.name, given.documents.values)
+    if not isinstance(given, str | Path):
+        return None, Input(what, as_rows(given))
+    spec = str(given)
+    path, column = vector_files.split(spec)
+    if vector_files.is_vector_file(spec) and not path.is_dir():
+        dataset = vector_files.load(spec)  # rows are looked at when they are searched, not before
+        return dataset, Input(spec, dataset.documents.values, path, column)
+    found, notes = registry.load(spec)
+    if isinstance(found, TextDataset):
+        raise KnnscopeError(
+            f"{spec}: holds texts, not vectors: knnscope embed {spec} -o DIR writes a folder to give here"
+        )
+    alone = path / "vectors.npy"
+    source = alone if alone.is_file() else None
+    return VectorDataset(
+        found.name, found.documents, found.queries, found.metric, notes, found.encoded_by, found.truth
+    ), Input(spec, found.documents.values, source)
+
+
+def _names(ids: Any, rows: int) -> Input | None:
+    """Ids of the rows as int64.
+
+    Raises:
+        KnnscopeError: no such file, something else than whole numbers, as many as there are no rows, or one twice.
+    """
+    if ids is None:
+        return None
+    path = Path(ids) if isinstance(ids, str | Path) else None
+    values = ids if path is None else _numbers(path)
+    where = str(path) if path is not None else "ids"
+    try:
+        return Input(where, as_ids(values, rows), path)
+    except KnnscopeError as error:
+        raise KnnscopeError(f"{where}: {error}" if path is not None else str(error)) from error
+
+
+def _numbers(path: Path) -> npt.NDArray[Any]:
+    try:
+        if path.suffix.lower() == ".npy":
+            found: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=10_000)
+            return found
+        numbers = []
+        with path.open("rb") as file:
+            for at, line in enumerate(file, 1):
+                text = line.strip()
+                if len(text) > LINE or not text.isdigit():
+                    raise KnnscopeError(f"{path}, line {at:,}: a whole number from 0 up was expected")
+                numbers.append(int(text))
+        return np.array(numbers, dtype=np.uint64 if numbers and max(numbers) >= 2**63 else np.int64)
+    except OSError as error:
+        raise os_problem(error, path) from error
+    except (ValueError, TypeError, SyntaxError, EOFError, OverflowError) as error:
+        raise KnnscopeError(
+            f"{path}: no .npy file of whole numbers ({(str(error).splitlines() or ['damaged'])[0]})"
+        ) from error

@@ -1,0 +1,138 @@
+"""Runs in TREC's layout: what is printed is what trec_eval makes of the file, also where scores are equal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytrec_eval
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knnscope import KnnscopeError, Retrieval, load, run
+from knnscope.analysis import trec_run
+from knnscope.records import TextDataset
+from knnscope.search import definition
+from tests.cli.conftest import (
+    Run,
+    knnscope,  # noqa: F401 - a fixture
+    refused,
+)
+from tests.encoders.folders import lay_out
+
+MEASURES = {"ndcg_at_10": "ndcg_cut_10", "recall_at_k": "recall_20", "mrr_at_10": "recip_rank"}
+
+
+def qrels(data: TextDataset) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    both = zip(data.qrels.queries.tolist(), data.qrels.documents.tolist(), data.qrels.grades.tolist(), strict=True)
+    for query, document, grade in both:
+        found.setdefault(data.queries.ids[query], {})[data.documents.ids[document]] = grade
+    return found
+
+
+def judged(path: Path, data: TextDataset) -> dict[str, float]:
+    """Means that trec_eval's own reader and measures give for a file."""
+    with path.open() as file:
+        answers = pytrec_eval.parse_run(file)
+    found = pytrec_eval.RelevanceEvaluator(qrels(data), {"ndcg_cut.10", "recall.20"}).evaluate(answers)
+    first = {q: dict(sorted(s.items(), key=lambda one: -one[1])[:10]) for q, s in answers.items()}
+    short = pytrec_eval.RelevanceEvaluator(qrels(data), {"recip_rank"}).evaluate(first)
+    return {n: float(np.mean([{**found[q], **short[q]}[t] for q in found])) for n, t in MEASURES.items()}
+
+
+def test_what_is_printed_is_what_trec_eval_makes_of_the_file(tmp_path: Path, knnscope: Run) -> None:  # noqa: F811
+    out = tmp_path / "run.trec"
+    code, printed, err = knnscope("run", "sample", "-o", out, "-k", 20)
+    assert code == 0, err
+    data = load("sample")
+    assert isinstance(data, TextDataset)
+    found = Retrieval.load(out)
+    assert found.systems[0].means == pytest.approx(judged(out, data), abs=1e-12)
+    for mean in found.systems[0].means.values():
+        assert f"{mean:.4f}" in printed
+    lines = [line.split() for line in out.read_text().splitlines()]
+    assert len(lines) == 60 * 20
+    assert {(line[1], line[5]) for line in lines} == {("Q0", "knnscope-all-MiniLM-L6-v2")}
+    assert [line[3] for line in lines[:20]] == [str(rank) for rank in range(1, 21)]
+    assert len(found.rows()) == 60
+    code, printed, _ = knnscope("run", "sample", "-o", out, "-k", 20, "--json")
+    assert json.loads(printed) == json.loads(Path(f"{out}.measures.json").read_text())
+
+
+def test_encoders_are_compared_on_the_same_queries(tmp_path: Path, knnscope: Run) -> None:  # noqa: F811
+    lay_out("pooling-mean", tmp_path / "tiny")
+    code, printed, err = knnscope(
+        "run", "sample", "-o", tmp_path / "r.trec", "-k", 20, "--encoder", f"all-MiniLM-L6-v2,{tmp_path / 'tiny'}"
+    )
+    assert code == 0, err
+    data = load("sample")
+    assert isinstance(data, TextDataset)
+    found = Retrieval.load(tmp_path / "r.trec")
+    assert [one.encoder for one in found.systems] == ["all-MiniLM-L6-v2", "tiny"]
+    for one in found.systems:
+        assert one.means == pytest.approx(judged(tmp_path / f"r-{one.encoder}.trec", data), abs=1e-12)
+    ndcg = found.differences[0]
+    assert ndcg.verdict == "worse"
+    assert ndcg.difference == pytest.approx(found.systems[1].means["ndcg_at_10"] - found.systems[0].means["ndcg_at_10"])
+    assert "nDCG@10: tiny less all-MiniLM-L6-v2: -0." in printed
+    assert "tiny is worse" in printed
+    assert "p corrected for 3 tests by Holm's method" in printed
+
+
+def test_saved_vectors_with_judgements_beside(tmp_path: Path, knnscope: Run) -> None:  # noqa: F811
+    code, _, err = knnscope("embed", "sample", "-o", tmp_path / "v")
+    assert code == 0, err
+    data = load("sample")
+    assert isinstance(data, TextDataset)
+    lines = [f"{q}\t{d}\t{g}" for q, of in qrels(data).items() for d, g in of.items()]
+    (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(lines) + "\n")
+    found = run(tmp_path / "v", out=tmp_path / "v.trec", qrels=tmp_path / "qrels.tsv", k=20)
+    of_texts = run("sample", out=tmp_path / "t.trec", k=20)
+    assert found.systems[0].means == of_texts.systems[0].means
+    assert (tmp_path / "v.trec").read_text() == (tmp_path / "t.trec").read_text()
+    without = run(tmp_path / "v", k=20)
+    assert without.systems[0].means == {}
+    assert "no judgements" in without.notes[-1]
+    (tmp_path / "other.tsv").write_text("query-id\tcorpus-id\tscore\na\tb\t1\n")
+    with pytest.raises(KnnscopeError, match="judges no pair"):
+        run(tmp_path / "v", qrels=tmp_path / "other.tsv")
+
+
+values = st.lists(st.floats(-1e39, 1e39, allow_nan=False), min_size=1, max_size=30)
+
+
+@given(values, st.sampled_from(["l2", "ip"]))
+def test_scores_keep_the_order_in_float32_whatever_they_are(distances: list[float], metric: str) -> None:
+    ordered = np.sort(distances)[:: -1 if definition.descending(metric) else 1]
+    found = trec_run.scores(ordered, metric)
+    assert (found[1:] < found[:-1]).all()
+    printed = np.array([np.float32(f"{x:.9g}") for x in found.tolist()])
+    np.testing.assert_array_equal(printed, found)
+    plain = np.clip(ordered if metric == "ip" else -ordered, -1.7e38, 1.7e38).astype(np.float32)
+    if len(set(plain.tolist())) == len(plain) and np.abs(ordered).max() < 1.7e38:
+        np.testing.assert_array_equal(found, plain)
+
+
+def test_ids_with_blanks_and_other_mistakes_are_one_line(tmp_path: Path, knnscope: Run) -> None:  # noqa: F811
+    with pytest.raises(KnnscopeError, match="document id 'a b': a TREC run has no room for blanks"):
+        trec_run.write(tmp_path / "x", trec_run.TrecRun(["q"], ["a b"], [[0]], [[0.5]], "ip", "t"))
+    assert not (tmp_path / "x").exists()
+    np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32))
+    refused(knnscope("run", tmp_path / "v.npy", "-o", tmp_path / "x"), "holds no queries")
+    refused(knnscope("run", "sample", "-o", tmp_path / "x", "--encoder", ","), "--encoder is empty")
+    refused(knnscope("run", "sample", "-o", tmp_path / "x", "--encoder", "no-such"), "no-such")
+    with pytest.raises(KnnscopeError, match="no metric named 'l3'"):
+        run("sample", metric="l3")
+
+
+def test_a_loaded_record_has_no_answers_to_write(tmp_path: Path) -> None:
+    found = run("sample", out=tmp_path / "a.trec", k=5)
+    again = Retrieval.load(tmp_path / "a.trec")
+    assert again.to_dict() == found.to_dict()
+    assert "Retrieval of sample: 240 documents, 60 queries (60 judged), k = 5: all-MiniLM-L6-v2" in repr(again)
+    assert "<pre>" in again._repr_html_()
+    with pytest.raises(KnnscopeError, match="was loaded and has no answers"):
+        again.save(tmp_path / "b.trec")
