@@ -26,7 +26,7 @@ CASE = re.compile(
 HEAD = """# Figures
 
 What was measured, on which machine, and the command that measures it again. `python -m benchmarks.figures_page` writes this page from the
-results in [`benchmarks/results`](../benchmarks/results), which hold their environments; a test fails when it is stale. Figures of other
+results in `benchmarks/results`, which hold their environments; a test fails when it is stale. Figures of other
 machines differ: `knnscope compare` gives yours.
 
 Pages of their own: [the ladder](ladder.md), thirteen versions of one search on a GPU; [predictions](predictions.md), what `explain` predicts
