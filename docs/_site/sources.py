@@ -57,7 +57,7 @@ def _linked(app: Any) -> dict[str, Path]:
     return found
 
 
-def merge(app: Any, env: Any, _: Any, other: Any) -> None:
+def merge(_: Any, env: Any, __: Any, other: Any) -> None:
     """Sphinx's event ``env-merge-info``: of processes that read a part each."""
     vars(env).setdefault("linked_files", {}).update(vars(other).get("linked_files", {}))
 
