@@ -20,7 +20,7 @@ Written by `python -m pages` from the docstrings; a test fails when it is stale.
 Arrays are NumPy arrays, or anything that gives one by `__array__` or DLPack. Whatever a caller can mend is raised as `KnnscopeError`, whose text is one line.
 """
 PARTS = ("Args", "Attributes", "Returns", "Raises", "Yields")
-TITLES = {"Raises": "raises", "Args": "argument", "Attributes": "attribute"}
+TITLES = {"Args": "argument", "Attributes": "attribute"}
 
 
 class Doc(NamedTuple):
@@ -103,7 +103,7 @@ def told(name: str, found: Any) -> Iterator[str]:
             rows = [[code(entry), typed(types.get(entry.lstrip("*"))), said] for entry, said in entries]
             yield table([TITLES[part], "type", "what it is"], rows)
         else:
-            yield "\n".join(f"- {TITLES.get(part, part)} `{entry}`: {said}" for entry, said in entries)
+            yield from (f"{part} `{entry}`: {said}" for entry, said in entries)
 
 
 def typed(annotation: str | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import figures_page, grades_page, ladder_page, predictions
-from pages import commands, functions
+from pages import commands, functions, pictures, results
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -17,6 +17,9 @@ WRITTEN: dict[str, Callable[[], str]] = {
     "docs/predictions.md": predictions.page,
     "docs/reference/commands.md": commands.page,
     "docs/reference/functions.md": functions.page,
+    "docs/pictures/fastest.svg": pictures.fastest,
+    "docs/pictures/bounds.svg": pictures.bounds,
+    "README.md": results.readme,
 }
 """What each file should hold. Some of these modules are commands of their own as well."""
 

@@ -19,7 +19,7 @@ from knnscope.search import ladder
 
 ROOT = Path(__file__).resolve().parents[2]
 ERRATA = (ROOT / "docs" / "notebook-errata.md").read_text("utf-8")
-QUOTED = re.findall(r"```sql\n-- (\S+)\n(.*?)```\n\n((?:    [^\n]*\n)+)", ERRATA, re.S)
+QUOTED = re.findall(r"```sql\n-- (\S+)\n(.*?)```\n\n```text\n(.*?)```", ERRATA, re.S)
 
 
 @pytest.mark.parametrize("module", [figures_page, grades_page, ladder_page], ids=lambda module: module.__name__)
