@@ -1,7 +1,8 @@
 """The code blocks of a page of Markdown, and what stands above each of them.
 
 Every block is fenced and names its language: ``python`` is run, ``sh`` is parsed as the programs parse it, ``sql`` is asked, ``text`` is what something
-printed. A comment above a fence says more: ``<!-- run -->`` a shell block is run too; ``<!-- not run: why -->`` a Python block is compiled only.
+printed. A comment above a fence says more: ``<!-- run -->`` a shell block is run too; ``<!-- printed -->`` a text is what the one that ran before it prints,
+lines left out, and ... for the rest of a line; ``<!-- not run: why -->`` a Python block is compiled only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 LANGUAGES = {"python", "sh", "sql", "text"}
 FENCE = re.compile(r"^( *)```(.*)$")
-MARK = re.compile(r"^ *<!-- (run|not run: .+) -->$")
+MARK = re.compile(r"^ *<!-- (run|printed|not run: .+) -->$")
 INDENTED = re.compile(r"^ {4,}\S")
 JOINS = {"|", "&&", "||", ";", "&"}
 REDIRECTS = {">", ">>", "<", "2>", "&>"}
@@ -46,14 +47,18 @@ def blocks(text: str) -> list[Block]:
         elif opened is not None and fence and not fence[2]:
             indent, language, start, mark_text = opened
             if language not in LANGUAGES:
-                raise ValueError(f"line {start}: a block is one of {', '.join(sorted(LANGUAGES))}, this is {language or 'unnamed'}")
+                raise ValueError(
+                    f"line {start}: a block is one of {', '.join(sorted(LANGUAGES))}, this is {language or 'unnamed'}"
+                )
             body = "".join(f"{part.removeprefix(indent)}\n" for part in inside)
             found.append(Block(language, body, start, mark_text))
             opened = None
         elif opened is not None:
             inside.append(line)
         elif INDENTED.match(line) and not before.strip() and not listed:
-            raise ValueError(f"line {number}: put a block between fences (```sh, ```python, ```text), not behind four spaces")
+            raise ValueError(
+                f"line {number}: put a block between fences (```sh, ```python, ```text), not behind four spaces"
+            )
         if opened is None and line.strip() and not line.startswith(" "):
             listed = bool(re.match(r"([-*]|\d+\.) ", line))
         before = line

@@ -61,19 +61,29 @@ def fastest() -> str:
     parts = [
         text(24, 32, "Time of a call: 75,000 vectors of 384 components, two cores", "title"),
         *(line(90, down(10.0**e), 560, down(10.0**e)) for e in range(6, 11)),
-        *(text(80, down(10.0**e) + 5, duration(10.0**e).replace(".00", "").replace("10.0", "10"), "quiet", "end") for e in range(6, 11)),
+        *(
+            text(80, down(10.0**e) + 5, duration(10.0**e).replace(".00", "").replace("10.0", "10"), "quiet", "end")
+            for e in range(6, 11)
+        ),
         *(text(across(b), 424, f"{b:,}", "quiet", "middle") for b in batches),
         text(325, 446, "queries in a call", "quiet", "middle"),
     ]
     for engine, cells in sorted(times.items(), key=lambda item: -item[1][batches[-1]]["median_ns"]):
         parts += list(_engine(engine, cells, across, down))
     parts += [
-        text(24, 472, "Filled: the neighbors of float64. Hollow: right up to float32 rounding only. Both axes are logarithmic.", "quiet small"),
+        text(
+            24,
+            472,
+            "Filled: the neighbors of float64. Hollow: right up to float32 rounding only. Both axes are logarithmic.",
+            "quiet small",
+        ),
     ]
     return svg(760, 488, "Time of a call by engine and number of queries; certified is the fastest at each", parts)
 
 
-def _engine(engine: str, cells: dict[int, dict[str, Any]], across: Callable[[float], float], down: Callable[[float], float]) -> Iterable[str]:
+def _engine(
+    engine: str, cells: dict[int, dict[str, Any]], across: Callable[[float], float], down: Callable[[float], float]
+) -> Iterable[str]:
     """A line with a mark at each batch size, and its name at the end."""
     drawn = look(engine)
     points = [(across(batch), down(row["median_ns"]), row["grade"] == "exact") for batch, row in sorted(cells.items())]
@@ -85,7 +95,11 @@ def _engine(engine: str, cells: dict[int, dict[str, Any]], across: Callable[[flo
         yield f'<path d="{drawn.path}" transform="translate({x:.1f} {y:.1f}) scale(5)" {fill} stroke="{drawn.colour}" stroke-width="0.35"/>'
     x, y, _ = points[-1]
     last = cells[max(cells)]["median_ns"]
-    yield text(x + 14, y + 5, f'<tspan font-weight="{"700" if engine == "certified" else "400"}">{engine}</tspan>, {duration(last)}')
+    yield text(
+        x + 14,
+        y + 5,
+        f'<tspan font-weight="{"700" if engine == "certified" else "400"}">{engine}</tspan>, {duration(last)}',
+    )
 
 
 def _scale(low: float, high: float, first: float, last: float) -> Callable[[float], float]:
@@ -113,11 +127,21 @@ def _radii() -> Iterable[str]:
         yield f'<circle cx="{x}" cy="{y}" r="{r}" fill="{colour}" fill-opacity="0.15" stroke="{colour}"/>'
     yield line(px, py, yx, yy, "line", ' stroke-width="2"')
     yield line(wx, wy, zx, zy, "line", ' stroke-dasharray="4 4"')
-    for x, y, name, dx, dy in ((px, py, "p", -18, 0), (wx, wy, "w", 8, 12), (yx, yy, "y", 8, 12), (zx, zy, "z", -16, 0)):
+    for x, y, name, dx, dy in (
+        (px, py, "p", -18, 0),
+        (wx, wy, "w", 8, 12),
+        (yx, yy, "y", 8, 12),
+        (zx, zy, "z", -16, 0),
+    ):
         yield f'<circle cx="{x}" cy="{y}" r="4" fill="{ORANGE if name in "pw" else BLUE}"/>'
         yield text(x + dx, y + dy, name)
     yield text(160, 192, "D")
-    said = ("query w, its code p: at most e_q apart", "row z, its code y: at most e apart", "D = |y − p| is known, so the distance |z − w|", "is between D − (e + e_q) and D + (e + e_q)")
+    said = (
+        "query w, its code p: at most e_q apart",
+        "row z, its code y: at most e apart",
+        "D = |y − p| is known, so the distance |z − w|",
+        "is between D − (e + e_q) and D + (e + e_q)",
+    )
     yield from (text(24, 330 + 22 * i, words, "quiet small") for i, words in enumerate(said))
 
 
@@ -136,7 +160,14 @@ def _intervals() -> Iterable[str]:
     for place, row in enumerate(order):
         y = 52 + 5.6 * place
         colour = GREY if lower[row] > bar else BLUE
-        yield line(across(lower[row]), y, across(upper[row]), y, "", f' stroke="{colour}" stroke-width="2.5" stroke-opacity="0.55"')
+        yield line(
+            across(lower[row]),
+            y,
+            across(upper[row]),
+            y,
+            "",
+            f' stroke="{colour}" stroke-width="2.5" stroke-opacity="0.55"',
+        )
         yield f'<circle cx="{across(true[row]):.1f}" cy="{y:.1f}" r="2" fill="{colour}"/>'
     yield line(across(bar), 44, across(bar), 322, "line", ' stroke-dasharray="5 4"')
     yield text(across(bar), 338, "T", "", "middle")

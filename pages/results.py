@@ -54,13 +54,24 @@ def _load(name: str) -> Any:
 
 def _gpu(found: dict[str, Any]) -> str:
     peers = [key for key in found["lines"][0] if key.removesuffix("_us") in catalog.ENGINES]
-    head = ["rows", "queries", "`certified-gpu`", *(f"`{key.removesuffix('_us')}`" for key in peers), "times as fast as the next"]
+    head = [
+        "rows",
+        "queries",
+        "`certified-gpu`",
+        *(f"`{key.removesuffix('_us')}`" for key in peers),
+        "times as fast as the next",
+    ]
     lines = [line for line in found["lines"] if (line["rows"], line["queries"]) in SHOWN]
     times = [[line["call_us"], *(line[key] for key in peers)] for line in lines]
     return table(
         head,
         (
-            [f"{line['rows']:,}", f"{line['queries']:,}", *(duration(1e3 * us) for us in taken), f"{min(taken[1:]) / taken[0]:.1f}"]
+            [
+                f"{line['rows']:,}",
+                f"{line['queries']:,}",
+                *(duration(1e3 * us) for us in taken),
+                f"{min(taken[1:]) / taken[0]:.1f}",
+            ]
             for line, taken in zip(lines, times, strict=True)
         ),
     )

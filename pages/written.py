@@ -26,7 +26,9 @@ WRITTEN: dict[str, Callable[[], str]] = {
 
 def stale() -> list[str]:
     """Files that do not hold what they should."""
-    return [name for name in WRITTEN if not (ROOT / name).exists() or (ROOT / name).read_text("utf-8") != WRITTEN[name]()]
+    return [
+        name for name in WRITTEN if not (ROOT / name).exists() or (ROOT / name).read_text("utf-8") != WRITTEN[name]()
+    ]
 
 
 def write() -> list[str]:

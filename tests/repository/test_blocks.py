@@ -16,7 +16,6 @@ import pytest
 import knnscope
 from knnscope import cli
 from pages.blocks import Block, blocks, commands
-from tests.cli.conftest import Run
 from tests.trace import fixtures
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,10 +23,25 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 NAMED = {str(path.relative_to(ROOT)): path for path in PAGES}
 OWN_TEST = {"docs/python.md"}
 """tests/test_examples.py runs it, and holds what it says."""
-TOOLS = {"pip", "git", "nsys", "npx", "docker", "cd", ".", "export", "curl", "uv", "cp", "mkdir", "compute-sanitizer", "nvidia-smi"}
+TOOLS = {
+    "pip",
+    "git",
+    "nsys",
+    "npx",
+    "docker",
+    "cd",
+    ".",
+    "export",
+    "curl",
+    "uv",
+    "cp",
+    "mkdir",
+    "compute-sanitizer",
+    "nvidia-smi",
+}
 """Programs that are not ours: what they take is not looked at."""
 EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
-DEV = set(re.findall(r"^\./dev ([a-z-]+)", (ROOT / "dev").read_text(), re.M))
+DEV = {"help", *re.findall(r"^\./dev ([a-z-]+)", (ROOT / "dev").read_text(), re.M)}
 
 
 def of(language: str, *, mark: str = "") -> list[Any]:
@@ -99,7 +113,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = ("a tax on sugar", "free trams for everyone", "cats purr", "the bus is late again", "bread rises overnight")
     lines = [json.dumps({"id": f"note-{i}", "text": text}) for i, text in enumerate(texts)]
     (made / "notes.jsonl").write_text("\n".join(lines) + "\n")
-    for name, trace in (("run", "300-cupy-loop"), ("later", "nsys-fused")):
+    for name, trace in (("loop", "nsys-cupy-loop"),):
         fixtures.unpacked(trace, made).rename(made / f"{name}.sqlite")
     return made
 
@@ -121,14 +135,25 @@ def of_knnscope(node: ast.AST) -> bool:
     return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "knnscope"
 
 
-@pytest.mark.parametrize(("name", "block"), of("sh", mark="run"))
-def test_a_command_that_costs_little_runs(
-    name: str, block: Block, folder: Path, knnscope: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "name", [n for n in NAMED if any(b.mark == "run" for b in blocks(NAMED[n].read_text("utf-8")))]
+)
+def test_commands_that_cost_little_run_and_print_what_the_page_says(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(folder)
-    for words in commands(block.text):
-        code, _, err = knnscope(*words[words.index("knnscope") + 1 :])
-        assert code == 0, err
+    printed: list[str] = []
+    for block in blocks(NAMED[name].read_text("utf-8")):
+        if block.mark == "run":
+            printed = []
+            for words in commands(block.text):
+                assert cli.main(words[words.index("knnscope") + 1 :]) == 0
+                printed += capsys.readouterr().out.splitlines()
+        elif block.mark == "printed":
+            rest = iter(printed)
+            for line in filter(None, block.text.splitlines()):
+                start, cut, _ = line.partition(" ...")
+                assert any(said.startswith(start) if cut else said == line for said in rest), line
 
 
 def test_blocks_that_run_are_there() -> None:
@@ -170,7 +195,7 @@ def test_what_does_not_exist_is_found(line: str) -> None:
 
 
 def test_commands_of_a_line() -> None:
-    line = "A=1 knnscope sql x.sqlite \"SELECT 1\" --format csv >a.csv | cat && knnscope info  # what it is\n"
+    line = 'A=1 knnscope sql x.sqlite "SELECT 1" --format csv >a.csv | cat && knnscope info  # what it is\n'
     assert list(commands(line)) == [
         ["knnscope", "sql", "x.sqlite", "SELECT 1", "--format", "csv"],
         ["cat"],
