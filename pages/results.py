@@ -36,13 +36,14 @@ def measured() -> str:
     run = _load("verdict-wordnet.json")["runs"][-1]
     gpu = _load("certified-gpu-h200.json")
     cpu = run["environment"]["cpu"]
+    model = cpu["model"].replace("(R)", "") + (" with AMX" if "amx_int8" in cpu["vector_instructions"] else "")
     return "\n\n".join(
         [
-            f"75,000 WordNet definitions, 384 components, cosine, k = 10, {cpu['usable_cores']} cores of an Intel Xeon with AMX: time of a call. ≈ marks answers that are "
-            "right up to float32 rounding only.",
+            f"Time of a call: 75,000 WordNet definitions, 384 components, cosine, k = 10, {model}, {cpu['usable_cores']} cores. "
+            "≈ marks answers that are right up to float32 rounding only.",
             medians(run["rows"], 10),
-            "On an NVIDIA H200, clustered data of 384 components, k = 10, all in the GPU's memory: a call from Python. `certified-gpu` has the answers of "
-            "float64, the others those of float32.",
+            f"On an {gpu['gpu']}, {gpu['data']} data of {gpu['dim']} components, k = 10, all in the GPU's memory: a call from Python. "
+            "`certified-gpu` has the answers of float64, the others those of float32.",
             _gpu(gpu),
         ]
     )
