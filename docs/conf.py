@@ -8,10 +8,11 @@ sys.path.insert(0, str(Path(__file__).parent / "_site"))
 project = "knnscope"
 author = "The knnscope authors"
 copyright = "The knnscope authors, Apache-2.0"  # noqa: A001 - Sphinx's name for it
-extensions = ["myst_parser", "navigation", "sources"]
+extensions = ["myst_parser", "navigation", "sources", "access"]
 root_doc = "index"
 exclude_patterns = ["_site/**"]
 nitpicky = True
+smartquotes = False  # it makes a dash of the two before an option
 myst_heading_anchors = 4
 
 html_theme = "furo"

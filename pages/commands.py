@@ -65,4 +65,4 @@ def what(action: argparse.Action) -> str:
     if not action.help or action.help == argparse.SUPPRESS:
         raise ValueError(f"the argument {action.dest} has no help")
     text = action.help % {**vars(action), "prog": "knnscope"} if "%" in action.help else action.help
-    return words(text[0].upper() + text[1:]) + "."
+    return words(text)

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 
 def words(text: str) -> str:
-    """Prose on one line; ``code`` as docstrings have it becomes code."""
-    parts = re.split(r"``(.+?)``", " ".join(text.split()))
+    """Prose on one line; ``code`` as docstrings have it becomes code, and so does the name of an option."""
+    parts = re.split(r"``(.+?)``|(?<![\w`-])(--[a-z][a-z-]*)", " ".join(text.split()))
+    parts = [part for part in parts if part is not None]
     return "".join(code(part) if i % 2 else re.sub(r"([\\*_<\[\]`])", r"\\\1", part) for i, part in enumerate(parts))
 
 
