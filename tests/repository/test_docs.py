@@ -82,12 +82,6 @@ def test_an_excerpt_of_an_answer_is_what_was_measured() -> None:
     assert all(medians[engine] == median for engine, median in shown)
 
 
-def test_links_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
-        for target in re.findall(r"\]\((?!https?:)([^)#]*)", page.read_text("utf-8")):
-            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
-
-
 def test_every_query_of_the_errata_is_found() -> None:
     assert len(QUOTED) == ERRATA.count("```sql") == 10
 
