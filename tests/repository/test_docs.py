@@ -16,6 +16,7 @@ import pytest
 from benchmarks import figures_page, grades_page, ladder_page, predictions
 from knnscope import analysis
 from knnscope.search import ladder
+from pages import __main__ as program
 from pages import results, written
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,15 +30,17 @@ def test_what_a_program_writes_is_up_to_date(name: str) -> None:
 
 
 def test_what_is_stale_is_found_and_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in written.WRITTEN:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     monkeypatch.setattr(written, "ROOT", tmp_path)
-    assert written.stale() == []
-    first, last = next(iter(written.WRITTEN)), next(reversed(written.WRITTEN))
-    (tmp_path / first).write_text("old")
-    (tmp_path / last).unlink()
-    assert written.write() == [first, last]
+    monkeypatch.setattr(written, "WRITTEN", {"a.md": lambda: "new", "b/c.md": lambda: "c"})
+    (tmp_path / "a.md").write_text("old")
+    assert written.stale() == ["a.md", "b/c.md"]
+    monkeypatch.setattr("sys.argv", ["pages", "--check"])
+    with pytest.raises(SystemExit) as stop:
+        program.main()
+    assert stop.value.code == 1
+    assert (tmp_path / "a.md").read_text() == "old"
+    assert written.write() == ["a.md", "b/c.md"]
+    assert (tmp_path / "b" / "c.md").read_text() == "c"
     assert written.stale() == []
 
 
