@@ -12,9 +12,9 @@ FOLDERS = {"decisions/README": "*"}
 """Pages below which all files of their folder stand, in the order of their names."""
 
 
-def contents(caption: str, pages: list[str], *options: str) -> str:
-    """A table of contents that only the navigation shows."""
-    head = [":hidden:", *([f":caption: {caption}"] if caption else []), *options]
+def contents(pages: list[str], *options: str) -> str:
+    """A table of contents, as Sphinx has it."""
+    head = [f":{option}" for option in options]
     return "\n".join(["```{toctree}", *head, "", *pages, "```", ""])
 
 
@@ -22,9 +22,11 @@ def add(app: Any, page: str, source: list[str]) -> None:
     """Sphinx's event ``source-read``: what the navigation needs is added behind the text."""
     if page == app.config.root_doc:
         parts = ((caption, PAGE.findall(text)) for caption, text in PART.findall(source[0] + "\n"))
-        source[0] += "\n\n" + "\n".join(contents(caption, pages) for caption, pages in parts if pages)
+        source[0] += "\n\n" + "\n".join(
+            contents(pages, "hidden:", f"caption: {caption}") for caption, pages in parts if pages
+        )
     elif page in FOLDERS:
-        source[0] += "\n\n" + contents("", [FOLDERS[page]], ":glob:")
+        source[0] += "\n\n" + contents([FOLDERS[page]], "glob:", "maxdepth: 1")
 
 
 def setup(app: Any) -> dict[str, bool]:
