@@ -26,7 +26,7 @@ CASE = re.compile(
 HEAD = """# Figures
 
 What was measured, on which machine, and the command that measures it again. `python -m benchmarks.figures_page` writes this page from the
-results in [`benchmarks/results`](../benchmarks/results), which hold their environments; a test fails when it is stale. Figures of other
+results in `benchmarks/results`, which hold their environments; a test fails when it is stale. Figures of other
 machines differ: `knnscope compare` gives yours.
 
 Pages of their own: [the ladder](ladder.md), thirteen versions of one search on a GPU; [predictions](predictions.md), what `explain` predicts
@@ -81,7 +81,7 @@ def duration(ns: float) -> str:
     return f"{ns:.0f} ns"
 
 
-def _medians(rows: list[dict[str, Any]], k: int) -> str:
+def medians(rows: list[dict[str, Any]], k: int) -> str:
     """Hot medians by engine and batch, fastest at one query first, with the grade where it is not exact."""
     cells: dict[str, dict[int, str]] = {}
     fastest: dict[str, float] = {}
@@ -105,7 +105,7 @@ def _verdicts() -> str:
 75,000 WordNet definitions, 384 components, cosine, k = 10; {_machine(run["environment"])}; `{found["command"]}`, repeated by
 `python benchmarks/verdict_twice.py`. ≈ marks answers that are right up to float32 rounding only.
 
-{_medians(run["rows"], 10)}
+{medians(run["rows"], 10)}
 
 {chr(10).join(f"- {line}" for line in run["sentences"])}
 
@@ -258,7 +258,7 @@ def _gpus() -> str:
     for name in GPU_RUNS:
         rows = [json.loads(line) for line in (RESULTS / name / "results.jsonl").read_text("utf-8").splitlines()]
         machine = _machine(_load(f"{name}/environment.json"))
-        parts += ["", f"### {rows[0]['rows']:,} rows of {rows[0]['dim']}, {machine}", "", _medians(rows, 10)]
+        parts += ["", f"### {rows[0]['rows']:,} rows of {rows[0]['dim']}, {machine}", "", medians(rows, 10)]
     own = _load("fused-topk.json")
     large = {
         case["k"]: case

@@ -28,8 +28,10 @@ HEAD = """# The ladder
 One brute-force search, version after version: from a Python loop to a kernel that reads the rows at memory's rate. This page is
 written by `python -m benchmarks.ladder_page` from the results beside it; a test fails when it is stale. On your data and GPU:
 
-    knnscope ladder vectors.npy -k 10
-    knnscope ladder --rungs verbose          # what a search does, in words
+```sh
+knnscope ladder vectors.npy -k 10
+knnscope ladder --rungs verbose          # what a search does, in words
+```
 
 *Wall* is a search and copying its answer back, as Python sees it; *events* is the GPU's time between two events around the search,
 the host's hesitation included. *Moved* is what the array operations read and write, each by itself. *Kernels* and *copies* (between host

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -14,6 +15,13 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u20
 COUNTED = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
 UNLIKE = "{desc} {n_fmt}/{total_fmt} [{elapsed}]"
 EXPECTED = "{desc} {percentage:3.0f}% [{elapsed}<{remaining}]"
+
+
+class _Bar(tqdm):  # type: ignore[misc]
+    """With a lock of this process alone: tqdm's own is for several, and where these come from a server it starts one more to watch it."""
+
+
+_Bar.set_lock(threading.RLock())
 
 
 class _Lines:
@@ -44,7 +52,7 @@ def bar(
         form: COUNTED, UNLIKE where no time left follows from the count, EXPECTED where the units are expected seconds.
     """
     terminal = sys.stderr.isatty()
-    return tqdm(
+    return _Bar(
         total=total,
         desc=harmless(what),
         unit=unit,
@@ -60,7 +68,7 @@ def bar(
 
 def say(line: str) -> None:
     """A line about work that goes on, beside its bar."""
-    tqdm.write(harmless(line).replace("\n", " "), file=sys.stderr)
+    _Bar.write(harmless(line).replace("\n", " "), file=sys.stderr)
 
 
 def harmless(text: str) -> str:

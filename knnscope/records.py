@@ -194,7 +194,7 @@ class Certificate:
     rows_scanned: rows whose bound was looked at. candidates: int64, (queries,): rows that it could not exclude. computed: of those,
     distances computed. margin: float64, (queries,): the rows left out are at least this much further than the k-th neighbor (for l2
     in plain distance, not squared; infinite where none was left out). path: the scans used, and "exhaustive" where bounds were of no
-    use. A single query has arrays of one element.
+    use. exact: true; an answer that is not proven has no certificate. A single query has arrays of one element.
     """
 
     rows_scanned: int

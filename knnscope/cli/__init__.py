@@ -124,6 +124,16 @@ def main(argv: Sequence[str]) -> int:
     if argv[0] in ("-V", "--version"):
         print(f"knnscope {version()}")
         return 0
+    args = parsed(argv)
+    return int(args.command.run(args))
+
+
+def parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command, and the command itself as ``command``.
+
+    Raises:
+        KnnscopeError: there is no such command, or it does not take them.
+    """
     if argv[0] not in COMMANDS:
         raise unknown_name("command", argv[0], COMMANDS)
     own, rest = list(argv[1:]), None
@@ -132,7 +142,7 @@ def main(argv: Sequence[str]) -> int:
         own, rest = own[:cut], own[cut + 1 :]
     args = parser_of(argv[0]).parse_intermixed_args(own)
     args.rest = rest
-    return int(args.command.run(args))
+    return args
 
 
 class Ended(KeyboardInterrupt):

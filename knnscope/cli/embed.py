@@ -20,8 +20,8 @@ class Embed:
 
     Vectors are cached by text, so nothing is encoded twice. With -o those of the documents are written to
     DIR/vectors.npy, beside ids.txt, texts.jsonl and meta.json, and those of the queries to the same files in DIR/queries.
-    knnscope search DIR "words" then encodes the words with the same encoder.
-    --device cpu,cuda encodes the documents on both and shows the times side by side.
+    Words that knnscope search DIR is given are then encoded with the same encoder. --device cpu,cuda encodes the documents on both and shows
+    the times side by side.
     """
 
     def configure(self, parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
@@ -29,6 +31,15 @@ def seen(page: Page) -> None:
     page.wait_for_timeout(500)
 
 
+def grave(found: list[Any]) -> list[str]:
+    """What axe found that is serious, a line each."""
+    return [
+        f"{v['id']}: {v['help']}: {[node['html'][:200] for node in v['nodes'][:3]]}"
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    ]
+
+
 @every_page
 @pytest.mark.parametrize("width", [NARROW, WIDE])
 @pytest.mark.parametrize("scripts", [True, False])
@@ -45,12 +56,7 @@ def test_axe_finds_nothing_serious(opened: Open, name: str, width: int, scheme: 
     page = opened(name, width, color_scheme=scheme)
     seen(page)
     found = Axe().run(page, context=ALIKE, options={"resultTypes": ["violations"]}).response["violations"]
-    grave = [
-        f"{v['id']}: {v['help']}: {[node['html'][:200] for node in v['nodes'][:3]]}"
-        for v in found
-        if v["impact"] in ("serious", "critical")
-    ]
-    assert not grave, "\n".join(grave)
+    assert not grave(found), "\n".join(grave(found))
 
 
 @every_page
