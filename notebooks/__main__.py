@@ -22,6 +22,7 @@ def main(argv: list[str]) -> int:
     if argv[:1] == ["run"] and len(argv) in (2, 3) and argv[2:] in ([], ["--jupyter"]):
         made = source.notebook()
         failed = _by_jupyter(made) if argv[2:] else running.run(made)
+        Path(argv[1]).parent.mkdir(parents=True, exist_ok=True)
         Path(argv[1]).write_text(_text(made), "utf-8")
         print(failed or f"{argv[1]}: every cell ran")
         return 1 if failed else 0
@@ -45,7 +46,8 @@ def _by_jupyter(made: dict[str, Any]) -> str | None:
 
     book = nbformat.from_dict(made)
     try:
-        nbclient.NotebookClient(book, timeout=600, resources={"metadata": {"path": str(source.SOURCE.parent)}}).execute()
+        where = {"metadata": {"path": str(source.SOURCE.parent)}}
+        nbclient.NotebookClient(book, timeout=600, resources=where).execute()
     except nbclient.exceptions.CellExecutionError as error:
         return str(error)
     finally:

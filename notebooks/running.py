@@ -25,7 +25,7 @@ def run(made: dict[str, Any]) -> str | None:
         try:
             with redirect_stdout(printed):
                 value = _value("".join(cell["source"]), f"<cell {number}>", space)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs into the notebook
+        except Exception as error:
             failed = _error(error)
         cell["execution_count"] = number
         cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": _lines(printed.getvalue())}]

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(name: str, rows: int, dim: int, k: int, repeat: int, device: str | None) -> str:  # noqa: PLR0913
+def run(name: str, rows: int, dim: int, k: int, repeat: int, device: str | None) -> str:
     """A sentence: where, how long, which rows.
 
     Raises:
