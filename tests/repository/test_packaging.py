@@ -30,7 +30,19 @@ def test_every_requirement_is_pinned_and_hashed(path: Path) -> None:
 
 def test_there_is_a_file_for_every_use_and_the_build_backend_is_in_it() -> None:
     names = {path.stem for path in FILES}
-    assert names == {"run", "test", "check", "browser", "report", "cupti", "cuda12", "cuda13", "model", "torch"}
+    assert names == {
+        "run",
+        "test",
+        "check",
+        "browser",
+        "report",
+        "cupti",
+        "cuda12",
+        "cuda13",
+        "model",
+        "notebook",
+        "torch",
+    }
     assert all("flit-core==" in path.read_text() for path in FILES if path.stem != "model")
     assert "torch" not in "".join(path.read_text() for path in FILES if path.stem != "torch")
 
