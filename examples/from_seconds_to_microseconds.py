@@ -6,7 +6,7 @@
 # One exact vector search, made faster step by step. A study did this with Faiss, cuVS, CuPy and Nsight Systems; here it is told again,
 # on your machine, and goes on where the study ended. Each section asks a question, and the cell below it computes the answer.
 #
-# Without an NVIDIA GPU every cell runs as well. A cell that needs one then shows results that were measured on an H200 before and are part
+# Without an NVIDIA GPU every cell runs as well. A cell that needs one then shows results that were measured on other machines before and are part
 # of this repository. It says so in its first line: `kept:`.
 
 # %%
@@ -67,7 +67,7 @@ print("a GPU is here" if GPU else f"no GPU: {NO_GPU}")
 # %%
 machine = knnscope.info()
 print(machine)
-table(["engine", "here", "why not"], [[r["engine"], r["available"], (r["problem"] or "")[:80]] for r in machine.rows()])
+table(["engine", "here", "why not"], [[r["engine"], r["available"], (r["problem"] or "").split(":")[0]] for r in machine.rows()])
 
 # %% [markdown]
 # ## The data and its relevant pairs
@@ -156,7 +156,7 @@ def measure(engine, rows, query, k=3, calls=30):
 def missing(engine):
     """Why an engine cannot run here, or None."""
     row = next(r for r in machine.rows() if r["engine"] == engine)
-    return None if row["available"] else row["problem"] or row["state"]
+    return None if row["available"] else (row["problem"] or row["state"]).split(":")[0]
 
 
 def faceoff(rows, query):
@@ -324,8 +324,9 @@ def trace(rung, kept, count=300):
             print(f"not recorded here: {type(error).__name__}: {str(error)[:150]}")
     path = SCRATCH / f"{kept}.sqlite"
     path.write_bytes(lzma.decompress((TRACES / f"{kept}.sqlite.xz").read_bytes()))
-    print(f"kept: the trace {kept}, recorded on an H200")
-    return knnscope.Trace(path)
+    found = knnscope.Trace(path)
+    print(f"kept: the trace {kept}, recorded on {', '.join(gpu.name for gpu in found.recorded.gpus.values())}")
+    return found
 
 
 def ask(of, sql):

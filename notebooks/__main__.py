@@ -44,7 +44,7 @@ def _by_jupyter(made: dict[str, Any]) -> str | None:
     import nbclient
     import nbformat
 
-    book = nbformat.from_dict(made)
+    book = nbformat.reads(_text(made), as_version=4)
     try:
         where = {"metadata": {"path": str(source.SOURCE.parent)}}
         nbclient.NotebookClient(book, timeout=600, resources=where).execute()

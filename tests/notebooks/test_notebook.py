@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 
 from notebooks import running, source
 
@@ -51,3 +52,7 @@ def test_running_ends_at_an_error_and_says_where() -> None:
     assert running.run(made) == "cell 2: ZeroDivisionError: division by zero"
     assert [o["output_type"] for o in made["cells"][1]["outputs"]] == ["stream", "error"]
     assert made["cells"][2]["outputs"] == []
+
+
+def test_it_names_no_folder_of_a_machine() -> None:
+    assert not re.search(r"/(work|root|home|tmp)/", source.TARGET.read_text("utf-8"))
