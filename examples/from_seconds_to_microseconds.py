@@ -67,7 +67,10 @@ print("a GPU is here" if GPU else f"no GPU: {NO_GPU}")
 # %%
 machine = knnscope.info()
 print(machine)
-table(["engine", "here", "why not"], [[r["engine"], r["available"], (r["problem"] or "").split(":")[0]] for r in machine.rows()])
+table(
+    ["engine", "here", "why not"],
+    [[r["engine"], r["available"], (r["problem"] or "").split(":")[0]] for r in machine.rows()],
+)
 
 # %% [markdown]
 # ## The data and its relevant pairs
