@@ -44,6 +44,7 @@ def test_there_is_a_file_for_every_use_and_the_build_backend_is_in_it() -> None:
         "cuda12",
         "cuda13",
         "model",
+        "notebook",
         "torch",
     }
     assert all("flit-core==" in path.read_text() for path in FILES if path.stem not in OWN)

@@ -1,0 +1,63 @@
+"""Makes the notebook from its source, runs it, or both.
+
+python -m notebooks build                  examples/from_seconds_to_microseconds.ipynb; outputs of unchanged cells stay
+python -m notebooks run OUT [--jupyter]    run all cells and write OUT; with --jupyter by a kernel of Jupyter's
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from notebooks import running, source
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 1 if a cell fails."""
+    if argv[:1] == ["build"] and len(argv) == 1:
+        source.TARGET.write_text(_text(_with_outputs(source.notebook())), "utf-8")
+        return 0
+    if argv[:1] == ["run"] and len(argv) in (2, 3) and argv[2:] in ([], ["--jupyter"]):
+        made = source.notebook()
+        failed = _by_jupyter(made) if argv[2:] else running.run(made)
+        Path(argv[1]).parent.mkdir(parents=True, exist_ok=True)
+        Path(argv[1]).write_text(_text(made), "utf-8")
+        print(failed or f"{argv[1]}: every cell ran")
+        return 1 if failed else 0
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+def _with_outputs(made: dict[str, Any]) -> dict[str, Any]:
+    """The outputs of the notebook that is there, where no cell changed."""
+    if source.TARGET.exists():
+        before = json.loads(source.TARGET.read_text("utf-8"))
+        if source.sources(before) == source.sources(made):
+            return dict(before)
+    return made
+
+
+def _by_jupyter(made: dict[str, Any]) -> str | None:
+    """Run it by nbclient; only this needs it."""
+    import nbclient
+    import nbformat
+
+    book = nbformat.reads(_text(made), as_version=4)
+    try:
+        where = {"metadata": {"path": str(source.SOURCE.parent)}}
+        nbclient.NotebookClient(book, timeout=600, resources=where).execute()
+    except nbclient.exceptions.CellExecutionError as error:
+        return str(error)
+    finally:
+        made.update(json.loads(nbformat.writes(book)))
+    return None
+
+
+def _text(made: dict[str, Any]) -> str:
+    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
