@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import subprocess
 import sys
@@ -10,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from pages.blocks import blocks
 from tests.cli.conftest import (
     Run,
     knnscope,  # noqa: F401 - a fixture
 )
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "ground-truth.md").read_text("utf-8")
-BLOCKS = [
-    block for block in re.findall(r"(?:^    .*\n)+", PAGE, re.M) if re.search("sample -o|theirs.npy$", block, re.M)
-]
+BLOCKS = [block.text for block in blocks(PAGE)][1:]
+"""The first shows the commands only."""
 
 
 def test_the_examples_print_what_the_page_says(
@@ -28,7 +27,7 @@ def test_the_examples_print_what_the_page_says(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     out, commands = "", 0
-    for line in (line.strip() for block in BLOCKS for line in block.splitlines()):
+    for line in (line for block in BLOCKS for line in block.splitlines()):
         if line.startswith("knnscope "):
             code, out, err = knnscope(*shlex.split(line)[1:])
             assert code == (1 if "theirs" in line else 0), err
