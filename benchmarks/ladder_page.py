@@ -35,7 +35,9 @@ knnscope ladder --rungs verbose          # what a search does, in words
 
 Each rung is also a program of its own, to put any profiler before. It takes `--rows`, `--dim`, `-k`, `--repeat` and `--device`:
 
-    nsys profile -t cuda,nvtx python -m knnscope.search.ladder fused-topk --rows 75000 --dim 384 -k 3 --repeat 10
+```sh
+nsys profile -t cuda,nvtx python -m knnscope.search.ladder fused-topk --rows 75000 --dim 384 -k 3 --repeat 10
+```
 
 *Wall* is a search and copying its answer back, as Python sees it; *events* is the GPU's time between two events around the search,
 the host's hesitation included. *Moved* is what the array operations read and write, each by itself. *Kernels* and *copies* (between host

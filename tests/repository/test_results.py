@@ -50,7 +50,7 @@ def test_the_page_of_crossings_quotes_its_results() -> None:
 
 @pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.*")), ids=lambda p: str(p.relative_to(RESULTS)))
 def test_no_folder_of_a_machine_and_valid_json(path: Path) -> None:
-    text = path.read_text("utf-8")
+    text = path.read_text("latin-1" if path.suffix == ".png" else "utf-8")
     assert not re.search(r"/(?:work|root|home|tmp)/", text)
     if path.suffix == ".json":
         json.loads(text)
