@@ -46,7 +46,7 @@ class CertexIndex:
 
     def __init__(self, vectors: Array, metric: str) -> None:
         self._index: Any = certex.Index(dim=vectors.shape[1], metric=metric)
-        self._index.add(np.ascontiguousarray(vectors))
+        self._index.add(np.array(vectors, order="C"))  # its own: it warns of arrays that may only be read
         self._type = vectors.dtype
 
     def search(self, queries: Any, k: int) -> Neighbors:
