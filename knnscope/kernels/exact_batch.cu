@@ -8,6 +8,7 @@ constexpr int ALONG = QUERIES == 128 ? 2 : 1;         // warps along the queries
 constexpr int HIGH = QUERIES / ALONG / 16;            // products of 16 queries in a warp
 constexpr int WIDE = ROWS / (4 / ALONG) / 8;          // products of 8 rows
 constexpr int GROUPS = 4 * (4 / ALONG);               // groups of rows of a tile of which the nearest is told
+constexpr int SIDES = (STAGES - 1 + SLICES - 1) / SLICES + 1;  // tiles whose sides are there: of the one that is looked at, and of those on their way
 
 __device__ __forceinline__ void copy_ahead(void* to, const void* from)
 {
@@ -38,7 +39,7 @@ __device__ __forceinline__ void load_four(u32 from, u32 (&to)[4])
 struct Shared {
     u8 queries[SLICES][QUERIES][SLICE];
     u8 rows[STAGES][ROWS][SLICE];
-    float sides[2][SIDE];
+    float sides[SIDES][SIDE];
     float steps[QUERIES], limits[QUERIES], starts[QUERIES], coefficients[QUERIES];
 };
 
@@ -75,7 +76,7 @@ template <bool SAMPLE> __device__ __forceinline__ void scan(const Batch& p)
                 UNROLL for (int i = 0; i < ROWS * SLICE / 16 / THREADS; ++i) copy_ahead(to + (thread + i * THREADS) * 16, from + (thread + i * THREADS) * 16);
                 if (slice % SLICES == 0) {
                     const i64 tile = slice / SLICES;
-                    if (thread < SIDE / 4) copy_ahead(&shared.sides[tile & 1][4 * thread], p.sides + (begin + tile) * SIDE + 4 * thread);
+                    if (thread < SIDE / 4) copy_ahead(&shared.sides[tile % SIDES][4 * thread], p.sides + (begin + tile) * SIDE + 4 * thread);
                 }
             }
             copies_end();
@@ -107,8 +108,8 @@ template <bool SAMPLE> __device__ __forceinline__ void scan(const Batch& p)
             if (++slice_of < SLICES) continue;
             slice_of = 0;
             const i64 tile = slice / SLICES;
-            const float4* sides = reinterpret_cast<const float4*>(shared.sides[tile & 1] + 2 * row0) + t;     // s and N of two rows
-            const float2* errors_of = reinterpret_cast<const float2*>(shared.sides[tile & 1] + 2 * ROWS + row0) + t;
+            const float4* sides = reinterpret_cast<const float4*>(shared.sides[tile % SIDES] + 2 * row0) + t;     // s and N of two rows
+            const float2* errors_of = reinterpret_cast<const float2*>(shared.sides[tile % SIDES] + 2 * ROWS + row0) + t;
             float least[HIGH][2];
             int nearest[HIGH][2];
             UNROLL for (int i = 0; i < HIGH; ++i) {

@@ -116,10 +116,15 @@ def shape(width: int, count: int) -> Shape | None:
             if ahead >= width // SLICE + 2 and (tall == 1 or count > 128):
                 return Shape(128 * tall, 384, fixed + ahead * TILE * SLICE, 1, 4, tall, ahead)
     for queries in (128, 64, 32):
-        shared = queries * width + STAGES * TILE * SLICE + 2 * TILE * 12 + 4 * 4 * queries
+        shared = queries * width + STAGES * TILE * SLICE + _sides(width) * TILE * 12 + 4 * 4 * queries
         if shared <= most_shared() and (queries == 32 or queries // 2 < count):
             return Shape(queries, THREADS, shared, max(1, min(2, most_shared() // shared)), 8 if queries == 128 else 16)
     return None
+
+
+def _sides(width: int) -> int:
+    """Tiles of rows whose numbers lie in shared memory: that which is looked at, and those on their way (SIDES of exact_batch.cu)."""
+    return -(-(STAGES - 1) * SLICE // width) + 1
 
 
 def usable(table: Table, codes: Codes | None, k: int) -> bool:
