@@ -154,7 +154,7 @@ def test_progress_is_never_beyond_its_end(monkeypatch: pytest.MonkeyPatch, act: 
     script = Script(fail)
     script.wall["b"] = 50 * MS
     script.typical[case("b")] = 50 * MS
-    monkeypatch.setattr(progress, "tqdm", Shown)
+    monkeypatch.setattr(progress, "_Bar", Shown)
     Shown.steps.clear()
     options = QUICK if act == "quick" else Options(seconds=100, cold=False)
     script.run("ab", options=options)

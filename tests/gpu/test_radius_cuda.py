@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from knnscope.certified.cuda.scanner import CudaScanner
 from knnscope.certified.index import ExactIndex
 from knnscope.certified.scanner import RadiusRequest
 from knnscope.errors import KnnscopeError
@@ -23,6 +22,8 @@ def test_any_small_data(asked: AskedRadius) -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_many_rows_by_the_scanner_with_names_and_masks(metric: str) -> None:
+    from knnscope.certified.cuda.scanner import CudaScanner  # not importable where there is no CuPy
+
     random = np.random.default_rng(0)
     rows = random.standard_normal((20_000, 64)).astype(np.float32)
     queries = random.standard_normal((37, 64)).astype(np.float32)

@@ -72,7 +72,7 @@ def test_one_call_answers_from_codes(isa: str, asked: int) -> None:
     rows = random.standard_normal((700, 96)).astype(np.float32)
     queries = random.standard_normal((asked, 96)).astype(np.float32)
     index = ExactIndex(rows, device=f"cpu:{isa}", threads=1)
-    found = index._scanner._few.answer(queries, 10)
+    found = index._living.state.whole._few.answer(queries, 10)
     assert found is not None
     assert found.path != few.DIRECT
     expected = definition.search(rows, queries, 10, "l2")
