@@ -8,8 +8,8 @@
 # ended. Each section asks a question, and the cell below it computes the answer.
 #
 # Without an NVIDIA GPU every cell runs as well. A cell that needs one then shows results that were measured on other machines before and are part
-# of this repository. Such a line begins with `kept:`. One that begins with `study:` quotes what the study printed (`examples/study.json`), beside
-# which yours may stand; it is another machine, so compare ratios, not times.
+# of this repository: figures of an H200, traces of an H100. They begin with `kept:`. A line that begins with `study:` quotes what the study printed
+# (`examples/study.json`). It is another machine: compare ratios, not times.
 
 # %%
 import contextlib
@@ -43,6 +43,7 @@ SCRATCH = Path(tempfile.mkdtemp(prefix="knnscope-notebook-"))
 NO_GPU = gpu_problem()
 GPU = NO_GPU is None
 STUDY = json.loads((ROOT / "examples" / "study.json").read_text())
+KEPT = knnscope.Ladder.load(RESULTS / "ladder-75000-k3")
 
 
 def table(head, rows):
@@ -80,7 +81,7 @@ table(
 # %% [markdown]
 # ## The data and its relevant pairs
 #
-# What does a search have to find? The study took ArguAna: an argument is the query, its counterargument the document to find. That is a
+# What does a search have to find? The study took ArguAna, of BEIR: an argument is the query, its counterargument the document to find. That is a
 # download; with a network, `knnscope.load("arguana")` gets it. Here we take the sample that knnscope ships: few texts, of the same form.
 
 # %%
@@ -252,11 +253,9 @@ for engine in [e for e in ("faiss", "cuvs") if e in many]:
     costs[engine] = times
     table(["rows", f"{engine}, a call"], [[f"{n:,}", took(t)] for n, t in zip(sizes, times, strict=True)])
     print(f"{engine}: a call on {sizes[0]} rows takes {times[0] / times[-1]:.2%} of the time on {sizes[-1]:,}\n")
-for engine in costs:
+for engine in [e for e in costs if e in few]:
     _, first, later, _ = few[engine]
-    print(
-        f"{engine}, few rows: the first call takes {took(first)}, a later one {took(later)}: setting up is {first / later - 1:.1f} times a search"
-    )
+    print(f"{engine}, few rows: the first call takes {first / later:.1f} times as long as a later one")
 if "cuvs" in many:
     import cupy
 
@@ -264,7 +263,9 @@ if "cuvs" in many:
     cupy.asarray(small_queries[0]), cupy.cuda.Device().synchronize()
     print(f"moving a query to the GPU: {took(time.perf_counter() - start)}")
 else:
-    print("\nkept: compare-gpu-75000 and compare-gpu-1000000, one query, k = 3, caches hot, an H200 and 16 cores")
+    print(
+        "\nkept: compare-gpu-75000, compare-gpu-1000000 and ladder-75000-k3, one query, k = 3, caches hot, an H200 and 16 cores"
+    )
     kept = {}
     for n in (75_000, 1_000_000):
         for m in knnscope.Comparison.load(RESULTS / f"compare-gpu-{n}").run.rows:
@@ -281,9 +282,11 @@ else:
         "75,000 rows",
         "1,000,000 rows",
         "times as long",
-        "of the former, whatever the rows",
+        "fixed part of 75,000",
     ]
     table(head, lines)
+    cuvs = next(r for r in KEPT.measurements if r.rung == "cuvs")
+    print(f"cuVS, 75,000 rows: the first call takes {cuvs.first_ns / cuvs.wall_ns:.1f} times as long as a later one")
     moving = 1 - kept["cuvs", "device", 75_000] / kept["cuvs", "host", 75_000]
     print(f"cuVS, 75,000 rows: moving query and answer is {moving:.0%} of a call from the host")
 
@@ -329,7 +332,6 @@ print(explain())
 print(inspect.getsource(ladder.rung_class("cupy-loop").search))
 
 # %%
-KEPT = knnscope.Ladder.load(RESULTS / "ladder-75000-k3")
 MEASURED = {}
 
 
@@ -371,7 +373,7 @@ print(f"study: the loop on the CPU {took(STUDY['numpy_loop_as_run'])}")
 retell("cupy-loop")
 
 # %% [markdown]
-# In the study the loop on the GPU wins by far. Why it does, its own code says; we come to it in the next section.
+# In the study the loop on the GPU wins by far. Its own code says why; the next section comes to it.
 #
 # ## Arrays on the host or on the device: which step runs where?
 #
@@ -569,8 +571,8 @@ round(1e9 * sum(bytes) / sum(end - start) / 1048576, 2) AS rate_mib_s FROM CUPTI
 picture(pinned, Part(around=1_000))
 
 # %% [markdown]
-# Second, all rows in one copy. How much faster is pinned memory there? The study found pageable memory nearly half as fast, and 9 ms gained. (The
-# searches take equally long, since NumPy computes the distances after the copy: look at the copies.)
+# Second, all rows in one copy. How much faster is pinned memory there? The study has nearly half the rate for pageable memory, and over 9 ms
+# gained. (NumPy computes the distances after the copy, and takes most of the search: look at the copies.)
 
 # %%
 climb("pageable-bulk", "pinned-bulk")
@@ -588,11 +590,24 @@ for memory in ("pageable", "pinned"):
     print(f"{memory}: {milliseconds:.2f} ms a copy, {rates[memory]:.1f} GB/s")
 print(f"pageable memory is copied at {rates['pageable'] / rates['pinned']:.0%} of pinned memory's rate")
 
-# %%
-picture(bulk["pageable"], Part(phase="search"))
+# %% [markdown]
+# The last copy, on the same scale twice: with pageable memory the host is kept in the copying call, with pinned memory it could do something else
+# than wait.
+
 
 # %%
-picture(bulk["pinned"], Part(phase="search"))
+def last_copy(of):
+    """From half a millisecond before it, as long as the slowest copy and a millisecond more."""
+    began, _ = next(iter(of.sql(f"SELECT max(start), 0 {large}")))
+    begin = (began - of.recorded.span[0]) / 1e6 - 0.5
+    return picture(of, Part(begin=begin, end=begin + 1 + slowest))
+
+
+slowest = max(next(iter(of.sql(f"SELECT max(end - start) / 1e6, 0 {large}")))[0] for of in bulk.values())
+last_copy(bulk["pageable"])
+
+# %%
+last_copy(bulk["pinned"])
 
 # %% [markdown]
 # ## Vectorising
@@ -638,7 +653,7 @@ picture(sorting, Part(phase="search"))
 
 # %% [markdown]
 # The study follows one number from version to version: the kernels' share of the GPU's time, of which copies are the rest. Its profiler counts the whole
-# program, and there the rows go up once. What is the share of a search alone?
+# program, and there the rows go up once. What is the share of a search alone? (300 rows in the first two traces, 75,000 in the last.)
 
 
 # %%
@@ -690,8 +705,8 @@ for finding in knnscope.explain(fusing).findings[:3]:
     print(f"{finding.rule}: {finding.saving_ms * 1e3:.0f} µs a search. {finding.remedy}")
 
 # %% [markdown]
-# Nobody asked for the order of the other 74,997 rows: `topk` selects, and its threads read side by side. `gemm` selects as well, and makes the distances
-# by a matrix product, from norms that are known beforehand: that pays with many queries, not with one.
+# Nobody asked for the order of the other 74,997 rows: `topk` selects, and its threads read side by side. `gemm` selects as well, and takes the
+# distances from a matrix product and norms that are known beforehand. Does that pay, for one query?
 
 # %%
 climb("fused", "topk", "gemm")
