@@ -40,11 +40,14 @@ Each rung is also a program of its own, so that any profiler can run it. It take
 nsys profile -t cuda,nvtx python -m knnscope.search.ladder fused-topk --rows 75000 --dim 384 -k 3 --repeat 10
 ```
 
-*Wall* is a search and copying its answer back, as Python sees it; *events* is the GPU's time between two events around the search,
-the host's hesitation included. *Vs previous* and *vs first*: how many times as fast as the rung above, or the first one. *Moved* is what the array operations read and write, each by itself. *Kernels* and *copies* (between host
-and GPU) are counted by CUPTI; ~ marks what follows from the code where a search is too long to be done once more for counting. *Of floor* is
-the time that reading the rows once takes at this GPU's measured best (`knnscope info --measure`), as a share of the events' time, or of
-the wall's where there are none.
+- *Wall* is a search and copying its answer back, as Python sees it; *events* is the GPU's time between two events around the search,
+  what it waits for the host included.
+- *Vs previous* and *vs first*: how many times as fast as the rung above, and as the first one.
+- *Moved* is what the array operations read and write, each by itself.
+- *Kernels* and *copies* (between host and GPU) are counted by CUPTI; ~ marks what follows from the code where a search is too long to be done once more for
+  counting.
+- *Of floor* is the time that reading the rows once takes at this GPU's measured best (`knnscope info --measure`), as a share of the events' time, or of
+  the wall's where there are none.
 """
 
 

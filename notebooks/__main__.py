@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from knnscope.progress import bar
 from notebooks import running, source
 
 
@@ -43,13 +44,23 @@ def _by_jupyter(made: dict[str, Any]) -> str | None:
     """Run it by nbclient; only this needs it."""
     import nbclient
     import nbformat
+    from traitlets.config import Config
 
     book = nbformat.reads(_text(made), as_version=4)
+    codes = sum(cell["cell_type"] == "code" for cell in made["cells"])
     try:
-        where = {"metadata": {"path": str(source.SOURCE.parent)}}
-        nbclient.NotebookClient(book, timeout=600, resources=where).execute()
+        with bar(codes, "run the notebook", "cell") as progress:
+            nbclient.NotebookClient(
+                book,
+                timeout=600,
+                resources={"metadata": {"path": str(source.SOURCE.parent)}},
+                config=Config(KernelManager={"transport": "ipc"}),  # over TCP Jupyter warns that others could listen
+                on_cell_executed=lambda **_: progress.update(),
+            ).execute()
     except nbclient.exceptions.CellExecutionError as error:
         return str(error)
+    except nbclient.exceptions.CellTimeoutError as error:
+        return str(error).splitlines()[0]
     finally:
         made.update(json.loads(nbformat.writes(book)))
     return None
