@@ -3,8 +3,11 @@
 # %% [markdown]
 # # From seconds to microseconds
 #
-# One exact vector search, made faster step by step. A study did this with Faiss, cuVS, CuPy and Nsight Systems; here it is told again,
-# on your machine, and goes on where the study ended. Each section asks a question, and the cell below it computes the answer.
+# One exact vector search, made faster step by step: of 75,000 rows of numbers, which are the three nearest to a query? A study did this with
+# Faiss and cuVS (libraries that search, cuVS on NVIDIA's GPUs), CuPy (NumPy on a GPU) and Nsight Systems (it records what a program does, in a *trace*).
+# Here it is told again, on your machine, and goes on where the study ended. Each section asks a question, and the cell below it computes the answer.
+# You need NumPy, and no knowledge of GPUs: a *kernel* is a function that runs on the GPU, a *launch* the order to run it, the *host* the processor
+# with its memory, the *device* the GPU with its own. Other words: `docs/words.md`.
 #
 # Without an NVIDIA GPU every cell runs as well. A cell that needs one then shows results that were measured on other machines before and are part
 # of this repository. It says so in its first line: `kept:`.
@@ -266,7 +269,8 @@ print(explain())
 # %% [markdown]
 # ## The loop, timed
 #
-# How long does that take for 75,000 rows? Every version from here on is a rung of knnscope's ladder. Its source is the lesson:
+# How long does that take for 75,000 rows? Every version from here on is a *rung* of knnscope's ladder. The tables count its kernels and its copies
+# between host and GPU; the grade says whether its rows are those of float64. Its source is the lesson (`xp` is NumPy or CuPy):
 
 # %%
 print(inspect.getsource(ladder.rung_class("cupy-loop").search))
@@ -408,7 +412,8 @@ for finding in why.findings[:4]:
 # %% [markdown]
 # ## Pinned and pageable memory
 #
-# Does it help to copy into pinned memory? First, 4 bytes a row: how long is the copy, and how long is the host kept in the call?
+# Ordinary memory is pageable: the system may move it, so the GPU cannot write into it directly. Pinned memory stays where it is. Does it help to
+# copy into that? First, 4 bytes a row: how long is the copy, and how long is the host kept in the call?
 
 # %%
 climb("cupy-loop", "cupy-pinned")
@@ -502,7 +507,8 @@ for name in ("argsort", "fused"):
 # %% [markdown]
 # ## Past the study's end: selection instead of a sort
 #
-# The study stops at the fused kernel and a sort. Nobody asked for the order of the other 74,997 rows.
+# The study stops at the fused kernel and a sort. Nobody asked for the order of the other 74,997 rows: `topk` selects. `gemm` computes the distances
+# by a matrix product instead, and selects too.
 
 # %%
 climb("fused", "topk", "gemm")
@@ -542,7 +548,7 @@ climb("faiss", "certified", *(("faiss-gpu", "cuvs", "certified-gpu") if GPU else
 # %% [markdown]
 # ## Half a byte a component
 #
-# On a GPU the first pass reads half a byte a component. What does that come to?
+# On a GPU the first pass reads half a byte a component (`plane` in the table), for many queries a byte (`codes`). What does that come to?
 
 # %%
 if GPU:

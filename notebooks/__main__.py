@@ -1,6 +1,6 @@
 """Makes the notebook from its source, runs it, or both.
 
-python -m notebooks build                  examples/from_seconds_to_microseconds.ipynb; outputs of unchanged cells stay
+python -m notebooks build                  examples/from_seconds_to_microseconds.ipynb; outputs stay where no code changed
 python -m notebooks run OUT [--jupyter]    run all cells and write OUT; with --jupyter by a kernel of Jupyter's
 """
 
@@ -18,7 +18,10 @@ from notebooks import running, source
 def main(argv: list[str]) -> int:
     """Exit code 1 if a cell fails."""
     if argv[:1] == ["build"] and len(argv) == 1:
-        source.TARGET.write_text(_text(_with_outputs(source.notebook())), "utf-8")
+        made = source.notebook()
+        if source.TARGET.exists():
+            made = with_outputs(made, json.loads(source.TARGET.read_text("utf-8")))
+        source.TARGET.write_text(_text(made), "utf-8")
         return 0
     if argv[:1] == ["run"] and len(argv) in (2, 3) and argv[2:] in ([], ["--jupyter"]):
         made = source.notebook()
@@ -31,13 +34,13 @@ def main(argv: list[str]) -> int:
     return 2
 
 
-def _with_outputs(made: dict[str, Any]) -> dict[str, Any]:
-    """The outputs of the notebook that is there, where no cell changed."""
-    if source.TARGET.exists():
-        before = json.loads(source.TARGET.read_text("utf-8"))
-        if source.sources(before) == source.sources(made):
-            return dict(before)
-    return made
+def with_outputs(made: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """What came of the cells before, where no code changed: texts may have."""
+    now, then = ([cell for cell in book["cells"] if cell["cell_type"] == "code"] for book in (made, before))
+    if [cell["source"] for cell in now] != [cell["source"] for cell in then]:
+        return made
+    came = {cell["id"]: {**old, "id": cell["id"]} for cell, old in zip(now, then, strict=True)}
+    return {**before, "cells": [came.get(cell["id"], cell) for cell in made["cells"]]}
 
 
 def _by_jupyter(made: dict[str, Any]) -> str | None:
