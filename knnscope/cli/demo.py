@@ -43,7 +43,9 @@ class Demo:
             "--out", default="runs/demo", metavar="DIR", help="where the run is saved (default runs/demo)"
         )
         parser.add_argument(
-            "--quick", action="store_true", help="measure as a quick compare does: about a minute, large differences only"
+            "--quick",
+            action="store_true",
+            help="measure as a quick compare does: about a minute, large differences only",
         )
         options.add_encoder(parser)
 
