@@ -3,9 +3,13 @@
 # %% [markdown]
 # # From seconds to microseconds
 #
-# One exact vector search, made faster step by step. A study did this first, on a laptop's GPU: *Comparing different types of vector search using
-# Faiss, cuVS, CuPy and optimizing it with the help of NVIDIA Nsight Systems*. Here it is told again, on your machine, and goes on where the study
-# ended. Each section asks a question, and the cell below it computes the answer.
+# One exact vector search, made faster step by step: of 75,000 rows of numbers, which are the three nearest to a query? A study did this first, on a
+# laptop's GPU: *Comparing different types of vector search using Faiss, cuVS, CuPy and optimizing it with the help of NVIDIA Nsight Systems*. Here it
+# is told again, on your machine, and goes on where the study ended. Each section asks a question, and the cell below it computes the answer.
+#
+# You need NumPy, and no knowledge of GPUs. Faiss and cuVS are libraries that search, cuVS on NVIDIA's GPUs; CuPy is NumPy on a GPU; Nsight Systems
+# records what a program does, in a *trace*. A *kernel* is a function that runs on the GPU, a *launch* the order to run it; the *host* is the processor
+# with its memory, the *device* the GPU with its own. Other words: `docs/words.md`.
 #
 # Without an NVIDIA GPU every cell runs as well. A cell that needs one then shows results that were measured on other machines before and are part
 # of this repository: figures of an H200, traces of an H100. They begin with `kept:`. A line that begins with `study:` quotes what the study printed
@@ -325,8 +329,9 @@ print(explain())
 # %% [markdown]
 # ## The loop, timed
 #
-# How long does that take for 75,000 rows, on the processor and on the GPU? Every version from here on is a rung of knnscope's ladder, and its source
-# is the lesson:
+# How long does that take for 75,000 rows, on the processor and on the GPU? Every version from here on is a *rung* of knnscope's ladder. The tables
+# count its kernels and its copies between host and GPU; the grade says whether its rows are those of float64. Its source is the lesson (`xp` is NumPy
+# or CuPy):
 
 # %%
 print(inspect.getsource(ladder.rung_class("cupy-loop").search))
@@ -522,8 +527,9 @@ for finding in why.findings[:4]:
 # %% [markdown]
 # ## Pinned and pageable memory
 #
-# Does it help to copy into pinned memory? First, 4 bytes a row: how long is the copy, and how long is the host kept in the call? The study's loop
-# waits after each copy; `cupy-pinned` waits once, at the end.
+# Ordinary memory is pageable: the system may move it, so the GPU cannot write into it directly. Pinned memory stays where it is. Does it help to
+# copy into that? First, 4 bytes a row: how long is the copy, and how long is the host kept in the call? The study's loop waits after each copy;
+# `cupy-pinned` waits once, at the end.
 
 # %%
 climb("cupy-loop", "cupy-pinned")
@@ -748,8 +754,8 @@ climb("faiss", "certified", *(("faiss-gpu", "cuvs", "certified-gpu") if GPU else
 # %% [markdown]
 # ## Half a byte a component
 #
-# What has to be read of a row before the bound can exclude it? Where rows vary in few directions, half a byte for each of the leading ones; only
-# what these leave is looked at in codes of a byte. On this processor, and on a GPU:
+# What has to be read of a row before the bound can exclude it? Where rows vary in few directions, half a byte for each of the leading ones (`plane` in
+# the table); only what these leave is looked at in codes of a byte (`codes`: these alone). On this processor, and on a GPU:
 
 
 # %%
