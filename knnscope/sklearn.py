@@ -18,10 +18,11 @@ _OfRadius: Any = _host.RadiusNeighborsTransformer
 
 # Our metric, its values as the host tells them, and a value of ours that leaves out nothing that is told to be within a radius.
 _EUCLIDEAN = ("l2", np.sqrt, lambda radii: np.nextafter(radii * radii * (1 + 2**-50), np.inf))
+_SAME = 1 - 2**-51  # what rounding can make of the cosine of a row with itself, which is at distance 0
 _METRICS: dict[str, tuple[str, Any, Any]] = {
     **dict.fromkeys(("euclidean", "l2", "minkowski"), _EUCLIDEAN),
     "sqeuclidean": ("l2", np.array, lambda radii: np.maximum(radii, 0)),
-    "cosine": ("cosine", lambda values: np.clip(1 - values, 0, 2), lambda radii: 1 - radii - 2**-51),
+    "cosine": ("cosine", lambda values: np.clip(1 - values, 0, 2) * (values < _SAME), lambda radii: 1 - radii - 2**-50),
 }
 
 

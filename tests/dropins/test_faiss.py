@@ -12,7 +12,7 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
-from faiss.contrib.exhaustive_search import knn_ground_truth
+from faiss.contrib import exhaustive_search
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -26,6 +26,7 @@ RNG = np.random.default_rng(0)
 ROWS, QUERIES = (RNG.standard_normal((n, 24), dtype=np.float32) for n in (300, 7))
 LABELS = RNG.permutation(1000)[:300] - 20
 WORST = np.finfo(np.float32).max
+knn_ground_truth: Any = exhaustive_search.knn_ground_truth
 FLAT = ("IndexFlatL2", "IndexFlatIP")
 SEEDED = pytest.mark.parametrize("name", FLAT)
 

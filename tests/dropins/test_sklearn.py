@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -17,13 +18,15 @@ from sklearn.base import clone
 from sklearn.cluster import DBSCAN
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils import estimator_checks
 
 from knnscope.errors import KnnscopeError
 from knnscope.search import definition
 from knnscope.sklearn import KNeighborsTransformer, NearestNeighbors, RadiusNeighborsTransformer
 
 TESTED = "1.9.1"
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+each_check: Callable[[list[Any]], Decorator] = estimator_checks.parametrize_with_checks
 OURS = {"euclidean": "l2", "l2": "l2", "minkowski": "l2", "sqeuclidean": "l2", "cosine": "cosine"}
 RNG = np.random.default_rng(0)
 ROWS, QUERIES = RNG.standard_normal((300, 24)), RNG.standard_normal((7, 24))
@@ -32,7 +35,7 @@ ROWS, QUERIES = RNG.standard_normal((300, 24)), RNG.standard_normal((7, 24))
 def told(values: Any, metric: str) -> Any:
     """Values of the definition as scikit-learn has them."""
     if OURS[metric] == "cosine":
-        return np.clip(1 - values, 0, 2)
+        return np.where(1 - values <= 2**-51, 0, np.minimum(1 - values, 2))
     return values if metric == "sqeuclidean" else np.sqrt(values)
 
 
@@ -61,7 +64,7 @@ def test_the_host_is_the_one_that_was_tested() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@parametrize_with_checks([NearestNeighbors(), KNeighborsTransformer(), RadiusNeighborsTransformer()])
+@each_check([NearestNeighbors(), KNeighborsTransformer(), RadiusNeighborsTransformer()])
 def test_it_is_an_estimator(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -136,6 +139,17 @@ def test_a_row_is_left_out_of_its_own_neighbors_among_its_duplicates() -> None:
         [0, 1],
     ]
     assert NearestNeighbors().fit(np.ones((3, 1))).kneighbors_graph(n_neighbors=1).indices.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("metric", sorted(OURS))
+def test_a_row_is_at_distance_0_of_itself(metric: str) -> None:
+    """Of scikit-learn's rows many are at 1e-8 of themselves: what UMAP then takes for the nearest other row is the row itself."""
+    found = KNeighborsTransformer(n_neighbors=3, metric=metric).fit_transform(ROWS)
+    assert (found.indices.reshape(300, 4)[:, 0] == np.arange(300)).all()
+    assert (found.data.reshape(300, 4)[:, 0] == 0).all()
+    if metric in ("euclidean", "minkowski", "sqeuclidean"):
+        host = sklearn.neighbors.KNeighborsTransformer(n_neighbors=3, metric=metric, algorithm="brute")
+        assert (host.fit_transform(ROWS).data.reshape(300, 4)[:, 0] != 0).any()
 
 
 def test_where_the_host_rounds_the_answer_is_still_float64s() -> None:

@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 from importlib.metadata import version
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ LEFT_OUT = {
 """Tests of the host that use these classes and cannot hold here, and why."""
 
 
-def taken(stem: str) -> ModuleType:
+def taken(stem: str) -> Any:
     """A module of the host's tests in which its classes are ours."""
     name = f"sklearn.neighbors.tests.{stem}"
     importlib.import_module(name)  # what it imports has the host's classes, and keeps them
@@ -49,7 +49,7 @@ def taken(stem: str) -> ModuleType:
         for one in ("kneighbors_graph", "radius_neighbors_graph"):  # the module wraps them where they lie
             patch.setattr(sklearn.neighbors, one, getattr(sklearn.neighbors, one))
         patch.delitem(sys.modules, name)
-        module = importlib.import_module(name)
+        module: Any = importlib.import_module(name)
         same: dict[str, Any] = dict(vars(sklearn.neighbors))
     if hasattr(module, "neighbors"):
         module.neighbors = SimpleNamespace(**same)
