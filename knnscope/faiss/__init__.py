@@ -1,6 +1,6 @@
-"""Faiss' flat indexes with exact answers: ``import knnscope.faiss as faiss``. Faiss itself is not needed. See docs/drop-ins.md.
+"""Faiss' flat indexes with exact answers, without Faiss. In: float32 vectors. Out: float32 distances, int64 labels.
 
-Vectors are taken as float32, distances given as float32, as Faiss does. Labels are those of float64, ties by the smallest.
+``import knnscope.faiss as faiss``: labels are those of float64, ties by the smallest. docs/drop-ins.md has a script. Read flat.py first.
 """
 
 from knnscope.faiss.arrays import METRIC_INNER_PRODUCT, METRIC_L2, RefusedError, ShapeError
