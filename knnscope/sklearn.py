@@ -40,12 +40,13 @@ class _Exact:
             raise UnsupportedMetricError(f"metric={self.metric!r}, p={p}: this class has {have}")
         rows = np.asarray(X.data) if isinstance(X, (_host.BallTree, _host.KDTree)) else getattr(X, "_fit_X", X)
         self._fit_X = _validation.validate_data(self, rows, order="C")
-        self.n_samples_fit_, self._fit_method, self._tree = len(self._fit_X), "brute", None
+        self.n_samples_fit_, self._fit_method, self._tree, self._jobs = len(self._fit_X), "brute", None, None
         self.effective_metric_, self.effective_metric_params_ = self.metric.replace("minkowski", "euclidean"), params
         self._index = ExactIndex(self._fit_X, _METRICS[self.metric][0], threads=self._threads)
+        self._jobs = self.n_jobs  # what need not be said again: a search of few queries is quicker so
         return self
 
-    _threads = property(lambda self: None if self.n_jobs is None else _joblib.effective_n_jobs(self.n_jobs))
+    _threads = property(lambda self: None if self.n_jobs == self._jobs else _joblib.effective_n_jobs(self.n_jobs))
 
     def _queries(self: Any, X: Any) -> Any:
         _validation.check_is_fitted(self)

@@ -222,6 +222,9 @@ def test_it_survives_pickling_cloning_and_threads() -> None:
     ):
         assert (mine == kept).all()
         assert (mine == one).all()
+    assert (of.set_params(n_jobs=1).kneighbors(QUERIES)[1] == again.kneighbors(QUERIES)[1]).all()
+    with pytest.raises(ValueError, match="n_jobs == 0"):
+        of.set_params(n_jobs=0).kneighbors(QUERIES)
     assert clone(of).get_params() == of.get_params()
     assert sklearn.neighbors.NearestNeighbors().get_params() == NearestNeighbors().get_params()
 
