@@ -16,8 +16,8 @@ _Neighbors: Any = _host.NearestNeighbors
 _OfK: Any = _host.KNeighborsTransformer
 _OfRadius: Any = _host.RadiusNeighborsTransformer
 
-# Our metric, its values as the host tells them, and a value of ours that leaves out nothing that is told to be within a radius.
-_EUCLIDEAN = ("l2", np.sqrt, lambda radii: np.nextafter(radii * radii * (1 + 2**-50), np.inf))
+# Ours, its values as told, and one that leaves out nothing told to be within r: what has r as its root is one float64 beyond r * r at most.
+_EUCLIDEAN = ("l2", np.sqrt, lambda radii: np.nextafter(radii * radii, np.inf))
 _SAME = 1 - 2**-51  # what rounding can make of the cosine of a row with itself, which is at distance 0
 _METRICS: dict[str, tuple[str, Any, Any]] = {
     **dict.fromkeys(("euclidean", "l2", "minkowski"), _EUCLIDEAN),

@@ -151,6 +151,8 @@ def test_rows_go_and_come_as_faisss_do(name: str, make: Any) -> None:
             index.add(QUERIES)
         else:
             index.add_with_ids(QUERIES, np.arange(7) * 7)  # of some of them there is a row already
+    same(theirs.search(QUERIES, 20), mine.search(QUERIES, 20))
+    for index in (theirs, mine):
         index.remove_ids(np.arange(100, 200))
     assert theirs.ntotal == mine.ntotal
     same(theirs.search(QUERIES, 20), mine.search(QUERIES, 20))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +23,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 
-from knnscope.errors import KnnscopeError
+from knnscope import sklearn as ours
+from knnscope.errors import KnnscopeError, MissingLibraryError
 from knnscope.search import definition
-from knnscope.sklearn import KNeighborsTransformer, NearestNeighbors, RadiusNeighborsTransformer
+from knnscope.sklearn import _METRICS, KNeighborsTransformer, NearestNeighbors, RadiusNeighborsTransformer
 
 TESTED = "1.9.1"
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
@@ -61,6 +65,17 @@ grid = st.integers(1, 4).flatmap(
 
 def test_the_host_is_the_one_that_was_tested() -> None:
     assert version("scikit-learn") == TESTED, f"write down which version these tests hold for; {TESTED} is named"
+
+
+def test_without_the_host_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.delitem(sys.modules, "knnscope.sklearn")
+    with pytest.raises(MissingLibraryError, match=r"sklearn is not installed: .*pip install"):
+        importlib.import_module("knnscope.sklearn")
+
+
+def test_it_is_short() -> None:
+    assert len(Path(ours.__file__).read_text("utf-8").splitlines()) < 100
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -167,6 +182,20 @@ def test_a_row_at_exactly_the_radius_is_within_it() -> None:
     assert radius * radius < 3  # which is what the host compares
     assert [len(line) for line in NearestNeighbors(radius=radius).fit(rows).radius_neighbors([[0, 0, 0]])[1]] == [1]
     assert [len(line) for line in NearestNeighbors(radius=1e300).fit(rows).radius_neighbors([[0, 0, 0]])[1]] == [1]
+
+
+@pytest.mark.parametrize("metric", sorted(OURS))
+def test_no_value_that_is_told_to_be_within_a_radius_is_beyond_what_is_searched(metric: str) -> None:
+    """Each is at exactly the radius."""
+    if OURS[metric] == "cosine":
+        values = np.concatenate(
+            [RNG.uniform(-1, 1, 100_000), 1 - np.geomspace(1e-17, 1, 10_000), [-1, 0, 1, 1 + 2**-52]]
+        )
+    else:
+        values = np.concatenate([RNG.uniform(0, 4, 100_000), np.geomspace(5e-324, 1e308, 100_000), [0, 2, 3]])
+    _, tell, reach = _METRICS[metric]
+    assert (tell(values) == told(values, metric)).all()
+    assert (values >= reach(tell(values)) if OURS[metric] == "cosine" else values <= reach(tell(values))).all()
 
 
 @pytest.mark.parametrize(
