@@ -40,15 +40,15 @@ def name_of(metric: int) -> str:
     return NAMES[metric]
 
 
-def matrix(given: Any, dim: int, what: str) -> Float32:
-    """Vectors as float32, (vectors, dim).
+def matrix(given: Any, dim: int | None, what: str) -> Float32:
+    """Vectors as float32, (vectors, dim); None for any number of components.
 
     Raises:
         ShapeError: another shape.
     """
     values = np.ascontiguousarray(given, dtype=np.float32)
-    if np.ndim(given) != 2 or values.shape[1] != dim:
-        raise ShapeError(f"{what} have shape {np.shape(given)}: (vectors, {dim}) was expected")
+    if np.ndim(given) != 2 or dim not in (None, values.shape[1]):
+        raise ShapeError(f"{what} have shape {np.shape(given)}: ({what}, {dim or 'components'}) was expected")
     return values
 
 

@@ -14,8 +14,8 @@ from knnscope.progress import bar
 
 def _both(xq: Any, xb: Any) -> tuple[Float32, Float32]:
     """Queries and rows, of as many components."""
-    dim = np.shape(xb)[-1] if np.ndim(xb) == 2 else 0
-    return matrix(xq, dim, "queries"), matrix(xb, dim, "vectors")
+    rows = matrix(xb, None, "vectors")
+    return matrix(xq, rows.shape[1], "queries"), rows
 
 
 def _index(rows: Float32, metric: int) -> IndexFlat:
@@ -67,7 +67,7 @@ def knn_ground_truth(
         ShapeError: shapes that do not fit.
         KnnscopeError: a number that is not finite.
     """
-    queries, k = matrix(xq, np.shape(xq)[-1], "queries"), counted(k)
+    queries, k = matrix(xq, None, "queries"), counted(k)
     labels, values = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0))
     sign, first = 1 if metric_type == METRIC_L2 else -1, 0
     with bar(None, "ground truth", "row") as progress:

@@ -228,6 +228,10 @@ def test_errors_are_of_faisss_kinds(call: Callable[[Any], Any], kind: type[Excep
 def test_what_is_not_here_is_refused_in_one_line() -> None:
     with pytest.raises(KnnscopeError, match=r"metric 2: .*Faiss itself has others"):
         ours.IndexFlat(3, faiss.METRIC_L1)
+    with pytest.raises(KnnscopeError, match=r"vectors have shape \(24,\): \(vectors, components\) was expected"):
+        ours.knn(QUERIES, ROWS[0], 1)
+    with pytest.raises(KnnscopeError, match=r"queries have shape \(\): \(queries, components\)"):
+        ours.knn_ground_truth(3.0, iter([ROWS]), 1)
     with pytest.raises(KnnscopeError, match="row 0 has nan"):
         ours.knn([[np.nan, 1]], [[1, 2]], 1)
     with pytest.raises(KnnscopeError, match="whole numbers"):
