@@ -12,18 +12,15 @@ from typing import Any
 
 from knnscope.certified.index import ExactIndex
 from knnscope.errors import UnsupportedError, require
-from knnscope.sentence_transformers.searching import scores_of
+from knnscope.sentence_transformers.scores import metric_of_model, scores_of
 from knnscope.tensors import detached
-
-METRICS = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
-"""By what a model says of itself."""
 
 
 def mine_hard_negatives(dataset: Any, model: Any, *args: Any, **options: Any) -> Any:
     """The host's function, with all of its arguments; candidates come from an index, whatever ``use_faiss`` says.
 
     Returns:
-        The host's dataset; equally similar candidates stand by their place in the corpus.
+        The host's dataset. Of equally similar candidates the first in the corpus are looked at.
 
     Raises:
         KnnscopeError: the model's similarity is another than cosine, dot and euclidean, or the host has begun to search in another way.
@@ -38,10 +35,7 @@ class SearchedModel:
     """A model in all but its similarities."""
 
     def __init__(self, model: Any) -> None:
-        name = str(model.similarity_fn_name)
-        if name not in METRICS:
-            raise UnsupportedError(f"the model's similarity is {name}: an index knows {', '.join(METRICS)}")
-        self._model, self._metric = model, METRICS[name]
+        self._model, self._metric = model, metric_of_model(model)
         self._rows: Any = None
 
     def __getattr__(self, name: str) -> Any:

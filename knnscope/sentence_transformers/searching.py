@@ -8,16 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from knnscope.certified.index import ExactIndex
-from knnscope.errors import UnsupportedError
-from knnscope.records import Neighbors
+from knnscope.errors import ArgumentError
+from knnscope.sentence_transformers.scores import metric_of, scores_of
 from knnscope.tensors import detached
-
-FUNCTIONS = {"cos_sim": "cosine", "pytorch_cos_sim": "cosine", "dot_score": "ip", "euclidean_sim": "l2"}
-"""Metrics by the name of the host's function."""
-HOST = "sentence_transformers.util"
 
 
 def semantic_search(
@@ -27,27 +22,31 @@ def semantic_search(
     corpus_chunk_size: int = 500000,  # noqa: ARG001
     top_k: int = 10,
     score_function: Any = "cos_sim",
-) -> list[list[dict[str, int | float]]]:
+) -> list[list[dict[str, Any]]]:
     """The best rows of the corpus for each query.
 
     Args:
         query_embeddings: (queries, dim), or (dim,) for one.
-        corpus_embeddings: (rows, dim).
+        corpus_embeddings: (rows, dim); or an ``ExactIndex`` over them, by the metric of the scores: each call would build one.
         query_chunk_size: not needed.
         corpus_chunk_size: not needed.
         top_k: how many; all rows where there are fewer.
-        score_function: of ``FUNCTIONS``: the host's function, or its name.
+        score_function: the host's ``cos_sim``, ``dot_score`` or ``euclidean_sim``, or this name.
 
     Returns:
-        For each query [{"corpus_id": row, "score": score}, ...], the best first.
+        For each query [{"corpus_id": row, "score": score}, ...], the best first; of an index its ids.
 
     Raises:
-        KnnscopeError: another function, shapes that do not fit, a sparse tensor, or a number that is not finite.
+        KnnscopeError: another function or metric, shapes that do not fit, a sparse tensor, or a number that is not finite.
     """
-    metric, rows, queries = metric_of(score_function), detached(corpus_embeddings), detached(query_embeddings)
+    metric, queries = metric_of(score_function), detached(query_embeddings)
+    rows = corpus_embeddings if isinstance(corpus_embeddings, ExactIndex) else detached(corpus_embeddings)
     if not len(rows) or top_k < 1:
         return [[] for _ in range(len(queries) if np.ndim(queries) > 1 else 1)]
-    found = ExactIndex(rows, metric).search(queries, min(top_k, len(rows)))
+    index = rows if isinstance(rows, ExactIndex) else ExactIndex(rows, metric)
+    if index.metric != metric:
+        raise ArgumentError(f"score_function is of the metric {metric}, the index of {index.metric}: give both alike")
+    found = index.search(queries, min(top_k, len(rows)))
     lines = zip(np.atleast_2d(found.ids).tolist(), np.atleast_2d(scores_of(found, metric)).tolist(), strict=True)
     return [[{"corpus_id": row, "score": score} for row, score in zip(*line, strict=True)] for line in lines]
 
@@ -79,19 +78,3 @@ def paraphrase_mining_embeddings(
     once = np.unique(low * count + high, return_index=True)[1]  # each pair in the order of i, then j
     best = once[np.argsort(-scores[once], kind="stable")][:max_pairs]
     return [list(pair) for pair in zip(scores[best].tolist(), low[best].tolist(), high[best].tolist(), strict=True)]
-
-
-def metric_of(score_function: Any) -> str:
-    """The metric of the host's function, or of its name."""
-    name = score_function if isinstance(score_function, str) else getattr(score_function, "__name__", "")
-    of_host = name is score_function or getattr(score_function, "__module__", "").startswith(HOST)
-    if name not in FUNCTIONS or not of_host:
-        raise UnsupportedError(
-            f"score_function {name or score_function!r} is none of {', '.join(FUNCTIONS)} of {HOST}: give one of these, or search with the host"
-        )
-    return FUNCTIONS[name]
-
-
-def scores_of(found: Neighbors, metric: str) -> npt.NDArray[Any]:
-    """As the host gives them, larger is nearer: a distance is negative, and not squared."""
-    return -np.sqrt(found.distances) if metric == "l2" else found.distances
