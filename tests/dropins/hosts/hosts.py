@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import numpy as np
@@ -26,13 +27,18 @@ def held_to(name: str, tested: str) -> None:
     )
 
 
-def encoder(similarity: str = "cosine", dim: int = 24) -> SentenceTransformer:
-    """The mean of a random vector for each word."""
-    tokenizer = Tokenizer(WordLevel({"?": 0} | {f"w{i}": i for i in range(1, WORDS)}, unk_token="?"))
+def layer(more: Sequence[str] = ()) -> StaticEmbedding:
+    """The mean of a random vector for each word of ``texts``, or of those that are given."""
+    words = ["?", *(f"w{i}" for i in range(1, WORDS)), *more]
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="?"))
     tokenizer.pre_tokenizer = Whitespace()
-    weights = np.random.default_rng(7).standard_normal((WORDS, dim), dtype=np.float32)
-    layer = StaticEmbedding(tokenizer, embedding_weights=torch.from_numpy(weights))
-    return SentenceTransformer(modules=[layer], similarity_fn_name=similarity, device="cpu")
+    weights = np.random.default_rng(7).standard_normal((len(words), 24), dtype=np.float32)
+    return StaticEmbedding(tokenizer, embedding_weights=torch.from_numpy(weights))
+
+
+def encoder(similarity: str = "cosine") -> SentenceTransformer:
+    """Of one layer."""
+    return SentenceTransformer(modules=[layer()], similarity_fn_name=similarity, device="cpu")
 
 
 def texts(count: int, seed: int = 0, longest: int = 14) -> list[str]:
