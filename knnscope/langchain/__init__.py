@@ -1,6 +1,6 @@
-"""A vector store for LangChain whose answers are exact: in memory, in the place of ``InMemoryVectorStore`` or of FAISS' store.
+"""A vector store for LangChain whose answers are exact. In: texts, and LangChain's ``Embeddings``. Out: its documents.
 
-In: texts, and LangChain's ``Embeddings``. Out: its documents. Start with store.py; searching.py is the host's many ways to ask.
+It takes the place of ``InMemoryVectorStore``, or of the store of FAISS. Start with store.py; searching.py is the host's many ways to ask.
 """
 
 from knnscope.langchain.store import ExactVectorStore

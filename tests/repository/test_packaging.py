@@ -77,6 +77,10 @@ def test_the_extras_that_were_asked_for() -> None:
         "torch",
         "flashlib",
         "certex",
+        "sentence-transformers",
+        "mteb",
+        "beir",
+        "langchain",
     }
     assert not any(r.startswith(("torch", "onnxruntime", "faiss")) for r in EXTRAS["common"])
 
