@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.index import ExactIndex
+from knnscope.certified.slices import How, Slice, index_of
 from knnscope.checks import check_finite
 from knnscope.environment import memory
 from knnscope.errors import ArgumentError, KnnscopeError, unknown_name
@@ -110,14 +111,11 @@ def compute(inputs: Inputs, plan: Plan, store: Store, what: str = "ground truth"
 
 
 def _index(inputs: Inputs, start: int, stop: int, threads: int | None) -> ExactIndex:
-    """An index of some rows under their own names, or numbers among all rows."""
-    some, names = inputs.base.values[start:stop], inputs.names
-    ids = names[start:stop] if names is not None else np.arange(start, stop) if start else None
-    try:
-        return ExactIndex(some, inputs.metric, ids, "cpu", threads).wait()
-    except KnnscopeError:
-        check_finite(some, inputs.base.name, start)  # says the number of the row among all
-        raise
+    names = inputs.names
+    ids = None if names is None else names[start:stop]
+    return index_of(
+        Slice(inputs.base.values[start:stop], start, ids, inputs.base.name), How(inputs.metric, "cpu", threads)
+    )
 
 
 def _block(index: ExactIndex, inputs: Inputs, chosen: range, plan: Plan) -> Part:
