@@ -19,7 +19,7 @@ from knnscope.checks import check_whole
 from knnscope.distributed import shards, tasks
 from knnscope.distributed.feeding import Feed, feed_of, on_worker
 from knnscope.distributed.tasks import About
-from knnscope.distributed.waiting import LostError, Waiting
+from knnscope.distributed.waiting import LostError, Waiting, places
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.progress import bar
 from knnscope.ragged import RadiusNeighbors
@@ -268,8 +268,7 @@ class DaskIndex:
             for number in lost:
                 some = self._feed.ranges[number]
                 ids = None if self._ids is None else self._ids[some.start : some.stop]
-                place = {"workers": [workers[number % len(workers)]], "allow_other_workers": True}
-                self._shards[number] = self._feed.task(number, ids, self._how, place)
+                self._shards[number] = self._feed.task(number, ids, self._how, places(workers, number))
             futures = [self._client.submit(tasks.about, self._shards[number], pure=False) for number in lost]
             with bar(len(lost), "build", "shard") as progress:
 

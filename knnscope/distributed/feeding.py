@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,7 +51,7 @@ def feed_of(waiting: Waiting, rows: Any, shards: int) -> Feed:
         isinstance(rows, list | tuple) and rows and all(isinstance(one, str | Path) for one in rows)
     ):
         some = [rows] if isinstance(rows, str | Path) else rows
-        return Files(waiting, [str(path) for path in some], shards)
+        return Files(waiting, [os.path.abspath(path) for path in some], shards)
     if hasattr(rows, "to_delayed") and hasattr(rows, "chunks"):
         return Chunks(waiting, rows, shards)
     return Array(waiting, rows, shards)
@@ -94,11 +95,27 @@ class Files:
     def task(self, number: int, ids: Ids, how: How, place: dict[str, Any]) -> Any:
         """See ``Feed``; Dask by itself reads it again where a worker is lost, unless it has ids of its own."""
         some = self.ranges[number]
-        recipe = tasks.Recipe(sources.pieces(self._files, some), some.start, None, how)
-        if ids is None:
-            return self._waiting.client.submit(tasks.build, recipe, pure=False, **place)
-        named = on_worker(self._waiting, ids, place)
-        return self._waiting.client.submit(tasks.build_of, None, named, recipe, pure=False, **place)
+        name = self._files[0].spec if len(self._files) == 1 else "rows"
+        recipe = tasks.Recipe(sources.pieces(self._files, some), some.start, None, how, name)
+        return from_files(self._waiting, recipe, ids, place)
+
+
+def from_files(waiting: Waiting, recipe: tasks.Recipe, ids: Ids, place: dict[str, Any]) -> Any:
+    """The future of a shard whose rows are pieces of files.
+
+    Args:
+        waiting: the client.
+        recipe: without ids.
+        ids: what its rows are called, None for their numbers among all.
+        place: as in ``Feed.task``.
+
+    Raises:
+        LostError: see ``on_worker``.
+    """
+    if ids is None:
+        return waiting.client.submit(tasks.build, recipe, pure=False, **place)
+    named = on_worker(waiting, ids, place)
+    return waiting.client.submit(tasks.build_of, None, named, recipe, pure=False, **place)
 
 
 class Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 import weakref
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from knnscope.certified.index import ExactIndex
 from knnscope.certified.slices import How, Slice, index_of
 from knnscope.distributed import sources
+from knnscope.environment import memory
 from knnscope.errors import KnnscopeError, require
 from knnscope.ragged import RadiusNeighbors
 from knnscope.records import Neighbors
@@ -28,13 +30,14 @@ class Recipe(NamedTuple):
     """What a shard is built from, anywhere.
 
     source: pieces of files, or rows, (rows, dim). first: the number of its first row among all. ids: what its rows are called, None for
-    their numbers. how: what the index is built with.
+    their numbers. how: what the index is built with. name: whose rows, for errors.
     """
 
     source: Sequence[sources.Piece] | npt.NDArray[Any]
     first: int
     ids: npt.NDArray[Any] | None
     how: How
+    name: str = "rows"
 
 
 class Shard:
@@ -65,12 +68,12 @@ class Shard:
             return self._index
 
     def _built(self) -> ExactIndex:
-        source, first, ids, how = self.recipe
+        source, first, ids, how, name = self.recipe
         rows = source if isinstance(source, np.ndarray) else sources.read(source)
         need = rows.nbytes + rows.size * BESIDE + len(rows) * A_ROW
         _check_room(need + sum(sys.getsizeof(other) for other in _BUILT), len(rows))
         threads = how.threads or _worker().state.nthreads
-        index = index_of(Slice(rows, first, ids), how._replace(threads=threads))
+        index = index_of(Slice(rows, first, ids, name), how._replace(threads=threads))
         self._size = rows.nbytes + index.nbytes
         _BUILT.add(self)
         sources.release(rows)
@@ -85,17 +88,22 @@ def _worker() -> Any:
     return require("distributed").get_worker()
 
 
+def _limit() -> int:
+    """Bytes from which on Dask writes to disk what this worker keeps; 0 for none."""
+    held = _worker().memory_manager
+    return int((held.memory_limit or 0) * (held.memory_target_fraction or 1))
+
+
 def _check_room(need: int, rows: int) -> None:
     """Refuse what Dask would throw out again, or end the worker for.
 
     Raises:
         KnnscopeError: says what the limit is, and how much is needed.
     """
-    held = _worker().memory_manager
-    limit = int((held.memory_limit or 0) * (held.memory_target_fraction or 1))
+    limit = _limit()
     if limit and need > limit:
         raise KnnscopeError(
-            f"a worker may keep {limit >> 20:,} MiB ({held.memory_limit >> 20:,} MiB is its memory limit), its shards with {rows:,} rows more need up "
+            f"a worker may keep {limit >> 20:,} MiB of its memory limit, its shards with {rows:,} rows more need up "
             f"to {-(-need >> 20):,}: start more workers, or give them a larger --memory-limit (0: none)"
         )
 
@@ -142,14 +150,15 @@ def about(shard: Shard) -> About:
     return About(index.nbytes, index.isa, index.levels)
 
 
-def search(shard: Shard, queries: npt.NDArray[Any], k: int, where: Any = None) -> Neighbors:
-    """The k nearest rows of a shard.
+def search(shard: Shard, queries: npt.NDArray[Any] | Sequence[sources.Piece], k: int, where: Any = None) -> Neighbors:
+    """The k nearest rows of a shard; queries may be pieces of files.
 
     Raises:
-        KnnscopeError: see ``ExactIndex.search``.
+        KnnscopeError: see ``ExactIndex.search``, ``sources.read``.
     """
     index = shard.index
-    return index.search(queries, min(k, len(index)), where)
+    asked = queries if isinstance(queries, np.ndarray) else sources.read(queries)
+    return index.search(asked, min(k, len(index)), where)
 
 
 def within(
@@ -171,3 +180,18 @@ def looked_at(specs: Sequence[str]) -> list[sources.File]:
         KnnscopeError: see ``sources.opened``.
     """
     return [sources.opened(spec)[0] for spec in specs]
+
+
+class Room(NamedTuple):
+    """The machine of a worker; bytes of memory that are free there, 0 where that is not known, and that the worker may keep, 0 for any."""
+
+    host: str
+    free: int
+    limit: int
+
+
+def room() -> Room:
+    """What this worker has."""
+    facts = memory()
+    known = [size for size in (facts["available"], facts["limit"]) if size]
+    return Room(socket.gethostname(), min(known, default=0), _limit())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from knnscope.errors import KnnscopeError, require
@@ -41,16 +42,12 @@ class Waiting:
         if client.asynchronous:
             raise KnnscopeError("the client is for coroutines: one made without asynchronous=True was expected")
         self.client, self._patience = client, patience
+        self.where = str(client.scheduler.address) if client.scheduler is not None else "the scheduler"
+        """The scheduler's address."""
         self._gone = (
             distributed.CancelledError, concurrent.futures.CancelledError, asyncio.CancelledError, distributed.comm.CommClosedError,
         )  # fmt: skip
         self._killed: type[Exception] = distributed.scheduler.KilledWorker
-
-    @property
-    def where(self) -> str:
-        """The scheduler's address."""
-        scheduler = self.client.scheduler
-        return str(scheduler.address) if scheduler is not None else "the scheduler"
 
     def workers(self) -> list[str]:
         """Addresses of the workers that take tasks, sorted; none where the scheduler does not answer."""
@@ -136,6 +133,29 @@ class Waiting:
             raise KnnscopeError(
                 f"{self.where}: {what} (waited {self._patience:g} s): start some with dask worker ADDRESS, or wait longer with patience="
             )
+
+
+@contextmanager
+def connected(address: str, patience: float = 60.0) -> Iterator[Waiting]:
+    """A client of a scheduler, for a while.
+
+    Raises:
+        KnnscopeError: none answers there.
+    """
+    distributed = require("distributed")
+    try:
+        client = distributed.Client(address, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise KnnscopeError(
+            f"{address}: no Dask scheduler answers there ({_line(error)}): knnscope cluster starts one on this machine, and prints its address"
+        ) from error
+    with client:
+        yield Waiting(client, patience)
+
+
+def places(workers: Sequence[str], number: int) -> dict[str, Any]:
+    """Where task of this number begins, by turns; where that worker is gone, any."""
+    return {"workers": [workers[number % len(workers)]], "allow_other_workers": True}
 
 
 async def _awaited(awaitable: Any) -> Any:

@@ -1,0 +1,192 @@
+"""Ground truth on workers: the bytes of that of one process, whoever began it and whoever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from knnscope import cli
+from knnscope.api.ground_truth import truth
+from knnscope.errors import KnnscopeError
+from knnscope.groundtruth import answers, on_workers
+from tests.distributed.conftest import until
+from tests.distributed.data import tied
+from tests.distributed.test_lost import slow_down
+
+dask = pytest.importorskip("dask")
+ROWS, QUERIES = tied(30_000, 16)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    np.save(tmp_path / "base.npy", ROWS)
+    np.save(tmp_path / "queries.npy", QUERIES)
+    np.save(tmp_path / "ids.npy", np.arange(len(ROWS))[::-1] * 3)
+    return tmp_path
+
+
+def address(client: Any) -> str:
+    return str(client.scheduler.address)
+
+
+def computed(folder: Path, out: str, **options: Any) -> dict[str, Any]:
+    """The bytes of both files, and what the certificate proves."""
+    made = truth(folder / "base.npy", folder / "queries.npy", 20, folder / out, **options)
+    stem = out.partition(".")[0]
+    files = [(folder / name).read_bytes() for name in (out, f"{stem}.distances.npy")]
+    certificate = made.to_dict()
+    return {"files": files, "ties": certificate["ties_at_k"], "gaps": certificate["margins"]["to_the_next"]}
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+def test_the_same_bytes_as_in_one_process(
+    client: Any, folder: Path, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "BATCH", 4)
+    whole = computed(folder, "one.npy", metric=metric)
+    assert computed(folder, "several.npy", metric=metric, scheduler=address(client)) == whole
+    named = computed(folder, "named.npy", metric=metric, ids=folder / "ids.npy", memory=6)
+    again = computed(folder, "named2.npy", metric=metric, ids=folder / "ids.npy", memory=12, scheduler=address(client))
+    assert again == named
+    found = truth(folder / "base.npy", QUERIES, 20, metric=metric, scheduler=address(client))
+    np.testing.assert_array_equal(found.ids, np.load(folder / "one.npy"))
+
+
+def test_the_command(
+    client: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)  # the workers are elsewhere
+    words = [
+        "truth",
+        "base.npy",
+        "--queries",
+        "queries.npy",
+        "-k",
+        "5",
+        "-o",
+        "gt.ivecs",
+        "--json",
+        "--scheduler",
+        address(client),
+    ]
+    assert cli.main(words) == 0
+    certificate = json.loads(capsys.readouterr().out)
+    assert certificate["proof"]["rows"] == len(ROWS)
+    assert cli.main(["verify", "base.npy", "gt.ivecs", "--queries", "queries.npy"]) == 0
+
+
+def test_either_goes_on_from_the_other(client: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "BATCH", 4)
+    whole = computed(folder, "one.npy")
+    for first, then in (
+        ({"memory": 10}, {"scheduler": address(client), "memory": 12}),
+        ({"scheduler": address(client), "memory": 12}, {"memory": 10}),
+    ):
+        out = f"begun-{len(first)}.npy"
+        module, kept = (on_workers if "scheduler" in first else answers), [0]
+        plain = module.keep
+
+        def some(*given: Any, plain: Callable[..., None] = plain, kept: list[int] = kept) -> None:
+            if kept[0] == 4:
+                raise KeyboardInterrupt
+            kept[0] += 1
+            plain(*given)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(module, "keep", some)
+            computed(folder, out, **first)
+        assert len(list((folder / f"{out}.work").glob("queries-*.npz"))) >= 3
+        assert computed(folder, out, **then) == whole
+
+
+def test_a_worker_is_killed(own_client: Callable[[int], Any], folder: Path) -> None:
+    whole = computed(folder, "one.npy")
+    client = own_client(2)
+    client.run(slow_down, "search")
+    pids = client.run(os.getpid)
+    script = "import sys; from knnscope import cli; sys.argv[0] = 'knnscope'; sys.exit(cli.run())"
+    words = [
+        "truth",
+        "base.npy",
+        "--queries",
+        "queries.npy",
+        "-k",
+        "20",
+        "-o",
+        "several.npy",
+        "--scheduler",
+        address(client),
+    ]
+    command = [sys.executable, "-c", script, *words]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: any(client.processing().values()))
+        os.kill(next(pid for name, pid in pids.items() if client.processing().get(name)), signal.SIGKILL)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert (folder / "several.npy").read_bytes() == whole["files"][0]
+
+
+@pytest.mark.slow
+def test_a_killed_client_goes_on(own_client: Callable[[int], Any], folder: Path) -> None:
+    whole = computed(folder, "one.npy")
+    client = own_client(2)
+    client.run(slow_down, "search")
+    words = [
+        "truth",
+        "base.npy",
+        "--queries",
+        "queries.npy",
+        "-k",
+        "20",
+        "-o",
+        "several.npy",
+        "--memory",
+        "12",
+        "--scheduler",
+        address(client),
+    ]
+    for _ in range(3):
+        with subprocess.Popen([sys.executable, "-m", "knnscope", *words], cwd=folder) as process:
+            parts, began = folder / "several.npy.work", time.time()
+            until(
+                lambda: (
+                    any(path.stat().st_mtime > began for path in parts.glob("queries-*.npz"))
+                    or process.poll() is not None
+                )
+            )
+            process.kill()
+    assert subprocess.run([sys.executable, "-m", "knnscope", *words], cwd=folder).returncode == 0
+    assert (folder / "several.npy").read_bytes() == whole["files"][0]
+
+
+def test_what_workers_cannot_do_is_one_line(client: Any, folder: Path) -> None:
+    where = address(client)
+    bad = ROWS.copy()
+    bad[20_000, 3] = np.inf
+    np.save(folder / "bad.npy", bad)
+    np.save(folder / "asked.npy", bad[20_000:20_001])
+    np.savez(folder / "base.npz", rows=ROWS)
+    for base, queries, said in (
+        (folder / "bad.npy", QUERIES, r"bad\.npy: row 20,000 has inf in component 3"),
+        (folder / "base.npy", folder / "asked.npy", r"asked\.npy: row 0 has inf in component 3"),
+        (ROWS, QUERIES, "base: workers read the base themselves"),
+        (folder / "base.npz", QUERIES, "read whole, by every worker"),
+    ):
+        with pytest.raises(KnnscopeError, match=said):
+            truth(base, queries, 5, folder / "gt.npy", scheduler=where)
+    for nobody in ("tcp://127.0.0.1:9", "http:/x"):
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+            pytest.raises(KnnscopeError, match="no Dask scheduler answers there"),
+        ):
+            truth(folder / "base.npy", QUERIES, 5, scheduler=nobody)
