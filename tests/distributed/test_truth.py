@@ -88,23 +88,19 @@ def test_the_command(
 def test_either_goes_on_from_the_other(client: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "BATCH", 4)
     whole = computed(folder, "one.npy")
-    for first, then in (
-        ({"memory": 10}, {"scheduler": address(client), "memory": 12}),
-        ({"scheduler": address(client), "memory": 12}, {"memory": 10}),
-    ):
-        out = f"begun-{len(first)}.npy"
-        module, kept = (on_workers if "scheduler" in first else answers), [0]
-        plain = module.keep
+    here, there = {"memory": 2}, {"memory": 4, "scheduler": address(client)}
+    for number, (first, then) in enumerate(((here, there), (there, here))):
+        out, module, kept = f"begun-{number}.npy", (answers, on_workers)[number], []
 
-        def some(*given: Any, plain: Callable[..., None] = plain, kept: list[int] = kept) -> None:
-            if kept[0] == 4:
+        def some(*given: Any, plain: Callable[..., None] = module.keep, kept: list[Any] = kept) -> None:
+            if len(kept) == 4:
                 raise KeyboardInterrupt
-            kept[0] += 1
-            plain(*given)
+            kept.append(plain(*given))
 
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(module, "keep", some)
-            computed(folder, out, **first)
+            with pytest.raises(KeyboardInterrupt):
+                computed(folder, out, **first)
         assert len(list((folder / f"{out}.work").glob("queries-*.npz"))) >= 3
         assert computed(folder, out, **then) == whole
 
@@ -136,6 +132,11 @@ def test_a_worker_is_killed(own_client: Callable[[int], Any], folder: Path) -> N
     assert (folder / "several.npy").read_bytes() == whole["files"][0]
 
 
+def written(parts: Path) -> dict[str, int]:
+    """Finished parts, and when each was written last."""
+    return {path.name: path.stat().st_mtime_ns for path in parts.glob("queries-*.npz")}
+
+
 @pytest.mark.slow
 def test_a_killed_client_goes_on(own_client: Callable[[int], Any], folder: Path) -> None:
     whole = computed(folder, "one.npy")
@@ -151,19 +152,16 @@ def test_a_killed_client_goes_on(own_client: Callable[[int], Any], folder: Path)
         "-o",
         "several.npy",
         "--memory",
-        "12",
+        "4",
         "--scheduler",
         address(client),
     ]
+    parts = folder / "several.npy.work"
     for _ in range(3):
+        before = written(parts)
         with subprocess.Popen([sys.executable, "-m", "knnscope", *words], cwd=folder) as process:
-            parts, began = folder / "several.npy.work", time.time()
-            until(
-                lambda: (
-                    any(path.stat().st_mtime > began for path in parts.glob("queries-*.npz"))
-                    or process.poll() is not None
-                )
-            )
+            while written(parts) == before and process.poll() is None:
+                time.sleep(0.02)
             process.kill()
     assert subprocess.run([sys.executable, "-m", "knnscope", *words], cwd=folder).returncode == 0
     assert (folder / "several.npy").read_bytes() == whole["files"][0]
@@ -183,7 +181,7 @@ def test_what_workers_cannot_do_is_one_line(client: Any, folder: Path) -> None:
         (folder / "base.npz", QUERIES, "read whole, by every worker"),
     ):
         with pytest.raises(KnnscopeError, match=said):
-            truth(base, queries, 5, folder / "gt.npy", scheduler=where)
+            truth(base, queries, 5, scheduler=where)
     for nobody in ("tcp://127.0.0.1:9", "http:/x"):
         with (
             dask.config.set({"distributed.comm.timeouts.connect": "1s"}),

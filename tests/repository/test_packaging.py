@@ -41,6 +41,7 @@ def test_there_is_a_file_for_every_use_and_the_build_backend_is_in_it() -> None:
         "wheel",
         "report",
         "cupti",
+        "dask",
         "cuda12",
         "cuda13",
         "model",
@@ -71,6 +72,7 @@ def test_the_extras_that_were_asked_for() -> None:
         "torch",
         "flashlib",
         "certex",
+        "dask",
     }
     assert not any(r.startswith(("torch", "onnxruntime", "faiss")) for r in EXTRAS["common"])
 
