@@ -3,7 +3,8 @@
     python -m benchmarks.distributed [--rows 100000] [--rounds 30] [--out benchmarks/results/distributed.json]
 
 Clustered text x 384, k = 10, workers of one thread each, the index of one thread. Wall time of a call; CPU time of the client with the scheduler, which share
-a process here, and of the workers (/proc, 10 ms steps, so over all calls of a case). Medians over rounds; CPU times are means. Then the parts that the model
+a process here, and of the workers (/proc, 10 ms steps, so over all calls of a case), less what they take while nobody asks: Dask's own watching. Wall
+times are medians and the least over rounds; CPU times are means. Then the parts that the model
 of docs/scale.md has: a task a shard that does nothing, by shards; an answer's bytes; merging, by shards, queries and k.
 """
 
@@ -35,6 +36,8 @@ WORKERS = (1, 2, 4)
 BATCHES = (1, 100, 1000)
 TASKS = (1, 2, 4, 8, 16)
 MERGED = ((4, 100, 10), (4, 1000, 10), (16, 1000, 10), (64, 1000, 10), (16, 100, 100), (64, 100, 100))
+IDLE, WARM = 3.0, 1.0
+"""Seconds: without a call, to see what workers take anyway; of calls before those that count."""
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -47,15 +50,24 @@ def cpu_of(pids: list[int]) -> float:
     return total / TICK
 
 
-def timed(ask: Callable[[], Any], rounds: int, pids: list[int]) -> dict[str, float]:
-    """Median wall, and mean CPU milliseconds of a call: of this process, and of others."""
-    ask()
+def idle(pids: list[int]) -> float:
+    """CPU seconds a second that processes take, and this one, while nobody asks."""
+    before = cpu_of(pids)
+    time.sleep(IDLE)
+    return (cpu_of(pids) - before) / IDLE
+
+
+def timed(ask: Callable[[], Any], rounds: int, pids: list[int], background: float = 0.0) -> dict[str, float]:
+    """Median wall, and mean CPU milliseconds of a call: of this process, and of others, beside what these take anyway."""
+    until = time.perf_counter() + WARM
+    while time.perf_counter() < until:
+        ask()
     walls, began, others = [], time.process_time(), cpu_of(pids)
     for _ in range(rounds):
         at = time.perf_counter()
         ask()
         walls.append(time.perf_counter() - at)
-    own, theirs = time.process_time() - began, cpu_of(pids) - others
+    own, theirs = time.process_time() - began, cpu_of(pids) - others - background * sum(walls)
     return {
         "wall_ms": round(median(walls) * 1e3, 3),
         "least_wall_ms": round(min(walls) * 1e3, 3),
@@ -75,6 +87,8 @@ def cases(rows: np.ndarray, queries: np.ndarray, rounds: int) -> list[dict[str, 
             began = time.perf_counter()
             index = DaskIndex(client, rows)
             built = time.perf_counter() - began
+            index.search(queries, K)
+            background = idle(pids)
             for batch in BATCHES:
                 some = queries[:batch]
                 answer, right = index.search(some, K), whole.search(some, K)
@@ -83,8 +97,14 @@ def cases(rows: np.ndarray, queries: np.ndarray, rounds: int) -> list[dict[str, 
                 parts: dict[str, list[dict[str, float]]] = {"one_index": [], "shards": []}
                 for _ in range(3):
                     parts["one_index"].append(timed(lambda q=some: whole.search(q, K), count, []))
-                    parts["shards"].append(timed(lambda q=some, i=index: i.search(q, K), count, pids))
-                line = {"workers": workers, "queries": batch, "same_bits": same, "build_s": round(built, 2)}
+                    parts["shards"].append(timed(lambda q=some, i=index: i.search(q, K), count, pids, background))
+                line = {
+                    "workers": workers,
+                    "queries": batch,
+                    "same_bits": same,
+                    "build_s": round(built, 2),
+                    "idle_cpu": round(background, 3),
+                }
                 line |= {
                     name: {key: round(median(one[key] for one in all_), 3) for key in all_[0]}
                     for name, all_ in parts.items()
@@ -102,10 +122,11 @@ def calls(rows: np.ndarray, rounds: int) -> list[dict[str, Any]]:
     with local_cluster(2, 1) as cluster, Client(cluster) as client:
         pids = list(client.run(os.getpid).values())
         indexes = {count: DaskIndex(client, rows[:8000], options=DaskOptions(shards=count)) for count in TASKS}
+        background = idle(pids)
         for _ in range(3):
             for count, index in indexes.items():
                 ask = lambda i=index, n=count: i._asked(tasks.about, [()] * n)
-                found.append({"shards": count, **timed(ask, 3 * rounds, pids)})
+                found.append({"shards": count, **timed(ask, 3 * rounds, pids, background)})
     lines = []
     for count in TASKS:
         own = [one for one in found if one["shards"] == count]
@@ -142,7 +163,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     data, _ = registry.load(f"synthetic:text,rows={args.rows},dim={DIM},queries={max(BATCHES)}")

@@ -1,17 +1,12 @@
-"""Time, memory and machine-hours of exact search over many machines, from what was measured; writes docs/scale.md.
+"""Time, memory and machine-hours of exact search over many machines, from what was measured: docs/scale.md.
 
-    python -m benchmarks.scale_model [--check]
-
-Each rate comes from one result of benchmarks/results; ``checks`` holds each term to other results. --check writes nothing and exits with 1 where the page is
-not what the results say.
+Each rate comes from one result of benchmarks/results; ``checks`` holds each term to other results. ``./dev pages`` writes the page.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +15,6 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "scale.md"
 OFF = 0.25
 """How far a term may be from a measurement."""
 DIM = 384
@@ -256,7 +250,7 @@ SIZES = (1e8, 1e9, 1e10)
 COUNTS = (1, 4, 16, 64)
 HEAD = """# Scale
 
-What exact search over 10^8 to 10^10 rows takes on 1 to 64 machines: a model, from what was measured on one. `python -m benchmarks.scale_model` writes
+What exact search over 10^8 to 10^10 rows takes on 1 to 64 machines: a model, from what was measured on one. `./dev pages` writes
 this page from
 `benchmarks/results`; a test holds each term within 25% of measurements that it was not made from. **No such cluster was run**: what several machines
 do together is computed, not seen.
@@ -403,19 +397,3 @@ def page() -> str:
 def _line(one: Check) -> str:
     numbers = " | ".join(f"{value:,.4g} {one.unit}" for value in (one.predicted, one.measured))
     return f"| {one.term} | {one.what} | {numbers} | {one.off:+.0%} | `{one.source}.json` |"
-
-
-def main() -> None:
-    """Write the page, or compare it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    args = parser.parse_args()
-    if not args.check:
-        PAGE.write_text(page(), "utf-8")
-    elif PAGE.read_text("utf-8") != page():
-        print(f"{PAGE.name} is not what the results say: run python -m benchmarks.scale_model", file=sys.stderr)
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

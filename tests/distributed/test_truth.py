@@ -105,26 +105,18 @@ def test_either_goes_on_from_the_other(client: Any, folder: Path, monkeypatch: p
         assert computed(folder, out, **then) == whole
 
 
+def command(client: Any, *more: str) -> list[str]:
+    """``knnscope truth`` as a process."""
+    words = ["truth", "base.npy", "--queries", "queries.npy", "-k", "20", "-o", "several.npy", "--scheduler"]
+    return [sys.executable, "-m", "knnscope", *words, address(client), *more]
+
+
 def test_a_worker_is_killed(own_client: Callable[[int], Any], folder: Path) -> None:
     whole = computed(folder, "one.npy")
     client = own_client(2)
     client.run(slow_down, "search")
     pids = client.run(os.getpid)
-    script = "import sys; from knnscope import cli; sys.argv[0] = 'knnscope'; sys.exit(cli.run())"
-    words = [
-        "truth",
-        "base.npy",
-        "--queries",
-        "queries.npy",
-        "-k",
-        "20",
-        "-o",
-        "several.npy",
-        "--scheduler",
-        address(client),
-    ]
-    command = [sys.executable, "-c", script, *words]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command(client), cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         until(lambda: any(client.processing().values()))
         os.kill(next(pid for name, pid in pids.items() if client.processing().get(name)), signal.SIGKILL)
         _, said = process.communicate(timeout=120)
@@ -142,28 +134,15 @@ def test_a_killed_client_goes_on(own_client: Callable[[int], Any], folder: Path)
     whole = computed(folder, "one.npy")
     client = own_client(2)
     client.run(slow_down, "search")
-    words = [
-        "truth",
-        "base.npy",
-        "--queries",
-        "queries.npy",
-        "-k",
-        "20",
-        "-o",
-        "several.npy",
-        "--memory",
-        "4",
-        "--scheduler",
-        address(client),
-    ]
+    words = command(client, "--memory", "4")
     parts = folder / "several.npy.work"
     for _ in range(3):
         before = written(parts)
-        with subprocess.Popen([sys.executable, "-m", "knnscope", *words], cwd=folder) as process:
+        with subprocess.Popen(words, cwd=folder) as process:
             while written(parts) == before and process.poll() is None:
                 time.sleep(0.02)
             process.kill()
-    assert subprocess.run([sys.executable, "-m", "knnscope", *words], cwd=folder).returncode == 0
+    assert subprocess.run(words, cwd=folder).returncode == 0
     assert (folder / "several.npy").read_bytes() == whole["files"][0]
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks import figures_page, grades_page, ladder_page, predictions, scale_model
+from benchmarks import figures_page, grades_page, ladder_page, predictions
 from knnscope import analysis
 from knnscope.search import ladder
 from pages import __main__ as program
@@ -53,9 +53,7 @@ def test_old_figures_in_the_readme_are_stale(monkeypatch: pytest.MonkeyPatch, tm
         results.readme()
 
 
-@pytest.mark.parametrize(
-    "module", [figures_page, grades_page, ladder_page, scale_model], ids=lambda module: module.__name__
-)
+@pytest.mark.parametrize("module", [figures_page, grades_page, ladder_page], ids=lambda module: module.__name__)
 def test_a_page_is_what_its_results_say(module: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert module.PAGE.read_text("utf-8") == module.page(), f"run python -m {module.__name__}"
     stale = tmp_path / "stale.md"
