@@ -29,9 +29,9 @@ class Machine:
     hour: what an hour of it costs, in any currency.
     """
 
-    cores: float = 16
-    memory: float = 128 * 2.0**30
-    memory_rate: float = 100e9
+    cores: float = 32
+    memory: float = 512 * 2.0**30
+    memory_rate: float = 200e9
     link_rate: float = 1.25e9
     hour: float = 1.0
 
@@ -51,15 +51,13 @@ class Rates(NamedTuple):
     """What was measured.
 
     build: bytes of rows a second and core. pair: seconds a row, query and component, one core. survivor: seconds a query and neighbor of a shard, one
-    core: the rows that a bound leaves. beside: bytes of codes a row and component. row: of bounds a row. first, task: CPU seconds of the client and the
+    core: the rows that a bound leaves. first, task: CPU seconds of the client and the
     scheduler for a call, and for each shard of it. merge: seconds a value and doubling of their number.
     """
 
     build: float
     pair: float
     survivor: float
-    beside: float
-    row: float
     first: float
     task: float
     merge: float
@@ -135,13 +133,17 @@ def rates() -> Rates:
     task = (calls(16) - calls(1)) / 15
     line = result("distributed")["merging"][1]
     merge = line["cpu_ms"] * 1e-3 / values(line["shards"], line["queries"], line["k"])
-    return Rates(build, pair, survivor, 1.0, 12.0, calls(1) - task, task, merge)
+    return Rates(build, pair, survivor, calls(1) - task, task, merge)
 
 
 def kept(rows: float, dim: int) -> float:
-    """Bytes of codes and bounds, beside the rows: those that a search of one query reads."""
-    found = rates()
-    return rows * (found.beside * dim + found.row)
+    """Bytes beside the rows: codes of a byte and a plane of half the components (docs/memory.md)."""
+    return rows * (1.25 * dim + 36)
+
+
+def codes(rows: float, dim: int) -> float:
+    """Bytes of the codes alone: what a search of one query read when it was measured; with a plane it reads fewer."""
+    return rows * (dim + 12.0)
 
 
 def answer_bytes(queries: int, k: int) -> float:
@@ -151,7 +153,7 @@ def answer_bytes(queries: int, k: int) -> float:
 
 def one_query(rows: float, dim: int, memory_rate: float) -> float:
     """Seconds in which a machine reads the codes of its rows: what bounds a search of one query."""
-    return kept(rows, dim) / memory_rate
+    return codes(rows, dim) / memory_rate
 
 
 def batch_seconds(rows: float, dim: int, queries: int, k: int, cores: float = 1) -> tuple[float, float]:
@@ -179,6 +181,11 @@ def hours(work: Work, machine: Machine, count: int) -> float:
     return (build + math.ceil(work.queries / work.batch) * sum(terms(work, machine, count))) / 3600
 
 
+def money(work: Work, machine: Machine, count: int) -> float:
+    """What all queries cost, in the currency of ``Machine.hour``."""
+    return hours(work, machine, count) * count * machine.hour
+
+
 def fits(work: Work, machine: Machine, count: int) -> bool:
     """Whether rows and codes lie in memory."""
     return work.rows * work.dim * 4 + kept(work.rows, work.dim) <= count * machine.memory
@@ -202,7 +209,9 @@ def checks() -> Iterator[Check]:
             name,
         )
     measured = result("certified-build")["builds"][0]["bytes_a_row"]
-    yield Check("codes in memory", "384 components, Xeon", kept(1, DIM), measured, "bytes a row", "certified-build")
+    yield Check("memory", "codes alone, 384 components", codes(1, DIM), measured, "bytes a row", "certified-build")
+    measured = result("distributed")["bytes_a_row"]
+    yield Check("memory", "codes and plane, 384 components", kept(1, DIM), measured, "bytes a row", "distributed")
     for rows in (75_000, 1_000_000):
         yield Check(
             "one query", f"{rows:,} rows, by the rate of memory alone", one_query(rows, DIM, memory_rate()) * 1e3, searched(rows, 1, 10) * 1e3, "ms",
@@ -275,7 +284,16 @@ A rate comes from one result, a line below from another: other rows, queries, k,
 |---|---|--:|--:|--:|---|
 {checks}
 
-A search in shards was measured as a whole as well: [what it costs](distributed.md#what-it-costs).
+## A search in shards, measured as a whole
+
+{whole}
+
+| workers | queries | one index: wall | its CPU | shards: wall | CPU of client and scheduler | CPU of workers |
+|--:|--:|--:|--:|--:|--:|--:|
+{searches}
+
+Wall is the median of calls, and the least in brackets. All answers were equal to the last bit. So a call costs what tasks cost,
+whatever it asks; shards pay where a batch takes longer than that, and where one machine does not hold the rows.
 
 ## Tables
 
@@ -316,7 +334,7 @@ def _table(machine: Machine) -> Iterator[str]:
                 spent = hours(work, machine, count)
                 yield (
                     f"{head} {duration(sum(terms(work, machine, count, 1)))} | {duration(sum(some))} | {most} {getattr(some, most) / sum(some):.0%} | "
-                    f"{duration(spent * 3600)} | {spent * count:,.0f} |"
+                    f"{duration(spent * 3600)} | {money(work, machine, count):,.0f} |"
                 )
 
 
@@ -360,8 +378,9 @@ def page() -> str:
     """The page."""
     found, machine, work = rates(), Machine(), Work(1, 1)
     lines = (
+        ("memory", "rows + codes and a plane", "4 bytes a component; 1.25 and 36 a row"),
         ("build", "bytes of rows / (rate x cores)", f"{found.build / 1e9:.2f} GB/s a core"),
-        ("one query", "bytes of codes / rate of memory", f"{found.beside:g} byte a component and {found.row:g} a row"),
+        ("one query", "bytes of codes / rate of memory", "1 byte a component and 12 a row"),
         ("batch", "rows x queries x components x time / cores", f"{found.pair * 1e12:.2f} ps"),
         ("survivors", "queries x k x time / cores, on every machine", f"{found.survivor * 1e6:.2f} µs"),
         ("network", "machines x (queries + answers) / link", "4 bytes a component; 16 an answer, 24 a query"),
@@ -391,7 +410,35 @@ def page() -> str:
         checks="\n".join(_line(one) for one in checks()),
         table="\n".join(_table(machine)),
         breaks="\n".join(_breaks(machine)),
+        whole=_whole(),
+        searches="\n".join(_searches()),
     )
+
+
+def _whole() -> str:
+    found = result("distributed")
+    loads = " to ".join(f"{found[name]:.0f}" for name in ("load_before", "load_after"))
+    about = found["environment"]
+    libraries = ", ".join(f"{name} {about['libraries'][name]}" for name in ("dask", "distributed"))
+    searched = f"{found['rows']:,} rows of clustered text x {found['dim']}, k = {found['k']}"
+    machine = f"{about['cpu']['usable_cores']} cores of an {about['cpu']['model']}"
+    return (
+        f"`python -m benchmarks.distributed`: {searched}, workers of one thread, by turns with one `ExactIndex` of one thread, on\n{machine} "
+        f"that other work kept busy (load average {loads}); {libraries}.\n"
+        "Wall times there are other work's as well: the least says what it can be, and CPU times what it takes, workers' less what they take while nobody asks."
+    )
+
+
+def _searches() -> Iterator[str]:
+    for line in result("distributed")["cases"]:
+        one, several = line["one_index"], line["shards"]
+        assert line["same_bits"]
+        walls = [f"{some['wall_ms']:,.3g} ({some['least_wall_ms']:,.3g}) ms" for some in (one, several)]
+        cpu = [
+            f"{max(value, 0):,.3g} ms"
+            for value in (one["own_cpu_ms"], several["own_cpu_ms"], several["workers_cpu_ms"])
+        ]
+        yield f"| {line['workers']} | {line['queries']:,} | {walls[0]} | {cpu[0]} | {walls[1]} | {cpu[1]} | {cpu[2]} |"
 
 
 def _line(one: Check) -> str:
