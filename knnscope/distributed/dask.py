@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,7 +20,7 @@ from knnscope.checks import check_whole
 from knnscope.distributed import shards, tasks
 from knnscope.distributed.feeding import Feed, feed_of, on_worker
 from knnscope.distributed.tasks import About
-from knnscope.distributed.waiting import LostError, Waiting, places
+from knnscope.distributed.waiting import LostError, Waiting
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.progress import bar
 from knnscope.ragged import RadiusNeighbors
@@ -95,6 +96,7 @@ class DaskIndex:
             ) from error
         self._ids = _names(ids, self._feed.shape[0])
         self._shards: list[Any] = [None] * len(self._feed.ranges)
+        self._where = [""] * len(self._shards)
         self._about: list[About] = self._asked(tasks.about, [()] * len(self._shards))
 
     def __enter__(self) -> DaskIndex:
@@ -225,30 +227,29 @@ class DaskIndex:
             KnnscopeError: see ``search``.
         """
         for _ in range(TRIES):
-            sent: dict[int, Any] = {}
             try:
-                held = self._held()
-                futures = [
-                    self._client.submit(task, shard, *(self._sent(value, sent) for value in values), pure=False)
-                    for shard, values in zip(held, own, strict=True)
-                ]
-                return self._waiting.results(futures, self._options.timeout)
+                held, sent = self._held(), dict[int, Any]()
+                futures = []
+                for (shard, worker), values in zip(held, own, strict=True):
+                    given = (self._sent(value, worker, sent) for value in values)
+                    futures.append(self._client.submit(task, shard, *given, pure=False, workers=[worker]))
+                return self._waiting.results(futures, self._options.timeout, on={worker for _, worker in held})
             except LostError:
-                continue
+                self._give_up_lost()
         raise KnnscopeError(
             f"{self._waiting.where}: shards were lost {TRIES} times while they were asked: see why its workers end"
         )
 
-    def _sent(self, value: Any, sent: dict[int, Any]) -> Any:
-        """A value as a task takes it: large ones go to one worker, once for all shards."""
+    def _sent(self, value: Any, worker: str, sent: dict[int, Any]) -> Any:
+        """A value as a task on this worker takes it: large ones go there before, once for all shards."""
         if not isinstance(value, np.ndarray) or value.nbytes <= ALONG:
             return value
         if id(value) not in sent:
-            sent[id(value)] = on_worker(self._waiting, value, {})
+            sent[id(value)] = on_worker(self._waiting, value, worker)
         return sent[id(value)]
 
-    def _held(self) -> list[Any]:
-        """The futures of all shards; what is lost is built again first.
+    def _held(self) -> list[tuple[Any, str]]:
+        """The futures of all shards, and the workers that have them; what is lost is built again first.
 
         Raises:
             LostError: some were lost while they were built.
@@ -260,22 +261,36 @@ class DaskIndex:
             lost = [number for number, future in enumerate(self._shards) if future is None or future.status in LOST]
             if lost:
                 self._build(lost)
-            return list(self._shards)
+            return list(zip(self._shards, self._where, strict=True))
+
+    def _give_up_lost(self) -> None:
+        """Forget shards whose worker has gone: they are built anew elsewhere."""
+        known = self._waiting.known()
+        with self._lock:
+            for number, worker in enumerate(self._where[: len(self._shards)]):
+                if known and worker not in known:
+                    self._shards[number] = None
 
     def _build(self, lost: Sequence[int]) -> None:
         workers = self._waiting.ready()
+        held = Counter(worker for number, worker in enumerate(self._where) if number not in lost)
         try:
             for number in lost:
                 some = self._feed.ranges[number]
                 ids = None if self._ids is None else self._ids[some.start : some.stop]
-                self._shards[number] = self._feed.task(number, ids, self._how, places(workers, number))
-            futures = [self._client.submit(tasks.about, self._shards[number], pure=False) for number in lost]
+                self._where[number] = min(workers, key=lambda worker: held[worker])
+                held[self._where[number]] += 1
+                self._shards[number] = self._feed.task(number, ids, self._how, self._where[number])
+            futures = [
+                self._client.submit(tasks.about, self._shards[number], pure=False, workers=[self._where[number]])
+                for number in lost
+            ]
             with bar(len(lost), "build", "shard") as progress:
 
                 def tick() -> None:
                     progress.update(sum(future.status == "finished" for future in futures) - progress.n)
 
-                self._waiting.results(futures, tick=tick)
+                self._waiting.results(futures, tick=tick, on={self._where[number] for number in lost})
         except BaseException:
             for number in lost:
                 self._shards[number] = None  # what is not built yet is not built for nobody

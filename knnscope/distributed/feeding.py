@@ -29,14 +29,14 @@ class Feed(Protocol):
     shape: tuple[int, int]
     ranges: list[range]
 
-    def task(self, number: int, ids: Ids, how: How, place: dict[str, Any]) -> Any:
+    def task(self, number: int, ids: Ids, how: How, worker: str) -> Any:
         """The future of a shard.
 
         Args:
             number: which.
             ids: what its rows are called, None for their numbers among all.
             how: what it is built with.
-            place: ``workers`` and ``allow_other_workers``, as Dask takes them.
+            worker: that alone builds it.
         """
         ...
 
@@ -57,14 +57,14 @@ def feed_of(waiting: Waiting, rows: Any, shards: int) -> Feed:
     return Array(waiting, rows, shards)
 
 
-def on_worker(waiting: Waiting, value: Any, place: dict[str, Any]) -> Any:
+def on_worker(waiting: Waiting, value: Any, worker: str) -> Any:
     """A value in the memory of a worker, as a future; lost with it, for good.
 
     Raises:
         LostError: no worker takes it.
     """
     try:
-        (held,) = waiting.client.scatter([value], hash=False, workers=place.get("workers"))
+        (held,) = waiting.client.scatter([value], hash=False, workers=[worker])
     except (OSError, TimeoutError, RuntimeError) as error:
         raise LostError(str(error)) from error
     return held
@@ -92,30 +92,30 @@ class Files:
         self.shape = sum(file.rows for file in self._files), first.dim
         self.ranges = split(self.shape[0], shards)
 
-    def task(self, number: int, ids: Ids, how: How, place: dict[str, Any]) -> Any:
+    def task(self, number: int, ids: Ids, how: How, worker: str) -> Any:
         """See ``Feed``; Dask by itself reads it again where a worker is lost, unless it has ids of its own."""
         some = self.ranges[number]
         name = self._files[0].spec if len(self._files) == 1 else "rows"
         recipe = tasks.Recipe(sources.pieces(self._files, some), some.start, None, how, name)
-        return from_files(self._waiting, recipe, ids, place)
+        return from_files(self._waiting, recipe, ids, worker)
 
 
-def from_files(waiting: Waiting, recipe: tasks.Recipe, ids: Ids, place: dict[str, Any]) -> Any:
+def from_files(waiting: Waiting, recipe: tasks.Recipe, ids: Ids, worker: str) -> Any:
     """The future of a shard whose rows are pieces of files.
 
     Args:
         waiting: the client.
         recipe: without ids.
         ids: what its rows are called, None for their numbers among all.
-        place: as in ``Feed.task``.
+        worker: that alone builds it.
 
     Raises:
         LostError: see ``on_worker``.
     """
     if ids is None:
-        return waiting.client.submit(tasks.build, recipe, pure=False, **place)
-    named = on_worker(waiting, ids, place)
-    return waiting.client.submit(tasks.build_of, None, named, recipe, pure=False, **place)
+        return waiting.client.submit(tasks.build, recipe, pure=False, workers=[worker])
+    named = on_worker(waiting, ids, worker)
+    return waiting.client.submit(tasks.build_of, None, named, recipe, pure=False, workers=[worker])
 
 
 class Array:
@@ -133,13 +133,13 @@ class Array:
         self.shape = self._rows.shape[0], self._rows.shape[1]
         self.ranges = split(self.shape[0], shards)
 
-    def task(self, number: int, ids: Ids, how: How, place: dict[str, Any]) -> Any:
+    def task(self, number: int, ids: Ids, how: How, worker: str) -> Any:
         """See ``Feed``."""
         some = self.ranges[number]
-        rows = on_worker(self._waiting, np.ascontiguousarray(self._rows[some.start : some.stop]), place)
-        named = None if ids is None else on_worker(self._waiting, ids, place)
+        rows = on_worker(self._waiting, np.ascontiguousarray(self._rows[some.start : some.stop]), worker)
+        named = None if ids is None else on_worker(self._waiting, ids, worker)
         recipe = tasks.Recipe((), some.start, None, how)
-        return self._waiting.client.submit(tasks.build_of, rows, named, recipe, pure=False, **place)
+        return self._waiting.client.submit(tasks.build_of, rows, named, recipe, pure=False, workers=[worker])
 
 
 class Chunks:
@@ -169,10 +169,10 @@ class Chunks:
         edges = [0, *ends.tolist()]
         self.ranges = [range(edges[some.start], edges[some.stop]) for some in self._chunks]
 
-    def task(self, number: int, ids: Ids, how: How, place: dict[str, Any]) -> Any:
+    def task(self, number: int, ids: Ids, how: How, worker: str) -> Any:
         """See ``Feed``."""
         some = self._chunks[number]
-        blocks = self._waiting.client.compute(list(self._rows.to_delayed().ravel()[some.start : some.stop]), **place)
-        named = None if ids is None else on_worker(self._waiting, ids, place)
+        blocks = self._waiting.client.compute(list(self._rows.to_delayed().ravel()[some.start : some.stop]))
+        named = None if ids is None else on_worker(self._waiting, ids, worker)
         recipe = tasks.Recipe((), self.ranges[number].start, None, how)
-        return self._waiting.client.submit(tasks.build_of, blocks, named, recipe, pure=False, **place)
+        return self._waiting.client.submit(tasks.build_of, blocks, named, recipe, pure=False, workers=[worker])

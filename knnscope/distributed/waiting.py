@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,15 +49,15 @@ class Waiting:
         )  # fmt: skip
         self._killed: type[Exception] = distributed.scheduler.KilledWorker
 
-    def workers(self) -> list[str]:
-        """Addresses of the workers that take tasks, sorted; none where the scheduler does not answer."""
+    def known(self) -> dict[str, bool]:
+        """Addresses of the scheduler's workers, and whether they take tasks; none where it does not answer."""
         if self.client.status != "running":
-            return []
+            return {}
         try:
             said = self._soon(self.client.scheduler.identity(n_workers=-1)).result(REPLY)
         except (OSError, TimeoutError, AttributeError, *self._gone):  # it goes while it is asked
-            return []
-        return sorted(name for name, facts in said["workers"].items() if facts.get("status") == "running")
+            return {}
+        return {name: facts.get("status") == "running" for name, facts in said["workers"].items()}
 
     def ready(self) -> list[str]:
         """Wait until a worker takes tasks: addresses of all that do.
@@ -66,13 +66,17 @@ class Waiting:
             KnnscopeError: there is none for too long.
         """
         began = time.monotonic()
-        while not (found := self.workers()):
+        while not (found := sorted(name for name, works in self.known().items() if works)):
             self._check_patience(began)
             time.sleep(POLL)
         return found
 
     def results(
-        self, futures: Sequence[Any], seconds: float | None = None, tick: Callable[[], None] | None = None
+        self,
+        futures: Sequence[Any],
+        seconds: float | None = None,
+        tick: Callable[[], None] | None = None,
+        on: Collection[str] = (),
     ) -> list[Any]:
         """Wait for the results of tasks.
 
@@ -80,9 +84,10 @@ class Waiting:
             futures: of this client.
             seconds: how long it may take; None for as long as somebody works.
             tick: called twice a second.
+            on: workers that alone may run them: for one that has gone, Dask would wait for ever.
 
         Raises:
-            LostError: some are gone.
+            LostError: some are gone, or a worker is.
             KnnscopeError: what a task raised; it took too long; nobody works.
         """
         found = self._soon(self.client.gather(list(futures), asynchronous=True))
@@ -101,11 +106,14 @@ class Waiting:
                     raise KnnscopeError(
                         f"{self.where}: no answer within {seconds:g} s: its workers may be busy with other work; timeout= waits longer"
                     )
-                if self.workers():
+                known = self.known()
+                if any(known.values()):
                     seen = time.monotonic()
                 else:
                     self._check_patience(seen)
-        except KnnscopeError:
+                if known and not known.keys() >= set(on):
+                    raise LostError("a worker has gone")
+        except (KnnscopeError, LostError):
             raise
         except self._gone as error:
             raise LostError(str(error)) from error
@@ -151,11 +159,6 @@ def connected(address: str, patience: float = 60.0) -> Iterator[Waiting]:
         ) from error
     with client:
         yield Waiting(client, patience)
-
-
-def places(workers: Sequence[str], number: int) -> dict[str, Any]:
-    """Where task of this number begins, by turns; where that worker is gone, any."""
-    return {"workers": [workers[number % len(workers)]], "allow_other_workers": True}
 
 
 async def _awaited(awaitable: Any) -> Any:

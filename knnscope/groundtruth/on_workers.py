@@ -11,7 +11,7 @@ from knnscope.certified.slices import How
 from knnscope.checks import check_finite
 from knnscope.distributed import sources, tasks
 from knnscope.distributed.feeding import from_files
-from knnscope.distributed.waiting import LostError, Waiting, places
+from knnscope.distributed.waiting import LostError, Waiting
 from knnscope.errors import KnnscopeError
 from knnscope.groundtruth.answers import LEAST_ROWS, SHARE, Plan, keep, part_of, plan, steps
 from knnscope.groundtruth.inputs import Input, Inputs
@@ -100,30 +100,35 @@ class _Work:
             LostError: some were lost.
         """
         todo = steps(self._store.rows_done(), self.total, self._plan.rows)
-        under_way: deque[tuple[range, dict[int, Any]]] = deque()
+        under_way: deque[tuple[range, str, dict[int, Any]]] = deque()
         workers, sent = self._waiting.ready(), 0
         while True:
             while len(under_way) < AHEAD * len(workers) and (step := next(todo, None)) is not None:
-                rows, batches = step
-                under_way.append((rows, self._send(rows, batches, places(workers, sent))))
+                worker = workers[sent % len(workers)]
+                under_way.append((step[0], worker, self._send(*step, worker)))
                 sent += 1
             if not under_way:
                 return
-            rows, answers = under_way[0]
+            rows, worker, answers = under_way[0]
             for number, future in answers.items():
-                keep(self._store, number, self._answer(future, len(rows)), self._plan, self._inputs.metric)
+                keep(self._store, number, self._answer(future, len(rows), worker), self._plan, self._inputs.metric)
                 progress.update(len(rows) * len(self._store.batches[number]))
             under_way.popleft()
 
-    def _send(self, rows: range, batches: Sequence[int], place: dict[str, Any]) -> dict[int, Any]:
+    def _send(self, rows: range, batches: Sequence[int], worker: str) -> dict[int, Any]:
         """The futures of a block's answers, by batch."""
         inputs, how = self._inputs, How(self._inputs.metric, "cpu", self._plan.threads)
         names = None if inputs.names is None else inputs.names[rows.start : rows.stop]
         recipe = tasks.Recipe(sources.pieces([self._base], rows), rows.start, None, how, inputs.base.name)
-        shard = from_files(self._waiting, recipe, names, place)
+        shard = from_files(self._waiting, recipe, names, worker)
         return {
             number: self._waiting.client.submit(
-                tasks.search, shard, self._asked(self._store.batches[number]), self._plan.width, pure=False
+                tasks.search,
+                shard,
+                self._asked(self._store.batches[number]),
+                self._plan.width,
+                pure=False,
+                workers=[worker],
             )
             for number in batches
         }
@@ -134,9 +139,9 @@ class _Work:
             return sources.pieces([self._queries], chosen)
         return self._inputs.queries.values[chosen.start : chosen.stop]
 
-    def _answer(self, future: Any, rows: int) -> Part:
+    def _answer(self, future: Any, rows: int, worker: str) -> Part:
         try:
-            (found,) = self._waiting.results([future])
+            (found,) = self._waiting.results([future], on=[worker])
         except KnnscopeError:
             check_finite(self._inputs.queries.values, self._inputs.queries.name)  # says whose row it is
             raise

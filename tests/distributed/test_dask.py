@@ -10,7 +10,7 @@ import pytest
 
 from knnscope.certified.filters import Bits, Keep, Without
 from knnscope.certified.index import ExactIndex
-from knnscope.distributed import DaskIndex, DaskOptions, dask
+from knnscope.distributed import DaskIndex, DaskOptions, dask, tasks
 from knnscope.errors import KnnscopeError
 from knnscope.records import METRICS
 from tests.distributed.data import assert_same, assert_same_within, tied
@@ -185,9 +185,12 @@ def test_shards_stay_where_they_are(client: Any, files: list[str]) -> None:
         assert all(
             sizes[future.key] >= len(some) * 24 * 5 for future, some in zip(index._shards, index.shards, strict=True)
         )
-        client.replicate(index._shards, n=2)
-        assert_same(index.search(QUERIES, 10), ExactIndex(ROWS).search(QUERIES, 10))
-        assert all(len(workers) == 2 for workers in client.who_has(index._shards).values())
+        for future, some in zip(index._shards, index.shards, strict=True):
+            (here,) = client.who_has([future])[future.key]
+            (there,) = set(client.scheduler_info()["workers"]) - {here}
+            found = client.submit(tasks.search, future, QUERIES, 10, workers=[there], pure=False).result(60)
+            own = ExactIndex(ROWS[some.start : some.stop], ids=np.arange(some.start, some.stop))
+            assert_same(found, own.search(QUERIES, 10))
 
 
 def test_a_worker_keeps_no_more_than_it_may(client: Any) -> None:
