@@ -93,7 +93,7 @@ class Files:
         self.ranges = split(self.shape[0], shards)
 
     def task(self, number: int, ids: Ids, how: How, worker: str) -> Any:
-        """See ``Feed``; Dask by itself reads it again where a worker is lost, unless it has ids of its own."""
+        """See ``Feed``."""
         some = self.ranges[number]
         name = self._files[0].spec if len(self._files) == 1 else "rows"
         recipe = tasks.Recipe(sources.pieces(self._files, some), some.start, None, how, name)

@@ -52,7 +52,7 @@ class Shard:
         return Shard, (self.recipe,)
 
     def __sizeof__(self) -> int:
-        """Rows and codes: so Dask sends searches to shards, and not shards to idle workers."""
+        """Rows and codes: what Dask shows, and holds against a limit of memory."""
         return self._size or sys.getsizeof(self.recipe)
 
     @property

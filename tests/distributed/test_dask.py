@@ -175,7 +175,7 @@ def test_more_shards_than_rows(client: Any) -> None:
 
 
 def test_shards_stay_where_they_are(client: Any, files: list[str]) -> None:
-    """Dask takes a shard for as large as it is, and what is moved all the same is its recipe."""
+    """What is moved all the same is a recipe, from which the shard is built again; Dask knows how large it is."""
     with DaskIndex(client, files, options=THREE) as index:
         index.search(QUERIES, 10)
         held = client.who_has(index._shards)

@@ -89,7 +89,8 @@ def test_killed_while_it_builds_searches_and_restarts(
         kill_one_at_work(client)
         assert_same(searching.result(120), whole)
 
-    client.restart()
+    until(lambda: len(client.scheduler_info()["workers"]) == workers)
+    client.restart(timeout=120)
     assert_same(index.search(QUERIES, 30), whole)
     assert_same(index.search(QUERIES, 30), whole)
     index.close()
