@@ -302,8 +302,9 @@ A rate comes from one result, a line below from another: other rows, queries, k,
 |--:|--:|--:|--:|--:|--:|--:|
 {searches}
 
-Wall is the median of calls, and the least in brackets; all in ms. All answers were equal to the last bit. What client and scheduler take while they wait is in theirs, so
-it grows with the wall time. Shards on one machine gain nothing; they pay where a batch takes longer than its tasks, and where one machine does not hold the rows.
+Wall is the median of calls, and the least in brackets; all in ms. All answers were equal to the last bit. What client and scheduler take while
+they wait is in theirs, so it grows with the wall time. Shards on one machine gain nothing; they pay where a batch takes longer than its tasks,
+and where one machine does not hold the rows.
 
 ## Tables
 

@@ -62,7 +62,9 @@ def source(kind: str, folder: Path) -> Any:
     return dask.array.from_array(ROWS, chunks=(400, -1))
 
 
-KINDS = pytest.mark.parametrize("kind", ["file", "array", pytest.param("chunks", marks=pytest.mark.slow)])
+KINDS = pytest.mark.parametrize(
+    "kind", ["file", pytest.param("array", marks=pytest.mark.slow), pytest.param("chunks", marks=pytest.mark.slow)]
+)
 COUNTS = pytest.mark.parametrize(
     "workers", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
 )
