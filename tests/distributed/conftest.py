@@ -35,7 +35,7 @@ def own_client() -> Iterator[Callable[[int], Any]]:
         yield start
 
 
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
     """Wait for something."""
     end = time.monotonic() + seconds
     while not condition():

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knnscope.certified.filters import Bits, Keep, Without
@@ -66,6 +66,7 @@ def test_all_rows_within_a_radius_are_those_of_all_rows(case: Case, radius: floa
 
 
 @given(cases(), st.data())
+@settings(max_examples=40)
 def test_filters_are_those_of_all_rows(case: Case, data: st.DataObject) -> None:
     rows, asked = len(case.rows), len(case.queries)
     mask = np.array(data.draw(st.lists(st.booleans(), min_size=rows, max_size=rows)), bool)
@@ -88,12 +89,12 @@ def test_filters_are_those_of_all_rows(case: Case, data: st.DataObject) -> None:
     whole = ExactIndex(case.rows, case.metric, case.ids).search(case.queries, case.k, where)
     assert_same(shards.merged(found, case.k, case.metric), whole)
     halves = []
-    for a, b in ((0, 1), (1, asked)):
+    for a, b in ((0, 1), (1, asked)) if asked > 1 else ((0, 1),):
         each_shard = [
             part.search(case.queries[a:b], min(case.k, len(part)), shards.of_queries(w, a, b))
             for (_, part), w in zip(parts, own, strict=True)
         ]
-        halves += [shards.merged(each_shard, case.k, case.metric)] if a < b else []
+        halves.append(shards.merged(each_shard, case.k, case.metric))
     assert_same(shards.stacked(halves), whole)
 
 
