@@ -27,6 +27,8 @@ EXTRA_OF = {
     "cuvs": "cuda13",
     "flashlib": "flashlib",
     "certex": "certex",
+    "dask": "dask",
+    "distributed": "dask",
     "torch": "torch",
     "sentence_transformers": "sentence-transformers",
     "beir": "beir",

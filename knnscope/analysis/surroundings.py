@@ -28,7 +28,7 @@ DISTRIBUTIONS = {
     "cuvs": ("cuvs-cu13", "cuvs-cu12"),
 }
 """What brings a module, and what else of the list of libraries it computes with; of all others the module's own name."""
-OWN = "knnscope.certified."
+OWN = ("knnscope.certified.", "knnscope.distributed.")
 """Engines of this package: another version of it may be another engine."""
 DRIVER = ("driver of the GPU", "CUDA of the driver")
 RUNG_USES = {"cpu": "numpy", "cuda": "cupy"}

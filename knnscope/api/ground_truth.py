@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,19 @@ import numpy.typing as npt
 from knnscope import threads
 from knnscope.api.loading import options_of
 from knnscope.datasets import ground_truth
+from knnscope.distributed.waiting import connected
 from knnscope.errors import KnnscopeError
 from knnscope.groundtruth import certificate as certificates
 from knnscope.groundtruth import files, parts
 from knnscope.groundtruth.answers import Plan, compute, plan
 from knnscope.groundtruth.inputs import Inputs, open_inputs
+from knnscope.groundtruth.on_workers import compute_on, plan_on
 from knnscope.groundtruth.ties import Ties
 from knnscope.records import FloatArray, GroundTruth, IdArray
 from knnscope.report import ground_truth as report
+
+Compute = Callable[[Inputs, Plan, parts.Store], None]
+"""Asks every batch for every row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +39,15 @@ class TruthOptions:
         ids: what rows are called: whole numbers, as an array or a file; None for their numbers.
         memory: MiB that may be used; None is half of what is free. Rows are taken in blocks that keep to it.
         threads: how many work at once; None is all cores.
+        scheduler: the address of a Dask scheduler, such as "tcp://127.0.0.1:8786": its workers read the base, a file that they see under the same
+            name, and search; memory and threads are then those of each worker. It is trusted like a shell.
     """
 
     metric: str | None = None
     ids: Any = None
     memory: int | None = None
     threads: int | None = None
+    scheduler: str | None = None
 
 
 class Truth:
@@ -162,9 +171,17 @@ def truth(
     how = options_of(options or TruthOptions(), keywords)
     count = threads.chosen(how.threads)
     inputs = open_inputs(base, queries, how.metric, how.ids)
-    planned = plan(inputs, k, how.memory, count)
+    if how.scheduler is None:
+        return _truth(inputs, plan(inputs, k, how.memory, count), out, compute)
+    with connected(how.scheduler) as cluster:
+        planned = plan_on(cluster, inputs, k, how.memory, how.threads)
+        return _truth(inputs, planned, out, partial(compute_on, cluster))
+
+
+def _truth(inputs: Inputs, planned: Plan, out: str | Path | None, compute: Compute) -> Truth:
+    """Ground truth, however it is computed."""
     if out is None:
-        return _in_memory(inputs, planned)
+        return _in_memory(inputs, planned, compute)
     path = Path(out)
     files.check(path, _largest(inputs))
     began, stamps = time.monotonic(), inputs.stamps()
@@ -196,7 +213,7 @@ def truth(
     return Truth(ground_truth.given(str(path)), made, path, inputs.notes)
 
 
-def _in_memory(inputs: Inputs, planned: Plan) -> Truth:
+def _in_memory(inputs: Inputs, planned: Plan, compute: Compute) -> Truth:
     began = time.monotonic()
     store = parts.InMemory(len(inputs.queries.values), planned.batch)
     key = certificates.key_of(inputs, planned.k)

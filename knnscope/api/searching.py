@@ -61,13 +61,13 @@ def default_k(wanted: int | None, rows: int) -> int:
 
 
 def engines_of(names: Sequence[str] | None) -> list[str]:
-    """The engines of these names, each once; by default those whose library is here.
+    """The engines of these names, each once; by default those whose library is here and that need not be named.
 
     Raises:
         KnnscopeError: none, an unknown one, or a missing library: names the line that installs it.
     """
     if names is None:
-        return catalog.available()
+        return catalog.usual()
     if not names:
         raise ArgumentError(f"engines is empty: choose from {', '.join(catalog.ENGINES)}")
     for name in names:

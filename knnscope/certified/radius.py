@@ -133,18 +133,29 @@ def _within(state: State, request: RadiusRequest, allowed: Sequence[Mask], threa
             raise too_many(request.most - left, request.most)
         if count and int(each.max()) > request.most_each:
             raise too_many(int(each.max()), request.most_each, int(each.argmax()))
+    return joined(found, count, metric)
+
+
+def joined(found: Sequence[Within], queries: int, metric: str) -> Within:
+    """Answers over different rows as one, each query's by the definition's order: value, then id.
+
+    Args:
+        found: ids as ``Ids.told`` gives them.
+        queries: how many.
+        metric: l2, ip or cosine.
+    """
     if len(found) == 1:
         return found[0]
     if not found:
-        none = np.zeros(count, dtype=np.int64)
-        return Within(np.zeros(count + 1, np.int64), none[:0], np.empty(0), none, none, ())
+        none = np.zeros(queries, dtype=np.int64)
+        return Within(np.zeros(queries + 1, np.int64), none[:0], np.empty(0), none, none, ())
     ids, values, numbers = (
         np.concatenate(some)
-        for some in zip(*((one.ids, one.distances, np.repeat(np.arange(count), np.diff(one.offsets))) for one in found), strict=True)
+        for some in zip(*((one.ids, one.distances, np.repeat(np.arange(queries), np.diff(one.offsets))) for one in found), strict=True)
     )  # fmt: skip
     ranks = Strings.ranks(ids) if ids.dtype.kind == "T" else ids
     order = np.lexsort((ranks, -values if definition.descending(metric) else values, numbers))
-    offsets = np.concatenate([[0], each.cumsum()]).astype(np.int64)
+    offsets: npt.NDArray[np.int64] = np.sum([one.offsets for one in found], axis=0, dtype=np.int64)
     candidates, computed = (
         np.sum([getattr(one, name) for one in found], axis=0) for name in ("candidates", "computed")
     )

@@ -39,6 +39,7 @@ COMMANDS = {
     "truth": "knnscope.cli.truth:Truth",
     "verify": "knnscope.cli.verify:Verify",
     "run": "knnscope.cli.retrieve:Run",
+    "cluster": "knnscope.cli.cluster:Cluster",
     "ladder": "knnscope.cli.ladder:Ladder",
     "show": "knnscope.cli.show:Show",
     "report": "knnscope.cli.report:Report",

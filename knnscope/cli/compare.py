@@ -117,7 +117,7 @@ def _add_workload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engines",
         metavar="E,E...",
-        help=f"of {', '.join(catalog.ENGINES)} (default: all but {catalog.REFERENCE}, by which they are judged)",
+        help=f"of {', '.join(catalog.ENGINES)} (default: all but dask and {catalog.REFERENCE}, by which they are judged)",
     )
     parser.add_argument(
         "--quick",

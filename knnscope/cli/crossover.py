@@ -31,7 +31,7 @@ class Crossover:
         parser.add_argument(
             "--engines",
             metavar="A,B...",
-            help=f"two or more of {', '.join(catalog.ENGINES)} (default: all but {catalog.REFERENCE})",
+            help=f"two or more of {', '.join(catalog.ENGINES)} (default: all but dask and {catalog.REFERENCE})",
         )
         parser.add_argument(
             "--over", choices=AXES, default="rows", help="what grows: rows (default) or the queries in a call"

@@ -67,7 +67,7 @@ class Demo:
         print(f"{workload.encoder.model.name}: {rows.values.shape[1]} components each, searched by {rows.metric}")
 
         print("\n== 3. One query, its three nearest documents, from every engine here\n")
-        answered, refused = search_all(catalog.available(), rows, queries, DEPTH)
+        answered, refused = search_all(catalog.usual(), rows, queries, DEPTH)
         question = Question(queries[row : row + 1], row)
         print(answers.text(side_by_side(workload, rows.metric, question, top(answered, row))))
         notes(refused)

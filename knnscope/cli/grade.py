@@ -31,7 +31,7 @@ class Grade:
         parser.add_argument(
             "--engines",
             metavar="E,E...",
-            help=f"of {', '.join(catalog.ENGINES)} (default: all but {catalog.REFERENCE}, by which they are judged)",
+            help=f"of {', '.join(catalog.ENGINES)} (default: all but dask and {catalog.REFERENCE}, by which they are judged)",
         )
         parser.add_argument("--metric", metavar="M,M...", help=f"of {', '.join(METRICS)} (default: all)")
         parser.add_argument(

@@ -28,7 +28,9 @@ class Search:
             "--query-id", metavar="ID", help="a query of the data set; its relevant documents are marked"
         )
         parser.add_argument(
-            "--engines", metavar="E,E...", help=f"of {', '.join(catalog.ENGINES)} (default: all that are installed)"
+            "--engines",
+            metavar="E,E...",
+            help=f"of {', '.join(catalog.ENGINES)} (default: all that are installed, but dask)",
         )
         parser.add_argument(
             "-k", type=options.positive, help=f"neighbors (default {DEPTH}, or all rows where there are fewer)"

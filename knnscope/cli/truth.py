@@ -25,6 +25,7 @@ class Truth:
 
     knnscope truth base.fbin --queries queries.fbin -k 100 -o gt.bin
     knnscope truth base.npy --queries queries.npy -k 10 -o gt.hdf5 --metric cosine --memory 8000
+    knnscope truth base.fbin --queries queries.fbin -k 100 -o gt.bin --scheduler tcp://127.0.0.1:8786
     """
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
@@ -34,11 +35,17 @@ class Truth:
         parser.add_argument(
             "-o", "--out", required=True, metavar="OUT", help=f"a file that ends in {' '.join(WRITERS)}"
         )
+        parser.add_argument(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="of a Dask cluster, such as tcp://127.0.0.1:8786 (knnscope cluster starts one here): its workers read the base, under the same name, "
+            "and search; --memory and --threads are then those of each worker; it is trusted like a shell",
+        )
         parser.add_argument("--json", action="store_true", help="print the certificate, a JSON object")
 
     def run(self, args: argparse.Namespace) -> int:
         """Compute, write and print."""
-        how = TruthOptions(args.metric, args.ids, args.memory, options.threads_number(args.threads))
+        how = TruthOptions(args.metric, args.ids, args.memory, options.threads_number(args.threads), args.scheduler)
         try:
             with options.dashed():
                 found = truth(args.base, args.queries, args.k, args.out, how)

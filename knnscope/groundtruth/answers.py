@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.index import ExactIndex
+from knnscope.certified.slices import How, Slice, index_of
 from knnscope.checks import check_finite
 from knnscope.environment import memory
 from knnscope.errors import ArgumentError, KnnscopeError, unknown_name
@@ -95,29 +97,45 @@ def compute(inputs: Inputs, plan: Plan, store: Store, what: str = "ground truth"
     with bar(total * queries, what, "pair", scale=True) as progress:
         done = store.rows_done()
         skip(progress, sum(n * len(batch) for n, batch in zip(done, store.batches, strict=True)))
-        while (start := min(done)) < total:
-            stop = min([start + plan.rows, total, *(n for n in done if n > start)])
-            index = _index(inputs, start, stop, plan.threads)
-            for number in [i for i, n in enumerate(done) if n == start]:
+        for rows, batches in steps(done, total, plan.rows):
+            index = _index(inputs, rows.start, rows.stop, plan.threads)
+            for number in batches:
                 chosen = store.batches[number]
-                block = _block(index, inputs, chosen, plan)
-                before = store.get(number)
-                store.put(number, block if before is None else before.with_block(block, plan.width, inputs.metric))
-                progress.update((stop - start) * len(chosen))
+                keep(store, number, _block(index, inputs, chosen, plan), plan, inputs.metric)
+                progress.update(len(rows) * len(chosen))
             del index
             inputs.base.release()
-            done = store.rows_done()
+
+
+def steps(done: Sequence[int], total: int, rows: int) -> Iterator[tuple[range, list[int]]]:
+    """Blocks of rows in order, and the batches that are asked for each.
+
+    Args:
+        done: rows that each batch has been asked for already.
+        total: rows.
+        rows: of a block, at most.
+    """
+    now = list(done)
+    while (start := min(now)) < total:
+        stop = min([start + rows, total, *(n for n in now if n > start)])
+        batches = [number for number, n in enumerate(now) if n == start]
+        yield range(start, stop), batches
+        for number in batches:
+            now[number] = stop
+
+
+def keep(store: Store, number: int, block: Part, plan: Plan, metric: str) -> None:
+    """Put the answer of a batch over the rows that follow those it has been asked for."""
+    before = store.get(number)
+    store.put(number, block if before is None else before.with_block(block, plan.width, metric))
 
 
 def _index(inputs: Inputs, start: int, stop: int, threads: int | None) -> ExactIndex:
-    """An index of some rows under their own names, or numbers among all rows."""
-    some, names = inputs.base.values[start:stop], inputs.names
-    ids = names[start:stop] if names is not None else np.arange(start, stop) if start else None
-    try:
-        return ExactIndex(some, inputs.metric, ids, "cpu", threads).wait()
-    except KnnscopeError:
-        check_finite(some, inputs.base.name, start)  # says the number of the row among all
-        raise
+    names = inputs.names
+    ids = None if names is None else names[start:stop]
+    return index_of(
+        Slice(inputs.base.values[start:stop], start, ids, inputs.base.name), How(inputs.metric, "cpu", threads)
+    )
 
 
 def _block(index: ExactIndex, inputs: Inputs, chosen: range, plan: Plan) -> Part:
@@ -127,9 +145,14 @@ def _block(index: ExactIndex, inputs: Inputs, chosen: range, plan: Plan) -> Part
     except KnnscopeError:
         check_finite(queries, inputs.queries.name, chosen.start)
         raise
+    return part_of(found, rows, inputs.metric)
+
+
+def part_of(found: Neighbors, rows: int, metric: str) -> Part:
+    """The answer of a batch over so many rows, as it is kept."""
     proof = found.certificate
     assert proof is not None
-    floor = lowered(keys(found.distances[:, -1], inputs.metric) + proof.margin)
+    floor = lowered(keys(found.distances[:, -1], metric) + proof.margin)
     return Part(rows, Neighbors(found.ids, found.distances.astype(np.float64)), floor, proof.candidates, proof.computed)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from knnscope.certified.rows import as_ids, as_rows
 from knnscope.datasets import registry, vector_files
+from knnscope.distributed import sources
 from knnscope.errors import ArgumentError, KnnscopeError
 from knnscope.progress import bar
 from knnscope.records import TextDataset, VectorDataset
@@ -78,11 +78,8 @@ class Input:
 
         Only of files that were mapped here, for reading: of other maps that would lose what was written into them.
         """
-        held: Any = self.values if self.path is not None else None
-        while held is not None and not isinstance(held, mmap.mmap):
-            held = held.obj if isinstance(held, memoryview) else getattr(held, "base", None)
-        if held is not None:
-            held.madvise(mmap.MADV_DONTNEED)
+        if self.path is not None:
+            sources.release(self.values)
 
     def _size(self) -> int:
         return int(self.values.nbytes) if self.path is None else self.stamp()[0]

@@ -20,6 +20,8 @@ class Entry:
     device: str = "cpu"
     late: bool = False
     """It loads its library itself, when it builds."""
+    named: bool = False
+    """It is asked and timed only where it is named."""
 
 
 ENGINES = {
@@ -49,6 +51,13 @@ ENGINES = {
     ),
     "usearch": Entry("knnscope.search.engines.usearch:UsearchEngine", "usearch", "cpu", "exact search"),
     "torch": Entry("knnscope.search.engines.torch:TorchEngine", "torch", "torch", "one matrix product, topk"),
+    "dask": Entry(
+        "knnscope.distributed.engine:DaskEngine",
+        "distributed",
+        "dask",
+        "certified in shards, on Dask workers here",
+        named=True,
+    ),
     "certified-gpu": Entry(
         "knnscope.certified.engine:CertifiedGpuEngine", "cupy", "cuda13", "as certified, on a GPU", "cuda"
     ),
@@ -74,7 +83,7 @@ REFERENCE = "numpy64"
 
 def timed() -> list[str]:
     """Engines that are measured where none is named."""
-    return [name for name in ENGINES if name != REFERENCE]
+    return [name for name, entry in ENGINES.items() if name != REFERENCE and not entry.named]
 
 
 def libraries() -> tuple[str, ...]:
@@ -125,3 +134,8 @@ def problem(name: str) -> str | None:
 def available() -> list[str]:
     """Engines whose library, and GPU where they need one, is here, in the order of the list."""
     return [name for name in ENGINES if problem(name) is None]
+
+
+def usual() -> list[str]:
+    """Those of ``available`` that are asked where none is named."""
+    return [name for name in available() if not ENGINES[name].named]

@@ -43,6 +43,7 @@ def test_there_is_a_file_for_every_use_and_the_build_backend_is_in_it() -> None:
         "wheel",
         "report",
         "cupti",
+        "dask",
         "cuda12",
         "cuda13",
         "model",
@@ -81,6 +82,7 @@ def test_the_extras_that_were_asked_for() -> None:
         "mteb",
         "beir",
         "langchain",
+        "dask",
     }
     assert not any(r.startswith(("torch", "onnxruntime", "faiss")) for r in EXTRAS["common"])
 

@@ -50,6 +50,7 @@ LOOKS = {
     "usearch": Look(PINK, "right"),
     "torch": Look(RED, "left"),
     "numpy64": Look(GREY, "cross"),
+    "dask": Look(BLUE, "up"),
     "certified-gpu": Look(BLUE, "diamond", broken=True),
     "cupy": Look(ORANGE, "circle", broken=True),
     "cuvs": Look(SKY, "square", broken=True),

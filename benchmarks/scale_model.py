@@ -1,0 +1,463 @@
+"""Time, memory and machine-hours of exact search over many machines, from what was measured: docs/scale.md.
+
+Each rate comes from one result of benchmarks/results; ``checks`` holds each term to other results. ``./dev pages`` writes the page.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+OFF = 0.25
+"""How far a term may be from a measurement."""
+DIM = 384
+"""Components of the rows that rates were measured on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One of several alike. These numbers are the reader's: a usual server, not one that was measured.
+
+    cores: that search. memory: bytes for rows and codes. memory_rate, link_rate: bytes a second, of all cores together and of the network.
+    hour: what an hour of it costs, in any currency.
+    """
+
+    cores: float = 32
+    memory: float = 512 * 2.0**30
+    memory_rate: float = 200e9
+    link_rate: float = 1.25e9
+    hour: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Rows of float32 with dim components; queries in all, so many a batch; k neighbors of each."""
+
+    rows: float
+    dim: int
+    queries: float = 1e6
+    batch: int = 1000
+    k: int = 10
+
+
+class Rates(NamedTuple):
+    """What was measured.
+
+    build: bytes of rows a second and core. pair: seconds a row, query and component, one core. survivor: seconds a query and neighbor of a shard, one
+    core: the rows that a bound leaves. first, task: CPU seconds of the client and the
+    scheduler for a call, and for each shard of it. sort, merge: seconds of a merging, and for each value and doubling of their number.
+    """
+
+    build: float
+    pair: float
+    survivor: float
+    first: float
+    task: float
+    sort: float
+    merge: float
+
+
+class Terms(NamedTuple):
+    """Seconds of a batch, one after another."""
+
+    reading: float
+    survivors: float
+    network: float
+    tasks: float
+    merging: float
+
+
+class Check(NamedTuple):
+    """A term against a measurement that its rate does not come from, in ``unit``."""
+
+    term: str
+    what: str
+    predicted: float
+    measured: float
+    unit: str
+    source: str
+
+    @property
+    def off(self) -> float:
+        """How far the term is from it."""
+        return self.predicted / self.measured - 1
+
+
+@cache
+def result(name: str) -> dict[str, Any]:
+    """A result of benchmarks/results."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    return found
+
+
+def searched(rows: int, batch: int, k: int) -> float:
+    """Seconds of a call on one core of an EPYC, codes of a byte."""
+    (found,) = (
+        row["median_ns"]
+        for row in result(f"certified-cpu-{rows}-epyc")["rows"]
+        if (row["engine"], row["batch"], row["k"], row["cache"]) == ("certified", batch, k, "hot")
+    )
+    return float(found) * 1e-9
+
+
+def memory_rate() -> float:
+    """Bytes a second that one core of that EPYC reads: measured by itself, not by a search."""
+    row = next(row for row in result("certified-cpu-1000000-epyc")["rows"] if row["engine"] == "certified")
+    return float(row["bytes_moved"]) / (float(row["floor_ns"]) * 1e-9)
+
+
+def calls(shards: int) -> float:
+    """CPU seconds of client and scheduler for a call of so many shards that do nothing."""
+    (found,) = (line["own_cpu_ms"] for line in result("distributed")["tasks"] if line["shards"] == shards)
+    return float(found) * 1e-3
+
+
+def merged(shards: int, queries: int, k: int) -> float:
+    """CPU seconds in which the client merges."""
+    size = {"shards": shards, "queries": queries, "k": k}
+    (found,) = (line["cpu_ms"] for line in result("distributed")["merging"] if size.items() <= line.items())
+    return float(found) * 1e-3
+
+
+def values(shards: int, queries: int, k: int) -> float:
+    """What merging sorts: values times the doublings of those of a query."""
+    return queries * shards * k * math.log2(shards * k)
+
+
+@cache
+def rates() -> Rates:
+    """Each from one result; ``checks`` uses others."""
+    small, many = searched(75_000, 1000, 10), searched(75_000, 1000, 100)
+    survivor = (many - small) / (1000 * 90)
+    pair = (small - 1000 * 10 * survivor) / (75_000 * 1000 * DIM)
+    build = result("certified-build-epyc")["builds"][0]["gb_per_s"] * 1e9
+    task = (calls(16) - calls(2)) / 14  # from two on: a single shard has one worker to be told of, and costs less
+    few, more = (merged(4, queries, 10) for queries in (100, 1000))
+    merge = (more - few) / (values(4, 1000, 10) - values(4, 100, 10))
+    return Rates(build, pair, survivor, calls(2) - 2 * task, task, few - merge * values(4, 100, 10), merge)
+
+
+def kept(rows: float, dim: int) -> float:
+    """Bytes beside the rows: codes of a byte and a plane of half the components (docs/memory.md)."""
+    return rows * (1.25 * dim + 36)
+
+
+def codes(rows: float, dim: int) -> float:
+    """Bytes of the codes alone: what a search of one query read when it was measured; with a plane it reads fewer."""
+    return rows * (dim + 12.0)
+
+
+def answer_bytes(queries: int, k: int) -> float:
+    """Of a shard's answer: an id and a distance each, three numbers of the certificate a query."""
+    return queries * (16.0 * k + 24)
+
+
+def merging(shards: int, queries: int, k: int) -> float:
+    """CPU seconds of the client's last step."""
+    return rates().sort + rates().merge * values(shards, queries, k)
+
+
+def one_query(rows: float, dim: int, memory_rate: float) -> float:
+    """Seconds in which a machine reads the codes of its rows: what bounds a search of one query."""
+    return codes(rows, dim) / memory_rate
+
+
+def batch_seconds(rows: float, dim: int, queries: int, k: int, cores: float = 1) -> tuple[float, float]:
+    """Seconds of a machine for a batch over its rows: products, and what the bound leaves."""
+    found = rates()
+    return rows * queries * dim * found.pair / cores, queries * k * found.survivor / cores
+
+
+def terms(work: Work, machine: Machine, count: int, batch: int | None = None) -> Terms:
+    """Seconds of a batch on so many machines: the slowest, then the client, one after another, which nothing overlaps."""
+    found, queries = rates(), work.batch if batch is None else batch
+    rows = math.ceil(work.rows / count)
+    products, survivors = batch_seconds(rows, work.dim, queries, work.k, machine.cores)
+    reading = max(products, one_query(rows, work.dim, machine.memory_rate))
+    if count == 1:
+        return Terms(reading, survivors, 0.0, 0.0, 0.0)
+    network = count * (queries * work.dim * 4 + answer_bytes(queries, work.k)) / machine.link_rate
+    return Terms(reading, survivors, network, found.first + count * found.task, merging(count, queries, work.k))
+
+
+def hours(work: Work, machine: Machine, count: int) -> float:
+    """Of all queries, building included."""
+    build = work.rows / count * work.dim * 4 / (rates().build * machine.cores)
+    return (build + math.ceil(work.queries / work.batch) * sum(terms(work, machine, count))) / 3600
+
+
+def money(work: Work, machine: Machine, count: int) -> float:
+    """What all queries cost, in the currency of ``Machine.hour``."""
+    return hours(work, machine, count) * count * machine.hour
+
+
+def fits(work: Work, machine: Machine, count: int) -> bool:
+    """Whether rows and codes lie in memory."""
+    return work.rows * work.dim * 4 + kept(work.rows, work.dim) <= count * machine.memory
+
+
+def least(work: Work, machine: Machine) -> int:
+    """Machines whose memory holds it."""
+    return math.ceil((work.rows * work.dim * 4 + kept(work.rows, work.dim)) / machine.memory)
+
+
+def checks() -> Iterator[Check]:
+    """Every term against measurements that its rate does not come from."""
+    for name in ("certified-build-epyc", "certified-build"):
+        one, two = result(name)["builds"]
+        yield Check(
+            "build",
+            f"two threads from one, {'EPYC' if 'epyc' in name else 'Xeon'}",
+            2 * one["gb_per_s"],
+            two["gb_per_s"],
+            "GB/s",
+            name,
+        )
+    measured = result("certified-build")["builds"][0]["bytes_a_row"]
+    yield Check("memory", "codes alone, 384 components", codes(1, DIM), measured, "bytes a row", "certified-build")
+    measured = result("distributed")["bytes_a_row"]
+    yield Check("memory", "codes and plane, 384 components", kept(1, DIM), measured, "bytes a row", "distributed")
+    for rows in (75_000, 1_000_000):
+        yield Check(
+            "one query", f"{rows:,} rows, by the rate of memory alone", one_query(rows, DIM, memory_rate()) * 1e3, searched(rows, 1, 10) * 1e3, "ms",
+            f"certified-cpu-{rows}-epyc",
+        )  # fmt: skip
+    for queries in (100, 1000):
+        for k in (10, 100):
+            yield Check(
+                "batch", f"1,000,000 rows from 75,000, {queries:,} queries, k = {k}", sum(batch_seconds(1e6, DIM, queries, k)) * 1e3,
+                searched(1_000_000, queries, k) * 1e3, "ms", "certified-cpu-1000000-epyc",
+            )  # fmt: skip
+    more = searched(1_000_000, 1000, 100) - searched(1_000_000, 1000, 10)
+    yield Check(
+        "survivors", "1,000,000 rows from 75,000: k = 100 less k = 10, 1,000 queries", 90_000 * rates().survivor * 1e3, more * 1e3, "ms",
+        "certified-cpu-1000000-epyc",
+    )  # fmt: skip
+    for shards in (4, 8):
+        yield Check(
+            "tasks",
+            f"{shards} shards from 2 and 16, CPU",
+            (rates().first + shards * rates().task) * 1e3,
+            calls(shards) * 1e3,
+            "ms",
+            "distributed",
+        )
+    for line in result("distributed")["merging"]:
+        size = line["shards"], line["queries"], line["k"]
+        what = f"{size[0]} shards, {size[1]:,} queries, k = {size[2]}"
+        if size[0] != 4:
+            yield Check("merging", f"{what}, CPU", merging(*size) * 1e3, line["cpu_ms"], "ms", "distributed")
+        if size in ((4, 1000, 10), (16, 100, 100)):
+            yield Check(
+                "network",
+                f"an answer, {what}",
+                answer_bytes(*size[1:]) / 1e3,
+                line["answer_bytes"] / 1e3,
+                "kB",
+                "distributed",
+            )
+
+
+SIZES = (1e8, 1e9, 1e10)
+COUNTS = (1, 4, 16, 64)
+HEAD = """# Scale
+
+What exact search over 10^8 to 10^10 rows takes on 1 to 64 machines: a model, from what was measured on one. `./dev pages` writes
+this page from
+`benchmarks/results`; a test holds each term within 25% of measurements that it was not made from. **No such cluster was run**: what several machines
+do together is computed, not seen.
+
+## The terms
+
+Rows lie in shards of equal size, one a machine ([several machines](distributed.md)). Seconds of a batch are those of the slowest machine, then the
+client's, one after another:
+
+| term | is | measured |
+|---|---|---|
+{rates}
+
+Machines here have {machine}: numbers of the reader's, arguments of the model (`Machine`). That {cores:g} cores do {cores:g} times the work of one was
+not measured beyond two threads.
+
+## What the terms are held to
+
+A rate comes from one result, a line below from another: other rows, queries, k, threads or shards.
+
+| term | what | predicted | measured | off | result |
+|---|---|--:|--:|--:|---|
+{checks}
+
+## A search in shards, measured as a whole
+
+{whole}
+
+| workers | queries | one index: wall | its CPU | shards: wall | CPU of client and scheduler | CPU of workers |
+|--:|--:|--:|--:|--:|--:|--:|
+{searches}
+
+Wall is the median of calls, and the least in brackets; all in ms. All answers were equal to the last bit. What client and scheduler take while
+they wait is in theirs, so it grows with the wall time. Shards on one machine gain nothing; they pay where a batch takes longer than its tasks,
+and where one machine does not hold the rows.
+
+## Tables
+
+{batch:,} queries a batch, {queries:,.0f} in all, k = {k}, float32. *One query* is a batch of one. *All queries* has building in it; machine-hours
+times what an hour costs is the money
+(`Machine(hour=...)`). Where rows and codes do not lie in memory, the model says nothing of time: rows would come from disks, which was not measured.
+
+| rows | components | machines | memory of each | one query | a batch | most of it | all queries | machine-hours |
+|--:|--:|--:|--:|--:|--:|---|--:|--:|
+{table}
+
+## What breaks first
+
+{breaks}
+"""
+
+
+def duration(seconds: float) -> str:
+    """With the unit that fits."""
+    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
+        if seconds >= 2 * size or unit == "ms":
+            return f"{seconds / size:,.4g} {unit}" if seconds >= 1000 * size else f"{seconds / size:.3g} {unit}"
+    raise AssertionError
+
+
+def _table(machine: Machine) -> Iterator[str]:
+    for rows in SIZES:
+        for dim in (384, 768):
+            work = Work(rows, dim)
+            for count in COUNTS:
+                each = (rows * dim * 4 + kept(rows, dim)) / count / 2**30
+                head = f"| {rows:,.0f} | {dim} | {count} | {each:,.0f} GiB |"
+                if not fits(work, machine, count):
+                    yield f"{head} does not fit | | | | |"
+                    continue
+                some = terms(work, machine, count)
+                most = max(some._fields, key=lambda name, some=some: getattr(some, name))
+                spent = hours(work, machine, count)
+                yield (
+                    f"{head} {duration(sum(terms(work, machine, count, 1)))} | {duration(sum(some))} | {most} {getattr(some, most) / sum(some):.0%} | "
+                    f"{duration(spent * 3600)} | {money(work, machine, count):,.0f} |"
+                )
+
+
+def _breaks(machine: Machine) -> Iterator[str]:
+    needs = "; ".join(
+        f"{rows:,.0f} rows x {dim}: {least(Work(rows, dim), machine):,}" for rows in SIZES for dim in (384, 768)
+    )
+    yield f"- **Memory**, before anything else. Machines of {machine.memory / 2**30:.0f} GiB that hold rows and codes: {needs}."
+    found, work = rates(), Work(1e8, 384)
+    alone = next(
+        n
+        for n in range(2, 10_000)
+        if found.first + n * found.task > one_query(work.rows / n, work.dim, machine.memory_rate)
+    )
+    yield (
+        f"- **One query at a time**: Dask's tasks. A call costs the client {found.first * 1e3:.1f} ms and {found.task * 1e3:.1f} "
+        "ms a shard, while each shard gets smaller: with "
+        f"10^8 rows x 384, from {alone} machines on it is more than the reading. More machines then make one query slower; ask in batches."
+    )
+    some = terms(Work(1e9, 384), machine, 64)
+    yield (
+        f"- **Batches**: products, as long as shards are large. With 10^9 rows x 384 on 64 machines they are {some.reading / sum(some):.0%} of the time, "
+        f"the network {some.network / sum(some):.1%}, tasks {some.tasks / sum(some):.1%}, merging {some.merging / sum(some):.1%}."
+    )
+    answers = terms(Work(1e8, 384, k=100), machine, 64)
+    yield (
+        f"- **A large k on many machines**: every shard ranks k rows of its own, and the client merges all. With 10^8 rows x 384, "
+        "k = 100, 64 machines, survivors and merging are "
+        f"{(answers.survivors + answers.merging) / sum(answers):.0%} of a batch. Merging in a tree would share the client's part; at k = 10 it is "
+        f"{merging(64, 1000, 10) * 1e3:.0f} ms for 1,000 queries and 64 shards, so it is not done."
+    )
+    yield (
+        "- **On a GPU**, lists of candidates: at 10,000,000 rows x 384, 1,000 queries at once, they overflowed, every row was "
+        "computed, and a batch took 73 ms instead of some 8 "
+        "(`certified-gpu-10000000-certex-h200.json`): shards of 1,000,000 rows do not do so. Batches on GPUs are not modelled: "
+        "from 384 to 768 components they took three times as long, not twice."
+    )
+
+
+def page() -> str:
+    """The page."""
+    found, machine, work = rates(), Machine(), Work(1, 1)
+    lines = (
+        ("memory", "rows + codes and a plane", "4 bytes a component; 1.25 and 36 a row"),
+        ("build", "bytes of rows / (rate x cores)", f"{found.build / 1e9:.2f} GB/s a core"),
+        ("one query", "bytes of codes / rate of memory", "1 byte a component and 12 a row"),
+        ("batch", "rows x queries x components x time / cores", f"{found.pair * 1e12:.2f} ps"),
+        ("survivors", "queries x k x time / cores, on every machine", f"{found.survivor * 1e6:.2f} µs"),
+        ("network", "machines x (queries + answers) / link", "4 bytes a component; 16 an answer, 24 a query"),
+        (
+            "tasks",
+            "a call + machines x a task, client's CPU",
+            f"{found.first * 1e3:.1f} ms + {found.task * 1e3:.1f} ms",
+        ),
+        (
+            "merging",
+            "once + n log2(n) x time, n = machines x k, for each query",
+            f"{found.sort * 1e3:.2f} ms + {found.merge * 1e9:.1f} ns",
+        ),
+        ("money", "machines x hours x price of an hour", "yours"),
+    )
+    has = ", ".join(
+        (
+            f"{machine.cores:g} cores",
+            f"{machine.memory / 2**30:.0f} GiB",
+            f"{machine.memory_rate / 1e9:.0f} GB/s of memory",
+            f"{machine.link_rate * 8e-9:g} Gbit/s of network",
+        )
+    )
+    return HEAD.format(
+        rates="\n".join(f"| {' | '.join(line)} |" for line in lines),
+        machine=has,
+        cores=machine.cores,
+        batch=work.batch,
+        queries=work.queries,
+        k=work.k,
+        checks="\n".join(_line(one) for one in checks()),
+        table="\n".join(_table(machine)),
+        breaks="\n".join(_breaks(machine)),
+        whole=_whole(),
+        searches="\n".join(_searches()),
+    )
+
+
+def _whole() -> str:
+    found = result("distributed")
+    loads = " to ".join(f"{found[name]:.0f}" for name in ("load_before", "load_after"))
+    about = found["environment"]
+    libraries = ", ".join(f"{name} {about['libraries'][name]}" for name in ("dask", "distributed"))
+    searched = f"{found['rows']:,} rows of clustered text x {found['dim']}, k = {found['k']}"
+    machine = f"{about['cpu']['usable_cores']} cores of an {about['cpu']['model']}"
+    return (
+        f"`python -m benchmarks.distributed`: {searched}, workers of one thread, by turns with one `ExactIndex` of one thread, on\n{machine} "
+        f"that other work kept busy (load average {loads}); {libraries}.\n"
+        "Wall times there are other work's as well: the least says what it can be, and CPU times what it takes, workers' less what they take while nobody asks."
+    )
+
+
+def _searches() -> Iterator[str]:
+    for line in result("distributed")["cases"]:
+        one, several = line["one_index"], line["shards"]
+        assert line["same_bits"]
+        walls = [f"{_short(some['wall_ms'])} ({_short(some['least_wall_ms'])})" for some in (one, several)]
+        cpu = [_short(value) for value in (one["own_cpu_ms"], several["own_cpu_ms"], several["workers_cpu_ms"])]
+        yield f"| {line['workers']} | {line['queries']:,} | {walls[0]} | {cpu[0]} | {walls[1]} | {cpu[1]} | {cpu[2]} |"
+
+
+def _short(value: float) -> str:
+    """Three digits or whole ones."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _line(one: Check) -> str:
+    numbers = " | ".join(f"{value:,.4g} {one.unit}" for value in (one.predicted, one.measured))
+    return f"| {one.term} | {one.what} | {numbers} | {one.off:+.0%} | `{one.source}.json` |"
