@@ -8,15 +8,15 @@ Where memory is to be small and there is a plane, there are no byte codes: what 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import dispatch, lines, plane, plane_steps
+from knnscope.certified.cpu import dispatch, lines, plane, plane_steps, quantise
+from knnscope.certified.cpu.passing import over
 from knnscope.certified.cpu.plane import Plane
-from knnscope.certified.cpu.quantise import Codes, build, mapping_of
+from knnscope.certified.cpu.quantise import Codes, Mapping, Quantiser, mapping_of
 from knnscope.certified.cpu.workers import Workers
 
 
@@ -39,23 +39,36 @@ class Levels:
     lines: npt.NDArray[np.int8] | None = None
 
     def __init__(self, rows: npt.NDArray[Any], metric: str, how: How, workers: Workers) -> None:
-        """Write them; see ``quantise.build`` and ``plane.of``."""
+        """Write them, in one pass over the rows after what is sampled; two where ``metric`` is ip, or a plane turns out to be of no use.
+
+        Raises:
+            KnnscopeError: a number that is not finite; names where.
+        """
         isa, memory = how
         self.steps = plane_steps.Kept()
         self.codes = self._scanned = None
-        if memory == "small":
-            mapping = mapping_of(rows, metric, workers)
-            self.plane = plane.of(rows, mapping, workers, dispatch.PRICES[isa]) if mapping else None
-            if self.plane is not None:
-                return
-        self.codes = self._scanned = codes = build(rows, metric, workers)
-        if codes is None or memory != "fast":  # no plane pays, or none is to be
+        mapping = mapping_of(rows, metric, workers)
+        if mapping is None:
             return
-        self.plane = plane.of(rows, codes.mapping, workers, dispatch.PRICES[isa])
-        if self.plane is not None:
-            self.lines = lines.of(codes.coded, codes.rows, workers)
-            none = np.empty((0, *codes.coded.codes.shape[1:]), dtype=np.int8)
-            self.codes, self._scanned = replace(codes, coded=codes.coded._replace(codes=none)), None
+        prices = dispatch.PRICES[isa]
+        directions = plane.directions_of(rows, mapping, prices) if memory != "codes" else None
+        if directions is not None and memory == "small":
+            self.plane = plane.build(rows, mapping, directions, workers, prices)
+        elif directions is not None:
+            self._write_both(rows, mapping, plane.Writing(len(rows), mapping, directions, prices), workers)
+        if self.plane is None:
+            self.codes = self._scanned = quantise.of(rows, mapping, workers)
+
+    def _write_both(self, rows: npt.NDArray[Any], mapping: Mapping, leading: plane.Writing, workers: Workers) -> None:
+        """Write lines and the plane in one pass; neither where too many rows are too long for a plane, or one for codes."""
+        quantiser = Quantiser(mapping)
+        near = lines.Writing(rows.shape, quantiser)
+
+        def write(some: npt.NDArray[Any], first: int) -> bool:
+            return near.write(some, first) and leading.write(some, first)
+
+        if over(rows, workers, write):
+            self.codes, self.lines, self.plane = near.codes(), near.lines, leading.ended()
 
     @property
     def nbytes(self) -> int:
