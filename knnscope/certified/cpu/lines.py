@@ -16,7 +16,7 @@ import numpy.typing as npt
 from knnscope.certified.cpu import bounds
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
-from knnscope.certified.cpu.quantise import TILE_BYTES, Coded, Codes, Quantiser, aligned, new_coded
+from knnscope.certified.cpu.quantise import PANEL, TILE_BYTES, Coded, Codes, Quantiser, aligned, new_coded
 from knnscope.certified.cpu.queries import BASE, EncodedQueries, write
 from knnscope.certified.cpu.workers import Workers
 
@@ -31,8 +31,8 @@ AHEAD = 12
 
 
 def nbytes(rows: int, dim: int) -> int:
-    """Bytes of lines of so many rows."""
-    return rows * (HEAD + -(-dim // STEP) * STEP)
+    """Bytes of lines of so many rows, and of what belongs to rows as a whole."""
+    return rows * (HEAD + -(-dim // STEP) * STEP) + 12 * -(-rows // PANEL) * PANEL
 
 
 class Writing:

@@ -24,6 +24,8 @@ from knnscope.certified.cpu.rotation import LANES, Rotation
 from knnscope.certified.cpu.values import centred, value
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import widened
+from knnscope.certified.row_file import piece
+from knnscope.certified.row_file import some as some_of
 from knnscope.checks import check_finite
 
 LEVELS = 127
@@ -90,15 +92,14 @@ def aligned(shape: tuple[int, ...], dtype: Any, beyond: int = 0) -> npt.NDArray[
 
 def mapping_of(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation | None = None) -> Mapping | None:
     """The map that rows go through; None as in ``build``, which has the arguments and errors too."""
-    count, dim = rows.shape
-    each = chunk(dim)
+    dim = rows.shape[1]
     if dim > MOST_DIM:
         refuse_infinite(rows)
         return None
     turn = turn or rotation.make(dim)
     longest2 = 1.0
     if metric == "ip":
-        longest2 = max(workers.map(lambda first: _longest2(rows[first : first + each]), range(0, count, each)))
+        longest2 = _reach2(rows, workers)
     centre, largest = _centre(rows, metric)
     largest = largest or float(np.abs(centre).max()) or 1.0  # rows that are all alike
     exponent = math.frexp(largest)[1] if math.isfinite(largest) else EXPONENTS + 1
@@ -146,6 +147,11 @@ def new_coded(count: int, dim: int, in_order: bool = True) -> Coded:
     )
 
 
+def nbytes(count: int, dim: int) -> int:
+    """Bytes of codes of so many rows in the order of a scan, and of their bounds."""
+    return -(-count // PANEL) * PANEL * (4 * -(-dim // 4) + 12)
+
+
 class Quantiser:
     """Writes rows as byte codes, some at a time.
 
@@ -185,7 +191,7 @@ def refuse_infinite(rows: npt.NDArray[Any]) -> None:
     """
     each = chunk(rows.shape[1])
     for first in range(0, len(rows), each):
-        check_finite(widened(rows[first : first + each]), "rows", first)
+        check_finite(widened(piece(rows, first, first + each)), "rows", first)
 
 
 def _centre(rows: npt.NDArray[Any], metric: str) -> tuple[npt.NDArray[np.float64], float]:
@@ -196,7 +202,7 @@ def _centre(rows: npt.NDArray[Any], metric: str) -> tuple[npt.NDArray[np.float64
 
     def some() -> Iterable[npt.NDArray[np.float64]]:
         for first in range(0, count, step * 256):
-            values = widened(np.array(rows[first : first + step * 256 : step])).astype(np.float64)
+            values = widened(some_of(rows, slice(first, first + step * 256, step))).astype(np.float64)
             if metric == "cosine":
                 lengths = np.sqrt(np.einsum("ij,ij->i", values, values))[:, None]
                 values = np.divide(values, lengths, out=np.zeros_like(values), where=lengths != 0)
@@ -213,6 +219,18 @@ def _centre(rows: npt.NDArray[Any], metric: str) -> tuple[npt.NDArray[np.float64
             values -= centre
             length2 = max(length2, float(np.einsum("ij,ij->i", values, values).max()))
     return (centre, math.sqrt(length2)) if math.isfinite(length2) else (np.zeros(dim), math.inf)
+
+
+def _reach2(rows: npt.NDArray[Any], workers: Workers) -> float:
+    """The largest squared length of all rows; infinite where a number is not finite. A pass over them."""
+    found = [0.0]
+
+    def work(some: npt.NDArray[Any], _: int) -> bool:
+        found.append(_longest2(some))
+        return found[-1] < np.inf
+
+    over(rows, workers, work)
+    return max(found)
 
 
 @compiled()

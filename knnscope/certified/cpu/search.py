@@ -58,6 +58,8 @@ LEAST_ROOM = 4096
 """Rows of a query that the plane may leave at least, without its being asked in vain."""
 MANY_ROOM = 4
 """The part of it that each of many queries has."""
+READ_BYTES = 1 << 26
+"""Bytes of rows that are read from a file at once where all compete."""
 QUERY_BYTES = 40
 """Memory of a query for each of its k neighbors while the plane passes: see plane_ranking.Seen."""
 TOLD = 1 << 24
@@ -93,9 +95,9 @@ class Search:
             return Ranked(*self.answers, tuple(sorted(self.paths)))
         if self._asks_plane() and self._all_by_plane():
             return Ranked(*self.answers, ("plane",))
-        if self.codes is None:
+        if not self.levels.scans:
             self._check()  # else the codes notice rows that are not as they were
-        if self.codes is not None and request.k * MOST <= self.codes.rows:
+        if self.codes is not None and self.levels.scans and request.k * MOST <= self.codes.rows:
             for factor, more in ROOMS:
                 if (self.answers.candidates < 0).any():
                     self._scan(self.levels.scanned(self.codes, self.workers), factor * request.k + more)
@@ -158,7 +160,7 @@ class Search:
         plane, (queries, k, _) = self.levels.plane, self.request
         if plane is None or not len(queries):
             return False
-        return k * MOST <= plane.rows if self.codes is None else plane.answers(len(queries), k)
+        return plane.answers(len(queries), k) if self.levels.scans else k * MOST <= plane.rows
 
     def _all_by_plane(self) -> bool:
         """Answer by the plane what it can answer, so many queries at a time as memory is for: whether that is all."""
@@ -266,24 +268,26 @@ class Search:
     def _exhaust(self, numbers: npt.NDArray[np.int64]) -> None:
         """Let all rows compete for these queries."""
         table, answers, mask = self.table, self.answers, self.request.allowed
-        each = chunk(table.rows.shape[1])
+        each, count = chunk(table.rows.shape[1]), len(table.rows)
+        size = count if table.handle < 0 else each * max(1, READ_BYTES // (each * table.rows[0].nbytes))
+        answers.ids[numbers], answers.values[numbers], answers.computed[numbers] = np.iinfo(np.int64).max, np.inf, 0
 
         def work(number: int) -> None:
             own = mask[min(number, len(mask) - 1)] if len(mask) else np.empty(0, np.bool_)
             query, found, values = self.request.queries[number], answers.ids[number], answers.values[number]
-            found[:], values[:] = np.iinfo(np.int64).max, np.inf
-            done = 0
-            for first in range(0, len(table.rows), each):
-                some = table._replace(rows=table.rows[first : first + each])
-                more = ranking.exhaustive(some, first, query, own, found, values)
-                if more < 0:
-                    done = -1
-                    break
-                done += more
-            ranking.ordered(found, values, min(self.request.k, max(0, done)), table.metric)
-            answers.candidates[number] = answers.computed[number] = done
+            for first in range(0, len(part.rows), each):
+                if answers.computed[number] >= 0:
+                    some = part._replace(rows=part.rows[first : first + each])
+                    more = ranking.exhaustive(some, begin + first, query, own, found, values)
+                    answers.computed[number] = answers.computed[number] + more if more >= 0 else -1
 
-        self.workers.map(work, numbers.tolist())
+        for begin in range(0, count, size):
+            part = ranking.part_of(table, begin, min(begin + size, count))
+            self.workers.map(work, numbers.tolist())
+        for number in numbers.tolist():
+            done = max(0, int(answers.computed[number]))
+            ranking.ordered(answers.ids[number], answers.values[number], min(self.request.k, done), table.metric)
+        answers.candidates[numbers] = answers.computed[numbers]
 
     def _check(self) -> None:
         computed = self.answers.computed
