@@ -118,12 +118,11 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
         """
         if metric not in definition.METRICS:
             raise unknown_name("metric", str(metric), definition.METRICS)
-        maker = _maker(device, threads, memory)
-        if isinstance(maker, OnCuda):
+        if str(device).startswith("cuda"):
             raise KnnscopeError(
                 "rows of a file are searched by processors: leave device out, or read the file for ExactIndex(rows, device='cuda')"
             )
-        made = cls.__new__(cls)
+        made, maker = cls.__new__(cls), _maker(device, threads, memory)
         with np.errstate(all="ignore"), Ieee():
             rows = row_file.opened(Path(path))
             made._living = Living(maker, metric, int(rows.shape[1]))

@@ -74,6 +74,7 @@ def _turn(coded: Any, lines: Any) -> None:
             if row >= lines.shape[0]:
                 break
             sides[row, 0], sides[row, 1], sides[row, 2] = coded.scales[row], coded.errors[row], coded.terms[row]
+            to[row, 3] = 0
             for group in range(groups):
                 to[row, head + group] = words[block, group, lane, 0]
             to[row, head + groups :] = 0

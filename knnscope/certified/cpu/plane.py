@@ -143,7 +143,7 @@ class Writing:
     def ended(self) -> Plane:
         """The plane, all rows written."""
         m, dim = self._directions.matrix.shape
-        up, most, mapping = 1 + 2.0**-10, self._most, self._mapping
+        up, most, mapping = 1 + 2.0**-10, self._most.tolist(), self._mapping
         largest = Most(most[0] * up, math.sqrt(most[1]) * up, most[2] * up, most[3] * up)
         wide = np.zeros((m, -(-dim // LANES) * LANES), dtype=np.float32)
         wide[:, :dim] = self._directions.matrix
