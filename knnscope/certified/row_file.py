@@ -173,7 +173,7 @@ def opened(path: Path) -> npt.NDArray[Any]:
     place = path / "vectors.npy" if path.is_dir() else path
     if not vector_files.is_vector_file(str(place)):
         raise KnnscopeError(
-            f"{path}: the ending says the format, one of {' '.join(vector_files.READERS)}: knnscope data convert writes .npy"
+            f"{path}: the ending says the format, one of {' '.join(vector_files.READERS)}: save the rows as .npy"
         )
     values = np.asarray(vector_files.load(str(place)).documents.values)
     start = _start(values)

@@ -14,15 +14,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.components import Directions
+from knnscope.certified.components import Directions, Prices
 from knnscope.certified.cpu import dispatch, lines, plane, plane_steps, quantise
-from knnscope.certified.cpu.passing import over
+from knnscope.certified.cpu.passing import chunk, over
 from knnscope.certified.cpu.plane import Plane
 from knnscope.certified.cpu.plane import Writing as PlaneWriting
 from knnscope.certified.cpu.quantise import Codes, Mapping, Quantiser, mapping_of
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.memory import most_of
+from knnscope.certified.row_file import file_of, piece
 from knnscope.errors import KnnscopeError
+
+SIDE_BY_SIDE = 1 << 28
+"""Bytes of rows up to which codes are written while one thread looks for the directions of the plane: of more, these take a small part of the time."""
 
 
 class How(NamedTuple):
@@ -77,6 +81,10 @@ class Levels:
         if mapping is None:
             return
         prices, most = dispatch.PRICES[isa], most_of(memory)
+        few = rows.nbytes <= SIDE_BY_SIDE and file_of(rows) is None and plane.may_be(rows.shape, mapping)
+        if memory == "fast" and few and workers.count > 1:
+            self._write_side_by_side(rows, mapping, prices, workers)
+            return
         directions = plane.directions_of(rows, mapping, prices) if memory != "codes" else None
         alone = memory == "small"
         if most is not None:
@@ -89,6 +97,29 @@ class Levels:
             if most is not None:
                 _fits(rows.shape, None, most)
             self.codes = self._scanned = quantise.of(rows, mapping, workers)
+
+    def _write_side_by_side(self, rows: npt.NDArray[Any], mapping: Mapping, prices: Prices, workers: Workers) -> None:
+        """Write lines while one thread looks for the directions, which takes as long for few rows; then the plane, or the order of a scan."""
+        quantiser, found = Quantiser(mapping), list[Directions | None]()
+        near = lines.Writing(rows.shape, quantiser)
+        pieces = [-1, *range(0, len(rows), chunk(rows.shape[1]))]
+
+        def write(first: int) -> bool:
+            if first < 0:
+                found.append(plane.directions_of(rows, mapping, prices))
+                return True
+            return near.write(piece(rows, first, first + chunk(rows.shape[1])), first)
+
+        if not quantiser.holds or not all(workers.map(write, pieces)):
+            quantise.refuse_infinite(rows)
+            return
+        codes = near.codes()
+        if found[0] is not None:
+            self.plane = plane.build(rows, mapping, found[0], workers, prices)
+        if self.plane is not None:
+            self.codes, self.lines = codes, near.lines
+        else:
+            self.codes = self._scanned = lines.in_blocks(near.lines, codes, workers)
 
     def _write_both(self, rows: npt.NDArray[Any], mapping: Mapping, leading: PlaneWriting, workers: Workers) -> None:
         """Write lines and the plane in one pass; neither where too many rows are too long for a plane, or one for codes."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from knnscope.certified import components
 from knnscope.certified.components import Directions, Prices
-from knnscope.certified.cpu import forks
+from knnscope.certified.cpu import blas, forks
 from knnscope.certified.cpu.passing import over
 from knnscope.certified.cpu.plane_products import LANES as LANES
 from knnscope.certified.cpu.plane_writing import SIDES as SIDES
@@ -94,16 +94,21 @@ class Plane:
 
 def directions_of(rows: npt.NDArray[Any], mapping: Any, prices: Prices) -> Directions | None:
     """The directions of a plane of rows, from a sample of them; None where none is worth its bytes."""
-    count, dim = rows.shape
-    if count < FEWEST or not DIMS[0] <= dim <= DIMS[1] or not 2.0**-EXPONENTS < mapping.scaling < 2.0**EXPONENTS:
+    if not may_be(rows.shape, mapping):
         return None
-    if not mapping.reach2 < FAR * FAR:
-        return None
-    with np.errstate(all="ignore"), forks.held_off():
+    with np.errstate(all="ignore"), forks.held_off(), blas.one_thread():
         directions = components.choose(rows, mapping.metric, mapping.centre)
-    if directions is None or directions.cost(10) > WORTH * prices.codes * (dim + 12):
+    if directions is None or directions.cost(10) > WORTH * prices.codes * (rows.shape[1] + 12):
         return None
     return directions
+
+
+def may_be(shape: tuple[int, ...], mapping: Any) -> bool:
+    """Whether directions of rows of this shape are looked for."""
+    count, dim = shape
+    if count < FEWEST or not DIMS[0] <= dim <= DIMS[1] or not 2.0**-EXPONENTS < mapping.scaling < 2.0**EXPONENTS:
+        return False
+    return bool(mapping.reach2 < FAR * FAR)
 
 
 def nbytes(rows: int, directions: Directions) -> int:
@@ -126,7 +131,9 @@ class Writing:
         """
         self._rows, self._mapping, self._directions, self._prices = rows, mapping, directions, prices
         self._blocks = aligned((-(-rows // LANES), 8 * len(directions.matrix) + SIDES), np.uint8, BEYOND)
-        self._way, self._write = way_of(directions, mapping, prices.isa), writer(prices.isa)
+        with forks.held_off(), blas.one_thread():
+            self._way = way_of(directions, mapping, prices.isa)
+        self._write = writer(prices.isa)
         self._most, self._free = np.zeros(5), threading.Lock()
         self.long = 0
         """Rows that are never left out so far: too long, or not finite."""
