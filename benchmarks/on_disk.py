@@ -3,8 +3,8 @@
     KNNSCOPE_COMPILE=wait python -m benchmarks.on_disk FILE.npy [--rows 24000000] [--memory 13GB] [--out benchmarks/results/on-disk.json]
 
 Clustered text x 384 float32 is written to FILE where that is not there (24,000,000 rows: 37 GB), queries beside it, and stays. One process builds and
-searches: its resident memory is looked at every 50 ms, pages of files included. A query is another each time, one a call, its rows in the system's cache (asked once before).
-By turns with each the same threads add up the bytes of the plane, whole words: what reading alone takes. Float64: products of all rows, block by block, leave
+searches: its resident memory is looked at every 50 ms, pages of files included. A query is another each time, one a call, its rows in the system's cache
+(asked once before). By turns with each the same threads read the bytes of the plane, whole words. Float64: products of all rows, block by block, leave
 the rows whose values are within a millionth of the k-th; the definition ranks these. Nothing of certified search is in that.
 """
 

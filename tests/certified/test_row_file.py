@@ -41,7 +41,7 @@ def falling(count: int, dim: int = 64, dtype: str = "float32", seed: int = 0) ->
 
 
 @given(answers.small(), st.sampled_from(("fast", "small", "1GiB")))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_any_small_file(asked: answers.Asked, memory: str) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(passing, "CHUNK", 32)
@@ -52,7 +52,7 @@ def test_any_small_file(asked: answers.Asked, memory: str) -> None:
 
 
 @given(st.data())
-@settings(max_examples=30)
+@settings(max_examples=25)
 def test_any_small_file_with_a_plane(data: st.DataObject) -> None:
     """Ties across the pieces that are read, lists that run full, pieces that all rows are computed by."""
     count, metric = data.draw(st.integers(40, 140)), data.draw(st.sampled_from(METRICS))

@@ -33,7 +33,7 @@ ROWS = 800_000
 """307 MB."""
 
 
-@pytest.mark.parametrize("memory", ["fast", "small"])
+@pytest.mark.parametrize("memory", ["fast", pytest.param("small", marks=pytest.mark.slow)])
 def test_building_and_searching_take_little_more_than_what_is_kept(tmp_path: Path, memory: str) -> None:
     random, fall = np.random.default_rng(0), (np.arange(1, 97) ** -0.8).astype(np.float32)
     rows = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, (ROWS, 96))

@@ -57,8 +57,8 @@ def same(one: Neighbors, other: Neighbors) -> bool:
 
 def counted(patch: pytest.MonkeyPatch) -> list[int]:
     """How many rows codes are written for, from now on."""
-    built, build = list[int](), levels.build
-    patch.setattr(levels, "build", lambda rows, *more: built.append(len(rows)) or build(rows, *more))
+    built, write = list[int](), levels.mapping_of
+    patch.setattr(levels, "mapping_of", lambda rows, *more: built.append(len(rows)) or write(rows, *more))
     return built
 
 
