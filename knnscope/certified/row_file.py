@@ -63,7 +63,7 @@ class RowFile:
             KnnscopeError: it was.
         """
         if self._facts() != self._stamp:
-            raise KnnscopeError(f"{self.path}: the file was changed after the index was built: build the index again")
+            raise KnnscopeError(f"{self.path}: the file was changed since it was opened: build the index again")
 
     def read(self, first: int, last: int, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Rows from one up to another, of the type and width of ``like``.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import gc
 import os
 import pickle
 import tempfile
@@ -22,6 +24,7 @@ from knnscope.search import definition
 from tests.certified import answers
 from tests.certified.cpu.planes import planes_for_all
 from tests.datasets.vector_writers import write_bin, write_vecs
+from tests.processes import until
 
 METRICS = definition.METRICS
 RANDOM = np.random.default_rng
@@ -99,6 +102,53 @@ def test_every_level_answers_every_batch(tmp_path: Path, metric: str, given_memo
             np.testing.assert_array_equal(np.concatenate([f.distances for f in found]), expected.distances)
     if given_memory not in memory.NAMES:
         assert index.nbytes <= int(memory.as_memory(given_memory)), "and nothing was written later"
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_lists_that_run_full_are_asked_for_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str
+) -> None:
+    """Where memory is given, no codes are scanned and no file is read from its beginning to its end."""
+    monkeypatch.setattr(searches, "LEAST_ROOM", 64)
+    monkeypatch.setattr(searches, "LIST_BYTES", 0)
+    rows, queries = falling(9003), falling(11, seed=1)
+    index = ExactIndex.build(saved(tmp_path, rows), metric, threads=2, memory="2MB")
+    where = RANDOM(2).random((11, 9003)) < 0.5
+    found, some = index.search(queries, 100), index.search(queries, 100, where)
+    assert found.certificate.path == some.certificate.path == ("plane",)
+    np.testing.assert_array_equal(found.ids, definition.search(rows, queries, 100, metric).ids)
+    for number, query in enumerate(queries):
+        left = np.flatnonzero(where[number])
+        expected = left[definition.search(rows[left], query[None], 100, metric).ids[0]]
+        np.testing.assert_array_equal(some.ids[number], expected)
+
+
+@pytest.mark.parametrize("given_memory", ["fast", "2MB"])
+def test_ctrl_c_while_a_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given_memory: str) -> None:
+    """Nothing stays: no thread at work, no open file."""
+    path, read, count = saved(tmp_path, falling(9003)), row_file.RowFile.read, list[int]()
+
+    def stop(file: row_file.RowFile, first: int, last: int, like: np.ndarray) -> np.ndarray:
+        count.append(first)
+        if len(count) == 6:
+            raise KeyboardInterrupt
+        return read(file, first, last, like)
+
+    monkeypatch.setattr(row_file.RowFile, "read", stop)
+    with pytest.raises(KeyboardInterrupt):
+        ExactIndex.build(path, threads=2, memory=given_memory)
+    known = len(count)
+    until(lambda: gc.collect() >= 0 and str(path) not in opened_files(), "the file is closed")
+    assert len(count) == known
+
+
+def opened_files() -> set[str]:
+    """By this process."""
+    found = set[str]()
+    for one in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the folder itself
+            found.add(os.readlink(f"/proc/self/fd/{one}"))
+    return found
 
 
 def test_what_is_written_is_what_rows_in_memory_have(tmp_path: Path) -> None:
@@ -193,7 +243,7 @@ def test_a_file_that_was_changed(tmp_path: Path, given_memory: str) -> None:
     rows = falling(9003)
     path = saved(tmp_path, rows)
     index = ExactIndex.build(path, memory=given_memory)
-    said = r"rows.npy: the file was changed after the index was built: build the index again"
+    said = r"rows.npy: the file was changed since it was opened: build the index again"
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"1234")
@@ -225,7 +275,7 @@ def test_a_file_that_becomes_shorter_while_it_is_searched(
             cut.append(True)
 
     monkeypatch.setattr(row_file.RowFile, "check", late)
-    with pytest.raises(KnnscopeError, match="the file was changed after the index was built"):
+    with pytest.raises(KnnscopeError, match="the file was changed since it was opened"):
         index.search(rows[8000:8004], 3)
     cut.clear()
     np.save(path, rows)

@@ -60,6 +60,8 @@ MANY_ROOM = 4
 """The part of it that each of many queries has."""
 READ_BYTES = 1 << 26
 """Bytes of rows that are read from a file at once where all compete."""
+LIST_BYTES = 1 << 29
+"""Bytes of rows that the plane leaves of many queries, of all threads together, where codes cannot be scanned."""
 QUERY_BYTES = 40
 """Memory of a query for each of its k neighbors while the plane passes: see plane_ranking.Seen."""
 TOLD = 1 << 24
@@ -93,7 +95,7 @@ class Search:
         count = len(request.queries)
         if len(request.allowed) and count and self._by_allowed():
             return Ranked(*self.answers, tuple(sorted(self.paths)))
-        if self._asks_plane() and self._all_by_plane():
+        if self._asks_plane() and (self._all_by_plane() or self._all_once_more()):
             return Ranked(*self.answers, ("plane",))
         if not self.levels.scans:
             self._check()  # else the codes notice rows that are not as they were
@@ -179,8 +181,23 @@ class Search:
             done &= self._by_plane(Request(request.queries[some], request.k, mask), own)
         return done
 
-    def _by_plane(self, request: Request, answers: Answers) -> bool:
-        """Answer by the plane what it can answer: whether that is all."""
+    def _all_once_more(self) -> bool:
+        """Ask the plane again where no codes can be scanned, a few queries at a time, with room for every row that it may leave: whether that is all."""
+        request, answers, plane = self.request, self.answers, self.levels.plane
+        if self.codes is None or self.levels.scans or plane is None:
+            return False
+        left = np.flatnonzero((answers.candidates < 0) & (answers.computed != ranking.CHANGED))
+        for first in range(0, len(left), FEW):
+            some = left[first : first + FEW]
+            own = Answers(*(part[some] for part in answers))
+            mask = request.allowed if len(request.allowed) < 2 else request.allowed[some]
+            self._by_plane(Request(request.queries[some], request.k, mask), own, plane.rows + LANES)
+            for whole, part in zip(answers, own, strict=True):
+                whole[some] = part
+        return bool((answers.candidates >= 0).all())
+
+    def _by_plane(self, request: Request, answers: Answers, room: int = 0) -> bool:
+        """Answer by the plane what it can answer, with room for so many rows of a query that it leaves (default: what suits): whether that is all."""
         plane, codes, isa = self.levels.plane, self.codes, "vnni" if self.isa == "amx" else self.isa
         assert plane is not None
         near = self.table.rows if codes is None else self.levels.lines
@@ -189,7 +206,9 @@ class Search:
         blocks, each, self.paths = len(plane.blocks), width[0] // width[1], {"plane"}
         many = count > FEW
         step = PASS if many and plane.blocks.nbytes > WHOLE else blocks
-        room = max(LEAST_ROOM, int(plane.rows * dispatch.room(isa)) // (MANY_ROOM if many else 1))
+        room = room or max(LEAST_ROOM, int(plane.rows * dispatch.room(isa)) // (MANY_ROOM if many else 1))
+        if many and not self.levels.scans:
+            room = min(room, max(LEAST_ROOM, LIST_BYTES // (8 * GROUP * self.workers.count)))
         if codes is None:
             room = self._direct_room(request.k, plane.rows, many)
         levels, workers = (plane.blocks, near), self.workers
