@@ -189,7 +189,8 @@ class Search:
         left = np.flatnonzero((answers.candidates < 0) & (answers.computed != ranking.CHANGED))
         for first in range(0, len(left), FEW):
             some = left[first : first + FEW]
-            own = Answers(*(part[some] for part in answers))
+            ids, values, candidates, computed, margins = answers
+            own = Answers(ids[some], values[some], candidates[some], computed[some], margins[some])
             mask = request.allowed if len(request.allowed) < 2 else request.allowed[some]
             self._by_plane(Request(request.queries[some], request.k, mask), own, plane.rows + LANES)
             for whole, part in zip(answers, own, strict=True):
