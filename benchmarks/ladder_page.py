@@ -25,37 +25,42 @@ PAGE = ROOT / "docs" / "ladder.md"
 RUNS = ("ladder-75000-k3", "ladder-75000-k10", "ladder-1000000-k10")
 HEAD = """# The ladder
 
-One brute-force search, version after version: from a Python loop to a kernel that reads the rows at memory's rate. This page is
-written by `python -m benchmarks.ladder_page` from the results beside it; a test fails when it is stale. On your data and GPU:
+One search that looks at every row, version after version: from a Python loop to a kernel that reads the rows at memory's rate. Each version is a *rung*; the
+[lessons](#the-lessons) say why it is slow or fast, and [words](words.md#gpu) what kernels, events and pinned memory are. This page is written by
+`python -m benchmarks.ladder_page` from the results beside it. On your data and GPU:
 
 ```sh
 knnscope ladder vectors.npy -k 10
 knnscope ladder --rungs verbose          # what a search does, in words
 ```
 
-Each rung is also a program of its own, to put any profiler before. It takes `--rows`, `--dim`, `-k`, `--repeat` and `--device`:
+Each rung is also a program of its own, so that any profiler can run it. It takes `--rows`, `--dim`, `-k`, `--repeat` and `--device`:
 
 ```sh
 nsys profile -t cuda,nvtx python -m knnscope.search.ladder fused-topk --rows 75000 --dim 384 -k 3 --repeat 10
 ```
 
-*Wall* is a search and copying its answer back, as Python sees it; *events* is the GPU's time between two events around the search,
-the host's hesitation included. *Moved* is what the array operations read and write, each by itself. *Kernels* and *copies* (between host
-and GPU) are counted by CUPTI; ~ marks what follows from the code where a search is too long to be done once more for counting. *Of floor* is
-the time that reading the rows once takes at this GPU's measured best (`knnscope info --measure`), as a share of the events' time, or of
-the wall's where there are none.
+- *Wall* is a search and copying its answer back, as Python sees it; *events* is the GPU's time between two events around the search,
+  what it waits for the host included.
+- *Vs previous* and *vs first*: how many times as fast as the rung above, and as the first one.
+- *Moved* is what the array operations read and write, each by itself.
+- *Kernels* and *copies* (between host and GPU) are counted by CUPTI; ~ marks what follows from the code where a search is too long to be done once more for
+  counting.
+- *Of floor* is the time that reading the rows once takes at this GPU's measured best (`knnscope info --measure`), as a share of the events' time, or of
+  the wall's where there are none.
 """
 
 
 def page() -> str:
     """The whole page."""
     parts = [HEAD]
+    tables = []
     for name in RUNS:
         found = analysis.load(RESULTS / name)
         assert isinstance(found, LadderRun)
-        parts.append(_run(name, found))
-    parts.append(_own(json.loads((RESULTS / "fused-topk.json").read_text())))
-    parts.append(_lessons())
+        tables.append(_run(name, found))
+    parts += [tables[0], _lessons(), *tables[1:]]
+    parts.append(_own(json.loads((RESULTS / "fused-topk.json").read_text())).rstrip() + "\n")
     return "\n".join(parts)
 
 
@@ -88,7 +93,8 @@ def _own(found: dict[str, Any]) -> str:
         "## fused-topk by itself",
         "",
         f"{gpu['name']}; one query, medians of {found['searches']} event-timed searches, interleaved with reading the same bytes once by the "
-        "project's own reading kernel (the floor). *Queued*: events enclose the kernel alone; *as called*: a call from Python on an idle GPU. "
+        "project's own reading kernel (the floor). *Queued*: events enclose the kernel alone; *as called*: a call from Python on an idle GPU; "
+        "*asked*: the goal that was set before. "
         "`python -m benchmarks.fused_topk`.",
         "",
         "| rows | type | k | floor | queued | times the floor | as called | asked |",
@@ -107,7 +113,7 @@ def _lessons() -> str:
     for name in ladder.RUNGS:
         cls = ladder.rung_class(name)
         parts += [f"### `{name}`", "", f"*New: {cls.changed}.*", "", cleandoc(cls.__doc__ or ""), ""]
-    return "\n".join(parts).rstrip() + "\n"
+    return "\n".join(parts)
 
 
 def main() -> None:

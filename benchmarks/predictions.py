@@ -268,7 +268,7 @@ of the quickest of three to five recordings of each (the fixtures of the tests, 
 """
 STRETCHED = """What recording adds to a search of {rows} (loops: of 300 rows), the quickest recording against the lower quartile without
 (CUPTI's on another machine of the kind): two to three microseconds for each recorded call, so that loops of calls take half as long
-again, and GPU time stays what it is.
+again, or twice as long where there is hardly anything but calls (`vectorized`), and GPU time stays what it is.
 """
 HEAD = """# What explain predicts, and what came of it
 
@@ -281,6 +281,9 @@ taken as a share, since a recorder stretches the host's time: that share of the 
 difference between both rungs' searches without a recorder, lower quartiles of interleaved searches, or of their large copies alone
 (*copy*), where NumPy's part of the search varies by more than the copy takes. *Off* is how far the prediction is from it; up to 30% came true.
 The rules' constants were fixed on 75,000 x 384 on the H100 before the others were recorded.
+
+`host-compute` advises to copy the rows up once and compute there. The rung after it does, but row by row, four launches each, and that costs more than
+the host's computing did.
 """
 
 
@@ -306,7 +309,7 @@ def page() -> str:
                 f"| {names_} | {', '.join(step.rules)} | {predicted:,.3f} ms | {measured:,.3f} ms | {'**' if came else ''}{told}{'**' if came else ''} |"
             )
         parts.append(
-            f"## {rows:,} rows of {dim} components\n\n{gpu['name']}, driver {gpu['driver']}, {found['environment']['cpu']['model']}, k = {K}; "
+            f"## {rows:,} rows of {dim} components, {gpu['name']}\n\nDriver {gpu['driver']}, {found['environment']['cpu']['model']}, k = {K}; "
             f"{right} of {judged} predictions came true.\n\n" + "\n".join(lines) + "\n"
         )
     parts += [RECORDERS, recorders() + "\n", STRETCHED.format(rows="75,000 x 384"), overhead() + "\n"]

@@ -22,6 +22,7 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_use_index = False
 html_show_sphinx = False
+html_search_scorer = str(Path(__file__).parent / "_site" / "scorer.js")
 html_show_search_summary = False  # it fetches pages, which a browser refuses to do from a disk
 html_theme_options = {"source_edit_link": "", "source_view_link": ""}
 linkcheck_timeout = 20

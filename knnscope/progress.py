@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
+from contextlib import suppress
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -18,10 +19,18 @@ EXPECTED = "{desc} {percentage:3.0f}% [{elapsed}<{remaining}]"
 
 
 class _Bar(tqdm):  # type: ignore[misc]
-    """With a lock of this process alone: tqdm's own is for several, and where these come from a server it starts one more to watch it."""
+    """With a lock of this process alone: tqdm's own is for several, and where these come from a server it starts one more to watch it.
+
+    One that Ctrl-C stopped while it was made has nothing to close: tqdm's own complains when it is collected.
+    """
+
+    def __del__(self) -> None:
+        with suppress(AttributeError):
+            super().__del__()
 
 
 _Bar.set_lock(threading.RLock())
+_Bar.monitor_interval = 0  # no thread: each update looks at the clock
 
 
 class _Lines:
@@ -60,6 +69,7 @@ def bar(
         unit_scale=scale,
         file=sys.stderr if terminal else _Lines(sys.stderr),
         mininterval=0.2 if terminal else 10.0,
+        miniters=1,
         leave=False,
         delay=1.0 if terminal else 5.0,  # short work shows nothing
         bar_format=None if total is None else form,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import sqlite3
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -21,6 +23,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from knnscope import progress
 from knnscope.errors import KnnscopeError
 
 BAD_HEADER = (ValueError, EOFError, TypeError, SyntaxError, OverflowError, RecursionError, TokenError)
@@ -268,9 +271,19 @@ class VectorCache:
             f"{self.path}: the cache cannot be used ({error}): is the folder writable, is another process busy with it?"
         )
 
-    def writing(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the cache for one writer; a second process waits, then finds everything encoded."""
-        return locked(self.path.with_suffix(".lock"))
+    @contextlib.contextmanager
+    def writing(self, digests: Sequence[bytes]) -> Iterator[None]:
+        """Hold these texts for one writer: a second process with the same ones waits, says so, then finds them encoded. Other texts wait for nobody."""
+        texts = hashlib.blake2b(b"".join(sorted(digests)), digest_size=7).digest()
+        place = int.from_bytes(texts, "little")  # a byte of the file, which need not be there, stands for them
+        asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0)
+        with open_own(self.path.with_suffix(".lock")) as lock:
+            try:
+                fcntl.fcntl(lock, fcntl.F_OFD_SETLK, asked)
+            except BlockingIOError:
+                progress.say("another process encodes these texts: waiting for it (Ctrl-C ends this one only)")
+                fcntl.fcntl(lock, fcntl.F_OFD_SETLKW, asked)
+            yield
 
     def have(self, digests: Sequence[bytes]) -> npt.NDArray[np.bool_]:
         """Which of these texts are encoded already: bool, (digests,).

@@ -1,4 +1,4 @@
-"""Fixtures for every test, and the rule that a GPU run in which everything was skipped fails."""
+"""Fixtures for every test, and the rule that a run on a GPU, or of the drop-ins' hosts, in which everything was skipped fails."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ from hypothesis import HealthCheck, settings
 from knnscope import cli
 from knnscope.search.definition import METRICS
 
-collect_ignore = [] if "KNNSCOPE_BROWSER_TESTS" in os.environ else ["browser"]
-"""./dev browser-test sets it: these need a browser and what drives it."""
+DROPINS = "KNNSCOPE_DROPIN_TESTS" in os.environ
+"""./dev test-dropins sets it: tests/dropins/hosts needs the libraries that the drop-ins serve, torch among them."""
+collect_ignore = [
+    *(() if "KNNSCOPE_BROWSER_TESTS" in os.environ else ("browser",)),  # ./dev browser-test sets it
+    *(() if DROPINS else ("dropins/hosts",)),
+]
 LACKS = re.compile(r"Skipped: \S+ (has no metric|takes no) \w+")
 """Why a contract has nothing to try (contracts/suite.py): the engine refuses it, and that is tested."""
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -91,6 +95,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         if not passed or skipped:
             session.exitstatus = 1
             print(f"\nthis was no GPU run: {len(passed)} tests of tests/gpu passed, skipped were {skipped}")
+    if DROPINS:
+        stats = session.config.pluginmanager.get_plugin("terminalreporter").stats
+        passed, skipped = (
+            {r.nodeid.split("::")[0] for r in stats.get(how, []) if "/dropins/hosts/" in r.nodeid}
+            for how in ("passed", "skipped")
+        )
+        if not passed or skipped - passed:
+            session.exitstatus = session.exitstatus or 1
+            print(
+                f"\nthis was no run of the drop-ins: files with tests that passed {sorted(passed)}, skipped {sorted(skipped)}"
+            )
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from itertools import count, takewhile
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from knnscope import progress
 
 
 def test_a_bar_starts_no_process(child_environment: dict[str, str]) -> None:
@@ -19,3 +27,34 @@ def test_a_bar_starts_no_process(child_environment: dict[str, str]) -> None:
         "assert resource_tracker._resource_tracker._pid is None"
     )
     subprocess.run([sys.executable, "-c", code], env=child_environment, check=True, capture_output=True)
+
+
+def test_one_that_is_stopped_while_it_is_made_leaves_no_message(capsys: pytest.CaptureFixture[str]) -> None:
+    """By Ctrl-C, at any line of it: whatever is there by then is collected in silence."""
+    said = list[str]()
+
+    def stopped(moment: int) -> bool:
+        left = moment
+
+        def step(_: FrameType, event: str, __: object) -> Any:
+            nonlocal left
+            left -= event == "line"
+            if left == 0:
+                raise KeyboardInterrupt
+            return step
+
+        sys.settrace(step)
+        try:
+            progress.bar(10, "work", "step")
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(None)
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", lambda what: said.append(repr(what.exc_value)))
+        moments = sum(1 for _ in takewhile(stopped, count(1)))
+        gc.collect()
+    assert moments > 50
+    assert not [one for one in said if "KeyboardInterrupt" not in one], "what stops a __del__ itself, Python tells"

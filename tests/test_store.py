@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from knnscope import store
+from knnscope import progress, store
 from knnscope.certified.cpu import code_cache
 from knnscope.errors import KnnscopeError
 from knnscope.store import VectorCache, home, whole_file, write_json
@@ -112,24 +112,36 @@ def test_a_full_cache_disk_is_one_line_and_keeps_what_was_committed(tmp_path: Pa
 
 def _hold(path: Path, began: multiprocessing.synchronize.Event, done: multiprocessing.synchronize.Event) -> None:
     cache = VectorCache(path, 3)
-    with cache.writing():
+    with cache.writing(keys(1, 2)):
         began.set()
-        done.wait(5)
+        done.wait(LONG)
         cache.add(keys(1), np.ones((1, 3), np.float32))
     cache.close()
 
 
-def test_a_second_writer_waits_for_the_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("asked", "waits"), [(keys(1, 2), True), (keys(2, 1), True), (keys(1), False), ([], False)])
+def test_a_writer_waits_for_one_of_the_same_texts_only_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[bytes], waits: bool
+) -> None:
+    """A collection may take hours to encode, and nothing else should wait for it."""
     context = multiprocessing.get_context("spawn")
     began, done = context.Event(), context.Event()
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        done.set()
+
+    monkeypatch.setattr(progress, "say", say)
     other = context.Process(target=_hold, args=(tmp_path / "c.sqlite", began, done))
     other.start()
     assert began.wait(LONG)
     cache = VectorCache(tmp_path / "c.sqlite", 3)
-    done.set()
-    with cache.writing():
-        assert len(cache) == 1
+    with cache.writing(asked):
+        assert len(cache) == waits
+    assert len(said) == waits
     cache.close()
+    done.set()
     other.join()
 
 

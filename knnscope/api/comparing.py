@@ -151,7 +151,7 @@ def compare(
     """
     how = options_of(options or CompareOptions(), keywords)
     grid = _grid(engines, counts(k, "k"), counts(batch, "batch"), how.boundary)  # type: ignore[arg-type]
-    settings = _settings(how, grid)
+    settings = settings_of(how, grid)
     if how.metric is not None and how.metric not in METRICS:
         raise unknown_name("metric", how.metric, METRICS)
     with new_folder(Path(out)) if out is not None else nullcontext() as folder:
@@ -235,7 +235,12 @@ def _grid(
     return Grid(chosen, ks, batches, at)
 
 
-def _settings(how: CompareOptions, grid: Grid) -> Options:
+def settings_of(how: CompareOptions, grid: Grid) -> Options:
+    """How to measure a grid, as ``how`` asks.
+
+    Raises:
+        ArgumentError: too few rounds, or a limit that is not above 0.
+    """
     if how.rounds is not None and how.rounds < FEWEST:
         raise ArgumentError(f"rounds {how.rounds}: at least {FEWEST}, since fewer say nothing about the noise")
     for name in ("seconds", "timeout", "memory"):

@@ -20,7 +20,7 @@ needs no code: it goes into |y|^2 as it is. Cosine divides rows and queries by t
 
 which float32 evaluates as g = N - (s b) f - C e > V. Rounding takes g by less than u (8 |y|^2 + 6 |p|^2 + 4 e^2 + 6 A e) from its
 value, u = 2^-24: three roundings of the product, whose size is at most |y|^2 + |p|^2, one more where v has two digits or c.v passes
-2^24, and one of each partial result. ``SLACK`` = 16 u is taken off N and C and added to V instead, so a row that g excludes is out.
+2^24, and one of each partial result. ``SLACK`` = 16 u is taken off N and added to C and V instead, so a row that g excludes is out.
 Underflow adds less than ``TINY``; scaled rows have norms around 1.
 """
 

@@ -134,7 +134,9 @@ class Living:
                 _refuse_known(state, found)
             parts = list(state.parts)
         if len(rows):
-            next_id = max(state.next_id, called.largest() + 1) if isinstance(called, Numbers) else state.next_id
+            next_id = state.next_id
+            if isinstance(called, Numbers):
+                next_id = max(next_id, called.largest() + 1) if are_named else next_id + len(rows)
             self._put(self._with(parts, rows, called, next_id), Change(UPDATE if updates else ADD, found, rows))
         return found
 

@@ -9,16 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from knnscope import threads
 from knnscope.analysis.side_by_side import Question, side_by_side
 from knnscope.api import reporting
 from knnscope.api.choosing import Choice, choose
-from knnscope.api.comparing import recorded
+from knnscope.api.comparing import CompareOptions, recorded, settings_of
 from knnscope.api.embedding import encoded
 from knnscope.api.searching import Rows, search_all, top
 from knnscope.api.workload import Workload
 from knnscope.bench import session
-from knnscope.bench.plan import Options
 from knnscope.bench.session import Grid
 from knnscope.cli import options
 from knnscope.cli.embed import show
@@ -43,6 +41,11 @@ class Demo:
         """Declare the arguments."""
         parser.add_argument(
             "--out", default="runs/demo", metavar="DIR", help="where the run is saved (default runs/demo)"
+        )
+        parser.add_argument(
+            "--quick",
+            action="store_true",
+            help="measure as a quick compare does: about a minute, large differences only",
         )
         options.add_encoder(parser)
 
@@ -71,7 +74,8 @@ class Demo:
 
         print(f"\n== 4. All {len(queries)} queries: which engine is fastest and right on this machine\n")
         task = choose(workload, Choice())
-        measured = session.measure(task, Grid(catalog.timed(), (DEPTH,), (1, 10)), Options(threads.usable()))
+        grid = Grid(catalog.timed(), (DEPTH,), (1, 10))
+        measured = session.measure(task, grid, settings_of(CompareOptions(quick=args.quick), grid))
         run = recorded(workload, task, measured, folder=folder).run
         print(f"{comparison.figures(run)}\n\n{comparison.verdict(run)}\n")
         notes(reporting.beside(run))

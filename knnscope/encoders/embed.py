@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
@@ -59,22 +60,25 @@ def fill(cache: VectorCache, encoder: OnnxEncoder, texts: Sequence[str], what: s
         prompt: put before each text.
     """
     work = Work()
-    with cache.writing(), bar(len(texts), what, "text") as progress:
+    with bar(len(texts), what, "text") as progress:
         for start in range(0, len(texts), WINDOW):
             window = texts[start : start + WINDOW]
             work.texts += len(window)
             unique = {digest(t, prompt): t for t in window}
             digests = list(unique)
-            have = cache.have(digests)
-            done = len(window) - int((~have).sum())
-            work.cached += int(have.sum())
-            skip(progress, done)
-            if not have.all():
-                for count, tokens, seconds in _encode_window(cache, encoder, unique, have, prompt):
-                    work.encoded += count
-                    work.tokens += tokens
-                    work.seconds += seconds
-                    progress.update(count)
+            with contextlib.ExitStack() as held:
+                have = cache.have(digests)
+                if not have.all():
+                    held.enter_context(cache.writing(digests))
+                    have = cache.have(digests)  # somebody may have encoded them meanwhile
+                work.cached += int(have.sum())
+                skip(progress, len(window) - int((~have).sum()))
+                if not have.all():
+                    for count, tokens, seconds in _encode_window(cache, encoder, unique, have, prompt):
+                        work.encoded += count
+                        work.tokens += tokens
+                        work.seconds += seconds
+                        progress.update(count)
     return work
 
 

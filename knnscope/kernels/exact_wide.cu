@@ -80,15 +80,22 @@ __device__ __forceinline__ void hold(int (&c)[64])
     UNROLL for (int x = 0; x < 64; ++x) asm volatile("" : "+r"(c[x])::"memory");
 }
 
-// What another warp has announced, the same for all threads of this one.
+// What another warp has announced, the same for all threads of this one, and what it did before that.
 __device__ __forceinline__ u32 glance(const u32& word)
 {
-    return __shfl_sync(ALL, *reinterpret_cast<const volatile u32*>(&word), 0);
+    const u32 value = __shfl_sync(ALL, *reinterpret_cast<const volatile u32*>(&word), 0);
+    __threadfence_block();
+    __syncwarp();  // a shuffle alone orders no memory
+    return value;
 }
+// By all threads of a warp: whoever sees the value sees what each of them did before.
 __device__ __forceinline__ void announce(u32& word, u32 value)
 {
-    __threadfence_block();
-    *reinterpret_cast<volatile u32*>(&word) = value;
+    __syncwarp();
+    if ((threadIdx.x & 31) == 0) {
+        __threadfence_block();
+        *reinterpret_cast<volatile u32*>(&word) = value;
+    }
 }
 
 // The sums of the threads in ``mask``, of a warp, become lines; ``put``: how many so far.
@@ -106,7 +113,7 @@ __device__ __forceinline__ void pass_on(Wide& shared, int own, const int4 (&sums
         }
         const u32 done = __ballot_sync(ALL, mine);
         mask &= ~done, put += __popc(done);
-        if (done && lane == 0) announce(shared.put[own], put);
+        if (done) announce(shared.put[own], put);
     }
 }
 
@@ -146,12 +153,10 @@ __device__ __forceinline__ void look(const Batch& p, Wide& shared, int first)
             const u32 some = min(glance(shared.put[own]) - taken[i], 4u);
             if (!some) continue;
             idle = false;
-            __threadfence_block();
             const u32 mine = taken[i] + (lane >> 3);
             if (lane >> 3 < some) look_at(p, shared.lines[own][mine % WAITING], lane & 7);
-            __syncwarp();
             taken[i] += some;
-            if (lane == 0) announce(shared.taken[own], taken[i]);
+            announce(shared.taken[own], taken[i]);
         }
         if (idle && ended) return;
         if (idle) __nanosleep(64);

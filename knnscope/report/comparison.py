@@ -296,7 +296,7 @@ def notes(rows: Sequence[Measurement]) -> list[str]:
     overheads = [r.overhead_ns for r in hot if r.overhead_ns]
     if overheads:
         share = max(r.overhead_ns / r.took_ns for r in hot if r.overhead_ns)
-        said.append(f"timing itself takes {duration(max(overheads))}, at most {100 * share:.2g}% of a row")
+        said.append(f"timing itself takes {duration(max(overheads))}, at most {100 * share:.2g}% of any time above")
     said += _compiling(rows)
     said += [
         f"{plain(r.engine)} kept {r.cores:.1f} cores busy at batch {r.batch}: more than its {r.threads} threads"

@@ -16,6 +16,7 @@ import pytest
 from knnscope import cli
 from knnscope.analysis import jsonl
 from knnscope.analysis.measurement import Measurement
+from knnscope.api import reporting
 from knnscope.bench import session
 from knnscope.search import catalog
 from tests.bench import planted
@@ -56,8 +57,15 @@ def refused(result: tuple[int, str, str], message: str) -> None:
 
 
 @pytest.fixture
-def compare(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compare:
-    """The command with few rounds, no cold rows, given ceilings, and planted engines beside the real ones."""
+def pages() -> None:
+    """For tests that look at the page that ``compare`` writes: drawing it takes longer than most runs here."""
+
+
+@pytest.fixture
+def compare(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Compare:
+    """The command with few rounds, no cold rows, given ceilings, planted engines beside the real ones, and a page only with ``pages``."""
+    if "pages" not in request.fixturenames:
+        monkeypatch.setattr(reporting, "beside", lambda _: [])
     monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)
     inner = session.measure
     monkeypatch.setattr(session, "measure", lambda task, grid, o: inner(task, grid, replace(o, cold=False)))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 
 from knnscope.analysis import jsonl
 from knnscope.analysis.measurement import Measurement
+from knnscope.bench.plan import Options
+from knnscope.errors import KnnscopeError
 from knnscope.search import catalog
 from tests.cli.conftest import Run
 
@@ -48,3 +51,10 @@ def test_demo_from_words_to_an_answer(knnscope: Run, tmp_path: Path, monkeypatch
         assert re.search(rf"^{batch}: fastest exact: \w+", out, re.M)
     assert json.loads((tmp_path / "run/environment.json").read_text())["cpu"]
     assert np.load(tmp_path / "run/vectors.npy").shape == (240, 384)
+
+    def seen(task: object, grid: object, how: Options) -> NoReturn:
+        raise KnnscopeError(f"quick {how.quick}, cold {how.cold}")
+
+    monkeypatch.setattr(session, "measure", seen)  # the texts come from the cache now
+    assert knnscope("demo", "--out", tmp_path / "whole")[2].endswith("quick False, cold True\n")
+    assert knnscope("demo", "--quick", "--out", tmp_path / "quick")[2].endswith("quick True, cold False\n")

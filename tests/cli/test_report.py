@@ -114,6 +114,7 @@ def test_a_trace_is_a_page_and_has_no_rows(knnscope: Run, tmp_path: Path) -> Non
     refused(knnscope("report", tmp_path, "-o", tmp_path / "x.csv"), "holds traces, which have no rows")
 
 
+@pytest.mark.usefixtures("pages")
 def test_compare_writes_its_page(compare: Compare, vectors: Path, tmp_path: Path) -> None:
     code, out, err = compare(vectors, "--engines", "numpy,sklearn", "--batch", 1)
     assert code == 0, err
@@ -122,7 +123,7 @@ def test_compare_writes_its_page(compare: Compare, vectors: Path, tmp_path: Path
     assert "sklearn" in page
 
 
-@pytest.mark.usefixtures("encoded")
+@pytest.mark.usefixtures("encoded", "pages")
 def test_queries_on_which_engines_disagree_are_saved_with_their_texts(compare: Compare, tmp_path: Path) -> None:
     code, _, err = compare("sample", "--engines", "numpy,WrongIds", "--batch", 10)
     assert code == 0, err
@@ -139,6 +140,7 @@ def test_queries_on_which_engines_disagree_are_saved_with_their_texts(compare: C
     assert "WrongIds is wrong at batch 10" in page
 
 
+@pytest.mark.usefixtures("pages")
 def test_where_a_library_is_missing_compare_says_so_and_goes_on(
     compare: Compare, vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 
+from notebooks import __main__ as program
 from notebooks import running, source
 
 
@@ -45,6 +46,18 @@ def test_running_keeps_what_is_printed_and_what_a_cell_ends_in() -> None:
     assert first["outputs"][0]["text"] == ["2\n"]
     assert first["outputs"][1]["data"]["text/plain"] == ["3"]
     assert [o["output_type"] for o in second["outputs"]] == ["stream"]
+
+
+def test_outputs_stay_where_only_words_changed() -> None:
+    before = source.notebook()
+    before["cells"] = source.cells("# %% [markdown]\n# old\n# %%\nprint(1)\n")
+    assert running.run(before) is None
+    words = {**before, "cells": source.cells("# %% [markdown]\n# new\n# %% [markdown]\n# more\n# %%\nprint(1)\n")}
+    kept = program.with_outputs(words, before)
+    assert source.sources(kept) == source.sources(words)
+    assert kept["cells"][2]["outputs"][0]["text"] == ["1\n"]
+    code = {**before, "cells": source.cells("# %% [markdown]\n# old\n# %%\nprint(2)\n")}
+    assert program.with_outputs(code, before)["cells"][1]["outputs"] == []
 
 
 def test_running_ends_at_an_error_and_says_where() -> None:

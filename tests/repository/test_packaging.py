@@ -13,8 +13,10 @@ from flit_core import buildapi
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "requirements").glob("*.txt"))
-OWN = {"model", "docs"}
+OWN = {"model", "docs", "dropins-cpu", "dropins-cuda"}
 """Of these nothing is built."""
+TORCH = {"torch", "dropins", "dropins-cpu", "dropins-cuda"}
+"""Environments of their own: nowhere else is torch installed."""
 EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 
@@ -46,9 +48,13 @@ def test_there_is_a_file_for_every_use_and_the_build_backend_is_in_it() -> None:
         "model",
         "notebook",
         "torch",
+        "dropins",
+        "dropins-cpu",
+        "dropins-cuda",
     }
     assert all("flit-core==" in path.read_text() for path in FILES if path.stem not in OWN)
-    assert "torch" not in "".join(path.read_text() for path in FILES if path.stem != "torch")
+    assert "torch" not in "".join(path.read_text() for path in FILES if path.stem not in TORCH)
+    assert not re.search("nvidia|triton|cuda", (ROOT / "requirements" / "dropins.txt").read_text())
 
 
 @pytest.mark.parametrize("family", ["onnxruntime", "faiss", "cupy"])
@@ -71,6 +77,10 @@ def test_the_extras_that_were_asked_for() -> None:
         "torch",
         "flashlib",
         "certex",
+        "sentence-transformers",
+        "mteb",
+        "beir",
+        "langchain",
     }
     assert not any(r.startswith(("torch", "onnxruntime", "faiss")) for r in EXTRAS["common"])
 

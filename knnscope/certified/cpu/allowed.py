@@ -92,11 +92,14 @@ def few(mask: npt.NDArray[np.bool_], levels: Levels, queries: int) -> Few | None
     rows = mask.shape[1]
     is_shared = len(mask) == 1 and queries >= MANY and levels.codes is not None and not levels.is_fixed
     room = rows // (SHARED if is_shared else DIRECT if levels.lines is None else SHARE)
-    if rows >= 1 << 31 or any(np.count_nonzero(mask[number]) > room for number in {0, len(mask) - 1}):
+    if rows >= 1 << 31 or (len(mask) > 1 and np.count_nonzero(mask[-1]) > room):
         return None
-    lists = np.empty((len(mask), room + 64), dtype=np.int32)
-    counts = np.array([listed(*both) for both in zip(mask, lists, strict=True)], dtype=np.int64)
-    return None if (counts < 0).any() else Few(lists, counts, is_shared)
+    lists, counts = np.empty((len(mask), room + 64), dtype=np.int32), np.empty(len(mask), dtype=np.int64)
+    for number, both in enumerate(zip(mask, lists, strict=True)):
+        counts[number] = found = listed(*both)
+        if found < 0:  # it stops where there is no more room
+            return None
+    return Few(lists, counts, is_shared)
 
 
 def gathered(codes: Codes, near: npt.NDArray[np.int8] | None, rows: npt.NDArray[np.int32], workers: Workers) -> Codes:
