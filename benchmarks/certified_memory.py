@@ -13,7 +13,8 @@ from statistics import median
 
 import numpy as np
 
-from knnscope.certified.index import MEMORY, ExactIndex
+from knnscope.certified.index import ExactIndex
+from knnscope.certified.memory import NAMES
 from knnscope.datasets import registry
 
 CASES = ((1, 10), (10, 10), (100, 10), (1000, 10), (10, 1000))
@@ -27,11 +28,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=75_000)
     data, _ = registry.load(f"synthetic:text,rows={parser.parse_args().rows},queries=1000")
     rows, queries = data.documents.values, data.queries.values
-    indexes = {memory: ExactIndex(rows, threads=1, memory=memory).wait() for memory in MEMORY}
+    indexes = {memory: ExactIndex(rows, threads=1, memory=memory).wait() for memory in NAMES}
     for memory, index in indexes.items():
         print(f"{memory}: {index.levels}, {index.nbytes / len(rows):.0f} bytes a row")
     for batch, k in CASES:
-        times: dict[str, list[float]] = {memory: [] for memory in MEMORY}
+        times: dict[str, list[float]] = {memory: [] for memory in NAMES}
         turns = max(1, 20 // batch)
         for _ in range(ROUNDS):
             found = {}
@@ -46,7 +47,7 @@ def main() -> None:
                 raise SystemExit("WRONG: the answers differ")
         shown = [
             f"{memory} {median(times[memory]):.2f} ms, {np.median(found[memory].certificate.computed):.0f} computed, {'+'.join(found[memory].certificate.path)}"
-            for memory in MEMORY
+            for memory in NAMES
         ]
         print(f"{batch:>5} queries, k = {k}: " + "; ".join(shown))
 

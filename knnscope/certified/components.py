@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from knnscope.certified import plane_bound
 from knnscope.certified.dtypes import widened
+from knnscope.certified.row_file import some as some_of
 
 SAMPLE = 4096
 """Rows of the sample, more where there are many components: ten times as many."""
@@ -161,7 +162,7 @@ def _thresholds(
     asked, kept = queries.astype(np.float32), min(KS[-1] + 1, -(-count // step))
     found = []
     for first in range(0, count, step * 1024):
-        some = prepared(rows[first : first + step * 1024 : step], metric, centre)
+        some = prepared(some_of(rows, slice(first, first + step * 1024, step)), metric, centre)
         values = -2 * (some @ asked).T
         if metric == 0:
             values += np.einsum("ij,ij->i", some, some)
@@ -236,4 +237,4 @@ def _sample(
     """Rows of the sample as the plane has them: divided by their lengths for cosine, and centred."""
     wanted = min(len(rows), max(SAMPLE, 10 * rows.shape[1]))
     chosen = np.sort(random.choice(len(rows), wanted, replace=False))
-    return prepared(rows[chosen], metric, centre)
+    return prepared(some_of(rows, chosen), metric, centre)

@@ -13,7 +13,12 @@ HALF, BFLOAT = np.dtype(np.uint16), np.dtype(np.int16)
 
 def computable(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The same memory as a type that ``value`` reads."""
-    return rows.view(HALF) if rows.dtype == np.float16 else rows
+    if rows.dtype != np.float16:
+        return rows
+    made, file = rows.view(HALF), getattr(rows, "file", None)
+    if file is not None:  # see row_file.py
+        made.file = file  # type: ignore[attr-defined]
+    return made
 
 
 def widened(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:

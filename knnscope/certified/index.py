@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from knnscope.arithmetic import Ieee
+from knnscope.certified import row_file
 from knnscope.certified import state as states
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.filters import is_filter, masks
@@ -15,6 +18,7 @@ from knnscope.certified.graph import KnnGraph
 from knnscope.certified.ids import Strings, new_ids
 from knnscope.certified.living import Living
 from knnscope.certified.making import Maker, OnCpu, OnCuda
+from knnscope.certified.memory import as_memory
 from knnscope.certified.radius import RadiusSearch
 from knnscope.certified.rows import as_mask, as_queries, as_rows
 from knnscope.certified.saved.savable import Savable
@@ -28,7 +32,6 @@ from knnscope.search.device import gpu_problem, is_device
 from knnscope.search.engine import check_k
 
 DEVICES = ("auto", "cpu", "cuda")
-MEMORY = ("fast", "small")
 
 
 class ExactIndex(RadiusSearch, KnnGraph, Savable):
@@ -44,7 +47,7 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
         ids: npt.ArrayLike | None = None,
         device: str = "auto",
         threads: int | None = None,
-        memory: str = "fast",
+        memory: str | int = "fast",
         *,
         dim: int | None = None,
     ) -> None:
@@ -60,8 +63,9 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
             device: auto or cpu; cpu:ISA, such as cpu:avx2, for one of its instruction sets (default: the fastest); cuda, or cuda:1 for the
                 second GPU.
             threads: how many work at once (default: the thread budget).
-            memory: fast; or small, for processors: where half a byte for each leading component is enough, nothing else is kept. The answers are the
-                same; searches are slower, those of batches and of a large k above all.
+            memory: what is kept beside the rows, for processors: fast; small, where half a byte for each leading component is enough, and nothing else
+                is kept; or at most so many bytes: a number, or a size such as "8GiB". The answers are the same; with less, searches are slower, those of
+                batches and of a large k above all. Rows that are added later take as much again at most.
             dim: components, of an index that begins empty; the first rows to be added decide their type.
 
         Raises:
@@ -69,8 +73,6 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
         """
         if metric not in definition.METRICS:
             raise unknown_name("metric", str(metric), definition.METRICS)
-        if memory not in MEMORY:
-            raise unknown_name("memory", str(memory), MEMORY)
         maker = _maker(device, threads, memory)
         if vectors is None:
             if dim is None or ids is not None:
@@ -85,6 +87,47 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
                 raise KnnscopeError(f"dim = {dim}, but the vectors have {rows.shape[1]} components")
             self._living = Living(maker, metric, int(rows.shape[1]))
             self._living.begin(rows, new_ids(ids, int(rows.shape[0])))
+
+    @classmethod
+    def build(
+        cls,
+        path: str | os.PathLike[str],
+        metric: str = "l2",
+        ids: npt.ArrayLike | None = None,
+        threads: int | None = None,
+        memory: str | int = "fast",
+        *,
+        device: str = "cpu",
+    ) -> Self:
+        """An index of rows that stay in a file, which may be larger than memory. Docs: on-disk.md.
+
+        The file is read once from its beginning to its end, twice for ip, after some rows of a sample; progress is shown, and Ctrl-C leaves nothing. Searches
+        read the few rows that codes leave. Rows that are added later lie in memory. The file has to stay as it is: one that was changed is an error.
+
+        Args:
+            path: .npy, .fbin, .f16bin, .u8bin, .i8bin or .ibin. Rows of .fvecs, .bvecs and .ivecs are mapped, and count as memory for as long as
+                the system has nothing better to keep there; those of other formats, and of another byte order, are read into memory.
+            metric: l2, ip or cosine.
+            ids: as in ``ExactIndex``.
+            threads: likewise.
+            memory: likewise; with a size, what does not fit is not written later either.
+            device: cpu, or cpu:ISA.
+
+        Raises:
+            KnnscopeError: no such file, a damaged one, a number in it that is not finite (names where), or memory that is too little.
+        """
+        if metric not in definition.METRICS:
+            raise unknown_name("metric", str(metric), definition.METRICS)
+        if str(device).startswith("cuda"):
+            raise KnnscopeError(
+                "rows of a file are searched by processors: leave device out, or read the file for ExactIndex(rows, device='cuda')"
+            )
+        made, maker = cls.__new__(cls), _maker(device, threads, memory)
+        with np.errstate(all="ignore"), Ieee():
+            rows = row_file.opened(Path(path))
+            made._living = Living(maker, metric, int(rows.shape[1]))
+            made._living.begin(rows, new_ids(ids, int(rows.shape[0])))
+        return made
 
     @staticmethod
     def _maker_of(device: str, threads: int | None, memory: str) -> Maker:
@@ -270,14 +313,15 @@ def _checked_k(k: Any, state: State) -> int:
     return check_k(k, state.rows)
 
 
-def _maker(device: str, threads: int | None, memory: str) -> Maker:
+def _maker(device: str, threads: int | None, memory: str | int) -> Maker:
+    memory = as_memory(memory)
     name, _, part = device.partition(":") if isinstance(device, str) else ("", "", "")
     if name not in DEVICES or (part and name == "auto") or (name == "cuda" and part and not part.isdecimal()):
         raise KnnscopeError(
             f"device {device!r}: certified search runs on {', '.join(DEVICES)}; a certain one is written cpu:avx2 or cuda:1"
         )
     if name == "cuda":
-        if memory != MEMORY[0]:
+        if memory != "fast":
             raise KnnscopeError(f"memory={memory!r} is for processors: leave it out, or say device='cpu'")
         if why := gpu_problem():
             raise NoGpuError(f"{why}: device='cpu' gives the same answers")

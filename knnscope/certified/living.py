@@ -179,7 +179,7 @@ class Living:
         """See ``ExactIndex.merge``."""
         self.turns.raise_error()
         with self.turns.merging():
-            before = self.state.parts
+            before = self.state.parts[merging.filed(self.state.parts) :]
             if len(before) > 1 or any(
                 part.live is not None or part.segment.is_open or part.segment.is_coarse for part in before
             ):

@@ -19,6 +19,7 @@ from knnscope.certified.cpu.plane import FEWEST
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.dtypes import widened
 from knnscope.certified.filters import is_filter
+from knnscope.certified.row_file import file_of, some
 
 Int64 = npt.NDArray[np.int64]
 
@@ -40,7 +41,9 @@ class OnCpu:
         self._compiled = False
 
     def first(self, given: Given) -> Any:
-        """A scanner of the rows that an index begins with."""
+        """A scanner of the rows that an index begins with; those of a file are not searched by NumPy meanwhile, which reads all of them."""
+        if file_of(given.rows) is not None:
+            return self._scanner.like().build(*given)
         return meanwhile.build(self._scanner.like(), given)
 
     def added(self, given: Given) -> Any:
@@ -84,7 +87,7 @@ class OnCpu:
     @staticmethod
     def read(rows: Any, places: Int64) -> npt.NDArray[Any]:
         """Some rows in host memory, copied."""
-        found = widened(np.asarray(rows)[places])
+        found = widened(some(rows, places))
         return found.view(np.float16) if found.dtype == np.uint16 else found
 
     @staticmethod

@@ -11,6 +11,7 @@ import numpy as np
 from knnscope.arithmetic import Ieee
 from knnscope.certified.cpu.ending import EndingError, at_work
 from knnscope.certified.cpu.threads import start_thread
+from knnscope.certified.row_file import file_of
 from knnscope.certified.state import Part, Segment, State, state_of
 from knnscope.errors import KnnscopeError
 
@@ -23,10 +24,10 @@ DEAD = 16
 
 def due(parts: Sequence[Part]) -> tuple[int, int] | None:
     """The segments to be written together next, from one number up to another; None where all is well."""
-    count = len(parts) - (bool(parts) and parts[-1].segment.is_open)
+    count, begin = len(parts) - (bool(parts) and parts[-1].segment.is_open), filed(parts)
     after = 0
     found: tuple[int, int] | None = None
-    for number in range(count - 1, -1, -1):
+    for number in range(count - 1, begin - 1, -1):
         part = parts[number]
         if part.left < RATIO * after:
             found = number, count
@@ -34,9 +35,16 @@ def due(parts: Sequence[Part]) -> tuple[int, int] | None:
     if found is not None:
         return found
     for number, part in enumerate(parts[:count]):
-        if part.segment.is_coarse or (len(part.segment.ids) - part.left) * DEAD >= len(part.segment.ids):
+        if number >= begin and (
+            part.segment.is_coarse or (len(part.segment.ids) - part.left) * DEAD >= len(part.segment.ids)
+        ):
             return number, number + 1
     return None
+
+
+def filed(parts: Sequence[Part]) -> int:
+    """How many segments come first whose rows stay in a file: they are never written again."""
+    return next((number for number, part in enumerate(parts) if file_of(part.segment.rows) is None), len(parts))
 
 
 def put(state: State, before: Sequence[Part], made: Segment) -> State:

@@ -90,7 +90,7 @@ def few(mask: npt.NDArray[np.bool_], levels: Levels, queries: int) -> Few | None
         queries: how many.
     """
     rows = mask.shape[1]
-    is_shared = len(mask) == 1 and queries >= MANY and levels.codes is not None
+    is_shared = len(mask) == 1 and queries >= MANY and levels.codes is not None and not levels.is_fixed
     room = rows // (SHARED if is_shared else DIRECT if levels.lines is None else SHARE)
     if rows >= 1 << 31 or (len(mask) > 1 and np.count_nonzero(mask[-1]) > room):
         return None

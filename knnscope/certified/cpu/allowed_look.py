@@ -220,7 +220,7 @@ def by_rows(table: Any, rows: Any, one: Any, answers: Any) -> None:
         if first + TOGETHER < count:
             for i in range(first + TOGETHER, min(first + 2 * TOGETHER, count)):
                 lines.ask_ahead(table.rows, rows[i])
-        keys_of(table.rows, vector, table.metric, length, pool)
+        keys_of(table, vector, length, pool)
         for i in range(some):
             key, name = pool.keys[i], pool.places[i]
             if table.names.shape[0]:

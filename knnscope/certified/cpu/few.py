@@ -57,8 +57,8 @@ def direct(table: Any, queries: Any, answers: Any) -> bool:
         answers: the fields of ranking.Answers, written.
     """
     ids, values, candidates, computed, margins = answers
-    rows, names, metric, widen = table
-    whole, none = Table(rows, names, metric, widen), np.empty(0, dtype=np.bool_)
+    rows, names, metric, widen, handle, start = table
+    whole, none = Table(rows, names, metric, widen, handle, start), np.empty(0, dtype=np.bool_)
     for number in range(queries.shape[0]):
         query, found, keys = queries[number], ids[number], values[number]
         if not length_of(query) < np.inf:
@@ -84,7 +84,7 @@ def _alone(table: Any, coded: Any, mapping: Any, plan: tuple[int, int, int], que
         answers: the fields of ranking.Answers, written.
     """
     ids, values, candidates, computed, margins = answers
-    rows, names, metric, widen = table
+    rows, names, metric, widen, handle, start = table
     codes, scales, errors, terms = coded
     whole = Coded(codes, scales, errors, terms)
     k, count, each = ids.shape[1], queries.shape[0], plan[0] // plan[1]
@@ -105,7 +105,7 @@ def _alone(table: Any, coded: Any, mapping: Any, plan: tuple[int, int, int], que
     )
     candidates[:] = -1
     batch, found = Batch(queries, np.arange(count), 0, count), Answers(ids, values, candidates, computed, margins)
-    finish(Table(rows, names, metric, widen), whole, asked, every, batch, found)
+    finish(Table(rows, names, metric, widen, handle, start), whole, asked, every, batch, found)
     for number in range(count):
         if candidates[number] < 0 or computed[number] < 0:
             return False

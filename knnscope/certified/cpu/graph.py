@@ -52,7 +52,7 @@ class Wanted(NamedTuple):
 def suits(table: Table, levels: Levels, wanted: Wanted, workers: Workers) -> bool:
     """Whether pairs are computed once here: by the plane, where it answers so many neighbors, and heaps that fit into memory."""
     rows, k = len(table.rows), wanted.k
-    if levels.plane is None or levels.codes is None or levels.lines is None:
+    if levels.plane is None or levels.codes is None or levels.lines is None or levels.is_fixed:
         return False
     return rows < 1 << 31 and rows * k * 16 * workers.count <= HEAP_BYTES and levels.plane.answers(GROUP, k + 1)
 

@@ -160,7 +160,7 @@ def _computed(table: Any, one: Any, waiting: Any, count: int, order: Any, pool: 
     place, vector, length, scale = one
     for i in range(TOGETHER):
         pool.places[i] = order[waiting[min(i, count - 1)]]
-    keys_of(table.rows, vector, table.metric, length, pool)
+    keys_of(table, vector, length, pool)
     own = _name(table, order[place])
     for i in range(count):
         key, row = pool.keys[i], pool.places[i]
@@ -233,7 +233,7 @@ def _all_pairs(table: Any, vector: Any, place: int, order: Any, itself: bool, gr
         some = min(TOGETHER, total - first)
         for i in range(TOGETHER):
             pool.places[i] = order[first + min(i, some - 1)]
-        keys_of(table.rows, vector, table.metric, length, pool)
+        keys_of(table, vector, length, pool)
         for i in range(some):
             if np.isnan(pool.keys[i]):
                 return False

@@ -42,7 +42,7 @@ def kind_of(rows: npt.NDArray[Any], isa: str, memory: str = "fast") -> Kind:
     """The kind of these rows, (rows, dim), as ``rows.as_rows`` or ``dtypes.computable`` gives them."""
     name = {BFLOAT: "bfloat16", HALF: "float16"}.get(rows.dtype, rows.dtype.name)
     order = "C" if rows.flags.c_contiguous else "F" if rows.flags.f_contiguous else "A"
-    return Kind(name, order, isa, memory)
+    return Kind(name, order, isa, "small" if memory == "small" else "fast")
 
 
 def example(kind: Kind, values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from knnscope.certified.cpu import bounds
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
-from knnscope.certified.cpu.quantise import TILE_BYTES, Coded, Codes, aligned
+from knnscope.certified.cpu.quantise import PANEL, TILE_BYTES, Coded, Codes, Quantiser, aligned, new_coded
 from knnscope.certified.cpu.queries import BASE, EncodedQueries, write
 from knnscope.certified.cpu.workers import Workers
 
@@ -30,31 +30,51 @@ AHEAD = 12
 """Rows that are asked for ahead."""
 
 
-def of(coded: Coded, rows: int, workers: Workers) -> npt.NDArray[np.int8]:
-    """Lines of rows: int8, (rows, HEAD and padded codes)."""
-    blocks, groups = coded.codes.shape[:2]
-    lines = aligned((rows, HEAD + -(-groups * 4 // STEP) * STEP), np.int8, STEP)
-    each = -(-blocks // workers.count)
-    pieces = [(first, min(first + each, blocks)) for first in range(0, blocks, each)]
-    workers.map(partial(_turn_piece, coded, lines), pieces)
-    return lines
+def nbytes(rows: int, dim: int) -> int:
+    """Bytes of lines of so many rows, and of what belongs to rows as a whole."""
+    return rows * (HEAD + -(-dim // STEP) * STEP) + 12 * -(-rows // PANEL) * PANEL
 
 
-def _turn_piece(coded: Coded, lines: npt.NDArray[np.int8], piece: tuple[int, int]) -> None:
-    _turn(coded, *piece, lines)
+class Writing:
+    """Byte codes that are written row after row, some rows at a time, by several threads.
+
+    lines: int8, (rows, HEAD and padded codes). coded: bounds of all rows.
+    """
+
+    def __init__(self, shape: tuple[int, int], quantiser: Quantiser) -> None:
+        """Room for rows of this shape."""
+        rows, dim = shape
+        self._quantiser, self._groups = quantiser, -(-dim // 4)
+        self.lines = aligned((rows, HEAD + -(-self._groups * 4 // STEP) * STEP), np.int8, STEP)
+        self.coded = new_coded(rows, dim, in_order=False)
+
+    def write(self, some: npt.NDArray[Any], first: int) -> bool:
+        """Write rows from ``first``, a multiple of 16, on; False as ``Quantiser.write``."""
+        last = -(-(first + len(some)) // 16) * 16
+        blocks = np.empty(((last - first) // 16, self._groups, 16, 4), np.int8)  # that stay in the caches
+        _, scales, errors, terms = self.coded
+        own = Coded(blocks, scales[first:last], errors[first:last], terms[first:last])
+        done = self._quantiser.write(some, 0, own)
+        _turn(own, self.lines[first : first + len(some)])
+        return done
+
+    def codes(self) -> Codes:
+        """What belongs to rows as a whole, all of them written."""
+        return self._quantiser.codes(len(self.lines), self.coded)
 
 
 @compiled()
-def _turn(coded: Any, first: int, last: int, lines: Any) -> None:
-    """Write the lines of some blocks."""
+def _turn(coded: Any, lines: Any) -> None:
+    """Write lines of blocks."""
     words, sides, to = coded.codes.view(np.int32), lines.view(np.float32), lines.view(np.int32)
     groups, head = coded.codes.shape[1], HEAD // 4
-    for block in range(first, last):
+    for block in range(coded.codes.shape[0]):
         for lane in range(16):
             row = 16 * block + lane
             if row >= lines.shape[0]:
                 break
             sides[row, 0], sides[row, 1], sides[row, 2] = coded.scales[row], coded.errors[row], coded.terms[row]
+            to[row, 3] = 0
             for group in range(groups):
                 to[row, head + group] = words[block, group, lane, 0]
             to[row, head + groups :] = 0

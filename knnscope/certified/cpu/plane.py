@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import threading
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,11 +17,12 @@ import numpy.typing as npt
 
 from knnscope.certified import components
 from knnscope.certified.components import Directions, Prices
-from knnscope.certified.cpu import forks
+from knnscope.certified.cpu import blas, forks
+from knnscope.certified.cpu.passing import over
 from knnscope.certified.cpu.plane_products import LANES as LANES
 from knnscope.certified.cpu.plane_writing import SIDES as SIDES
 from knnscope.certified.cpu.plane_writing import way_of, writer
-from knnscope.certified.cpu.quantise import FAR, aligned, chunk, refuse_infinite
+from knnscope.certified.cpu.quantise import FAR, aligned, refuse_infinite
 from knnscope.certified.cpu.workers import Workers
 
 MOST_LONG = 1e-3
@@ -90,24 +92,78 @@ class Plane:
         return self.blocks.nbytes + self.map.matrix.nbytes
 
 
-def of(rows: npt.NDArray[Any], mapping: Any, workers: Workers, prices: Prices) -> Plane | None:
-    """The plane of rows, None where none is worth its bytes; see ``build``."""
-    count, dim = rows.shape
-    if count < FEWEST or not DIMS[0] <= dim <= DIMS[1] or not 2.0**-EXPONENTS < mapping.scaling < 2.0**EXPONENTS:
+def directions_of(rows: npt.NDArray[Any], mapping: Any, prices: Prices) -> Directions | None:
+    """The directions of a plane of rows, from a sample of them; None where none is worth its bytes."""
+    if not may_be(rows.shape, mapping):
         return None
-    if not mapping.reach2 < FAR * FAR:
-        return None
-    with np.errstate(all="ignore"), forks.held_off():
+    with np.errstate(all="ignore"), forks.held_off(), blas.one_thread():
         directions = components.choose(rows, mapping.metric, mapping.centre)
-    if directions is None or directions.cost(10) > WORTH * prices.codes * (dim + 12):
+    if directions is None or directions.cost(10) > WORTH * prices.codes * (rows.shape[1] + 12):
         return None
-    return build(rows, mapping, directions, workers, prices)
+    return directions
+
+
+def may_be(shape: tuple[int, ...], mapping: Any) -> bool:
+    """Whether directions of rows of this shape are looked for."""
+    count, dim = shape
+    if count < FEWEST or not DIMS[0] <= dim <= DIMS[1] or not 2.0**-EXPONENTS < mapping.scaling < 2.0**EXPONENTS:
+        return False
+    return bool(mapping.reach2 < FAR * FAR)
+
+
+def nbytes(rows: int, directions: Directions) -> int:
+    """Bytes of a plane of so many rows."""
+    m, dim = directions.matrix.shape
+    return -(-rows // LANES) * (8 * m + SIDES) + 4 * m * -(-dim // LANES) * LANES
+
+
+class Writing:
+    """A plane that is written some rows at a time, in any order, by several threads."""
+
+    def __init__(self, rows: int, mapping: Any, directions: Directions, prices: Prices) -> None:
+        """Room for so many rows.
+
+        Args:
+            rows: how many.
+            mapping: quantise.Mapping.
+            directions: chosen for these rows.
+            prices: what searches cost, and by which instruction set.
+        """
+        self._rows, self._mapping, self._directions, self._prices = rows, mapping, directions, prices
+        self._blocks = aligned((-(-rows // LANES), 8 * len(directions.matrix) + SIDES), np.uint8, BEYOND)
+        with forks.held_off(), blas.one_thread():
+            self._way = way_of(directions, mapping, prices.isa)
+        self._write = writer(prices.isa)
+        self._most, self._free = np.zeros(5), threading.Lock()
+        self.long = 0
+        """Rows that are never left out so far: too long, or not finite."""
+
+    def write(self, some: npt.NDArray[Any], first: int) -> bool:
+        """Write rows from ``first``, a multiple of 16, on; False where too many are too long by now."""
+        found = np.empty(5)
+        self._write(some, self._way, self._blocks[first // LANES : -(-(first + len(some)) // LANES)], found)
+        with self._free:
+            np.maximum(self._most, found, out=self._most)
+            self.long += int(found[4])
+            return self.long <= MOST_LONG * self._rows
+
+    def ended(self) -> Plane:
+        """The plane, all rows written."""
+        m, dim = self._directions.matrix.shape
+        up, most, mapping = 1 + 2.0**-10, self._most.tolist(), self._mapping
+        largest = Most(most[0] * up, math.sqrt(most[1]) * up, most[2] * up, most[3] * up)
+        wide = np.zeros((m, -(-dim // LANES) * LANES), dtype=np.float32)
+        wide[:, :dim] = self._directions.matrix
+        longest = math.sqrt(mapping.reach2) / mapping.scaling
+        rho = self._directions.rho
+        ways = Map(wide, rho, mapping.metric, mapping.centre, mapping.scaling, largest, longest)
+        return Plane(self._blocks, self._rows, self._directions.most_neighbors(self._prices), ways)
 
 
 def build(
     rows: npt.NDArray[Any], mapping: Any, directions: Directions, workers: Workers, prices: Prices
 ) -> Plane | None:
-    """Write rows as a plane; None where too many are too long.
+    """Write rows as a plane and nothing else; None where too many are too long.
 
     Args:
         rows: (rows, dim), as ``dtypes.computable`` gives them.
@@ -119,24 +175,8 @@ def build(
     Raises:
         KnnscopeError: a number that is not finite; names where.
     """
-    (count, dim), m = rows.shape, len(directions.matrix)
-    blocks = aligned((-(-count // LANES), 8 * m + SIDES), np.uint8, BEYOND)
-    way, write, each = way_of(directions, mapping, prices.isa), writer(prices.isa), chunk(dim)
-
-    def work(first: int) -> npt.NDArray[np.float64]:
-        some, found = np.ascontiguousarray(rows[first : first + each]), np.empty(5)
-        write(some, way, blocks[first // LANES : -(-(first + len(some)) // LANES)], found)
-        return found
-
-    found = np.array(workers.map(work, range(0, count, each)))
-    if found[:, 4].any():
-        refuse_infinite(rows)  # where codes were written before, that is known
-    if found[:, 4].sum() > MOST_LONG * count:
-        return None
-    up, most = 1 + 2.0**-10, found.max(axis=0)
-    largest = Most(most[0] * up, math.sqrt(most[1]) * up, most[2] * up, most[3] * up)
-    wide = np.zeros((m, -(-dim // LANES) * LANES), dtype=np.float32)
-    wide[:, :dim] = directions.matrix
-    longest = math.sqrt(mapping.reach2) / mapping.scaling
-    ways = Map(wide, directions.rho, mapping.metric, mapping.centre, mapping.scaling, largest, longest)
-    return Plane(blocks, count, directions.most_neighbors(prices), ways)
+    made = Writing(len(rows), mapping, directions, prices)
+    done = over(rows, workers, made.write)
+    if made.long:
+        refuse_infinite(rows)
+    return made.ended() if done else None

@@ -53,7 +53,7 @@ def look(own: int, query: int, count: int, seen: Any, ground: Any) -> None:
             some = min(TOGETHER, count - first)
             for i in range(TOGETHER):
                 pool.places[i] = fresh[own, first + min(i, some - 1)]
-            keys_of(ground.table.rows, vector, ground.table.metric, length, pool)
+            keys_of(ground.table, vector, length, pool)
             for i in range(some):
                 if pool.keys[i] < seen.uppers[own, 0]:
                     replace_top(seen.uppers, own, pool.keys[i])
@@ -123,7 +123,7 @@ def _compete(one: Any, line: Any, count: int, ground: Any) -> int:
     alpha, beta = asked.alphas[one.number], asked.betas[one.number]
     for i in range(TOGETHER):
         pool.places[i] = line.places[min(i, count - 1)]
-    keys_of(table.rows, one.asked.query, table.metric, one.asked.length, pool)
+    keys_of(table, one.asked.query, one.asked.length, pool)
     line.counts[2] += count
     for i in range(count):
         key, row, low = keys[i], pool.places[i], line.found[0, i]

@@ -16,23 +16,23 @@ import numpy.typing as npt
 
 from knnscope.certified.cpu import bounds, rotation
 from knnscope.certified.cpu.jit import compiled
+from knnscope.certified.cpu.passing import CHUNK as CHUNK
+from knnscope.certified.cpu.passing import PANEL as PANEL
+from knnscope.certified.cpu.passing import chunk as chunk
+from knnscope.certified.cpu.passing import over
 from knnscope.certified.cpu.rotation import LANES, Rotation
 from knnscope.certified.cpu.values import centred, value
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import widened
+from knnscope.certified.row_file import piece
+from knnscope.certified.row_file import some as some_of
 from knnscope.checks import check_finite
 
-PANEL = 32
-"""Rows that the scan takes at once; codes are padded to whole panels with rows that no query keeps."""
 LEVELS = 127
 MOST_DIM = (2**31 - 1) // LEVELS**2
 """133,144 components: with more, a sum of products of codes may not fit into int32."""
 SAMPLE = 4096
 """Rows that the centre is the mean of: any centre is right, a near one is tight."""
-CHUNK = 1024
-"""Rows that a thread takes at once."""
-CHUNK_COMPONENTS = 1 << 22
-"""Components that a thread takes at once: fewer rows where rows are long."""
 FAR = 2.0**40
 """Scaled lengths up to this have squares that float32 holds."""
 EXPONENTS = 400
@@ -82,11 +82,6 @@ class Codes:
         return sum(part.nbytes for part in self.coded)
 
 
-def chunk(dim: int) -> int:
-    """Rows of this dimension that a thread takes at once: whole panels."""
-    return max(PANEL, min(CHUNK, CHUNK_COMPONENTS // dim // PANEL * PANEL))
-
-
 def aligned(shape: tuple[int, ...], dtype: Any, beyond: int = 0) -> npt.NDArray[Any]:
     """An array that begins with a cache line; ``beyond`` more bytes may be read. Not initialised."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
@@ -97,15 +92,14 @@ def aligned(shape: tuple[int, ...], dtype: Any, beyond: int = 0) -> npt.NDArray[
 
 def mapping_of(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation | None = None) -> Mapping | None:
     """The map that rows go through; None as in ``build``, which has the arguments and errors too."""
-    count, dim = rows.shape
-    each = chunk(dim)
+    dim = rows.shape[1]
     if dim > MOST_DIM:
         refuse_infinite(rows)
         return None
     turn = turn or rotation.make(dim)
     longest2 = 1.0
     if metric == "ip":
-        longest2 = max(workers.map(lambda first: _longest2(rows[first : first + each]), range(0, count, each)))
+        longest2 = _reach2(rows, workers)
     centre, largest = _centre(rows, metric)
     largest = largest or float(np.abs(centre).max()) or 1.0  # rows that are all alike
     exponent = math.frexp(largest)[1] if math.isfinite(largest) else EXPONENTS + 1
@@ -132,34 +126,61 @@ def build(rows: npt.NDArray[Any], metric: str, workers: Workers, turn: Rotation 
     mapping = mapping_of(rows, metric, workers, turn)
     if mapping is None:
         return None
-    (count, dim), each = rows.shape, chunk(rows.shape[1])
-    groups = -(-dim // 4)
-    padded = -(-count // PANEL) * PANEL
-    made = Coded(
-        aligned((padded // 16, groups, 16, 4), np.int8, TILE_BYTES),
-        *(aligned((padded,), np.float32) for _ in range(3)),
-    )
-    scaling, reach2 = mapping.scaling, mapping.reach2
-    exponent = -math.log2(scaling)
-    whole = mapping.factors.astype(np.float32)
-    steps = (mapping.factors * scaling).astype(np.float32)
-    scaled = mapping._replace(centre=mapping.centre * scaling, scaling=1.0)
+    return of(rows, mapping, workers)
 
-    def work(first: int) -> int:
-        some = np.ascontiguousarray(rows[first : first + each])
-        if abs(exponent) > SINGLE:
-            return int(_quantise(widened(some) * np.float64(scaling), first, scaled, whole, made))
-        return int(_quantise(some, first, mapping, steps, made))
 
-    bad = max(workers.map(work, range(0, count, each)))
-    if bad >= 0 or not reach2 < FAR * FAR:
+def of(rows: npt.NDArray[Any], mapping: Mapping, workers: Workers) -> Codes | None:
+    """``build`` with a map that is known."""
+    made, quantiser = new_coded(*rows.shape), Quantiser(mapping)
+    if not quantiser.holds or not over(rows, workers, lambda some, first: quantiser.write(some, first, made)):
         refuse_infinite(rows)
         return None
-    made.codes[-(-count // 16) :] = 0
-    if count % 16:
-        made.codes[count // 16, :, count % 16 :] = 0
-    made.scales[count:], made.errors[count:], made.terms[count:] = 0, 0, np.inf
-    return Codes(count, made, mapping._replace(reach2=reach2 if mapping.metric else 0.0))
+    return quantiser.codes(len(rows), made)
+
+
+def new_coded(count: int, dim: int, in_order: bool = True) -> Coded:
+    """Room for the codes of so many rows, padded to whole panels; for bounds alone where codes do not lie in the order of a scan."""
+    groups, padded = -(-dim // 4), -(-count // PANEL) * PANEL
+    return Coded(
+        aligned((padded // 16 if in_order else 0, groups, 16, 4), np.int8, TILE_BYTES),
+        *(aligned((padded,), np.float32) for _ in range(3)),
+    )
+
+
+def nbytes(count: int, dim: int) -> int:
+    """Bytes of codes of so many rows in the order of a scan, and of their bounds."""
+    return -(-count // PANEL) * PANEL * (4 * -(-dim // 4) + 12)
+
+
+class Quantiser:
+    """Writes rows as byte codes, some at a time.
+
+    holds: whether bounds of such lengths hold.
+    """
+
+    def __init__(self, mapping: Mapping) -> None:
+        self._mapping, self.holds = mapping, bool(mapping.reach2 < FAR * FAR)
+        scaling = mapping.scaling
+        self._first = abs(math.log2(scaling)) > SINGLE
+        """Whether rows are scaled in float64 before anything else."""
+        self._steps = (mapping.factors * (1.0 if self._first else scaling)).astype(np.float32)
+        self._own = mapping._replace(centre=mapping.centre * scaling, scaling=1.0) if self._first else mapping
+
+    def write(self, some: npt.NDArray[Any], offset: int, made: Coded) -> bool:
+        """Write rows from ``offset``, a multiple of 16, on; False where the length of one is not finite, or too large."""
+        if self._first:
+            some = widened(some) * np.float64(self._mapping.scaling)
+        return int(_quantise(some, offset, self._own, self._steps, made)) < 0
+
+    def codes(self, count: int, made: Coded) -> Codes:
+        """Codes of so many rows, all written: those that pad them are never kept."""
+        if len(made.codes):
+            made.codes[-(-count // 16) :] = 0
+            if count % 16:
+                made.codes[count // 16, :, count % 16 :] = 0
+        made.scales[count:], made.errors[count:], made.terms[count:] = 0, 0, np.inf
+        mapping = self._mapping
+        return Codes(count, made, mapping._replace(reach2=mapping.reach2 if mapping.metric else 0.0))
 
 
 def refuse_infinite(rows: npt.NDArray[Any]) -> None:
@@ -170,7 +191,7 @@ def refuse_infinite(rows: npt.NDArray[Any]) -> None:
     """
     each = chunk(rows.shape[1])
     for first in range(0, len(rows), each):
-        check_finite(widened(rows[first : first + each]), "rows", first)
+        check_finite(widened(piece(rows, first, first + each)), "rows", first)
 
 
 def _centre(rows: npt.NDArray[Any], metric: str) -> tuple[npt.NDArray[np.float64], float]:
@@ -181,7 +202,7 @@ def _centre(rows: npt.NDArray[Any], metric: str) -> tuple[npt.NDArray[np.float64
 
     def some() -> Iterable[npt.NDArray[np.float64]]:
         for first in range(0, count, step * 256):
-            values = widened(np.array(rows[first : first + step * 256 : step])).astype(np.float64)
+            values = widened(some_of(rows, slice(first, first + step * 256, step))).astype(np.float64)
             if metric == "cosine":
                 lengths = np.sqrt(np.einsum("ij,ij->i", values, values))[:, None]
                 values = np.divide(values, lengths, out=np.zeros_like(values), where=lengths != 0)
@@ -198,6 +219,18 @@ def _centre(rows: npt.NDArray[Any], metric: str) -> tuple[npt.NDArray[np.float64
             values -= centre
             length2 = max(length2, float(np.einsum("ij,ij->i", values, values).max()))
     return (centre, math.sqrt(length2)) if math.isfinite(length2) else (np.zeros(dim), math.inf)
+
+
+def _reach2(rows: npt.NDArray[Any], workers: Workers) -> float:
+    """The largest squared length of all rows; infinite where a number is not finite. A pass over them."""
+    found = [0.0]
+
+    def work(some: npt.NDArray[Any], _: int) -> bool:
+        found.append(_longest2(some))
+        return found[-1] < np.inf
+
+    over(rows, workers, work)
+    return max(found)
 
 
 @compiled()

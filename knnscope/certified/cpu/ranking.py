@@ -10,8 +10,10 @@ import numpy.typing as npt
 
 from knnscope.certified.cpu import bounds
 from knnscope.certified.cpu.exact_sums import DIFFERENCES, PRODUCTS, SQUARES, TOGETHER, sums
+from knnscope.certified.cpu.fetching import fetched
 from knnscope.certified.cpu.heaps import further, heap_of, settle, sink, smallest, sort
 from knnscope.certified.cpu.jit import compiled
+from knnscope.certified.row_file import read_at
 
 CHANGED = -2
 """Of a query: a row's distance lies outside the bounds that its code gives, so it is not the row that the index was built over."""
@@ -21,13 +23,30 @@ class Table(NamedTuple):
     """What is ranked.
 
     rows: (rows, dim), as ``values.value`` reads them. names: int64, (rows,): what rows are called; (0,) for their numbers. metric: 0 l2,
-    1 ip, 2 cosine. widen: what rounding in the definition may multiply a distance with.
+    1 ip, 2 cosine. widen: what rounding in the definition may multiply a distance with. handle, start: of rows that stay in a file, its descriptor,
+    and the byte of the first row; -1 and 0 else.
     """
 
     rows: npt.NDArray[Any]
     names: npt.NDArray[np.int64]
     metric: int
     widen: float
+    handle: int = -1
+    start: int = 0
+
+
+def part_of(table: Table, first: int, last: int) -> Table:
+    """Some rows, in memory: read where they stay in a file.
+
+    Raises:
+        KnnscopeError: that does not give them.
+    """
+    rows = table.rows
+    if table.handle < 0:
+        return table._replace(rows=rows[first:last])
+    made = np.empty((last - first, rows.shape[1]), dtype=rows.dtype)
+    read_at(table.handle, made, table.start + first * rows[0].nbytes, "the rows' file")
+    return table._replace(rows=made, handle=-1, start=0)
 
 
 class Scale(NamedTuple):
@@ -73,9 +92,13 @@ class Answers(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Memory for the values of sixteen rows: their numbers and addresses, int64, (16,); keys, squared lengths and bounds, float64, (16,)."""
+    """Memory for the values of sixteen rows: their numbers and addresses, int64, (16,); keys, squared lengths and bounds, float64, (16,).
+
+    own: int64, (16,): 0 to 15.
+    """
 
     places: npt.NDArray[np.int64]
+    own: npt.NDArray[np.int64]
     addresses: npt.NDArray[np.int64]
     keys: npt.NDArray[np.float64]
     norms: npt.NDArray[np.float64]
@@ -96,16 +119,37 @@ class Asked(NamedTuple):
 def new_pool() -> Any:
     """Memory for one thread."""
     places, addresses = np.zeros(TOGETHER, dtype=np.int64), np.empty(TOGETHER, dtype=np.int64)
-    return Pool(places, addresses, np.empty(TOGETHER), np.empty(TOGETHER), np.empty(TOGETHER), np.empty(TOGETHER))
+    return Pool(
+        places,
+        np.arange(TOGETHER),
+        addresses,
+        np.empty(TOGETHER),
+        np.empty(TOGETHER),
+        np.empty(TOGETHER),
+        np.empty(TOGETHER),
+    )
 
 
 @compiled()
-def keys_of(rows: Any, query: Any, metric: int, length: float, pool: Any) -> None:
-    """Values as defined of sixteen rows, as keys that ascend: ip and cosine with the other sign."""
-    keys, norms = pool.keys, pool.norms
-    sums(rows, pool.places, query, PRODUCTS if metric else DIFFERENCES, pool.addresses, keys)
+def keys_of(table: Any, query: Any, length: float, pool: Any) -> None:
+    """Values as defined of sixteen rows, as keys that ascend: ip and cosine with the other sign; not numbers where a file does not give the rows."""
+    if table.handle < 0:
+        _keys_of(table.rows, pool.places, (query, table.metric, length), pool)
+        return
+    rows = np.empty((TOGETHER, table.rows.shape[1]), dtype=table.rows.dtype)
+    if fetched(pool.places, (table.handle, table.start), rows.ctypes.data, rows.shape[1] * rows.itemsize):
+        _keys_of(rows, pool.own, (query, table.metric, length), pool)
+    else:
+        pool.keys[:] = np.nan
+
+
+@compiled()
+def _keys_of(rows: Any, places: Any, asked: Any, pool: Any) -> None:
+    """The same of rows in memory."""
+    (query, metric, length), keys, norms = asked, pool.keys, pool.norms
+    sums(rows, places, query, PRODUCTS if metric else DIFFERENCES, pool.addresses, keys)
     if metric == 2:
-        sums(rows, pool.places, query, SQUARES, pool.addresses, norms)
+        sums(rows, places, query, SQUARES, pool.addresses, norms)
         for i in range(TOGETHER):
             scale = math.sqrt(norms[i]) * length
             # a quotient by what has overflowed would be 0, as if it were known
@@ -149,7 +193,7 @@ def measured(table: Any, asked: Any, count: int, found: Any, values: Any) -> int
     places, keys = pool.places, pool.keys
     for i in range(count, TOGETHER):
         places[i] = places[count - 1]
-    keys_of(table.rows, asked.query, metric, asked.length, pool)
+    keys_of(table, asked.query, asked.length, pool)
     for i in range(count):
         name, key = places[i], keys[i]
         distance = distance_of(key, metric, scale)
@@ -252,7 +296,7 @@ def exhaustive(table: Any, first: int, query: Any, mask: Any, found: Any, values
             places[waiting] = row
             waiting += 1
         if waiting == TOGETHER or (row == count and waiting):
-            keys_of(table.rows, query, table.metric, length, pool)
+            keys_of(table, query, length, pool)
             for i in range(waiting):
                 key = keys[i]
                 if np.isnan(key):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,11 @@ from knnscope.certified.cpu.search import BLOCK, Search
 from knnscope.certified.cpu.within import WithinSearch
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
+from knnscope.certified.memory import most_of
+from knnscope.certified.row_file import file_of
 from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within
 from knnscope.checks import check_whole
+from knnscope.errors import KnnscopeError
 from knnscope.search import definition
 
 
@@ -32,7 +37,7 @@ class CpuScanner:
         Args:
             isa: instruction set, one of ``dispatch.available()`` (default: the fastest).
             threads: how many work at once (default: the thread budget).
-            memory: fast, or small: no byte a component where there is a plane.
+            memory: fast; small: no byte a component where there is a plane; or a number of bytes, in digits.
         """
         self.isa, self.memory = dispatch.choose(isa), memory
         self.workers = Workers(budgets.budget() if threads is None else _counted(threads))
@@ -69,8 +74,12 @@ class CpuScanner:
     def over(self, rows: npt.NDArray[Any], names: npt.NDArray[np.int64], metric: str, beside: Levels) -> CpuScanner:
         """Take rows, as ``build`` does, and what was written beside them."""
         number = definition.METRICS.index(metric)
-        self.table = Table(computable(rows), names, number, bound.widening(number, rows.shape[1]))
+        self.file = file_of(rows)
+        place = (self.file.handle, self.file.start) if self.file is not None else (-1, 0)
+        given = np.asarray(computable(rows))
+        self.table = Table(given, names, number, bound.widening(number, rows.shape[1]), *place)
         self.beside = beside
+        beside.is_fixed = most_of(self.memory) is not None
         codes, plane = self.beside.codes, self.beside.plane
         self._few = Few(self.table, None if plane else codes, self.isa, BLOCK if plane else 0, self.workers.count)
         return self
@@ -91,22 +100,24 @@ class CpuScanner:
 
     def prepare(self) -> None:
         """Write what only some searches need, and write when the first of them comes."""
-        if self.beside.codes is not None:
+        if self.beside.codes is not None and self.beside.scans:
             self.beside.scanned(self.beside.codes, self.workers)
 
     def prompt(self, queries: Any, k: int) -> Ranked | None:
         """See ``Scanner``."""
-        return self._few.answer(queries, k)
+        return self._few.answer(queries, k) if self.file is None else None
 
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``."""
         workers = self.workers if threads is None else self.workers.of(_counted(threads))
-        return Search(self.table, self.beside, self.isa, workers).run(request)
+        with self._unchanged():
+            return Search(self.table, self.beside, self.isa, workers).run(request)
 
     def within(self, request: RadiusRequest, threads: int | None = None) -> Within:
         """Answer a request for all rows within a radius; see ``Scanner``."""
         workers = self.workers if threads is None else self.workers.of(_counted(threads))
-        return WithinSearch(self.table, self.beside, self.isa, workers).run(request)
+        with self._unchanged():
+            return WithinSearch(self.table, self.beside, self.isa, workers).run(request)
 
     def graph(self, k: int, itself: bool, threads: int | None = None) -> tuple[Any, Any] | None:
         """Names and values of the k nearest of every row, (rows, k), each pair computed once; None where searching block by block costs less.
@@ -123,7 +134,25 @@ class CpuScanner:
         wanted = Wanted(k, itself)
         if not suits(self.table, self.beside, wanted, workers):
             return None
-        return GraphSearch(self.table, self.beside, self.isa, workers).run(wanted)
+        with self._unchanged():
+            return GraphSearch(self.table, self.beside, self.isa, workers).run(wanted)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Within it rows are searched; where they stay in a file, that is as it was.
+
+        Raises:
+            KnnscopeError: it is not.
+        """
+        if self.file is None:
+            yield
+            return
+        self.file.check()
+        try:
+            yield
+        except KnnscopeError:
+            self.file.check()  # which says more than that a row is not as it was
+            raise
 
     def check_threads(self, threads: int | None) -> None:
         """Refuse what is no number of threads.

@@ -58,6 +58,10 @@ LEAST_ROOM = 4096
 """Rows of a query that the plane may leave at least, without its being asked in vain."""
 MANY_ROOM = 4
 """The part of it that each of many queries has."""
+READ_BYTES = 1 << 26
+"""Bytes of rows that are read from a file at once where all compete."""
+LIST_BYTES = 1 << 29
+"""Bytes of rows that the plane leaves of many queries, of all threads together, where codes cannot be scanned."""
 QUERY_BYTES = 40
 """Memory of a query for each of its k neighbors while the plane passes: see plane_ranking.Seen."""
 TOLD = 1 << 24
@@ -91,11 +95,11 @@ class Search:
         count = len(request.queries)
         if len(request.allowed) and count and self._by_allowed():
             return Ranked(*self.answers, tuple(sorted(self.paths)))
-        if self._asks_plane() and self._all_by_plane():
+        if self._asks_plane() and (self._all_by_plane() or self._all_once_more()):
             return Ranked(*self.answers, ("plane",))
-        if self.codes is None:
+        if not self.levels.scans:
             self._check()  # else the codes notice rows that are not as they were
-        if self.codes is not None and request.k * MOST <= self.codes.rows:
+        if self.codes is not None and self.levels.scans and request.k * MOST <= self.codes.rows:
             for factor, more in ROOMS:
                 if (self.answers.candidates < 0).any():
                     self._scan(self.levels.scanned(self.codes, self.workers), factor * request.k + more)
@@ -158,7 +162,7 @@ class Search:
         plane, (queries, k, _) = self.levels.plane, self.request
         if plane is None or not len(queries):
             return False
-        return k * MOST <= plane.rows if self.codes is None else plane.answers(len(queries), k)
+        return plane.answers(len(queries), k) if self.levels.scans else k * MOST <= plane.rows
 
     def _all_by_plane(self) -> bool:
         """Answer by the plane what it can answer, so many queries at a time as memory is for: whether that is all."""
@@ -177,8 +181,24 @@ class Search:
             done &= self._by_plane(Request(request.queries[some], request.k, mask), own)
         return done
 
-    def _by_plane(self, request: Request, answers: Answers) -> bool:
-        """Answer by the plane what it can answer: whether that is all."""
+    def _all_once_more(self) -> bool:
+        """Ask the plane again where no codes can be scanned, a few queries at a time, with room for every row that it may leave: whether that is all."""
+        request, answers, plane = self.request, self.answers, self.levels.plane
+        if self.codes is None or self.levels.scans or plane is None:
+            return False
+        left = np.flatnonzero((answers.candidates < 0) & (answers.computed != ranking.CHANGED))
+        for first in range(0, len(left), FEW):
+            some = left[first : first + FEW]
+            ids, values, candidates, computed, margins = answers
+            own = Answers(ids[some], values[some], candidates[some], computed[some], margins[some])
+            mask = request.allowed if len(request.allowed) < 2 else request.allowed[some]
+            self._by_plane(Request(request.queries[some], request.k, mask), own, plane.rows + LANES)
+            for whole, part in zip(answers, own, strict=True):
+                whole[some] = part
+        return bool((answers.candidates >= 0).all())
+
+    def _by_plane(self, request: Request, answers: Answers, room: int = 0) -> bool:
+        """Answer by the plane what it can answer, with room for so many rows of a query that it leaves (default: what suits): whether that is all."""
         plane, codes, isa = self.levels.plane, self.codes, "vnni" if self.isa == "amx" else self.isa
         assert plane is not None
         near = self.table.rows if codes is None else self.levels.lines
@@ -187,7 +207,9 @@ class Search:
         blocks, each, self.paths = len(plane.blocks), width[0] // width[1], {"plane"}
         many = count > FEW
         step = PASS if many and plane.blocks.nbytes > WHOLE else blocks
-        room = max(LEAST_ROOM, int(plane.rows * dispatch.room(isa)) // (MANY_ROOM if many else 1))
+        room = room or max(LEAST_ROOM, int(plane.rows * dispatch.room(isa)) // (MANY_ROOM if many else 1))
+        if many and not self.levels.scans:
+            room = min(room, max(LEAST_ROOM, LIST_BYTES // (8 * GROUP * self.workers.count)))
         if codes is None:
             room = self._direct_room(request.k, plane.rows, many)
         levels, workers = (plane.blocks, near), self.workers
@@ -266,24 +288,26 @@ class Search:
     def _exhaust(self, numbers: npt.NDArray[np.int64]) -> None:
         """Let all rows compete for these queries."""
         table, answers, mask = self.table, self.answers, self.request.allowed
-        each = chunk(table.rows.shape[1])
+        each, count = chunk(table.rows.shape[1]), len(table.rows)
+        size = count if table.handle < 0 else each * max(1, READ_BYTES // (each * table.rows[0].nbytes))
+        answers.ids[numbers], answers.values[numbers], answers.computed[numbers] = np.iinfo(np.int64).max, np.inf, 0
 
         def work(number: int) -> None:
             own = mask[min(number, len(mask) - 1)] if len(mask) else np.empty(0, np.bool_)
             query, found, values = self.request.queries[number], answers.ids[number], answers.values[number]
-            found[:], values[:] = np.iinfo(np.int64).max, np.inf
-            done = 0
-            for first in range(0, len(table.rows), each):
-                some = table._replace(rows=table.rows[first : first + each])
-                more = ranking.exhaustive(some, first, query, own, found, values)
-                if more < 0:
-                    done = -1
-                    break
-                done += more
-            ranking.ordered(found, values, min(self.request.k, max(0, done)), table.metric)
-            answers.candidates[number] = answers.computed[number] = done
+            for first in range(0, len(part.rows), each):
+                if answers.computed[number] >= 0:
+                    some = part._replace(rows=part.rows[first : first + each])
+                    more = ranking.exhaustive(some, begin + first, query, own, found, values)
+                    answers.computed[number] = answers.computed[number] + more if more >= 0 else -1
 
-        self.workers.map(work, numbers.tolist())
+        for begin in range(0, count, size):
+            part = ranking.part_of(table, begin, min(begin + size, count))
+            self.workers.map(work, numbers.tolist())
+        for number in numbers.tolist():
+            done = max(0, int(answers.computed[number]))
+            ranking.ordered(answers.ids[number], answers.values[number], min(self.request.k, done), table.metric)
+        answers.candidates[numbers] = answers.computed[numbers]
 
     def _check(self) -> None:
         computed = self.answers.computed

@@ -23,7 +23,7 @@ from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES, Plane
 from knnscope.certified.cpu.quantise import FAR, PANEL, chunk
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
-from knnscope.certified.cpu.ranking import Table
+from knnscope.certified.cpu.ranking import Table, part_of
 from knnscope.certified.cpu.scan import Part
 from knnscope.certified.cpu.within_codes import Kept, Radii
 from knnscope.certified.cpu.within_plane import Blocks
@@ -135,7 +135,7 @@ class WithinSearch:
             plane = _ByPlane(self, request, self.levels.plane)
             if not plane.far.all() and plane.pays():
                 return plane
-        if self.levels.codes is not None:
+        if self.levels.scans:
             codes = _ByCodes(self, request)
             if not codes.far.all():
                 return codes
@@ -233,7 +233,7 @@ class _ByPlane:
 
     def __init__(self, search: WithinSearch, request: RadiusRequest, plane: Plane) -> None:
         self.table, self.request, self.plane, self.isa = search.table, request, plane, search.isa
-        self.codes, self.lines = search.levels.codes, search.levels.lines
+        self.codes, self.lines, self._scans = search.levels.codes, search.levels.lines, search.levels.scans
         self.forms = within_plane.forms(self.isa, self.lines is None)
         self.width = plane_search.width(self.isa, len(request.queries))
         self.most_rows, self.tile, count = plane.rows, self.width[0] // self.width[1], len(request.queries)
@@ -255,7 +255,7 @@ class _ByPlane:
         apart = max(1, len(blocks) // max(SAMPLED, len(blocks) // 64))
         seen = -(-len(blocks) // apart) * LANES * count
         share = int(self.forms.sample(blocks, self.to_plane, self.limits, apart)) / seen
-        if self.codes is None:
+        if not self._scans:
             return share < 1 / 2  # else all rows
         bytes_, prices = self.table.rows.shape[1] + 12, dispatch.PRICES[self.isa]
         cost = (m / 2 + 8) / count + share * LOOK * bytes_
@@ -305,7 +305,7 @@ class _ByAll:
         mask = self.request.allowed
         allowed = mask if len(mask) < 2 else mask[item.queries]
         first, last = item.rows
-        some = self.table._replace(rows=self.table.rows[first:last])
+        some = part_of(self.table, first, last)
         for number, query in enumerate(self.request.queries[item.queries]):
             most = float(self.request.keys[item.queries][number])
             if within_codes.all_rows(some, (first, number), query, most, allowed, kept) < 0:

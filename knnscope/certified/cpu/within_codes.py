@@ -135,7 +135,7 @@ def rank(table: Any, coded: Any, asked: Any, queries: Any, radii: Any, kept: Any
             some = min(TOGETHER, count - first)
             for i in range(TOGETHER):
                 pool.places[i] = kept.rows[query, first + min(i, some - 1)]
-            keys_of(table.rows, vector, table.metric, length, pool)
+            keys_of(table, vector, length, pool)
             for i in range(some):
                 row, square, key = pool.places[i], kept.squares[query, first + i], pool.keys[i]
                 e, distance = np.float64(errors[row]), distance_of(key, table.metric, scale)
@@ -230,7 +230,7 @@ def all_rows(table: Any, part: Any, query: Any, most: float, allowed: Any, kept:
             places[waiting] = row
             waiting += 1
         if waiting == TOGETHER or (row == count and waiting):
-            keys_of(table.rows, query, table.metric, length, pool)
+            keys_of(table, query, length, pool)
             for i in range(waiting):
                 if np.isnan(keys[i]):
                     return -1

@@ -161,7 +161,7 @@ def rank(table: Any, plane: Any, asked: Any, queries: Any, keys: Any, kept: Any)
             if first + TOGETHER < count:
                 for i in range(first + TOGETHER, min(first + 2 * TOGETHER, count)):
                     ask_ahead(table.rows, kept.rows[query, i])
-            keys_of(table.rows, vector, table.metric, length, pool)
+            keys_of(table, vector, length, pool)
             for i in range(some):
                 row, low, key = pool.places[i], kept.squares[query, first + i], pool.keys[i]
                 if low == -np.inf:  # a row that is never left out may be anywhere

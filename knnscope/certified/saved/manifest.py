@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from knnscope.certified.ids import Numbers, Strings
+from knnscope.certified.memory import is_memory
 from knnscope.certified.saved import sections
 from knnscope.certified.saved.files import MANIFEST, damaged
 from knnscope.certified.saved.segments import ROWS
@@ -91,7 +92,7 @@ def _is_sound(meta: dict[str, Any]) -> bool:
         and isinstance(meta["token"], str)
         and re.fullmatch("[0-9a-f]{32}", meta["token"]) is not None
         and meta["metric"] in definition.METRICS
-        and meta["memory"] in ("fast", "small")
+        and is_memory(meta["memory"])
         and meta["dtype"] in {"", *ROWS}
         and meta["ids"] in ("", Numbers.kind, Strings.kind)
         and isinstance(meta["parts"], list)

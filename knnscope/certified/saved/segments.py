@@ -32,7 +32,7 @@ def told(segment: Segment, maker: Maker) -> tuple[dict[str, Any], Arrays]:
     rows, called = segment.rows, segment.ids
     if isinstance(maker, OnCuda) and not isinstance(rows, np.ndarray):  # the last rows lie in host memory
         rows = maker.host(rows)
-    arrays: Arrays = {"rows": rows}
+    arrays: Arrays = {"rows": np.asarray(rows)}
     arrays.update(_told_ids(called))
     scanner = None if segment.is_open else segment.scanner
     if isinstance(scanner, Meanwhile):

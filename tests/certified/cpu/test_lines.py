@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from knnscope.certified import bound, plane_bound
 from knnscope.certified.cpu import dispatch, lines
-from knnscope.certified.cpu.quantise import Codes, build
+from knnscope.certified.cpu.quantise import Codes, aligned, build
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
 from knnscope.search import definition
@@ -21,9 +21,17 @@ ISAS = [isa for isa in dispatch.available() if isa != "amx"]
 EVALUATIONS = {isa: lines.evaluation(isa) for isa in ISAS}
 
 
+def lines_of(codes: Codes) -> np.ndarray:
+    """Codes row after row, as ``lines.Writing`` has them."""
+    count, groups = codes.rows, codes.coded.codes.shape[1]
+    made_lines = aligned((count, lines.HEAD + -(-groups * 4 // lines.STEP) * lines.STEP), np.int8, lines.STEP)
+    lines._turn(codes.coded, made_lines)
+    return made_lines
+
+
 def evaluated(codes: Codes, queries: np.ndarray, isa: str, order: np.ndarray) -> np.ndarray:
     """(queries, 2, rows in this order): lower and upper bounds."""
-    made_lines = lines.of(codes.coded, codes.rows, Workers(2))
+    made_lines = lines_of(codes)
     asked = lines.ask(queries.astype(np.float64), codes.mapping, made_lines.shape[1] - lines.HEAD)
     found = np.zeros((len(queries), 5, len(order) + 3))
     for number in range(len(queries)):
@@ -124,12 +132,12 @@ def test_without_what_rounding_takes_a_row_would_pass(metric: str) -> None:
 
 def test_a_line_takes_a_byte_a_component_and_sixteen_more() -> None:
     codes = made(np.random.default_rng(0).standard_normal((100, 384)).astype(np.float32))
-    assert lines.of(codes.coded, 100, Workers(1)).shape == (100, 400)
+    assert lines_of(codes).shape == (100, 400)
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 40, 65])
 @pytest.mark.parametrize("dim", [3, 64, 70])
 def test_codes_come_back_as_they_were(count: int, dim: int) -> None:
     codes = made(np.random.default_rng(count).standard_normal((count, dim)).astype(np.float32))
-    back = lines.in_blocks(lines.of(codes.coded, count, Workers(2)), codes, Workers(2))
+    back = lines.in_blocks(lines_of(codes), codes, Workers(2))
     np.testing.assert_array_equal(back.coded.codes, codes.coded.codes)

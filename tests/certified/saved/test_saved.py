@@ -22,11 +22,13 @@ from hypothesis import strategies as st
 
 from knnscope import ExactIndex
 from knnscope.certified.cpu import dispatch, levels
+from knnscope.certified.cpu import search as searches
 from knnscope.certified.saved import folder as folders
 from knnscope.certified.saved import journal, sections, segments
 from knnscope.errors import KnnscopeError
 from knnscope.records import Neighbors
 from knnscope.search import definition
+from tests.certified.cpu.planes import planes_for_all
 from tests.certified.saved import killed
 
 ISAS = dispatch.available()
@@ -55,8 +57,8 @@ def same(one: Neighbors, other: Neighbors) -> bool:
 
 def counted(patch: pytest.MonkeyPatch) -> list[int]:
     """How many rows codes are written for, from now on."""
-    built, build = list[int](), levels.build
-    patch.setattr(levels, "build", lambda rows, *more: built.append(len(rows)) or build(rows, *more))
+    built, write = list[int](), levels.mapping_of
+    patch.setattr(levels, "mapping_of", lambda rows, *more: built.append(len(rows)) or write(rows, *more))
     return built
 
 
@@ -484,3 +486,19 @@ def test_killed_in_the_midst_of_saving(
     after.save(tmp_path)
     check_same(after, ExactIndex.load(tmp_path, verify=True), some(3))
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("memory", ["fast", "small"])
+def test_an_index_with_a_plane_outlives_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str
+) -> None:
+    """Searched by several threads, and by way of a pickle."""
+    planes_for_all(monkeypatch)
+    monkeypatch.setattr(searches, "FEWEST_BLOCKS", 1)
+    rows = np.random.default_rng(0).standard_normal((500, 64)).astype(np.float32)
+    index = ExactIndex(rows, threads=2, memory=memory).wait()
+    assert "half a byte" in index.levels
+    index.save(tmp_path / "index")
+    for other in (ExactIndex.load(tmp_path / "index", threads=2), pickle.loads(pickle.dumps(index))):
+        other.wait()
+        np.testing.assert_array_equal(other.search(rows[:3] + 1, 5).ids, index.search(rows[:3] + 1, 5).ids)
