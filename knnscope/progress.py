@@ -28,6 +28,13 @@ class _Bar(tqdm):  # type: ignore[misc]
         with suppress(AttributeError):
             super().__del__()
 
+    def refresh(self, nolock: bool = False, lock_args: Any = None) -> Any:  # noqa: ARG002 - tqdm's own
+        """Draw; Ctrl-C meanwhile leaves no lock behind, for which other threads' bars would wait for ever."""
+        if nolock:
+            return super().refresh(nolock=True)
+        with self._lock:
+            return super().refresh(nolock=True)
+
 
 _Bar.set_lock(threading.RLock())
 _Bar.monitor_interval = 0  # no thread: each update looks at the clock

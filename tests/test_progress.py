@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import threading
 from itertools import count, takewhile
 from types import FrameType
 from typing import Any
@@ -53,8 +54,27 @@ def test_one_that_is_stopped_while_it_is_made_leaves_no_message(capsys: pytest.C
         return False
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            progress._Bar, "_lock", threading.RLock()
+        )  # tracing stops it where no signal does, before it is released
         patch.setattr(sys, "unraisablehook", lambda what: said.append(repr(what.exc_value)))
         moments = sum(1 for _ in takewhile(stopped, count(1)))
         gc.collect()
     assert moments > 50
     assert not [one for one in said if "KeyboardInterrupt" not in one], "what stops a __del__ itself, Python tells"
+
+
+def test_one_that_is_stopped_while_it_draws_lets_others_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with progress.bar(10, "work", "step") as bar:
+        monkeypatch.setattr(progress._Bar, "display", stop)
+        with pytest.raises(KeyboardInterrupt):
+            bar.refresh()
+        monkeypatch.undo()
+    free = list[bool]()
+    other = threading.Thread(target=lambda: free.append(progress._Bar.get_lock().acquire(timeout=5)))
+    other.start()
+    other.join()
+    assert free == [True]
