@@ -68,13 +68,20 @@ def test_one_that_is_stopped_while_it_draws_lets_others_draw(monkeypatch: pytest
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    with progress.bar(10, "work", "step") as bar:
-        monkeypatch.setattr(progress._Bar, "display", stop)
+    lock = threading.RLock()
+    monkeypatch.setattr(progress._Bar, "_lock", lock)
+    with progress.bar(10, "work", "step") as bar, monkeypatch.context() as patch:
+        patch.setattr(progress._Bar, "display", stop)
         with pytest.raises(KeyboardInterrupt):
             bar.refresh()
-        monkeypatch.undo()
     free = list[bool]()
-    other = threading.Thread(target=lambda: free.append(progress._Bar.get_lock().acquire(timeout=5)))
+
+    def draw() -> None:
+        free.append(lock.acquire(timeout=5))
+        if free[0]:
+            lock.release()
+
+    other = threading.Thread(target=draw)
     other.start()
     other.join()
     assert free == [True]
