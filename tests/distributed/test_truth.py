@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,9 +17,8 @@ from knnscope import cli
 from knnscope.api.ground_truth import truth
 from knnscope.errors import KnnscopeError
 from knnscope.groundtruth import answers, on_workers
-from tests.distributed.conftest import until
 from tests.distributed.data import tied
-from tests.distributed.test_lost import slow_down
+from tests.distributed.test_lost import kill_one_at_work, slow_down
 
 dask = pytest.importorskip("dask")
 ROWS, QUERIES = tied(30_000, 16)
@@ -115,10 +112,8 @@ def test_a_worker_is_killed(own_client: Callable[[int], Any], folder: Path) -> N
     whole = computed(folder, "one.npy")
     client = own_client(2)
     client.run(slow_down, "search")
-    pids = client.run(os.getpid)
     with subprocess.Popen(command(client), cwd=folder, stderr=subprocess.PIPE, text=True) as process:
-        until(lambda: any(client.processing().values()))
-        os.kill(next(pid for name, pid in pids.items() if client.processing().get(name)), signal.SIGKILL)
+        kill_one_at_work(client)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert (folder / "several.npy").read_bytes() == whole["files"][0]
