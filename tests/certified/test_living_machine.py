@@ -10,7 +10,10 @@ from knnscope.certified import living, tail
 from tests.certified.living_machine import LivingMachine
 
 
-def run(examples: int, steps: int, monkeypatch: pytest.MonkeyPatch, random: bool = False) -> None:
+def run(
+    examples: int, steps: int, monkeypatch: pytest.MonkeyPatch, random: bool = False, machine: type = LivingMachine
+) -> None:
+    """Run a machine; other machines of an index take theirs from here."""
     for module in (living, tail):
         monkeypatch.setattr(module, "SEAL", 8)  # so that a few rows make many segments
     how = settings(
@@ -20,7 +23,7 @@ def run(examples: int, steps: int, monkeypatch: pytest.MonkeyPatch, random: bool
         derandomize=not random,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(LivingMachine, settings=how)
+    run_state_machine_as_test(machine, settings=how)
 
 
 def test_a_living_index_agrees_with_a_list(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import precondition, rule
 
 from knnscope import ExactIndex
-from knnscope.certified import living, tail
 from knnscope.certified.saved import folder as folders
 from knnscope.errors import KnnscopeError
+from tests.certified import test_living_machine
 from tests.certified.living_machine import LivingMachine, of
 
 
@@ -95,17 +94,8 @@ class SavedMachine(LivingMachine):
 
 
 def run(examples: int, steps: int, monkeypatch: pytest.MonkeyPatch, random: bool = False) -> None:
-    for module in (living, tail):
-        monkeypatch.setattr(module, "SEAL", 8)  # so that a few rows make many segments
-    monkeypatch.setattr(folders, "JOURNALLED", 2000)  # and a few changes a journal that is long
-    how = settings(
-        max_examples=examples,
-        stateful_step_count=steps,
-        deadline=None,
-        derandomize=not random,
-        suppress_health_check=list(HealthCheck),
-    )
-    run_state_machine_as_test(SavedMachine, settings=how)
+    monkeypatch.setattr(folders, "JOURNALLED", 2000)  # a few changes make a journal that is long
+    test_living_machine.run(examples, steps, monkeypatch, random, SavedMachine)
 
 
 def test_a_saved_index_agrees_with_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
