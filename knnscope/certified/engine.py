@@ -20,7 +20,7 @@ class CertifiedEngine:
 
     def build(self, vectors: Array, metric: str) -> CertifiedIndex:
         """Write the rows as codes."""
-        return CertifiedIndex(ExactIndex(vectors, metric))
+        return CertifiedIndex(ExactIndex(vectors, metric, device="cpu"))
 
 
 class CertifiedGpuEngine:

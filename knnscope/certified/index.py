@@ -12,26 +12,23 @@ import numpy.typing as npt
 from knnscope.arithmetic import Ieee
 from knnscope.certified import row_file
 from knnscope.certified import state as states
-from knnscope.certified.cpu.scanner import CpuScanner
+from knnscope.certified.devices import Device, maker_for
 from knnscope.certified.filters import is_filter, masks
 from knnscope.certified.graph import KnnGraph
 from knnscope.certified.ids import Strings, new_ids
 from knnscope.certified.living import Living
-from knnscope.certified.making import Maker, OnCpu, OnCuda
-from knnscope.certified.memory import as_memory
+from knnscope.certified.making import Maker, OnCuda
 from knnscope.certified.radius import RadiusSearch
 from knnscope.certified.rows import as_mask, as_queries, as_rows
 from knnscope.certified.saved.savable import Savable
 from knnscope.certified.scanner import Ranked, Request
 from knnscope.certified.state import State
 from knnscope.checks import check_whole
-from knnscope.errors import KnnscopeError, NoGpuError, require, unknown_name
+from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.records import Certificate, Neighbors
 from knnscope.search import definition
-from knnscope.search.device import gpu_problem, is_device
+from knnscope.search.device import device_of, is_device
 from knnscope.search.engine import check_k
-
-DEVICES = ("auto", "cpu", "cuda")
 
 
 class ExactIndex(RadiusSearch, KnnGraph, Savable):
@@ -45,7 +42,7 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
         vectors: Any = None,
         metric: str = "l2",
         ids: npt.ArrayLike | None = None,
-        device: str = "auto",
+        device: Device = "auto",
         threads: int | None = None,
         memory: str | int = "fast",
         *,
@@ -60,12 +57,14 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
                 rows of the host are copied. None for an index that begins empty.
             metric: l2, ip or cosine.
             ids: whole numbers from 0, or strings, (rows,), none twice: what rows are called (default: their numbers).
-            device: auto or cpu; cpu:ISA, such as cpu:avx2, for one of its instruction sets (default: the fastest); cuda, or cuda:1 for the
-                second GPU.
-            threads: how many work at once (default: the thread budget).
+            device: auto: processors, and a GPU for those searches that are faster there, once there have been enough of them to be worth starting
+                it; rows that lie on a GPU already are searched there. cpu; cpu:ISA, such as cpu:avx2, for one of its instruction sets (default: the
+                fastest); cuda, or cuda:1 for the second GPU; ["cuda:0", "cuda:1"]: GPUs that share the rows out.
+            threads: how many work at once (default: the thread budget); of processors, so that no GPU is asked.
             memory: what is kept beside the rows, for processors: fast; small, where half a byte for each leading component is enough, and nothing else
                 is kept; or at most so many bytes: a number, or a size such as "8GiB". The answers are the same; with less, searches are slower, those of
-                batches and of a large k above all. Rows that are added later take as much again at most.
+                batches and of a large k above all. Rows that are added later take as much again at most. For a GPU: bytes of its own memory that rows and
+                codes may take. Where both do not fit there, rows stay in host memory, pinned, and kernels read the few that codes leave.
             dim: components, of an index that begins empty; the first rows to be added decide their type.
 
         Raises:
@@ -73,7 +72,7 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
         """
         if metric not in definition.METRICS:
             raise unknown_name("metric", str(metric), definition.METRICS)
-        maker = _maker(device, threads, memory)
+        maker = maker_for(device, threads, memory)
         if vectors is None:
             if dim is None or ids is not None:
                 raise KnnscopeError(
@@ -82,6 +81,8 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
             self._living = Living(maker, metric, check_whole(dim, "dim", 1, 1 << 31, "1 to 2^31"))
             return
         with np.errstate(all="ignore"), Ieee():
+            if is_device(vectors) and device == "auto":
+                maker = maker_for(f"cuda:{device_of(vectors)}", None, memory)
             rows = _on_gpu(maker, "vectors").device_rows(vectors) if is_device(vectors) else as_rows(vectors)
             if dim is not None and dim != rows.shape[1]:
                 raise KnnscopeError(f"dim = {dim}, but the vectors have {rows.shape[1]} components")
@@ -122,7 +123,7 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
             raise KnnscopeError(
                 "rows of a file are searched by processors: leave device out, or read the file for ExactIndex(rows, device='cuda')"
             )
-        made, maker = cls.__new__(cls), _maker(device, threads, memory)
+        made, maker = cls.__new__(cls), maker_for(device, threads, memory)
         with np.errstate(all="ignore"), Ieee():
             rows = row_file.opened(Path(path))
             made._living = Living(maker, metric, int(rows.shape[1]))
@@ -130,8 +131,8 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
         return made
 
     @staticmethod
-    def _maker_of(device: str, threads: int | None, memory: str) -> Maker:
-        return _maker(device, threads, memory)
+    def _maker_of(device: Device, threads: int | None, memory: str) -> Maker:
+        return maker_for(device, threads, memory)
 
     def __repr__(self) -> str:
         rows, dim = self.shape
@@ -311,22 +312,6 @@ def _checked_k(k: Any, state: State) -> int:
     if not state.rows:
         raise KnnscopeError("the index holds no rows: add some before it is searched")
     return check_k(k, state.rows)
-
-
-def _maker(device: str, threads: int | None, memory: str | int) -> Maker:
-    memory = as_memory(memory)
-    name, _, part = device.partition(":") if isinstance(device, str) else ("", "", "")
-    if name not in DEVICES or (part and name == "auto") or (name == "cuda" and part and not part.isdecimal()):
-        raise KnnscopeError(
-            f"device {device!r}: certified search runs on {', '.join(DEVICES)}; a certain one is written cpu:avx2 or cuda:1"
-        )
-    if name == "cuda":
-        if memory != "fast":
-            raise KnnscopeError(f"memory={memory!r} is for processors: leave it out, or say device='cpu'")
-        if why := gpu_problem():
-            raise NoGpuError(f"{why}: device='cpu' gives the same answers")
-        return OnCuda(require("knnscope.certified.cuda.living", "cuda13", "cupy"), int(part or 0))
-    return OnCpu(CpuScanner(part or None, threads, memory))
 
 
 def _on_gpu(maker: Maker, what: str) -> OnCuda:

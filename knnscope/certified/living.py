@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from knnscope.certified import merging
 from knnscope.certified import state as states
-from knnscope.certified.cpu import meanwhile
-from knnscope.certified.cpu.meanwhile import Given
+from knnscope.certified.cpu.meanwhile import Given, Meanwhile
 from knnscope.certified.dtypes import BFLOAT, widened
+from knnscope.certified.either import Either
 from knnscope.certified.ids import ALL, STRING, Ids, Numbers, Strings, consecutive, joined, new_ids, wanted_ids
 from knnscope.certified.making import Maker, OnCuda
 from knnscope.certified.rows import as_added
@@ -91,7 +91,7 @@ class Living:
             parts = []
             for part in self.state.parts:
                 segment = part.segment
-                if isinstance(segment.scanner, meanwhile.Meanwhile):
+                if isinstance(segment.scanner, Meanwhile | Either):
                     part = part._replace(segment=Segment(segment.rows, segment.ids, segment.scanner.wait()))
                 parts.append(part)
             self.state = state_of(parts, self.state.next_id)

@@ -126,20 +126,25 @@ class OnCuda:
     beside = False
     memory = "fast"
 
-    def __init__(self, living: Any, device: int) -> None:
-        """Choose a GPU.
+    def __init__(self, living: Any, devices: Sequence[int], most: int | None = None) -> None:
+        """Choose GPUs.
 
         Args:
             living: the module cuda/living.py, which needs CuPy.
-            device: the number of the GPU.
+            devices: the numbers of the GPUs that share rows out; the first has what lies on a GPU.
+            most: bytes of each one's memory for rows and codes; None for what is free.
         """
-        self._living, self._device, self.device = living, device, f"cuda:{device}"
+        self._living, self._devices, self._most, self._device = living, tuple(devices), most, devices[0]
+        self.device = ",".join(f"cuda:{device}" for device in devices)
         self._captured = list[Any]()
-        self.isa = living.scanner(device).isa
+        self.isa = self._scanner().isa
 
     def first(self, given: Given) -> Any:
         """A scanner of the rows that an index begins with."""
-        return self._living.scanner(self._device).build(*given)
+        return self._scanner().build(*given)
+
+    def _scanner(self) -> Any:
+        return self._living.scanner(self._devices, self._most)
 
     def added(self, given: Given) -> Any:
         """A scanner of rows that come now."""
@@ -158,7 +163,7 @@ class OnCuda:
 
     def device_rows(self, vectors: Any) -> Any:
         """Rows that lie on the GPU, as ``first`` takes them."""
-        return self._living.scanner(self._device).rows(vectors)
+        return self._scanner().rows(vectors)
 
     def host_rows(self, vectors: Any) -> npt.NDArray[Any]:
         """Rows that lie on the GPU, (rows, dim) or (dim,), in host memory; bfloat16 as float32, which holds it."""
@@ -167,6 +172,8 @@ class OnCuda:
 
     def host(self, rows: Any) -> npt.NDArray[Any]:
         """A segment's rows in host memory, as they are: bfloat16 as its bits."""
+        if isinstance(rows, np.ndarray):
+            return rows
         found: npt.NDArray[Any] = self._living.host_rows(rows, self._device)
         return found
 
@@ -186,8 +193,8 @@ class OnCuda:
 
     @staticmethod
     def rows(scanner: Any, rows: Any) -> Any:  # noqa: ARG004
-        """The rows that a segment keeps: the GPU's."""
-        return scanner.table.rows
+        """The rows that a segment keeps: the GPU's, or those of the host where they stay there."""
+        return scanner.kept
 
     def read(self, rows: Any, places: Int64) -> npt.NDArray[Any]:
         """Some rows in host memory, copied."""
@@ -200,7 +207,9 @@ class OnCuda:
         return OnCpu.stacked(before, places, rows)
 
     def joined(self, parts: Sequence[tuple[Any, Int64 | None]]) -> Any:
-        """Rows one after another, on the GPU."""
+        """Rows one after another, where most of them are."""
+        if isinstance(max(parts, key=lambda part: len(part[0]))[0], np.ndarray):
+            return OnCpu.joined([(self.host(rows), places) for rows, places in parts])
         return self._living.joined(parts, self._device)
 
 

@@ -13,8 +13,9 @@ from knnscope.certified.filters import masks
 from knnscope.certified.ids import Strings
 from knnscope.certified.living import Living
 from knnscope.certified.rows import as_queries
-from knnscope.certified.scanner import RadiusRequest, Within, too_many
+from knnscope.certified.scanner import RadiusRequest, Within
 from knnscope.certified.state import Mask, State
+from knnscope.certified.within import joined, left_of
 from knnscope.checks import check_whole
 from knnscope.errors import KnnscopeError
 from knnscope.ragged import RadiusNeighbors
@@ -122,42 +123,9 @@ def _within(state: State, request: RadiusRequest, allowed: Sequence[Mask], threa
     Raises:
         KnnscopeError: see ``Scanner.within``.
     """
-    count, left = len(request.queries), request.most
-    each = np.zeros(count, dtype=np.int64)
-    found = []
+    left, found = request, list[Within]()
     for (segment, _, _), mask in zip(state.parts, allowed, strict=True):
-        some: Within = segment.scanner.within(request._replace(allowed=mask, most=left), threads)
+        some: Within = segment.scanner.within(left._replace(allowed=mask), threads)
         found.append(some._replace(ids=segment.ids.told(some.ids)))
-        left, each = left - len(some.ids), each + np.diff(some.offsets)
-        if left < 0:
-            raise too_many(request.most - left, request.most)
-        if count and int(each.max()) > request.most_each:
-            raise too_many(int(each.max()), request.most_each, int(each.argmax()))
-    return joined(found, count, metric)
-
-
-def joined(found: Sequence[Within], queries: int, metric: str) -> Within:
-    """Answers over different rows as one, each query's by the definition's order: value, then id.
-
-    Args:
-        found: ids as ``Ids.told`` gives them.
-        queries: how many.
-        metric: l2, ip or cosine.
-    """
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        none = np.zeros(queries, dtype=np.int64)
-        return Within(np.zeros(queries + 1, np.int64), none[:0], np.empty(0), none, none, ())
-    ids, values, numbers = (
-        np.concatenate(some)
-        for some in zip(*((one.ids, one.distances, np.repeat(np.arange(queries), np.diff(one.offsets))) for one in found), strict=True)
-    )  # fmt: skip
-    ranks = Strings.ranks(ids) if ids.dtype.kind == "T" else ids
-    order = np.lexsort((ranks, -values if definition.descending(metric) else values, numbers))
-    offsets: npt.NDArray[np.int64] = np.sum([one.offsets for one in found], axis=0, dtype=np.int64)
-    candidates, computed = (
-        np.sum([getattr(one, name) for one in found], axis=0) for name in ("candidates", "computed")
-    )
-    path = tuple(sorted({path for one in found for path in one.path}))
-    return Within(offsets, ids[order], values[order], candidates, computed, path)
+        left = left_of(request, found)
+    return joined(found, len(request.queries), metric)

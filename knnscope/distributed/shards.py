@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from knnscope.certified.filters import Bits, Keep
 from knnscope.certified.ids import STRING, Strings
-from knnscope.certified.radius import joined
 from knnscope.certified.rows import as_mask
 from knnscope.certified.scanner import Ranked, Within, too_many
 from knnscope.certified.state import joined_certificate
 from knnscope.certified.state import merged as ranked
+from knnscope.certified.within import joined
 from knnscope.errors import KnnscopeError
 from knnscope.ragged import RadiusNeighbors
 from knnscope.records import Certificate, Neighbors

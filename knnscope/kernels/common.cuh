@@ -64,15 +64,22 @@ __device__ __forceinline__ double term(double x, double q)
     return __dmul_rn(t, METRIC == 0 ? t : q);
 }
 
-// A row's components one after the other, 16 bytes at a time where rows begin at multiples of 16.
-template <typename Step> __device__ __forceinline__ void each_cell(const Cell* row, i64 dim, Step step)
+// A row's components one after the other, 16 bytes at a time where rows begin at multiples of 16. The next Ahead pieces are on their way while
+// these are added: a thread that waits for its own row has nothing else to do.
+template <int Ahead = 4, typename Step> __device__ __forceinline__ void each_cell(const Cell* row, i64 dim, Step step)
 {
     i64 j = 0;
-    if ((reinterpret_cast<u64>(row) & 15) == 0) {
-#pragma unroll 4
-        for (; j + PIECE <= dim; j += PIECE) {
-            const uint4 piece = __ldg(reinterpret_cast<const uint4*>(row + j));
-            UNROLL for (int c = 0; c < PIECE; ++c) step(j + c, wide(reinterpret_cast<const Cell*>(&piece)[c]));
+    if ((reinterpret_cast<u64>(row) & 15) == 0 && dim >= Ahead * PIECE) {
+        const uint4* pieces = reinterpret_cast<const uint4*>(row);
+        const i64 last = dim / PIECE - 1;
+        uint4 now[Ahead], next[Ahead];
+        UNROLL for (int i = 0; i < Ahead; ++i) now[i] = __ldg(pieces + i);
+        for (i64 first = 0; first + Ahead <= last + 1; first += Ahead) {
+            UNROLL for (int i = 0; i < Ahead; ++i) next[i] = __ldg(pieces + min(first + Ahead + i, last));
+            UNROLL for (int i = 0; i < Ahead; ++i) {
+                UNROLL for (int c = 0; c < PIECE; ++c, ++j) step(j, wide(reinterpret_cast<const Cell*>(&now[i])[c]));
+                now[i] = next[i];
+            }
         }
     }
     for (; j < dim; ++j) step(j, wide(row[j]));
@@ -89,10 +96,10 @@ struct Query {
 };
 
 // The sum that the definition takes, in its order.
-template <typename Asked> __device__ __forceinline__ double defined_sum(const Cell* row, const Asked& query, i64 dim)
+template <int Ahead = 4, typename Asked> __device__ __forceinline__ double defined_sum(const Cell* row, const Asked& query, i64 dim)
 {
     double sum = 0;
-    each_cell(row, dim, [&](i64 j, double x) { sum = plus_term(sum, x, query[j]); });
+    each_cell<Ahead>(row, dim, [&](i64 j, double x) { sum = plus_term(sum, x, query[j]); });
     return sum;
 }
 

@@ -33,6 +33,12 @@ def is_device(array: Any) -> bool:
     return where is not None and int(where()[0]) == CUDA
 
 
+def device_of(array: Any) -> int:
+    """The number of the GPU on which an array lies."""
+    where = getattr(array, "__dlpack_device__", None)
+    return int(where()[1]) if where is not None else int(array.device.id if hasattr(array, "device") else 0)
+
+
 def dtype_name(array: Any) -> str:
     """Name of an array's type, whichever library made it ("float32", not "torch.float32")."""
     return str(array.dtype).rpartition(".")[2]

@@ -74,7 +74,7 @@ class Meanwhile:
         self._scanner, self._given, self._kind = scanner, given, kind
         self._plain = Plain(*given)
         self._compiled: CpuScanner | None = None
-        self._builds: dict[int, _Aside] = {}
+        self._builds: dict[int, Aside] = {}
 
     @property
     def levels(self) -> str:
@@ -121,7 +121,7 @@ class Meanwhile:
             return None
         if self._given.rows.nbytes <= AT_ONCE:
             return self.wait()
-        aside = self._builds.setdefault(os.getpid(), _Aside(self._write))
+        aside = self._builds.setdefault(os.getpid(), Aside(self._write))
         aside.is_over()
         if aside.error is not None:
             raise aside.error
@@ -134,7 +134,7 @@ class Meanwhile:
             self._compiled = scanner.build(*self._given, workers=UntilTheEnd(scanner.workers.count))
 
 
-class _Aside:
+class Aside:
     """Work that one thread does, once, beside all others."""
 
     def __init__(self, work: Callable[[], None]) -> None:
@@ -160,7 +160,7 @@ class _Aside:
         self._over = True
 
 
-class _Compiler(_Aside):
+class _Compiler(Aside):
     """A process that compiles for a kind of rows."""
 
     def __init__(self, kind: Kind) -> None:

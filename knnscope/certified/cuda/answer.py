@@ -74,11 +74,15 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """ids, int64, and values, float64, (queries, k), on the GPU, written when its stream comes to it; read: waits, and brings what was told."""
+    """ids, int64, and values, float64, (queries, k), on the GPU, written when its stream comes to it.
+
+    read: waits, and brings what was told. brought: waits, and brings ids and values too; not where they were written into given arrays.
+    """
 
     ids: Any
     values: Any
     read: Callable[[], Certificate]
+    brought: Callable[[], tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Certificate]]
 
 
 class LazyCertificate(Certificate):

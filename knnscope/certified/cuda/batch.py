@@ -38,8 +38,8 @@ ROOMY = 4096
 """Queries up to which lists are twice as long."""
 SAMPLE = 32768
 """Rows that make the first threshold."""
-STOPS = (1 << 16, 1 << 18)
-"""Rows after which thresholds are made again."""
+STOPS, MANY = (1 << 16, 1 << 18, 1 << 20), 1 << 22
+"""Rows after which thresholds are made again; for the last time only where there are many."""
 LEAST_WIDE = 64
 """Queries from which on products by warpgroups are faster, where there are any."""
 SIDES, WAITING = 3, 8 * 12 * 144 + 68
@@ -255,7 +255,7 @@ class Workspace:
             self._pass(sample, 0, self.sampled, bars),
             Prepared(first, (self.count, rank_threads(self.count), first_shared), bars),
         ]
-        stops = [stop // TILE for stop in STOPS if stop // TILE < self.tiles]
+        stops = [stop // TILE for stop in STOPS[: 3 if len(table.rows) >= MANY else 2] if stop // TILE < self.tiles]
         for begin, end in zip((0, *stops), (*stops, self.tiles), strict=True):
             steps.append(self._pass(products, begin, end, bars))
             if end < self.tiles:

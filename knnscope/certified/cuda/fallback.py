@@ -13,12 +13,15 @@ from knnscope.kernels import sources
 
 MOST_K = 512
 """Neighbors up to which a block has room for those that may be nearest."""
-THREADS = 256
+THREADS, TOGETHER = 256, 2
+"""Of a block; blocks of a multiprocessor, whose rows of which 128 bytes are on their way keep the memory busy."""
+FEW = 1 << 18
+"""Rows up to which one block of a multiprocessor is enough: fewer begin, and end, sooner behind searches that leave nothing."""
 
 Given = structure(
     "Given",
     rows=POINTER, row_norms=POINTER, names=POINTER, count=LONG, dim=LONG, queries=POINTER, allowed=POINTER, allowed_stride=LONG,
-    errors=POINTER, errors_stride=LONG, keys=POINTER, found=POINTER, done=POINTER, values=POINTER, ids=POINTER,
+    errors=POINTER, errors_stride=LONG, keys=POINTER, found=POINTER, full=POINTER, taken=POINTER, done=POINTER, values=POINTER, ids=POINTER,
     wide=INT, queries_count=INT, k=INT,
 )  # fmt: skip
 
@@ -28,12 +31,13 @@ class Fallback:
 
     def __init__(self, table: Table, count: int, k: int) -> None:
         rows, dim = table.rows.shape
-        self.blocks = min(processors(), -(-rows // THREADS))
+        self.blocks = min(processors() * (1 if rows <= FEW else TOGETHER), -(-rows // THREADS))
         self.keys, self.found = cp.empty(self.blocks * k, dtype=cp.uint64), cp.empty(self.blocks * k, dtype=cp.int64)
-        self.done = cp.zeros(count, dtype=cp.uint32)
+        self.counters = cp.zeros(self.blocks + 2 * count, dtype=cp.uint32)
+        full, taken, done = (pointer(part) for part in cp.split(self.counters, (self.blocks, self.blocks + count)))
         self.given = Given(
             pointer(table.rows), pointer(table.norms), pointer(table.names), rows, dim, None, None, 0, None, 0,
-            pointer(self.keys), pointer(self.found), pointer(self.done), None, None, 0, count, k,
+            pointer(self.keys), pointer(self.found), full, taken, done, None, None, 0, count, k,
         )  # fmt: skip
         found = kernel(sources.exact("fallback", table.macros()), "fallback", table.device)
         self.start = Prepared(found, (self.blocks, THREADS, 0), self.given)

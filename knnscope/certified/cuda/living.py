@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Sequence
-from itertools import accumulate
+from collections.abc import Sequence
 from typing import Any
 
 import cupy as cp
@@ -14,28 +12,19 @@ import numpy.typing as npt
 from knnscope.certified import filters
 from knnscope.certified.cuda import arrays
 from knnscope.certified.cuda.answer import LazyCertificate
-from knnscope.certified.cuda.launch import INT, LONG, kernel
+from knnscope.certified.cuda.merge import merge_there, reading
 from knnscope.certified.cuda.scanner import CudaScanner, OnDevice
+from knnscope.certified.cuda.shards import Shards
 from knnscope.certified.cuda.table import host
 from knnscope.certified.ids import Strings
-from knnscope.certified.state import Part, State, joined_certificate
+from knnscope.certified.state import Part, State
 from knnscope.errors import KnnscopeError
-from knnscope.kernels import sources
-from knnscope.records import Certificate, Neighbors
-from knnscope.search import definition
-
-LISTS = 32
-"""Answers that are merged at once: as in exact_merge.cu."""
-THREADS, BLOCKS = 256, 1 << 14
+from knnscope.records import Neighbors
 
 
-class _Ends(ctypes.Structure):
-    _fields_ = (("at", ctypes.c_int64 * (LISTS + 1)),)
-
-
-def scanner(device: int) -> CudaScanner:
-    """A scanner without rows."""
-    return CudaScanner(device)
+def scanner(devices: Sequence[int], most: int | None) -> CudaScanner | Shards:
+    """A scanner without rows, of one GPU or several; most: see ``CudaScanner``."""
+    return CudaScanner(devices[0], most) if len(devices) == 1 else Shards(devices, most)
 
 
 def host_rows(vectors: Any, device: int) -> npt.NDArray[Any]:
@@ -94,7 +83,7 @@ def search_there(state: State, queries: Any, k: int, how: tuple[Any, Any, str, i
             part.segment.scanner.queue(values, min(k, len(part.segment.ids)), mask, taken if alone else None)
             for part, mask in zip(state.parts, masks, strict=True)
         ]
-        proof = LazyCertificate(_reading([one.read for one in found]))
+        proof = LazyCertificate(reading([one.read for one in found]))
         answers = [(one.ids, one.values) for one in found]
         ids, distances = answers[0] if alone else merge_there(answers, k, metric, taken)
         if out is not None:
@@ -102,38 +91,6 @@ def search_there(state: State, queries: Any, k: int, how: tuple[Any, Any, str, i
         if single:
             ids, distances = ids[0], distances[0]
         return Neighbors(arrays.like(ids, queries), arrays.like(distances, queries), proof)
-
-
-def _reading(reads: Sequence[Callable[[], Certificate]]) -> Callable[[], Certificate]:
-    return lambda: joined_certificate([read() for read in reads])
-
-
-def merge_there(
-    answers: Sequence[tuple[Any, Any]], k: int, metric: str, out: tuple[Any, Any] | None
-) -> tuple[Any, Any]:
-    """The k best of answers over different rows, queued on the current stream.
-
-    Args:
-        answers: ids, int64, and values, float64, (queries, columns) each, sorted; -1 and infinite for no row, last.
-        k: at most as many as they have columns together.
-        metric: l2, ip or cosine.
-        out: where to write, (queries, k); None for new arrays.
-    """
-    while len(answers) > LISTS:
-        some = answers[:LISTS]
-        most = min(k, sum(ids.shape[1] for ids, _ in some))
-        answers = [merge_there(some, most, metric, None), *answers[LISTS:]]
-    count = len(answers[0][0])
-    made = out or (cp.empty((count, k), dtype=cp.int64), cp.empty((count, k), dtype=cp.float64))
-    if count:
-        ids, values = (cp.concatenate([one[which] for one in answers], axis=1) for which in (0, 1))
-        ends = _Ends((ctypes.c_int64 * (LISTS + 1))(*accumulate((one.shape[1] for one, _ in answers), initial=0)))
-        source = sources.exact("merge", (("CELL", 0), ("METRIC", definition.METRICS.index(metric))))
-        grid = min(BLOCKS, -(-ids.size // THREADS))
-        kernel(source, "merge_answers", ids.device.id)(
-            (grid,), THREADS, ids, values, LONG(count), LONG(ids.shape[1]), ends, INT(len(answers)), LONG(k), *made
-        )
-    return made
 
 
 def _masks(where: Any, state: State, queries: int) -> list[Any]:

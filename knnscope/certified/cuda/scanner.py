@@ -10,9 +10,10 @@ import cupy as cp
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cuda import all_rows, arrays, batch, plane
+from knnscope.certified.cuda import all_rows, arrays, batch, host_rows, plane, staging
 from knnscope.certified.cuda.answer import BY_ALL_ROWS, EVERY, NOT_A_NUMBER, NOT_FINITE, LazyCertificate, Queued, Told
 from knnscope.certified.cuda.codes import CHUNK, build
+from knnscope.certified.cuda.staging import Staged
 from knnscope.certified.cuda.table import Table, cell_of, host, values_source
 from knnscope.certified.dtypes import widened
 from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within, overflows, too_many
@@ -48,8 +49,12 @@ KEPT = 8
 class CudaScanner:
     """Rows in the memory of one GPU, with a byte a component beside them, and half a byte for the leading ones where that pays."""
 
-    def __init__(self, device: int = 0) -> None:
+    def __init__(self, device: int = 0, most: int | None = None) -> None:
         """Choose a GPU by its number; ``build`` gives it rows.
+
+        Args:
+            device: its number.
+            most: bytes of its memory for rows and codes, above which rows stay in host memory; None for what is free.
 
         Raises:
             KnnscopeError: there is no such GPU.
@@ -57,7 +62,7 @@ class CudaScanner:
         count = cp.cuda.runtime.getDeviceCount()
         if not 0 <= device < count:
             raise KnnscopeError(f"device cuda:{device}: there are {count} GPUs here, from cuda:0 on")
-        self.device = device
+        self.device, self._most = device, most
         self._lock = threading.Lock()
         self._paths: dict[tuple[bool, int, bool], Any] = {}
         self._workspaces: dict[tuple[Any, ...], Any] = {}
@@ -65,16 +70,17 @@ class CudaScanner:
         self.live: Any = None  # what living.py has copied here: which rows are left
 
     def build(self, rows: Any, names: npt.NDArray[np.int64], metric: str) -> CudaScanner:
-        """Copy rows to the GPU, where they are not there already, and write them as codes; see CpuScanner.build."""
+        """Copy rows to the GPU, where they are not there already and fit, and write them as codes; see CpuScanner.build."""
         number = definition.METRICS.index(metric)
         with OnDevice(self.device):
-            there = cp.ascontiguousarray(cp.asarray(rows))
+            stay = isinstance(rows, np.ndarray) and not host_rows.fit(rows, self._most)
+            there = host_rows.pinned(rows, self.device) if stay else cp.ascontiguousarray(cp.asarray(rows))
             _check_finite(there)
             called, order = (cp.asarray(names), cp.asarray(np.argsort(names))) if len(names) else (None, None)
             table = Table(there, cell_of(there), called, order, None, number, self.device)
             if number == 2:
                 table = replace(table, norms=all_rows.row_norms(there, values_source(table), self.device))
-            self.table = table
+            self.table, self.kept = table, rows if stay else there
             self.codes = build(self.table)
             cp.cuda.get_current_stream().synchronize()
         return self
@@ -122,7 +128,8 @@ class CudaScanner:
             else ""
         )
         some = f"for the {self.codes.width - 1} leading ones" if self.codes.width < self.codes.full else "a component"
-        return f"{few}a byte {some}"
+        where = "; rows in host memory" if isinstance(self.kept, np.ndarray) else ""
+        return f"{few}a byte {some}{where}"
 
     @property
     def nbytes(self) -> int:
@@ -134,18 +141,30 @@ class CudaScanner:
         """Whether a graph was captured that reads this memory whenever it is started."""
         return bool(self._captured)
 
-    def prompt(self, _queries: Any, _k: int) -> None:
-        """See ``Scanner``: a GPU has no shorter one."""
+    def prompt(self, queries: Any, k: int) -> Ranked | None:
+        """Answer queries that are taken as they are; see ``Scanner``. The kernels say which are no vectors of finite numbers."""
+        rows, dim = self.table.rows.shape
+        if type(queries) is not np.ndarray or type(k) is not int or not 0 < k <= rows or queries.dtype.char not in "fd":
+            return None
+        if not queries.size or queries.shape[-1] != dim or queries.ndim > 2 or not queries.dtype.isnative:
+            return None
+        try:
+            with OnDevice(self.device):
+                return self._answered(queries if queries.ndim == 2 else queries[None], k, None)
+        except KnnscopeError:  # said again, of the queries as the user gave them
+            return None
 
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:  # noqa: ARG002
         """Answer a request; see ``Scanner``."""
         with OnDevice(self.device):
             allowed = cp.asarray(request.allowed) if len(request.allowed) else None
-            found = self.queue(cp.asarray(request.queries), request.k, allowed, None)
-            proof = found.read()
-            return Ranked(
-                host(found.ids), host(found.values), proof.candidates, proof.computed, proof.margin, proof.path
-            )
+            return self._answered(request.queries, request.k, allowed)
+
+    def _answered(self, queries: npt.NDArray[Any], k: int, allowed: Any) -> Ranked:
+        """The answer in host memory to queries that lie there; waits."""
+        staged = Staged(queries)  # kept until the search is over
+        ids, values, proof = self.queue(staged.there, k, allowed, None).brought()
+        return Ranked(ids, values, proof.candidates, proof.computed, proof.margin, proof.path)
 
     def within(self, request: RadiusRequest, threads: int | None = None) -> Within:  # noqa: ARG002
         """Answer a request for all rows within a radius: every row's value is computed; see ``Scanner``."""
@@ -215,17 +234,25 @@ class CudaScanner:
             cp.ndarray((count, k), cp.float64, memory + size),
         )
 
+        def certified(numbers: npt.NDArray[np.uint8], last: npt.NDArray[np.float64]) -> Certificate:
+            parts = [
+                path.told(numbers[first * each : (first + step) * each], last[first : first + step], table.metric)
+                for first in range(0, count, step)
+            ]
+            return Told.of(parts).certificate(table.metric, len(table.rows), _sums(allowed))
+
         def read() -> Certificate:
             with cp.cuda.Device(self.device):
                 numbers = cp.asnumpy(cp.ndarray(count * each, cp.uint8, told), stream=stream)
-                last = cp.asnumpy(values, stream=stream)[:, k - 1]
-                parts = [
-                    path.told(numbers[first * each : (first + step) * each], last[first : first + step], table.metric)
-                    for first in range(0, count, step)
-                ]
-                return Told.of(parts).certificate(table.metric, len(table.rows), _sums(allowed))
+                return certified(numbers, cp.asnumpy(values, stream=stream)[:, k - 1])
 
-        return Queued(ids, values, read)
+        def brought() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Certificate]:
+            found = staging.brought(memory, 2 * size + count * each)
+            here = found[:size].view(np.int64).reshape(count, k)
+            near = found[size : 2 * size].view(np.float64).reshape(count, k)
+            return here, near, certified(found[2 * size :], near[:, k - 1])
+
+        return Queued(ids, values, read, brought)
 
     def _path(self, few: bool, k: int, masked: bool) -> Any:
         """The module that answers so many queries and neighbors; None: all rows."""
@@ -263,7 +290,11 @@ class CudaScanner:
             told = Told(none, none, np.full(count, np.inf), flags, "exhaustive")
             return told.certificate(table.metric, len(table.rows), _sums(allowed))
 
-        return Queued(*(out or (ids, values)), read)
+        def brought() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Certificate]:
+            proof = read()
+            return host(ids), host(values), proof
+
+        return Queued(*(out or (ids, values)), read, brought)
 
 
 def _sums(allowed: Any) -> npt.NDArray[np.int64] | None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from knnscope.arithmetic import Ieee
+from knnscope.certified.devices import Device
 from knnscope.certified.living import Living
 from knnscope.certified.making import Maker
 from knnscope.certified.saved import folder as folders
@@ -25,7 +26,7 @@ class Savable:
     _living: Living
 
     @staticmethod
-    def _maker_of(device: str, threads: int | None, memory: str) -> Maker:
+    def _maker_of(device: Device, threads: int | None, memory: str) -> Maker:
         raise NotImplementedError
 
     def save(self, folder: Folder | None = None) -> None:
@@ -59,7 +60,7 @@ class Savable:
         *,
         writable: bool = False,
         verify: bool = False,
-        device: str = "auto",
+        device: Device = "auto",
         threads: int | None = None,
     ) -> Self:
         """The index in a folder, with all changes that were acknowledged.
@@ -82,7 +83,7 @@ class Savable:
             made._living = folders.load(
                 Path(folder),
                 How(mmap, writable, verify),
-                lambda memory: cls._maker_of(device, threads, "fast" if str(device).startswith("cuda") else memory),
+                lambda memory: cls._maker_of(device, threads, "fast" if "cuda" in str(device) else memory),
             )
         return made
 

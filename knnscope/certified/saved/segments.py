@@ -13,6 +13,7 @@ from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.meanwhile import Given, Meanwhile
 from knnscope.certified.cpu.saved import Arrays, UnfitError
 from knnscope.certified.cpu.scanner import CpuScanner
+from knnscope.certified.either import Either
 from knnscope.certified.ids import LONGEST, STRING, Ids, Numbers, Strings
 from knnscope.certified.making import Maker, OnCuda
 from knnscope.certified.state import Segment
@@ -35,6 +36,8 @@ def told(segment: Segment, maker: Maker) -> tuple[dict[str, Any], Arrays]:
     arrays: Arrays = {"rows": np.asarray(rows)}
     arrays.update(_told_ids(called))
     scanner = None if segment.is_open else segment.scanner
+    if isinstance(scanner, Either):
+        scanner = scanner.here
     if isinstance(scanner, Meanwhile):
         scanner = scanner.wait()
     meta: dict[str, Any] = {

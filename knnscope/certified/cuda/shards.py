@@ -1,0 +1,163 @@
+"""Rows shared out among several GPUs: each searches its own, all at once, and the answers are merged on the first by the definition's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cupy as cp
+import numpy as np
+import numpy.typing as npt
+
+from knnscope.certified.cuda import arrays
+from knnscope.certified.cuda.answer import LazyCertificate, Queued
+from knnscope.certified.cuda.merge import merge_there, reading
+from knnscope.certified.cuda.scanner import CudaScanner, OnDevice
+from knnscope.certified.cuda.staging import Staged
+from knnscope.certified.cuda.table import host
+from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within
+from knnscope.certified.within import joined, left_of
+from knnscope.errors import KnnscopeError
+from knnscope.records import Certificate, Neighbors
+
+LEAST = 1 << 14
+"""Rows of a GPU at least: fewer GPUs have some where there are not so many."""
+
+
+class Shards:
+    """Scanners of parts of the rows, one after another, each on a GPU."""
+
+    has_captured = False
+
+    def __init__(self, devices: Sequence[int], most: int | None = None) -> None:
+        """Choose GPUs by their numbers; ``build`` gives them rows.
+
+        Args:
+            devices: the first merges, and has the queries and answers that lie on a GPU. One may stand twice.
+            most: see ``CudaScanner``.
+
+        Raises:
+            KnnscopeError: there is no such GPU.
+        """
+        self._scanners = [CudaScanner(device, most) for device in devices]
+        self.device, self._ends = devices[0], [0]
+        self.live: Any = None
+        self.kept: Any = None
+
+    def build(self, rows: Any, names: npt.NDArray[np.int64], metric: str) -> Shards:
+        """Share rows out; see ``CudaScanner.build``."""
+        count = len(rows)
+        del self._scanners[max(1, count // LEAST) :]
+        each = -(-count // len(self._scanners))
+        self._ends = [min(count, each * i) for i in range(len(self._scanners) + 1)]
+        self._metric, self.kept = metric, rows
+        for scanner, first, last in self._shares():
+            own = names[first:last] if len(names) else np.arange(first, last)
+            some = rows[first:last]
+            scanner.build(some if isinstance(some, np.ndarray) else moved(some, scanner.device), own, metric)
+        self._streams = [_stream(scanner.device) for scanner, *_ in self._shares()]
+        return self
+
+    def _shares(self) -> list[tuple[CudaScanner, int, int]]:
+        return list(zip(self._scanners, self._ends, self._ends[1:], strict=False))
+
+    def rows(self, vectors: Any) -> Any:
+        """Rows that lie on the first GPU; see ``CudaScanner.rows``."""
+        return self._scanners[0].rows(vectors)
+
+    @property
+    def isa(self) -> str:
+        """The GPUs."""
+        return ", ".join(scanner.isa for scanner in self._scanners)
+
+    @property
+    def levels(self) -> str:
+        """What is scanned before the rows, in words."""
+        return "; ".join(dict.fromkeys(scanner.levels for scanner in self._scanners))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes beside the rows, on all GPUs."""
+        return sum(scanner.nbytes for scanner in self._scanners)
+
+    def prompt(self, _queries: Any, _k: int) -> None:
+        """See ``Scanner``."""
+
+    def nearest(self, request: Request, threads: int | None = None) -> Ranked:  # noqa: ARG002
+        """Answer a request; see ``Scanner``."""
+        with OnDevice(self.device):
+            staged = Staged(request.queries)
+            allowed = cp.asarray(request.allowed) if len(request.allowed) else None
+            ids, values, proof = self.queue(staged.there, request.k, allowed, None).brought()
+            return Ranked(ids, values, proof.candidates, proof.computed, proof.margin, proof.path)
+
+    def within(self, request: RadiusRequest, threads: int | None = None) -> Within:
+        """Answer a request for all rows within a radius, one GPU after the other; see ``Scanner``."""
+        found, left = list[Within](), request
+        for scanner, first, last in self._shares():
+            some = request.allowed[:, first:last] if len(request.allowed) else request.allowed
+            found.append(scanner.within(left._replace(allowed=some), threads))
+            left = left_of(request, found)
+        return joined(found, len(request.queries), self._metric)
+
+    def search_there(self, queries: Any, k: int, where: Any, out: tuple[Any, Any] | None) -> Neighbors:
+        """Queries that lie on the first GPU; see ``CudaScanner.search_there``."""
+        with OnDevice(self.device), arrays.stream_of(queries):
+            stream = cp.cuda.get_current_stream().ptr
+            if stream and cp.cuda.runtime.streamIsCapturing(stream):
+                raise KnnscopeError("a graph is captured of an index on one GPU: build it with device='cuda:0', say")
+            values, single = arrays.queries(queries, self.kept.shape[1])
+            allowed = None if where is None else arrays.mask(where, len(values), len(self.kept))
+            taken = None if out is None else arrays.taken(out, (k,) if single else (len(values), k))
+            found = self.queue(values, k, allowed, taken)
+            proof = LazyCertificate(found.read)
+            if out is not None:
+                return Neighbors(*out, proof)
+            ids, distances = (found.ids[0], found.values[0]) if single else (found.ids, found.values)
+            return Neighbors(arrays.like(ids, queries), arrays.like(distances, queries), proof)
+
+    def queue(self, queries: Any, k: int, allowed: Any, out: tuple[Any, Any] | None) -> Queued:
+        """Queue a search on all GPUs at once, and merging on the current stream; see ``CudaScanner.queue``."""
+        here, count = cp.cuda.get_current_stream(), len(queries)
+        shares = self._shares()
+        shapes = [(count, min(k, last - first)) for _, first, last in shares]
+        answers = [(cp.empty(shape, cp.int64), cp.empty(shape, cp.float64)) for shape in shapes]
+        masks = [None if allowed is None else cp.ascontiguousarray(allowed[:, first:last]) for _, first, last in shares]
+        began, queued = cp.cuda.Event(disable_timing=True), list[Any]()
+        began.record(here)
+        for (scanner, *_), stream, answer, mask in zip(shares, self._streams, answers, masks, strict=True):
+            with OnDevice(scanner.device), stream:
+                stream.wait_event(began)
+                own, some = (moved(array, scanner.device) for array in (queries, mask))
+                found = scanner.queue(own, answer[0].shape[1], some, None)
+                for to, made in zip(answer, (found.ids, found.values), strict=True):
+                    to.data.copy_from_device_async(made.data, made.nbytes, stream)
+                ended = cp.cuda.Event(disable_timing=True)
+                ended.record(stream)
+                queued.append((found, own, some, ended))
+        for *_, ended in queued:
+            here.wait_event(ended)
+        ids, values = merge_there(answers, k, self._metric, out)
+        proof = reading([found.read for found, *_ in queued])
+
+        def brought() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Certificate]:
+            with OnDevice(self.device):
+                told = proof()
+                return host(ids), host(values), told
+
+        return Queued(ids, values, proof, brought)
+
+
+def _stream(device: int) -> Any:
+    with OnDevice(device):
+        return cp.cuda.Stream(non_blocking=True)
+
+
+def moved(array: Any, device: int) -> Any:
+    """An array on a GPU, copied there on the current stream where it lies on another; None stays None."""
+    if array is None or array.device.id == device:
+        return array
+    with OnDevice(device):
+        made = cp.empty(array.shape, array.dtype)
+        made.data.copy_from_device_async(cp.ascontiguousarray(array).data, array.nbytes)
+        return made
