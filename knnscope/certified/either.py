@@ -145,6 +145,8 @@ class Either:
         aside = self._asides.setdefault(process, Aside(self._begin))
         while not aside.is_over() and at_once:
             time.sleep(0.01)
+        if aside.error is not None:
+            raise aside.error
         return self.there
 
     def _begin(self) -> None:
@@ -153,7 +155,7 @@ class Either:
         try:
             with np.errstate(all="ignore"), Ieee(), at_work():
                 found = self._build(self._given)
-        except KnnscopeError:  # its memory is full, say
+        except (KnnscopeError, RuntimeError, MemoryError, OSError):  # its memory is full, say, or its driver fails
             found = None
         finally:
             self._there[os.getpid()] = found
@@ -199,7 +201,9 @@ def gpu_beside(device: int = 0) -> Callable[[Given], Scanner | None]:
 
         if gpu_problem():
             return None
-        made: Scanner = require("knnscope.certified.cuda.living", "cuda13", "cupy").scanner(device).build(*given)
+        made: Scanner = (
+            require("knnscope.certified.cuda.living", "cuda13", "cupy").scanner((device,), None).build(*given)
+        )
         return made
 
     return build

@@ -151,7 +151,7 @@ def _room(k: int, count: int) -> int:
 
 def _ranking_bytes(room: int) -> int:
     """Shared memory of a block that ranks so many hits."""
-    return 8 * room + 20 * CANDIDATES + 8 * AT_ONCE * (CHUNK + 1)
+    return 10 * room + 20 * CANDIDATES + 8 * AT_ONCE * (CHUNK + 1)
 
 
 TOLD_BYTES = 3 * 8 + 3 * 4
