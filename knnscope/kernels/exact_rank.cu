@@ -2,6 +2,8 @@
 // It comes after batch.cuh and about.cuh. A block a query.
 //
 //   RANK     threads of a block that ranks
+//   SHARP    1: thresholds are made of distances, of the rows with the smallest lower bounds, though codes bound distances from above as well:
+//            they let fewer rows in, which pays where there are many
 
 constexpr int CANDIDATES = 1024;
 
@@ -69,9 +71,9 @@ __device__ __forceinline__ void set_bar(const Bars& p, i64 query, double bar)
     asked.starts[query] = (float)(c * p.ratio - step * OFF);
 }
 
-// Codes of all components bound distances from above as well. Where some are left out they do not: then thresholds are made of the distances of the
+// Codes of all components bound distances from above as well. Where some are left out they do not, then or where that is asked thresholds are made of the distances of the
 // rows with the smallest lower bounds.
-constexpr bool WHOLE = WIDTH == FULL;
+constexpr bool WHOLE = WIDTH == FULL && !SHARP;
 constexpr int FIRST = 768;                        // rows that a threshold is made of, at most
 __device__ __forceinline__ int first_of(int k) { return WHOLE ? k : min(max(2 * k, k + 8), FIRST - FIRST / 8 - 1); }
 
