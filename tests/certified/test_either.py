@@ -214,3 +214,21 @@ def test_few_rows_and_a_number_of_threads_are_left_to_processors(monkeypatch: py
         few.search(ROWS[:30], 4)
     assert not made
     assert not isinstance(ExactIndex(ROWS, threads=1)._living.maker, OnEither)
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["gpu", "auto:1", "cuda:x", "cuda:0,cpu", ["cuda:0", "cpu"], [], "", ["auto", "auto"], 7, "cpu,cpu", [0, 1]],
+)
+def test_what_is_no_device_is_told(device: Any) -> None:
+    with pytest.raises(KnnscopeError, match="certified search runs on auto, cpu, cuda"):
+        ExactIndex(ROWS, device=device)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", ["cuda:0", "cuda:1"], "cuda:0,cuda:1"])
+def test_a_gpu_takes_a_size_and_no_small_memory(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KnnscopeError, match="give a size"):
+        ExactIndex(ROWS, device=device, memory="small")
+    monkeypatch.setattr("knnscope.certified.devices.gpu_problem", lambda: "no GPU")
+    with pytest.raises(KnnscopeError, match="no GPU: device='cpu' gives the same answers"):
+        ExactIndex(ROWS, device=device, memory="8GiB")
