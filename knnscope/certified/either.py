@@ -63,7 +63,7 @@ class Times:
 
     def took(self, kind: Kind, way: int, seconds: float) -> None:
         """Write down what a search took."""
-        key = kind, way
+        key, seconds = (kind, way), max(seconds, 1e-9)  # clocks are coarse on some machines
         before = self._least.get(key)
         # a machine that has become slower is believed after some searches
         self._least[key] = seconds if before is None else min(seconds, before * 1.02)
