@@ -110,7 +110,7 @@ class Either:
 
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``. Who asks for a number of threads asks processors."""
-        if threads is not None or not len(request.queries):
+        if threads is not None or not len(request.queries) or self._is_alone():
             return self.here.nearest(request, threads)
         kind = kind_of(request)
         there = self.there or self._started(len(request.queries))
@@ -133,11 +133,14 @@ class Either:
             return Either(self._given, self.here.wait(), self._build, self._threads)
         return self
 
+    def _is_alone(self) -> bool:
+        """Whether it is known that no GPU can be had."""
+        process = os.getpid()
+        return process in self._there and self._there[process] is None
+
     def _started(self, queries: int) -> Scanner | None:
         """The GPU's, where it is there now; begins it once it is worth it."""
         process, rows = os.getpid(), self._given.rows
-        if process in self._there:  # none can be had
-            return None
         price = STARTING_S + rows.nbytes / COPY_RATE
         at_once = queries * len(rows) * PAIR_S / self._threads > price
         if not at_once and self._spent < price:
