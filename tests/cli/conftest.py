@@ -20,6 +20,7 @@ from knnscope.api import reporting
 from knnscope.bench import session
 from knnscope.search import catalog
 from tests.bench import planted
+from tests.bench.here import Here
 from tests.bench.test_result import CEILINGS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -62,8 +63,24 @@ def pages() -> None:
 
 
 @pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines are measured in this process: tests/bench/test_child.py holds those of their own."""
+    monkeypatch.setattr(session, "Child", Here)
+
+
+@pytest.fixture
+def processes() -> None:
+    """For tests of what depends on an engine's process: how it ends, what steers it, what limits it."""
+
+
+@pytest.fixture
 def compare(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Compare:
-    """The command with few rounds, no cold rows, given ceilings, planted engines beside the real ones, and a page only with ``pages``."""
+    """The command with few rounds, no cold rows, given ceilings and planted engines beside the real ones.
+
+    It writes a page only with ``pages``, and starts a process of each engine only with ``processes``.
+    """
+    if "processes" not in request.fixturenames:
+        request.getfixturevalue("one_process")
     if "pages" not in request.fixturenames:
         monkeypatch.setattr(reporting, "beside", lambda _: [])
     monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)
