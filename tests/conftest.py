@@ -17,7 +17,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from knnscope import cli
+from knnscope.bench import session
+from knnscope.certified.cpu import blas
 from knnscope.search.definition import METRICS
+from knnscope.store import locked
+from tests.bench.here import Here
 
 DROPINS = "KNNSCOPE_DROPIN_TESTS" in os.environ
 """./dev test-dropins sets it: tests/dropins/hosts needs the libraries that the drop-ins serve, torch among them."""
@@ -63,6 +67,16 @@ def pytest_configure() -> None:
     for number, handler in heeded.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def pytest_collection_finish() -> None:
+    """NumPy's products by one thread in this process, which runs beside others like it; how many a child has is its own.
+
+    OpenBLAS' helpers look for more work for a tenth of a second after each product: on two cores the tests of synthetic data took eight times
+    the CPU time.
+    """
+    if (told := blas._threads()) is not None:
+        told[1](1)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -131,12 +145,16 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture(scope="session")
 def sample_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which the sample's texts are encoded."""
-    folder = tmp_path_factory.mktemp("encoded")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KNNSCOPE_HOME", str(folder))
-        patch.setattr("sys.argv", ["knnscope", "embed", "sample"])
-        assert cli.run() == 0
+    """A home in which the sample's texts are encoded, once for all workers of a run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "encoded"
+    with locked(folder.with_suffix(".lock")):  # the others wait for the first
+        if not folder.with_suffix(".done").exists():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("KNNSCOPE_HOME", str(folder))
+                patch.setattr("sys.argv", ["knnscope", "embed", "sample"])
+                assert cli.run() == 0
+            folder.with_suffix(".done").touch()
     return folder
 
 
@@ -172,3 +190,9 @@ def root() -> Path:
 def child_environment() -> dict[str, str]:
     """For commands run as processes of their own."""
     return {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured is measured in this process: tests/bench/test_child.py holds processes of their own."""
+    monkeypatch.setattr(session, "Child", Here)

@@ -62,8 +62,18 @@ def pages() -> None:
 
 
 @pytest.fixture
+def processes() -> None:
+    """For tests of what depends on an engine's process: how it ends, what steers it, what limits it."""
+
+
+@pytest.fixture
 def compare(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Compare:
-    """The command with few rounds, no cold rows, given ceilings, planted engines beside the real ones, and a page only with ``pages``."""
+    """The command with few rounds, no cold rows, given ceilings and planted engines beside the real ones.
+
+    It writes a page only with ``pages``, and starts a process of each engine only with ``processes``.
+    """
+    if "processes" not in request.fixturenames:
+        request.getfixturevalue("one_process")
     if "pages" not in request.fixturenames:
         monkeypatch.setattr(reporting, "beside", lambda _: [])
     monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)

@@ -80,6 +80,7 @@ def test_a_quick_run_is_marked_wherever_it_is_told(
     assert all(json.loads(line)["quick"] for line in out.splitlines())
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_quick_run_asks_fewer_queries(knnscope: Run, tmp_path: Path) -> None:
     argv = ("--engines", "numpy", "--batch", 1, "--threads", 1, "--quick", "--out", tmp_path / "out")
     for own, asked in (("", 200), (",queries=40", 40), (",queries=900", 200)):
@@ -142,6 +143,7 @@ def test_rows_as_json(compare: Compare, vectors: Path, tmp_path: Path) -> None:
     assert re.fullmatch(r"no_such_library is not installed: .*pip install -e .*\[cpu\]'", missing.reason)
 
 
+@pytest.mark.usefixtures("processes")
 def test_thread_budgets_are_recorded(
     compare: Compare, vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ ASK = ("--rows", "20,60", "--batch", "1", "-k", 3, "--threads", 1, "--queries", 
 
 
 @pytest.fixture(autouse=True)
-def engines(monkeypatch: pytest.MonkeyPatch) -> None:
+def engines(monkeypatch: pytest.MonkeyPatch, one_process: None) -> None:
     for name, entry in planted.ENGINES.items():
         monkeypatch.setitem(catalog.ENGINES, name, entry)
 

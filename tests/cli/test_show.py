@@ -16,6 +16,7 @@ import pytest
 from knnscope.api import climbing
 from knnscope.api.comparing import Comparison
 from knnscope.bench import runner, session
+from knnscope.bench.child import Child
 from knnscope.bench.ladder import climb
 from knnscope.search import catalog
 from tests.bench import planted
@@ -29,8 +30,8 @@ ABSENT = ("faiss", "usearch", "sklearn", "onnxruntime", "onnx", "torch", "cupy",
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with vectors; planted engines beside the real ones, ceilings given."""
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_process: None) -> Path:
+    """A folder with vectors; planted engines beside the real ones, in this process, ceilings given."""
     monkeypatch.setenv("COLUMNS", "100")  # the same paper for both
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)
@@ -72,7 +73,11 @@ def shown_again(knnscope: Run, *argv: object, code: int = 0) -> str:
         (("--engines", "Right,Negative", "--batch", 5, "--queries", "q.npy"), "1 thread, 5 queries\n"),
     ],
 )
-def test_a_comparison(here: Path, knnscope: Run, argv: tuple[object, ...], says: str) -> None:
+def test_a_comparison(
+    here: Path, knnscope: Run, argv: tuple[object, ...], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "AbortsAtTen" in str(argv):
+        monkeypatch.setattr(session, "Child", Child)
     np.save("q.npy", np.load("v.npy")[:5])
     few = FEW[:4] if "--threads" in argv else FEW[4:] if "--quick" in argv else FEW
     assert says in shown_again(knnscope, "compare", "v.npy", *few, *argv)
@@ -96,6 +101,7 @@ def test_an_interrupted_comparison(here: Path, knnscope: Run, monkeypatch: pytes
     assert "interrupted: the figures are those" in shown_again(knnscope, *argv, code=130)
 
 
+@pytest.mark.usefixtures("encoded")
 def test_texts_of_a_wrong_answer_and_quality(here: Path, knnscope: Run, child_environment: dict[str, str]) -> None:
     """The evidence's texts come from the files: the data set is not opened again, nor any library of an engine."""
     argv = ("compare", "sample", *FEW, "--engines", "numpy64,WrongAtTheEnd", "--batch", 5, "--queries", 5, "-k", 3)
