@@ -107,14 +107,14 @@ class GraphSearch:
     def _share(self, one: tuple[int, Graph], wanted: Wanted, order: npt.NDArray[np.int32], plane: Any) -> int:
         (first, graph), (blocks, widest) = one, plane
         queries = self._vectors(order[first : first + GROUP])
-        to_plane, tests = graph_kernels.ask(queries, self.plane.map, widest, self.isa)
+        to_plane, beside = graph_kernels.ask(queries, self.plane.map, widest, self.isa)
         to_lines = lines.ask(queries, self.codes.mapping, self.lines.shape[1] - lines.HEAD)
         if np.count_nonzero(to_plane.far[: len(queries)] | to_lines.far[: len(queries)]) > MOST_FAR:
             return MANY_FAR
         share = Share(first, len(blocks), PASS, wanted.itself)
         return int(
             graph_pass.form(self.isa)(
-                self.table, (blocks, self.lines, order), (to_plane, to_lines, tests), queries, share, graph
+                self.table, (blocks, self.lines, order), (to_plane, to_lines, beside), queries, share, graph
             )
         )
 

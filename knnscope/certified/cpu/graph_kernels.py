@@ -1,6 +1,10 @@
-"""Bounds of pairs from the plane, held against the limits of both rows as soon as they are there: a bit a pair.
+"""Bounds of pairs from the plane, held against the k-th keys of both rows as soon as they are there: a bit a pair.
 
-The whole numbers and the bounds are those of plane_kernels.py. AVX2 has no sum of products of bytes in 32 bits, and widening its sums of 16 bits takes
+A bound g of plane_bound.py says that a pair's key is above K for certain where g > V(K) = alpha K + beta, and distances, products and cosines as
+defined are the same bits from either side. So a pair is left out where g > max(V(K_q), alpha K_x + beta), which float32 evaluates: K_x is rounded up
+and has 8 u of itself added, beta too, which is more than the roundings of factor, product and sum take off.
+
+**Sums of 16 bits.** The whole numbers are those of plane_kernels.py. AVX2 has no sum of products of bytes in 32 bits, and widening its sums of 16 bits takes
 registers. It is not needed where these wrap around and their result fits: a lane has f = (c - 7.5).v for half of the components, which is at most
 |c - 7.5| |v| by Cauchy-Schwarz. ``begun`` starts sums at -7.5 times the digits, and tells the queries for which that is not below 2^15; their digits
 are chosen for it (``longest``). A product of two bytes each is below 2^12, so none saturates.
@@ -15,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import plane_queries
+from knnscope.certified.cpu import bounds, plane_bounds, plane_queries
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
 from knnscope.certified.cpu.plane import LANES, SIDES
@@ -23,15 +27,16 @@ from knnscope.certified.cpu.plane_kernels import Sums, bound, kernel, sides_of, 
 from knnscope.certified.cpu.plane_queries import PlaneQueries
 from knnscope.certified.cpu.plane_search import MANY
 
+EIGHT_U = 2.0**-21
 MOST = 32766
 """|c - 7.5| |v| at most: a lane's sum is that, and half a bit that its start is rounded by."""
 
 
-class Tests(NamedTuple):
+class Beside(NamedTuple):
     """What tiles of queries need beside PlaneQueries.
 
     starts: int32, (tiles, vectors): what both sums of 16 bits start at, the first in the low half. biases: int32, (tiles, vectors): what 16
-    times the sums lack of F. limits: float32, (queries, 3): V, alpha, beta, the last two rounded as graph_pass.py has it.
+    times the sums lack of F. limits: float32, (queries, 3): V, alpha and beta.
     """
 
     starts: npt.NDArray[np.int32]
@@ -44,7 +49,7 @@ def is_narrow(isa: str) -> bool:
     return isa == "avx2"
 
 
-def ask(queries: npt.NDArray[np.float64], way: Any, widest: int, isa: str) -> tuple[PlaneQueries, Tests]:
+def ask(queries: npt.NDArray[np.float64], way: Any, widest: int, isa: str) -> tuple[PlaneQueries, Beside]:
     """Queries in an instruction set's widest tiles.
 
     Args:
@@ -57,38 +62,53 @@ def ask(queries: npt.NDArray[np.float64], way: Any, widest: int, isa: str) -> tu
     if is_narrow(isa):
         longest = 2 * MOST / math.sqrt(widest) - math.sqrt(len(way.matrix)) / 2 - 1
     asked = plane_queries.ask(queries, way, *MANY[isa], longest)
-    tests = Tests(np.zeros_like(asked.biases), asked.biases, np.zeros_like(asked.terms))
+    beside = Beside(np.zeros_like(asked.biases), asked.biases.copy(), np.zeros_like(asked.terms))
+    _limits(asked, beside)
     if is_narrow(isa):
-        tests = tests._replace(biases=np.zeros_like(asked.biases))
-        begun(asked, widest, tests)
-    return asked, tests
+        begun(asked, widest, beside)
+    return asked, beside
 
 
 @compiled(apart=True)
-def begun(asked: Any, widest: int, tests: Any) -> None:
+def _limits(asked: Any, beside: Any) -> None:
+    for query in range(asked.far.shape[0]):
+        beta = asked.betas[query]
+        beside.limits[query, 1] = np.float32(asked.alphas[query])
+        beside.limits[query, 2] = bounds.up(beta + abs(beta) * EIGHT_U)
+
+
+@compiled()
+def limit(key: float) -> np.float32:
+    """A row's, from its k-th key."""
+    return bounds.up(key + abs(key) * EIGHT_U)
+
+
+@compiled()
+def hold(tops: Any, first: int, last: int, asked: Any, beside: Any) -> None:
+    """Write V of the queries from ``first`` to ``last``; ``tops``: float64, a k-th key of each of them."""
+    for query in range(first, last):
+        own = plane_bounds.limit(tops[query - first], asked.alphas[query], asked.betas[query])
+        beside.limits[query, 0] = bounds.up(own) if own == own else np.float32(np.inf)
+
+
+@compiled(apart=True)
+def begun(asked: Any, widest: int, beside: Any) -> None:
     """Write ``starts`` and ``biases`` of sums of 16 bits; queries whose sums might not fit become ``far``."""
     for tile in range(asked.words.shape[0]):
         for vector in range(asked.words.shape[2]):
-            first = second = length2 = 0
+            length2, sums = np.int64(0), np.zeros(2, dtype=np.int64)
             for group in range(asked.words.shape[1]):
                 for half in range(2):
                     word = np.int64(asked.words[tile, group, vector, half])
                     for byte in range(4):
                         digit = (((word >> (8 * byte)) & 255) ^ 128) - 128
                         length2 += digit * digit
-                        first += digit if byte < 2 else 0
-                        second += digit if byte >= 2 else 0
-            low, high = -((15 * first) >> 1), -((15 * second) >> 1)
-            tests.starts[tile, vector] = np.int32((low & 65535) | (high << 16))
-            tests.biases[tile, vector] = asked.biases[tile, vector] - 16 * (low + high)
-            if not fits(length2, widest):
+                        sums[byte // 2] += digit
+            low, high = -((15 * sums[0]) >> 1), -((15 * sums[1]) >> 1)
+            beside.starts[tile, vector] = np.int32((low & 65535) | (high << 16))
+            beside.biases[tile, vector] = asked.biases[tile, vector] - 16 * (low + high)
+            if length2 * widest > 4 * MOST * MOST:  # each is below 2^25
                 asked.far[tile * asked.words.shape[2] + vector] = True
-
-
-@compiled(inline=True)
-def fits(length2: int, widest: int) -> bool:
-    """Whether sums of 16 bits hold, for |v|^2 and the largest |2 c - 15|^2: both below 2^25."""
-    return length2 * widest <= 4 * MOST * MOST
 
 
 def _narrow_sums(vectors: int) -> Sums:
@@ -180,34 +200,34 @@ lower_many: Any = None
 """What ``tester`` gives each of the functions below in place of these."""
 
 
-def _emitted(blocks: Any, place: Any, asked: Any, tests: Any, limits: Any, masks: Any) -> None:
+def _emitted(blocks: Any, place: Any, asked: Any, beside: Any, limits: Any, masks: Any) -> None:
     """Which pairs of a tile's queries and some rows bounds leave.
 
     Args:
         blocks: of plane.Plane.
         place: the first block, how many, and the tile.
         asked: PlaneQueries.
-        tests: Tests.
+        beside: Beside.
         limits: float32, (padded rows,): at least the k-th key of each row; minus infinity for none.
         masks: int16, (queries of a tile, blocks or more), written: a bit a row.
     """
     first, count, tile = place
     at, each = blocks.ctypes.data + first * blocks.shape[1], masks.shape[0]
     queries = (
-        asked.words[tile].ctypes.data, tests.starts[tile].ctypes.data, tests.biases[tile].ctypes.data,
-        asked.terms[tile * each :].ctypes.data, tests.limits[tile * each :].ctypes.data,
+        asked.words[tile].ctypes.data, beside.starts[tile].ctypes.data, beside.biases[tile].ctypes.data,
+        asked.terms[tile * each :].ctypes.data, beside.limits[tile * each :].ctypes.data,
     )  # fmt: skip
     rows = limits.ctypes.data + 4 * LANES * first
     emitted((at, asked.words.shape[1]), count, queries, rows, (masks.ctypes.data, masks.shape[1]))
 
 
-def _plain(blocks: Any, place: Any, asked: Any, tests: Any, limits: Any, masks: Any) -> None:
+def _plain(blocks: Any, place: Any, asked: Any, beside: Any, limits: Any, masks: Any) -> None:
     """As ``_emitted``, in plain loops."""
     (first, count, tile), each = place, masks.shape[0]
     values = np.empty((each, LANES * count), dtype=np.float32)
     lower_many(blocks, first, count, asked.words[tile], asked.biases[tile], asked.terms[tile * each :], values)
     for query in range(each):
-        own = tests.limits[tile * each + query]
+        own = beside.limits[tile * each + query]
         for index in range(count):
             left = 0
             for lane in range(LANES):

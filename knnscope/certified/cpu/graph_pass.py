@@ -1,9 +1,4 @@
-"""A pass over the plane that computes each pair of rows once: its bound is held against the k-th keys of both.
-
-A bound g of plane_bound.py says that a pair's key is above K for certain where g > V(K) = alpha K + beta, and distances, products and cosines as
-defined are the same bits from either side. So a pair is left out where g > max(V(K_q), alpha K_x + beta), which float32 evaluates: K_x is rounded up
-and has 8 u of itself added, beta too, which is more than the three roundings of product, factor and sum take off, or two where they are fused.
-"""
+"""A pass over the plane that computes each pair of rows once: its bound is held against the k-th keys of both (graph_kernels.py)."""
 
 from __future__ import annotations
 
@@ -13,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import bounds, graph_kernels, lines, plane_bounds
+from knnscope.certified.cpu import bounds, graph_kernels, lines
 from knnscope.certified.cpu.exact_sums import TOGETHER
 from knnscope.certified.cpu.heaps import further, sink, sort
 from knnscope.certified.cpu.jit import compiled, specialised
@@ -25,7 +20,6 @@ from knnscope.certified.cpu.ranking import Scale, distance_of, keys_of, length_o
 pairs: Any = None
 evaluate: Any = None
 """The kernels of an instruction set: ``form`` gives each its own."""
-EIGHT_U = 2.0**-21
 OVERFLOW = -2
 """Of a pass: a value that is no number."""
 
@@ -94,7 +88,7 @@ def _listed(emit: Emit, masks: Any, words: Any, to: Any) -> Any:
 
 
 @compiled(apart=True)
-def reordered(plane: Any, order: Any, made: Any) -> int:
+def reordered(plane: Any, order: Any, made: Any) -> np.int64:
     """Blocks of plane.Plane with rows in another order: the largest |2 c - 15|^2 of graph_kernels.py.
 
     Args:
@@ -102,7 +96,7 @@ def reordered(plane: Any, order: Any, made: Any) -> int:
         order: int32, (rows,).
         made: blocks, written, padding as the last row.
     """
-    codes, widest = plane.shape[1] - SIDES, 0
+    codes, widest = plane.shape[1] - SIDES, np.int64(0)
     words, to = plane.view(np.int32), made.view(np.int32)
     halves, to_halves = plane.view(np.int16), made.view(np.int16)
     for block in range(made.shape[0]):
@@ -110,7 +104,7 @@ def reordered(plane: Any, order: Any, made: Any) -> int:
             row = order[min(LANES * block + lane, order.shape[0] - 1)]
             for group in range(codes // 64):
                 to[block, 16 * group + lane] = words[row // LANES, 16 * group + row % LANES]
-            length2 = 0
+            length2 = np.int64(0)
             for group in range(codes // 64):
                 for byte in range(4):
                     both = np.int64(plane[row // LANES, 64 * group + 4 * (row % LANES) + byte])
@@ -123,11 +117,6 @@ def reordered(plane: Any, order: Any, made: Any) -> int:
     return widest
 
 
-@compiled()
-def _limit(key: float) -> np.float32:
-    return bounds.up(key + abs(key) * EIGHT_U)
-
-
 @compiled(apart=True)
 def begun(tops: Any, graph: Any) -> None:
     """Nothing found, but that k others are no further than ``tops``, float64, (rows,)."""
@@ -136,7 +125,7 @@ def begun(tops: Any, graph: Any) -> None:
     for place in range(graph.limits.shape[0]):
         graph.limits[place] = np.float32(-np.inf)
         if place < tops.shape[0]:
-            graph.tops[place], graph.limits[place] = tops[place], _limit(tops[place])
+            graph.tops[place], graph.limits[place] = tops[place], graph_kernels.limit(tops[place])
 
 
 @compiled()
@@ -146,7 +135,7 @@ def _offered(place: int, key: float, name: int, graph: Any) -> None:
     if further(keys[0], names[0], key, name):
         sink(keys, names, keys.shape[0], key, name)
         if keys[0] < graph.tops[place]:
-            graph.tops[place], graph.limits[place] = keys[0], _limit(keys[0])
+            graph.tops[place], graph.limits[place] = keys[0], graph_kernels.limit(keys[0])
 
 
 @compiled()
@@ -181,7 +170,7 @@ def _pass(table: Any, levels: Any, asked: Any, queries: Any, share: Any, graph: 
     Args:
         table: ranking.Table.
         levels: blocks of plane.Plane as ``reordered``, lines (lines.py), and the order, int32, (rows,).
-        asked: PlaneQueries, EncodedQueries of lines.py, and Tests of graph_kernels.py, whose limits are written.
+        asked: PlaneQueries, EncodedQueries of lines.py, and Beside of graph_kernels.py, whose limits are written.
         queries: float64, (queries, dim).
         share: Share.
         graph: Graph, written.
@@ -189,16 +178,14 @@ def _pass(table: Any, levels: Any, asked: Any, queries: Any, share: Any, graph: 
     Returns:
         -1; a row that lies outside its bounds; or ``OVERFLOW``.
     """
-    (plane, near, order), (to_plane, to_lines, tests), count = levels, asked, queries.shape[0]
+    (plane, near, order), (to_plane, to_lines, beside), count = levels, asked, queries.shape[0]
     each, size = to_plane.terms.shape[0] // to_plane.words.shape[0], share.step * LANES
     masks, found, pool = np.zeros((each, (share.step + 3) // 4 * 4), dtype=np.int16), np.empty((5, BLOCK)), new_pool()
     places, rows, waiting, lengths = (
         np.empty(size, dtype=np.int32), np.empty(BLOCK, dtype=np.int64), np.empty(TOGETHER, dtype=np.int64), np.empty(count),
     )  # fmt: skip
     for query in range(count):
-        lengths[query], beta = length_of(queries[query]), to_plane.betas[query]
-        tests.limits[query, 1] = np.float32(to_plane.alphas[query])
-        tests.limits[query, 2] = bounds.up(beta + abs(beta) * EIGHT_U)
+        lengths[query] = length_of(queries[query])
     for begin in range(share.first // LANES, share.blocks, share.step):
         blocks, row0 = min(share.blocks - begin, share.step), begin * LANES
         masks[:, :] = 0
@@ -206,11 +193,8 @@ def _pass(table: Any, levels: Any, asked: Any, queries: Any, share: Any, graph: 
             if row0 + blocks * LANES <= share.first + tile * each:
                 continue  # those pairs have other queries
             last = min(tile * each + each, count)
-            for query in range(tile * each, last):
-                most = graph.tops[share.first + query]
-                own = plane_bounds.limit(most, to_plane.alphas[query], to_plane.betas[query])
-                tests.limits[query, 0] = bounds.up(own) if own == own else np.float32(np.inf)
-            pairs(plane, (begin, blocks, tile), to_plane, tests, graph.limits, masks)
+            graph_kernels.hold(graph.tops[share.first + tile * each :], tile * each, last, to_plane, beside)
+            pairs(plane, (begin, blocks, tile), to_plane, beside, graph.limits, masks)
             for query in range(tile * each, last):
                 if to_plane.far[query] or to_lines.far[query]:
                     continue
