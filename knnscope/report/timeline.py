@@ -174,7 +174,8 @@ class Sheet:
         corners[:, :, 1] = np.stack([floor, floor - height, floor - height, floor, floor], 1)
         codes = np.tile(np.array([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY], dtype=np.uint8), len(left))
         shape = Path(corners.reshape(-1, 2), codes)
-        self.axes.add_patch(PathPatch(shape, facecolor=ink.colour, linewidth=0, zorder=ink.order))
+        # not add_patch, which looks through every box for limits that the axes have already
+        self.axes.add_artist(PathPatch(shape, facecolor=ink.colour, linewidth=0, zorder=ink.order))
 
     def head(self, trace: Trace) -> None:
         """What is shown, how long it took, how busy the GPU was."""
