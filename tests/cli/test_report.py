@@ -13,6 +13,7 @@ import pytest
 
 from knnscope import analysis
 from knnscope.analysis.run import ComparisonRun
+from knnscope.api import reporting
 from knnscope.api.comparing import DISAGREEING
 from knnscope.errors import MissingLibraryError
 from knnscope.report.page import html as page_html
