@@ -73,7 +73,7 @@ def _chart(rows: Sequence[Change]) -> Chart | None:
     for row in rows[:DRAWN]:
         if not row.ratio or not row.low or not row.high:
             continue
-        line = f"{row.engine}, k = {row.k}, {row.batch:,}" + (" on GPU" if row.boundary == "device" else "")
+        line = f"{row.engine}, k = {row.k}, {row.batch:,} a call" + (" on GPU" if row.boundary == "device" else "")
         interval = f"{times(row.low)} to {times(row.high)}"
         word = change.WORDS.get(row.outcome, row.outcome)
         told = row.outcome in ("worse", "better")
