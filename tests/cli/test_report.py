@@ -34,6 +34,9 @@ ABSENT = (
     "flashlib",
     "pytrec_eval",
     "llvmlite",
+    "altair",
+    "knnscope.datasets",
+    "knnscope.encoders",
 )
 
 

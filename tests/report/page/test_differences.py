@@ -34,6 +34,7 @@ def test_who_got_worse_comes_first_and_every_row_is_there() -> None:
     (drawn_chart,) = page.charts()
     told = {mark["engine"]: mark["right"] for mark in drawn_chart.data}
     assert told == {name: name == "faiss" for name in COSTS}
+    assert {mark["line"] for mark in drawn_chart.data} == {f"{name}, 1 a call" for name in COSTS}
     assert all(mark["low"] <= mark["value"] <= mark["high"] for mark in drawn_chart.data)
     assert_drawable(charts.drawn(drawn_chart, None))
     assert html.render(page).count("<figure") == 1
