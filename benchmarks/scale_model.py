@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from knnscope.units import difference
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 OFF = 0.25
@@ -460,4 +462,4 @@ def _short(value: float) -> str:
 
 def _line(one: Check) -> str:
     numbers = " | ".join(f"{value:,.4g} {one.unit}" for value in (one.predicted, one.measured))
-    return f"| {one.term} | {one.what} | {numbers} | {one.off:+.0%} | `{one.source}.json` |"
+    return f"| {one.term} | {one.what} | {numbers} | {difference(one.off)} | `{one.source}.json` |"

@@ -47,6 +47,12 @@ def about(share: float) -> str:
     return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}" if share >= 0.001 else "<0.1%"
 
 
+def difference(share: float) -> str:
+    """A difference in percent with its sign, which one that rounds to nothing has not."""
+    whole = round(100 * share)
+    return f"{whole:+d}%" if whole else "0%"
+
+
 def short(text: str, most: int) -> str:
     """The text, cut to so many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knnscope.units import about, decimal_size, duration, megabytes, percent, size
+from knnscope.units import about, decimal_size, difference, duration, megabytes, percent, size
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,10 @@ def test_a_share_has_no_exponent_and_is_nothing_only_where_it_is_none(share: flo
     for said in (percent(share), about(share)):
         assert re.fullmatch(r"<?[0-9]+(\.[0-9]+)?%", said)
         assert (said == "0%") == (share == 0)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0, "0%"), (-0.004, "0%"), (0.004, "0%"), (0.11, "+11%"), (-0.24, "-24%"), (1.5, "+150%")]
+)
+def test_a_difference_has_a_sign_unless_it_is_none(share: float, text: str) -> None:
+    assert difference(share) == text
