@@ -1,6 +1,6 @@
 """The few words of Vega-Lite that charts are written in: marks, where they stand, and what axes, scales and names look like.
 
-Plain dicts, since importing a library that makes them takes as long as drawing ten charts; tests/report/page/test_charts.py holds
+Plain dicts, since importing a library that makes them would take a third of a small report's time; tests/report/page/test_charts.py holds
 every chart to Vega-Lite's schema. Colours of text and axes are the page's own: style.css finds them by ``INK``, ``QUIET`` and ``GRID``.
 """
 
