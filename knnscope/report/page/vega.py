@@ -25,6 +25,7 @@ AXIS = {
     "labelColor": QUIET,
     "labelFontSize": 11,
     "labelPadding": 5,
+    "labelSeparation": 8,
     "tickColor": GRID,
     "titleColor": QUIET,
     "titleFontSize": 11,
