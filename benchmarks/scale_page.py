@@ -20,6 +20,7 @@ from benchmarks.scale_model import (
     result,
     terms,
 )
+from knnscope.units import difference
 
 SIZES = (1e8, 1e9, 1e10)
 COUNTS = (1, 4, 16, 64)
@@ -215,4 +216,4 @@ def _short(value: float) -> str:
 
 def _line(one: Check) -> str:
     numbers = " | ".join(f"{value:,.4g} {one.unit}" for value in (one.predicted, one.measured))
-    return f"| {one.term} | {one.what} | {numbers} | {one.off:+.0%} | `{one.source}.json` |"
+    return f"| {one.term} | {one.what} | {numbers} | {difference(one.off)} | `{one.source}.json` |"
