@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.ids import Ids, Int64, Numbers, Strings
-from knnscope.certified.scanner import Ranked, Request
+from knnscope.certified.scanner import UNKNOWN, Ranked, Request
 from knnscope.records import Certificate
 from knnscope.search import definition
 
@@ -144,12 +144,24 @@ def nearest(state: State, asked: Asked, metric: str, threads: int | None) -> Ran
         metric: l2, ip or cosine.
         threads: see ``Scanner.nearest``.
     """
-    found = []
-    for (segment, _, _), mask in zip(state.parts, asked.masks, strict=True):
-        own = Request(asked.queries, min(asked.k, len(segment.ids)), mask)
+    found = list[Ranked]()
+    both = zip(state.parts, asked.masks, strict=True)
+    # the most rows first: what they say of the k-th neighbor leaves little of the others
+    for (segment, _, _), mask in sorted(both, key=lambda one: -len(one[0].segment.ids)):
+        own = Request(asked.queries, min(asked.k, len(segment.ids)), mask, _most(found, asked.k, metric))
         ranked: Ranked = segment.scanner.nearest(own, threads)
         found.append(ranked._replace(ids=segment.ids.told(ranked.ids)))
     return found[0] if len(found) == 1 else merged(found, asked.k, metric)
+
+
+def _most(found: Sequence[Ranked], k: int, metric: str) -> npt.NDArray[np.float64]:
+    """The k-th key of each query among what was found so far: see ``Request``."""
+    if sum(one.distances.shape[1] for one in found) < k:
+        return UNKNOWN
+    values = np.concatenate([one.distances for one in found], axis=1)
+    keys = -values if definition.descending(metric) else values
+    keys.partition(k - 1, axis=1)
+    return keys[:, k - 1].copy()
 
 
 def merged(found: Sequence[Ranked], k: int, metric: str) -> Ranked:

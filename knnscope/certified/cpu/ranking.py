@@ -107,12 +107,13 @@ class Pool(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A query that is ranked for: float64, (dim,), its length as defined, Scale, and Pool to work in."""
+    """A query that is ranked for: float64, (dim,), its length as defined, Scale, Pool to work in, and a key that no answer is above."""
 
     query: npt.NDArray[np.float64]
     length: float
     scale: Scale
     pool: Pool
+    most: float
 
 
 @compiled()
@@ -227,8 +228,9 @@ def take(table: Any, near: Any, asked: Any, found: Any, values: Any) -> tuple[in
     order, done = heap_of(near.lowers), 0
     while done < count:
         lower = near.lowers[order[0]]
-        if values[0] < np.inf:
-            bar = distance_of(values[0], table.metric, scale)
+        key = min(values[0], asked.most)
+        if key < np.inf:
+            bar = distance_of(key, table.metric, scale)
             if lower > bounds.reach(bar, table.widen, scale.blur):
                 return done, lower
         some = min(TOGETHER, count - done)
@@ -367,7 +369,7 @@ def _finish_one(query: int, total: int, uppers: Any, given: Any) -> None:
                 high[left] = bounds.upper(most, e, e_q)
                 left += 1
     near = Near(rows[:left], low[:left], high[:left])
-    ranked = Asked(batch.queries[query], length_of(batch.queries[query]), scale, new_pool())
+    ranked = Asked(batch.queries[query], length_of(batch.queries[query]), scale, new_pool(), np.inf)
     done, rest = nearest(table, near, ranked, answers.ids[number], answers.values[number])
     if done != CHANGED and not _consistent(uppers, left, answers.values[number], table.metric, scale, bar):
         return  # its candidates stay -1
