@@ -228,21 +228,22 @@ def take(table: Any, near: Any, asked: Any, found: Any, values: Any) -> tuple[in
     order, done = heap_of(near.lowers), 0
     while done < count:
         lower = near.lowers[order[0]]
-        key = min(values[0], asked.most)
+        key, bar = min(values[0], asked.most), np.inf
         if key < np.inf:
-            bar = distance_of(key, table.metric, scale)
-            if lower > bounds.reach(bar, table.widen, scale.blur):
-                return done, lower
-        some = min(TOGETHER, count - done)
-        for i in range(some):
+            bar = bounds.reach(distance_of(key, table.metric, scale), table.widen, scale.blur)
+        if lower > bar:
+            return done, lower
+        some = 0
+        while some < min(TOGETHER, count - done) and not near.lowers[order[0]] > bar:
             chosen = order[0]
-            pool.places[i], pool.lowers[i], pool.uppers[i] = (
+            pool.places[some], pool.lowers[some], pool.uppers[some] = (
                 near.numbers[chosen],
                 near.lowers[chosen],
                 near.uppers[chosen],
             )
-            order[0] = order[count - done - i - 1]
-            settle(near.lowers, order, 0, count - done - i - 1)
+            some += 1
+            order[0] = order[count - done - some]
+            settle(near.lowers, order, 0, count - done - some)
         wrong = measured(table, asked, some, found, values)
         if wrong >= 0:
             found[0] = wrong
