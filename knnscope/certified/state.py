@@ -189,7 +189,9 @@ def joined_certificate(proofs: Sequence[Certificate]) -> Certificate:
     return Certificate(sum(proof.rows_scanned for proof in proofs), *_joined(proofs))
 
 
-def _joined(found: Sequence[Ranked] | Sequence[Certificate]) -> tuple[Int64, Int64, npt.NDArray[np.float64], tuple[str, ...]]:
+def _joined(
+    found: Sequence[Ranked] | Sequence[Certificate],
+) -> tuple[Int64, Int64, npt.NDArray[np.float64], tuple[str, ...]]:
     """Of both the last fields, but whether it is exact."""
     return (
         reduce(np.add, [one.candidates for one in found]),

@@ -23,7 +23,6 @@ from knnscope.certified.cpu.ranking import CHANGED, keys_of, length_of, new_pool
 from knnscope.certified.cpu.scan import replace_top
 
 
-
 @compiled()
 def asked(queries: Any, mapping: Any, width: int) -> Any:  # noqa: ARG001
     """Queries in place of those that lines are asked, with as many arguments: as they are, and none of them far."""
