@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from knnscope.errors import KnnscopeError
 
-
 UNKNOWN: npt.NDArray[np.float64] = np.empty(0)
 """In place of the largest keys of answers, where nothing is known of them."""
 

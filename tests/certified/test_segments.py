@@ -150,7 +150,7 @@ def test_segments_answer_as_one(data: st.DataObject) -> None:
     for number in range(asked):
         mask = np.ones(len(left), np.bool_) if share == 1 else where if where.ndim == 1 else where[number]
         own = left[mask]
-        best = sorted(own.tolist(), key=lambda row: (sign * values[number, row], names[row]))  # noqa: B023 - called at once
+        best = sorted(own.tolist(), key=lambda row: (sign * values[number, row], names[row]))
         short, none = k - len(best[:k]), "" if isinstance(names[0], str) else -1
         assert found.ids[number].tolist() == [names[row] for row in best[:k]] + [none] * short
         assert found.distances[number].tolist() == [*values[number, best[:k]].tolist(), *[sign * np.inf] * short]
