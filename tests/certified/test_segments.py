@@ -140,7 +140,7 @@ def test_segments_answer_as_one(data: st.DataObject) -> None:
         gone[random.integers(count)] = False
         index.remove([name for name, is_gone in zip(names, gone, strict=True) if is_gone])
         left = np.flatnonzero(~gone)
-        k = data.draw(st.integers(1, len(left)))
+        k = min(data.draw(st.integers(1, 10) | st.integers(1, count)), len(left))
         share = data.draw(st.sampled_from((1.0, 0.5, 0.1)))
         where = random.random((asked, len(left)) if data.draw(st.booleans()) else len(left)) < share
         found = index.search(queries, k, None if share == 1 else where)
@@ -157,6 +157,31 @@ def test_segments_answer_as_one(data: st.DataObject) -> None:
         if not short:
             others = values[number, best[int(proof.computed[number]) :]]
             check_margin(float(proof.margin[number]), float(found.distances[number, -1]), others, metric)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("memory", ["fast", "small"])
+def test_neighbors_that_alternate_between_segments(monkeypatch: pytest.MonkeyPatch, memory: str, threads: int) -> None:
+    """So that each segment has the k-th neighbor for some k, and what the others know leaves it."""
+    planes_for_all(monkeypatch)
+    for name, value in (("FEWEST_BLOCKS", 1), ("SHARED", 1)):
+        monkeypatch.setattr(searches, name, value)
+    monkeypatch.setattr(making, "COARSE", 0)
+    monkeypatch.setattr(merging, "due", lambda _: None)
+    numbers = np.arange(900)
+    rows = np.zeros((900, 64), np.float32)
+    rows[numbers, numbers % 64] = 1 + numbers
+    index = ExactIndex(dim=64, threads=threads, memory=memory)
+    for part in range(3):
+        index.add(rows[part::3], ids=numbers[part::3])
+    assert len(index._living.state.parts) == 3
+    queries = np.zeros((40, 64), np.float32)
+    for k in (1, 2, 3, 4, 5, 12, 30):
+        for batch in (1, 3, 40):
+            found = index.search(queries[:batch], k)
+            assert found.ids.tolist() == [list(range(k))] * batch
+            assert found.certificate is not None
+            assert found.certificate.path == ("plane",)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
