@@ -3,7 +3,8 @@
     python -m benchmarks.report_page
 
 Each report is a process of its own, as a user starts it, with what it loads; the first has nothing in the cache. The trace is synthetic, in the
-schema of a real export (benchmarks/big_trace.py). Other work takes caches and half of a core, so the load is told. Results go to benchmarks/results/report-page.json.
+schema of a real export (benchmarks/big_trace.py). Other work takes caches and half of a core, so the load is told.
+Results go to benchmarks/results/report-page.json.
 """
 
 from __future__ import annotations
