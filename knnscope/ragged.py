@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.errors import KnnscopeError
-from knnscope.records import SHOWN, Certificate
-from knnscope.store import read_arrays, write_arrays
+from knnscope.records import SHOWN, Certificate, read_answer, write_answer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,11 +93,8 @@ class RadiusNeighbors:
         Raises:
             KnnscopeError: another ending, or the file cannot be written.
         """
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "offsets": self.offsets, "ids": self.ids, "distances": self.distances,
-            **(self.certificate.arrays() if self.certificate else {}),
-        }  # fmt: skip
-        write_arrays(Path(path), arrays)
+        arrays = {"offsets": self.offsets, "ids": self.ids, "distances": self.distances}
+        write_answer(path, arrays, self.certificate)
 
     @classmethod
     def load(cls, path: str | Path) -> RadiusNeighbors:
@@ -108,11 +103,7 @@ class RadiusNeighbors:
         Raises:
             KnnscopeError: no such file, a damaged one, or arrays that are no answer; names the file.
         """
-        found = read_arrays(Path(path))
-        try:
-            return _answer_of(found)
-        except (KeyError, ValueError) as error:
-            raise KnnscopeError(f"{path}: not an answer that RadiusNeighbors.save wrote ({error})") from error
+        return read_answer(path, cls.__name__, _answer_of)
 
 
 def _answer_of(found: dict[str, npt.NDArray[Any]]) -> RadiusNeighbors:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -256,6 +256,36 @@ class Certificate:
         return cls(scanned, candidates, computed, margin, tuple(found["path"].tolist()), bool(exact))
 
 
+Answer = TypeVar("Answer")
+
+
+def write_answer(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]], certificate: Certificate | None) -> None:
+    """Write an answer's arrays and its certificate as an .npz file.
+
+    Raises:
+        KnnscopeError: another ending, or the file cannot be written.
+    """
+    write_arrays(Path(path), {**arrays, **(certificate.arrays() if certificate else {})})
+
+
+def read_answer(path: str | Path, kind: str, answer_of: Callable[[dict[str, npt.NDArray[Any]]], Answer]) -> Answer:
+    """The answer whose arrays ``write_answer`` wrote.
+
+    Args:
+        path: the file.
+        kind: what it is called to the user.
+        answer_of: makes it of its arrays; raises KeyError or ValueError where they are none.
+
+    Raises:
+        KnnscopeError: no such file, a damaged one, or arrays that are no answer; names the file.
+    """
+    found = read_arrays(Path(path))
+    try:
+        return answer_of(found)
+    except (KeyError, ValueError) as error:
+        raise KnnscopeError(f"{path}: not an answer that {kind}.save wrote ({error})") from error
+
+
 def _range(values: npt.NDArray[Any]) -> str:
     least, most = values.min(), values.max()
     return f"{least:g}" if least == most else f"{least:g} to {most:g}"
@@ -337,10 +367,7 @@ class Neighbors:
         Raises:
             KnnscopeError: another ending, or the file cannot be written.
         """
-        arrays: dict[str, npt.NDArray[Any]] = {"ids": self.ids, "distances": self.distances}
-        if self.certificate is not None:
-            arrays |= self.certificate.arrays()
-        write_arrays(Path(path), arrays)
+        write_answer(path, {"ids": self.ids, "distances": self.distances}, self.certificate)
 
     @classmethod
     def load(cls, path: str | Path) -> Neighbors:
@@ -349,11 +376,7 @@ class Neighbors:
         Raises:
             KnnscopeError: no such file, a damaged one, or arrays that are no answer; names the file.
         """
-        found = read_arrays(Path(path))
-        try:
-            return _answer_of(found)
-        except (KeyError, ValueError) as error:
-            raise KnnscopeError(f"{path}: not an answer that Neighbors.save wrote ({error})") from error
+        return read_answer(path, cls.__name__, _answer_of)
 
 
 def _answer_of(found: dict[str, npt.NDArray[Any]]) -> Neighbors:

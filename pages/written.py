@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import figures_page, grades_page, ladder_page, predictions, scale_model
+from benchmarks import figures_page, grades_page, ladder_page, predictions, scale_page
 from pages import commands, functions, pictures, results
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,7 +15,7 @@ WRITTEN: dict[str, Callable[[], str]] = {
     "docs/grades.md": grades_page.page,
     "docs/ladder.md": ladder_page.page,
     "docs/predictions.md": predictions.page,
-    "docs/scale.md": scale_model.page,
+    "docs/scale.md": scale_page.page,
     "docs/reference/commands.md": commands.page,
     "docs/reference/functions.md": functions.page,
     "docs/pictures/fastest.svg": pictures.fastest,

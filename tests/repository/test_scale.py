@@ -12,7 +12,6 @@ from benchmarks.scale_model import (
     Machine,
     Work,
     checks,
-    duration,
     fits,
     hours,
     least,
@@ -21,6 +20,7 @@ from benchmarks.scale_model import (
     rates,
     terms,
 )
+from benchmarks.scale_page import duration
 
 CHECKS = list(checks())
 

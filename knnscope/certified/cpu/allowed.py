@@ -18,7 +18,8 @@ from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.quantise import PANEL, TILE_BYTES, Coded, Codes, aligned
 from knnscope.certified.cpu.queries import EncodedQueries
-from knnscope.certified.cpu.ranking import Answers, Table
+from knnscope.certified.cpu.ranking import Answers
+from knnscope.certified.cpu.table import Table
 from knnscope.certified.cpu.workers import Workers
 
 SHARE = 16

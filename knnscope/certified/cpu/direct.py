@@ -6,9 +6,9 @@ from typing import Any
 
 from knnscope.certified import bound
 from knnscope.certified.cpu.levels import Levels
-from knnscope.certified.cpu.ranking import Table
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.cpu.search import Search
+from knnscope.certified.cpu.table import Table
 from knnscope.certified.cpu.within import WithinSearch
 from knnscope.certified.dtypes import computable
 from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within

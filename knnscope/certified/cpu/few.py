@@ -16,9 +16,10 @@ from knnscope.certified.cpu import dispatch
 from knnscope.certified.cpu.jit import Bound, compiled, specialised
 from knnscope.certified.cpu.quantise import PANEL, Coded, Codes, Mapping
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, write
-from knnscope.certified.cpu.ranking import Answers, Batch, Table, exhaustive, finish, finish_heap, length_of
+from knnscope.certified.cpu.ranking import Answers, Batch, exhaustive, finish, finish_heap, length_of
 from knnscope.certified.cpu.scan import Part, State
 from knnscope.certified.cpu.search import BLOCK, FEW, LEAD, MOST, ROOMS
+from knnscope.certified.cpu.table import Table
 from knnscope.certified.scanner import Ranked
 
 DIRECT = ("exhaustive",)

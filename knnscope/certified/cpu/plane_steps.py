@@ -16,7 +16,8 @@ from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.plane import LANES, Plane
 from knnscope.certified.cpu.plane_scan import PlanePart
 from knnscope.certified.cpu.quantise import Mapping, aligned
-from knnscope.certified.cpu.ranking import Answers, Table
+from knnscope.certified.cpu.ranking import Answers
+from knnscope.certified.cpu.table import Table
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.scanner import Request
 

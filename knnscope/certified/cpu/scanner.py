@@ -15,8 +15,8 @@ from knnscope.certified.cpu import dispatch
 from knnscope.certified.cpu.few import Few
 from knnscope.certified.cpu.graph import GraphSearch, Wanted, suits
 from knnscope.certified.cpu.levels import How, Levels
-from knnscope.certified.cpu.ranking import Table
 from knnscope.certified.cpu.search import BLOCK, Search
+from knnscope.certified.cpu.table import Table
 from knnscope.certified.cpu.within import WithinSearch
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +18,15 @@ from knnscope.certified.cpu import (
     ranking,
     scratch,
 )
+from knnscope.certified.cpu.grids import shortest
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_scan import PlanePart
 from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
-from knnscope.certified.cpu.ranking import Answers, Batch, Table
+from knnscope.certified.cpu.ranking import Answers, Batch
 from knnscope.certified.cpu.scan import Part, State
+from knnscope.certified.cpu.table import Table, part_of
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.scanner import Ranked, Request, changed, overflows
 from knnscope.search import definition
@@ -44,11 +45,6 @@ NEAR = 1 << 26
 FAR_TILES = 8
 """Tiles of queries a thread from which on each thread has its own queries, not its own rows, of more codes: there reading them twice is what counts
 (100 queries of 1,000,000 rows: 1.5 times one thread's time instead of 1.02)."""
-COLD = 0.12
-"""What each part of the rows costs a tile because it begins without a threshold, in units of a tile's time for 75,000 rows: 16 parts
-took three times the CPU time of one."""
-READ = 0.2
-"""What an item's rows cost beside products, because they come from a farther cache, in the same units."""
 LEAD = 1 << 21
 """Bytes of codes that the caller reads while another thread wakes up: so many more are its own. Who waits is put to sleep and woken, for
 0.03 ms of CPU time; with more than this the others would wait instead."""
@@ -302,7 +298,7 @@ class Search:
                     answers.computed[number] = answers.computed[number] + more if more >= 0 else -1
 
         for begin in range(0, count, size):
-            part = ranking.part_of(table, begin, min(begin + size, count))
+            part = part_of(table, begin, min(begin + size, count))
             self.workers.map(work, numbers.tolist())
         for number in numbers.tolist():
             done = max(0, int(answers.computed[number]))
@@ -389,24 +385,6 @@ def _views(state: State, part: int, queries: int) -> State:
     """What one item has of it."""
     heaps, squares, ids, counts = state
     return State(heaps[part, :queries], squares[part, :queries], ids[part, :queries], counts[part, :queries])
-
-
-@lru_cache(1024)
-def shortest(threads: int, tiles: int, most: int) -> tuple[int, int]:
-    """The grid whose items threads have done first, by what ``COLD`` and ``READ`` say of them.
-
-    Args:
-        threads: at work.
-        tiles: of queries.
-        most: parts of the rows.
-    """
-
-    def time(grid: tuple[int, int]) -> float:
-        parts, groups = grid
-        each = -(-tiles // groups)
-        return -(-parts * groups // threads) * (each * (1 / parts + COLD) + READ / parts)
-
-    return min(product(range(1, most + 1), range(1, min(tiles, 4 * threads) + 1)), key=time)
 
 
 def _shares(total: int, pieces: int, lead: int = 0) -> list[tuple[int, int]]:

@@ -23,8 +23,8 @@ from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES, Plane
 from knnscope.certified.cpu.quantise import FAR, PANEL, chunk
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
-from knnscope.certified.cpu.ranking import Table, part_of
 from knnscope.certified.cpu.scan import Part
+from knnscope.certified.cpu.table import Table, part_of
 from knnscope.certified.cpu.within_codes import Kept, Radii
 from knnscope.certified.cpu.within_plane import Blocks
 from knnscope.certified.cpu.workers import Workers

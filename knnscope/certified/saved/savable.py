@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,14 +21,14 @@ from knnscope.errors import KnnscopeError
 Folder = str | os.PathLike[str]
 
 
-class Savable:
+class Savable(ABC):
     """The part of ``ExactIndex`` that is about folders, pickles and copies."""
 
     _living: Living
 
     @staticmethod
-    def _maker_of(device: Device, threads: int | None, memory: str) -> Maker:
-        raise NotImplementedError
+    @abstractmethod
+    def _maker_of(device: Device, threads: int | None, memory: str) -> Maker: ...
 
     def save(self, folder: Folder | None = None) -> None:
         """Write rows, ids and codes to a folder, whole or not at all; on disk when this returns. Docs: saving.md.

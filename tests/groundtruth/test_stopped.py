@@ -1,0 +1,207 @@
+"""Ground truth that was killed, stopped or damaged goes on, with the same bytes; inputs that changed meanwhile are noticed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knnscope import KnnscopeError, truth
+from knnscope.groundtruth import parts
+from tests.groundtruth.blocks import QUERIES, in_blocks
+
+SLOW_CHILD = """
+import sys, time
+from knnscope import cli
+from knnscope.groundtruth import parts
+inner = parts.OnDisk.put
+def put(self, number, part):
+    inner(self, number, part)
+    print("part", flush=True)
+    time.sleep(0.02)
+parts.OnDisk.put = put
+sys.argv = ["knnscope", *sys.argv[1:]]
+sys.exit(cli.run())
+"""
+
+
+@pytest.mark.parametrize("name", ["gt.hdf5", "gt.ibin"])
+def test_killed_five_times_it_has_the_same_bytes(files: Path, child_environment: dict[str, str], name: str) -> None:
+    rows = np.random.default_rng(3).integers(-3, 4, (300_000, 6)).astype(np.float32)
+    np.save(files / "large.npy", rows)
+    once = files / "once"
+    once.mkdir()
+    truth(files / "large.npy", files / "q.npy", 10, once / name)
+    command = [
+        sys.executable,
+        "-c",
+        SLOW_CHILD,
+        "truth",
+        "large.npy",
+        "--queries",
+        "q.npy",
+        "-k",
+        "10",
+        "-o",
+        name,
+        "--memory",
+        "1",
+    ]
+    moments = iter([3, 1, 4, 2, 5])
+    kills = 0
+    while True:
+        child = subprocess.Popen(
+            command, cwd=files, env=child_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None
+        wanted = next(moments, None)
+        if wanted is None:
+            _, err = child.communicate()
+            assert child.returncode == 0, err
+            break
+        for _ in range(wanted):
+            assert child.stdout.readline() == "part\n"
+        time.sleep(0.004 * kills)
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        kills += 1
+        assert not (files / name).exists()
+        assert (files / f"{name}.work" / "work.json").is_file()
+    assert kills == 5
+    assert (files / name).read_bytes() == (once / name).read_bytes()
+    ours, theirs = (json.loads((f / f"{name}.certificate.json").read_text()) for f in (files, once))
+    assert ours["ties_at_k"] == theirs["ties_at_k"]
+    assert ours["margins"]["to_the_next"] == theirs["margins"]["to_the_next"]
+
+
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(files: Path, child_environment: dict[str, str]) -> None:
+    np.save(files / "large.npy", np.random.default_rng(3).integers(-3, 4, (300_000, 6)).astype(np.float32))
+    command = [
+        sys.executable,
+        "-c",
+        SLOW_CHILD,
+        "truth",
+        "large.npy",
+        "--queries",
+        "q.npy",
+        "-o",
+        "gt.bin",
+        "--memory",
+        "1",
+    ]
+    child = subprocess.Popen(
+        command, cwd=files, env=child_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "part\n"
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate()
+    assert child.returncode == 130
+    assert err.strip().splitlines()[-1] == "knnscope: interrupted; the same command goes on from what is in gt.bin.work"
+    assert "Traceback" not in err
+
+
+def stopped(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A work folder with a part, left by an error."""
+
+    def put(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.OnDisk, "put", put)
+        with pytest.raises(KeyboardInterrupt):
+            truth(files / "b.npy", files / "q.npy", 10, files / "gt.bin")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ("b.npy", "unfinished work for another base than now"),
+        ("q.npy", "another queries"),
+        ("k", "another k"),
+        ("metric", "another metric"),
+    ],
+)
+def test_what_was_changed_since_is_noticed(
+    files: Path, monkeypatch: pytest.MonkeyPatch, changed: str, message: str
+) -> None:
+    stopped(files, monkeypatch)
+    if changed.endswith(".npy"):
+        values = np.load(files / changed)
+        values[3, 2] += 1
+        np.save(files / changed, values)
+    with pytest.raises(KnnscopeError, match=message):
+        truth(
+            files / "b.npy",
+            files / "q.npy",
+            11 if changed == "k" else 10,
+            files / "gt.bin",
+            metric="ip" if changed == "metric" else "l2",
+        )
+    assert not (files / "gt.bin").exists()
+
+
+def test_a_change_while_it_is_computed_is_noticed(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = parts.OnDisk.put
+
+    def put(self: parts.OnDisk, number: int, part: parts.Part) -> None:
+        inner(self, number, part)
+        np.save(files / "q.npy", QUERIES[::-1])
+
+    monkeypatch.setattr(parts.OnDisk, "put", put)
+    with pytest.raises(KnnscopeError, match="were changed while they were read"):
+        truth(files / "b.npy", files / "q.npy", 10, files / "gt.bin")
+    assert not (files / "gt.bin").exists()
+
+
+def test_what_is_finished_is_not_computed_again(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = truth(files / "b.npy", files / "q.npy", 10, files / "gt.bin")
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.OnDisk, "put", None)
+        again = truth(files / "b.npy", files / "q.npy", 10, files / "gt.bin")
+    assert "is there already" in again.notes[-1]
+    assert again.to_dict() == first.to_dict()
+    raw = bytearray((files / "gt.bin").read_bytes())
+    raw[20] ^= 1
+    (files / "gt.bin").write_bytes(raw)
+    truth(files / "b.npy", files / "q.npy", 10, files / "gt.bin")
+    raw[20] ^= 1
+    assert (files / "gt.bin").read_bytes() == raw
+
+
+@given(damage=st.integers(0, 10**6), value=st.integers(0, 255), cut=st.booleans())
+def test_a_damaged_part_is_computed_again(
+    tmp_path_factory: pytest.TempPathFactory, damage: int, value: int, cut: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("parts")
+    store = parts.OnDisk(folder, {"k": 10}, len(QUERIES), 40)
+    expected = in_blocks(900, 40, "l2", 18, store)
+    path = next(folder.glob("queries-*.npz"))
+    raw = bytearray(path.read_bytes())
+    raw[damage % len(raw)] = value
+    path.write_bytes(raw[: damage % len(raw)] if cut else raw)
+    found = in_blocks(900, 40, "l2", 18, parts.OnDisk(folder, {"k": 10}, len(QUERIES), 40))
+    np.testing.assert_array_equal(found.found.ids, expected.found.ids)
+    np.testing.assert_array_equal(found.found.distances, expected.found.distances)
+
+
+def test_two_processes_do_not_write_one_output(files: Path, child_environment: dict[str, str]) -> None:
+    with parts.work_folder(files / "gt.bin"):
+        done = subprocess.run(
+            [sys.executable, "-m", "knnscope", "truth", "b.npy", "--queries", "q.npy", "-o", "gt.bin"],
+            cwd=files,
+            env=child_environment,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert "another process is computing gt.bin" in done.stderr
+    assert sorted(p.name for p in files.iterdir()) == ["b.npy", "q.npy"]
