@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from knnscope.api.verifying import Verification, VerifyOptions, verify
     from knnscope.certified.filters import Bits, Keep, Without
     from knnscope.certified.index import ExactIndex
+    from knnscope.distributed.dask import DaskIndex, DaskOptions
     from knnscope.errors import KnnscopeError
     from knnscope.ragged import RadiusNeighbors
     from knnscope.records import Certificate, Neighbors
@@ -38,6 +39,8 @@ PUBLIC = {
     "Comparison": "knnscope.api.comparing:Comparison",
     "Crossover": "knnscope.api.crossing:Crossover",
     "CrossoverOptions": "knnscope.api.crossing:CrossoverOptions",
+    "DaskIndex": "knnscope.distributed.dask:DaskIndex",
+    "DaskOptions": "knnscope.distributed.dask:DaskOptions",
     "Embedding": "knnscope.api.embedding:Embedding",
     "ExactIndex": "knnscope.certified.index:ExactIndex",
     "Explanation": "knnscope.api.explaining:Explanation",
@@ -82,6 +85,8 @@ __all__ = [
     "Comparison",
     "Crossover",
     "CrossoverOptions",
+    "DaskIndex",
+    "DaskOptions",
     "Embedding",
     "ExactIndex",
     "Explanation",

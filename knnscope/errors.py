@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import importlib
+import importlib.util
 import resource
 import sys
 import traceback
@@ -85,6 +85,28 @@ def near(name: str, known: Iterable[str]) -> list[str]:
     return [folded[found] for found in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=NEAR)]
 
 
+def installed(library: str, extra: str | None = None) -> None:
+    """Look whether an optional library is installed, without loading it.
+
+    Args:
+        library: the top-level name it is imported by.
+        extra: the extra to name; by default the one that declares the library.
+
+    Raises:
+        MissingLibraryError: it is not; names the line that installs it.
+    """
+    if importlib.util.find_spec(library) is None:
+        raise MissingLibraryError(_absent(library, extra, library))
+
+
+def _absent(name: str, extra: str | None, library: str) -> str:
+    return f"{name} is not installed: {_line_of(library, extra)}"
+
+
+def _line_of(library: str, extra: str | None) -> str:
+    return install_line(extra or EXTRA_OF.get(library, "cpu"))
+
+
 def require(module: str, extra: str | None = None, library: str | None = None) -> ModuleType:
     """Import an optional library, or say which extra brings it.
 
@@ -99,7 +121,6 @@ def require(module: str, extra: str | None = None, library: str | None = None) -
     """
     library = library or module.partition(".")[0]
     _room_for(library)
-    line = install_line(extra or EXTRA_OF.get(library, "cpu"))
     try:
         importlib.import_module(library)
         return importlib.import_module(module)
@@ -110,10 +131,10 @@ def require(module: str, extra: str | None = None, library: str | None = None) -
         if _is_ours(error):
             raise
         if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(f"{library}."):
-            raise MissingLibraryError(f"{error.name or library} is not installed: {line}") from error
+            raise MissingLibraryError(_absent(error.name or library, extra, library)) from error
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise MissingLibraryError(
-            f"{library} is installed but does not load ({reason}): reinstall it with {line}"
+            f"{library} is installed but does not load ({reason}): reinstall it with {_line_of(library, extra)}"
         ) from error
 
 

@@ -100,9 +100,11 @@ def info(measure: bool = False, threads: int | None = None) -> Machine:
 
 
 def _engine(name: str) -> dict[str, Any]:
-    entry, why = catalog.ENGINES[name], catalog.problem(name)
+    """Whether it is here; a library that takes long to load is not loaded for that, and its engine is called installed."""
+    entry, why = catalog.ENGINES[name], catalog.problem(name, loading=False)
     absent = "no GPU" if entry.device == "cuda" and gpu_problem() else "missing"
-    state = "available" if why is None else absent
+    here = "installed" if entry.slow else "available"
+    state = here if why is None else absent
     return {"available": why is None, "state": state, "problem": why, "what": entry.what}
 
 

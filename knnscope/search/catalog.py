@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from knnscope.errors import MissingLibraryError, require, unknown_name
+from knnscope.errors import MissingLibraryError, installed, require, unknown_name
 from knnscope.search.device import gpu_problem
 from knnscope.search.engine import Engine
 
@@ -22,6 +22,8 @@ class Entry:
     """It loads its library itself, when it builds."""
     named: bool = False
     """It is asked and timed only where it is named."""
+    slow: bool = False
+    """Its library takes half a second or more to load."""
 
 
 ENGINES = {
@@ -47,16 +49,19 @@ ENGINES = {
         "knnscope.search.engines.faiss_panorama:FaissPanoramaEngine", "faiss", "cpu", "IndexFlatPanorama, rows rotated"
     ),
     "sklearn": Entry(
-        "knnscope.search.engines.sklearn:SklearnEngine", "sklearn", "cpu", "NearestNeighbors, brute force"
+        "knnscope.search.engines.sklearn:SklearnEngine", "sklearn", "cpu", "NearestNeighbors, brute force", slow=True
     ),
     "usearch": Entry("knnscope.search.engines.usearch:UsearchEngine", "usearch", "cpu", "exact search"),
-    "torch": Entry("knnscope.search.engines.torch:TorchEngine", "torch", "torch", "one matrix product, topk"),
+    "torch": Entry(
+        "knnscope.search.engines.torch:TorchEngine", "torch", "torch", "one matrix product, topk", slow=True
+    ),
     "dask": Entry(
         "knnscope.distributed.engine:DaskEngine",
         "distributed",
         "dask",
         "certified in shards, on Dask workers here",
         named=True,
+        slow=True,
     ),
     "certified-gpu": Entry(
         "knnscope.certified.engine:CertifiedGpuEngine", "cupy", "cuda13", "as certified, on a GPU", "cuda"
@@ -120,12 +125,21 @@ def load_entry(entry: Entry) -> Engine:
     return engine
 
 
-def problem(name: str) -> str | None:
-    """Why an engine cannot be used here, with the line that mends it; None if it can."""
-    if ENGINES[name].device == "cuda" and (why := gpu_problem()):
+def problem(name: str, loading: bool = True) -> str | None:
+    """Why an engine cannot be used here, with the line that mends it; None if it can.
+
+    Args:
+        name: of the engine.
+        loading: load its library, whatever that takes. False: of one that takes long it is only looked whether it is installed.
+    """
+    entry = ENGINES[name]
+    if entry.device == "cuda" and (why := gpu_problem()):
         return why
     try:
-        load(name)
+        if entry.slow and not loading:
+            installed(entry.library, entry.extra)
+        else:
+            load(name)
     except MissingLibraryError as error:
         return str(error)
     return None

@@ -117,17 +117,40 @@ def test_every_command_has_help_and_stands_in_the_readme(knnscope: Run, root: Pa
     assert f"knnscope {name}" in (root / "README.md").read_text()
 
 
-def test_help_loads_no_heavy_library(child_environment: dict[str, str]) -> None:
+HEAVY = (
+    *("altair", "dask", "distributed", "h5py", "matplotlib", "onnx", "onnxruntime", "pandas", "pyarrow"),
+    *("pytrec_eval", "scipy", "sklearn", "tokenizers", "torch", "vl_convert"),
+)
+"""Each takes a tenth of a second to several."""
+NOT_LOADED = {
+    "": (*HEAVY, "faiss", "msgspec", "usearch"),
+    "--help": (*HEAVY, "faiss", "msgspec", "usearch"),
+    "--version": (*HEAVY, "faiss", "msgspec", "usearch"),
+    "search --help": (*HEAVY, "faiss", "usearch"),
+    "info --help": (*HEAVY, "faiss", "usearch"),
+    "info": HEAVY,  # which asks small libraries whether they load
+    "info --json": HEAVY,
+}
+
+
+@pytest.mark.parametrize("line", NOT_LOADED)
+def test_what_tells_of_others_loads_none_of_them(child_environment: dict[str, str], line: str) -> None:
     code = (
-        "import sys, knnscope.cli as c; sys.argv[1:] = ['search', '--help']\n"
+        f"import sys, knnscope.cli as c; sys.argv[1:] = {line.split()}\n"
         "try: c.run()\n"
         "except SystemExit: pass\n"
-        "print([m for m in ('faiss', 'onnxruntime', 'onnx', 'sklearn', 'usearch', 'tokenizers', 'cupy', 'torch') if m in sys.modules])"
+        f"print([m for m in {NOT_LOADED[line]} if m in sys.modules])"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], env=child_environment, capture_output=True, text=True, check=True
     ).stdout
+    assert len(out.splitlines()) > 1
     assert out.splitlines()[-1] == "[]"
+
+
+def test_the_first_screen_says_what_the_commands_say() -> None:
+    for name in cli.COMMANDS:
+        assert cli.summary_of(name) == cli.help_of(name).splitlines()[0]
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

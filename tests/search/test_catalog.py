@@ -88,6 +88,27 @@ def test_what_a_library_lacks_is_still_told(written, first: str, message: str) -
         catalog.load_entry(written(f"{first}\n{ENGINE}"))
 
 
+@pytest.mark.parametrize("name", [name for name, entry in catalog.ENGINES.items() if entry.slow])
+def test_a_slow_library_is_looked_for_and_not_loaded(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library = catalog.ENGINES[name].library
+    monkeypatch.setitem(sys.modules, library, None)
+    assert str(catalog.problem(name, loading=False)).startswith(f"{library} is not installed: ")
+    assert (
+        catalog.problem(name, loading=False)
+        == catalog.problem(name)
+        == machine.info().facts["engines"][name]["problem"]
+    )
+    monkeypatch.delitem(sys.modules, library)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / f"{library}.py").write_text("raise RuntimeError('loaded')")
+    assert catalog.problem(name, loading=False) is None
+    assert machine.info().facts["engines"][name]["state"] == "installed"
+    assert library not in sys.modules
+    assert "loaded" in str(catalog.problem(name))
+
+
 def test_a_librarys_own_mistakes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     for name, text, message in (
