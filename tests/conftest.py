@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from knnscope import cli
 from knnscope.search.definition import METRICS
+from knnscope.store import locked
 
 DROPINS = "KNNSCOPE_DROPIN_TESTS" in os.environ
 """./dev test-dropins sets it: tests/dropins/hosts needs the libraries that the drop-ins serve, torch among them."""
@@ -131,12 +132,16 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture(scope="session")
 def sample_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which the sample's texts are encoded."""
-    folder = tmp_path_factory.mktemp("encoded")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KNNSCOPE_HOME", str(folder))
-        patch.setattr("sys.argv", ["knnscope", "embed", "sample"])
-        assert cli.run() == 0
+    """A home in which the sample's texts are encoded, once for all workers of a run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "encoded"
+    with locked(folder.with_suffix(".lock")):  # the others wait for the first
+        if not folder.with_suffix(".done").exists():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("KNNSCOPE_HOME", str(folder))
+                patch.setattr("sys.argv", ["knnscope", "embed", "sample"])
+                assert cli.run() == 0
+            folder.with_suffix(".done").touch()
     return folder
 
 

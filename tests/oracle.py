@@ -37,6 +37,23 @@ def distance(x: list[float], q: list[float], metric: str) -> float:
     return product / scale if scale else 0.0
 
 
+def distances(rows: np.ndarray, query: np.ndarray, metric: str) -> np.ndarray:
+    """``distance`` of every row, component after component: each operation is rounded by itself here as well."""
+    wide, q = rows.astype(np.float64), query.astype(np.float64)
+    total, nx, nq = np.zeros(len(wide)), np.zeros(len(wide)), np.zeros(1)
+    with np.errstate(all="ignore"):
+        for a, b in zip(wide.T, q, strict=True):
+            if metric == "l2":
+                t = a - b
+                total = total + t * t
+            else:
+                total, nx, nq = total + a * b, nx + a * a, nq + b * b
+        if metric != "cosine":
+            return total
+        scale = np.sqrt(nx) * np.sqrt(nq)
+        return np.where(scale != 0, total / scale, 0.0)
+
+
 def rational(x: list[float], q: list[float], metric: str) -> Fraction:
     """l2 or ip without any rounding."""
     pairs = [(Fraction(a), Fraction(b)) for a, b in zip(x, q, strict=True)]
@@ -49,7 +66,7 @@ def rational(x: list[float], q: list[float], metric: str) -> Fraction:
 
 def nearest(rows: np.ndarray, query: np.ndarray, k: int, metric: str) -> tuple[list[int], list[float]]:
     """Ids and distances by definition, sorted by (distance, id)."""
-    values = [distance(x, query.astype(np.float64).tolist(), metric) for x in rows.astype(np.float64).tolist()]
+    values = distances(rows, query, metric).tolist()
     sign = 1 if metric == "l2" else -1
     order = sorted(range(len(values)), key=lambda i: (sign * values[i], i))[:k]
     return order, [values[i] for i in order]

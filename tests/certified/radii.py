@@ -23,8 +23,7 @@ class AskedRadius(NamedTuple):
 
 def values_of(rows: np.ndarray, queries: np.ndarray, metric: str) -> np.ndarray:
     """Every value by plain Python, (queries, rows)."""
-    x, q = rows.astype(np.float64).tolist(), queries.astype(np.float64).tolist()
-    return np.array([[oracle.distance(row, query, metric) for row in x] for query in q]).reshape(len(q), len(x))
+    return np.array([oracle.distances(rows, query, metric) for query in queries]).reshape(len(queries), len(rows))
 
 
 def inside(

@@ -18,9 +18,9 @@ from knnscope.search import catalog
 from tests.cli.conftest import Run
 
 
-@pytest.mark.usefixtures("one_process")
+@pytest.mark.usefixtures("encoded", "one_process")
 def test_demo_from_words_to_an_answer(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With fewer rounds and engines than a user's, and given ceilings."""
+    """With fewer rounds and engines than a user's, and given ceilings and vectors."""
     from dataclasses import replace
 
     from knnscope.bench import session

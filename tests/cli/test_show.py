@@ -101,6 +101,7 @@ def test_an_interrupted_comparison(here: Path, knnscope: Run, monkeypatch: pytes
     assert "interrupted: the figures are those" in shown_again(knnscope, *argv, code=130)
 
 
+@pytest.mark.usefixtures("encoded")
 def test_texts_of_a_wrong_answer_and_quality(here: Path, knnscope: Run, child_environment: dict[str, str]) -> None:
     """The evidence's texts come from the files: the data set is not opened again, nor any library of an engine."""
     argv = ("compare", "sample", *FEW, "--engines", "numpy64,WrongAtTheEnd", "--batch", 5, "--queries", 5, "-k", 3)

@@ -57,6 +57,7 @@ def overlap(query: list[str], document: list[str], frequency: Counter[str], docu
     )
 
 
+@pytest.mark.usefixtures("encoded")
 def test_the_encoder_beats_word_overlap_and_the_task_is_not_trivial(sample: TextDataset) -> None:
     said = [words(t) for t in sample.documents.texts]
     frequency = Counter(w for document in said for w in set(document))

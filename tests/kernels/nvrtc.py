@@ -1,10 +1,14 @@
-"""NVRTC without a GPU: compiles CUDA C++ to machine code for any architecture."""
+"""NVRTC without a GPU: compiles CUDA C++ to machine code for any architecture; what it made of the same words before is kept."""
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from functools import cache
-from importlib.metadata import files
+from importlib.metadata import files, version
+
+from knnscope.store import make_folder, whole_file
+from tests.conftest import KEPT
 
 
 @cache
@@ -22,6 +26,15 @@ def compiled(code: str, options: tuple[str, ...], capability: int | str) -> byte
     Raises:
         ValueError: it does not compile; what the compiler says.
     """
+    asked = repr((version("nvidia-cuda-nvrtc"), code, options, capability))
+    kept = make_folder(KEPT / "nvrtc") / hashlib.sha256(asked.encode()).hexdigest()
+    if not kept.exists():
+        with whole_file(kept) as file:
+            file.write(_compiled(code, options, capability))
+    return kept.read_bytes()
+
+
+def _compiled(code: str, options: tuple[str, ...], capability: int | str) -> bytes:
     nvrtc = _library()
     program = ctypes.c_void_p()
     source = code.encode()

@@ -23,6 +23,15 @@ def test_same_bits_as_one_operation_at_a_time(metric: str, dim: int, data: st.Da
     assert found == oracle.distance(x, q, metric)
 
 
+@given(st.sampled_from(definition.METRICS), st.integers(1, 8), st.integers(1, 4), st.data())
+def test_all_rows_at_once_have_the_bits_of_each(metric: str, dim: int, count: int, data: st.DataObject) -> None:
+    """Of what other tests compare with, for any number: overflow and zeros too."""
+    line = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=dim, max_size=dim)
+    rows, query = [data.draw(line) for _ in range(count)], data.draw(line)
+    each = np.array([oracle.distance(row, query, metric) for row in rows])
+    np.testing.assert_array_equal(oracle.distances(np.array(rows), np.array(query), metric), each)
+
+
 @given(st.sampled_from(("l2", "ip")), st.integers(1, 6), st.data())
 def test_close_to_the_rational_value(metric: str, dim: int, data: st.DataObject) -> None:
     small = st.floats(-1e6, 1e6)

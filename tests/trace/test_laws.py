@@ -276,7 +276,7 @@ def test_a_loop_of_copies_of_which_some_have_no_sensible_size(where: Path, kind:
     assert "tiny-copies" in {f.rule for f in told.findings} or kind not in (1, 2)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rows=traces(), without=st.sampled_from(("", "", "", "", "call", "range", "kernel", "copy")))
 def test_generated_traces(where: Path, rows: list[tuple], without: str) -> None:
     held(written(where, rows, without))

@@ -66,13 +66,13 @@ def test_any_small_data(data: st.DataObject) -> None:
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("data", ["text", "isotropic", "near-duplicate", "large-norm", "ties"])
 def test_kinds_of_data(data: str, metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset, _ = registry.load(f"synthetic:{data},rows=1500,queries=10")
+    dataset, _ = registry.load(f"synthetic:{data},rows=600,queries=5")
     rows, queries = dataset.documents.values, dataset.queries.values
-    monkeypatch.setattr(plain, "PRODUCTS", 8_000)  # several blocks
+    monkeypatch.setattr(plain, "PRODUCTS", 1_000)  # several blocks
     expected = definition.search(rows, queries, len(rows), metric)
     for k in (1, 10, len(rows)):
-        for batch in (1, 10):
-            found = [ask(rows, queries[i : i + batch], k, metric) for i in range(0, 10, batch)]
+        for batch in (1, 5):
+            found = [ask(rows, queries[i : i + batch], k, metric) for i in range(0, 5, batch)]
             np.testing.assert_array_equal(np.concatenate([f.ids for f in found]), expected.ids[:, :k])
             values = np.concatenate([f.distances for f in found])
             np.testing.assert_array_equal(values.view(np.int64), expected.distances[:, :k].view(np.int64))
