@@ -17,8 +17,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from knnscope import cli
+from knnscope.bench import session
+from knnscope.certified.cpu import blas
 from knnscope.search.definition import METRICS
 from knnscope.store import locked
+from tests.bench.here import Here
 
 DROPINS = "KNNSCOPE_DROPIN_TESTS" in os.environ
 """./dev test-dropins sets it: tests/dropins/hosts needs the libraries that the drop-ins serve, torch among them."""
@@ -64,6 +67,16 @@ def pytest_configure() -> None:
     for number, handler in heeded.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def pytest_collection_finish() -> None:
+    """NumPy's products by one thread in this process, which runs beside others like it; how many a child has is its own.
+
+    OpenBLAS' helpers look for more work for a tenth of a second after each product: on two cores the tests of synthetic data took eight times
+    the CPU time.
+    """
+    if (told := blas._threads()) is not None:
+        told[1](1)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -177,3 +190,9 @@ def root() -> Path:
 def child_environment() -> dict[str, str]:
     """For commands run as processes of their own."""
     return {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured is measured in this process: tests/bench/test_child.py holds processes of their own."""
+    monkeypatch.setattr(session, "Child", Here)

@@ -122,7 +122,7 @@ ENDS = {
 
 def test_each_ends_as_its_status_and_harms_no_other(data: Data) -> None:
     before = offspring(os.getpid(), ended_too=True)
-    run = measure(data, list(ENDS), rounds=5)
+    run = measure(data, list(ENDS), rounds=3)
     assert offspring(os.getpid(), ended_too=True) == before
     found = {m.case.engine: (m, rows_of(m)) for m in run.measured}
     for name, (status, reason) in ENDS.items():
@@ -131,8 +131,8 @@ def test_each_ends_as_its_status_and_harms_no_other(data: Data) -> None:
         if reason is None:
             assert m.reason is None
             assert [row.cache for row in rows] == ["first", "hot"]
-            assert len(list(filter(None, m.hot))) == 5, name
-            assert m.builds == 5, "a process for each of so few rounds"
+            assert len(list(filter(None, m.hot))) == 3, name
+            assert m.builds == 3, "a process for each of so few rounds"
             assert (rows[1].evidence is None) == (status == "ok")
         else:
             assert m.reason is not None

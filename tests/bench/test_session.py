@@ -1,4 +1,4 @@
-"""From vectors to rows and the record of the environment, through real children with planted engines."""
+"""From vectors to rows and the record of the environment, with planted engines."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ def test_every_status_is_a_row_and_the_right_one_wins() -> None:
     assert not measured.interrupted
 
 
+@pytest.mark.usefixtures("one_process")
 def test_the_environment_says_what_the_rows_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int | None]] = []
     monkeypatch.setattr(session.cache, "obtain", obtain(asked))
@@ -99,6 +100,7 @@ def test_the_environment_says_what_the_rows_depend_on(monkeypatch: pytest.Monkey
     assert asked == [("cpu", threads.usable())], "stock: what the machine does with all cores"
 
 
+@pytest.mark.usefixtures("one_process")
 def test_without_ceilings_there_are_no_floors(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +113,7 @@ def test_without_ceilings_there_are_no_floors(
     assert "no read floors for cpu: measuring took more than 300 s" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("one_process")
 def test_fewer_queries_than_a_batch_are_repeated_and_named_by_their_own_numbers() -> None:
     task = replace(TASK, queries=VALUES[280:283])
     measured = session.measure(task, Grid(["Right", "WrongAtTheEnd"], (3,), (1, 10)), QUICK)
@@ -121,6 +124,7 @@ def test_fewer_queries_than_a_batch_are_repeated_and_named_by_their_own_numbers(
     assert measured.answers["Right"].ids.shape == (3, 3)
 
 
+@pytest.mark.usefixtures("one_process")
 def test_quality_of_judged_answers() -> None:
     ids = session.measure(TASK, Grid(["Right"], (3,), (1,)), QUICK).answers["Right"].ids
     count = len(ids)
@@ -135,6 +139,7 @@ def test_quality_of_judged_answers() -> None:
     assert rows["Right", 1].mrr_at_10 == pytest.approx(1), "without the query's own document"
 
 
+@pytest.mark.usefixtures("one_process")
 def test_little_memory_lets_one_engine_in_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session.environment, "memory", lambda: {"available": 1, "total": 1, "limit": None})
     rows = hot(session.measure(TASK, Grid(["Right", "AlsoRight"], (3,), (1,)), QUICK))

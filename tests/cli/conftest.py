@@ -20,7 +20,6 @@ from knnscope.api import reporting
 from knnscope.bench import session
 from knnscope.search import catalog
 from tests.bench import planted
-from tests.bench.here import Here
 from tests.bench.test_result import CEILINGS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -60,12 +59,6 @@ def refused(result: tuple[int, str, str], message: str) -> None:
 @pytest.fixture
 def pages() -> None:
     """For tests that look at the page that ``compare`` writes: drawing it takes longer than most runs here."""
-
-
-@pytest.fixture
-def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engines are measured in this process: tests/bench/test_child.py holds those of their own."""
-    monkeypatch.setattr(session, "Child", Here)
 
 
 @pytest.fixture

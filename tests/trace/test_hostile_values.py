@@ -13,13 +13,29 @@ KERNEL, MEMCPY, RUNTIME = reader.KERNEL, reader.MEMCPY, reader.RUNTIME
 COLUMNS = mutate.columns_of(mutate.small(1))
 
 
-@pytest.mark.parametrize("value", mutate.EDGES, ids=lambda value: repr(value)[:20])
-def test_any_value_in_every_column(seed: bytes, write: Write, value: object) -> None:
+EACH_VALUE = pytest.mark.parametrize("value", mutate.EDGES, ids=lambda value: repr(value)[:20])
+SHARE = 3
+"""A value is tried alone in every third column, each column with a third of the values; all of them with --slow."""
+
+
+def everywhere(seed: bytes, write: Write, value: object, first: int, step: int) -> None:
+    """A value in all columns of a table at once, and alone in those from ``first`` on."""
     for table in mutate.TABLES:
         names = [name for where, name in COLUMNS if where == table]
-        for some in (names, *([name] for name in names)):
+        for some in (names, *([name] for name in names[first::step])):
             chosen = ", ".join(f"{name} = ?1" for name in some)
             accepted(write(mutate.untyped(seed, table, f"UPDATE {table} SET {chosen}", values=(value,))))
+
+
+@EACH_VALUE
+def test_any_value_in_columns(seed: bytes, write: Write, value: object) -> None:
+    everywhere(seed, write, value, mutate.EDGES.index(value) % SHARE, SHARE)
+
+
+@pytest.mark.slow
+@EACH_VALUE
+def test_any_value_in_every_column(seed: bytes, write: Write, value: object) -> None:
+    everywhere(seed, write, value, 0, 1)
 
 
 def test_columns_that_are_not_there(seed: bytes, write: Write) -> None:
