@@ -37,6 +37,7 @@ from knnscope.trace.explain import Explanation, explain
 from knnscope.trace.model import Trace
 from knnscope.trace.phases import phases
 from knnscope.trace.rules import ON_GPU
+from knnscope.units import difference
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "predictions"
@@ -235,7 +236,7 @@ def recorders() -> str:
     for rung in LOOPS:
         nsys, cupti = (medians(FIXTURES / f"{recorder}-{rung}.sqlite.xz") for recorder in ("nsys", "cupti"))
         lines += [
-            f"| `{rung}` | {name} | {count:,} | {us:.2f} µs | {cupti[name][1]:.2f} µs | {100 * (cupti[name][1] / us - 1):+.0f}% |"
+            f"| `{rung}` | {name} | {count:,} | {us:.2f} µs | {cupti[name][1]:.2f} µs | {difference(cupti[name][1] / us - 1)} |"
             for name, (count, us) in nsys.items()
             if min(count, cupti.get(name, (0,))[0]) >= ENOUGH
         ]
@@ -255,7 +256,7 @@ def overhead() -> str:
             told["search_ms"],
             searched(FIXTURES / f"cupti-{name}.sqlite.xz") if name != "vectorized" else None,
         ):
-            cells += [f"{taken:,.3f} ms", f"{100 * (taken / wall - 1):+.0f}%"] if taken else ["", ""]
+            cells += [f"{taken:,.3f} ms", difference(taken / wall - 1)] if taken else ["", ""]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -304,7 +305,7 @@ def page() -> str:
             off = predicted / measured - 1
             came = abs(off) <= OFF and measured > 0
             right, judged = right + came, judged + 1
-            told = f"{100 * off:+.0f}%" if measured > 0 else "slower instead"
+            told = difference(off) if measured > 0 else "slower instead"
             lines.append(
                 f"| {names_} | {', '.join(step.rules)} | {predicted:,.3f} ms | {measured:,.3f} ms | {'**' if came else ''}{told}{'**' if came else ''} |"
             )

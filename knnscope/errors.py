@@ -33,7 +33,6 @@ EXTRA_OF = {
     "sentence_transformers": "sentence-transformers",
     "beir": "beir",
     "langchain_core": "langchain",
-    "altair": "report",
     "jinja2": "report",
     "matplotlib": "report",
     "vl_convert": "report",

@@ -37,7 +37,20 @@ def megabytes(count: float) -> str:
 
 def percent(share: float) -> str:
     """A share of 1 in percent, with a digit more where it is small."""
+    if 0 < share < 1e-6:
+        return "<0.0001%"
     return f"{100 * share:.0f}%" if share >= 0.1 else f"{100 * share:.2g}%"
+
+
+def about(share: float) -> str:
+    """A share of 1 in percent, where less than a thousandth is next to nothing."""
+    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}" if share >= 0.001 else "<0.1%"
+
+
+def difference(share: float) -> str:
+    """A difference in percent with its sign, which one that rounds to nothing has not."""
+    whole = round(100 * share)
+    return f"{whole:+d}%" if whole else "0%"
 
 
 def short(text: str, most: int) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from knnscope.units import decimal_size, duration, megabytes, percent, size
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knnscope.units import about, decimal_size, difference, duration, megabytes, percent, size
 
 
 @pytest.mark.parametrize(
@@ -50,3 +54,17 @@ def test_sizes_and_shares() -> None:
 )
 def test_bytes(count: int, text: str) -> None:
     assert decimal_size(count) == text
+
+
+@given(st.floats(0, 1))
+def test_a_share_has_no_exponent_and_is_nothing_only_where_it_is_none(share: float) -> None:
+    for said in (percent(share), about(share)):
+        assert re.fullmatch(r"<?[0-9]+(\.[0-9]+)?%", said)
+        assert (said == "0%") == (share == 0)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0, "0%"), (-0.004, "0%"), (0.004, "0%"), (0.11, "+11%"), (-0.24, "-24%"), (1.5, "+150%")]
+)
+def test_a_difference_has_a_sign_unless_it_is_none(share: float, text: str) -> None:
+    assert difference(share) == text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,14 @@ FILES: dict[str, type[msgspec.Struct]] = {"measurement.schema.json": Measurement
 
 
 def of(record: type[msgspec.Struct]) -> dict[str, Any]:
-    """The schema of a record."""
-    found: dict[str, Any] = json.loads(json.dumps(msgspec.json.schema(record)))
+    """The schema of a record, whatever Python's version: docstrings have lost their indent since 3.13."""
+    found: dict[str, Any] = json.loads(json.dumps(msgspec.json.schema(record)), object_hook=_flush)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+
+
+def _flush(found: dict[str, Any]) -> dict[str, Any]:
+    text = found.get("description")
+    return {**found, "description": inspect.cleandoc(text)} if isinstance(text, str) else found
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from knnscope.analysis import change, contents, run
 from knnscope.analysis.contents import Contents
 from knnscope.analysis.run import Run
-from knnscope.errors import ArgumentError, KnnscopeError, MissingLibraryError, require
+from knnscope.errors import ArgumentError, KnnscopeError, MissingLibraryError
 from knnscope.report import change as change_text
-from knnscope.report.page import markdown, rows
+from knnscope.report.page import html, markdown, pictures, rows
 from knnscope.report.page.content import Document
 from knnscope.report.page.document import document
 from knnscope.report.page.sections import differences
@@ -81,11 +81,7 @@ def draw(found: Contents, folder: str | Path, formats: Sequence[str] = ("png", "
         KnnscopeError: another format, a library is missing, or the folder cannot be written.
     """
     check_formats(formats)
-    page = document(found)
-    written: list[Path] = require("knnscope.report.page.pictures", "report", "altair").write(
-        page, Path(folder), formats
-    )
-    return written
+    return pictures.write(document(found), Path(folder), formats)
 
 
 def beside(saved: Run) -> list[str]:
@@ -129,10 +125,7 @@ def check_formats(formats: Sequence[str]) -> None:
 
 
 def _rendered(page: Document, ending: str) -> str:
-    if ending == ".md":
-        return markdown.render(page)
-    text: str = require("knnscope.report.page.html", "report", "altair").render(page)
-    return text
+    return markdown.render(page) if ending == ".md" else html.render(page)
 
 
 def _written(out: Path, text: str) -> Path:

@@ -63,7 +63,7 @@ class Times:
 
     def took(self, kind: Kind, way: int, seconds: float) -> None:
         """Write down what a search took."""
-        key = kind, way
+        key, seconds = (kind, way), max(seconds, 1e-9)  # clocks are coarse on some machines
         before = self._least.get(key)
         # a machine that has become slower is believed after some searches
         self._least[key] = seconds if before is None else min(seconds, before * 1.02)
@@ -110,7 +110,7 @@ class Either:
 
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``. Who asks for a number of threads asks processors."""
-        if threads is not None or not len(request.queries):
+        if threads is not None or not len(request.queries) or self._is_alone():
             return self.here.nearest(request, threads)
         kind = kind_of(request)
         there = self.there or self._started(len(request.queries))
@@ -133,11 +133,14 @@ class Either:
             return Either(self._given, self.here.wait(), self._build, self._threads)
         return self
 
+    def _is_alone(self) -> bool:
+        """Whether it is known that no GPU can be had."""
+        process = os.getpid()
+        return process in self._there and self._there[process] is None
+
     def _started(self, queries: int) -> Scanner | None:
         """The GPU's, where it is there now; begins it once it is worth it."""
         process, rows = os.getpid(), self._given.rows
-        if process in self._there:  # none can be had
-            return None
         price = STARTING_S + rows.nbytes / COPY_RATE
         at_once = queries * len(rows) * PAIR_S / self._threads > price
         if not at_once and self._spent < price:
@@ -145,6 +148,8 @@ class Either:
         aside = self._asides.setdefault(process, Aside(self._begin))
         while not aside.is_over() and at_once:
             time.sleep(0.01)
+        if aside.error is not None:
+            raise aside.error
         return self.there
 
     def _begin(self) -> None:
@@ -153,7 +158,7 @@ class Either:
         try:
             with np.errstate(all="ignore"), Ieee(), at_work():
                 found = self._build(self._given)
-        except KnnscopeError:  # its memory is full, say
+        except (KnnscopeError, RuntimeError, MemoryError, OSError):  # its memory is full, say, or its driver fails
             found = None
         finally:
             self._there[os.getpid()] = found
@@ -199,7 +204,9 @@ def gpu_beside(device: int = 0) -> Callable[[Given], Scanner | None]:
 
         if gpu_problem():
             return None
-        made: Scanner = require("knnscope.certified.cuda.living", "cuda13", "cupy").scanner(device).build(*given)
+        made: Scanner = (
+            require("knnscope.certified.cuda.living", "cuda13", "cupy").scanner((device,), None).build(*given)
+        )
         return made
 
     return build

@@ -96,7 +96,10 @@ class Strings:
 
     def _in_order(self) -> tuple[npt.NDArray[Any], Int64, Int64]:
         """The strings sorted, the row of each, and the rank of each row."""
-        ranked, values = self._ranked, self._values
+        values, ranked = (
+            self._values,
+            self._ranked,
+        )  # in this order: another thread may put ranks in place of values now
         if ranked is None:
             assert values is not None
             order = np.argsort(values, kind="stable")

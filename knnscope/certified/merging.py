@@ -147,13 +147,13 @@ class Turns:
     def _run(self, work: Callable[[], None], is_due: Callable[[], bool]) -> None:
         try:
             with at_work(), np.errstate(all="ignore"), Ieee():
-                while self._at_work:
+                while True:
                     work()
                     with self.writing():  # else what became due now would wait for the next change
-                        self._at_work = is_due()
-        except EndingError:
-            pass
+                        if not is_due():
+                            self._at_work = False  # the last thing: from here on another thread may have begun
+                            return
         except BaseException as error:
-            self._error.append(error)
-        finally:
+            if not isinstance(error, EndingError):
+                self._error.append(error)
             self._at_work = False

@@ -12,13 +12,27 @@ import numpy.typing as npt
 
 from knnscope.errors import KnnscopeError
 
+UNKNOWN: npt.NDArray[np.float64] = np.empty(0)
+"""In place of the largest keys of answers, where nothing is known of them."""
+
 
 class Request(NamedTuple):
-    """Queries, float64, (queries, dim); neighbors of each; rows that may be answers, bool, (0 or 1 or queries, rows): (0, rows) for all."""
+    """The k nearest rows.
+
+    queries: float64, (queries, dim). k: neighbors of each. allowed: rows that may be answers, bool, (0 or 1 or queries, rows): (0, rows) for all.
+    most: float64, (queries,), or ``UNKNOWN``: of each query a key that no answer is above, infinite where there is none; rows beyond it may be left
+    out of the answer, which then has fewer, and its margin is that beyond this key, where the k-th is larger.
+    """
 
     queries: npt.NDArray[np.float64]
     k: int
     allowed: npt.NDArray[np.bool_]
+    most: npt.NDArray[np.float64] = UNKNOWN
+
+    def some(self, which: Any) -> Request:
+        """The same of some queries."""
+        allowed = self.allowed if len(self.allowed) < 2 else self.allowed[which]
+        return Request(self.queries[which], self.k, allowed, self.most[which] if len(self.most) else self.most)
 
 
 class Ranked(NamedTuple):

@@ -7,13 +7,14 @@ interpreter. Rows are in the order in which they were added; those of an update 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.ids import Ids, Int64, Numbers, Strings
-from knnscope.certified.scanner import Ranked, Request
+from knnscope.certified.scanner import UNKNOWN, Ranked, Request
 from knnscope.records import Certificate
 from knnscope.search import definition
 
@@ -144,12 +145,27 @@ def nearest(state: State, asked: Asked, metric: str, threads: int | None) -> Ran
         metric: l2, ip or cosine.
         threads: see ``Scanner.nearest``.
     """
-    found = []
-    for (segment, _, _), mask in zip(state.parts, asked.masks, strict=True):
-        own = Request(asked.queries, min(asked.k, len(segment.ids)), mask)
+    found = list[Ranked]()
+    both = zip(state.parts, asked.masks, strict=True)
+    # the most rows first: what they say of the k-th neighbor leaves little of the others
+    for (segment, _, _), mask in sorted(both, key=lambda one: -len(one[0].segment.ids)):
+        own = Request(asked.queries, min(asked.k, len(segment.ids)), mask, _most(found, asked.k, metric))
         ranked: Ranked = segment.scanner.nearest(own, threads)
         found.append(ranked._replace(ids=segment.ids.told(ranked.ids)))
     return found[0] if len(found) == 1 else merged(found, asked.k, metric)
+
+
+def _most(found: Sequence[Ranked], k: int, metric: str) -> npt.NDArray[np.float64]:
+    """The k-th key of each query among what was found so far: see ``Request``."""
+    if sum(one.distances.shape[1] for one in found) < k:
+        return UNKNOWN
+    if len(found) == 1:
+        last = found[0].distances[:, k - 1]  # they ascend
+        return -last if definition.descending(metric) else last.copy()
+    values = np.concatenate([one.distances for one in found], axis=1)
+    keys = -values if definition.descending(metric) else values
+    keys.partition(k - 1, axis=1)
+    return keys[:, k - 1].copy()
 
 
 def merged(found: Sequence[Ranked], k: int, metric: str) -> Ranked:
@@ -158,28 +174,28 @@ def merged(found: Sequence[Ranked], k: int, metric: str) -> Ranked:
     values = np.concatenate([one.distances for one in found], axis=1)
     ranks = Strings.ranks(ids) if ids.dtype.kind == "T" else ids
     keys = -values if definition.descending(metric) else values
-    last = np.where(ranks < 0, np.iinfo(np.int64).max, ranks)  # no row comes after rows that are infinitely far
-    order = np.lexsort((last, keys), axis=1)[:, :k]
-    proof = joined_certificate([Certificate(0, *one[2:]) for one in found])
-    return Ranked(
-        np.take_along_axis(ids, order, axis=1),
-        np.take_along_axis(values, order, axis=1),
-        proof.candidates,
-        proof.computed,
-        proof.margin,
-        proof.path,
-    )
+    # no row, -1, comes after rows that are infinitely far
+    order = np.lexsort((ranks.view(np.uint64), keys), axis=1)[:, :k]
+    lines = np.arange(len(ids))[:, None]  # take_along_axis takes as long as all else here
+    return Ranked(ids[lines, order], values[lines, order], *_joined(found))
 
 
 def joined_certificate(proofs: Sequence[Certificate]) -> Certificate:
     """Of an answer over several segments: sums, the least margin, and all paths.
 
-    What is left out of a segment is further than the segment's k-th row by its margin, and that is no nearer than the k-th of all.
+    What is left out of a segment is further by its margin than the segment's k-th row, or than what was known of the k-th of all before; and neither
+    is nearer than the k-th of all.
     """
-    return Certificate(
-        sum(proof.rows_scanned for proof in proofs),
-        np.sum([proof.candidates for proof in proofs], axis=0),
-        np.sum([proof.computed for proof in proofs], axis=0),
-        np.min([proof.margin for proof in proofs], axis=0),
-        tuple(sorted({path for proof in proofs for path in proof.path})),
+    return Certificate(sum(proof.rows_scanned for proof in proofs), *_joined(proofs))
+
+
+def _joined(
+    found: Sequence[Ranked] | Sequence[Certificate],
+) -> tuple[Int64, Int64, npt.NDArray[np.float64], tuple[str, ...]]:
+    """Of both the last fields, but whether it is exact."""
+    return (
+        reduce(np.add, [one.candidates for one in found]),
+        reduce(np.add, [one.computed for one in found]),
+        reduce(np.minimum, [one.margin for one in found]),
+        tuple(sorted({path for one in found for path in one.path})),
     )

@@ -15,7 +15,7 @@ from knnscope.api import reporting
 from knnscope.api.changing import Changes, changes
 from knnscope.api.comparing import QUERIES, QUICK_QUERIES, SECONDS, CompareOptions, Comparison, compare
 from knnscope.bench.plan import QUICK_ROUNDS
-from knnscope.cli import options
+from knnscope.cli import inputs, options
 from knnscope.cli.notes import notes
 from knnscope.cli.show import show, show_rows
 from knnscope.errors import KnnscopeError, unknown_name
@@ -40,11 +40,11 @@ class Compare:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        options.add_dataset(parser, optional=True)
+        inputs.add_dataset(parser, optional=True)
         _add_workload(parser)
         _add_effort(parser)
         _add_outcome(parser)
-        options.add_encoder(parser)
+        inputs.add_encoder(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Measure and print."""
@@ -97,8 +97,8 @@ def _options(args: argparse.Namespace) -> CompareOptions:
         memory=args.memory,
         seed=args.seed,
         keep_own=args.keep_own,
-        dataset=options.dataset_options(args),
-        encoder=options.encoder_options(args),
+        dataset=inputs.dataset_options(args),
+        encoder=inputs.encoder_options(args),
     )
 
 
@@ -127,7 +127,7 @@ def _add_workload(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-k", default="10", metavar="K,K...", help="neighbors (default 10)")
     parser.add_argument("--batch", default="1,10,100", metavar="B,B...", help="queries in a call (default 1,10,100)")
-    options.add_metric(parser)
+    inputs.add_metric(parser)
     parser.add_argument(
         "--boundary",
         metavar="B,B",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from knnscope.analysis import crossover as records
 from knnscope.api.crossing import AXES, BATCH_RANGE, BATCHES, HIGH, LOW, QUERIES, CrossoverOptions, crossover
-from knnscope.cli import options
+from knnscope.cli import inputs, options
 from knnscope.cli.notes import notes
 from knnscope.search import catalog
 
@@ -27,7 +27,7 @@ class Crossover:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        options.add_dataset(parser, optional=True)
+        inputs.add_dataset(parser, optional=True)
         parser.add_argument(
             "--engines",
             metavar="A,B...",
@@ -48,7 +48,7 @@ class Crossover:
             f"(default {','.join(map(str, BATCH_RANGE))})",
         )
         parser.add_argument("-k", type=options.positive, default=10, metavar="K", help="neighbors (default 10)")
-        options.add_metric(parser)
+        inputs.add_metric(parser)
         parser.add_argument(
             "--queries",
             type=options.positive,
@@ -81,7 +81,7 @@ class Crossover:
             "--out", metavar="DIR", help="where the record is kept and continued (default: runs/crossover-DATE-TIME)"
         )
         parser.add_argument("--json", action="store_true", help="print what was found as a JSON object")
-        options.add_encoder(parser)
+        inputs.add_encoder(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Search and print."""
@@ -95,8 +95,8 @@ class Crossover:
             timeout=args.timeout,
             seconds=args.seconds,
             seed=args.seed,
-            dataset=options.dataset_options(args),
-            encoder=options.encoder_options(args),
+            dataset=inputs.dataset_options(args),
+            encoder=inputs.encoder_options(args),
         )
         with options.dashed():
             found = crossover(

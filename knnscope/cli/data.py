@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from knnscope.api.loading import load
-from knnscope.cli import options
+from knnscope.cli import inputs, options
 from knnscope.cli.notes import notes
 from knnscope.datasets import ground_truth, registry, synthetic
 from knnscope.errors import KnnscopeError
@@ -35,7 +35,7 @@ class Data:
             metavar="list|get|show",
             help="what to do: list what there is, get one, or show what is in it",
         )
-        options.add_dataset(parser, optional=True)
+        inputs.add_dataset(parser, optional=True)
         parser.add_argument(
             "--pairs", type=options.natural, default=5, metavar="N", help="show: how many relevant pairs (default 5)"
         )
@@ -58,7 +58,7 @@ class Data:
 
 
 def _list(args: argparse.Namespace) -> int:
-    entries = registry.catalogue(options.dataset_options(args))
+    entries = registry.catalogue(inputs.dataset_options(args))
     if args.json:
         print(json.dumps([asdict(entry) for entry in entries], indent=2))
         return 0
@@ -80,7 +80,7 @@ def _get(args: argparse.Namespace) -> int:
         notes([note] if note else [])
         print(f"{args.dataset} lies in {folder}")
         return 0
-    dataset = load(args.dataset, options.dataset_options(args))
+    dataset = load(args.dataset, inputs.dataset_options(args))
     notes(dataset.notes)
     print(f"{dataset.name} is on this machine already: nothing to get")
     return 0
@@ -90,7 +90,7 @@ def _show(args: argparse.Namespace) -> int:
     if ground_truth.is_one(Path(args.dataset)):
         print(f"{plain(args.dataset)}: ground truth: {ground_truth.described(ground_truth.load(args.dataset))}")
         return 0
-    dataset = load(args.dataset, options.dataset_options(args))
+    dataset = load(args.dataset, inputs.dataset_options(args))
     notes(dataset.notes)
     if isinstance(dataset, VectorDataset):
         print(report.vectors_text(dataset))

@@ -18,7 +18,7 @@ from knnscope.api.searching import Rows, search_all, top
 from knnscope.api.workload import Workload
 from knnscope.bench import session
 from knnscope.bench.session import Grid
-from knnscope.cli import options
+from knnscope.cli import inputs
 from knnscope.cli.embed import show
 from knnscope.cli.notes import notes
 from knnscope.report import comparison
@@ -47,12 +47,12 @@ class Demo:
             action="store_true",
             help="measure as a quick compare does: about a minute, large differences only",
         )
-        options.add_encoder(parser)
+        inputs.add_encoder(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """All steps in turn."""
         with new_folder(Path(args.out)) as folder:
-            workload = Workload("sample", None, options.encoder_options(args))
+            workload = Workload("sample", None, inputs.encoder_options(args))
             texts = workload.texts
             print("== 1. A query and a document that people judged relevant\n")
             row, judged = workload.query_row(QUERY), texts.qrels

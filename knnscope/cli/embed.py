@@ -8,7 +8,7 @@ from pathlib import Path
 
 from knnscope.api import embedding
 from knnscope.api.workload import Workload
-from knnscope.cli import options
+from knnscope.cli import inputs, options
 from knnscope.cli.notes import notes
 from knnscope.datasets import saved
 from knnscope.report import encoding
@@ -26,8 +26,8 @@ class Embed:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        options.add_dataset(parser)
-        options.add_encoder(parser, "cpu, cuda, or cpu,cuda to time both")
+        inputs.add_dataset(parser)
+        inputs.add_encoder(parser, "cpu, cuda, or cpu,cuda to time both")
         parser.add_argument(
             "-o",
             "--out",
@@ -42,8 +42,8 @@ class Embed:
         with new_folder(Path(args.out)) if args.out else nullcontext():  # before minutes of encoding, not after
             if len(devices) > 1:
                 return _time_devices(args, devices)
-            encoder = options.encoder_options(args, devices[0] if devices else "cpu")
-            found = embedding.encoded(Workload(args.dataset, options.dataset_options(args), encoder))
+            encoder = inputs.encoder_options(args, devices[0] if devices else "cpu")
+            found = embedding.encoded(Workload(args.dataset, inputs.dataset_options(args), encoder))
             show(found)
             if args.out:
                 found.save(args.out)
@@ -64,7 +64,7 @@ def show(found: embedding.Embedding) -> None:
 
 def _time_devices(args: argparse.Namespace, devices: list[str]) -> int:
     found = embedding.time_devices(
-        args.dataset, options.encoder_options(args), devices, options.dataset_options(args), args.out
+        args.dataset, inputs.encoder_options(args), devices, inputs.dataset_options(args), args.out
     )
     notes(found.notes)
     run, model, recipe = found.runs[0], found.facts["encoder"], found.facts["recipe"]["name"]

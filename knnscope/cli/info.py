@@ -6,7 +6,7 @@ import argparse
 import json
 
 from knnscope.api.machine import describe_encoder, info
-from knnscope.cli import options
+from knnscope.cli import inputs, options
 from knnscope.cli.notes import notes
 from knnscope.cli.options import positive
 from knnscope.errors import KnnscopeError
@@ -31,7 +31,7 @@ class Info:
         parser.add_argument(
             "--threads", type=positive, metavar="N", help="of the CPU's figures (default: every usable core)"
         )
-        options.add_encoder(parser, devices=None, usual="(describes it instead of the machine)")
+        inputs.add_encoder(parser, devices=None, usual="(describes it instead of the machine)")
 
     def run(self, args: argparse.Namespace) -> int:
         """Print it."""
@@ -52,7 +52,7 @@ class Info:
 
 
 def _show_encoder(args: argparse.Namespace) -> int:
-    encoder = describe_encoder(options.encoder_options(args, "cpu"))
+    encoder = describe_encoder(inputs.encoder_options(args, "cpu"))
     if args.json:
         print(json.dumps(encoder.to_dict(), indent=2, allow_nan=False))
         return 0

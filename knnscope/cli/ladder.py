@@ -9,7 +9,7 @@ from knnscope.api import reporting
 from knnscope.api.climbing import ClimbOptions, climb
 from knnscope.bench.ladder import ENGINES
 from knnscope.ceilings.record import DEVICES
-from knnscope.cli import options
+from knnscope.cli import inputs, options
 from knnscope.cli.notes import notes
 from knnscope.cli.show import show, show_rows
 from knnscope.errors import KnnscopeError, unknown_name
@@ -30,7 +30,7 @@ class Ladder:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        options.add_dataset(parser, optional=True)
+        inputs.add_dataset(parser, optional=True)
         parser.add_argument(
             "--rows", type=options.positive, metavar="N", dest="limit", help="the same as --limit: the first N rows"
         )
@@ -54,7 +54,7 @@ class Ladder:
         )
         parser.add_argument("--out", metavar="DIR", help="where the run is saved (default: runs/ladder-DATE-TIME)")
         parser.add_argument("--json", action="store_true", help="print the rows, a JSON object a line")
-        options.add_encoder(parser, devices=None)
+        inputs.add_encoder(parser, devices=None)
 
     def run(self, args: argparse.Namespace) -> int:
         """Climb and print."""
@@ -69,8 +69,8 @@ class Ladder:
             device=args.device,
             repeat=args.repeat,
             loop_rows=args.loop_rows,
-            dataset=options.dataset_options(args),
-            encoder=options.encoder_options(args, "cpu"),
+            dataset=inputs.dataset_options(args),
+            encoder=inputs.encoder_options(args, "cpu"),
             each=(lambda row: show_rows([row])) if args.json else None,
         )
         out = args.out or f"runs/ladder-{datetime.now(UTC):%Y%m%d-%H%M%S}"

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from knnscope.api.retrieving import BEHIND, RunOptions, run
-from knnscope.cli import options
+from knnscope.cli import inputs, options
 from knnscope.cli.notes import notes
 
 
@@ -25,14 +25,14 @@ class Run:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        options.add_dataset(parser)
+        inputs.add_dataset(parser)
         parser.add_argument(
             "-o", "--out", required=True, metavar="OUT", help="the run file; of several encoders NAME-ENCODER each"
         )
         parser.add_argument(
             "-k", type=options.positive, default=100, metavar="K", help="answers to a query (default 100)"
         )
-        options.add_metric(parser)
+        inputs.add_metric(parser)
         parser.add_argument("--qrels", metavar="FILE", help="judgements by ids, in BEIR's three columns or TREC's four")
         parser.add_argument(
             "--keep-own",
@@ -40,7 +40,7 @@ class Run:
             help="keep documents that have the query's own id as answers (default: leave them out, as BEIR does)",
         )
         parser.add_argument("--json", action="store_true", help="print the measures, a JSON object")
-        options.add_encoder(parser)
+        inputs.add_encoder(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Search, write and print."""
@@ -51,8 +51,8 @@ class Run:
             args.metric,
             args.qrels,
             args.keep_own,
-            options.dataset_options(args),
-            options.encoder_options(args),
+            inputs.dataset_options(args),
+            inputs.encoder_options(args),
         )
         with options.dashed():
             found = run(args.dataset, encoders, args.out, how)

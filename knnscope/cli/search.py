@@ -7,7 +7,7 @@ import json
 
 from knnscope.api.searching import DEPTH, Asked, ask, engines_of
 from knnscope.api.workload import Workload
-from knnscope.cli import options
+from knnscope.cli import inputs, options
 from knnscope.cli.notes import notes
 from knnscope.report import side_by_side as report
 from knnscope.search import catalog
@@ -22,7 +22,7 @@ class Search:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        options.add_dataset(parser)
+        inputs.add_dataset(parser)
         parser.add_argument("text", nargs="?", help="the query in words")
         parser.add_argument(
             "--query-id", metavar="ID", help="a query of the data set; its relevant documents are marked"
@@ -35,8 +35,8 @@ class Search:
         parser.add_argument(
             "-k", type=options.positive, help=f"neighbors (default {DEPTH}, or all rows where there are fewer)"
         )
-        options.add_metric(parser)
-        options.add_encoder(parser)
+        inputs.add_metric(parser)
+        inputs.add_encoder(parser)
         parser.add_argument("--json", action="store_true", help="print a JSON object")
 
     def run(self, args: argparse.Namespace) -> int:
@@ -45,7 +45,7 @@ class Search:
         asked.check()
         with options.dashed():
             engines = engines_of(options.listed(args.engines) if args.engines is not None else None)
-        workload = Workload(args.dataset, options.dataset_options(args), options.encoder_options(args))
+        workload = Workload(args.dataset, inputs.dataset_options(args), inputs.encoder_options(args))
         answer, refused = ask(workload, asked, engines)
         notes([*workload.said(), *refused])
         print(json.dumps(answer.to_dict(), indent=2, allow_nan=False) if args.json else report.text(answer))

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from knnscope.api.ground_truth import TruthOptions, truth
-from knnscope.cli import options
+from knnscope.cli import inputs, options
 from knnscope.cli.notes import notes
 from knnscope.groundtruth.files import WRITERS
 from knnscope.groundtruth.parts import WORK
@@ -30,7 +30,7 @@ class Truth:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        options.add_base(parser)
+        inputs.add_base(parser)
         parser.add_argument("-k", type=options.positive, default=100, metavar="K", help="neighbors (default 100)")
         parser.add_argument(
             "-o", "--out", required=True, metavar="OUT", help=f"a file that ends in {' '.join(WRITERS)}"
@@ -45,7 +45,7 @@ class Truth:
 
     def run(self, args: argparse.Namespace) -> int:
         """Compute, write and print."""
-        how = TruthOptions(args.metric, args.ids, args.memory, options.threads_number(args.threads), args.scheduler)
+        how = TruthOptions(args.metric, args.ids, args.memory, inputs.threads_number(args.threads), args.scheduler)
         try:
             with options.dashed():
                 found = truth(args.base, args.queries, args.k, args.out, how)

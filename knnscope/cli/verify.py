@@ -6,7 +6,7 @@ import argparse
 import json
 
 from knnscope.api.verifying import VerifyOptions, verify
-from knnscope.cli import options
+from knnscope.cli import inputs, options
 from knnscope.cli.notes import notes
 
 
@@ -23,7 +23,7 @@ class Verify:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        options.add_base(parser)
+        inputs.add_base(parser)
         parser.add_argument(
             "truth",
             metavar="TRUTH",
@@ -42,7 +42,7 @@ class Verify:
 
     def run(self, args: argparse.Namespace) -> int:
         """Grade and print."""
-        count = options.threads_number(args.threads)
+        count = inputs.threads_number(args.threads)
         how = VerifyOptions(args.sample, args.seed, args.metric, args.ids, args.memory, count)
         with options.dashed():
             found = verify(args.base, args.truth, args.queries, how)

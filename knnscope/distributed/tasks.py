@@ -71,7 +71,7 @@ class Shard:
         source, first, ids, how, name = self.recipe
         rows = source if isinstance(source, np.ndarray) else sources.read(source)
         need = rows.nbytes + rows.size * BESIDE + len(rows) * A_ROW
-        _check_room(need + sum(sys.getsizeof(other) for other in _BUILT), len(rows))
+        _check_room(need + _BUILT.nbytes(), len(rows))
         threads = how.threads or _worker().state.nthreads
         index = index_of(Slice(rows, first, ids, name), how._replace(threads=threads))
         self._size = rows.nbytes + index.nbytes
@@ -80,8 +80,26 @@ class Shard:
         return index
 
 
-_BUILT: weakref.WeakSet[Shard] = weakref.WeakSet()
-"""The shards of this process."""
+class Built:
+    """Shards that are built, for as long as they live. A worker's threads build several at once, and a set that grows cannot be gone through."""
+
+    def __init__(self) -> None:
+        self._shards: weakref.WeakSet[Shard] = weakref.WeakSet()
+        self._turn = threading.Lock()
+
+    def add(self, shard: Shard) -> None:
+        """One more."""
+        with self._turn:
+            self._shards.add(shard)
+
+    def nbytes(self) -> int:
+        """Of all."""
+        with self._turn:
+            return sum(sys.getsizeof(shard) for shard in self._shards)
+
+
+_BUILT = Built()
+"""Of this process."""
 
 
 def _worker() -> Any:

@@ -19,7 +19,7 @@ from knnscope.progress import bar
 from knnscope.records import TextDataset, VectorDataset
 from knnscope.store import os_problem
 
-CHUNK = 1 << 24
+CHUNK = 1 << 20
 """Bytes that are read at once for a checksum."""
 LINE = 20
 """Digits of a whole number of 64 bits, and its sign."""

@@ -96,10 +96,10 @@ struct Query {
 };
 
 // The sum that the definition takes, in its order.
-template <int Ahead = 4, typename Asked> __device__ __forceinline__ double defined_sum(const Cell* row, const Asked& query, i64 dim)
+template <typename Asked> __device__ __forceinline__ double defined_sum(const Cell* row, const Asked& query, i64 dim)
 {
     double sum = 0;
-    each_cell<Ahead>(row, dim, [&](i64 j, double x) { sum = plus_term(sum, x, query[j]); });
+    each_cell(row, dim, [&](i64 j, double x) { sum = plus_term(sum, x, query[j]); });
     return sum;
 }
 

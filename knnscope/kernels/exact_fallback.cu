@@ -3,6 +3,7 @@
 
 constexpr int THREADS = 256, ROOM = 2048;  // rows of a block that may be among the nearest
 constexpr int CROWDED = ROOM - THREADS;       // who takes this place says so to all: nobody may look at how many wait while others add to it
+constexpr int HELD = 512;                     // components of a query that all threads read from shared memory
 constexpr int MOST_STEPS = 16;                // steps of THREADS rows that a block takes at once
 
 struct Fallback {
@@ -39,7 +40,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) fallback(const Fallback
 {
     __shared__ u64 keys[ROOM], bar;
     __shared__ i64 names[ROOM];
-    __shared__ double length;
+    __shared__ double held[HELD], length;
     __shared__ int waiting, strange;
     __shared__ u32 piece;
     __shared__ bool last;
@@ -69,7 +70,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) fallback(const Fallback
         if (piece >= pieces) continue;
         u32* errors = errors_of(number);
         const Query query = {static_cast<const u8*>(p.queries) + number * p.dim * (p.wide ? 8 : 4), p.wide};
+        auto hold = [&](i64 from) {
+            for (int j = threadIdx.x; j < HELD && from + j < p.dim; j += THREADS) held[j] = query[from + j];
+        };
         if (threadIdx.x == 0) waiting = 0, bar = LAST, strange = 0, length = METRIC == 2 ? defined_length(query, p.dim) : 0;
+        hold(0);
         __syncthreads();
         u32 mine = 0;
         for (; piece < pieces; ++mine) {
@@ -77,8 +82,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) fallback(const Fallback
             for (i64 first = begin; first < end; first += THREADS) {
                 const i64 row = first + threadIdx.x;
                 int at = -1;
-                if (row < end && (!p.allowed || p.allowed[number * p.allowed_stride + row])) {
-                    const double value = value_of(defined_sum<8>(p.rows + row * p.dim, query, p.dim), METRIC == 2 ? p.row_norms[row] : 0, length);
+                const bool asked = row < end && (!p.allowed || p.allowed[number * p.allowed_stride + row]);
+                double sum = 0;
+                for (i64 from = 0; from < p.dim; from += HELD) {
+                    if (p.dim > HELD) {
+                        __syncthreads();
+                        hold(from);
+                        __syncthreads();
+                    }
+                    if (asked) each_cell<8>(p.rows + row * p.dim + from, min(p.dim - from, (i64)HELD), [&](i64 j, double x) { sum = plus_term(sum, x, held[j]); });
+                }
+                if (asked) {
+                    const double value = value_of(sum, METRIC == 2 ? p.row_norms[row] : 0, length);
                     const u64 key = ordered(key_of(value));
                     if (isnan(value)) strange = 1;
                     else if (key <= bar) {

@@ -2,6 +2,8 @@
 // It comes after batch.cuh and about.cuh. A block a query.
 //
 //   RANK     threads of a block that ranks
+//   SHARP    1: thresholds are made of distances, of the rows with the smallest lower bounds, though codes bound distances from above as well:
+//            they let fewer rows in, which pays where there are many
 
 constexpr int CANDIDATES = 1024;
 
@@ -69,9 +71,9 @@ __device__ __forceinline__ void set_bar(const Bars& p, i64 query, double bar)
     asked.starts[query] = (float)(c * p.ratio - step * OFF);
 }
 
-// Codes of all components bound distances from above as well. Where some are left out they do not: then thresholds are made of the distances of the
+// Codes of all components bound distances from above as well. Where some are left out they do not, then or where that is asked thresholds are made of the distances of the
 // rows with the smallest lower bounds.
-constexpr bool WHOLE = WIDTH == FULL;
+constexpr bool WHOLE = WIDTH == FULL && !SHARP;
 constexpr int FIRST = 768;                        // rows that a threshold is made of, at most
 __device__ __forceinline__ int first_of(int k) { return WHOLE ? k : min(max(2 * k, k + 8), FIRST - FIRST / 8 - 1); }
 
@@ -252,7 +254,8 @@ extern "C" __global__ void __launch_bounds__(RANK, 1024 / RANK) batch_rank(const
     float* lowers = reinterpret_cast<float*>(first + p.room);      // (room,)
     u32* chosen = reinterpret_cast<u32*>(lowers + p.room);         // (CANDIDATES,)
     double* terms = reinterpret_cast<double*>(chosen + CANDIDATES);  // of values_of
-    __shared__ int left, near;
+    u16* picked = reinterpret_cast<u16*>(terms + AT_ONCE * (CHUNK + 1));  // (room,), hits that the threshold leaves
+    __shared__ int left, near, kept;
     __shared__ u32 error;
     __shared__ u64 rest_key;
     let_next_begin();
@@ -264,7 +267,7 @@ extern "C" __global__ void __launch_bounds__(RANK, 1024 / RANK) batch_rank(const
     const double length = METRIC == 2 ? p.table.query_norms[query] : 0, e_q = p.asked.errors[query];
     const double blur = p.asked.blurs[query], base = p.asked.bases[query], gain = p.asked.gains[query];
     bool lost = p.asked.far[query] || count > p.room || count < p.k;
-    if (threadIdx.x == 0) left = near = 0, error = 0, rest_key = LAST, p.bases[query] = base, p.gains[query] = gain;
+    if (threadIdx.x == 0) left = near = kept = 0, error = 0, rest_key = LAST, p.bases[query] = base, p.gains[query] = gain;
     double bar = p.asked.bars[query];
     u32 nearest = 0;
     if (!lost) {
@@ -286,41 +289,37 @@ extern "C" __global__ void __launch_bounds__(RANK, 1024 / RANK) batch_rank(const
         for (int pass = 0; pass < 2; ++pass) {
             for (int i = threadIdx.x; i < count; i += RANK) {
                 if (lowers[i] > far_enough || (first[i] <= nearest) != (pass == 0)) continue;
-                const int at = atomicAdd(&left, 1);
-                if (at < CANDIDATES) names[at] = i;
+                picked[atomicAdd(&left, 1)] = (u16)i;
             }
             __syncthreads();
             if (pass == 0 && threadIdx.x == 0) near = left;
             __syncthreads();
         }
     }
-    if (left > CANDIDATES) lost = true;
-    if (lost) {
+    auto by_all_rows = [&] {
         if (threadIdx.x == 0) p.errors[query] = 4, p.candidates[query] = p.computed[query] = 0;
-        return;
-    }
-    keys_of(p.table, query, [&](int i) { return (i64)(u32)hits[names[i]].x; }, near, keys);
+    };
+    if (lost || near > CANDIDATES) return by_all_rows();
+    keys_of(p.table, query, [&](int i) { return (i64)(u32)hits[picked[i]].x; }, near, keys);
     __syncthreads();
     const double enough = kth_key(keys, near, p.k);  // a bar for keys
     // the distance that this key is: rows whose bound is above it need not be looked at
     const double enough_far = enough < endless() ? fmin(far_enough, reach(distance_of(p.asked, query, enough), p.widen, blur)) : far_enough;
     __syncthreads();
     for (int i = own; i < left; i += RANK / 32) {
-        const int hit = (int)names[i];
+        const int hit = picked[i];
         double least = -endless(), most;
         bool out = lowers[hit] > enough_far;
         if (!out && i >= near) about(p.table, (u32)hits[hit].x, q, length, least, most);
         if (lane == 0) {
             if (!out && least > enough) atomicMin(&rest_key, ordered(least)), out = true;
-            keys[i] = out ? LAST : 0;
+            const int at = out ? CANDIDATES : atomicAdd(&kept, 1);
+            if (at < CANDIDATES) chosen[at] = (u32)hit;
         }
     }
     __syncthreads();
-    if (threadIdx.x == 0) near = 0;
-    __syncthreads();
-    for (int i = threadIdx.x; i < left; i += RANK) if (keys[i] != LAST) chosen[atomicAdd(&near, 1)] = (u32)names[i];
-    __syncthreads();
-    const int computed = near;
+    const int computed = kept;
+    if (computed > CANDIDATES) return by_all_rows();
     values_of(p.table, query, [&](int i) { return (i64)(u32)hits[chosen[i]].x; }, computed, terms, [&](int i, i64 row, double value) {
         if (isnan(value)) atomicOr(&error, 1u);
         const double square = base + gain * value, distance = square > 0 ? sqrt(square) : 0;

@@ -92,7 +92,7 @@ def all_sources() -> Iterator[Source]:
         if leading:
             yield exact("plane", (*macros, ("THREADS", plane_threads(leading))))
         yield exact("batch", (*macros, ("QUERIES", queries)))
-        yield exact("rank", (*macros, ("RANK", RANKS[number % len(RANKS)])))
+        yield exact("rank", (*macros, ("RANK", RANKS[number % len(RANKS)]), ("SHARP", number % 2)))
     for width, tall, ahead in WARPGROUPS:
         yield exact(
             "wide", (("CELL", 0), ("METRIC", 0), ("FULL", width), ("WIDTH", width), ("TALL", tall), ("AHEAD", ahead))

@@ -129,7 +129,8 @@ def table(found: Changes) -> Table:
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.3g}"
+    """Two digits after the point, which tell a change from none; three digits of what is much smaller or larger."""
+    return f"{ratio:.2f}" if 0.1 <= ratio < 10 else f"{ratio:,.3g}"
 
 
 def _who(row: Change) -> str:

@@ -128,7 +128,7 @@ def _line(row: Measurement, by_state: Mapping[tuple[str, int, int, str, str], Me
 def _interval(low: int, high: int) -> str:
     """Both ends in one unit where they have the same."""
     (a, unit), (b, other) = duration(low).split(), duration(high).split()
-    return f"{a} to {b}" if unit == other else f"{a} {unit} to {b} {other}"
+    return f"{a} to {b} {unit}" if unit == other else f"{a} {unit} to {b} {other}"
 
 
 def _share(row: Measurement) -> str:
@@ -269,7 +269,15 @@ def memory(rows: Sequence[Measurement]) -> Table | None:
                 row.builds,
             )
         )
-    head: tuple[str, ...] = ("engine", "build", "peak building", "searching", "GPU building", "GPU searching", "builds")
+    head: tuple[str, ...] = (
+        "engine",
+        "build",
+        "peak building",
+        "peak searching",
+        "GPU building",
+        "GPU searching",
+        "builds",
+    )
     if not any(line[4] for line in lines):
         lines, head = [line[:4] + line[6:] for line in lines], head[:4] + head[6:]
     return Table("", head, lines, right=tuple(range(1, len(head)))) if lines else None

@@ -106,7 +106,7 @@ def _without(run: CrossoverRun, fixed: int) -> str:
     unclear = [f"{s.at:,}" for s in sizes if s.leader is None]
     text = f"no crossing found from {low} to {high}: {plain(leader)} is fastest"
     ends = _margins(sizes, leader)
-    return f"{text}{ends}" + (f"; too noisy to tell at {', '.join(unclear)}" if unclear else "")
+    return f"{text}{ends}" + (f"; too noisy to tell at {', '.join(unclear)} {_unit(run, 2)}" if unclear else "")
 
 
 def _margins(sizes: list[Seen], leader: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 def plain(text: str) -> str:
     """The text in one line without control characters, which could steer the terminal."""
-    clean = "".join(c if c.isprintable() or c == " " else " " for c in text)
+    clean = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
     return " ".join(clean.split())
 
 

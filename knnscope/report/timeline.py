@@ -22,7 +22,7 @@ from knnscope.trace.excerpt import Window, inside
 from knnscope.trace.lanes import LABELS, Lane, busy, lanes, unit_of
 from knnscope.trace.model import Trace
 from knnscope.trace.rows import CALL_TONES, PHASE_TONES
-from knnscope.units import decimal_size, duration, short
+from knnscope.units import about, decimal_size, duration, short
 
 WIDTH, HEIGHT, DPI = 1600, 700, 100
 LEFT, RIGHT, TOP, BOTTOM = 250, 26, 92, 84
@@ -143,7 +143,7 @@ class Sheet:
             return "none here"
         share = lane.busy / (self.window.high - self.window.low)
         moved = f" · {decimal_size(lane.nbytes)}" if lane.nbytes else ""
-        return f"{lane.drawn:,}{moved} · {duration(lane.busy)} ({_percent(share)})"
+        return f"{lane.drawn:,}{moved} · {duration(lane.busy)} ({about(share)})"
 
     def _blocks(self, lane: Lane, y: float) -> None:
         left, right = self.times(lane.start), self.times(lane.end)
@@ -174,7 +174,8 @@ class Sheet:
         corners[:, :, 1] = np.stack([floor, floor - height, floor - height, floor, floor], 1)
         codes = np.tile(np.array([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY], dtype=np.uint8), len(left))
         shape = Path(corners.reshape(-1, 2), codes)
-        self.axes.add_patch(PathPatch(shape, facecolor=ink.colour, linewidth=0, zorder=ink.order))
+        # not add_patch, which looks through every box for limits that the axes have already
+        self.axes.add_artist(PathPatch(shape, facecolor=ink.colour, linewidth=0, zorder=ink.order))
 
     def head(self, trace: Trace) -> None:
         """What is shown, how long it took, how busy the GPU was."""
@@ -299,14 +300,8 @@ def _worked(trace: Trace, low: int, high: int) -> str:
     parts = []
     for gpu in sorted(trace.used[:GPUS]) or [0]:
         ns = busy(trace, low, high, gpu)
-        parts.append(
-            f"{f'GPU {gpu}' if many else 'the GPU'} worked {duration(ns)} ({_percent(ns / max(high - low, 1))})"
-        )
+        parts.append(f"{f'GPU {gpu}' if many else 'the GPU'} worked {duration(ns)} ({about(ns / max(high - low, 1))})")
     return ", ".join(parts)
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}" if share >= 0.001 else "<0.1%"
 
 
 def _count(number: int, one: str, many: str = "") -> str:

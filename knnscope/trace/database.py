@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -171,7 +172,8 @@ class Tables:
             for c in wanted
         )
         for chunk in self.rows(table, chosen):
-            yield np.array(chunk, dtype=np.int64).T
+            flat = np.fromiter(chain.from_iterable(chunk), np.int64, len(chunk) * len(wanted))
+            yield flat.reshape(len(chunk), len(wanted)).T
 
 
 ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -106,17 +107,11 @@ def explain(trace: Trace) -> Explanation:
 
 def _overlapping(found: list[Finding]) -> list[Finding]:
     """Each with the rules whose findings count some of the same time, on the same GPU."""
-    several = []
-    for f in found:
-        others = [
-            o.rule
-            for o in found
-            if o is not f
-            and o.gpu == f.gpu
-            and _shared(o.cause.claim, f.cause.claim) > SHARED * min(o.cause.ns, f.cause.ns)
-        ]
-        several.append(replace(f, overlaps=tuple(dict.fromkeys(others))))
-    return several
+    others: list[dict[str, None]] = [{} for _ in found]
+    for (i, f), (j, o) in combinations(enumerate(found), 2):
+        if f.gpu == o.gpu and _shared(f.cause.claim, o.cause.claim) > SHARED * min(f.cause.ns, o.cause.ns):
+            others[i][o.rule] = others[j][f.rule] = None
+    return [replace(f, overlaps=tuple(rules)) for f, rules in zip(found, others, strict=True)]
 
 
 def _shared(one: Spans, other: Spans) -> int:

@@ -270,11 +270,11 @@ class Phase:
 
     def launched(self, events: Work, mask: Any) -> Any:
         """Which of the phase's calls launched these events; a call that is inside another counts as that one."""
-        numbers = np.unique(events.call[mask])
-        numbers = numbers[numbers >= 0]
         calls = self.trace.calls
-        inner = numbers[~calls.outer[numbers]]
-        found = np.isin(self.called, numbers)
+        launching = np.zeros(len(calls) + 1, dtype=bool)  # the last is of events without a call
+        launching[events.call[mask]] = True
+        inner = np.flatnonzero(launching[:-1] & ~calls.outer)
+        found = launching[self.called]
         if len(inner):
             mine = self.calls
             for thread in np.unique(calls.thread[inner]).tolist():

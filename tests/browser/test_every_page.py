@@ -60,6 +60,22 @@ def test_axe_finds_nothing_serious(opened: Open, name: str, width: int, scheme: 
 
 
 @every_page
+def test_no_title_of_a_table_is_cut_or_broken_at_every_word(opened: Open, name: str) -> None:
+    page = opened(name, NARROW)
+    seen(page)
+    found = page.evaluate(
+        """() => [...document.querySelectorAll("caption")].map((one) => {
+            const text = document.createRange();
+            text.selectNodeContents(one.firstElementChild);
+            return [one.textContent, text.getBoundingClientRect().right, text.getClientRects().length];
+        })"""
+    )
+    for title, right, lines in found:
+        assert right <= NARROW, title
+        assert lines <= 1 + len(title) // 25, title
+
+
+@every_page
 def test_it_reads_without_scripts(opened: Open, name: str) -> None:
     page = opened(name, java_script_enabled=False)
     assert len(page.inner_text("main")) > 200

@@ -13,7 +13,15 @@ from playwright.sync_api import Browser, Page
 from tests.browser.test_every_page import ALIKE, NARROW, WIDE, grave
 
 SITE = Path(__file__).resolve().parents[2] / "dist" / "docs"
-PAGES = ("index", "proof", "how-do-i", "grades", "reference/functions", "files/knnscope/certified/bound.py")
+PAGES = (
+    "index",
+    "proof",
+    "how-do-i",
+    "grades",
+    "reference/functions",
+    "files/knnscope/certified/bound.py",
+    "drop-ins-text",
+)
 """One of each kind: pictures, code, links, wide tables, many headings, a file."""
 SCREENS = ((NARROW, "dark"), (NARROW, "light"), (WIDE, "light"), (WIDE, "dark"))
 Visit = Callable[..., Page]

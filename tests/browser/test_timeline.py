@@ -392,3 +392,16 @@ def test_without_scripts_the_picture_is_there(opened: Open) -> None:
     assert page.locator("#still svg").is_visible()
     assert page.locator("#search").is_hidden()
     assert "JavaScript is off" in page.inner_text("main")
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_on_a_narrow_screen_a_finding_is_a_list_that_hides_nothing(opened: Open, scripts: bool) -> None:
+    page = opened("timeline of a loop", 360, java_script_enabled=scripts)
+    cells = page.locator("table.stack td")
+    assert cells.count() >= 6
+    for cell in cells.all():
+        box = cell.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
+        assert cell.get_attribute("data-head") in ("severity", "rule", "phase", "what is seen", "would save", "remedy")

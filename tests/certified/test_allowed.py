@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from knnscope.certified.cpu import allowed, dispatch
+from knnscope.certified.cpu import allowed, allowed_look, dispatch
 from knnscope.certified.index import ExactIndex
 from knnscope.search import definition
 from tests.certified.answers import check
@@ -45,6 +47,23 @@ def assert_same(index: ExactIndex, queries: np.ndarray, k: int, where: np.ndarra
         else:
             assert np.isinf(proof.margin[number])
     return found.certificate.path
+
+
+@given(st.data())
+def test_a_mask_is_listed_where_there_is_room(data: st.DataObject) -> None:
+    """Any bits, the last of 64 too; rows behind the room stay as they were."""
+    mask = np.zeros(data.draw(st.integers(0, 300)), dtype=np.bool_)
+    for row in data.draw(st.lists(st.integers(0, max(0, len(mask) - 1)), max_size=len(mask))):
+        mask[row] = True
+    mask[data.draw(st.integers(0, 300)) :] = data.draw(st.booleans())
+    room, allowed_rows = data.draw(st.integers(64, 400)), np.flatnonzero(mask)
+    rows = np.full(room + 3, -7, dtype=np.int32)
+    found = allowed_look.listed(mask, rows[:room])
+    assert (rows[room:] == -7).all()
+    if found < 0:
+        assert len(allowed_rows) + 64 > room
+    else:
+        assert rows[:found].tolist() == allowed_rows.tolist()
 
 
 @pytest.mark.parametrize("isa", ISAS)

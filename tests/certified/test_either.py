@@ -25,8 +25,26 @@ ROWS = np.random.default_rng(0).standard_normal((5000, 16)).astype(np.float32)
 ASKED = Request(ROWS[:40].astype(np.float64), 3, np.empty((0, 0), dtype=np.bool_))
 
 
+class Clock:
+    """Time that passes when somebody is asked, however busy the machine is."""
+
+    now = 0.0
+    sleep = staticmethod(time.sleep)
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+CLOCK = Clock()
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(either, "time", CLOCK)
+
+
 class Slow(Plain):
-    """NumPy, after a while; counts what it was asked."""
+    """NumPy, which takes so many seconds; counts what it was asked."""
 
     def __init__(self, given: Given, seconds: float) -> None:
         super().__init__(*given)
@@ -34,7 +52,7 @@ class Slow(Plain):
 
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         self.asked += 1
-        time.sleep(self.seconds)
+        CLOCK.now += self.seconds
         return super().nearest(request, threads)
 
 
@@ -59,7 +77,7 @@ def until_there(both: Either) -> None:
 
 def test_the_faster_one_answers_when_both_were_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     for slow, fast in ((0, 1), (1, 0)):
-        seconds = (0.05, 0.0) if (slow, fast) == (0, 1) else (0.0, 0.05)
+        seconds = (0.05, 0.001) if (slow, fast) == (0, 1) else (0.001, 0.05)
         both, *ways = pair(monkeypatch, *seconds)
         until_there(both)
         for _ in range(3):
@@ -72,7 +90,7 @@ def test_the_faster_one_answers_when_both_were_tried(monkeypatch: pytest.MonkeyP
 
 
 def test_answers_are_the_definitions_whoever_gives_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    both, _, _ = pair(monkeypatch, 0.0, 0.0)
+    both, _, _ = pair(monkeypatch, 0.01, 0.01)
     expected = definition.search(ROWS, ROWS[:40].astype(np.float64), 3, "l2")
     until_there(both)
     for _ in range(2 * either.AGAIN + 3):
@@ -82,13 +100,13 @@ def test_answers_are_the_definitions_whoever_gives_them(monkeypatch: pytest.Monk
 
 
 def test_it_is_not_started_before_searches_have_taken_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    both, first, second = pair(monkeypatch, 0.02, 0.0, price=0.2)
-    for _ in range(5):
+    both, first, second = pair(monkeypatch, 0.02, 0.0, price=0.19)
+    for _ in range(10):
         both.nearest(ASKED)
     assert both.there is None
-    assert not second.asked
+    assert not both._asides
+    assert (first.asked, second.asked) == (10, 0)
     until_there(both)
-    assert first.asked >= 0.2 / 0.1
 
 
 def test_what_will_take_longer_starts_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +119,7 @@ def test_what_will_take_longer_starts_it_at_once(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("error", [KnnscopeError("the GPU's memory is full"), RuntimeError("anything")])
 def test_one_that_cannot_be_had_leaves_all_to_processors(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    both, first, _ = pair(monkeypatch, 0.0, 0.0)
+    both, first, _ = pair(monkeypatch, 0.01, 0.0)
     tried = []
 
     def fails(_given: Given) -> Any:
@@ -126,7 +144,7 @@ def test_who_asks_for_threads_asks_processors(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_fork_has_none_of_its_parents(monkeypatch: pytest.MonkeyPatch) -> None:
-    both, _, _ = pair(monkeypatch, 0.0, 0.0)
+    both, _, _ = pair(monkeypatch, 0.01, 0.0)
     until_there(both)
     reader, writer = os.pipe()
     child = os.fork()
@@ -166,7 +184,7 @@ def index_of(rows: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> tuple[ExactIn
     made: list[Slow] = []
 
     def there(given: Given) -> Slow:
-        made.append(Slow(given, 0.0))
+        made.append(Slow(given, 0.001))
         return made[-1]
 
     monkeypatch.setattr(either, "STARTING_S", 0.0)
@@ -214,3 +232,21 @@ def test_few_rows_and_a_number_of_threads_are_left_to_processors(monkeypatch: py
         few.search(ROWS[:30], 4)
     assert not made
     assert not isinstance(ExactIndex(ROWS, threads=1)._living.maker, OnEither)
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["gpu", "auto:1", "cuda:x", "cuda:0,cpu", ["cuda:0", "cpu"], [], "", ["auto", "auto"], 7, "cpu,cpu", [0, 1]],
+)
+def test_what_is_no_device_is_told(device: Any) -> None:
+    with pytest.raises(KnnscopeError, match="certified search runs on auto, cpu, cuda"):
+        ExactIndex(ROWS, device=device)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", ["cuda:0", "cuda:1"], "cuda:0,cuda:1"])
+def test_a_gpu_takes_a_size_and_no_small_memory(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KnnscopeError, match="give a size"):
+        ExactIndex(ROWS, device=device, memory="small")
+    monkeypatch.setattr("knnscope.certified.devices.gpu_problem", lambda: "no GPU")
+    with pytest.raises(KnnscopeError, match="no GPU: device='cpu' gives the same answers"):
+        ExactIndex(ROWS, device=device, memory="8GiB")

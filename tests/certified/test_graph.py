@@ -135,13 +135,32 @@ def test_no_such_k(k: object) -> None:
 
 
 @settings(max_examples=20)
-@given(st.integers(2, 60), st.integers(0, 999))
-def test_clusters_change_nothing(count: int, seed: int) -> None:
+@given(st.data())
+@pytest.mark.parametrize("isa", ISAS)
+def test_pairs_of_any_small_data(isa: str, data: st.DataObject) -> None:
+    """Near-duplicates, ties, dimensions that fill no register, few rows; and clusters change nothing."""
+    count, dim = data.draw(st.integers(42, 130)), data.draw(st.sampled_from((32, 33, 70, 100)))
+    metric, itself = data.draw(st.sampled_from(METRICS)), data.draw(st.booleans())
+    shape = data.draw(st.sampled_from(("ties", "near", "opposite", "spread")))
+    random = np.random.default_rng(data.draw(st.integers(0, 9999)))
+    rows = random.integers(-2, 3, (count, dim)).astype(np.float32)
+    if shape != "ties":
+        rows = random.standard_normal((count, dim)) * np.arange(1, dim + 1) ** -1.0
+    if shape == "near":
+        rows = rows[random.integers(0, 5, count)] * (1 + 1e-6 * random.standard_normal((count, dim)))
+    if shape == "opposite":
+        rows[::2] = -rows[1::2][: len(rows[::2])] if count % 2 == 0 else -rows[::2]
+    names, k = random.permutation(count), min(data.draw(st.sampled_from((1, 5, 20))), count - 1)
     with pytest.MonkeyPatch.context() as patch:
         planes_for_all(patch)
-        patch.setattr(graph, "CLUSTER", seed % 90 + 1)
-        random = np.random.default_rng(seed)
-        rows = random.integers(-2, 3, (count + 40, 32)).astype(np.float32)
-        found = ExactIndex(rows).knn_graph(min(5, count))
-        ids, _ = expected(values_of(rows, rows, "l2"), min(5, count), False, "l2", np.arange(count + 40))
-        assert found.ids.tolist() == ids.tolist()
+        for name, value in (
+            ("CLUSTER", data.draw(st.integers(1, 90))),
+            ("GROUP", 80),
+            ("PASS", data.draw(st.integers(1, 5))),
+        ):
+            patch.setattr(graph, name, value)
+        rows = rows.astype(np.float32)
+        found = ExactIndex(rows, metric, device=f"cpu:{isa}", ids=names).knn_graph(k, itself)
+    ids, distances = expected(values_of(rows, rows, metric), k, itself, metric, names)
+    np.testing.assert_array_equal(found.ids, ids)
+    np.testing.assert_array_equal(found.distances, distances)

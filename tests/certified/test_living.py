@@ -272,8 +272,9 @@ def test_readers_and_writers_at_once(small_segments: None) -> None:
 
 
 ENDING = """
-import numpy as np, os, sys
+import numpy as np, os, sys, warnings
 from knnscope import ExactIndex
+warnings.filterwarnings("ignore", "This process", DeprecationWarning)  # Python 3.12 and later, of any fork beside threads
 rows = np.random.default_rng(0).standard_normal((60_000, 64)).astype(np.float32)
 index = ExactIndex(rows)
 index.search(rows[5], 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 
 from knnscope.certified.filters import Bits, Keep, Without
 from knnscope.certified.index import ExactIndex
-from knnscope.distributed import shards
+from knnscope.certified.slices import How
+from knnscope.distributed import shards, tasks
 from knnscope.errors import KnnscopeError
 from knnscope.search import definition
 from tests.distributed.data import Case, assert_same, assert_same_within, cases, tied
@@ -147,3 +150,25 @@ def test_answers_to_queries_one_after_another() -> None:
     assert_same(shards.stacked(halves), whole)
     within = [index.radius_search(some, 30.0) for some in (queries[:4], queries[4:])]
     assert_same_within(shards.stacked_within(within), index.radius_search(queries, 30.0))
+
+
+def test_a_shard_that_is_built_while_others_are_counted() -> None:
+    """Two threads of a worker: one looks at what all shards take, and another has just built one more."""
+    built, threads = tasks.Built(), list[threading.Thread]()
+    recipe = tasks.Recipe(np.zeros((1, 1)), 0, None, How())
+    later = tasks.Shard(recipe)
+
+    class Raced(tasks.Shard):
+        def __sizeof__(self) -> int:
+            if not threads:
+                threads.append(threading.Thread(target=built.add, args=(later,)))
+                threads[0].start()
+                threads[0].join(0.2)  # it may have to wait
+            return 10
+
+    first, second = Raced(recipe), Raced(recipe)
+    built.add(first)
+    built.add(second)
+    assert built.nbytes() in (2 * sys.getsizeof(first), 2 * sys.getsizeof(first) + sys.getsizeof(later))
+    threads[0].join()
+    assert built.nbytes() == 2 * sys.getsizeof(first) + sys.getsizeof(later)

@@ -149,15 +149,15 @@ def test_host_arrays_go_there_and_back_in_one_copy_each(dtype: str, batch: int) 
     wrong = queries.copy()
     wrong[batch // 2, 3] = np.nan
     for index in (there, here):
-        with pytest.raises(KnnscopeError, match=f"row {batch // 2}.*finite"):
+        with pytest.raises(KnnscopeError, match=f"row {batch // 2:,}.*finite"):
             index.search(wrong, 9)
 
 
 def test_lists_that_overflow_are_answered_by_all_rows_on_several_streams() -> None:
-    """Rows within rounding of one another: nearly every query is left to all rows; streams run beside each other and end."""
+    """Ties without end: every query is left to all rows; streams run beside each other and end."""
     random = np.random.default_rng(8)
-    rows = (1 + 1e-7 * random.standard_normal((60_000, 64))).astype(np.float32)
-    queries = (1 + 1e-7 * random.standard_normal((200, 64))).astype(np.float32)
+    rows = np.repeat(random.standard_normal((3, 64)).astype(np.float32), 20_000, axis=0)
+    queries = random.standard_normal((200, 64)).astype(np.float32)
     there, here = ExactIndex(rows, device="cuda"), ExactIndex(rows, device="cpu")
     expected = {batch: here.search(queries[:batch], 5) for batch in (3, 200)}
     streams = [cp.cuda.Stream(non_blocking=True) for _ in range(6)]
@@ -172,6 +172,19 @@ def test_lists_that_overflow_are_answered_by_all_rows_on_several_streams() -> No
         assert one.certificate is not None
         assert "exhaustive" in one.certificate.path
         same(one, expected[batch])
+
+
+def test_rows_about_as_near_as_each_other_are_looked_at_and_not_all_rows() -> None:
+    """Clusters of more near-duplicates than are ranked at once."""
+    random = np.random.default_rng(11)
+    centres = random.standard_normal((40, 96)).astype(np.float32)
+    rows = centres[random.integers(0, 40, 60_000)] + (0.01 * random.standard_normal((60_000, 96))).astype(np.float32)
+    queries = centres[random.integers(0, 40, 200)] + (0.01 * random.standard_normal((200, 96))).astype(np.float32)
+    found = ExactIndex(rows, device="cuda").search(queries, 10)
+    same(found, ExactIndex(rows, device="cpu").search(queries, 10))
+    assert found.certificate is not None
+    assert (found.certificate.candidates > 1024).any()
+    assert (found.certificate.computed < len(rows)).mean() > 0.5
 
 
 def test_auto_comes_to_ask_the_gpu_and_its_answers_stay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,11 @@ def test_what_is_printed_of_a_gpu_and_of_doubtful_figures() -> None:
     assert re.search(r"^cpu +1 ns +unknown +unknown", text, re.M), "no peak was read"
 
 
+def test_an_interval_has_its_unit() -> None:
+    text = comparison.text(run_of(made_up("a", 100, noise=0.0)))
+    assert re.search(r"^a +exact .* 100 µs +100 to 100 µs ", text, re.M)
+
+
 def test_the_last_words() -> None:
     made = made_up("a", 100) + made_up("b", 200)
     quiet = comparison.verdict(run_of(made, {"other_cores": 0.1}))

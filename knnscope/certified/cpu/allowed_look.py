@@ -32,6 +32,8 @@ CHUNK = 256
 ROOM = (16, 256)
 """Rows that T may leave of a query, so many times k, and so many."""
 AHEAD = lines.AHEAD
+LAST = -(1 << 63)
+"""The last of 64 bits."""
 dot: Any = None
 look: Any = None
 """Products of a line, and ``_look`` with them: ``forms`` gives each instruction set its own."""
@@ -51,8 +53,14 @@ def listed(mask: Any, rows: Any) -> int:
     place, end, room = 0, mask.shape[0] // 64 * 64, rows.shape[0]
     for first in range(0, end, 64):
         bits = _set(mask.ctypes.data + first)
-        if bits and place + 64 > room:
-            return -1
+        if place + 64 > room:
+            if bits:
+                return -1
+            continue
+        for _ in range(2):  # few rows are allowed: whether there is one is not for a branch to guess
+            rows[place] = first + trailing_zeros(bits | LAST)
+            place += bits != 0
+            bits &= bits - 1
         while bits:
             rows[place] = first + trailing_zeros(bits)
             bits &= bits - 1
@@ -146,7 +154,7 @@ def _finish(table: Any, asked: Any, vector: Any, query: int, own: int, seen: Any
     near, count = _compacted(seen, own), seen.counts[own, 1]
     ids, values, k = answers.ids[query], answers.values[query], answers.ids.shape[1]
     scale = Scale(asked.bases[query], asked.gains[query], asked.blurs[query])
-    ranked = Asked(vector, length_of(vector), scale, new_pool())
+    ranked = Asked(vector, length_of(vector), scale, new_pool(), np.inf)
     some = Near(seen.rows[own, :near], seen.lows[own, :near], seen.highs[own, :near])
     done, rest = nearest(table, some, ranked, ids, values)
     answers.candidates[query], answers.computed[query], answers.margins[query] = near, done, np.inf
@@ -245,8 +253,10 @@ class Forms(NamedTuple):
 @cache
 def forms(isa: str) -> Forms:
     """What an instruction set has; compiled when it is first called."""
-    own = specialised(_look, f"allowed_look_{isa}", dot=lines.product(isa))
+    one = specialised(_look, f"allowed_look_{isa}", dot=lines.product(isa))
+    # of several queries the lines have been asked for before
+    several = specialised(_look, f"allowed_look_several_{isa}", dot=lines.product(isa), AHEAD=0)
     return Forms(
-        specialised(_by_list, f"allowed_list_{isa}", apart=True, look=own),
-        specialised(_by_lists, f"allowed_lists_{isa}", apart=True, look=own),
+        specialised(_by_list, f"allowed_list_{isa}", apart=True, look=one),
+        specialised(_by_lists, f"allowed_lists_{isa}", apart=True, look=several),
     )

@@ -1,9 +1,4 @@
-"""A pass over the plane that computes each pair of rows once: its bound is held against the k-th keys of both.
-
-A bound g of plane_bound.py says that a pair's key is above K for certain where g > V(K) = alpha K + beta, and distances, products and cosines as
-defined are the same bits from either side. So a pair is left out where g > max(V(K_q), alpha K_x + beta), which float32 evaluates: K_x is rounded up
-and has 8 u of itself added, beta too, which is more than the three roundings of product, factor and sum take off.
-"""
+"""A pass over the plane that computes each pair of rows once: its bound is held against the k-th keys of both (graph_kernels.py)."""
 
 from __future__ import annotations
 
@@ -13,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import bounds, lines, plane_bounds, plane_search
+from knnscope.certified.cpu import bounds, graph_kernels, lines
 from knnscope.certified.cpu.exact_sums import TOGETHER
 from knnscope.certified.cpu.heaps import further, sink, sort
 from knnscope.certified.cpu.jit import compiled, specialised
@@ -22,10 +17,9 @@ from knnscope.certified.cpu.plane import LANES, SIDES
 from knnscope.certified.cpu.plane_ranking import BLOCK
 from knnscope.certified.cpu.ranking import Scale, distance_of, keys_of, length_of, new_pool
 
-lowers: Any = None
+pairs: Any = None
 evaluate: Any = None
 """The kernels of an instruction set: ``form`` gives each its own."""
-EIGHT_U = 2.0**-21
 OVERFLOW = -2
 """Of a pass: a value that is no number."""
 
@@ -57,60 +51,52 @@ class Share(NamedTuple):
 
 
 @instructions
-def _near(emit: Emit, values: Any, end: Any, limits: Any, test: Any, to: Any) -> Any:
-    """Places from 0 up to ``end``, a multiple of 16, whose bounds both rows' keys leave: how many.
+def _listed(emit: Emit, masks: Any, words: Any, to: Any) -> Any:
+    """Places of the bits of some masks, int16, that are set, four masks at a time: how many.
 
     Args:
         emit: where.
-        values: address of bounds, float32.
-        end: see above.
-        limits: address of the other rows' limits, float32.
-        test: address of the query's V, alpha and beta, float32.
+        masks: address.
+        words: how many times four of them.
         to: address of places, int32, written.
     """
-    b = emit.builder
-    own, alpha, beta = (emit.spread(emit.load(T.F32, emit.at(test, (i, 4))), T.FLOATS) for i in range(3))
-    before = b.block
-    head, turn, inner, following, after = (
-        b.append_basic_block(name) for name in ("head", "turn", "inner", "following", "after")
-    )
-    b.branch(head)
-    b.position_at_end(head)
-    place, filled = b.phi(T.I64), b.phi(T.I64)
-    place.add_incoming(emit.number(0), before)
-    filled.add_incoming(emit.number(0), before)
-    b.cbranch(b.icmp_signed("<", place, end), turn, after)
-    b.position_at_end(turn)
-    g = emit.load(T.FLOATS, emit.at(values, (place, 4)))
-    other = b.fadd(b.fmul(alpha, emit.load(T.FLOATS, emit.at(limits, (place, 4)))), beta)
-    some = b.or_(b.fcmp_unordered("<=", g, own), b.fcmp_unordered("<=", g, other))
-    bits = b.bitcast(some, T.I16)
-    b.cbranch(b.icmp_unsigned("!=", bits, ir.Constant(T.I16, 0)), inner, following)
-    b.position_at_end(inner)
-    left, at = b.phi(T.I16), b.phi(T.I64)
-    left.add_incoming(bits, turn)
-    at.add_incoming(filled, turn)
-    lane = b.add(place, emit.call("llvm.cttz.i64", T.I64, b.zext(left, T.I64), emit.number(1, ir.IntType(1))))
-    emit.store(b.trunc(lane, T.I32), emit.at(to, (at, 4)))
-    fewer, grown = b.and_(left, b.sub(left, ir.Constant(T.I16, 1))), b.add(at, emit.number(1))
-    left.add_incoming(fewer, inner)
-    at.add_incoming(grown, inner)
-    b.cbranch(b.icmp_unsigned("!=", fewer, ir.Constant(T.I16, 0)), inner, following)
-    b.position_at_end(following)
-    now = b.phi(T.I64)
-    now.add_incoming(filled, turn)
-    now.add_incoming(grown, inner)
-    place.add_incoming(b.add(place, emit.number(LANES)), following)
-    filled.add_incoming(now, following)
-    b.branch(head)
-    b.position_at_end(after)
-    return filled
+    b, one = emit.builder, emit.number(1)
+
+    def word(index: Any, filled: list[Any]) -> list[Any]:
+        bits, before = emit.load(T.I64, emit.at(masks, (index, 8))), b.block
+        inner, after = b.append_basic_block("inner"), b.append_basic_block("after")
+        some = b.icmp_unsigned("!=", bits, emit.number(0))
+        b.cbranch(some, inner, after)
+        b.position_at_end(inner)
+        left, at = b.phi(T.I64), b.phi(T.I64)
+        left.add_incoming(bits, before)
+        at.add_incoming(filled[0], before)
+        lane = emit.call("llvm.cttz.i64", T.I64, left, emit.number(1, ir.IntType(1)))
+        place = b.add(b.mul(index, emit.number(4 * LANES)), lane)
+        emit.store(b.trunc(place, T.I32), emit.at(to, (at, 4)))
+        fewer, grown = b.and_(left, b.sub(left, one)), b.add(at, one)
+        left.add_incoming(fewer, inner)
+        at.add_incoming(grown, inner)
+        b.cbranch(b.icmp_unsigned("!=", fewer, emit.number(0)), inner, after)
+        b.position_at_end(after)
+        now = b.phi(T.I64)
+        now.add_incoming(filled[0], before)
+        now.add_incoming(grown, inner)
+        return [now]
+
+    return emit.loop(words, [emit.number(0)], word)[0]
 
 
 @compiled(apart=True)
-def reordered(plane: Any, order: Any, made: Any) -> None:
-    """Blocks of plane.Plane with rows in another order: ``order``, int32, (rows,); ``made`` is written, padding as the last row."""
-    codes = plane.shape[1] - SIDES
+def reordered(plane: Any, order: Any, made: Any) -> np.int64:
+    """Blocks of plane.Plane with rows in another order: the largest |2 c - 15|^2 of graph_kernels.py.
+
+    Args:
+        plane: blocks.
+        order: int32, (rows,).
+        made: blocks, written, padding as the last row.
+    """
+    codes, widest = plane.shape[1] - SIDES, np.int64(0)
     words, to = plane.view(np.int32), made.view(np.int32)
     halves, to_halves = plane.view(np.int16), made.view(np.int16)
     for block in range(made.shape[0]):
@@ -118,14 +104,17 @@ def reordered(plane: Any, order: Any, made: Any) -> None:
             row = order[min(LANES * block + lane, order.shape[0] - 1)]
             for group in range(codes // 64):
                 to[block, 16 * group + lane] = words[row // LANES, 16 * group + row % LANES]
+            length2 = np.int64(0)
+            for group in range(codes // 64):
+                for byte in range(4):
+                    both = np.int64(plane[row // LANES, 64 * group + 4 * (row % LANES) + byte])
+                    low, high = 2 * (both & 15) - 15, 2 * (both >> 4) - 15
+                    length2 += low * low + high * high
+            widest = max(widest, length2)
             for side in range(4):
                 at = codes // 2 + LANES * side
                 to_halves[block, at + lane] = halves[row // LANES, at + row % LANES]
-
-
-@compiled()
-def _limit(key: float) -> np.float32:
-    return bounds.up(key + abs(key) * EIGHT_U)
+    return widest
 
 
 @compiled(apart=True)
@@ -136,7 +125,7 @@ def begun(tops: Any, graph: Any) -> None:
     for place in range(graph.limits.shape[0]):
         graph.limits[place] = np.float32(-np.inf)
         if place < tops.shape[0]:
-            graph.tops[place], graph.limits[place] = tops[place], _limit(tops[place])
+            graph.tops[place], graph.limits[place] = tops[place], graph_kernels.limit(tops[place])
 
 
 @compiled()
@@ -146,7 +135,7 @@ def _offered(place: int, key: float, name: int, graph: Any) -> None:
     if further(keys[0], names[0], key, name):
         sink(keys, names, keys.shape[0], key, name)
         if keys[0] < graph.tops[place]:
-            graph.tops[place], graph.limits[place] = keys[0], _limit(keys[0])
+            graph.tops[place], graph.limits[place] = keys[0], graph_kernels.limit(keys[0])
 
 
 @compiled()
@@ -181,7 +170,7 @@ def _pass(table: Any, levels: Any, asked: Any, queries: Any, share: Any, graph: 
     Args:
         table: ranking.Table.
         levels: blocks of plane.Plane as ``reordered``, lines (lines.py), and the order, int32, (rows,).
-        asked: PlaneQueries, and EncodedQueries of lines.py.
+        asked: PlaneQueries, EncodedQueries of lines.py, and Beside of graph_kernels.py, whose limits are written.
         queries: float64, (queries, dim).
         share: Share.
         graph: Graph, written.
@@ -189,31 +178,30 @@ def _pass(table: Any, levels: Any, asked: Any, queries: Any, share: Any, graph: 
     Returns:
         -1; a row that lies outside its bounds; or ``OVERFLOW``.
     """
-    (plane, near, order), (to_plane, to_lines), count = levels, asked, queries.shape[0]
+    (plane, near, order), (to_plane, to_lines, beside), count = levels, asked, queries.shape[0]
     each, size = to_plane.terms.shape[0] // to_plane.words.shape[0], share.step * LANES
-    values, found, pool = np.empty((each, size), dtype=np.float32), np.empty((5, BLOCK)), new_pool()
-    places, rows, waiting = (
-        np.empty(size + LANES, dtype=np.int32), np.empty(BLOCK, dtype=np.int64), np.empty(TOGETHER, dtype=np.int64),
+    masks, found, pool = np.zeros((each, (share.step + 3) // 4 * 4), dtype=np.int16), np.empty((5, BLOCK)), new_pool()
+    places, rows, waiting, lengths = (
+        np.empty(size, dtype=np.int32), np.empty(BLOCK, dtype=np.int64), np.empty(TOGETHER, dtype=np.int64), np.empty(count),
     )  # fmt: skip
-    test = np.empty(3, dtype=np.float32)
+    for query in range(count):
+        lengths[query] = length_of(queries[query])
     for begin in range(share.first // LANES, share.blocks, share.step):
         blocks, row0 = min(share.blocks - begin, share.step), begin * LANES
+        masks[:, :] = 0
         for tile in range(to_plane.words.shape[0]):
             if row0 + blocks * LANES <= share.first + tile * each:
                 continue  # those pairs have other queries
-            lowers(plane, begin, blocks, to_plane, tile, values)
-            for query in range(tile * each, min(tile * each + each, count)):
+            last = min(tile * each + each, count)
+            graph_kernels.hold(graph.tops[share.first + tile * each :], tile * each, last, to_plane, beside)
+            pairs(plane, (begin, blocks, tile), to_plane, beside, graph.limits, masks)
+            for query in range(tile * each, last):
                 if to_plane.far[query] or to_lines.far[query]:
                     continue
-                place, beta = share.first + query, to_plane.betas[query]
-                alpha = to_plane.alphas[query]
-                test[0] = bounds.up(plane_bounds.limit(graph.tops[place], alpha, beta))
-                test[1], test[2] = np.float32(alpha), bounds.up(beta + abs(beta) * EIGHT_U)
-                line = values[query - tile * each]
-                limits = graph.limits.ctypes.data + 4 * row0
-                some = _near(line.ctypes.data, blocks * LANES, limits, test.ctypes.data, places.ctypes.data)
+                line = masks[query - tile * each]
+                some = _listed(line.ctypes.data, (blocks + 3) // 4, places.ctypes.data)
                 if some:
-                    given = (queries[query], query, place, some, row0, share.itself)
+                    given = (queries[query], lengths[query], query, share.first + query, some, row0, share.itself)
                     wrong = look(table, (near, order), to_lines, given, (places, rows, waiting, found, pool), graph)
                     if wrong >= 0:
                         return wrong
@@ -248,10 +236,10 @@ look: Any = None
 
 def _look(table: Any, levels: Any, asked: Any, given: Any, room: Any, graph: Any) -> int:
     """Look at the lines of rows that the plane left for a query, and compute what these leave: see ``_pass``."""
-    (near, order), (vector, query, place, count, row0, itself), (places, rows, waiting, found, pool) = (
+    (near, order), (vector, length, query, place, count, row0, itself), (places, rows, waiting, found, pool) = (
         levels, given, room,
     )  # fmt: skip
-    scale, length = Scale(asked.bases[query], asked.gains[query], asked.blurs[query]), length_of(vector)
+    scale = Scale(asked.bases[query], asked.gains[query], asked.blurs[query])
     one, ready, done, total = (place, vector, length, scale), 0, 0, order.shape[0]
     while done < count:
         size = 0
@@ -302,4 +290,4 @@ def finished(graph: Any, order: Any, metric: int, ids: Any, values: Any) -> int:
 def form(isa: str) -> Any:
     """``_pass`` for an instruction set; compiled when it is first called."""
     own = specialised(_look, f"graph_look_{isa}", evaluate=lines.evaluation(isa))
-    return specialised(_pass, f"graph_{isa}", apart=True, lowers=plane_search.lowers(isa), look=own)
+    return specialised(_pass, f"graph_{isa}", apart=True, pairs=graph_kernels.tester(isa), look=own)

@@ -168,11 +168,11 @@ def _dot(shorts: int, product: str) -> Any:
 
         ended = emit.loop(steps, [ir.Constant(ints, [0] * (shorts // 2))] * (STEP // shorts), step)
         emit.prefetch(emit.at(then, (steps, STEP)))
-        whole = None
-        for one in ended:
-            longer = b.sext(one, ir.VectorType(T.I64, shorts // 2))
-            whole = longer if whole is None else b.add(whole, longer)
-        return emit.call(f"llvm.vector.reduce.add.v{shorts // 2}i64", T.I64, whole)
+        whole = ended[0]
+        for one in ended[1:]:
+            whole = b.add(whole, one)
+        longer = b.sext(whole, ir.VectorType(T.I64, shorts // 2))
+        return emit.call(f"llvm.vector.reduce.add.v{shorts // 2}i64", T.I64, longer)
 
     return dot
 

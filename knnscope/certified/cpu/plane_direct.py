@@ -17,13 +17,10 @@ from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.lines import ahead, ask_ahead, blank
 from knnscope.certified.cpu.plane import LANES, SIDES
 from knnscope.certified.cpu.plane_kernels import half
-from knnscope.certified.cpu.plane_ranking import known, limit_of_key
+from knnscope.certified.cpu.plane_ranking import known, limit_beyond, limit_of_key
 from knnscope.certified.cpu.queries import EncodedQueries
 from knnscope.certified.cpu.ranking import CHANGED, keys_of, length_of, new_pool
 from knnscope.certified.cpu.scan import replace_top
-
-WIDER = 1 / 256
-"""Rows stay in a list whose bound is that much beyond the k-th key: they are not computed, but what is left out is further off for certain."""
 
 
 @compiled()
@@ -59,7 +56,7 @@ def look(own: int, query: int, count: int, seen: Any, ground: Any) -> None:
                     replace_top(seen.uppers, own, pool.keys[i])
         key = seen.uppers[own, 0]
         if key < np.inf:
-            seen.limits[own] = min(seen.limits[own], limit_of_key(key + WIDER * abs(key), query, ground))
+            seen.limits[own] = min(seen.limits[own], limit_beyond(key, query, ground))
         seen.counts[own, 1] = 0
 
 

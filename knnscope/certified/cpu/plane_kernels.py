@@ -24,7 +24,7 @@ QUAD = 4
 Sums = Callable[[Emit, Any, Any, Any, Any], list[Any]]
 
 
-def _vnni_sums(vectors: int) -> Sums:
+def vnni_sums(vectors: int) -> Sums:
     """F of a block by vpdpbusd: masked bytes times digits; high halves are 16 times too large, low ones are shifted at the end."""
     unrolled = max(1, 4 // vectors)
 
@@ -108,6 +108,21 @@ def _avx2_sums(vectors: int) -> Sums:
     return sums
 
 
+def sides_of(emit: Emit, at: Any) -> list[Any]:
+    """S, N, e1 and e2 of a block, at an address."""
+    return [emit.builder.fpext(emit.load(T.HALVES, emit.at(at, (i, 32))), T.FLOATS) for i in range(4)]
+
+
+def bound(emit: Emit, sides: list[Any], terms: Any, product: Any) -> Any:
+    """G of 16 rows, from F as float32; ``terms``: address of t2, C1 and C2 of a query."""
+    b = emit.builder
+    scales, lengths, errors, tails = sides
+    t2, c1, c2 = (emit.spread(emit.load(T.F32, emit.at(terms, (i, 4))), T.FLOATS) for i in range(3))
+    g = emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(b.fmul(scales, t2)), product, lengths)
+    g = emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(c1), errors, g)
+    return emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(c2), tails, g)
+
+
 def _kernel(vectors: int, digits: int, sums: Sums) -> Any:
     @instructions
     def lower(emit: Emit, blocks: Any, count: Any, queries: Any, out: Any) -> None:
@@ -128,19 +143,11 @@ def _kernel(vectors: int, digits: int, sums: Sums) -> Any:
         def block(index: Any, _: list[Any]) -> list[Any]:
             at = b.add(first, b.mul(index, stride))
             whole = sums(emit, at, groups, words, biases)
-            side = b.add(at, codes)
-            scales, lengths, errors, tails = (
-                b.fpext(emit.load(T.HALVES, emit.at(side, (i, 32))), T.FLOATS) for i in range(4)
-            )
+            sides = sides_of(emit, b.add(at, codes))
             for query in range(vectors // digits):
                 own = [b.sitofp(one, T.FLOATS) for one in whole[query * digits : (query + 1) * digits]]
                 product = own[0] if digits == 1 else two_digits(emit, own[0], own[1])
-                t2, c1, c2 = (
-                    emit.spread(emit.load(T.F32, emit.at(terms, (query, 12), (i, 4))), T.FLOATS) for i in range(3)
-                )
-                g = emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(b.fmul(scales, t2)), product, lengths)
-                g = emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(c1), errors, g)
-                g = emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(c2), tails, g)
+                g = bound(emit, sides, emit.at(terms, (query, 12)), product)
                 line = b.add(to, b.mul(b.mul(rows, emit.number(query)), emit.number(4)))
                 emit.store(g, emit.at(line, (index, 64)))
             return []
@@ -209,5 +216,5 @@ def kernel(isa: str, vectors: int, digits: int) -> Any:
     name = f"plane_{isa}_{vectors}_{digits}"
     if isa == "portable":
         return specialised(_plain, name, vectors=vectors, digits=digits)
-    sums = (_avx2_sums if isa == "avx2" else _vnni_sums)(vectors)
+    sums = (_avx2_sums if isa == "avx2" else vnni_sums)(vectors)
     return specialised(_emitted, name, emitted=_kernel(vectors, digits, sums))

@@ -61,8 +61,8 @@ def _product(emit: Emit, matrix: Any, query: Any, sixteenths: Any, out: Any) -> 
 
 
 @compiled(apart=True)
-def write(queries: Any, way: Any, digits: int, made: Any) -> None:
-    """Fill ``made``, which ``blank`` gave."""
+def write(queries: Any, way: Any, digits: int, longest: float, made: Any) -> None:
+    """Fill ``made``, which ``blank`` gave; no query's whole numbers are longer than ``longest`` but for what rounding adds."""
     m, padded = way.matrix.shape
     size = min(queries.shape[0], TOGETHER)
     q, w = np.zeros((size, padded), dtype=np.float32), np.empty((size, m), dtype=np.float32)
@@ -80,7 +80,7 @@ def write(queries: Any, way: Any, digits: int, made: Any) -> None:
                 _product(matrix, q.ctypes.data + 4 * own * padded, padded // LANES, w.ctypes.data + 4 * (own * m + row))
         for own in range(some):
             if lengths2[own] < LONGEST * LONGEST:
-                given = (lengths2[own] * (1 + 2.0**-40), factors[own], crosses[own], lengths[own])
+                given = (lengths2[own] * (1 + 2.0**-40), factors[own], crosses[own], lengths[own], longest)
                 _written(first + own, w[own], given, way, digits, made)
 
 
@@ -114,15 +114,15 @@ def _centred(queries: Any, number: int, way: Any, factor: float, q: Any) -> floa
 
 @compiled()
 def _written(number: int, w: Any, given: Any, way: Any, digits: int, made: Any) -> None:
-    """One query, from its leading components; ``given``: |q'|^2, and what ``_factor`` gives."""
-    length2, factor, cross, length = given
+    """One query, from its leading components; ``given``: |q'|^2, what ``_factor`` gives, and ``longest``."""
+    length2, factor, cross, length, longest = given
     m, dim, levels, most = w.shape[0], way.centre.shape[0], LEVELS if digits == 1 else LEVELS * BASE, way.most
     each = made.words.shape[2] // digits
     peak, leading2 = 0.0, 0.0
     for j in range(m):
         peak = max(peak, abs(np.float64(w[j])))
         leading2 += np.float64(w[j]) * np.float64(w[j])
-    t = np.float64(np.float32(max(peak / levels, 2.0**-60)))
+    t = np.float64(np.float32(max(peak / levels, math.sqrt(leading2) / longest, 2.0**-60)))
     size = math.sqrt(length2)
     known = math.sqrt(leading2) * (1 + 2.0**-30) + way.rho * size
     rest = plane_bounds.rest(length2, leading2, way.rho)
@@ -168,10 +168,12 @@ def _written(number: int, w: Any, given: Any, way: Any, digits: int, made: Any) 
     made.far[number] = not (abs(made.betas[number]) < np.inf and made.alphas[number] > 0)
 
 
-def ask(queries: npt.NDArray[np.float64], way: Any, vectors: int, digits: int) -> PlaneQueries:
-    """Queries for a scan, as ``asked`` writes them; here with arrays of Python's."""
+def ask(
+    queries: npt.NDArray[np.float64], way: Any, vectors: int, digits: int, longest: float = math.inf
+) -> PlaneQueries:
+    """Queries for a scan, as ``asked`` writes them; here with arrays of Python's. ``longest``: see ``write``."""
     made: PlaneQueries = blank.py_func(len(queries), len(way.matrix), vectors, digits)
-    write(queries, way, digits, made)
+    write(queries, way, digits, longest, made)
     return made
 
 
@@ -197,5 +199,5 @@ def asked(queries: Any, way: Any, vectors: int, digits: int) -> Any:
         digits: 1 or 2, of each query.
     """
     made = blank(queries.shape[0], way.matrix.shape[0], vectors, digits)
-    write(queries, way, digits, made)
+    write(queries, way, digits, np.inf, made)
     return made

@@ -14,6 +14,8 @@ from knnscope.certified.cpu.ranking import Asked, Near, Scale, distance_of, leng
 
 BLOCK = 64
 """Rows that are looked at by their byte codes together."""
+WIDER = 1 / 256
+"""Rows stay in a list whose bound is that much beyond a k-th key: they are not computed, but what is left out is further off for certain."""
 
 
 class Kept(NamedTuple):
@@ -21,7 +23,7 @@ class Kept(NamedTuple):
 
     keys, names: float64 and int64, (parts, queries, k), heaps. computed: int64, (parts, queries); -1 where there were too many,
     ranking.CHANGED where a row is not as it was. rests: float64, (parts, queries): every row not computed has a larger key. bars:
-    float64, (queries,): the smallest k-th key of any part, which all read.
+    float64, (queries,): the smallest k-th key of any part, or known before, which all read.
     """
 
     keys: npt.NDArray[np.float64]
@@ -81,7 +83,7 @@ def one_of(query: Any, number: int, ground: Any, part: int, pool: Any) -> Any:
     near, keys, names = ground.near, ground.kept.keys[part, number], ground.kept.names[part, number]
     keys[:], names[:] = np.inf, np.iinfo(np.int64).max
     scale = Scale(near.bases[number], near.gains[number], near.blurs[number])
-    return One(Asked(query, length_of(query), scale, pool), number, keys, names)
+    return One(Asked(query, length_of(query), scale, pool, ground.kept.bars[number]), number, keys, names)
 
 
 @compiled(inline=True)
@@ -105,6 +107,12 @@ def limit_of_key(key: float, number: int, ground: Any) -> np.float32:
     if not key < np.inf:
         return np.float32(np.inf)
     return bounds.up(plane_bounds.limit(key, ground.asked.alphas[number], ground.asked.betas[number]))
+
+
+@compiled(inline=True)
+def limit_beyond(key: float, number: int, ground: Any) -> np.float32:
+    """V, a little beyond a k-th key."""
+    return limit_of_key(key + WIDER * abs(key), number, ground)
 
 
 @compiled(inline=True)

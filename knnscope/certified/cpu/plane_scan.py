@@ -24,6 +24,7 @@ from knnscope.certified.cpu.plane_ranking import (
     emptied,
     first_rows,
     known,
+    limit_beyond,
     limit_of,
     new_line,
     next_rows,
@@ -60,6 +61,11 @@ class PlanePart(NamedTuple):
     last_tile: int
     part: int
     step: int
+
+    def needed(self, each: int, room: int) -> int:
+        """Numbers of ``_scan``'s memory, in whole cache lines: ``each`` queries of a tile, ``room`` rows that a query may leave."""
+        needed = each * self.step * LANES + 2 * room * (self.last_tile - self.first_tile) * each
+        return -(-needed // LANES) * LANES
 
 
 class Rows(NamedTuple):
@@ -266,16 +272,21 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
         request: scanner.Request.
         part: PlanePart.
         memory: float32, for the bounds of ``step`` blocks and a tile of queries, and two for each row of a query that V may leave; written over.
-        kept: Kept, written.
+        kept: Kept, written; what is known of the k-th keys before stands in its bars.
     """
     (plane, lines), (to_plane, to_lines) = levels, asked
     ground = Ground(table, plane, lines, to_plane, to_lines, kept, request.allowed)
     k, each = kept.keys.shape[2], to_plane.terms.shape[0] // to_plane.words.shape[0]
     low, high = part.first_tile * each, min(part.last_tile * each, request.queries.shape[0])
+    known = True
     size, blocks = part.step * LANES, part.last - part.first
     values = memory[: each * size].reshape(each, size)
     seen = new_seen(high - low, k, memory[each * size :], lines)
-    sampled = blocks > 2 * part.step
+    for query in range(low, high):
+        if not (to_plane.far[query] or to_lines.far[query]):
+            seen.limits[query - low] = limit_beyond(kept.bars[query], query, ground)
+            known = known and seen.limits[query - low] < np.inf
+    sampled = blocks > 2 * part.step and not known
     for tile in range(part.first_tile, part.last_tile if sampled else 0):
         apart = blocks // part.step
         for i in range(part.step):
@@ -294,7 +305,8 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
                 own = query - low
                 if to_plane.far[query] or to_lines.far[query] or seen.counts[own, 0] < 0:
                     continue
-                some = Rows(values[query - tile * each], row0, filled, begin == part.first and not sampled, 1)
+                first = begin == part.first and not sampled and not seen.limits[own] < np.inf
+                some = Rows(values[query - tile * each], row0, filled, first, 1)
                 fresh = first_bounds(some, own, query, seen, request.allowed) if some.begin else seen.counts[own, 1]
                 look(own, query, fresh, seen, ground)
                 joined(some, own, query, seen, request.allowed)

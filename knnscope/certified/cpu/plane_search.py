@@ -69,10 +69,10 @@ def merge(kept: Any, table: Any, answers: Any) -> bool:
             continue  # its candidates stay -1
         finish_heap(found, values, min(k, total), table.metric)
         answers.candidates[query] = answers.computed[query] = total
-        last = values[k - 1]
+        last = min(values[k - 1] if table.metric == 0 else -values[k - 1], kept.bars[query])
         if rest < np.inf and abs(last) < np.inf and total < table.rows.shape[0]:
             answers.margins[query] = max(
-                0.0, np.sqrt(max(rest, 0.0)) - np.sqrt(last) if table.metric == 0 else last + rest
+                0.0, np.sqrt(max(rest, 0.0)) - np.sqrt(last) if table.metric == 0 else rest - last
             )
         else:
             answers.margins[query] = np.inf
@@ -105,6 +105,8 @@ def _alone(table: Any, levels: Any, width: Any, request: Any, memory: Any, answe
     plane, way, near, mapping = levels
     asked = ask_plane(request.queries, way, width[0], width[1])
     kept = new_kept(1, asked.far.shape[0], request.k)
+    for query in range(request.most.shape[0]):
+        kept.bars[query] = request.most[query]
     part = PlanePart(0, plane.shape[0], 0, asked.words.shape[0], 0, width[2])
     both = (asked, ask_lines(request.queries, mapping, near.shape[1] - HEAD))
     scanned(table, (plane, near), both, request, part, memory, kept)

@@ -6,7 +6,7 @@ What changes from search to search, the queries, is copied into the same array; 
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,7 +37,7 @@ class Ground(NamedTuple):
 
 
 class Size(NamedTuple):
-    """Instruction set, queries, neighbors, parts of the rows, threads, and rows of a part that a query may leave."""
+    """Instruction set, queries, neighbors, parts of the rows, threads, rows of a part that a query may leave, and whether k-th keys are known before."""
 
     isa: str
     queries: int
@@ -45,6 +45,7 @@ class Size(NamedTuple):
     parts: int
     threads: int
     room: int
+    is_known: bool
 
 
 Shares = Callable[[int, int], list[tuple[int, int]]]
@@ -84,7 +85,7 @@ def _begin_plane(queries: Any, way: Any, digits: int, made: Any, kept: Any) -> N
                 words[tile, group, vector, 0] = words[tile, group, vector, 1] = 0
     made.far[:] = True
     kept.bars[:] = np.inf
-    plane_queries.write(queries, way, digits, made)
+    plane_queries.write(queries, way, digits, np.inf, made)
 
 
 class Steps:
@@ -106,16 +107,16 @@ class Steps:
         self.queries = np.zeros((size.queries, table.rows.shape[1]))
         to_plane = plane_queries.blank.py_func(size.queries, len(plane.map.matrix), *width)
         tiles, every, rows = len(to_plane.words), len(to_plane.far), blocks * LANES
-        kept = plane_search.new_kept.py_func(parts + 1, every, k)
+        self._kept = kept = plane_search.new_kept.py_func(parts + 1 - size.is_known, every, k)
         items = [
             PlanePart(first, last, tile, tile + 1, part, last - first)
             for tile in range(tiles)
             for part, (first, last) in enumerate(shares(blocks, parts))
         ]
         room = -(-min(size.room, -(-blocks // parts) * LANES + LANES) // LANES) * LANES
-        ends = [every * rows + 2 * room * number for number in range(len(items) + 1)]
+        needed = [part.needed(every // tiles, room) if size.is_known else 2 * room for part in items]
+        ends = list(accumulate(needed, initial=0 if size.is_known else every * rows))
         memory = aligned((ends[-1],), np.float32)
-        told = plane_parts.common(memory[: ends[0]].reshape(every, rows), parts, k)
         if mapping is None:
             asked = to_plane, plane_direct.ask(self.queries)
             self._begin = begin_direct.bound(self.queries, plane.map, width, asked, kept)
@@ -126,25 +127,31 @@ class Steps:
             self._begin = begin.bound(self.queries, plane.map, mapping, width, asked, digits, kept)
         self._merge = plane_search.merge.bound(kept, table)
         lists = [memory[first:last] for first, last in pairwise(ends)]
-        first = table, (plane.blocks, near), asked, Request(self.queries, k, allowed), kept, told
-        self._steps = Workers.laid_out(
-            first,
-            (
-                (forms.bounded, [(part,) for part in items]),
-                (forms.between, [(some,) for some in shares(size.queries, min(size.threads, size.queries))]),
-                (forms.remaining, list(zip(items, lists, strict=True))),
-            ),
-        )
+        first = table, (plane.blocks, near), asked, Request(self.queries, k, allowed)
+        if size.is_known:  # then each part knows what it leaves from the beginning
+            given = [(part, memory, kept) for part, memory in zip(items, lists, strict=True)]
+            self._steps = Workers.laid_out(first, ((forms.scan, given),))
+        else:
+            told = plane_parts.common(memory[: ends[0]].reshape(every, rows), parts, k)
+            self._steps = Workers.laid_out(
+                (*first, kept, told),
+                (
+                    (forms.bounded, [(part,) for part in items]),
+                    (forms.between, [(some,) for some in shares(size.queries, min(size.threads, size.queries))]),
+                    (forms.remaining, list(zip(items, lists, strict=True))),
+                ),
+            )
         self.nbytes = memory.nbytes
 
-    def run(self, queries: Any, answers: Answers, workers: Workers) -> bool:
+    def run(self, request: Request, answers: Answers, workers: Workers) -> bool:
         """Answer queries; whether that is all of them.
 
         Raises:
             MemoryError: there was none for a step.
         """
-        np.copyto(self.queries, queries)
+        np.copyto(self.queries, request.queries)
         self._begin(())
+        self._kept.bars[: len(request.most)] = request.most
         workers.run(self._steps)
         return bool(self._merge((answers,), *map(id, answers)))
 

@@ -77,12 +77,13 @@ class Pool(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A query that is ranked for: float64, (dim,), its length as defined, Scale, and Pool to work in."""
+    """A query that is ranked for: float64, (dim,), its length as defined, Scale, Pool to work in, and a key that no answer is above."""
 
     query: npt.NDArray[np.float64]
     length: float
     scale: Scale
     pool: Pool
+    most: float
 
 
 @compiled()
@@ -197,20 +198,22 @@ def take(table: Any, near: Any, asked: Any, found: Any, values: Any) -> tuple[in
     order, done = heap_of(near.lowers), 0
     while done < count:
         lower = near.lowers[order[0]]
-        if values[0] < np.inf:
-            bar = distance_of(values[0], table.metric, scale)
-            if lower > bounds.reach(bar, table.widen, scale.blur):
-                return done, lower
-        some = min(TOGETHER, count - done)
-        for i in range(some):
+        key, bar = min(values[0], asked.most), np.inf
+        if key < np.inf:
+            bar = bounds.reach(distance_of(key, table.metric, scale), table.widen, scale.blur)
+        if lower > bar:
+            return done, lower
+        some = 0
+        while some < min(TOGETHER, count - done) and not near.lowers[order[0]] > bar:
             chosen = order[0]
-            pool.places[i], pool.lowers[i], pool.uppers[i] = (
+            pool.places[some], pool.lowers[some], pool.uppers[some] = (
                 near.numbers[chosen],
                 near.lowers[chosen],
                 near.uppers[chosen],
             )
-            order[0] = order[count - done - i - 1]
-            settle(near.lowers, order, 0, count - done - i - 1)
+            some += 1
+            order[0] = order[count - done - some]
+            settle(near.lowers, order, 0, count - done - some)
         wrong = measured(table, asked, some, found, values)
         if wrong >= 0:
             found[0] = wrong
@@ -337,7 +340,7 @@ def _finish_one(query: int, total: int, uppers: Any, given: Any) -> None:
                 high[left] = bounds.upper(most, e, e_q)
                 left += 1
     near = Near(rows[:left], low[:left], high[:left])
-    ranked = Asked(batch.queries[query], length_of(batch.queries[query]), scale, new_pool())
+    ranked = Asked(batch.queries[query], length_of(batch.queries[query]), scale, new_pool(), np.inf)
     done, rest = nearest(table, near, ranked, answers.ids[number], answers.values[number])
     if done != CHANGED and not _consistent(uppers, left, answers.values[number], table.metric, scale, bar):
         return  # its candidates stay -1

@@ -155,10 +155,10 @@ class Search:
 
     def _asks_plane(self) -> bool:
         """Whether the plane is asked: where there is nothing else, unless bounds would exclude little."""
-        plane, (queries, k, _) = self.levels.plane, self.request
-        if plane is None or not len(queries):
+        plane, count, k = self.levels.plane, len(self.request.queries), self.request.k
+        if plane is None or not count:
             return False
-        return plane.answers(len(queries), k) if self.levels.scans else k * MOST <= plane.rows
+        return plane.answers(count, k) if self.levels.scans else k * MOST <= plane.rows
 
     def _all_by_plane(self) -> bool:
         """Answer by the plane what it can answer, so many queries at a time as memory is for: whether that is all."""
@@ -171,10 +171,9 @@ class Search:
         done = True
         for first in range(0, count, size):
             some = slice(first, first + size)
-            mask = request.allowed if len(request.allowed) < 2 else request.allowed[some]
             ids, values, candidates, computed, margins = answers
             own = Answers(ids[some], values[some], candidates[some], computed[some], margins[some])
-            done &= self._by_plane(Request(request.queries[some], request.k, mask), own)
+            done &= self._by_plane(request.some(some), own)
         return done
 
     def _all_once_more(self) -> bool:
@@ -187,8 +186,7 @@ class Search:
             some = left[first : first + FEW]
             ids, values, candidates, computed, margins = answers
             own = Answers(ids[some], values[some], candidates[some], computed[some], margins[some])
-            mask = request.allowed if len(request.allowed) < 2 else request.allowed[some]
-            self._by_plane(Request(request.queries[some], request.k, mask), own, plane.rows + LANES)
+            self._by_plane(request.some(some), own, plane.rows + LANES)
             for whole, part in zip(answers, own, strict=True):
                 whole[some] = part
         return bool((answers.candidates >= 0).all())
@@ -218,9 +216,9 @@ class Search:
         told = (tiles == 1 or step == blocks) and tiles * each * blocks * LANES <= TOLD
         if parts > 1 and (told or not many):
             ground = plane_steps.Ground(self.table, plane, near, codes.mapping if codes else None)
-            size = plane_steps.Size(isa, count, request.k, parts, workers.count, room)
+            size = plane_steps.Size(isa, count, request.k, parts, workers.count, room, len(request.most) > 0)
             steps = self.levels.steps.take(ground, size, request.allowed, _shares)
-            done = steps.run(request.queries, answers, workers)
+            done = steps.run(request, answers, workers)
             self.levels.steps.give_back(size, request.allowed, steps)
             return done
         asked = plane_queries.ask(request.queries, plane.map, *width), self._near(request, codes)
@@ -230,6 +228,7 @@ class Search:
             group = max(1, min(GROUP, BLOCK_BYTES // (workers.count * (QUERY_BYTES * request.k + 8 * room))))
         groups = min(tiles, max(-(-tiles * each // group), min(tiles, workers.count) if parts == 1 else 1))
         kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
+        kept.bars[: len(request.most)] = request.most
         work = [
             PlanePart(first, last, *some, part, min(step, last - first))
             for some in _shares(tiles, groups)
@@ -238,7 +237,7 @@ class Search:
 
         # groups of queries come one after another: memory for as many as there are threads
         def scanned(part: PlanePart) -> None:
-            with scratch.floats("rows", self._needed(part, each, room)) as memory:
+            with scratch.floats("rows", part.needed(each, room)) as memory:
                 forms.scan(self.table, levels, asked, request, part, memory, kept)
 
         workers.map(scanned, work)
@@ -254,12 +253,6 @@ class Search:
         """Rows of a query that the plane may leave where there is nothing else: all of them, but of many queries so many as k or memory allow."""
         every, fit = rows + LANES, BLOCK_BYTES // (8 * GROUP * self.workers.count)
         return min(every, max(LEAST_ROOM, fit, rows // MANY_ROOM, MOST * k + LANES)) if many else every
-
-    @staticmethod
-    def _needed(part: PlanePart, each: int, room: int) -> int:
-        """Numbers of ``plane_scan._scan``'s memory, in whole cache lines."""
-        needed = each * part.step * LANES + 2 * room * (part.last_tile - part.first_tile) * each
-        return -(-needed // LANES) * LANES
 
     def _scan(self, codes: Codes, room: int, chosen: npt.NDArray[np.int32] | None = None) -> None:
         """Answer what is not answered yet, with room for so many candidates of a query; codes of the rows ``chosen`` alone (default: of all)."""

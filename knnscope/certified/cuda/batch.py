@@ -38,8 +38,12 @@ ROOMY = 4096
 """Queries up to which lists are twice as long."""
 SAMPLE = 32768
 """Rows that make the first threshold."""
-STOPS, MANY = (1 << 16, 1 << 18, 1 << 20), 1 << 22
-"""Rows after which thresholds are made again; for the last time only where there are many."""
+STOPS = tuple(1 << shift for shift in range(16, 32, 2))
+"""Rows after which thresholds are made again: the first two always, others where three times as many follow."""
+SHARP = 1 << 22
+"""Rows from which thresholds are made of distances."""
+ROOMIER, TIMES = 1 << 24, 4
+"""Rows from which lists are so many times as long, as far as a block has room: as many rows more are about as near as each other."""
 LEAST_WIDE = 64
 """Queries from which on products by warpgroups are faster, where there are any."""
 SIDES, WAITING = 3, 8 * 12 * 144 + 68
@@ -133,25 +137,27 @@ def usable(table: Table, codes: Codes | None, k: int) -> bool:
         codes is not None
         and k <= MOST_K
         and 16 * k <= len(table.rows) < 2**31 - TILE
-        and _ranking_bytes(_room(k, ROOMY + 1)) <= most_shared()
+        and _ranking_bytes(_room(k, ROOMY + 1, 0)) <= most_shared()
         and shape(codes.width, 1) is not None
     )
 
 
-def step_of(k: int) -> int:
+def step_of(k: int, rows: int) -> int:
     """Queries that share a pass: their hits fill ``BLOCK_BYTES``."""
-    return max(128, BLOCK_BYTES // (8 * _room(k, ROOMY + 1)) // 128 * 128)
+    return max(128, BLOCK_BYTES // (8 * _room(k, ROOMY + 1, rows)) // 128 * 128)
 
 
-def _room(k: int, count: int) -> int:
-    """Hits that a query's list has room for: more where few queries ask, since one that overflows costs as much as hundreds."""
-    least = max(2048, 16 * k)
-    return 2 * least if count <= ROOMY and _ranking_bytes(2 * least) <= most_shared() else least
+def _room(k: int, count: int, rows: int) -> int:
+    """Hits that a query's list has room for: more where few queries ask, since one that overflows costs as much as hundreds; and where rows are many."""
+    room, wanted = max(2048, 16 * k), (2 if count <= ROOMY else 1) * (TIMES if rows >= ROOMIER else 1)
+    while wanted > 1 and _ranking_bytes(2 * room) <= most_shared():
+        room, wanted = 2 * room, wanted // 2
+    return room
 
 
 def _ranking_bytes(room: int) -> int:
     """Shared memory of a block that ranks so many hits."""
-    return 8 * room + 20 * CANDIDATES + 8 * AT_ONCE * (CHUNK + 1)
+    return 10 * room + 20 * CANDIDATES + 8 * AT_ONCE * (CHUNK + 1)
 
 
 TOLD_BYTES = 3 * 8 + 3 * 4
@@ -186,7 +192,7 @@ class Workspace:
         self.table, self.codes, self.count, self.k = table, codes, count, k
         chosen = shape(codes.width, count)
         assert chosen is not None
-        self.shape, self.room, self.fallback = chosen, _room(k, count), Fallback(table, count, k)
+        self.shape, self.room, self.fallback = chosen, _room(k, count, len(table.rows)), Fallback(table, count, k)
         rows, dim = table.rows.shape
         self.tiles = -(-rows // TILE)
         self.sampled = min(self.tiles, max(SAMPLE, 64 * k) // TILE)
@@ -255,7 +261,11 @@ class Workspace:
             self._pass(sample, 0, self.sampled, bars),
             Prepared(first, (self.count, rank_threads(self.count), first_shared), bars),
         ]
-        stops = [stop // TILE for stop in STOPS[: 3 if len(table.rows) >= MANY else 2] if stop // TILE < self.tiles]
+        stops = [
+            stop // TILE
+            for at, stop in enumerate(STOPS)
+            if stop // TILE < self.tiles and (at < 2 or 4 * stop <= len(table.rows))
+        ]
         for begin, end in zip((0, *stops), (*stops, self.tiles), strict=True):
             steps.append(self._pass(products, begin, end, bars))
             if end < self.tiles:
@@ -280,7 +290,12 @@ class Workspace:
         return Prepared(run, (min(items, slots), self.shape.threads, self.shape.shared), given)
 
     def _rank_source(self) -> sources.Source:
-        return sources.exact("rank", self.table.macros(**self.codes.macros(), RANK=rank_threads(self.count)))
+        return sources.exact(
+            "rank",
+            self.table.macros(
+                **self.codes.macros(), RANK=rank_threads(self.count), SHARP=int(len(self.table.rows) >= SHARP)
+            ),
+        )
 
     def _rank(self) -> Prepared:
         """The kernel that orders what is left."""

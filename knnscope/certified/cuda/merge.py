@@ -44,14 +44,22 @@ def merge_there(
         some = answers[:LISTS]
         most = min(k, sum(ids.shape[1] for ids, _ in some))
         answers = [merge_there(some, most, metric, None), *answers[LISTS:]]
-    count = len(answers[0][0])
+    ids, values = (cp.concatenate([one[which] for one in answers], axis=1) for which in (0, 1))
+    return merge_beside((ids, values), [one.shape[1] for one, _ in answers], k, metric, out)
+
+
+def merge_beside(
+    answers: tuple[Any, Any], columns: Sequence[int], k: int, metric: str, out: tuple[Any, Any] | None
+) -> tuple[Any, Any]:
+    """The same of answers that lie beside each other in one array; columns: of each, at most ``LISTS``."""
+    ids, values = answers
+    count = len(ids)
     made = out or (cp.empty((count, k), dtype=cp.int64), cp.empty((count, k), dtype=cp.float64))
     if count:
-        ids, values = (cp.concatenate([one[which] for one in answers], axis=1) for which in (0, 1))
-        ends = _Ends((ctypes.c_int64 * (LISTS + 1))(*accumulate((one.shape[1] for one, _ in answers), initial=0)))
+        ends = _Ends((ctypes.c_int64 * (LISTS + 1))(*accumulate(columns, initial=0)))
         source = sources.exact("merge", (("CELL", 0), ("METRIC", definition.METRICS.index(metric))))
         grid = min(BLOCKS, -(-ids.size // THREADS))
         kernel(source, "merge_answers", ids.device.id)(
-            (grid,), THREADS, ids, values, LONG(count), LONG(ids.shape[1]), ends, INT(len(answers)), LONG(k), *made
+            (grid,), THREADS, ids, values, LONG(count), LONG(ids.shape[1]), ends, INT(len(columns)), LONG(k), *made
         )
     return made

@@ -101,7 +101,7 @@ class Workspace:
         self.fallback.queue(stream, queries, mask, (told + TOLD_BYTES - 4, TOLD_BYTES), answer)
 
 
-def step_of(_k: int) -> int:
+def step_of(_k: int, _rows: int) -> int:
     """Queries of one scan."""
     return TOGETHER
 

@@ -219,7 +219,7 @@ class CudaScanner:
             captured = number != 0 and cp.cuda.runtime.streamIsCapturing(number)
             if captured:  # a graph writes there whenever it is started
                 self._captured.append((told, queries, allowed))
-        step, mask = path.step_of(k), EVERY
+        step, mask = path.step_of(k, len(table.rows)), EVERY
         with self._lock:
             for first in range(0, count, step):
                 some = queries if count <= step else queries[first : first + step]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import accumulate
 from typing import Any
 
 import cupy as cp
@@ -11,7 +13,7 @@ import numpy.typing as npt
 
 from knnscope.certified.cuda import arrays
 from knnscope.certified.cuda.answer import LazyCertificate, Queued
-from knnscope.certified.cuda.merge import merge_there, reading
+from knnscope.certified.cuda.merge import LISTS, merge_beside, reading
 from knnscope.certified.cuda.scanner import CudaScanner, OnDevice
 from knnscope.certified.cuda.staging import Staged
 from knnscope.certified.cuda.table import host
@@ -22,6 +24,8 @@ from knnscope.records import Certificate, Neighbors
 
 LEAST = 1 << 14
 """Rows of a GPU at least: fewer GPUs have some where there are not so many."""
+ANYWHERE = 4
+"""cudaMemcpyDefault: addresses say where memory is."""
 
 
 class Shards:
@@ -39,6 +43,8 @@ class Shards:
         Raises:
             KnnscopeError: there is no such GPU.
         """
+        if len(devices) > LISTS:
+            raise KnnscopeError(f"device: {len(devices)} GPUs, {LISTS} at most share rows out")
         self._scanners = [CudaScanner(device, most) for device in devices]
         self.device, self._ends = devices[0], [0]
         self.live: Any = None
@@ -55,6 +61,7 @@ class Shards:
             own = names[first:last] if len(names) else np.arange(first, last)
             some = rows[first:last]
             scanner.build(some if isinstance(some, np.ndarray) else moved(some, scanner.device), own, metric)
+        _let_each_other_read({scanner.device for scanner in self._scanners})
         self._streams = [_stream(scanner.device) for scanner, *_ in self._shares()]
         return self
 
@@ -118,26 +125,29 @@ class Shards:
 
     def queue(self, queries: Any, k: int, allowed: Any, out: tuple[Any, Any] | None) -> Queued:
         """Queue a search on all GPUs at once, and merging on the current stream; see ``CudaScanner.queue``."""
-        here, count = cp.cuda.get_current_stream(), len(queries)
-        shares = self._shares()
-        shapes = [(count, min(k, last - first)) for _, first, last in shares]
-        answers = [(cp.empty(shape, cp.int64), cp.empty(shape, cp.float64)) for shape in shapes]
+        here, count, shares = cp.cuda.get_current_stream(), len(queries), self._shares()
+        columns = [min(k, last - first) for _, first, last in shares]
+        ends = [0, *accumulate(columns)]
+        ids, values = cp.empty((count, ends[-1]), cp.int64), cp.empty((count, ends[-1]), cp.float64)
         masks = [None if allowed is None else cp.ascontiguousarray(allowed[:, first:last]) for _, first, last in shares]
         began, queued = cp.cuda.Event(disable_timing=True), list[Any]()
         began.record(here)
-        for (scanner, *_), stream, answer, mask in zip(shares, self._streams, answers, masks, strict=True):
+        for number in reversed(range(len(shares))):  # the first GPU is this one: others have further to go
+            scanner, stream, wide = shares[number][0], self._streams[number], columns[number]
             with OnDevice(scanner.device), stream:
                 stream.wait_event(began)
-                own, some = (moved(array, scanner.device) for array in (queries, mask))
-                found = scanner.queue(own, answer[0].shape[1], some, None)
-                for to, made in zip(answer, (found.ids, found.values), strict=True):
-                    to.data.copy_from_device_async(made.data, made.nbytes, stream)
+                own, mask = (moved(array, scanner.device) for array in (queries, masks[number]))
+                found = scanner.queue(own, wide, mask, None)
+                for to, made in ((ids, found.ids), (values, found.values)):
+                    cp.cuda.runtime.memcpy2DAsync(
+                        to.data.ptr + 8 * ends[number], 8 * ends[-1], made.data.ptr, 8 * wide, 8 * wide, count, ANYWHERE, stream.ptr
+                    )  # fmt: skip
                 ended = cp.cuda.Event(disable_timing=True)
                 ended.record(stream)
-                queued.append((found, own, some, ended))
+            queued.append((found, own, mask, ended))
         for *_, ended in queued:
             here.wait_event(ended)
-        ids, values = merge_there(answers, k, self._metric, out)
+        ids, values = merge_beside((ids, values), columns, k, self._metric, out)
         proof = reading([found.read for found, *_ in queued])
 
         def brought() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Certificate]:
@@ -146,6 +156,14 @@ class Shards:
                 return host(ids), host(values), told
 
         return Queued(ids, values, proof, brought)
+
+
+def _let_each_other_read(devices: set[int]) -> None:
+    """Copies go from GPU to GPU; where the machine has no such way, through the host."""
+    for device in devices:
+        for other in devices - {device}:
+            with OnDevice(device), suppress(cp.cuda.runtime.CUDARuntimeError):  # or it is so already
+                cp.cuda.runtime.deviceEnablePeerAccess(other)
 
 
 def _stream(device: int) -> Any:

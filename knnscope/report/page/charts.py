@@ -1,34 +1,29 @@
-"""Charts as Vega-Lite, by Altair: a kind is built once, its parameters and data are filled in for each chart.
+"""Charts as Vega-Lite: a kind is written once, its parameters and data are filled in for each chart.
 
-One view each, so that a page can give it any width. A mark carries its engine's colour and shape. Colours of text and axes are the
-page's own: style.css finds them by ``INK``, ``QUIET`` and ``GRID``.
+One view each, so that a page can give it any width. A mark carries its engine's colour and shape.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any, Literal
+from typing import Any
 
-import altair as alt
-from altair.utils.schemapi import debug_mode
-
+from knnscope.report.page import vega
 from knnscope.report.page.content import Chart, readable
 from knnscope.report.page.palette import PARTS, look
+from knnscope.report.page.vega import HIDDEN, INK, QUIET, SHOWN, Data, Spec
 
 WIDTH, HEIGHT = 440, 250
 """Pixels of a view without its axes, where nobody gives another width."""
-INK, QUIET, GRID = "#1b1b1b", "#5c5c5c", "#dcdcdc"
-FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 LABEL = 13
 """Pixels between two names at the ends of lines."""
 ROW = 24
 """Pixels of a line in a chart that has a line an engine."""
-HIDDEN = "hidden"
-"""The parameter that lists engines which readers have switched off."""
+BAND = {"type": "rule", "strokeWidth": 5, "opacity": 0.3}
+SPREAD = "isValid(datum.low)"
+"""Of data that have an interval."""
 
-Data = list[dict[str, Any]]
 TIME = (
     "datum.value >= 1e9 ? format(datum.value/1e9, ',~g') + ' s' : datum.value >= 1e6 ? format(datum.value/1e6, '~g') + ' ms' : "
     "datum.value >= 1e3 ? format(datum.value/1e3, '~g') + ' µs' : format(datum.value, '~g') + ' ns'"
@@ -43,14 +38,14 @@ UNITS = {"time": TIME, "count": COUNT, "bytes": BYTES}
 """What stands at ticks: durations of nanoseconds, counts, bytes."""
 
 
-def drawn(chart: Chart, width: int | None) -> dict[str, Any]:
+def drawn(chart: Chart, width: int | None) -> Spec:
     """A chart of a page as Vega-Lite.
 
     Args:
         chart: what to draw.
         width: of its view in pixels; None is as wide as the page gives it room.
     """
-    forms: dict[str, Callable[..., dict[str, Any]]] = {
+    forms: dict[str, Callable[..., Spec]] = {
         f.__name__: f for f in (lines, states, shares, bars, roofline, rungs, ratios)
     }
     data = [{key: readable(v) if isinstance(v, str) else v for key, v in mark.items()} for mark in chart.data]
@@ -58,7 +53,7 @@ def drawn(chart: Chart, width: int | None) -> dict[str, Any]:
     return {**spec, "width": "container" if width is None else width}
 
 
-def lines(data: Data, title: str, unit: str) -> dict[str, Any]:
+def lines(data: Data, title: str, unit: str) -> Spec:
     """A line an engine over batch sizes, both logarithmic, each named at its end.
 
     Args:
@@ -72,23 +67,25 @@ def lines(data: Data, title: str, unit: str) -> dict[str, Any]:
     return _filled(_lines(title, UNITS[unit]), known, HEIGHT, marks=_looks(data), ends=_looks(_ends(data, domain)))
 
 
-@cache
-def _lines(title: str, label: str) -> dict[str, Any]:
-    x = alt.X(
-        "batch:Q",
+def _lines(title: str, label: str) -> Spec:
+    x = vega.amount(
+        "batch",
         title="queries a call",
-        scale=_scale("log", "reach"),
-        axis=_axis("xs", "format(datum.value, ',')", grid=False),
+        scale=vega.scale("log", "reach"),
+        axis=vega.axis("xs", "format(datum.value, ',')", grid=False),
     )
-    y = alt.Y("value:Q", title=title, scale=_scale("log", "domain"), axis=_axis("ticks", label))
-    base = _shown()
-    drawn = base.mark_line(strokeWidth=1.75).encode(x=x, y=y, detail="engine:N", color=_COLOUR, strokeDash=_DASH)
-    spread = _spread(base).mark_rule(strokeWidth=1.5, opacity=0.55).encode(x=x, y="low:Q", y2="high:Q", color=_COLOUR)
-    names = _names(_shown("ends")).encode(x=alt.value("width"), y="value:Q", text="engine:N")
-    return _kind(drawn, spread, _marks(base, x=x, y=y), names)
+    y = vega.amount("value", title=title, scale=vega.scale("log", "domain"), axis=vega.axis("ticks", label))
+    path = {"x": x, "y": y, "detail": vega.name("engine"), "color": vega.COLOUR, "strokeDash": vega.DASH}
+    spread = {"x": x, "y": vega.amount("low"), "y2": {"field": "high"}, "color": vega.COLOUR}
+    return vega.chart(
+        vega.layer({"type": "line", "strokeWidth": 1.75}, path),
+        vega.layer({"type": "rule", "strokeWidth": 1.5, "opacity": 0.55}, spread, only=(SHOWN, SPREAD)),
+        vega.marks({"x": x, "y": y}),
+        vega.names({"x": {"value": "width"}, "y": vega.amount("value"), "text": vega.name("engine")}, "ends"),
+    )
 
 
-def states(data: Data) -> dict[str, Any]:
+def states(data: Data) -> Spec:
     """A line an engine: its first, cold and hot call on one logarithmic axis of time, the interval of the hot one.
 
     Args:
@@ -100,20 +97,25 @@ def states(data: Data) -> dict[str, Any]:
     return _filled(_states(), known, ROW * len(order), marks=_looks(data))
 
 
-@cache
-def _states() -> dict[str, Any]:
-    x = alt.X("value:Q", title="time of a call", scale=_scale("log", "domain"), axis=_axis("ticks", TIME))
-    y = _rows("engine:N")
-    base = _shown()
-    hot, cold, first = (base.transform_filter(f"datum.state === '{name}'") for name in ("hot", "cold", "first"))
-    path = base.mark_line(strokeWidth=1, opacity=0.5).encode(x=x, y=y, detail="engine:N", color=_COLOUR)
-    spread = _spread(hot).mark_rule(strokeWidth=5, opacity=0.3).encode(x="low:Q", x2="high:Q", y=y, color=_COLOUR)
-    strokes = cold.mark_tick(thickness=2, size=13, orient="vertical").encode(x=x, y=y, color=_COLOUR, tooltip=_HINT)
-    rings = first.mark_point(shape="circle", size=26, strokeWidth=1.25).encode(x=x, y=y, color=_COLOUR, tooltip=_HINT)
-    return _kind(path, spread, rings, strokes, _marks(hot, x=x, y=y))
+def _states() -> Spec:
+    x = vega.amount("value", title="time of a call", scale=vega.scale("log", "domain"), axis=vega.axis("ticks", TIME))
+    y = vega.rows("engine")
+    hot, cold, first = (f"datum.state === '{state}'" for state in ("hot", "cold", "first"))
+    path = {"x": x, "y": y, "detail": vega.name("engine"), "color": vega.COLOUR}
+    spread = {"x": vega.amount("low"), "x2": {"field": "high"}, "y": y, "color": vega.COLOUR}
+    hinted = {"x": x, "y": y, "color": vega.COLOUR, "tooltip": vega.HINT}
+    stroke = {"type": "tick", "thickness": 2, "size": 13, "orient": "vertical"}
+    ring = {"type": "point", "shape": "circle", "size": 26, "strokeWidth": 1.25}
+    return vega.chart(
+        vega.layer({"type": "line", "strokeWidth": 1, "opacity": 0.5}, path),
+        vega.layer(BAND, spread, only=(SHOWN, hot, SPREAD)),
+        vega.layer(ring, hinted, only=(SHOWN, first)),
+        vega.layer(stroke, hinted, only=(SHOWN, cold)),
+        vega.marks({"x": x, "y": y}, hot),
+    )
 
 
-def shares(data: Data, order: Sequence[str]) -> dict[str, Any]:
+def shares(data: Data, order: Sequence[str]) -> Spec:
     """A bar a line, of parts that make 100%; the whole is named at its end.
 
     Args:
@@ -123,22 +125,21 @@ def shares(data: Data, order: Sequence[str]) -> dict[str, Any]:
     named = [{**d, "colour": PARTS[order.index(d["part"])], "place": order.index(d["part"])} for d in data]
     rows = list(dict.fromkeys(d["line"] for d in data))
     totals = [d for d in named if d["part"] == order[0]]
-    return _filled(_shares(tuple(order)), {"order": rows}, ROW * len(rows), marks=named, totals=totals)
+    return _filled(_shares(order), {"order": rows}, ROW * len(rows), marks=named, totals=totals)
 
 
-@cache
-def _shares(order: tuple[str, ...]) -> dict[str, Any]:
-    legend = alt.Legend(orient="top", title=None, symbolType="square", labelColor=INK, offset=4)
-    colour = alt.Color("part:N", scale=alt.Scale(domain=list(order), range=list(PARTS)), legend=legend)
-    x = alt.X(
-        "share:Q", title=None, stack="zero", axis=alt.Axis(format="%", tickCount=5), scale=alt.Scale(domain=[0, 1])
-    )
-    y = _rows("line:N")
-    drawn = _shown().mark_bar(height=12).encode(x=x, y=y, color=colour, order="place:Q", tooltip=_HINT)
-    return _kind(drawn, _names(_shown("totals")).encode(x=alt.value("width"), y=y, text="total:N"))
+def _shares(order: Sequence[str]) -> Spec:
+    legend = {"orient": "top", "title": None, "symbolType": "square", "labelColor": INK, "offset": 4}
+    colour = vega.name("part", scale={"domain": list(order), "range": list(PARTS)}, legend=legend)
+    percents = {"format": "%", "tickCount": 5}
+    x = vega.amount("share", title=None, stack="zero", axis=percents, scale={"domain": [0, 1]})
+    y = vega.rows("line")
+    at = {"x": x, "y": y, "color": colour, "order": vega.amount("place"), "tooltip": vega.HINT}
+    totals = {"x": {"value": "width"}, "y": y, "text": vega.name("total")}
+    return vega.chart(vega.layer({"type": "bar", "height": 12}, at), vega.names(totals, "totals"))
 
 
-def bars(data: Data, unit: str) -> dict[str, Any]:
+def bars(data: Data, unit: str) -> Spec:
     """A bar a line from zero, with its figure beside it.
 
     Args:
@@ -152,15 +153,15 @@ def bars(data: Data, unit: str) -> dict[str, Any]:
     return _filled(_bars(UNITS[unit]), known, ROW * len(rows), marks=_looks(data))
 
 
-@cache
-def _bars(label: str) -> dict[str, Any]:
-    x = alt.X("value:Q", title=None, scale=_scale("linear", "domain"), axis=_axis("ticks", label))
-    y = _rows("engine:N")
-    drawn = _shown().mark_bar(height=10, opacity=0.85).encode(x=x, y=y, color=_COLOUR, tooltip=_HINT)
-    return _kind(drawn, _names(_shown(), 6).encode(x=x, y=y, text="text:N"))
+def _bars(label: str) -> Spec:
+    x = vega.amount("value", title=None, scale=vega.scale("linear", "domain"), axis=vega.axis("ticks", label))
+    y = vega.rows("engine")
+    bar = {"type": "bar", "height": 10, "opacity": 0.85}
+    figures = vega.names({"x": x, "y": y, "text": vega.name("text")}, dx=6)
+    return vega.chart(vega.layer(bar, {"x": x, "y": y, "color": vega.COLOUR, "tooltip": vega.HINT}), figures)
 
 
-def roofline(data: Data, roofs: Data) -> dict[str, Any]:
+def roofline(data: Data, roofs: Data) -> Spec:
     """Work done a second over work a byte, both logarithmic, below what the machine can do.
 
     Args:
@@ -172,28 +173,24 @@ def roofline(data: Data, roofs: Data) -> dict[str, Any]:
     return _filled(_roofline(), known, HEIGHT + 50, marks=_looks(data), roofs=roofs)
 
 
-@cache
-def _roofline() -> dict[str, Any]:
-    x = alt.X("intensity:Q", title="operations a byte", scale=_scale("log", "reach"), axis=_axis("xs", COUNT))
-    y = alt.Y(
-        "value:Q",
-        title="operations a second",
-        scale=_scale("log", "domain"),
-        axis=_axis("ticks", "format(datum.value, '~s')"),
+def _roofline() -> Spec:
+    x = vega.amount(
+        "intensity", title="operations a byte", scale=vega.scale("log", "reach"), axis=vega.axis("xs", COUNT)
     )
-    roof = alt.Chart(alt.NamedData(name="roofs"))
-    best = roof.mark_line(color=QUIET, strokeWidth=2.5).encode(x=x, y=y, detail="device:N")
-    named = roof.transform_filter("isValid(datum.label)")
-    labels = named.mark_text(align="right", dy=-9, fontSize=11, color=INK).encode(x=x, y=y, text="label:N")
-    path = (
-        _shown()
-        .mark_line(strokeWidth=1, opacity=0.45)
-        .encode(x=x, y=y, color=_COLOUR, detail="engine:N", strokeDash=_DASH)
+    label = vega.axis("ticks", "format(datum.value, '~s')")
+    y = vega.amount("value", title="operations a second", scale=vega.scale("log", "domain"), axis=label)
+    roof = {"type": "line", "color": QUIET, "strokeWidth": 2.5}
+    said = {"type": "text", "align": "right", "dy": -9, "fontSize": 11, "color": INK}
+    path = {"x": x, "y": y, "color": vega.COLOUR, "detail": vega.name("engine"), "strokeDash": vega.DASH}
+    return vega.chart(
+        vega.layer(roof, {"x": x, "y": y, "detail": vega.name("device")}, "roofs", ()),
+        vega.layer(said, {"x": x, "y": y, "text": vega.name("label")}, "roofs", ("isValid(datum.label)",)),
+        vega.layer({"type": "line", "strokeWidth": 1, "opacity": 0.45}, path),
+        vega.marks({"x": x, "y": y}),
     )
-    return _kind(best, labels, path, _marks(_shown(), x=x, y=y))
 
 
-def rungs(data: Data) -> dict[str, Any]:
+def rungs(data: Data) -> Spec:
     """A mark a rung on a logarithmic axis of time, and the least that reading the rows takes.
 
     Args:
@@ -205,20 +202,20 @@ def rungs(data: Data) -> dict[str, Any]:
     return _filled(_rungs(), known, ROW * len(order), marks=_looks(data))
 
 
-@cache
-def _rungs() -> dict[str, Any]:
-    x = alt.X("value:Q", title="time of a search", scale=_scale("log", "domain"), axis=_axis("ticks", TIME))
-    y = _rows("engine:N")
-    base = _shown()
-    stem = base.mark_rule(strokeWidth=1.25, opacity=0.5).encode(x=x, x2=alt.value(0), y=y, color=_COLOUR)
-    floor = base.transform_filter("isValid(datum.floor)").mark_tick(
-        thickness=2, size=14, color=QUIET, orient="vertical"
+def _rungs() -> Spec:
+    x = vega.amount("value", title="time of a search", scale=vega.scale("log", "domain"), axis=vega.axis("ticks", TIME))
+    y = vega.rows("engine")
+    stem = {"x": x, "x2": {"value": 0}, "y": y, "color": vega.COLOUR}
+    floor = {"type": "tick", "thickness": 2, "size": 14, "color": QUIET, "orient": "vertical"}
+    return vega.chart(
+        vega.layer({"type": "rule", "strokeWidth": 1.25, "opacity": 0.5}, stem),
+        vega.layer(floor, {"x": vega.amount("floor"), "y": y}, only=(SHOWN, "isValid(datum.floor)")),
+        vega.marks({"x": x, "y": y}),
+        vega.names({"x": x, "y": y, "text": vega.name("text")}),
     )
-    names = _names(base).encode(x=x, y=y, text="text:N")
-    return _kind(stem, floor.encode(x="floor:Q", y=y), _marks(base, x=x, y=y), names)
 
 
-def ratios(data: Data) -> dict[str, Any]:
+def ratios(data: Data) -> Spec:
     """A mark a line with its interval, on a logarithmic axis that is the same to both sides of 1.
 
     Args:
@@ -228,81 +225,22 @@ def ratios(data: Data) -> dict[str, Any]:
     domain = [1 / most, most]
     order = list(dict.fromkeys(d["line"] for d in data))
     known = {"order": order, "ticks": sorted({1.0, *_ticks(*domain)}), "domain": domain}
-    return _filled(_ratios(), known, ROW * len(order), marks=_looks(data))
+    return _filled(_ratios(), known, ROW * len(order), marks=_looks(data), one=[{"value": 1}])
 
 
-@cache
-def _ratios() -> dict[str, Any]:
-    axis = _axis("ticks", "format(datum.value, '~g') + '×'")
-    x = alt.X("value:Q", title="B / A (left is better)", scale=_scale("log", "domain"), axis=axis)
-    y = _rows("line:N")
-    base = _shown()
-    one = alt.Chart(alt.InlineData(values=[{"value": 1}])).mark_rule(color=QUIET, strokeWidth=1.5).encode(x=x)
-    spread = base.mark_rule(strokeWidth=5, opacity=0.3).encode(x="low:Q", x2="high:Q", y=y, color=_COLOUR)
-    return _kind(one, spread, _marks(base, x=x, y=y))
+def _ratios() -> Spec:
+    label = vega.axis("ticks", "format(datum.value, '~g') + '×'")
+    x = vega.amount("value", title="B / A (left is better)", scale=vega.scale("log", "domain"), axis=label)
+    y = vega.rows("line")
+    spread = {"x": vega.amount("low"), "x2": {"field": "high"}, "y": y, "color": vega.COLOUR}
+    return vega.chart(
+        vega.layer({"type": "rule", "color": QUIET, "strokeWidth": 1.5}, {"x": x}, "one", ()),
+        vega.layer(BAND, spread, only=(SHOWN, SPREAD)),
+        vega.marks({"x": x, "y": y}),
+    )
 
 
-_COLOUR = alt.Color("colour:N", scale=None)
-_DASH = alt.condition("datum.broken", alt.value([5, 3]), alt.value([1, 0]))
-_HINT = [alt.Tooltip("engine:N", title="engine"), alt.Tooltip("hint:N", title="here")]
-
-
-def _shown(name: str = "marks") -> alt.Chart:
-    """Marks of the data of this name, but for engines that are switched off."""
-    shown: alt.Chart = alt.Chart(alt.NamedData(name=name)).transform_filter(f"indexof({HIDDEN}, datum.engine) < 0")
-    return shown
-
-
-def _spread(base: alt.Chart) -> alt.Chart:
-    found: alt.Chart = base.transform_filter("isValid(datum.low)")
-    return found
-
-
-def _marks(base: alt.Chart, **at: Any) -> alt.Chart:
-    """Filled where the answer is right, hollow where it is wrong."""
-    inside = alt.condition("datum.right", alt.value(1), alt.value(0))
-    shape, fill = alt.Shape("shape:N", scale=None), alt.Fill("colour:N", scale=None)
-    point = base.mark_point(size=34, strokeWidth=1.5, opacity=1)
-    found: alt.Chart = point.encode(**at, color=_COLOUR, fill=fill, shape=shape, fillOpacity=inside, tooltip=_HINT)
-    return found
-
-
-def _names(base: alt.Chart, dx: int = 9) -> alt.Chart:
-    found: alt.Chart = base.mark_text(align="left", dx=dx, fontSize=11, color=INK)
-    return found
-
-
-def _scale(kind: Literal["linear", "log"], domain: str) -> alt.Scale:
-    return alt.Scale(type=kind, domain=alt.ExprRef(domain), nice=False)
-
-
-def _axis(values: str, label: str, grid: bool = True) -> alt.Axis:
-    return alt.Axis(values=alt.ExprRef(values), labelExpr=label, grid=grid)
-
-
-def _rows(field: str) -> alt.Y:
-    """Names down the left, in the order that is given."""
-    axis = alt.Axis(labelFontSize=12, labelColor=INK, labelLimit=190, ticks=False, domain=False, labelPadding=8)
-    return alt.Y(field, title=None, scale=alt.Scale(domain=alt.ExprRef("order")), axis=axis)
-
-
-def _kind(*layers: alt.Chart) -> dict[str, Any]:
-    """A chart without its data."""
-    axis = {
-        "labelColor": QUIET,
-        "titleColor": QUIET,
-        "labelFontSize": 11,
-        "titleFontSize": 11,
-        "titleFontWeight": "normal",
-    }
-    lines = {"gridColor": GRID, "domainColor": GRID, "tickColor": GRID, "labelPadding": 5, "titlePadding": 8}
-    with debug_mode(False):  # every kind is held to Vega-Lite's schema by tests/report/page/test_charts.py
-        chart = alt.layer(*layers).configure(font=FONT, background="transparent", aria=False).configure_mark(aria=False)
-        spec: dict[str, Any] = chart.configure_view(stroke=None).configure_axis(**axis, **lines).to_dict(validate=False)
-    return spec
-
-
-def _filled(kind: dict[str, Any], known: dict[str, Any], height: int, **datasets: Data) -> dict[str, Any]:
+def _filled(kind: Spec, known: dict[str, Any], height: int, **datasets: Data) -> Spec:
     """The chart of a kind: its parameters, its height, its data."""
     params = [{"name": name, "value": value} for name, value in ({HIDDEN: []} | known).items()]
     return {**kind, "height": height, "params": params, "datasets": datasets}

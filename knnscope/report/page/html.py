@@ -23,7 +23,7 @@ def render(document: Document) -> str:
     """The page.
 
     Raises:
-        MissingLibraryError: Jinja2, Altair or vl-convert is not installed: names the line that installs it.
+        MissingLibraryError: Jinja2 or vl-convert is not installed: names the line that installs it.
     """
     jinja2 = require("jinja2", "report", "jinja2")
     environment = jinja2.Environment(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from knnscope.report.page import charts, runtime
+from knnscope.report.page import charts, runtime, vega
 from knnscope.report.page.content import Document
 from knnscope.store import whole_file
 
@@ -37,4 +37,4 @@ def write(document: Document, folder: Path, formats: Sequence[str] = FORMATS) ->
 
 
 def _title(text: str) -> dict[str, object]:
-    return {"text": text, "anchor": "start", "fontSize": 14, "offset": 12, "color": charts.INK}
+    return {"text": text, "anchor": "start", "fontSize": 14, "offset": 12, "color": vega.INK}

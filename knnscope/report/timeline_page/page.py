@@ -27,7 +27,7 @@ from knnscope.trace.intervals import Spans, covered
 from knnscope.trace.lanes import busy
 from knnscope.trace.model import ARRAY, DEVICE, MANAGED, PAGEABLE, PINNED, Copies, Trace
 from knnscope.trace.rows import CALL_TONES, PHASE_TONES, Most, Row, rows
-from knnscope.units import decimal_size, duration, percent
+from knnscope.units import about, decimal_size, duration, percent
 
 SCRIPTS = ("columns.js", "words.js", "paint.js", "view.js", "search.js", "input.js")
 """In this order: a later one uses what an earlier one defines."""
@@ -121,7 +121,7 @@ def _figures(row: Row, window: Window) -> list[str]:
     start, end = row.events.start[row.which].astype(np.int64), row.events.end[row.which].astype(np.int64)
     took = covered(np.maximum(start, window.low), np.minimum(end, window.high))
     moved = [decimal_size(int(row.events.nbytes[row.which].sum()))] if isinstance(row.events, Copies) else []
-    return [f"{len(row.which):,}", *moved, f"{duration(took)} ({percent(took / (window.high - window.low))})"]
+    return [f"{len(row.which):,}", *moved, f"{duration(took)} ({about(took / (window.high - window.low))})"]
 
 
 def _finding(finding: Finding, count: int, sizes: list[int]) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _top(trace: Trace, window: Window, lanes: list[Row]) -> Iterator[str]:
     """What is shown, and the controls, which only a script can serve."""
     count = sum(len(row.which) for row in lanes)
     worked = ", ".join(
-        f"{f'GPU {gpu}' if len(trace.used) > 1 else 'the GPU'} worked {percent(busy(trace, window.low, window.high, gpu) / (window.high - window.low))}"
+        f"{f'GPU {gpu}' if len(trace.used) > 1 else 'the GPU'} worked {about(busy(trace, window.low, window.high, gpu) / (window.high - window.low))}"
         for gpu in sorted(trace.used[:4])
     )
     gpu = f"{trace.gpu.name}{f' and {len(trace.used) - 1} more' if len(trace.used) > 1 else ''}"
@@ -300,7 +300,7 @@ def _tables(lanes: list[Row], window: Window, trace: Trace) -> Iterator[str]:
             trace.names[name],
             f"{count:,}",
             duration(total),
-            percent(total / (window.high - window.low)),
+            about(total / (window.high - window.low)),
             duration(most),
         )
         for (kind, name), (count, total, most) in order
@@ -315,7 +315,7 @@ def _tables(lanes: list[Row], window: Window, trace: Trace) -> Iterator[str]:
     )
 
 
-LONG = ' class="long"'
+LONG, STACK = ' class="long"', ' class="stack"'
 """Of a cell with a sentence in it."""
 
 
@@ -326,13 +326,23 @@ def table(
     right: Sequence[int] = (),
     marks: tuple[int, Sequence[str]] = (-1, ()),
 ) -> str:
-    """A table under its heading; ``marks``: the number of a column, and an attribute for each of its cells."""
+    """A table under its heading; one of texts is a list on a narrow screen.
+
+    Args:
+        title: the heading.
+        head: names of the columns.
+        lines: cells.
+        right: columns of numbers.
+        marks: the number of a column, and an attribute for each of its cells.
+    """
+    stacked = len(head) > 3 and not right
+    names_of = [f' data-head="{escape(name)}"' if stacked else "" for name in head]
     numbers = [' class="n"' if i in right else "" for i in range(len(head))]
     column, texts = marks
     body = [
         "<tr>"
         + "".join(
-            f"<td{numbers[i] or (LONG if len(cell) > 30 else '')}{texts[at] if i == column else ''}>{escape(cell)}</td>"
+            f"<td{numbers[i] or (LONG if len(cell) > 30 else '')}{names_of[i]}{texts[at] if i == column else ''}>{escape(cell)}</td>"
             for i, cell in enumerate(line)
         )
         + "</tr>"
@@ -341,5 +351,5 @@ def table(
     names = "".join(f'<th scope="col"{numbers[i]}>{escape(name)}</th>' for i, name in enumerate(head))
     return (
         f'<h2>{escape(title)}</h2><div class="scrolls" tabindex="0" role="region" aria-label="{escape(title)}">'
-        f"<table><thead><tr>{names}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+        f"<table{STACK if stacked else ''}><thead><tr>{names}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )

@@ -9,7 +9,16 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from knnscope.certified.cpu import lines, plane, plane_kernels, plane_search, quantise
+from knnscope.certified.cpu import (
+    dispatch,
+    graph_kernels,
+    lines,
+    plane,
+    plane_kernels,
+    plane_queries,
+    plane_search,
+    quantise,
+)
 from knnscope.certified.cpu.compiler import kinds, machine
 from knnscope.certified.cpu.compiler.unit import Unit
 from knnscope.certified.cpu.jit import HEAD, Compiled, specialised
@@ -59,6 +68,21 @@ def test_kernels_of_the_plane(isa: str) -> None:
             assert spilt <= 2, "sums stay in registers"
 
 
+@pytest.mark.parametrize("isa", ["vnni", "avx2"])
+def test_pairs_of_a_graph(isa: str) -> None:
+    blocks = quantise.aligned((2, 64 * GROUPS + plane.SIDES), np.uint8, plane.BEYOND)
+    vectors, digits = plane_search.MANY[isa]
+    asked: plane_queries.PlaneQueries = plane_queries.blank.py_func(vectors, 8 * GROUPS, vectors, digits)
+    beside = graph_kernels.Beside(asked.biases, asked.biases, asked.terms)
+    masks = np.zeros((vectors, 4), dtype=np.int16)
+    given = [blocks, (0, 2, 0), asked, beside, np.zeros(ROWS, np.float32), masks]
+    text = assembly(graph_kernels.tester(isa), given, isa)
+    loop = text[text.index(PRODUCTS[isa]) : text.rindex(PRODUCTS[isa])]
+    # 16 rows are two registers, each with two halves of its bytes
+    assert loop.count(PRODUCTS[isa]) + 1 >= (4 if isa == "avx2" else 2) * vectors
+    assert len(re.findall(r"vmov\w+\s+%[yz]mm\d+, -?\d*\(%rsp\)", loop)) <= 2, "sums stay in registers"
+
+
 @pytest.mark.parametrize("isa", PROCESSORS)
 def test_bounds_of_lines(isa: str) -> None:
     width = lines.STEP
@@ -72,17 +96,19 @@ def test_bounds_of_lines(isa: str) -> None:
         assert ("zmm" in text) == (isa == "vnni")
 
 
-def test_any_width_of_a_dot_product_gives_the_same_whole_numbers() -> None:
-    """That of AVX-512 is the one of AVX2, twice as wide: here one half as wide, which every x86-64 has, and the one in use."""
+@pytest.mark.parametrize("dim", [3 * lines.STEP, lines.MOST_DIM])
+def test_any_width_of_a_dot_product_gives_the_same_whole_numbers(dim: int) -> None:
+    """That of AVX-512 is the one of AVX2, twice as wide: here one half as wide, which every x86-64 has, and those of this processor."""
     random = np.random.default_rng(0)
-    codes = random.integers(-127, 128, (5, lines.HEAD + 3 * lines.STEP)).astype(np.int8)
-    wide = random.integers(-32258, 32259, (1, 3 * lines.STEP)).astype(np.int16)
+    codes = random.integers(-127, 128, (5, lines.HEAD + dim)).astype(np.int8)
+    wide = random.integers(-32258, 32259, (1, dim)).astype(np.int16)
+    codes[3:], wide[0, : dim if dim == lines.MOST_DIM else 0] = [[127], [-127]], 32258  # the ends of the range
     codes.view(np.float32)[:, :3] = [1, 0, 0]
     asked = EncodedQueries(
         wide, np.zeros(2, np.int32), np.full(1, 2, np.float32), *(np.zeros(1) for _ in range(5)), np.zeros(1, np.bool_)
     )
     narrow = specialised(lines._evaluate, "lines_sse2", dot=lines._dot(8, "llvm.x86.sse2.pmadd.wd"))
-    for evaluate in (narrow, lines.evaluation("portable")):
+    for evaluate in (narrow, *(lines.evaluation(isa) for isa in dispatch.available() if isa != "amx")):
         found = np.zeros((5, 5))
         evaluate(codes, np.arange(5), 5, asked, 0, found)
         np.testing.assert_array_equal(found[2], codes[:, lines.HEAD :].astype(np.int64) @ wide[0].astype(np.int64))

@@ -11,23 +11,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knnscope.analysis.contents import contents
-from knnscope.report.page import charts, palette
+from knnscope.report.page import charts, palette, vega
 from knnscope.report.page.document import document
 from knnscope.search import catalog
 from tests.report.page.test_document import RUNS, SAMPLE
 
 FORMS = {"lines", "states", "shares", "bars", "roofline", "rungs"}
-"""Of one run; ratios is held to the schema by test_differences.py."""
+"""Of one run; ratios is held to the same by test_differences.py."""
+
+
+def assert_drawable(spec: vega.Spec) -> None:
+    """By the schema; and a layer whose data set is not there draws nothing, of which nobody is told."""
+    alt.Chart.from_dict(spec).to_dict(validate=True)
+    assert {layer["data"]["name"] for layer in spec["layer"]} == spec["datasets"].keys()
 
 
 @pytest.mark.parametrize("folder", [*RUNS, SAMPLE], ids=lambda path: path.name)
-def test_every_chart_is_what_vega_lite_s_schema_says(folder: Path) -> None:
+def test_every_chart_is_what_vega_lite_s_schema_says_and_has_its_data(folder: Path) -> None:
     page = document(contents(folder))
     drawn = list(page.charts())
     assert drawn
     assert len({chart.name for chart in drawn}) == len(drawn)
     for chart in {chart.form: chart for chart in drawn}.values():
-        alt.Chart.from_dict(charts.drawn(chart, None)).to_dict(validate=True)
+        assert_drawable(charts.drawn(chart, None))
     for chart in drawn:
         assert chart.table.lines
         assert len(chart.said) > 20

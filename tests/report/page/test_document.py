@@ -165,6 +165,43 @@ def test_doubtful_runs_have_a_banner_and_good_ones_none() -> None:
         assert said in banner, banner
 
 
+def test_only_states_that_were_timed_are_explained_and_have_a_column() -> None:
+    row = made_up("a", 100, noise=0.0)[0]
+    states = [replace(row, cache=cache, batch=batch) for cache in ("first", "cold", "hot") for batch in (1, 10)]
+    for there in (("first", "cold", "hot"), ("first", "hot"), ("hot",)):
+        page = document(of_run(run_of([state for state in states if state.cache in there])))
+        text = markdown.render(page)
+        assert ("an upright stroke" in text) == ("cold" in there)
+        assert ("a small ring" in text) == ("first" in there)
+        drawn = [chart.table.head for chart in page.charts() if chart.form == "states"]
+        assert drawn == [("engine", *there)] * 2
+        assert {chart.table.head for chart in page.charts() if chart.form == "lines"} == {
+            ("engine", "1 a call", "10 a call")
+        }
+
+
+def test_the_environment_says_what_is_not_there_and_bytes_of_what_is() -> None:
+    environment = {
+        "libraries": {"torch": None, "numpy": "2"},
+        "gpus": [],
+        "memory": {"total": 1 << 20, "limit": None},
+        "cpu": {"caches": {"L2": 524288}, "vector_instructions": ["avx", "fma"]},
+        "options": {"quick": True},
+    }
+    text = html.render(document(of_run(run_of(made_up("a", 100), environment))))
+    for name, said in {
+        "libraries.torch": "not installed",
+        "libraries.numpy": "2",
+        "gpus": "none",
+        "memory.total": "1,048,576 bytes",
+        "memory.limit": "none",
+        "cpu.caches.L2": "524,288 bytes",
+        "cpu.vector_instructions": "avx, fma",
+        "options.quick": "yes",
+    }.items():
+        assert f"<dt>{name}</dt><dd>{said}</dd>" in text
+
+
 @pytest.mark.parametrize(
     "bad", [None, 3, [], "x", {"gpus": 3}, {"gpus": [3, {"throttle_reasons": "zz"}]}, {"throttled_usec": "x"}]
 )

@@ -41,7 +41,7 @@ def _chart(found: Sequence[Split]) -> Chart:
     for s in sorted(found, key=lambda s: (s.batch, s.host_ns)):
         parts = dict(zip(PARTS, (s.transfer_ns, s.launch_ns, s.compute_ns), strict=True))
         whole = sum(parts.values()) or 1
-        line = f"{s.engine}, {s.batch:,}"
+        line = f"{s.engine}, {s.batch:,} a call"
         for part, ns in parts.items():
             hint = f"{part} {duration(ns)} of {duration(s.host_ns)}, {s.batch:,} a call"
             data.append(

@@ -70,10 +70,13 @@ def _around(found: Changes) -> Section | None:
 
 def _chart(rows: Sequence[Change]) -> Chart | None:
     data, lines = [], []
+    several = len({row.k for row in rows}) > 1
     for row in rows[:DRAWN]:
         if not row.ratio or not row.low or not row.high:
             continue
-        line = f"{row.engine}, k = {row.k}, {row.batch:,}" + (" on GPU" if row.boundary == "device" else "")
+        line = f"{row.engine}, {f'k = {row.k}, ' if several else ''}{row.batch:,} a call" + (
+            " on GPU" if row.boundary == "device" else ""
+        )
         interval = f"{times(row.low)} to {times(row.high)}"
         word = change.WORDS.get(row.outcome, row.outcome)
         told = row.outcome in ("worse", "better")

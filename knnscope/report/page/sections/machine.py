@@ -10,6 +10,8 @@ from knnscope.units import size
 
 MOST = 400
 """Facts of the folded list."""
+BYTES = ("memory.", "cpu.caches.")
+"""Beginnings of what is counted in bytes."""
 DEEP = 6
 """Levels of a file that are looked into."""
 
@@ -63,7 +65,18 @@ def _flat(value: Any, name: str, deep: int) -> Iterator[tuple[str, str]]:
         for place, inner in enumerate(value):
             yield from _flat(inner, f"{name}[{place}]", deep - 1)
     else:
-        yield name, "unknown" if value is None else str(value)
+        yield name, _said(name, value)
+
+
+def _said(name: str, value: Any) -> str:
+    """A value as people write it, and whole numbers of bytes with their unit."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if value is None:
+        return "not installed" if name.startswith("libraries.") else "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,} bytes" if name.startswith(BYTES) and isinstance(value, int) else str(value)
 
 
 def _dict(value: Any) -> dict[str, Any]:

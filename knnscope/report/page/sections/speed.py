@@ -17,10 +17,11 @@ HOW = (
     "Time of one call: the median over rounds, hot unless it says otherwise. A bar across a mark is the 95% interval of the median; "
     "a hollow mark is an engine that was wrong; a broken line computes on a GPU. Queries a second are the batch over that time."
 )
-STATES = (
-    "A filled mark is the hot call, repeated at once, with its 95% interval; an upright stroke the call with cold caches; "
-    "a small ring the first call of its process."
-)
+STATES = {
+    "hot": "A filled mark is the hot call, repeated at once, with its 95% interval",
+    "cold": "an upright stroke the call with cold caches",
+    "first": "a small ring the first call of its process",
+}
 SHOWN = 4
 """Batch sizes whose states are drawn: the others are in the tables."""
 
@@ -68,7 +69,8 @@ def _charts(run: ComparisonRun, shape: tuple[str, int], of_shape: Sequence[Group
         found.append(Charts([_latency(hot, name), _throughput(hot, name)]))
     drawn = [_states(run.rows, group, f"{name}-b{group[1]}") for group in of_shape[:SHOWN]]
     if whole := [chart for chart in drawn if chart is not None]:
-        found += [Text(STATES), Charts(whole)]
+        there = {mark["state"] for chart in whole for mark in chart.data}
+        found += [Text("; ".join(said for state, said in STATES.items() if state in there) + "."), Charts(whole)]
     return found
 
 
@@ -98,7 +100,7 @@ def _throughput(hot: Sequence[Measurement], name: str) -> Chart:
     said = f"Queries a second by batch size, for {_names(hot)}."
     return Chart(
         f"throughput-{name}",
-        "Throughput",
+        "Throughput, queries a second",
         said,
         _pivot(hot, lambda r: f"{_rate(r, r.took_ns):,.0f}"),
         "lines",
@@ -112,22 +114,20 @@ def _states(rows: Sequence[Measurement], group: Group, name: str) -> Chart | Non
     hot = sorted((r for (_, cache), r in of.items() if cache == "hot"), key=lambda r: r.took_ns)
     if not hot:
         return None
+    caches = [cache for cache in CACHES if any((h.engine, cache) in of for h in hot)]
     data, lines = [], []
     for h in hot:
-        for cache in CACHES:
+        for cache in caches:
             row = of.get((h.engine, cache))
             if row is not None:
                 ends = _ends(row) if cache == "hot" else {}
                 data.append({**_mark(row), "state": cache, "value": row.took_ns, **ends})
-        known = [of.get((h.engine, cache)) for cache in CACHES]
+        known = [of.get((h.engine, cache)) for cache in caches]
         lines.append((Engine(h.engine), *("" if r is None else duration(r.took_ns) for r in known)))
     queries = f"{group[1]:,} {'query' if group[1] == 1 else 'queries'} a call"
-    said = (
-        f"First, cold and hot call with {queries}: {hot[0].engine} has the fastest hot one, {duration(hot[0].took_ns)}."
-    )
-    return Chart(
-        f"states-{name}", queries, said, Table("", ("engine", *CACHES), lines, right=(1, 2, 3)), "states", data
-    )
+    said = f"{queries}, {', '.join(caches)}: {hot[0].engine} has the fastest hot one, {duration(hot[0].took_ns)}."
+    table = Table("", ("engine", *caches), lines, right=tuple(range(1, len(caches) + 1)))
+    return Chart(f"states-{name}", queries, said, table, "states", data)
 
 
 def _mark(row: Measurement) -> dict[str, object]:
@@ -169,7 +169,7 @@ def _pivot(hot: Sequence[Measurement], text: object) -> Table:
         (Engine(name), *(text(of[name, b]) if (name, b) in of else "" for b in batches))
         for name in dict.fromkeys(r.engine for r in hot)
     ]
-    return Table("", ("engine", *(f"{b:,}" for b in batches)), lines, right=tuple(range(1, len(batches) + 1)))
+    return Table("", ("engine", *(f"{b:,} a call" for b in batches)), lines, right=tuple(range(1, len(batches) + 1)))
 
 
 def _missing(run: ComparisonRun) -> list[Block]:
