@@ -29,17 +29,20 @@ def fallback(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
+@pytest.mark.parametrize("in_turn", [False, True])
 @pytest.mark.parametrize(
-    ("rows", "k", "queries", "blocks", "levels"),
-    [(3000, 20, 6, 4, 3), (5000, 512, 5, 5, 9), (4000, 300, 5, 7, 2), (257, 257, 3, 2, 100), (100, 1, 300, 2, 50)],
-)
-def test_all_rows_answer_what_a_path_could_not(
-    fallback: Path, rows: int, k: int, queries: int, blocks: int, levels: int
-) -> None:
-    """Ties and large k: lists that fill, and lists of one query beside those of the next."""
+    "shape",
+    [
+        (3000, 20, 6, 4, 3, 4), (5000, 512, 5, 5, 9, 4), (4000, 300, 5, 7, 2, 36), (257, 257, 3, 2, 100, 3), (100, 1, 300, 2, 50, 4),
+        (700, 5, 3, 3, 2, 1044),
+    ],
+)  # fmt: skip
+def test_all_rows_answer_what_a_path_could_not(fallback: Path, shape: tuple[int, ...], in_turn: bool) -> None:
+    """Ties and large k: lists that fill, and lists of one query beside those of the next. In turn: no block waits for one that has not begun."""
+    rows, k, queries, blocks, levels, dim = shape
     for seed in range(2):
         done = subprocess.run(
-            [str(fallback), *map(str, (rows, k, queries, blocks, seed, levels))],
+            [str(fallback), *map(str, (rows, k, queries, blocks, seed, levels, dim, int(in_turn)))],
             capture_output=True,
             text=True,
             timeout=300,

@@ -52,6 +52,8 @@ static void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 static void __nanosleep(unsigned) { sched_yield(); }
 template <class T, class U> static T atomicAdd(T* place, U value) { return __atomic_fetch_add(place, (T)value, __ATOMIC_SEQ_CST); }
 template <class T, class U> static T atomicOr(T* place, U value) { return __atomic_fetch_or(place, (T)value, __ATOMIC_SEQ_CST); }
+template <class T, class U> static T atomicSub(T* place, U value) { return __atomic_fetch_sub(place, (T)value, __ATOMIC_SEQ_CST); }
+template <class T, class U> static T atomicExch(T* place, U value) { return __atomic_exchange_n(place, (T)value, __ATOMIC_SEQ_CST); }
 template <class T> static T __ldcg(const T* place) { return *(volatile const T*)place; }
 template <class T> static T __ldg(const T* place) { return *place; }
 template <class T> static T __shfl_xor_sync(unsigned, T value, int) { return value; }
@@ -87,11 +89,17 @@ static void* thread_of_block(void* number)
     kernel();
     return nullptr;
 }
+static bool in_turn;  // a block begins when the one before has ended, as on a GPU that has no room for two
+
 static void launch(int blocks, int threads)
 {
+    int status;
     gridDim = {blocks, 1, 1}, blockDim = {threads, 1, 1};
     for (int block = 0; block < blocks; ++block) {
-        if (fork()) continue;
+        if (fork()) {
+            if (in_turn && wait(&status) > 0 && status) std::exit(3);
+            continue;
+        }
         blockIdx = {block, 0, 0};
         pthread_barrier_init(&meeting, nullptr, threads);
         pthread_attr_t small;
@@ -103,7 +111,6 @@ static void launch(int blocks, int threads)
         for (auto& one : all) pthread_join(one, nullptr);
         _exit(0);
     }
-    int status;
     while (wait(&status) > 0)
         if (status) std::exit(3);
 }
