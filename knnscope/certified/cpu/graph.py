@@ -17,8 +17,8 @@ from knnscope.certified.cpu.graph_pass import Graph, Share
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import BEYOND, LANES
 from knnscope.certified.cpu.quantise import aligned
-from knnscope.certified.cpu.ranking import Table
 from knnscope.certified.cpu.search import Search
+from knnscope.certified.cpu.table import Table
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import widened
 from knnscope.certified.scanner import Request, changed

@@ -13,7 +13,6 @@ from knnscope.certified.cpu.exact_sums import DIFFERENCES, PRODUCTS, SQUARES, TO
 from knnscope.certified.cpu.fetching import fetched
 from knnscope.certified.cpu.heaps import further, heap_of, settle, sink, smallest, sort
 from knnscope.certified.cpu.jit import compiled
-from knnscope.certified.cpu.table import Table as Table
 
 CHANGED = -2
 """Of a query: a row's distance lies outside the bounds that its code gives, so it is not the row that the index was built over."""
