@@ -87,17 +87,22 @@ def limit(a: float, p2: float) -> np.float32:
     return up(a * a * WIDEN - p2 / WIDEN + SLACK * p2 + TINY)
 
 
+def longest2(n: np.float32, e: float) -> float:
+    """Upper bound of |y|^2. What ``down`` took off N goes back first: of a row that is the centre N is nothing else, and below zero."""
+    return (np.float64(n) + TINY + e * e * (1 + 2 * SLACK)) * (1 + 3 * SLACK) + TINY
+
+
 def squares(n: np.float32, e: float, p2: float, product: float) -> tuple[float, float]:
     """Lower and upper bound of |y - p|^2, from N and e of a row, |p|^2, and s t (c.v) in float64."""
     least = (np.float64(n) + e * e) / WIDEN  # at most |y|^2, and at least it less 2 SLACK of it
-    most = (np.float64(n) + e * e * (1 + 2 * SLACK)) * (1 + 3 * SLACK) + TINY
+    most = longest2(n, e)
     rounding = (abs(product) + p2 + most) * (WIDEN - 1)
     return least + p2 - 2 * product - rounding, most + p2 - 2 * product + rounding
 
 
 def most(least: float, n: np.float32, e: float, p2: float) -> float:
     """An upper bound of |y - p|^2 from its lower one, both as ``squares`` has them, a little larger than that one."""
-    wide = (np.float64(n) + e * e * (1 + 2 * SLACK)) * (1 + 3 * SLACK) + TINY
+    wide = longest2(n, e)
     return least + (wide - (np.float64(n) + e * e) / WIDEN) + 8 * (wide + p2 + abs(least)) * (WIDEN - 1)
 
 

@@ -202,7 +202,7 @@ __device__ __forceinline__ float coefficient(double a) { return up(2 * a * (1 + 
 __device__ __forceinline__ float limit(double a, double p2) { return up(a * a * WIDEN - p2 / WIDEN + SLACK * p2 + TINY); }
 __device__ __forceinline__ void squares(float n, double e, double p2, double product, double& least, double& most)
 {
-    const double low = (n + e * e) / WIDEN, high = (n + e * e * (1 + 2 * SLACK)) * (1 + 3 * SLACK) + TINY;
+    const double low = (n + e * e) / WIDEN, high = (n + TINY + e * e * (1 + 2 * SLACK)) * (1 + 3 * SLACK) + TINY;  // bound.longest2
     const double rounding = (fabs(product) + p2 + high) * (WIDEN - 1);
     least = low + p2 - 2 * product - rounding;
     most = high + p2 - 2 * product + rounding;

@@ -140,7 +140,7 @@ extern "C" __global__ void __launch_bounds__(1024) batch_bars(const Bars p)
     const i64 query = blockIdx.x;
     if (p.asked.far[query]) return;
     const float2* groups = p.groups + query * p.groups_stride;
-    const double p2 = p.asked.lengths2[query], e_q = p.asked.errors[query], loose = 4 * SLACK * (p.longest2 + p2) + 1.01 * p.asked.steps[query] * p.widest;
+    const double p2 = p.asked.lengths2[query], e_q = p.asked.errors[query], loose = 4 * SLACK * (p.longest2 + p2) + 1.01 * p.asked.steps[query] * p.widest + 4 * TINY;
     for (int i = threadIdx.x; i < p.group_count; i += blockDim.x) {
         const float2 group = groups[i];
         const u32 row = (u32)__float_as_int(group.y);

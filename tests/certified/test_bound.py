@@ -16,6 +16,8 @@ from knnscope.certified.cpu.quantise import Codes, build
 from knnscope.certified.cpu.queries import BASE, EncodedQueries, Plan, ask
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
+from knnscope.certified.index import ExactIndex
+from knnscope.search import definition
 
 ONE = Workers(1)
 
@@ -185,6 +187,39 @@ def test_rounding_to_float32_goes_one_way(value: float) -> None:
     below, above = float(bound.down(value)), float(bound.up(value))
     assert below <= value <= above
     assert above - below <= abs(value) * 2.0**-21 + 4 * bound.TINY
+
+
+SIZES = st.one_of(st.just(0.0), st.floats(1e-44, 4.0), st.sampled_from((2.0**-149, 2.0**-100, 2.0**-99, 1e-20)))
+
+
+@given(SIZES, st.integers(0, 127**2 * 4096), SIZES, SIZES, SIZES)
+def test_a_squared_length_lies_between_its_bounds_however_short_it_is(
+    scale: float, whole: int, extra: float, e: float, p2: float
+) -> None:
+    """|y|^2 from N: rows that are the centre, so that N is nothing but what was taken off, and any others."""
+    short, error = np.float32(scale), np.float32(e)
+    true = Fraction(float(short)) ** 2 * whole + Fraction(extra)
+    if not true < 2**40:
+        return
+    n = bound.row_term(short, whole, extra, error)
+    least, most = bound.squares(n, float(error), p2, 0.0)
+    assert Fraction(float(least)) <= true + Fraction(p2) <= Fraction(float(most))
+    assert true + Fraction(p2) <= Fraction(float(bound.most(least, n, float(error), p2)))
+
+
+def test_rows_that_are_all_the_same_and_a_query_very_near_them() -> None:
+    """Their codes are zeros: the upper bound of a tenth of a billionth was too small by a part in 10^13, so that rows seemed to have been changed."""
+    for tiny in (1e-3, 1e-8, 1e-11, 1e-15, 1e-19):
+        rows = np.full((9, 2), [1, tiny], dtype=np.float32)
+        queries = np.array([[1, 0], [0, tiny], [1, tiny]], dtype=np.float32)
+        index = ExactIndex(rows, device="cpu").wait()
+        expected = definition.search(rows, queries, 9, "l2")
+        found = index.search(queries, 9)
+        np.testing.assert_array_equal(found.ids, expected.ids)
+        np.testing.assert_array_equal(found.distances, expected.distances)
+        within = index.radius_search(queries, expected.distances[:, -1])
+        np.testing.assert_array_equal(within.counts, 9)
+        np.testing.assert_array_equal(within.distances, expected.distances.reshape(-1))
 
 
 @pytest.mark.parametrize(("dim", "rotate"), [(1, True), (3, True), (384, True), (385, True), (64, False)])

@@ -11,7 +11,7 @@ from knnscope.certified.bound import SLACK, TINY, WIDEN, U
 from knnscope.certified.cpu.jit import compiled
 
 __all__ = [
-    "SLACK", "TINY", "WIDEN", "U", "coefficient", "down", "error", "form", "limit", "lower", "most", "reach", "row_term",
+    "SLACK", "TINY", "WIDEN", "U", "coefficient", "down", "error", "form", "limit", "longest2", "lower", "most", "reach", "row_term",
     "squares", "up", "upper",
 ]  # fmt: skip
 
@@ -29,5 +29,6 @@ def form(formula: Callable[..., Any]) -> Any:
 up, down = form(bound.up), form(bound.down)
 error, row_term = form(bound.error), form(bound.row_term)
 reach, coefficient, limit = form(bound.reach), form(bound.coefficient), form(bound.limit)
+longest2 = form(bound.longest2)
 squares, most = form(bound.squares), form(bound.most)
 lower, upper = form(bound.lower), form(bound.upper)
