@@ -1,6 +1,6 @@
 """Runs of compare, pair by pair: how often is a change told where there is none, and is a planted slowdown of 15% found?
 
-    python benchmarks/planted_change.py [--runs 21] [--folder DIR] [--out benchmarks/results/planted-change.json]
+    python benchmarks/planted_change.py [--runs 21] [--rounds 7] [--folder DIR] [--out benchmarks/results/planted-change.json]
 
 The same engines are measured in run after run, each beside the next: nothing changed. Every run also has numpy with 15% more to do; put
 in numpy's place in the later run of a pair, it is the planted change. Runs in DIR are kept, and not measured again.
@@ -40,8 +40,8 @@ DATA = "synthetic:text,rows=20000,queries=200"
 ENGINES = ("numpy", "faiss", "certified", "sklearn")
 CHANGED, PLANTED, MORE = "numpy", "numpy-planted", 0.15
 BATCHES = (10,)
-OPTIONS = Options(threads=1, rounds=40, seconds=0.5, cold=False)
-"""One thread, so that other work finds a core of its own; twenty processes an engine, since one of them may be a fifth faster for as long as it lives."""
+OPTIONS = Options(threads=1, rounds=7, seconds=0.5, cold=False)
+"""One thread, so that other work finds a core of its own; up to 13 rounds each is a process, from 14 on each process has two."""
 
 
 class PlantedEngine(NumpyEngine):
@@ -72,11 +72,14 @@ def main() -> None:
     """Measure, compare, count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=21)
+    parser.add_argument("--rounds", type=int, default=OPTIONS.rounds)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/planted-change.json"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as own:
-        found = [measured((args.folder or Path(own)) / f"{number:02}", number) for number in range(args.runs)]
+        found = [
+            measured((args.folder or Path(own)) / f"{number:02}", number, args.rounds) for number in range(args.runs)
+        ]
     pairs = [pair(*both) for both in pairwise(found)]
     for one in pairs:
         print(one)
@@ -100,7 +103,7 @@ def main() -> None:
     args.out.write_text(json.dumps(facts, indent=1) + "\n")
 
 
-def measured(folder: Path, number: int) -> ComparisonRun:
+def measured(folder: Path, number: int, rounds: int) -> ComparisonRun:
     """A run of all engines, the planted one among them; one that is there already is read."""
     if not (folder / runs.FACTS).exists():
         dataset, _ = registry.load(DATA)
@@ -108,7 +111,10 @@ def measured(folder: Path, number: int) -> ComparisonRun:
         catalog.ENGINES[PLANTED] = Entry("benchmarks.planted_change:PlantedEngine", "numpy", None, "numpy, 15% slower")
         began = time.monotonic()
         got = session.measure(
-            task, session.Grid((*ENGINES, PLANTED), (10,), BATCHES), replace(OPTIONS, seed=number), ceilings=False
+            task,
+            session.Grid((*ENGINES, PLANTED), (10,), BATCHES),
+            replace(OPTIONS, seed=number, rounds=rounds),
+            ceilings=False,
         )
         if got.interrupted:
             raise KeyboardInterrupt
