@@ -17,6 +17,7 @@ from knnscope.arithmetic import Ieee
 from knnscope.certified.cpu.ending import at_work
 from knnscope.certified.cpu.meanwhile import Aside, Given, Meanwhile
 from knnscope.certified.making import OnCpu
+from knnscope.certified.row_file import file_of
 from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Scanner, Within
 from knnscope.errors import KnnscopeError
 
@@ -190,7 +191,7 @@ class OnEither(OnCpu):
         return self._either(given, super().kept(given, beside))
 
     def _either(self, given: Given, here: Scanner) -> Scanner:
-        if len(given.rows) < LEAST_ROWS or self.memory != "fast":
+        if len(given.rows) < LEAST_ROWS or self.memory != "fast" or file_of(given.rows) is not None:
             return here
         return Either(given, here, self._there, self.threads)
 

@@ -119,7 +119,7 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
         """
         if metric not in definition.METRICS:
             raise unknown_name("metric", str(metric), definition.METRICS)
-        if str(device).startswith("cuda"):
+        if "cuda" in str(device):
             raise KnnscopeError(
                 "rows of a file are searched by processors: leave device out, or read the file for ExactIndex(rows, device='cuda')"
             )

@@ -250,3 +250,16 @@ def test_a_gpu_takes_a_size_and_no_small_memory(device: Any, monkeypatch: pytest
     monkeypatch.setattr("knnscope.certified.devices.gpu_problem", lambda: "no GPU")
     with pytest.raises(KnnscopeError, match="no GPU: device='cpu' gives the same answers"):
         ExactIndex(ROWS, device=device, memory="8GiB")
+
+
+def test_rows_of_a_file_are_left_to_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU would read all of a file that may be larger than memory."""
+    _, made = index_of(ROWS, monkeypatch)
+    np.save(tmp_path / "rows.npy", ROWS)
+    index = ExactIndex.build(tmp_path / "rows.npy", device="auto")
+    for _ in range(10):
+        index.search(ROWS[:30], 4)
+    assert not made
+    for device in ("cuda", "cuda:0,cuda:1", ["cuda:0", "cuda:1"]):
+        with pytest.raises(KnnscopeError, match="rows of a file are searched by processors"):
+            ExactIndex.build(tmp_path / "rows.npy", device=device)  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ def _register(address: int, size: int, rows: npt.NDArray[Any]) -> None:
         cp.cuda.runtime.hostRegister(address, size, flags)
     except cp.cuda.runtime.CUDARuntimeError as error:
         raise KnnscopeError(
-            f"rows of {size_text(size)} do not fit into the GPU's memory, and the system does not let it read them where they are "
+            f"rows of {size_text(size)} do not fit into the GPU memory that may be used, and the system does not let it read them where they are "
             f"({str(error).partition(':')[0]}): read them into memory if they are mapped from a file, or use device='cpu'"
         ) from error
 
