@@ -16,6 +16,7 @@ from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.index import ExactIndex
 from knnscope.certified.scanner import Ranked, Request
 from knnscope.search import definition
+from tests.certified.answers import SHAPES
 from tests.certified.cpu.planes import planes_for_all
 
 ISAS = [isa for isa in dispatch.available() if isa != "amx"]
@@ -26,21 +27,9 @@ RANDOM = np.random.default_rng
 def drawn(data: st.DataObject, count: int, asked: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows and queries: with ties and duplicates, of all lengths, or near each other."""
     random, dim = RANDOM(data.draw(st.integers(0, 9999))), data.draw(st.sampled_from((32, 33, 64)))
-    shape = data.draw(st.sampled_from(("normal", "ties", "constant", "near", "far", "zeros", "twice")))
-    both = random.standard_normal((count + asked, dim)) * 3
-    if shape == "ties":
-        both = random.integers(-1, 2, both.shape).astype(float)
-    elif shape == "constant":
-        both[:] = 0.1
-    elif shape == "near":
-        both = 5 + both * 1e-3
-    elif shape == "far":
-        both[random.random(len(both)) < 0.1] *= 300
-    elif shape == "zeros":
-        both[random.random(len(both)) < 0.5] = 0
-    elif shape == "twice":
+    both = SHAPES[data.draw(st.sampled_from(sorted(SHAPES)))](random, count + asked, dim).astype(np.float32)
+    if data.draw(st.booleans()):
         both = both[random.integers(0, 20, len(both))]
-    both = both.astype(np.float32)
     return both[:count], both[count:]
 
 

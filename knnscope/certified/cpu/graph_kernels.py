@@ -23,7 +23,7 @@ from knnscope.certified.cpu import bounds, plane_bounds, plane_queries
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
 from knnscope.certified.cpu.plane import LANES, SIDES
-from knnscope.certified.cpu.plane_kernels import Sums, bound, kernel, sides_of, vnni_sums
+from knnscope.certified.cpu.plane_kernels import Sums, bound, kernel, products, sides_of, vnni_sums
 from knnscope.certified.cpu.plane_queries import PlaneQueries
 from knnscope.certified.cpu.plane_search import MANY
 
@@ -115,26 +115,14 @@ def _narrow_sums(vectors: int) -> Sums:
     """F by vpmaddubsw in sums of 16 bits."""
 
     def sums(emit: Emit, block: Any, groups: Any, words: Any, starts: Any) -> list[Any]:
-        b, bytes_, shorts, ints = emit.builder, *(ir.VectorType(*of) for of in ((T.I8, 32), (T.I16, 16), (T.I32, 8)))
-        mask, ones, four = (
-            ir.Constant(bytes_, [0x0F] * 32),
-            ir.Constant(shorts, [1] * 16),
-            ir.Constant(shorts, [4] * 16),
-        )
+        b, shorts, ints = emit.builder, ir.VectorType(T.I16, 16), ir.VectorType(T.I32, 8)
+        ones = ir.Constant(shorts, [1] * 16)
         first, biases = starts
 
         def turn(place: Any, carried: list[Any]) -> list[Any]:
             grown, at = list(carried), emit.at(block, (place, 64))
-            whole = [emit.load(bytes_, emit.at(at, (eight, 32))) for eight in range(2)]
-            high = [b.bitcast(b.lshr(b.bitcast(x, shorts), four), bytes_) for x in whole]
-            for half, parts in enumerate((whole, high)):
-                levels = [b.and_(x, mask) for x in parts]
-                for vector in range(vectors):
-                    word = emit.load(T.I32, emit.at(words, (place, 8 * vectors), (vector, 8), (half, 4)))
-                    digits = b.bitcast(emit.spread(word, ints), bytes_)
-                    for own, level in enumerate(levels, 2 * vector):
-                        product = emit.call("llvm.x86.avx2.pmadd.ub.sw", shorts, level, digits)
-                        grown[own] = b.add(grown[own], product)
+            for own, product in products(emit, at, words, place, vectors):
+                grown[own] = b.add(grown[own], product)
             return grown
 
         begin: list[Any] = []

@@ -6,7 +6,7 @@ bytes and unpacking them is shared among them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -70,13 +70,27 @@ def vnni_sums(vectors: int) -> Sums:
     return sums
 
 
+def products(emit: Emit, at: Any, words: Any, place: Any, vectors: int) -> Iterator[tuple[int, Any]]:
+    """Products by vpmaddubsw of a group of components with all query vectors, 16 bits each: number of the sum that one goes to, and the product."""
+    b, bytes_, shorts, ints = emit.builder, *(ir.VectorType(*of) for of in ((T.I8, 32), (T.I16, 16), (T.I32, 8)))
+    mask, four = ir.Constant(bytes_, [0x0F] * 32), ir.Constant(shorts, [4] * 16)
+    whole = [emit.load(bytes_, emit.at(at, (eight, 32))) for eight in range(2)]
+    high = [b.bitcast(b.lshr(b.bitcast(x, shorts), four), bytes_) for x in whole]
+    for half, parts in enumerate((whole, high)):
+        levels = [b.and_(x, mask) for x in parts]
+        for vector in range(vectors):
+            word = emit.load(T.I32, emit.at(words, (place, 8 * vectors), (vector, 8), (half, 4)))
+            digits = b.bitcast(emit.spread(word, ints), bytes_)
+            for own, level in enumerate(levels, 2 * vector):
+                yield own, emit.call("llvm.x86.avx2.pmadd.ub.sw", shorts, level, digits)
+
+
 def _avx2_sums(vectors: int) -> Sums:
     """F of a block by vpmaddubsw, whose 16-bit sums are widened every ``QUAD`` groups; what is read of queries serves both halves of the block."""
 
     def sums(emit: Emit, block: Any, groups: Any, words: Any, biases: Any) -> list[Any]:
-        b, bytes_, shorts, ints = emit.builder, *(ir.VectorType(*of) for of in ((T.I8, 32), (T.I16, 16), (T.I32, 8)))
-        mask, ones = ir.Constant(bytes_, [0x0F] * 32), ir.Constant(shorts, [1] * 16)
-        four = ir.Constant(shorts, [4] * 16)
+        b, shorts, ints = emit.builder, ir.VectorType(T.I16, 16), ir.VectorType(T.I32, 8)
+        ones = ir.Constant(shorts, [1] * 16)
 
         def turn(index: Any, carried: list[Any]) -> list[Any]:
             short: list[Any] = [None] * (2 * vectors)
@@ -84,16 +98,8 @@ def _avx2_sums(vectors: int) -> Sums:
                 place = b.add(b.mul(index, emit.number(QUAD)), emit.number(some))
                 at = emit.at(block, (place, 64))
                 emit.prefetch(emit.at(at, (AHEAD, 1)))
-                whole = [emit.load(bytes_, emit.at(at, (eight, 32))) for eight in range(2)]
-                high = [b.bitcast(b.lshr(b.bitcast(x, shorts), four), bytes_) for x in whole]
-                for half, parts in enumerate((whole, high)):
-                    levels = [b.and_(x, mask) for x in parts]
-                    for vector in range(vectors):
-                        word = emit.load(T.I32, emit.at(words, (place, 8 * vectors), (vector, 8), (half, 4)))
-                        digits = b.bitcast(emit.spread(word, ints), bytes_)
-                        for own, level in enumerate(levels, 2 * vector):
-                            product = emit.call("llvm.x86.avx2.pmadd.ub.sw", shorts, level, digits)
-                            short[own] = product if short[own] is None else b.add(short[own], product)
+                for own, product in products(emit, at, words, place, vectors):
+                    short[own] = product if short[own] is None else b.add(short[own], product)
             wide = [emit.call("llvm.x86.avx2.pmadd.wd", ints, one, ones) for one in short]
             return [b.add(one, more) for one, more in zip(carried, wide, strict=True)]
 

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.cuda import all_rows, arrays, batch, host_rows, plane, staging
-from knnscope.certified.cuda.answer import BY_ALL_ROWS, EVERY, NOT_A_NUMBER, NOT_FINITE, LazyCertificate, Queued, Told
+from knnscope.certified.cuda.answer import BY_ALL_ROWS, EVERY, NOT_A_NUMBER, NOT_FINITE, Queued, Told
 from knnscope.certified.cuda.codes import CHUNK, build
 from knnscope.certified.cuda.staging import Staged
 from knnscope.certified.cuda.table import Table, cell_of, host, values_source
+from knnscope.certified.cuda.there import answered
 from knnscope.certified.dtypes import widened
 from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within, overflows, too_many
 from knnscope.checks import check_finite
@@ -102,15 +103,7 @@ class CudaScanner:
     def search_there(self, queries: Any, k: int, where: Any, out: tuple[Any, Any] | None) -> Neighbors:
         """Queries that lie on the GPU: the answer lies there too, once the stream comes to it; see ``ExactIndex.search``."""
         with OnDevice(self.device), arrays.stream_of(queries):
-            values, single = arrays.queries(queries, self.table.rows.shape[1])
-            allowed = None if where is None else arrays.mask(where, len(values), len(self.table.rows))
-            taken = None if out is None else arrays.taken(out, (k,) if single else (len(values), k))
-            found = self.queue(values, k, allowed, taken)
-            proof = LazyCertificate(found.read)
-            if out is not None:
-                return Neighbors(*out, proof)
-            ids, distances = (found.ids[0], found.values[0]) if single else (found.ids, found.values)
-            return Neighbors(arrays.like(ids, queries), arrays.like(distances, queries), proof)
+            return answered(self.queue, self.table.rows.shape, (queries, k, where, out))
 
     @property
     def isa(self) -> str:

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.cuda import arrays
-from knnscope.certified.cuda.answer import LazyCertificate, Queued
+from knnscope.certified.cuda.answer import Queued
 from knnscope.certified.cuda.merge import LISTS, merge_beside, reading
 from knnscope.certified.cuda.scanner import CudaScanner, OnDevice
 from knnscope.certified.cuda.staging import Staged
 from knnscope.certified.cuda.table import host
+from knnscope.certified.cuda.there import answered
 from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within
 from knnscope.certified.within import joined, left_of
 from knnscope.errors import KnnscopeError
@@ -113,15 +114,7 @@ class Shards:
             stream = cp.cuda.get_current_stream().ptr
             if stream and cp.cuda.runtime.streamIsCapturing(stream):
                 raise KnnscopeError("a graph is captured of an index on one GPU: build it with device='cuda:0', say")
-            values, single = arrays.queries(queries, self.kept.shape[1])
-            allowed = None if where is None else arrays.mask(where, len(values), len(self.kept))
-            taken = None if out is None else arrays.taken(out, (k,) if single else (len(values), k))
-            found = self.queue(values, k, allowed, taken)
-            proof = LazyCertificate(found.read)
-            if out is not None:
-                return Neighbors(*out, proof)
-            ids, distances = (found.ids[0], found.values[0]) if single else (found.ids, found.values)
-            return Neighbors(arrays.like(ids, queries), arrays.like(distances, queries), proof)
+            return answered(self.queue, self.kept.shape, (queries, k, where, out))
 
     def queue(self, queries: Any, k: int, allowed: Any, out: tuple[Any, Any] | None) -> Queued:
         """Queue a search on all GPUs at once, and merging on the current stream; see ``CudaScanner.queue``."""

@@ -22,6 +22,7 @@ from knnscope.certified.index import ExactIndex
 from knnscope.errors import KnnscopeError
 from knnscope.search import definition
 from tests import oracle
+from tests.certified.answers import SHAPES
 from tests.certified.cpu.planes import planes_for_all
 
 ONE = Workers(1)
@@ -254,18 +255,7 @@ def test_any_small_data(isa: str, data: st.DataObject) -> None:
     # each type of rows is compiled anew: all of them for the fastest
     dtype = data.draw(st.sampled_from(("float32", "float16", "uint8") if isa == ISAS[0] else ("float32",)))
     random = RANDOM(data.draw(st.integers(0, 9999)))
-    shape = data.draw(st.sampled_from(("normal", "ties", "constant", "near", "far", "zeros")))
-    both = random.standard_normal((count + asked, dim)) * 3
-    if shape == "ties":
-        both = random.integers(-1, 2, both.shape).astype(float)
-    elif shape == "constant":
-        both[:] = 0.1
-    elif shape == "near":
-        both = 5 + both * 1e-3
-    elif shape == "far":
-        both[random.random(len(both)) < 0.1] *= 300
-    elif shape == "zeros":
-        both[random.random(len(both)) < 0.5] = 0
+    both = SHAPES[data.draw(st.sampled_from(sorted(SHAPES)))](random, count + asked, dim)
     both = (np.abs(both * 20) % 127 if "int" in dtype else both).astype(dtype)
     rows, queries = both[:count], both[count:]
     where = random.random((asked, count) if data.draw(st.booleans()) else count) < 0.5
