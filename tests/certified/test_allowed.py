@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knnscope.certified.cpu import allowed, allowed_look, dispatch
+from knnscope.certified.cpu import search as searches
 from knnscope.certified.index import ExactIndex
 from knnscope.search import definition
 from tests.certified.answers import check
@@ -128,3 +129,22 @@ def test_plain_python_agrees(monkeypatch: pytest.MonkeyPatch, metric: str) -> No
     check(
         ExactIndex(rows[:600], metric).search(queries[:2], 3, few[:600]), rows[:600], queries[:2], 3, metric, few[:600]
     )
+
+
+@pytest.mark.parametrize("metric", ["ip", "cosine"])
+@pytest.mark.parametrize("batch", [3, 9, 23])
+def test_queries_that_no_bound_holds_for_leave_the_answers_of_the_others(
+    metric: str, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zero queries among others, few allowed rows, and a plane whose lists run full: it wrote over what the allowed rows had answered."""
+    planes_for_all(monkeypatch)
+    monkeypatch.setattr(searches, "LEAST_ROOM", 8)
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        both = (random.standard_normal((40 + batch, 32)) * (random.random((40 + batch, 1)) < 0.5)).astype(np.float32)
+        rows, queries, mask = both[:40], both[40:], random.random(40) < 0.5
+        index = ExactIndex(rows, metric, device="cpu", threads=1).wait()
+        found = index.search(queries, 2, where=mask)
+        expected = definition.search(rows[mask], queries, 2, metric)
+        np.testing.assert_array_equal(found.ids, np.flatnonzero(mask)[expected.ids])
+        np.testing.assert_array_equal(found.distances, expected.distances)

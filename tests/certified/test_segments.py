@@ -29,7 +29,7 @@ def drawn(data: st.DataObject, count: int, asked: int) -> tuple[np.ndarray, np.n
     random, dim = RANDOM(data.draw(st.integers(0, 9999))), data.draw(st.sampled_from((32, 33, 64)))
     both = SHAPES[data.draw(st.sampled_from(sorted(SHAPES)))](random, count + asked, dim).astype(np.float32)
     if data.draw(st.booleans()):
-        both = both[random.integers(0, 20, len(both))]
+        both = both[random.integers(0, min(20, len(both)), len(both))]
     return both[:count], both[count:]
 
 
