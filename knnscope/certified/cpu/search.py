@@ -91,7 +91,9 @@ class Search:
         count = len(request.queries)
         if len(request.allowed) and count and self._by_allowed():
             return Ranked(*self.answers, tuple(sorted(self.paths)))
-        is_begun = bool((self.answers.candidates >= 0).any())  # what is left then is beyond the plane too, which would write over the others
+        # Where few allowed rows have answered some, what is left is beyond the plane too,
+        # which would write over the others.
+        is_begun = bool((self.answers.candidates >= 0).any())
         if not is_begun and self._asks_plane() and (self._all_by_plane() or self._all_once_more()):
             return Ranked(*self.answers, ("plane",))
         if not self.levels.scans:
