@@ -57,7 +57,7 @@ def mistakes(sources: dict[str, str]) -> list[str]:
     behind |= {name for tree in trees.values() for name in required(tree)}
     every = {name: set(imported(tree)) for name, tree in trees.items()}
     users = {name: {user for user, used in every.items() if name in used} for name in trees}
-    while more := {n for n, by in users.items() if by and by <= behind and n not in behind and needs(trees[n])}:
+    while more := {n for n, by in users.items() if by and by <= behind and n not in behind}:
         behind |= more  # only what is behind imports these
     found = []
     for name, used in every.items():
