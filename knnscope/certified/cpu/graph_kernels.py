@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from knnscope.certified.cpu import bounds, plane_bounds, plane_queries
 from knnscope.certified.cpu.jit import compiled, specialised
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
+from knnscope.certified.cpu.llvm import Emit, T, instructions
 from knnscope.certified.cpu.plane import LANES, SIDES
 from knnscope.certified.cpu.plane_kernels import Sums, bound, kernel, narrow_sums, sides_of, vnni_sums
 from knnscope.certified.cpu.plane_queries import PlaneQueries
