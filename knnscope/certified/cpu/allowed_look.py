@@ -251,9 +251,9 @@ class Forms(NamedTuple):
 @cache
 def forms(isa: str) -> Forms:
     """What an instruction set has; compiled when it is first called."""
-    one = specialised(_look, f"allowed_look_{isa}", dot=lines.product(isa))
+    one = specialised(_look, f"allowed_look_{isa}", dot=lines.product(isa)[0])
     # of several queries the lines have been asked for before
-    several = specialised(_look, f"allowed_look_several_{isa}", dot=lines.product(isa), AHEAD=0)
+    several = specialised(_look, f"allowed_look_several_{isa}", dot=lines.product(isa)[0], AHEAD=0)
     return Forms(
         specialised(_by_list, f"allowed_list_{isa}", apart=True, look=one),
         specialised(_by_lists, f"allowed_lists_{isa}", apart=True, look=several),

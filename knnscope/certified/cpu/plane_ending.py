@@ -14,7 +14,8 @@ import numpy.typing as npt
 from knnscope.certified.cpu import plane_bounds
 from knnscope.certified.cpu.exact_sums import TOGETHER
 from knnscope.certified.cpu.jit import compiled
-from knnscope.certified.cpu.lines import ask_ahead
+from knnscope.certified.cpu.lines import ahead, ask_ahead
+from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_ranking import (
     Line,
     admitted,
@@ -184,6 +185,9 @@ def _together_ended(low: int, high: int, part: tuple[int, int, int], seen: Any, 
                     ask_ahead(ground.lines, seen.rows[own, place])
                 place += 1
             many.ends[own] = place
+            at = 4 * (own * seen.rows.shape[1] + place + LANES)
+            ahead(seen.rows.ctypes.data + at, 1)
+            ahead(seen.lows.ctypes.data + at, 1)
             if many.is_going[own] and many.counts[own, 0] < end:
                 line, pool = _of(many, own, own_line, own_pool)
                 one = one_again(queries[low + own], many.lengths[own], low + own, ground, number, pool)

@@ -19,19 +19,9 @@ from knnscope.certified.cpu.plane_ranking import (
     BLOCK,
     Ground,
     Seen,
-    admitted,
-    emptied,
-    first_rows,
-    known,
     limit_beyond,
     limit_of,
-    new_line,
-    next_rows,
-    one_of,
-    probed,
-    reach_of,
 )  # fmt: skip
-from knnscope.certified.cpu.ranking import CHANGED, distance_of, new_pool
 from knnscope.certified.cpu.scan import replace_top
 
 PROBE = (2, 16)

@@ -138,7 +138,7 @@ def lowers(isa: str) -> Any:
 def forms(isa: str) -> Forms:
     """What an instruction set has; compiled when it is first called."""
     evaluate = lines.evaluation(isa)
-    near = specialised(lines._evaluate, f"lines_near_{isa}", dot=lines.product(isa), AHEAD=0)
+    near = lines.evaluation(isa, ahead=0)
     look = specialised(plane_scan._look, f"plane_look_{isa}", evaluate=evaluate)
     begun = specialised(plane_ending._begun, f"plane_begun_{isa}", evaluate=evaluate)
     finish = specialised(plane_ending._finish, f"plane_finish_{isa}", begun=begun, evaluate=evaluate)
