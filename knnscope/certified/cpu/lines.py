@@ -204,7 +204,8 @@ def _dot(shorts: int, product: str) -> Any:
             b.fadd(_picked(b, one, other, (0, 4, 2, 6)), _picked(b, one, other, (1, 5, 3, 7)))
             for one, other in (parts[:2], parts[2:])
         ]
-        emit.store(b.fadd(_picked(b, *pairs, (0, 1, 4, 5)), _picked(b, *pairs, (2, 3, 6, 7))), out)
+        one, other = pairs
+        emit.store(b.fadd(_picked(b, one, other, (0, 1, 4, 5)), _picked(b, one, other, (2, 3, 6, 7))), out)
 
     return dot, four
 
@@ -243,15 +244,15 @@ def _plain(codes: int, vector: int, steps: int, then: int) -> int:  # noqa: ARG0
 def _plain_four(codes: Any, vector: int, steps: int, thens: Any, out: int) -> None:
     """Likewise."""
     (a, b, c, d), (e, f, g, h) = codes, thens
-    _put(np.float64(_plain(a, vector, steps, e)), out)
-    _put(np.float64(_plain(b, vector, steps, f)), out + 8)
-    _put(np.float64(_plain(c, vector, steps, g)), out + 16)
-    _put(np.float64(_plain(d, vector, steps, h)), out + 24)
+    _put(_plain(a, vector, steps, e), out)
+    _put(_plain(b, vector, steps, f), out + 8)
+    _put(_plain(c, vector, steps, g), out + 16)
+    _put(_plain(d, vector, steps, h), out + 24)
 
 
 @instructions
-def _put(emit: Emit, value: Any, at: Any) -> None:
-    emit.store(value, at)
+def _put(emit: Emit, whole: Any, at: Any) -> None:
+    emit.store(emit.builder.sitofp(whole, T.F64), at)
 
 
 @instructions
