@@ -52,7 +52,7 @@ FEW = 4
 """Queries up to which the plane is asked."""
 LEAST_ROOM = 4096
 """Rows of a query that the plane may leave at least, without its being asked in vain."""
-MANY_ROOM = 2
+MANY_ROOM = 4
 """The part of it that each of many queries has."""
 READ_BYTES = 1 << 26
 """Bytes of rows that are read from a file at once where all compete."""
@@ -67,7 +67,7 @@ WHOLE = 1 << 24
 PASS, GROUP = 128, 64
 """Of larger ones, blocks that pass before the next tile, and queries that they pass for, so that both stay in the caches."""
 WHOLE_GROUP = 128
-"""Queries that pass together where the whole plane does: lines of what it leaves are read once for all of them (plane_ending.py)."""
+"""Queries that pass together where the whole plane does, if their memory is kept: lines of what is left are read once for all (plane_ending.py)."""
 FEWEST_BLOCKS = 256
 """Blocks of the plane that are worth another thread, where any are."""
 SHARED = 10
@@ -205,10 +205,10 @@ class Search:
         width = plane_search.width(isa, count)
         blocks, each, self.paths = len(plane.blocks), width[0] // width[1], {"plane"}
         many = count > FEW
-        step, group = (PASS, GROUP) if many and plane.blocks.nbytes > WHOLE else (blocks, WHOLE_GROUP)
+        step, group = PASS if many and plane.blocks.nbytes > WHOLE else blocks, GROUP
         room = room or max(LEAST_ROOM, int(plane.rows * dispatch.room(isa)) // (MANY_ROOM if many else 1))
         if many and not self.levels.scans:
-            room = min(room, max(LEAST_ROOM, LIST_BYTES // (8 * group * self.workers.count)))
+            room = min(room, max(LEAST_ROOM, LIST_BYTES // (8 * GROUP * self.workers.count)))
         if codes is None:
             room = self._direct_room(request.k, plane.rows, many)
         levels, workers = (plane.blocks, near), self.workers
@@ -229,7 +229,9 @@ class Search:
         asked = plane_queries.ask(request.queries, plane.map, *width), self._near(request, codes)
         if codes is None:
             room = min(room, -(-blocks // parts) * LANES + LANES)
-            group = max(1, min(group, BLOCK_BYTES // (workers.count * (QUERY_BYTES * request.k + 8 * room))))
+            group = max(1, min(GROUP, BLOCK_BYTES // (workers.count * (QUERY_BYTES * request.k + 8 * room))))
+        elif step == blocks:
+            group = max(GROUP, min(WHOLE_GROUP, (scratch.KEPT_BYTES // 4 - each * blocks * LANES) // (2 * room)))
         groups = min(tiles, max(-(-tiles * each // group), min(tiles, workers.count) if parts == 1 else 1))
         kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
         kept.bars[: len(request.most)] = request.most
