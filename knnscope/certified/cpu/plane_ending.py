@@ -33,7 +33,7 @@ from knnscope.certified.cpu.ranking import CHANGED, Pool, distance_of, length_of
 
 CHUNK = 256
 """Rows that all queries pass before the next: their lines and the next ones' stay in the second-level cache."""
-APART = 4
+APART = 16
 """Queries up to which each goes through its own rows."""
 evaluate: Any = None
 evaluate_near: Any = None
