@@ -193,19 +193,17 @@ def _by_lists(table: Any, near: Any, asked: Any, given: Any, part: Any, answers:
         answers: ranking.Answers, written.
     """
     (queries, lists, counts), (first, last) = given, part
-    k, count, rows, size = answers.ids.shape[1], last - first, near.shape[0], near.shape[1]
-    seen, places = _new_seen(count, k, ROOM[0] * k + ROOM[1]), np.zeros(count, dtype=np.int64)
-    for begin in range(0, rows, CHUNK):
-        following = min(begin + CHUNK, rows)
-        soon = near.ctypes.data + following * size
-        share = (min(CHUNK, rows - following) * size // 64 + count - 1) // count
+    k, count, rows = answers.ids.shape[1], last - first, near.shape[0]
+    seen, ends = _new_seen(count, k, ROOM[0] * k + ROOM[1]), np.zeros((2, count), dtype=np.int64)
+    for begin in range(-CHUNK, rows, CHUNK):
+        soon = begin + 2 * CHUNK
         for own in range(count):
-            query, place = first + own, places[own]
-            end = place
-            while end < counts[query] and lists[query, end] < following:
-                end += 1
-            places[own] = end
-            lines.ahead(soon + 64 * share * own, share)
+            query, place, end = first + own, ends[0, own], ends[1, own]
+            then = end
+            while then < counts[query] and lists[query, then] < soon:
+                lines.ask_ahead(near, lists[query, then])
+                then += 1
+            ends[0, own], ends[1, own] = end, then
             if end > place and not asked.far[query]:
                 look(near, lists[query, place:], end - place, asked, query, own, table.widen, seen)
     for own in range(count):
@@ -253,9 +251,9 @@ class Forms(NamedTuple):
 @cache
 def forms(isa: str) -> Forms:
     """What an instruction set has; compiled when it is first called."""
-    one = specialised(_look, f"allowed_look_{isa}", dot=lines.product(isa))
+    one = specialised(_look, f"allowed_look_{isa}", dot=lines.product(isa)[0])
     # of several queries the lines have been asked for before
-    several = specialised(_look, f"allowed_look_several_{isa}", dot=lines.product(isa), AHEAD=0)
+    several = specialised(_look, f"allowed_look_several_{isa}", dot=lines.product(isa)[0], AHEAD=0)
     return Forms(
         specialised(_by_list, f"allowed_list_{isa}", apart=True, look=one),
         specialised(_by_lists, f"allowed_lists_{isa}", apart=True, look=several),

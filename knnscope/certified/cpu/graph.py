@@ -79,7 +79,7 @@ class GraphSearch:
             order, ends, near = self._clusters()
             tops = self._first(wanted, order, ends, near)
             blocks = aligned(self.plane.blocks.shape, np.uint8, BEYOND)
-            widest = graph_pass.reordered(self.plane.blocks, order, blocks)
+            graph_pass.reordered(self.plane.blocks, order, blocks)
             threads = min(self.workers.count, max(1, rows // GROUP))
             graphs = [
                 Graph(np.empty((rows, k)), np.empty((rows, k), np.int64), np.empty(rows), np.empty(len(blocks) * LANES, np.float32))
@@ -89,7 +89,7 @@ class GraphSearch:
                 graph_pass.begun(tops, graph)
             for first in range(0, rows, GROUP * threads):
                 some = [(first + GROUP * i, graph) for i, graph in enumerate(graphs) if first + GROUP * i < rows]
-                found = self.workers.map(lambda one: self._share(one, wanted, order, (blocks, widest)), some)
+                found = self.workers.map(lambda one: self._share(one, wanted, order, blocks), some)
                 if any(wrong < -1 for wrong in found):
                     return None
                 for wrong in found:
@@ -104,17 +104,17 @@ class GraphSearch:
     def _vectors(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
         return np.ascontiguousarray(widened(self.table.rows[rows]), dtype=np.float64)
 
-    def _share(self, one: tuple[int, Graph], wanted: Wanted, order: npt.NDArray[np.int32], plane: Any) -> int:
-        (first, graph), (blocks, widest) = one, plane
+    def _share(self, one: tuple[int, Graph], wanted: Wanted, order: npt.NDArray[np.int32], blocks: Any) -> int:
+        first, graph = one
         queries = self._vectors(order[first : first + GROUP])
-        to_plane, beside = graph_kernels.ask(queries, self.plane.map, widest, self.isa)
+        to_plane, held = graph_kernels.ask(queries, self.plane.map, self.isa)
         to_lines = lines.ask(queries, self.codes.mapping, self.lines.shape[1] - lines.HEAD)
         if np.count_nonzero(to_plane.far[: len(queries)] | to_lines.far[: len(queries)]) > MOST_FAR:
             return MANY_FAR
         share = Share(first, len(blocks), PASS, wanted.itself)
         return int(
             graph_pass.form(self.isa)(
-                self.table, (blocks, self.lines, order), (to_plane, to_lines, beside), queries, share, graph
+                self.table, (blocks, self.lines, order), (to_plane, to_lines, held), queries, share, graph
             )
         )
 

@@ -88,15 +88,15 @@ def _listed(emit: Emit, masks: Any, words: Any, to: Any) -> Any:
 
 
 @compiled(apart=True)
-def reordered(plane: Any, order: Any, made: Any) -> np.int64:
-    """Blocks of plane.Plane with rows in another order: the largest |2 c - 15|^2 of graph_kernels.py.
+def reordered(plane: Any, order: Any, made: Any) -> None:
+    """Blocks of plane.Plane with rows in another order.
 
     Args:
         plane: blocks.
         order: int32, (rows,).
         made: blocks, written, padding as the last row.
     """
-    codes, widest = plane.shape[1] - SIDES, np.int64(0)
+    codes = plane.shape[1] - SIDES
     words, to = plane.view(np.int32), made.view(np.int32)
     halves, to_halves = plane.view(np.int16), made.view(np.int16)
     for block in range(made.shape[0]):
@@ -104,17 +104,9 @@ def reordered(plane: Any, order: Any, made: Any) -> np.int64:
             row = order[min(LANES * block + lane, order.shape[0] - 1)]
             for group in range(codes // 64):
                 to[block, 16 * group + lane] = words[row // LANES, 16 * group + row % LANES]
-            length2 = np.int64(0)
-            for group in range(codes // 64):
-                for byte in range(4):
-                    both = np.int64(plane[row // LANES, 64 * group + 4 * (row % LANES) + byte])
-                    low, high = 2 * (both & 15) - 15, 2 * (both >> 4) - 15
-                    length2 += low * low + high * high
-            widest = max(widest, length2)
             for side in range(4):
                 at = codes // 2 + LANES * side
                 to_halves[block, at + lane] = halves[row // LANES, at + row % LANES]
-    return widest
 
 
 @compiled(apart=True)
@@ -170,7 +162,7 @@ def _pass(table: Any, levels: Any, asked: Any, queries: Any, share: Any, graph: 
     Args:
         table: ranking.Table.
         levels: blocks of plane.Plane as ``reordered``, lines (lines.py), and the order, int32, (rows,).
-        asked: PlaneQueries, EncodedQueries of lines.py, and Beside of graph_kernels.py, whose limits are written.
+        asked: PlaneQueries, EncodedQueries of lines.py, and what queries are held to, see graph_kernels.py; written.
         queries: float64, (queries, dim).
         share: Share.
         graph: Graph, written.
@@ -178,7 +170,7 @@ def _pass(table: Any, levels: Any, asked: Any, queries: Any, share: Any, graph: 
     Returns:
         -1; a row that lies outside its bounds; or ``OVERFLOW``.
     """
-    (plane, near, order), (to_plane, to_lines, beside), count = levels, asked, queries.shape[0]
+    (plane, near, order), (to_plane, to_lines, held), count = levels, asked, queries.shape[0]
     each, size = to_plane.terms.shape[0] // to_plane.words.shape[0], share.step * LANES
     masks, found, pool = np.zeros((each, (share.step + 3) // 4 * 4), dtype=np.int16), np.empty((5, BLOCK)), new_pool()
     places, rows, waiting, lengths = (
@@ -193,8 +185,8 @@ def _pass(table: Any, levels: Any, asked: Any, queries: Any, share: Any, graph: 
             if row0 + blocks * LANES <= share.first + tile * each:
                 continue  # those pairs have other queries
             last = min(tile * each + each, count)
-            graph_kernels.hold(graph.tops[share.first + tile * each :], tile * each, last, to_plane, beside)
-            pairs(plane, (begin, blocks, tile), to_plane, beside, graph.limits, masks)
+            graph_kernels.hold(graph.tops[share.first + tile * each :], tile * each, last, to_plane, held)
+            pairs(plane, (begin, blocks, tile), to_plane, held, graph.limits, masks)
             for query in range(tile * each, last):
                 if to_plane.far[query] or to_lines.far[query]:
                     continue

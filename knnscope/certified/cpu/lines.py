@@ -6,6 +6,7 @@ The bound is that of bound.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -28,6 +29,8 @@ MOST_DIM = 2048
 """Components up to which each of eight sums of products, 127 x 32,258 at most, is half of what fits into int32 (plane.DIMS has no more)."""
 AHEAD = 12
 """Rows that are asked for ahead."""
+FOUR = 4
+"""Rows that are multiplied at once."""
 
 
 def nbytes(rows: int, dim: int) -> int:
@@ -154,32 +157,68 @@ def _dot(shorts: int, product: str) -> Any:
     @instructions
     def dot(emit: Emit, codes: Any, vector: Any, steps: Any, then: Any) -> Any:
         """vpmaddwd: codes times whole numbers of 16 bits, ``STEP`` at a time; meanwhile lines from address ``then`` on are asked for."""
-        b = emit.builder
+        (total,) = _sums(emit, (codes,), vector, steps, (then,))
+        longer = emit.builder.sext(total, ir.VectorType(T.I64, total.type.count))
+        return emit.call(f"llvm.vector.reduce.add.v{total.type.count}i64", T.I64, longer)
+
+    def _sums(emit: Emit, codes: Any, vector: Any, steps: Any, thens: Any) -> list[Any]:
+        """As many sums of each line as a register holds; with few lines several at a time, so that none waits for the one before."""
+        b, at_once, rows = emit.builder, STEP // shorts, len(codes)
         bytes_, wide, ints = (ir.VectorType(*of) for of in ((T.I8, shorts), (T.I16, shorts), (T.I32, shorts // 2)))
+        chains = at_once if rows == 1 else 1
 
         def step(index: Any, sums: list[Any]) -> list[Any]:
-            grown = []
-            emit.prefetch(emit.at(then, (index, STEP)))
-            for some, total in enumerate(sums):
-                own = b.sext(emit.load(bytes_, emit.at(codes, (index, STEP), (some, shorts))), wide)
+            grown = list(sums)
+            for then in thens:
+                emit.prefetch(emit.at(then, (index, STEP)))
+            for some in range(at_once):
                 digits = emit.load(wide, emit.at(vector, (index, 2 * STEP), (some, 2 * shorts)))
-                grown.append(b.add(total, emit.call(product, ints, own, digits)))
+                for row, code in enumerate(codes):
+                    own = b.sext(emit.load(bytes_, emit.at(code, (index, STEP), (some, shorts))), wide)
+                    place = row * chains + some % chains
+                    grown[place] = b.add(grown[place], emit.call(product, ints, own, digits))
             return grown
 
-        ended = emit.loop(steps, [ir.Constant(ints, [0] * (shorts // 2))] * (STEP // shorts), step)
-        emit.prefetch(emit.at(then, (steps, STEP)))
-        whole = ended[0]
-        for one in ended[1:]:
-            whole = b.add(whole, one)
-        longer = b.sext(whole, ir.VectorType(T.I64, shorts // 2))
-        return emit.call(f"llvm.vector.reduce.add.v{shorts // 2}i64", T.I64, longer)
+        ended = emit.loop(steps, [ir.Constant(ints, [0] * (shorts // 2))] * (rows * chains), step)
+        for then in thens:
+            emit.prefetch(emit.at(then, (steps, STEP)))
+        found = []
+        for row in range(rows):
+            whole = ended[row * chains]
+            for one in ended[row * chains + 1 : (row + 1) * chains]:
+                whole = b.add(whole, one)
+            found.append(whole)
+        return found
 
-    return dot
+    @instructions
+    def four(emit: Emit, codes: Any, vector: Any, steps: Any, thens: Any, out: Any) -> None:
+        """The same of four lines at once, which share what is read of the query; written as float64, which holds them all."""
+        b, parts = emit.builder, []
+        for total in _sums(emit, codes, vector, steps, thens):
+            part = b.sitofp(total, ir.VectorType(T.F64, total.type.count))
+            while part.type.count > FOUR:
+                half = part.type.count // 2
+                part = b.fadd(_picked(b, part, part, range(half)), _picked(b, part, part, range(half, 2 * half)))
+            parts.append(part)
+        pairs = [
+            b.fadd(_picked(b, one, other, (0, 4, 2, 6)), _picked(b, one, other, (1, 5, 3, 7)))
+            for one, other in (parts[:2], parts[2:])
+        ]
+        one, other = pairs
+        emit.store(b.fadd(_picked(b, one, other, (0, 1, 4, 5)), _picked(b, one, other, (2, 3, 6, 7))), out)
+
+    return dot, four
+
+
+def _picked(builder: Any, one: Any, other: Any, places: Iterable[int]) -> Any:
+    chosen = list(places)
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(T.I32, len(chosen)), chosen))
 
 
 _dots = {"avx2": _dot(16, "llvm.x86.avx2.pmadd.wd"), "vnni": _dot(32, "llvm.x86.avx512.pmaddw.d.512")}
 dot: Any = None
-"""One of them, or ``_plain``: ``evaluation`` gives each instruction set its own."""
+four: Any = None
+"""One of them, or ``_plain`` and ``_plain_four``: ``product`` gives each instruction set its own."""
 
 
 @instructions
@@ -199,6 +238,21 @@ def _plain(codes: int, vector: int, steps: int, then: int) -> int:  # noqa: ARG0
     for j in range(steps * STEP):
         total += _byte(codes + j) * _short(vector + 2 * j)
     return total
+
+
+@compiled(inline=True)
+def _plain_four(codes: Any, vector: int, steps: int, thens: Any, out: int) -> None:
+    """Likewise."""
+    (a, b, c, d), (e, f, g, h) = codes, thens
+    _put(_plain(a, vector, steps, e), out)
+    _put(_plain(b, vector, steps, f), out + 8)
+    _put(_plain(c, vector, steps, g), out + 16)
+    _put(_plain(d, vector, steps, h), out + 24)
+
+
+@instructions
+def _put(emit: Emit, whole: Any, at: Any) -> None:
+    emit.store(emit.builder.sitofp(whole, T.F64), at)
 
 
 @instructions
@@ -236,21 +290,39 @@ def _evaluate(lines: Any, places: Any, count: int, asked: Any, number: int, foun
     vector = asked.packed.ctypes.data + 2 * number * width
     for i in range(min(count, AHEAD)):
         ask_ahead(lines, places[i])
+    last, begin = count - 1, base + HEAD
+    for first in range(0, count // FOUR * FOUR, FOUR):
+        a, b, c, d = places[first], places[first + 1], places[first + 2], places[first + 3]
+        then = first + AHEAD
+        e, f, g, h = (
+            places[min(then, last)],
+            places[min(then + 1, last)],
+            places[min(then + 2, last)],
+            places[min(then + 3, last)],
+        )
+        four(
+            (begin + a * stride, begin + b * stride, begin + c * stride, begin + d * stride), vector, width // STEP,
+            (base + e * stride, base + f * stride, base + g * stride, base + h * stride), found.ctypes.data + 8 * (2 * found.shape[1] + first),
+        )  # fmt: skip
+    for i in range(count // FOUR * FOUR, count):
+        found[2, i] = np.float64(
+            dot(begin + places[i] * stride, vector, width // STEP, base + places[min(i + AHEAD, last)] * stride)
+        )
     for i in range(count):
-        row, then = places[i], places[min(i + AHEAD, count - 1)]
-        whole = dot(base + row * stride + HEAD, vector, width // STEP, base + then * stride)
-        found[2, i] = np.float64(sides[row, 0]) * step * np.float64(whole)
+        row = places[i]
+        found[2, i] *= np.float64(sides[row, 0]) * step
         found[3, i], found[4, i] = sides[row, 1], sides[row, 2]
     for i in range(count):  # roots and quotients of several rows at once
         least, most = bounds.squares(found[4, i], found[3, i], p2, found[2, i])
         found[0, i], found[1, i] = bounds.lower(least, found[3, i], e_q), bounds.upper(most, found[3, i], e_q)
 
 
-def product(isa: str) -> Any:
-    """Codes of a line times a query, for an instruction set."""
-    return _dots.get(isa, _plain)
+def product(isa: str) -> tuple[Any, Any]:
+    """Codes of a line, and of four, times a query, for an instruction set."""
+    return _dots.get(isa, (_plain, _plain_four))
 
 
-def evaluation(isa: str) -> Any:
-    """``_evaluate`` for an instruction set."""
-    return specialised(_evaluate, f"lines_{isa}", dot=product(isa))
+def evaluation(isa: str, ahead: int = AHEAD) -> Any:
+    """``_evaluate`` for an instruction set, which asks for so many lines ahead."""
+    one, some = product(isa)
+    return specialised(_evaluate, f"lines_{isa}_{ahead}", dot=one, four=some, AHEAD=ahead)

@@ -44,12 +44,13 @@ BEYOND = 4096
 
 
 class Most(NamedTuple):
-    """The largest over all rows that may be left out: |z|^2, |y|, e1 and e2."""
+    """The largest over all rows that may be left out: |z|^2, |y|, e1 and e2; and over all, |2 c - 15|^2."""
 
     length2: float
     written: float
     error: float
     tail: float
+    levels2: float
 
 
 class Map(NamedTuple):
@@ -134,13 +135,13 @@ class Writing:
         with forks.held_off(), blas.one_thread():
             self._way = way_of(directions, mapping, prices.isa)
         self._write = writer(prices.isa)
-        self._most, self._free = np.zeros(5), threading.Lock()
+        self._most, self._free = np.zeros(6), threading.Lock()
         self.long = 0
         """Rows that are never left out so far: too long, or not finite."""
 
     def write(self, some: npt.NDArray[Any], first: int) -> bool:
         """Write rows from ``first``, a multiple of 16, on; False where too many are too long by now."""
-        found = np.empty(5)
+        found = np.empty(6)
         self._write(some, self._way, self._blocks[first // LANES : -(-(first + len(some)) // LANES)], found)
         with self._free:
             np.maximum(self._most, found, out=self._most)
@@ -151,7 +152,7 @@ class Writing:
         """The plane, all rows written."""
         m, dim = self._directions.matrix.shape
         up, most, mapping = 1 + 2.0**-10, self._most.tolist(), self._mapping
-        largest = Most(most[0] * up, math.sqrt(most[1]) * up, most[2] * up, most[3] * up)
+        largest = Most(most[0] * up, math.sqrt(most[1]) * up, most[2] * up, most[3] * up, most[5])
         wide = np.zeros((m, -(-dim // LANES) * LANES), dtype=np.float32)
         wide[:, :dim] = self._directions.matrix
         longest = math.sqrt(mapping.reach2) / mapping.scaling

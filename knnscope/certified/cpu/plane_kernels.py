@@ -2,6 +2,11 @@
 
 The whole numbers are the same on every instruction set. Each kernel takes some query vectors, one or two digits of each query; reading a row's
 bytes and unpacking them is shared among them.
+
+**Sums of 16 bits.** AVX2 has no sum of products of bytes in 32 bits, and widening its sums of 16 bits takes registers. It is not needed where these wrap
+around and their result fits: a lane has f = (c - 7.5).v for half of the components, which is at most |c - 7.5| |v| by Cauchy-Schwarz. So sums start
+at -7.5 times the digits, which are chosen for that bound to be below 2^15 (plane_queries.py); queries for which it is not are not asked. A
+product of two bytes each is below 2^12, so none saturates.
 """
 
 from __future__ import annotations
@@ -19,8 +24,6 @@ from knnscope.certified.cpu.values import half_of
 
 AHEAD = 2048
 """Bytes that are asked for ahead."""
-QUAD = 4
-"""Groups between two widenings of 16-bit sums: 4 x 2 x 15 x 127 x 2 is below 2^15."""
 Sums = Callable[[Emit, Any, Any, Any, Any], list[Any]]
 
 
@@ -85,29 +88,29 @@ def products(emit: Emit, at: Any, words: Any, place: Any, vectors: int) -> Itera
                 yield own, emit.call("llvm.x86.avx2.pmadd.ub.sw", shorts, level, digits)
 
 
-def _avx2_sums(vectors: int) -> Sums:
-    """F of a block by vpmaddubsw, whose 16-bit sums are widened every ``QUAD`` groups; what is read of queries serves both halves of the block."""
+def narrow_sums(vectors: int) -> Sums:
+    """F of a block by vpmaddubsw in sums of 16 bits; what is read of queries serves both halves of the block."""
 
     def sums(emit: Emit, block: Any, groups: Any, words: Any, biases: Any) -> list[Any]:
         b, shorts, ints = emit.builder, ir.VectorType(T.I16, 16), ir.VectorType(T.I32, 8)
         ones = ir.Constant(shorts, [1] * 16)
 
-        def turn(index: Any, carried: list[Any]) -> list[Any]:
-            short: list[Any] = [None] * (2 * vectors)
-            for some in range(QUAD):
-                place = b.add(b.mul(index, emit.number(QUAD)), emit.number(some))
-                at = emit.at(block, (place, 64))
-                emit.prefetch(emit.at(at, (AHEAD, 1)))
-                for own, product in products(emit, at, words, place, vectors):
-                    short[own] = product if short[own] is None else b.add(short[own], product)
-            wide = [emit.call("llvm.x86.avx2.pmadd.wd", ints, one, ones) for one in short]
-            return [b.add(one, more) for one, more in zip(carried, wide, strict=True)]
+        def turn(place: Any, carried: list[Any]) -> list[Any]:
+            grown, at = list(carried), emit.at(block, (place, 64))
+            emit.prefetch(emit.at(at, (AHEAD, 1)))
+            for own, product in products(emit, at, words, place, vectors):
+                grown[own] = b.add(grown[own], product)
+            return grown
 
-        both = emit.loop(b.sdiv(groups, emit.number(QUAD)), [ir.Constant(ints, [0] * 8)] * (2 * vectors), turn)
-        found = []
+        begin: list[Any] = []
         for vector in range(vectors):
-            joined = b.shuffle_vector(*both[2 * vector : 2 * vector + 2], ir.Constant(T.WORDS, list(range(16))))
-            bias = emit.spread(emit.load(T.I32, emit.at(biases, (vector, 4))), T.WORDS)
+            start = emit.load(T.I32, emit.at(biases, (vectors + vector, 4)))
+            begin += [b.bitcast(emit.spread(start, ints), shorts)] * 2
+        ended, found = emit.loop(groups, begin, turn), []
+        for vector in range(vectors):
+            wide = [emit.call("llvm.x86.avx2.pmadd.wd", ints, ended[2 * vector + eight], ones) for eight in range(2)]
+            joined = b.shuffle_vector(*wide, ir.Constant(T.WORDS, list(range(16))))
+            bias = emit.spread(emit.load(T.I32, emit.at(biases, (2 * vectors + vector, 4))), T.WORDS)
             found.append(b.add(b.shl(joined, ir.Constant(T.WORDS, [4] * 16)), bias))
         return found
 
@@ -176,7 +179,7 @@ def _emitted(blocks: Any, first: int, count: int, words: Any, biases: Any, terms
         first: block.
         count: of blocks.
         words: int32, (groups, vectors, 2), see plane_queries.PlaneQueries.
-        biases: int32, (vectors,).
+        biases: int32, (3, vectors).
         terms: float32, (queries, 3).
         out: float32, (queries, 16 count), each line in one piece, written.
     """
@@ -198,7 +201,7 @@ def _plain(blocks: Any, first: int, count: int, words: Any, biases: Any, terms: 
                 product = np.float32(0)
                 for digit in range(digits):
                     vector = query * digits + digit
-                    total = np.int64(biases[vector])
+                    total = np.int64(biases[0, vector])
                     for group in range(groups):
                         low, high = np.int64(words[group, vector, 0]), np.int64(words[group, vector, 1])
                         for byte in range(4):
@@ -222,5 +225,6 @@ def kernel(isa: str, vectors: int, digits: int) -> Any:
     name = f"plane_{isa}_{vectors}_{digits}"
     if isa == "portable":
         return specialised(_plain, name, vectors=vectors, digits=digits)
-    sums = (_avx2_sums if isa == "avx2" else vnni_sums)(vectors)
+    assert digits == 1 or isa != "avx2", "sums of 16 bits are for one digit"
+    sums = (narrow_sums if isa == "avx2" else vnni_sums)(vectors)
     return specialised(_emitted, name, emitted=_kernel(vectors, digits, sums))

@@ -19,14 +19,17 @@ TOGETHER = 64
 """Queries that are mapped together."""
 LONGEST = 2.0**20
 """Scaled length of a query from which on its numbers may leave float32."""
+MOST = 32766
+"""|c - 7.5| |v| at most: a sum of 16 bits is that, and half a bit that its start is rounded by; see plane_kernels.py."""
 
 
 class PlaneQueries(NamedTuple):
     """Queries in tiles.
 
-    words: int32, (tiles, groups, vectors, 2): 4 digits for the low halves of a group's bytes, 4 for the high ones. biases: int32, (tiles,
-    vectors): -120 times the sum of a vector's digits. terms: float32, (queries, 3): t2, C1, C2. alphas, betas: float64, of V(K). gaps:
-    float64: by how much more than twice its errors a row's bound may be below its key. far: bool: those that the plane is not asked.
+    words: int32, (tiles, groups, vectors, 2): 4 digits for the low halves of a group's bytes, 4 for the high ones. biases: int32, (tiles, 3,
+    vectors): -120 times the sum of a vector's digits; of queries with one digit, what both sums of 16 bits start at, the first in the low half, and
+    what 16 times these sums lack. terms: float32, (queries, 3): t2, C1, C2. alphas, betas: float64, of V(K). gaps: float64: by how much more than
+    twice its errors a row's bound may be below its key. far: bool: those that the plane is not asked.
     """
 
     words: npt.NDArray[np.int32]
@@ -61,9 +64,11 @@ def _product(emit: Emit, matrix: Any, query: Any, sixteenths: Any, out: Any) -> 
 
 
 @compiled(apart=True)
-def write(queries: Any, way: Any, digits: int, longest: float, made: Any) -> None:
-    """Fill ``made``, which ``blank`` gave; no query's whole numbers are longer than ``longest`` but for what rounding adds."""
+def write(queries: Any, way: Any, digits: int, made: Any) -> None:
+    """Fill ``made``, which ``blank`` gave."""
     m, padded = way.matrix.shape
+    # of one digit, sums of 16 bits hold whole numbers so long, with what rounding adds
+    longest = 2 * MOST / math.sqrt(max(way.most.levels2, 1.0)) - math.sqrt(m) / 2 - 1 if digits == 1 else np.inf
     size = min(queries.shape[0], TOGETHER)
     q, w = np.zeros((size, padded), dtype=np.float32), np.empty((size, m), dtype=np.float32)
     lengths2, factors, crosses, lengths = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
@@ -128,7 +133,8 @@ def _written(number: int, w: Any, given: Any, way: Any, digits: int, made: Any) 
     rest = plane_bounds.rest(length2, leading2, way.rho)
     missed2 = 0.0
     tile, place = number // each, number % each
-    made.biases[tile, place * digits : place * digits + digits] = 0
+    made.biases[tile, 0, place * digits : place * digits + digits] = 0
+    whole2 = first = second = 0
     for j in range(m):
         whole = int(min(max(np.rint(np.float64(w[j]) / t), -levels), levels))
         left = np.float64(w[j]) - t * whole
@@ -140,9 +146,18 @@ def _written(number: int, w: Any, given: Any, way: Any, digits: int, made: Any) 
             high = int(np.rint(whole / BASE))
             low = whole - BASE * high
             made.words[tile, group, 2 * place + 1, half] |= np.int32(np.uint32(low & 255) << np.uint32(shift))
-            made.biases[tile, 2 * place + 1] -= 120 * low
+            made.biases[tile, 0, 2 * place + 1] -= 120 * low
         made.words[tile, group, digits * place, half] |= np.int32(np.uint32(high & 255) << np.uint32(shift))
-        made.biases[tile, digits * place] -= 120 * high
+        made.biases[tile, 0, digits * place] -= 120 * high
+        whole2 += high * high
+        if inside % 4 < 2:
+            first += high
+        else:
+            second += high
+    if digits == 1:
+        low, high = -((15 * first) >> 1), -((15 * second) >> 1)
+        made.biases[tile, 1, place] = np.int32(np.uint32(low & 65535) | np.uint32((high & 65535) << 16))
+        made.biases[tile, 2, place] = made.biases[tile, 0, place] - 16 * (low + high)
     h = plane_bounds.residual(missed2, size, way.rho)
     largest = most.length2 + 2 * most.written * (known + h) + 2 * most.error * known + 2 * most.tail * rest
     loose = 2 * most.written * h * bounds.WIDEN + 8 * bounds.U * largest
@@ -165,15 +180,14 @@ def _written(number: int, w: Any, given: Any, way: Any, digits: int, made: Any) 
         made.alphas[number] = alpha
         made.betas[number] = alpha * (cross + err) + loose
         made.gaps[number] += 2 * alpha * (err + abs(cross) * 2.0**-48)
-    made.far[number] = not (abs(made.betas[number]) < np.inf and made.alphas[number] > 0)
+    fits = digits == 2 or whole2 * most.levels2 <= 4.0 * MOST * MOST
+    made.far[number] = not (fits and abs(made.betas[number]) < np.inf and made.alphas[number] > 0)
 
 
-def ask(
-    queries: npt.NDArray[np.float64], way: Any, vectors: int, digits: int, longest: float = math.inf
-) -> PlaneQueries:
-    """Queries for a scan, as ``asked`` writes them; here with arrays of Python's. ``longest``: see ``write``."""
+def ask(queries: npt.NDArray[np.float64], way: Any, vectors: int, digits: int) -> PlaneQueries:
+    """Queries for a scan, as ``asked`` writes them; here with arrays of Python's."""
     made: PlaneQueries = blank.py_func(len(queries), len(way.matrix), vectors, digits)
-    write(queries, way, digits, longest, made)
+    write(queries, way, digits, made)
     return made
 
 
@@ -182,7 +196,7 @@ def blank(queries: int, m: int, vectors: int, digits: int) -> Any:
     """PlaneQueries to be written."""
     each = vectors // digits
     tiles = (queries + each - 1) // each
-    words, biases = np.zeros((tiles, m // 8, vectors, 2), dtype=np.int32), np.zeros((tiles, vectors), dtype=np.int32)
+    words, biases = np.zeros((tiles, m // 8, vectors, 2), dtype=np.int32), np.zeros((tiles, 3, vectors), dtype=np.int32)
     alphas, betas, gaps = np.zeros(tiles * each), np.zeros(tiles * each), np.zeros(tiles * each)
     terms, far = np.zeros((tiles * each, 3), dtype=np.float32), np.ones(tiles * each, dtype=np.bool_)
     return PlaneQueries(words, biases, terms, alphas, betas, gaps, far)
@@ -199,5 +213,5 @@ def asked(queries: Any, way: Any, vectors: int, digits: int) -> Any:
         digits: 1 or 2, of each query.
     """
     made = blank(queries.shape[0], way.matrix.shape[0], vectors, digits)
-    write(queries, way, digits, np.inf, made)
+    write(queries, way, digits, made)
     return made

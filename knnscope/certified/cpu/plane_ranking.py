@@ -80,10 +80,17 @@ class One(NamedTuple):
 @compiled()
 def one_of(query: Any, number: int, ground: Any, part: int, pool: Any) -> Any:
     """One, with nothing found."""
-    near, keys, names = ground.near, ground.kept.keys[part, number], ground.kept.names[part, number]
-    keys[:], names[:] = np.inf, np.iinfo(np.int64).max
+    ground.kept.keys[part, number, :], ground.kept.names[part, number, :] = np.inf, np.iinfo(np.int64).max
+    return one_again(query, length_of(query), number, ground, part, pool)
+
+
+@compiled()
+def one_again(query: Any, length: float, number: int, ground: Any, part: int, pool: Any) -> Any:
+    """One, with what was found."""
+    near, kept = ground.near, ground.kept
     scale = Scale(near.bases[number], near.gains[number], near.blurs[number])
-    return One(Asked(query, length_of(query), scale, pool, ground.kept.bars[number]), number, keys, names)
+    asked = Asked(query, length, scale, pool, kept.bars[number])
+    return One(asked, number, kept.keys[part, number], kept.names[part, number])
 
 
 @compiled(inline=True)
@@ -160,10 +167,10 @@ class Line(NamedTuple):
 
 
 @compiled()
-def next_rows(seen: Any, own: int, one: Any, line: Any, ground: Any) -> int:
-    """The next rows that V leaves, by what has been computed so far, into ``line.places``: how many."""
+def next_rows(seen: Any, own: int, one: Any, line: Any, end: int, ground: Any) -> int:
+    """The next rows that V leaves, by what has been computed so far, of those before place ``end``, into ``line.places``: how many."""
     limit, count = limit_of_key(known(one, ground), one.number, ground), 0
-    place, end, rest = line.counts[0], seen.counts[own, 0], line.rests[0]
+    place, rest = line.counts[0], line.rests[0]
     while place < end and count < BLOCK:
         low = seen.lows[own, place]
         if low <= limit:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import plane_bounds
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.lines import ask_ahead
 from knnscope.certified.cpu.plane import LANES
@@ -20,19 +19,9 @@ from knnscope.certified.cpu.plane_ranking import (
     BLOCK,
     Ground,
     Seen,
-    admitted,
-    emptied,
-    first_rows,
-    known,
     limit_beyond,
     limit_of,
-    new_line,
-    next_rows,
-    one_of,
-    probed,
-    reach_of,
 )  # fmt: skip
-from knnscope.certified.cpu.ranking import CHANGED, distance_of, new_pool
 from knnscope.certified.cpu.scan import replace_top
 
 PROBE = (2, 16)
@@ -44,9 +33,8 @@ evaluate: Any = None
 """The kernels for one query, for tiles of four and for wider ones, and the bounds of lines.py: ``plane_search.forms`` gives each instruction set its own."""
 lowers: Any = None
 look: Any = None
-finish: Any = None
 ended: Any = None
-"""``_lowers``, ``_look``, ``_finish`` and ``_ended``, likewise."""
+"""``_lowers``, ``_look``, and how queries are answered when all rows have passed (plane_ending.py), likewise."""
 
 
 class PlanePart(NamedTuple):
@@ -199,50 +187,6 @@ def _chosen(own: int, query: int, before: int, count: int, seen: Any, allowed: A
     return left
 
 
-@compiled()
-def _rest(own: int, one: Any, seen: Any, line: Any, ground: Any) -> float:
-    """A key below that of every row that was not computed."""
-    asked, scale, number = ground.asked, one.asked.scale, one.number
-    low, rest = min(line.rests[0], np.float64(seen.limits[own])), np.inf
-    if low < np.inf:
-        rest = plane_bounds.least(low, asked.alphas[number], asked.betas[number])
-    lower = line.rests[1]
-    if lower < np.inf:
-        rest = min(rest, (lower * lower - scale.base) / abs(scale.gain))
-    return rest
-
-
-def _finish(own: int, one: Any, seen: Any, line: Any, ground: Any) -> int:
-    """Answer a query when all rows have passed: how many were computed, or ranking.CHANGED; -1 where what was found contradicts a bound."""
-    lines, near, places, found, counts = ground.lines, ground.near, seen.fresh[own], seen.found, line.counts
-    count = probed(seen, own, places)
-    evaluate(lines, places, count, near, one.number, found)
-    done, line.rests[1] = first_rows(one, places, count, found, ground)
-    if done == CHANGED:
-        return CHANGED
-    bars = ground.kept.bars
-    bars[one.number] = min(bars[one.number], one.keys[0])
-    counts[0], counts[1], counts[2], line.rests[0] = 0, 0, done, np.inf
-    while counts[0] < seen.counts[own, 0]:
-        count = next_rows(seen, own, one, line, ground)
-        evaluate(lines, line.places, count, near, one.number, line.found)
-        if not admitted(one, line, count, ground):
-            return CHANGED
-    if not emptied(one, line, ground):
-        return CHANGED
-    bars[one.number] = min(bars[one.number], one.keys[0])
-    most = reach_of(seen.uppers[own, 0], one, ground)
-    return counts[2] if not distance_of(known(one, ground), ground.table.metric, one.asked.scale) > most else -1
-
-
-def _ended(own: int, query: int, part: int, seen: Any, vector: Any, ground: Any) -> None:
-    """Answer a query by the rows of a part that V left: see Kept."""
-    line = new_line()
-    one = one_of(vector, query, ground, part, new_pool())
-    ground.kept.computed[part, query] = finish(own, one, seen, line, ground)
-    ground.kept.rests[part, query] = _rest(own, one, seen, line, ground)
-
-
 def _look(own: int, query: int, count: int, seen: Any, ground: Any) -> None:
     """Look at the byte codes of fresh rows, for a smaller V."""
     if count:
@@ -311,7 +255,7 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
                 look(own, query, fresh, seen, ground)
                 joined(some, own, query, seen, request.allowed)
     for query in range(low, high):
-        own = query - low
         kept.computed[part.part, query] = -1
-        if not (to_plane.far[query] or to_lines.far[query] or seen.counts[own, 0] < 0):
-            ended(own, query, part.part, seen, request.queries[query], ground)
+        if to_plane.far[query] or to_lines.far[query]:
+            seen.counts[query - low, 0] = -1
+    ended(low, high, (part.part, part.first * LANES, part.last * LANES), seen, request.queries, ground)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from knnscope.certified.cpu import lines, plane_direct, plane_parts, plane_scan
+from knnscope.certified.cpu import lines, plane_direct, plane_ending, plane_parts, plane_scan
 from knnscope.certified.cpu.heaps import further, sink
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.lines import HEAD
@@ -138,21 +138,28 @@ def lowers(isa: str) -> Any:
 def forms(isa: str) -> Forms:
     """What an instruction set has; compiled when it is first called."""
     evaluate = lines.evaluation(isa)
+    near = lines.evaluation(isa, ahead=0)
     look = specialised(plane_scan._look, f"plane_look_{isa}", evaluate=evaluate)
-    finish = specialised(plane_scan._finish, f"plane_finish_{isa}", evaluate=evaluate)
-    return _forms(isa, "", look, finish, ask_lines)
+    begun = specialised(plane_ending._begun, f"plane_begun_{isa}", evaluate=evaluate)
+    finish = specialised(plane_ending._finish, f"plane_finish_{isa}", begun=begun, evaluate=evaluate)
+    one = specialised(plane_ending._one_ended, f"plane_ended_{isa}", apart=True, finish=finish)
+    together = {"begun": begun, "evaluate_near": near, "one_ended": one}
+    every = specialised(plane_ending._together_ended, f"plane_together_{isa}", apart=True, **together)
+    return _forms(isa, "", look, (one, every), ask_lines)
 
 
 @cache
 def direct_forms(isa: str) -> Forms:
     """The same where there are no lines, but the rows in place of them (plane_direct.py)."""
-    return _forms(isa, "_direct", plane_direct.look, plane_direct.finish, plane_direct.asked)
+    one = specialised(plane_ending._one_ended, f"plane_ended_{isa}_direct", apart=True, finish=plane_direct.finish)
+    every = specialised(plane_ending._each_ended, f"plane_each_{isa}_direct", apart=True, one_ended=one)
+    return _forms(isa, "_direct", plane_direct.look, (one, every), plane_direct.asked)
 
 
-def _forms(isa: str, kind: str, look: Any, finish: Any, asks: Any) -> Forms:
-    name, lowered = f"{isa}{kind}", lowers(isa)
-    ended = specialised(plane_scan._ended, f"plane_ended_{name}", apart=True, finish=finish)
-    scan = specialised(plane_scan._scan, f"plane_scan_{name}", apart=True, lowers=lowered, look=look, ended=ended)
+def _forms(isa: str, kind: str, look: Any, ends: tuple[Any, Any], asks: Any) -> Forms:
+    """``ends``: how one query is answered when all rows have passed, and how several are."""
+    name, lowered, (ended, every) = f"{isa}{kind}", lowers(isa), ends
+    scan = specialised(plane_scan._scan, f"plane_scan_{name}", apart=True, lowers=lowered, look=look, ended=every)
     return Forms(
         scan,
         specialised(_alone, f"plane_alone_{name}", scanned=scan, ask_lines=asks),

@@ -85,7 +85,7 @@ def _begin_plane(queries: Any, way: Any, digits: int, made: Any, kept: Any) -> N
                 words[tile, group, vector, 0] = words[tile, group, vector, 1] = 0
     made.far[:] = True
     kept.bars[:] = np.inf
-    plane_queries.write(queries, way, digits, np.inf, made)
+    plane_queries.write(queries, way, digits, made)
 
 
 class Steps:

@@ -99,7 +99,8 @@ def _write(some: Any, way: Any, blocks: Any, found: Any) -> None:
         some: (rows, dim), as ``dtypes.computable`` gives them, finite.
         way: Way.
         blocks: uint8, (blocks, bytes), those of these rows, see plane.Plane; written.
-        found: float64, (5,), written: the largest |z|^2, |y|, e1 and e2 of rows that may be left out, |y| squared; and how many others there are.
+        found: float64, (6,), written: the largest |z|^2, |y|, e1 and e2 of rows that may be left out, |y| squared; how many others there are; and
+            the largest |2 c - 15|^2 of all.
     """
     count, dim = some.shape
     m = way.words.shape[0] * way.words.shape[2]
@@ -157,6 +158,7 @@ def _write(some: Any, way: Any, blocks: Any, found: Any) -> None:
         written(z.ctypes.data, m // 8, (step.ctypes.data, inverse.ctypes.data), at, both.ctypes.data)
         rounding = 2 * (m + 8) * np.float64(U)
         for lane in range(filled):
+            found[5] = max(found[5], 4 * np.float64(both[1, lane]))
             whole2 = lengths[lane]
             side = size // 2 + lane
             if not whole2 <= LARGEST * LARGEST:

@@ -18,7 +18,7 @@ from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import Map, Most, Plane
 from knnscope.certified.cpu.quantise import FAR, MOST_DIM, PANEL, Coded, Codes, Mapping
 
-LAYOUT = 1
+LAYOUT = 2
 """Of codes, plane and lines: larger with every change of what their bytes mean. Others are written again from the rows."""
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -112,7 +112,7 @@ def _plane(numbers: dict[str, Any], arrays: Arrays, shape: tuple[int, int], metr
     if not np.isfinite(matrix).all():
         raise UnfitError("plane.matrix")
     blocks = _array(arrays, "plane", np.uint8, (-(-count // plane.LANES), 8 * m + plane.SIDES))
-    rho, scaling, longest, *most = _floats(numbers["plane"], 7)
+    rho, scaling, longest, *most = _floats(numbers["plane"], 8)
     neighbors = numbers["neighbors"]
     if len(neighbors) != len(plane.UP_TO) + 1 or any(type(k) is not int or not 0 <= k < 1 << 31 for k in neighbors):
         raise UnfitError("neighbors")

@@ -66,6 +66,8 @@ WHOLE = 1 << 24
 """Bytes of a plane up to which all of it passes before the next tile of queries: it stays in the last cache, and V is near its end at once."""
 PASS, GROUP = 128, 64
 """Of larger ones, blocks that pass before the next tile, and queries that they pass for, so that both stay in the caches."""
+WHOLE_GROUP = 128
+"""Queries that pass together where the whole plane does, if their memory is kept: lines of what is left are read once for all (plane_ending.py)."""
 FEWEST_BLOCKS = 256
 """Blocks of the plane that are worth another thread, where any are."""
 SHARED = 10
@@ -203,7 +205,7 @@ class Search:
         width = plane_search.width(isa, count)
         blocks, each, self.paths = len(plane.blocks), width[0] // width[1], {"plane"}
         many = count > FEW
-        step = PASS if many and plane.blocks.nbytes > WHOLE else blocks
+        step, group = PASS if many and plane.blocks.nbytes > WHOLE else blocks, GROUP
         room = room or max(LEAST_ROOM, int(plane.rows * dispatch.room(isa)) // (MANY_ROOM if many else 1))
         if many and not self.levels.scans:
             room = min(room, max(LEAST_ROOM, LIST_BYTES // (8 * GROUP * self.workers.count)))
@@ -225,10 +227,11 @@ class Search:
             self.levels.steps.give_back(size, request.allowed, steps)
             return done
         asked = plane_queries.ask(request.queries, plane.map, *width), self._near(request, codes)
-        group = GROUP
         if codes is None:
             room = min(room, -(-blocks // parts) * LANES + LANES)
             group = max(1, min(GROUP, BLOCK_BYTES // (workers.count * (QUERY_BYTES * request.k + 8 * room))))
+        elif step == blocks:
+            group = max(GROUP, min(WHOLE_GROUP, (scratch.KEPT_BYTES // 4 - each * blocks * LANES) // (2 * room)))
         groups = min(tiles, max(-(-tiles * each // group), min(tiles, workers.count) if parts == 1 else 1))
         kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
         kept.bars[: len(request.most)] = request.most

@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knnscope.certified.cpu import dispatch, graph_kernels, graph_pass, plane, plane_queries, quantise
-from knnscope.certified.cpu.graph_kernels import Beside
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_search import MANY
 from knnscope.certified.dtypes import computable
 from knnscope.search import definition
-from tests.certified.cpu.test_plane import ISAS, ONE, RANDOM, drawn, key_of, leading, planes
+from tests.certified.cpu.test_plane import ISAS, ONE, RANDOM, drawn, key_of, leading, planes, sums_of
 
 METRICS = definition.METRICS
 EACH = {isa: MANY[isa][0] for isa in ISAS}
@@ -41,29 +40,26 @@ def asked_of(digits: np.ndarray, each: int) -> plane_queries.PlaneQueries:
         part = digits[:, half * (m // 2) : (half + 1) * (m // 2)].astype(np.int8)
         of = part.reshape(count // each, each, m // 8, 4).view(np.int32)[..., 0]
         words[..., half] = of.transpose(0, 2, 1)
-    biases = (-120 * digits.sum(axis=1)).astype(np.int32).reshape(-1, each)
+    biases = np.stack([sums_of(digits[first : first + each]) for first in range(0, count, each)])
     terms = np.zeros((count, 3), dtype=np.float32)
     terms[:, 0] = 1
     zeros = np.zeros(count)
     return plane_queries.PlaneQueries(words, biases, terms, np.ones(count), zeros, zeros, np.zeros(count, np.bool_))
 
 
-def beside_of(asked: plane_queries.PlaneQueries, widest: int, isa: str) -> Beside:
-    beside = Beside(np.zeros_like(asked.biases), asked.biases.copy(), np.zeros_like(asked.terms))
-    beside.limits[:, 0], beside.limits[:, 1] = -np.inf, 1
-    if graph_kernels.is_narrow(isa):
-        graph_kernels.begun(asked, widest, beside)
-    return beside
+def held_of(asked: plane_queries.PlaneQueries) -> np.ndarray:
+    """Held to nothing of their own; alpha = 1, beta = 0."""
+    return np.tile(np.array([-np.inf, 1, 0], dtype=np.float32), (len(asked.terms), 1))
 
 
 def left(
-    isa: str, blocks: np.ndarray, asked: plane_queries.PlaneQueries, beside: Beside, limits: np.ndarray
+    isa: str, blocks: np.ndarray, asked: plane_queries.PlaneQueries, held: np.ndarray, limits: np.ndarray
 ) -> np.ndarray:
     """Which pairs are left, bool, (queries, rows)."""
     found, each = [], EACH[isa]
     for tile in range(len(asked.words)):
         masks = np.zeros((each, len(blocks) + 3), dtype=np.int16)
-        graph_kernels.tester(isa)(blocks, (0, len(blocks), tile), asked, beside, limits, masks)
+        graph_kernels.tester(isa)(blocks, (0, len(blocks), tile), asked, held, limits, masks)
         bits = masks[:, : len(blocks), None].view(np.uint16) >> np.arange(LANES) & 1
         found.append(bits.reshape(each, -1).astype(bool))
     return np.concatenate(found)
@@ -75,7 +71,7 @@ def at_the_end(m: int) -> tuple[np.ndarray, np.ndarray]:
     levels = np.tile(np.where(first, 15, 7), (2 * LANES, 1))
     levels[LANES:] = 15 - levels[LANES:]
     widest = int(((2 * levels[0] - 15) ** 2).sum())
-    most = min(127, math.isqrt(4 * graph_kernels.MOST**2 // widest // int(first.sum())))
+    most = min(127, math.isqrt(4 * plane_queries.MOST**2 // widest // int(first.sum())))
     return levels, np.outer([most, -most], first)
 
 
@@ -86,45 +82,35 @@ def test_a_pair_is_left_at_its_bound_and_not_below(isa: str, m: int, kind: str) 
     random, each = RANDOM(m), EACH[isa]
     if kind == "random":
         levels, digits = random.integers(0, 16, (5 * LANES, m)), random.integers(-127, 128, (2 * each, m))
-        digits = np.rint(digits * min(1.0, 2 * graph_kernels.MOST / (15 * 127 * m))).astype(np.int64)
+        digits = np.rint(digits * min(1.0, 2 * plane_queries.MOST / (15 * 127 * m))).astype(np.int64)
         digits[:, 0] |= np.arange(len(digits)) & 1  # odd sums, whose start is rounded
     else:
         levels, ends = at_the_end(m)
         digits = np.tile(ends, (each, 1))
         whole = np.abs((2 * levels - 15) @ digits.T // 2).max()
         assert 2**15 - 8 * m < whole < 2**15 or digits.max() == 127
-    asked, widest = asked_of(digits, each), int(((2 * levels - 15) ** 2).sum(axis=1).max())
-    beside = beside_of(asked, widest, isa)
-    assert not asked.far.any()
+    asked = asked_of(digits, each)
+    held = held_of(asked)
     g = -(digits @ (16 * levels - 120).T).astype(np.float32)
     for query in range(len(digits)):
         for limits, is_left in ((g[query], True), (g[query] - 1, False)):
-            assert (left(isa, blocks_of(levels), asked, beside, limits)[query] == is_left).all()
-        beside.limits[query, 0] = np.median(g[query])
-        found = left(isa, blocks_of(levels), asked, beside, np.full(len(levels), -np.inf, np.float32))
-        np.testing.assert_array_equal(found[query], g[query] <= beside.limits[query, 0])
-
-
-@pytest.mark.parametrize("m", [96, 192, 1088])
-def test_queries_whose_sums_might_not_fit_are_far(m: int) -> None:
-    levels, ends = at_the_end(m)
-    widest = int(((2 * levels[0] - 15) ** 2).sum())
-    asked = asked_of(np.concatenate([ends, ends + np.sign(ends), [np.full(m, 127)]]), 5)
-    graph_kernels.begun(asked, widest, beside_of(asked, widest, "portable"))
-    assert asked.far.tolist() == [False, False, True, True, True]
+            assert (left(isa, blocks_of(levels), asked, held, limits)[query] == is_left).all()
+        held[query, 0] = np.median(g[query])
+        found = left(isa, blocks_of(levels), asked, held, np.full(len(levels), -np.inf, np.float32))
+        np.testing.assert_array_equal(found[query], g[query] <= held[query, 0])
 
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_what_is_not_a_number_is_left(isa: str) -> None:
     each = EACH[isa]
     blocks, asked = blocks_of(np.full((LANES, 32), 8)), asked_of(np.ones((each, 32), dtype=np.int64), each)
-    beside = beside_of(asked, 32, isa)
+    held = held_of(asked)
     limits = np.full(LANES, -np.inf, dtype=np.float32)
-    assert not left(isa, blocks, asked, beside, limits).any()
+    assert not left(isa, blocks, asked, held, limits).any()
     sides = blocks[:, 8 * 32 :].view(np.float16).reshape(1, 4, LANES)
     sides[0, 1:3, 3], sides[0, 2, 5], asked.terms[:, 1] = np.inf, np.inf, 1
     limits[7] = np.nan
-    assert np.flatnonzero(left(isa, blocks, asked, beside, limits)[0]).tolist() == [3, 5, 7]
+    assert np.flatnonzero(left(isa, blocks, asked, held, limits)[0]).tolist() == [3, 5, 7]
 
 
 def above(key: Fraction) -> float:
@@ -145,8 +131,7 @@ def test_no_pair_is_left_out_by_its_own_key(metric: str, isa: str, data: st.Data
     made = plane.build(computable(rows), codes.mapping, directions, ONE, prices) if codes else None
     if made is None:
         return
-    widest = int(graph_pass.reordered(made.blocks, np.arange(len(rows), dtype=np.int32), made.blocks.copy()))
-    asked, beside = graph_kernels.ask(queries.astype(np.float64), made.map, widest, isa)
+    asked, held = graph_kernels.ask(queries.astype(np.float64), made.map, isa)
     for query in range(len(queries)):
         if asked.far[query]:
             continue
@@ -154,17 +139,28 @@ def test_no_pair_is_left_out_by_its_own_key(metric: str, isa: str, data: st.Data
         limits = np.full(len(made.blocks) * LANES, -np.inf, dtype=np.float32)
         graph = graph_pass.Graph(np.empty((0, 1)), np.empty((0, 1), np.int64), np.empty(len(rows)), limits.copy())
         graph_pass.begun(np.array(keys), graph)
-        beside.limits[:, 0] = -np.inf
-        assert left(isa, made.blocks, asked, beside, graph.limits)[query, : len(rows)].all()
+        held[:, 0] = -np.inf
+        assert left(isa, made.blocks, asked, held, graph.limits)[query, : len(rows)].all()
         for row in range(len(keys)):
-            graph_kernels.hold(np.array(keys[row : row + 1]), query, query + 1, asked, beside)
-            assert left(isa, made.blocks, asked, beside, limits)[query, row]
+            graph_kernels.hold(np.array(keys[row : row + 1]), query, query + 1, asked, held)
+            assert left(isa, made.blocks, asked, held, limits)[query, row]
 
 
-def test_digits_are_no_longer_than_sums_hold() -> None:
-    """Also where one direction has all of a query, and with levels that are all at their ends."""
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_digits_are_no_longer_than_sums_hold(metric: str, scale: float) -> None:
+    """Also where one direction has all of a query, where some rows are far longer, and with levels that are all at their ends."""
     rows = RANDOM(3).standard_normal((64, 96)) * np.arange(1, 97) ** -2.0
-    made, _ = planes(rows, "l2", leading(96, 96))
-    for widest in (96 * 60, 96 * 225):
-        asked, _ = graph_kernels.ask(rows, made.map, widest, "avx2")
+    rows[::7] *= scale
+    made, _ = planes(rows, metric, leading(96, 96))
+    levels = made.blocks[:, : 8 * 96].reshape(-1, 12, 16, 4).transpose(0, 2, 1, 3).reshape(-1, 48)
+    whole = 2 * np.concatenate([levels & 15, levels >> 4], axis=1).astype(np.int64) - 15
+    assert made.map.most.levels2 == (whole**2).sum(axis=1).max()
+    for levels2 in (96 * 60.0, 96 * 225.0):
+        way = made.map._replace(most=made.map.most._replace(levels2=levels2))
+        asked = plane_queries.ask(rows, way, 5, 1)
         assert not asked.far[: len(rows)].any()
+        digits = asked.words.transpose(0, 2, 1, 3).copy().view(np.int8).astype(np.float64)
+        lengths = np.sqrt((digits**2).sum(axis=(2, 3))).ravel()[: len(rows)]
+        assert lengths.max() * math.sqrt(levels2) / 2 <= plane_queries.MOST
+        assert lengths.max() > 120

@@ -55,7 +55,7 @@ def test_kernels_of_the_plane(isa: str) -> None:
     for vectors, digits in tiles(isa):
         each = vectors // digits
         given = [
-            blocks, 0, 2, np.zeros((GROUPS, vectors, 2), np.int32), np.zeros(vectors, np.int32),
+            blocks, 0, 2, np.zeros((GROUPS, vectors, 2), np.int32), np.zeros((3, vectors), np.int32),
             np.zeros((each, 3), np.float32), np.zeros((each, ROWS), np.float32),
         ]  # fmt: skip
         text = assembly(plane_kernels.kernel(isa, vectors, digits), given, isa)
@@ -73,9 +73,8 @@ def test_pairs_of_a_graph(isa: str) -> None:
     blocks = quantise.aligned((2, 64 * GROUPS + plane.SIDES), np.uint8, plane.BEYOND)
     vectors, digits = plane_search.MANY[isa]
     asked: plane_queries.PlaneQueries = plane_queries.blank.py_func(vectors, 8 * GROUPS, vectors, digits)
-    beside = graph_kernels.Beside(asked.biases, asked.biases, asked.terms)
     masks = np.zeros((vectors, 4), dtype=np.int16)
-    given = [blocks, (0, 2, 0), asked, beside, np.zeros(ROWS, np.float32), masks]
+    given = [blocks, (0, 2, 0), asked, asked.terms, np.zeros(ROWS, np.float32), masks]
     text = assembly(graph_kernels.tester(isa), given, isa)
     loop = text[text.index(PRODUCTS[isa]) : text.rindex(PRODUCTS[isa])]
     # 16 rows are two registers, each with two halves of its bytes
@@ -107,7 +106,8 @@ def test_any_width_of_a_dot_product_gives_the_same_whole_numbers(dim: int) -> No
     asked = EncodedQueries(
         wide, np.zeros(2, np.int32), np.full(1, 2, np.float32), *(np.zeros(1) for _ in range(5)), np.zeros(1, np.bool_)
     )
-    narrow = specialised(lines._evaluate, "lines_sse2", dot=lines._dot(8, "llvm.x86.sse2.pmadd.wd"))
+    one, four = lines._dot(8, "llvm.x86.sse2.pmadd.wd")
+    narrow = specialised(lines._evaluate, "lines_sse2", dot=one, four=four)
     for evaluate in (narrow, *(lines.evaluation(isa) for isa in dispatch.available() if isa != "amx")):
         found = np.zeros((5, 5))
         evaluate(codes, np.arange(5), 5, asked, 0, found)

@@ -49,11 +49,21 @@ def asked_of(queries: np.ndarray, made: Plane, digits: int) -> plane_queries.Pla
     return plane_queries.ask(queries.astype(np.float64), made.map, 2 if digits == 2 else 4, digits)
 
 
+def sums_of(digits: np.ndarray) -> np.ndarray:
+    """PlaneQueries.biases of queries with one digit, int, (queries, m), as one tile: int32, (3, queries)."""
+    m = digits.shape[1]
+    halves = [digits[:, np.arange(m) % (m // 2) % 4 // 2 == half].sum(axis=1) for half in range(2)]
+    low, high = (-(15 * half >> 1) for half in halves)
+    starts = (low & 65535 | (high & 65535) << 16).astype(np.uint32).view(np.int32)
+    whole = -120 * digits.sum(axis=1)
+    return np.stack([whole, starts, whole - 16 * (low + high)]).astype(np.int32)
+
+
 def lows(made: Plane, asked: plane_queries.PlaneQueries, isa: str, digits: int) -> np.ndarray:
     """g, (queries, rows)."""
     vectors = asked.words.shape[2]
     each = vectors // digits
-    kernel = plane_kernels.kernel(isa, vectors, digits)
+    kernel = plane_kernels.kernel("portable" if (isa, digits) == ("avx2", 2) else isa, vectors, digits)
     out = np.zeros((len(asked.far), len(made.blocks) * LANES), dtype=np.float32)
     for tile in range(len(asked.words)):
         here = slice(tile * each, (tile + 1) * each)
@@ -215,8 +225,10 @@ def test_rows_of_bfloat16_are_centred_before_they_are_rounded() -> None:
     np.testing.assert_array_equal(components.prepared(bits, 0, centre), (rows - centre).astype(np.float32))
 
 
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize(("vectors", "digits"), [(2, 2), (4, 1)])
+@pytest.mark.parametrize(
+    ("isa", "vectors", "digits"),
+    [(isa, *of) for isa in ISAS for of in ((2, 2), (4, 1)) if (isa, *of) != ("avx2", 2, 2)],
+)
 @pytest.mark.parametrize("m", [32, 96, 160, 1088])
 def test_kernels_give_the_defined_whole_numbers(isa: str, vectors: int, digits: int, m: int) -> None:
     """s = 1, N = e1 = e2 = 0 and t2 = 1 leave -F, also at the ends of the range."""
@@ -231,11 +243,13 @@ def test_kernels_give_the_defined_whole_numbers(isa: str, vectors: int, digits: 
     sides[:, 0], sides[:, 1:] = 1, 0
     values = random.integers(-127, 128, (vectors, m))
     values[0] = 127
+    if isa == "avx2":  # whose sums have 16 bits
+        values = np.rint(values * min(1.0, 2 * plane_queries.MOST / (15 * 127 * m))).astype(np.int64)
     words = np.zeros((m // 8, vectors, 2), dtype=np.int32)
     for half in range(2):
         part = values[:, half * (m // 2) : (half + 1) * (m // 2)].astype(np.int8)
         words[:, :, half] = part.reshape(vectors, m // 8, 4).view(np.int32)[:, :, 0].T
-    biases = (-120 * values.sum(axis=1)).astype(np.int32)
+    biases = sums_of(values)
     terms = np.zeros((each, 3), dtype=np.float32)
     terms[:, 0] = 1
     out = np.zeros((each, count * LANES), dtype=np.float32)
@@ -266,7 +280,8 @@ def test_any_small_data(isa: str, data: st.DataObject) -> None:
         patch.setattr(searches, "FEWEST_BLOCKS", 1)
         patch.setattr(searches, "WHOLE", data.draw(st.sampled_from((0, 1 << 24))))
         patch.setattr(searches, "PASS", data.draw(st.integers(1, 4)))
-        patch.setattr(searches, "GROUP", data.draw(st.sampled_from((5, 10, 64))))
+        for name in ("GROUP", "WHOLE_GROUP"):
+            patch.setattr(searches, name, data.draw(st.sampled_from((5, 10, 64))))
         if data.draw(st.booleans()):  # lists that run full
             patch.setattr(searches, "LEAST_ROOM", data.draw(st.sampled_from((8, 16, 40))))
             patch.setattr(dispatch, "room", lambda _: 0.0)

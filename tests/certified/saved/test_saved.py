@@ -107,7 +107,7 @@ def test_codes_of_another_version_are_written_again(
 ) -> None:
     index = ExactIndex(some(1000))
     index.save(tmp_path)
-    monkeypatch.setattr(segments.saved, "LAYOUT", 2)
+    monkeypatch.setattr(segments.saved, "LAYOUT", segments.saved.LAYOUT + 1)
     check_same(index, ExactIndex.load(tmp_path), some(5))
     assert "those here are of another version" in capsys.readouterr().err
 
