@@ -137,7 +137,7 @@ def changes(before: Run | Sequence[Run], after: Run) -> Changes:
         KnnscopeError: no earlier run, the same run twice, or one is a run of compare, another of the ladder.
     """
     runs = [before] if isinstance(before, Run) else list(before)
-    earlier.check([*runs, after])
+    earlier.check(runs, after)
     found = earlier.select(runs, after)
     around, new = found.around[-1], timed.rows(after)
     each = earlier.rows_of(found, new)

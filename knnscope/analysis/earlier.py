@@ -46,24 +46,24 @@ def name(run: Run, otherwise: str) -> str:
     return str(run.folder) if run.folder is not None else otherwise
 
 
-def check(runs: Sequence[Run]) -> None:
-    """Refuse what is no row of runs.
+def check(earlier: Sequence[Run], after: Run | None = None) -> None:
+    """Refuse what cannot be earlier runs and a later one. after: None where it is not there yet.
 
     Raises:
-        ArgumentError: there is none.
-        KnnscopeError: one is of compare, another of the ladder, or two are the same run.
+        ArgumentError: there is no earlier run.
+        KnnscopeError: one is of compare, another of the ladder, or of several two are the same run.
     """
-    if not runs:
+    if not earlier:
         raise ArgumentError("no earlier run: at least one was expected")
+    runs = [*earlier, *([after] if after is not None else [])]
+    called = ["the first", "the second"] if len(earlier) == 1 else [f"run {place + 1}" for place in range(len(runs))]
+    names = [name(run, otherwise) for run, otherwise in zip(runs, called, strict=False)]
     for place, run in enumerate(runs):
-        first, this = name(runs[0], "the first"), name(run, "the second" if len(runs) == 2 else f"run {place + 1}")
         if type(run) is not type(runs[0]):
-            raise KnnscopeError(f"{first} and {this}: one is a run of compare, one of ladder")
-    for place, run in enumerate(runs if len(runs) > 2 else ()):
-        for other, same in enumerate(runs[:place]):
-            if same is run or same.rows == run.rows:
-                both = f"{name(same, f'run {other + 1}')} and {name(run, f'run {place + 1}')}"
-                raise KnnscopeError(f"{both}: the same run twice: name each run once")
+            raise KnnscopeError(f"{names[0]} and {names[place]}: one is a run of compare, one of ladder")
+        for other in range(place if len(earlier) > 1 else 0):
+            if runs[other].rows == run.rows:
+                raise KnnscopeError(f"{names[other]} and {names[place]}: the same run twice: name each run once")
 
 
 def select(earlier: Sequence[Run], after: Run) -> Earlier:

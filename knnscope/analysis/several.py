@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median, variance
+from statistics import fmean, median
 
 import numpy as np
 
@@ -22,11 +22,11 @@ from knnscope.analysis.verdict import MATTERS, QUICK_MATTERS
 
 FEWEST_PROCESSES = 3
 """With fewer the noise inside of a run is not known, and a row of it has no level."""
-TRIMMED = 6
-"""From so many earlier runs on the highest and the lowest do not count, so that one wild run does not blind all comparisons with it."""
-POOLED = 6
-"""How many observations of a row the spread of the other rows is worth. Of 4, 6 and 8 the one that finds 15% most often and names no row falsely in
-more than 5% of simulated pairs, also where one engine wanders six times as far as the next (docs/decisions/049)."""
+WILD = 4.0
+"""A run farther from the middle one than so many standard deviations counts as if it lay there: one wild run does not blind what comes after."""
+POOLED = 8
+"""What the other rows say counts as much as so many runs of the row itself; of their spread, not more than there are earlier runs, and not less
+than ``WEIGHT``. By simulation: docs/decisions/049."""
 USUAL_QUICK = 0.1
 """As ``USUAL``, of runs with one process an engine: two processes may differ by a fifth each way (docs/decisions/005)."""
 Timed = tuple[Floats, int]
@@ -115,22 +115,25 @@ def common(lines: Sequence[Line], unchanged: Collection[str]) -> list[Common]:
     ]
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """Of the levels in the earlier runs.
+def spread(values: Sequence[float], quick: bool = False) -> Spread:
+    """Of the levels in the earlier runs: their median, and the mean square around it, of wild runs as ``WILD`` says.
 
-    Of six and more the trimmed mean and the winsorized variance, with as many degrees of freedom as are not trimmed, less one: Tukey and
-    McLaughlin 1963, Sankhya A 25(3).
+    How far is wild follows from the median of the distances, drawn towards what is usual.
 
     Raises:
         ValueError: there is none.
     """
     if not values:
         raise ValueError("an earlier run was expected")
-    n, inner = len(values), sorted(values)
-    if n < TRIMMED:
-        return Spread(fmean(inner), variance(inner) if n > 1 else 0.0, n - 1)
-    inner = inner[1:-1]
-    return Spread(fmean(inner), variance([inner[0], *inner, inner[-1]]) / (1 - 2 / n) ** 2, n - 3)
+    centre, freedom = median(values), len(values) - 1
+    far = [abs(value - centre) for value in values]
+    robust = (1.4826 * median(far)) ** 2  # of a normal distribution
+    most = WILD * math.sqrt((WEIGHT * _guess(quick) ** 2 + freedom * robust) / (WEIGHT + freedom))
+    return Spread(centre, sum(min(one, most) ** 2 for one in far) / max(1, freedom), freedom)
+
+
+def _guess(quick: bool) -> float:
+    return USUAL_QUICK if quick else USUAL
 
 
 def _look(lines: Sequence[Line], unchanged: Collection[str]) -> dict[Key, Shift]:
@@ -175,7 +178,7 @@ def _level(line: Line, controls: Sequence[Line], runs: Sequence[int]) -> _Level 
         return None
     error = 0.0 if line.quick else _standard_error(each[-1])
     held = tuple(run for run, _ in kept)
-    return _Level(line, held, spread([value for _, value in kept]), now, error, len(each[-1]))
+    return _Level(line, held, spread([value for _, value in kept], line.quick), now, error, len(each[-1]))
 
 
 def _standard_error(groups: Groups) -> float:
@@ -197,16 +200,16 @@ def _usual(levels: Sequence[_Level]) -> dict[tuple[Kind, str], float]:
     found = {}
     for kind, engine in sums:
         (every, count), (own, less) = sums[kind, ""], sums[kind, engine]
-        guess = USUAL_QUICK if kind[2] else USUAL
-        found[kind, engine] = (WEIGHT * guess**2 + max(0.0, every - own)) / (WEIGHT + count - less)
+        found[kind, engine] = (WEIGHT * _guess(kind[2]) ** 2 + max(0.0, every - own)) / (WEIGHT + count - less)
     return found
 
 
 def _moderated(level: _Level, usual: float) -> tuple[float, int]:
     """A row's variance between runs, drawn towards what is usual, and its degrees of freedom: Smyth 2004, as in ``unpaired.margin``."""
     own = level.spread
-    freedom = POOLED + own.freedom
-    return (POOLED * usual + own.freedom * own.variance) / freedom, freedom
+    weight = min(POOLED, max(WEIGHT, len(level.runs)))
+    freedom = weight + own.freedom
+    return (weight * usual + own.freedom * own.variance) / freedom, freedom
 
 
 def _restless(
@@ -224,13 +227,15 @@ def _restless(
     for kind, engines in moved.items():
         for engine in engines:
             others = [fmean(some) for name, some in engines.items() if name != engine and name in unchanged]
-            found[kind, engine] = max(1.0, (WEIGHT + sum(others)) / (WEIGHT + len(others)))
+            found[kind, engine] = max(1.0, (POOLED + sum(others)) / (POOLED + len(others)))
     return found
 
 
 def _error(level: _Level, variance: float, restless: float) -> float:
-    """Of the move: of the earlier runs' mean, and of the later run, which varies as runs do, or as its processes say if that is more."""
-    return math.sqrt(variance / len(level.runs) + max(variance * restless, level.error**2))
+    """Of the move: of the earlier runs' median, and of the later run, which varies as runs do, or as its processes say if that is more."""
+    runs = len(level.runs)
+    middle = (math.pi / 2 if runs > 2 else 1) / runs  # of normal values; of two the median is the mean
+    return math.sqrt(variance * middle + max(variance * restless, level.error**2))
 
 
 def _tellable(level: _Level) -> bool:
