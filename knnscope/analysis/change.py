@@ -138,6 +138,7 @@ def changes(before: Run | Sequence[Run], after: Run) -> Changes:
     """
     runs = [before] if isinstance(before, Run) else list(before)
     earlier.check(runs, after)
+    names = [earlier.name(run, f"run {i + 1}" if len(runs) > 1 else "the first run") for i, run in enumerate(runs)]
     found = earlier.select(runs, after)
     around, new = found.around[-1], timed.rows(after)
     each = earlier.rows_of(found, new)
@@ -165,9 +166,9 @@ def changes(before: Run | Sequence[Run], after: Run) -> Changes:
             rows.append(_held(row, shift, [some.get(key) for some in each], left_out[key]) if many and shift else row)
     return Changes(
         command="ladder" if climbed else "compare",
-        before=earlier.name(found.last, "the first run" if len(runs) == 1 else "the last of the earlier runs"),
+        before=next(name for run, name in zip(runs, names, strict=True) if run is found.last),
         after=earlier.name(after, "the second run" if len(runs) == 1 else "the later run"),
-        earlier=tuple(earlier.name(run, f"run {i + 1}") for i, run in enumerate(runs)) if len(runs) > 1 else (),
+        earlier=tuple(names) if len(runs) > 1 else (),
         left_out=found.left_out,
         differences=tuple(around),
         shared=tuple(_shared(one) for one in shared),

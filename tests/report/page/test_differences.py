@@ -50,6 +50,18 @@ def test_the_same_run_twice_is_not_worse_and_of_other_data_nothing_is_told() -> 
     assert "&lt;script&gt;" in html.render(page)
 
 
+def test_of_several_runs_the_page_says_how_many() -> None:
+    found = changes([drawn(seed) for seed in range(1, 5)], drawn(5, SLOWER))
+    page = differences.document(found)
+    assert page.title == "4 earlier runs, the last run 4 (A) and the later run (B)"
+    text = markdown.render(page)
+    assert "held against 4 of 4 earlier runs" in text
+    assert "over that in the earlier ones" in text
+    (rows,) = (table for table in tables(page) if "tells from" in table.head)
+    assert (rows.head[-1], {line[-1] for line in rows.lines}) == ("runs", {4})
+    assert "held against 4 of 4 earlier runs" in html.render(page)
+
+
 def test_it_is_written_as_html_markdown_and_csv(tmp_path: Path) -> None:
     for name, run in (("a", drawn(1)), ("b", drawn(2, SLOWER))):
         save(replace(run, rows=tuple(structs.replace(row, dataset="<script>") for row in run.rows)), tmp_path / name)
