@@ -89,7 +89,11 @@ def earlier(found: Changes) -> str:
     kept = len(found.earlier) - len(found.left_out)
     if not found.earlier:
         return found.before
-    return f"{kept} earlier runs, the last {found.before}" if kept > 1 else f"of {len(found.earlier)} {found.before}"
+    return (
+        f"{kept} earlier runs, the last {found.before}"
+        if kept > 1
+        else f"{found.before}, one of {len(found.earlier)} earlier runs"
+    )
 
 
 def left_out(found: Changes) -> list[str]:
@@ -101,7 +105,8 @@ def against(found: Changes) -> list[str]:
     """How many earlier runs the rows were held against; nothing where there was only one to begin with."""
     if not found.earlier:
         return []
-    runs = sorted({row.earlier for row in _told(found) if row.earlier}) or [1]
+    comparable = any(row.outcome != "not comparable" for row in found.rows)
+    runs = sorted({row.earlier for row in _told(found) if row.earlier}) or [int(comparable)]
     span = f"{runs[0]}" if runs[0] == runs[-1] else f"{runs[0]} to {runs[-1]}"
     return [f"held against {span} of {len(found.earlier)} earlier runs"]
 

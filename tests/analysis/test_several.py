@@ -175,6 +175,10 @@ def test_another_machine_is_left_out_and_named() -> None:
     assert "left out: run 1" in report.markdown(found)
     nothing = changes([other, replace(other, rows=EARLIER[3].rows)], SLOWER)
     assert {row.outcome for row in nothing.rows} == {"not comparable"}
+    assert report.text(nothing).endswith("held against 0 of 2 earlier runs")
+    one = changes([other, EARLIER[3]], SLOWER)
+    assert report.text(one).startswith("A  run 2, one of 2 earlier runs\n")
+    assert report.text(one).endswith("held against 1 of 2 earlier runs")
 
 
 def test_another_gpu_is_left_out_for_rows_of_a_gpu_alone() -> None:
