@@ -1,9 +1,10 @@
-"""Runs of compare, pair by pair: how often is a change told where there is none, and is a planted slowdown of 15% found?
+"""Runs of compare, one after the other: how often is a change told where there is none, and is a planted slowdown of 15% found?
 
-    python benchmarks/planted_change.py [--runs 21] [--rounds 7] [--folder DIR] [--out benchmarks/results/planted-change.json]
+    python benchmarks/planted_change.py [--runs 21] [--earlier 1] [--rounds 7] [--folder DIR] [--out benchmarks/results/planted-change.json]
 
-The same engines are measured in run after run, each beside the next: nothing changed. Every run also has numpy with 15% more to do; put
-in numpy's place in the later run of a pair, it is the planted change. Runs in DIR are kept, and not measured again.
+The same engines are measured in run after run, and each run is held against as many before it as --earlier says: nothing changed. Every
+run also has numpy with 15% more to do; put in numpy's place in the later run, it is the planted change. Runs in DIR are kept, and not
+measured again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -72,18 +72,23 @@ def main() -> None:
     """Measure, compare, count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=21)
+    parser.add_argument("--earlier", type=int, default=1, help="runs that each is held against (default 1)")
     parser.add_argument("--rounds", type=int, default=OPTIONS.rounds)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/planted-change.json"))
     args = parser.parse_args()
+    if not 1 <= args.earlier < args.runs:
+        parser.error(f"--earlier {args.earlier}: from 1 up, and fewer than the {args.runs} runs")
     with tempfile.TemporaryDirectory() as own:
         found = [
             measured((args.folder or Path(own)) / f"{number:02}", number, args.rounds) for number in range(args.runs)
         ]
-    pairs = [pair(*both) for both in pairwise(found)]
+    windows = [found[i : i + args.earlier + 1] for i in range(len(found) - args.earlier)]
+    pairs = [pair(before, after) for *before, after in windows]
     for one in pairs:
         print(one)
     summary = {
+        "earlier runs of a pair": args.earlier,
         "pairs": len(pairs),
         "nothing changed": {
             "pairs with a row that is worse": sum(bool(p["worse"]) for p in pairs),
@@ -125,8 +130,8 @@ def measured(folder: Path, number: int, rounds: int) -> ComparisonRun:
     return run
 
 
-def pair(before: ComparisonRun, after: ComparisonRun) -> dict[str, Any]:
-    """What is said of two runs, as they are and with the planted engine in the later one."""
+def pair(before: Sequence[ComparisonRun], after: ComparisonRun) -> dict[str, Any]:
+    """What is said of earlier runs and a later one, as they are and with the planted engine in the later one."""
     still = hot(before, as_it_is(after))
     moved = hot(before, planted(after))
     (row,) = (row for row in moved if row.engine == CHANGED)
@@ -138,13 +143,13 @@ def pair(before: ComparisonRun, after: ComparisonRun) -> dict[str, Any]:
         "ratio": round(row.ratio or 0, 3),
         "others": [row.outcome for row in moved if row.engine != CHANGED],
         "tells": round(median(row.tells or 0 for row in still), 3),
-        "other cores": max(run.other_cores or 0 for run in (before, after)),
+        "other cores": max(run.other_cores or 0 for run in (*before, after)),
     }
 
 
-def hot(before: ComparisonRun, after: ComparisonRun) -> Sequence[Change]:
+def hot(before: Sequence[ComparisonRun], after: ComparisonRun) -> Sequence[Change]:
     """The rows of calls with hot caches."""
-    return [row for row in changes(as_it_is(before), after).rows if row.cache == "hot"]
+    return [row for row in changes([as_it_is(run) for run in before], after).rows if row.cache == "hot"]
 
 
 def as_it_is(run: ComparisonRun) -> ComparisonRun:

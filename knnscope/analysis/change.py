@@ -1,29 +1,29 @@
 """What changed between two runs of compare, or of the ladder: a record for each row, and what differs around them.
 
-A pure function of two runs. ``surroundings`` says what may be compared and whose libraries changed, ``shifts`` how much longer a row
-takes once what all share is taken out.
+A pure function of the runs. ``surroundings`` says what may be compared and whose libraries changed, ``shifts`` how much longer a row
+takes once what all share is taken out; where there are several earlier runs, ``earlier`` says which of them count, and ``several`` how much
+longer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import median_low
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
-from msgspec import Meta
+from msgspec import Meta, structs
 
-from knnscope.analysis import shifts
+from knnscope.analysis import earlier, several, shifts, timed
+from knnscope.analysis.earlier import LeftOut
 from knnscope.analysis.jsonl import read_one
-from knnscope.analysis.measurement import FAILED, NOT_HERE, Count, Measurement, Positive, Ratio, RungMeasurement
-from knnscope.analysis.run import ComparisonRun, LadderRun, Run
+from knnscope.analysis.measurement import FAILED, NOT_HERE, Count, Positive, Ratio
+from knnscope.analysis.run import LadderRun, Run
 from knnscope.analysis.shifts import Case, Common, Key, Shift
-from knnscope.analysis.surroundings import Difference, changed, differences
+from knnscope.analysis.surroundings import Difference, changed
+from knnscope.analysis.timed import Row
 from knnscope.errors import KnnscopeError
 
 Outcome = Literal[
@@ -49,10 +49,6 @@ FARTHEST = 700.0
 """No logarithm of a ratio is shown that is larger: e to it is near the largest number."""
 
 
-MOST = 500
-"""Rounds of a row that are told apart, so that a file of any length is compared in bounded time and memory."""
-
-
 def _say(text: str) -> Meta:
     return Meta(description=text)
 
@@ -68,7 +64,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     device: Literal["cpu", "cuda"]
     outcome: Outcome
     why: Annotated[str, _say("one line; empty where the outcome says all")] = ""
-    before_ns: Annotated[Positive | None, _say("median of the run before, as its clock had it")] = None
+    before_ns: Annotated[
+        Positive | None, _say("median of the run before, as its clock had it; of several the middle one")
+    ] = None
     after_ns: Positive | None = None
     ratio: Annotated[
         Ratio | None, _say("time after over time before, without what the unchanged engines share; above 1 is slower")
@@ -78,7 +76,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     )
     high: Ratio | None = None
     tells: Annotated[Ratio | None, _say("a change of this many times or more would have been told")] = None
-    p: Annotated[float | None, _say("one-sided chance of so uneven processes, if nothing changed that matters")] = None
+    p: Annotated[
+        float | None, _say("one-sided chance of so uneven processes, or runs, if nothing changed that matters")
+    ] = None
+    earlier: Annotated[Count | None, _say("of several earlier runs so many are what the time is held against")] = None
     before_status: str | None = None
     after_status: str | None = None
     before_grade: str | None = None
@@ -101,12 +102,17 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that changed. before, after: the names of the runs. command: what measured them."""
+    """All that changed. before, after: the names of the runs. command: what measured them.
+
+    earlier: of several earlier runs all names, oldest first; ``before`` is then the last that can be compared. left_out: those that cannot.
+    """
 
     schema_version: Literal[1] = 1
     command: Literal["compare", "ladder"]
     before: str
     after: str
+    earlier: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     differences: tuple[Difference, ...]
     shared: tuple[Shared, ...]
     rows: tuple[Change, ...]
@@ -118,63 +124,56 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return tuple(row for row in self.rows if row.outcome in outcomes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """What both kinds of rows have in common. rounds: times of each, nanoseconds."""
-
-    key: Key
-    device: Literal["cpu", "cuda"]
-    status: str
-    reason: str | None
-    grade: str | None
-    took_ns: int | None
-    rounds: Sequence[Sequence[float]]
-    together: int
-    quick: bool
-
-
-def changes(before: Run, after: Run) -> Changes:
-    """Compare two runs row by row.
+def changes(before: Run | Sequence[Run], after: Run) -> Changes:
+    """Compare a run with an earlier one, or with several, row by row.
 
     Rows that failed in both have nothing to compare and are left out.
 
+    Args:
+        before: the earlier run, or several, oldest first; where they have other libraries than the last of them a row is not held against them.
+        after: the later one.
+
     Raises:
-        KnnscopeError: one is a run of compare, the other of the ladder.
+        KnnscopeError: no earlier run, the same run twice, or one is a run of compare, another of the ladder.
     """
-    if type(before) is not type(after):
-        raise KnnscopeError(
-            f"{_name(before, 'the first')} and {_name(after, 'the second')}: one is a run of compare, one of ladder"
-        )
-    around = differences(before, after)
-    old, new = _rows(before), _rows(after)
-    climbed = isinstance(before, LadderRun)
-    timed = [
-        case
-        for key in old
-        if key in new and (case := _case(old[key], new[key])) and not _forbidden(case.device, around)
-    ]
+    runs = [before] if isinstance(before, Run) else list(before)
+    earlier.check(runs, after)
+    names = [earlier.name(run, f"run {i + 1}" if len(runs) > 1 else "the first run") for i, run in enumerate(runs)]
+    found = earlier.select(runs, after)
+    around, new = found.around[-1], timed.rows(after)
+    each = earlier.rows_of(found, new)
+    old = each[-1]
+    climbed = isinstance(after, LadderRun)
     libraries = {
         (row.key[0], row.device): changed(row.key[0], row.device, climbed, around)
         for row in (*old.values(), *new.values())
     }
     unchanged = {engine for (engine, _), moved in libraries.items() if moved == ()}
-    judged = shifts.shifts(timed, unchanged)
-    found = []
+    many = len(found.runs) > 1
+    left_out: dict[Key, dict[int, str]] = {}
+    if many:
+        lines, left_out = earlier.lines(found, new)
+        judged, shared = several.judge(lines, unchanged), several.common(lines, unchanged)
+    else:
+        cases = [_case(row, new[key]) for key, row in old.items() if key in new and _comparable(row, new[key], around)]
+        judged, shared = shifts.shifts(cases, unchanged), shifts.common(cases, unchanged)
+    rows = []
     for key in {**new, **old}:
-        a, b = old.get(key), new.get(key)
-        row = _change(a, b, judged.get(key), around)
+        shift = judged.get(key)
+        row = _change(old.get(key), new.get(key), shift, timed.forbidden((new.get(key) or old[key]).device, around))
         if row is not None:
-            some = b or a
-            assert some is not None
-            found.append(msgspec.structs.replace(row, libraries=libraries[key[0], some.device] or ()))
+            row = structs.replace(row, libraries=libraries[key[0], row.device] or ())
+            rows.append(_held(row, shift, [some.get(key) for some in each], left_out[key]) if many and shift else row)
     return Changes(
         command="ladder" if climbed else "compare",
-        before=_name(before, "the first run"),
-        after=_name(after, "the second run"),
+        before=next(name for run, name in zip(runs, names, strict=True) if run is found.last),
+        after=earlier.name(after, "the second run" if len(runs) == 1 else "the later run"),
+        earlier=tuple(names) if len(runs) > 1 else (),
+        left_out=found.left_out,
         differences=tuple(around),
-        shared=tuple(_shared(one) for one in shifts.common(timed, unchanged)),
-        rows=tuple(found),
-        rows_before=len(before.rows),
+        shared=tuple(_shared(one) for one in shared),
+        rows=tuple(rows),
+        rows_before=len(found.last.rows),
         rows_after=len(after.rows),
     )
 
@@ -191,79 +190,36 @@ def load(path: Path) -> Changes:
     return found
 
 
-def _name(run: Run, else_: str) -> str:
-    return str(run.folder) if run.folder is not None else else_
-
-
-def _rows(run: Run) -> dict[Key, _Row]:
-    """By key; of rows that a file repeats the last."""
-    if isinstance(run, ComparisonRun):
-        return {row.key: row for row in map(_measured, run.rows)}
-    return {row.key: row for row in map(_climbed, run.rows)}
-
-
-def _measured(row: Measurement) -> _Row:
-    return _Row(
-        (*row.case, row.cache),
-        row.device,
-        row.status,
-        row.reason,
-        row.grade,
-        row.median_ns,
-        row.samples_ns,
-        row.rounds_a_process,
-        row.quick,
+def _held(row: Change, shift: Shift, each: Sequence[Row | None], left_out: Mapping[int, str]) -> Change:
+    """The record of a row, with what is to be said of the earlier runs. each: their rows."""
+    took = [some.took_ns for i in shift.runs if (some := each[i]) and some.took_ns is not None]
+    why = earlier.said(left_out, shift.runs, len(each)) if took else ""
+    return structs.replace(
+        row,
+        earlier=len(took),
+        before_ns=median_low(took) if took else row.before_ns,
+        why="; ".join(filter(None, (row.why, why))),
     )
 
 
-def _climbed(row: RungMeasurement) -> _Row:
-    """A rung has one process, and repeats instead of rounds; a loop's times are scaled to all rows."""
-    samples = [ns for ns in row.samples_ns or [] if ns > 0]
-    scale = row.wall_ns / median(samples) if samples and row.wall_ns is not None and row.scaled else 1.0
-    return _Row(
-        (row.rung, row.k, 1, "host", "hot"),
-        row.device,
-        row.status,
-        row.reason,
-        row.grade,
-        row.wall_ns,
-        [[scale * ns] for ns in samples],
-        1,
-        True,
-    )
+def _comparable(a: Row, b: Row, around: Sequence[Difference]) -> bool:
+    """Whether the times of a row of both runs can be."""
+    return timed.alike(a, b) and not timed.forbidden(a.device, around)
 
 
-def _case(a: _Row, b: _Row) -> Case | None:
+def _case(a: Row, b: Row) -> Case:
     """What is compared of a row that both runs timed on the same device."""
-    if a.device != b.device or a.took_ns is None or b.took_ns is None:
-        return None
-    if b.grade == "wrong" != a.grade or a.grade == "wrong" != b.grade:
-        return None
-    (old, before), (new, after) = _times(a), _times(b)
-    if np.isnan(old).all() or np.isnan(new).all():
-        return None
+    (old, before), (new, after) = timed.times(a), timed.times(b)
     return Case(a.key, a.device, (old, new), (before, after), a.quick or b.quick)
 
 
-def _times(row: _Row) -> tuple[npt.NDArray[np.float64], int]:
-    """The logarithm of each round's median, nan where it has none, and how many one process answered; of very many, neighbors are joined."""
-    step = -(-len(row.rounds) // MOST) or 1
-    blocks = ([ns for r in row.rounds[i : i + step] for ns in r] for i in range(0, len(row.rounds), step))
-    return np.array([math.log(median(ns)) if ns else math.nan for ns in blocks]), max(1, row.together // step)
-
-
-def _forbidden(device: str, around: Sequence[Difference]) -> str:
-    """Why rows of a device cannot be compared; empty if they can."""
-    return "; ".join(d.why for d in around if d.forbids == "all" or d.forbids == device == "cuda")
-
-
-def _change(a: _Row | None, b: _Row | None, shift: Shift | None, around: Sequence[Difference]) -> Change | None:
+def _change(a: Row | None, b: Row | None, shift: Shift | None, forbidden: str) -> Change | None:
     """The record of a row, all but its libraries; None where neither run has it."""
     some = b or a
     assert some is not None
     if all(row is None or row.status in FAILED for row in (a, b)):
         return None
-    outcome, why = _told(a, b, shift, _forbidden(some.device, around))
+    outcome, why = _told(a, b, shift, forbidden)
     engine, k, batch, boundary, cache = some.key
     figures: dict[str, Any] = {}
     if shift is not None and shift.told != "no control" and math.isfinite(shift.tells):
@@ -293,7 +249,7 @@ def _change(a: _Row | None, b: _Row | None, shift: Shift | None, around: Sequenc
     )
 
 
-def _told(a: _Row | None, b: _Row | None, shift: Shift | None, forbidden: str) -> tuple[Outcome, str]:
+def _told(a: Row | None, b: Row | None, shift: Shift | None, forbidden: str) -> tuple[Outcome, str]:
     """The outcome and the reason for it, in this order: may they be compared, are both there, are both right, which is faster."""
     if forbidden:
         return "not comparable", forbidden
@@ -314,7 +270,7 @@ def _told(a: _Row | None, b: _Row | None, shift: Shift | None, forbidden: str) -
     return _timed(shift, _beside(a, b))
 
 
-def _beside(a: _Row, b: _Row) -> str:
+def _beside(a: Row, b: Row) -> str:
     """What else is to be said of a row that both timed."""
     if a.grade == b.grade == "wrong":
         return "wrong in both"
@@ -326,7 +282,7 @@ def _beside(a: _Row, b: _Row) -> str:
 def _timed(shift: Shift, beside: str) -> tuple[Outcome, str]:
     reasons = {
         "few": "too few processes to tell" if shift.processes != (1, 1) else "too few rounds to tell",
-        "no control": f"fewer than {shifts.FEWEST_CONTROLS} other engines with the same libraries in both runs",
+        "no control": f"fewer than {shifts.FEWEST_CONTROLS} other engines with the same libraries in these runs",
     }
     outcome: Outcome = "noisy" if shift.told == "few" else shift.told
     return outcome, "; ".join(filter(None, (reasons.get(shift.told, ""), beside)))

@@ -8,7 +8,7 @@ between the runs. How far those engines depart from each other says how far one 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
@@ -36,16 +36,16 @@ Group = tuple[str, int, int, str, str]
 
 @dataclass(frozen=True)
 class Case:
-    """A row of both runs.
+    """A row of all runs that are compared: two, or ``several``.
 
-    times: of the run before and the one after, the logarithm of each round's median; nan where it took no part. together: rounds in a
-    row that one process answered, of each run. quick: one process an engine.
+    times: of each run, the later one last, the logarithm of each round's median; nan where it took no part. together: rounds in a row
+    that one process answered, of each run. quick: one process an engine.
     """
 
     key: Key
     device: str
-    times: tuple[Floats, Floats]
-    together: tuple[int, int]
+    times: tuple[Floats, ...]
+    together: tuple[int, ...]
     quick: bool = False
 
     @property
@@ -60,8 +60,8 @@ class Case:
 
     @cached_property
     def base(self) -> float:
-        """Its usual time, of both runs alike."""
-        return float(np.nanmedian(self.times[0]) + np.nanmedian(self.times[1])) / 2
+        """Its usual time, of all runs alike."""
+        return float(sum(np.nanmedian(times) for times in self.times)) / len(self.times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Shift:
 
     centre: what is left after what the controls share. low, high: it lies between, with 95%, if the engine departs from the controls by
     no more than ``margin`` without having changed. tells: from what on a change would have been told. p: of the direction that it went.
+    runs: numbers of the earlier runs that it was held against, where there are several.
     """
 
     told: Told
@@ -79,6 +80,7 @@ class Shift:
     tells: float = math.inf
     p: float = 1.0
     processes: tuple[int, int] = (0, 0)
+    runs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +97,20 @@ class Common:
 def shifts(cases: Sequence[Case], unchanged: Collection[str]) -> dict[Key, Shift]:
     """Judge every case.
 
-    An engine that is found to have changed is no control for the others: a second look leaves it out.
-
     Args:
         cases: rows of both runs, each key once.
         unchanged: engines whose libraries are the same.
     """
-    first = _look(cases, unchanged)
+    return twice(lambda controls: _look(cases, controls), unchanged)
+
+
+def twice(look: Callable[[Collection[str]], dict[Key, Shift]], unchanged: Collection[str]) -> dict[Key, Shift]:
+    """An engine that is found to have changed is no control for the others: a second look leaves it out."""
+    first = look(unchanged)
     moved = {key[0] for key, shift in first.items() if shift.told in ("worse", "better")}
     if not moved:
         return first
-    second = _look(cases, set(unchanged) - moved)
+    second = look(set(unchanged) - moved)
     keep = ("worse", "better")
     return {
         key: first[key] if first[key].told in keep or second[key].told == "no control" else second[key] for key in first
@@ -169,11 +174,12 @@ def _level(fewest: Sequence[float]) -> float:
 
 
 def _beside(case: Case, controls: Sequence[Case]) -> tuple[Groups, Groups]:
-    """A case's times in units of its controls', by process, of both runs."""
-    return _relative(case, controls, 0), _relative(case, controls, 1)
+    """The same of both runs."""
+    return relative(case, controls, 0), relative(case, controls, 1)
 
 
-def _relative(case: Case, controls: Sequence[Case], run: int) -> Groups:
+def relative(case: Case, controls: Sequence[Case], run: int) -> Groups:
+    """A case's times in one run in units of its controls', by process."""
     own = case.times[run]
     others = np.full((len(controls), len(own)), np.nan)
     for line, control in zip(others, controls, strict=True):

@@ -7,6 +7,7 @@ engines that did not change can tell.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from statistics import NormalDist, median
@@ -101,19 +102,20 @@ def error(a: Groups, b: Groups) -> float:
     return math.sqrt(total * math.pi / 3)
 
 
+@functools.lru_cache(maxsize=1024)
 def student(chance: float, freedom: int) -> float:
     """The value that Student's t exceeds with this chance (below a half), of so many degrees of freedom, by bisection."""
     low, high = 0.0, 1.0
-    while _above(high, freedom) > chance:
+    while student_p(high, freedom) > chance:
         low, high = high, 2 * high
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _above(middle, freedom) > chance else (low, middle)
+        low, high = (middle, high) if student_p(middle, freedom) > chance else (low, middle)
     return (low + high) / 2
 
 
-def _above(t: float, freedom: int) -> float:
-    """Chance above t >= 0: Abramowitz and Stegun 26.7.3 and 26.7.4."""
+def student_p(t: float, freedom: int) -> float:
+    """Chance that Student's t lies above t >= 0: Abramowitz and Stegun 26.7.3 and 26.7.4."""
     angle = math.atan(t / math.sqrt(freedom))
     sine, square = math.sin(angle), math.cos(angle) ** 2
     odd = freedom % 2

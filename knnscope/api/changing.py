@@ -1,13 +1,14 @@
-"""What changed between two runs of compare, or of the ladder, for Python."""
+"""What changed between two runs, or since several, of compare, or of the ladder, for Python."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from knnscope.analysis import change
+from knnscope.analysis import change, earlier
 from knnscope.analysis import run as runs
 from knnscope.analysis.change import Change
 from knnscope.analysis.run import Run
@@ -18,9 +19,11 @@ from knnscope.report.text import plain
 from knnscope.store import whole_file, write_json
 from knnscope.units import short
 
+S = TypeVar("S", bound=RunResult[Any])
+
 
 class Changes:
-    """What changed between two runs. ``str`` gives what differs around them, a line for each row, and what it comes to.
+    """What changed between two runs, or since several earlier ones. ``str`` gives what differs around them, a line for each row, and what it comes to.
 
     Attributes:
         told: the record that it is made of; the runs are not needed any more.
@@ -96,26 +99,41 @@ class Changes:
 
     def __repr__(self) -> str:
         names = [short(plain(Path(name).name), 100) for name in (self.told.before, self.told.after)]
-        return f"<Changes from {names[0]} to {names[1]}: {short(report.sentences(self.told)[0], 200)}>"
+        many = f"{len(self.told.earlier)} runs up to " if self.told.earlier else ""
+        return f"<Changes from {many}{names[0]} to {names[1]}: {short(report.sentences(self.told)[0], 200)}>"
 
     def _repr_html_(self) -> str:
         return report.html(self.told)
 
 
-def changes(before: RunResult[Any] | str | Path, after: RunResult[Any] | str | Path) -> Changes:
-    """Compare two runs row by row: which engine got slower, faster, wrong or right, and which rows cannot tell.
+def changes(
+    before: RunResult[Any] | str | Path | Sequence[RunResult[Any] | str | Path], after: RunResult[Any] | str | Path
+) -> Changes:
+    """Compare a run with an earlier one row by row: which engine got slower, faster, wrong or right, and which rows cannot tell.
 
-    Two runs are not interleaved, so what all engines share (the machine's load and clock) is told by those whose libraries are the same,
-    and taken out.
+    Runs are not interleaved, so what all engines share (the machine's load and clock) is told by those whose libraries are the same,
+    and taken out. Of several earlier runs it is known how far each row differs from run to run, so smaller changes are told.
 
     Args:
-        before: a ``Comparison``, a ``Ladder``, or the folder of a saved one.
+        before: a ``Comparison``, a ``Ladder``, or the folder of a saved one; or several of them, oldest first.
         after: the later one, of the same kind.
 
     Raises:
-        KnnscopeError: no such run, or one is of compare and the other of the ladder.
+        KnnscopeError: no such run, the same run twice, or one is of compare and the other of the ladder.
     """
-    return Changes(change.changes(_run(before), _run(after)))
+    found = [_run(run) for run in ([before] if isinstance(before, RunResult | str | Path) else before)]
+    return Changes(change.changes(found[0] if len(found) == 1 else found, _run(after)))
+
+
+def earlier_runs(folders: Sequence[str | Path], made_of: type[S]) -> list[S]:
+    """Saved runs to compare with, before anything is measured.
+
+    Raises:
+        KnnscopeError: no such run, one of another command, or the same run twice.
+    """
+    found = [made_of.load(folder) for folder in folders]
+    earlier.check([one.run for one in found])
+    return found
 
 
 def _run(given: RunResult[Any] | str | Path) -> Run:

@@ -50,20 +50,21 @@ def write(found: Contents, out: str | Path) -> Path:
     return _written(out, _rendered(document(found), ending))
 
 
-def write_changes(before: str | Path, after: str | Path, out: str | Path) -> Path:
-    """Write the page of what changed between two runs.
+def write_changes(before: str | Path | Sequence[str | Path], after: str | Path, out: str | Path) -> Path:
+    """Write the page of what changed between two runs, or since several earlier ones.
 
     Args:
-        before: the folder of the earlier run.
+        before: the folder of the earlier run, or those of several, oldest first.
         after: that of the later one, of the same command.
         out: as of ``write``.
 
     Raises:
-        KnnscopeError: no such runs, another ending, a library is missing, or the file cannot be written.
+        KnnscopeError: no such runs, the same run twice, another ending, a library is missing, or the file cannot be written.
     """
     out = Path(out)
     ending = check_ending(out)
-    found = change.changes(run.load(before), run.load(after))
+    earlier = [before] if isinstance(before, str | Path) else before
+    found = change.changes([run.load(folder) for folder in earlier], run.load(after))
     return _written(
         out, change_text.csv_text(found) if ending == ".csv" else _rendered(differences.document(found), ending)
     )

@@ -6,13 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from knnscope.analysis import statistics
 from knnscope.analysis.change import UNTOLD
 from knnscope.analysis.measurement import FAILED, Measurement
+from knnscope.analysis.run import ROWS
 from knnscope.analysis.verdict import QUICK_MATTERS
 from knnscope.api import reporting
-from knnscope.api.changing import Changes, changes
+from knnscope.api.changing import Changes, changes, earlier_runs
 from knnscope.api.comparing import QUERIES, QUICK_QUERIES, SECONDS, CompareOptions, Comparison, compare
 from knnscope.bench.plan import QUICK_ROUNDS
 from knnscope.cli import inputs, options
@@ -36,6 +38,7 @@ class Compare:
     knnscope compare wordnet --limit 75000 --batch 1,10,100,1000
     knnscope compare base.fbin --queries queries.fbin -k 10,100 --engines faiss,usearch
     knnscope compare vectors.npy --against runs/baseline --fail-on slower,wrong
+    knnscope compare vectors.npy --against runs/1 runs/2 runs/3 runs/4 --fail-on slower,wrong
     """
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
@@ -49,7 +52,7 @@ class Compare:
     def run(self, args: argparse.Namespace) -> int:
         """Measure and print."""
         fail_on = _fail_on(args.fail_on, args.against is not None)
-        earlier = Comparison.load(args.against) if args.against is not None else None
+        earlier = _earlier(args.against, args.dataset) if args.against is not None else None
         out = args.out or f"runs/compare-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         with options.dashed():
             found = compare(
@@ -83,6 +86,15 @@ class Compare:
             first = found.measurements[0]
             raise KnnscopeError(f"nothing was measured: {first.engine}: {first.reason}")
         return 0
+
+
+def _earlier(folders: Sequence[str], dataset: str | None) -> list[Comparison]:
+    """The runs of --against, which takes all words that follow it."""
+    if dataset is None and len(folders) > 1 and not Path(folders[-1], ROWS).is_file():
+        raise KnnscopeError(
+            f"--against {folders[-1]}: no run of knnscope compare; if it is the data, name it before --against"
+        )
+    return earlier_runs(folders, Comparison)
 
 
 def _options(args: argparse.Namespace) -> CompareOptions:
@@ -181,8 +193,10 @@ def _add_outcome(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--against",
+        nargs="+",
+        action="extend",
         metavar="DIR",
-        help="a saved run: also print what changed since then, row by row",
+        help="a saved run, or several, oldest first: also print what changed since then, row by row; the more runs, the smaller a change is told",
     )
     parser.add_argument(
         "--keep-own",

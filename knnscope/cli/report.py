@@ -21,6 +21,7 @@ class Report:
     knnscope report runs/compare-20260101-120000 -o answer.md
     knnscope report runs/compare-20260101-120000 --charts figures --format svg
     knnscope report runs/before runs/after                                         what changed, written as changes.html
+    knnscope report runs/1 runs/2 runs/3 runs/after                                what changed since several, oldest first
     """
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ class Report:
             "folders",
             nargs="+",
             metavar="DIR",
-            help="the folder that compare, ladder, crossover or profile wrote; a trace; the record of grade; of two runs: what changed",
+            help="the folder that compare, ladder, crossover or profile wrote; a trace; the record of grade; of two runs or more: what changed in the last one",
         )
         parser.add_argument(
             "-o",
@@ -44,14 +45,12 @@ class Report:
 
     def run(self, args: argparse.Namespace) -> int:
         """Read and write."""
-        if len(args.folders) > 2:
-            raise KnnscopeError(f"{len(args.folders)} folders: one run, or an earlier and a later one, were expected")
         if args.charts is not None and args.output is not None:
             raise KnnscopeError("--charts writes no page: leave --output out, or call twice")
         if args.format is not None and args.charts is None:
             raise KnnscopeError("--format is that of --charts: name a folder with it")
         folder = Path(args.folders[-1])
-        if len(args.folders) == 2:
+        if len(args.folders) > 1:
             return self._changes(args, folder)
         if args.charts is not None:
             with options.dashed():
@@ -72,10 +71,10 @@ class Report:
         return 0
 
     def _changes(self, args: argparse.Namespace, later: Path) -> int:
-        """Two runs."""
+        """Of earlier runs and a later one."""
         if args.charts is not None:
             raise KnnscopeError("--charts draws one run: name one folder")
         out = Path(args.output) if args.output is not None else later / reporting.CHANGES
-        reporting.write_changes(args.folders[0], later, out)
+        reporting.write_changes(args.folders[:-1], later, out)
         print(f"{out}: {decimal_size(out.stat().st_size)}")
         return 0

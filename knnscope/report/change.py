@@ -1,4 +1,4 @@
-"""What changed between two runs, in words, Markdown and CSV, and as flat rows."""
+"""What changed between two runs, or since several, in words, Markdown and CSV, and as flat rows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NEAR = 1.02
 
 def text(found: Changes) -> str:
     """What differs around the runs, what all engines share, a line for each row, and what it comes to."""
-    parts = [f"A  {plain(found.before)}\nB  {plain(found.after)}"]
+    parts = ["\n".join([f"A  {plain(earlier(found))}", f"B  {plain(found.after)}", *left_out(found)])]
     if found.differences:
         parts.append(around(found).text())
     parts += [*map("\n".join, filter(None, [shared(found)])), *([table(found).text()] if shown(found) else [])]
@@ -48,7 +48,8 @@ def text(found: Changes) -> str:
 def markdown(found: Changes) -> str:
     """The same for a page that takes Markdown, as a summary of a job: the conclusion first."""
     parts = ["\n".join(f"- {_cell(line)}" for line in sentences(found))]
-    parts.append(f"A is {_cell(found.before)}, B is {_cell(found.after)}.")
+    parts.append(f"A is {_cell(earlier(found))}, B is {_cell(found.after)}.")
+    parts += [_cell(line) for line in left_out(found)]
     tables = [around(found)] if found.differences else []
     tables += [table(found)] if shown(found) else []
     for one in tables:
@@ -79,16 +80,44 @@ def html(found: Changes) -> str:
     tables = [around(found)] if found.differences else []
     tables += [table(found)] if shown(found) else []
     drawn = [markup.table(one.head, one.lines, one.right, one.title) for one in tables]
-    said = [markup.paragraph(line) for line in (*shared(found), *reasons(found), *sentences(found))]
+    said = [markup.paragraph(line) for line in (*left_out(found), *shared(found), *reasons(found), *sentences(found))]
     return markup.div([*drawn, *said])
 
 
+def earlier(found: Changes) -> str:
+    """The earlier run, or how many there are and which is the last."""
+    kept = len(found.earlier) - len(found.left_out)
+    if not found.earlier:
+        return found.before
+    return (
+        f"{kept} earlier runs, the last {found.before}"
+        if kept > 1
+        else f"{found.before}, one of {len(found.earlier)} earlier runs"
+    )
+
+
+def left_out(found: Changes) -> list[str]:
+    """A line for each earlier run with which nothing can be compared."""
+    return [f"left out: {plain(one.run)}: {plain(one.why)}" for one in found.left_out]
+
+
+def against(found: Changes) -> list[str]:
+    """How many earlier runs the rows were held against; nothing where there was only one to begin with."""
+    if not found.earlier:
+        return []
+    comparable = any(row.outcome != "not comparable" for row in found.rows)
+    runs = sorted({row.earlier for row in _told(found) if row.earlier}) or [int(comparable)]
+    span = f"{runs[0]}" if runs[0] == runs[-1] else f"{runs[0]} to {runs[-1]}"
+    return [f"held against {span} of {len(found.earlier)} earlier runs"]
+
+
 def around(found: Changes) -> Table:
-    """What differs around the runs."""
+    """What differs around the runs; of several earlier ones the last is shown."""
     lines: list[tuple[object, ...]] = [
         (plain(d.what), plain(d.before), plain(d.after), _means(found, d.forbids, d.engines)) for d in found.differences
     ]
-    return Table("what differs around them", ("what", "A", "B", "so"), lines)
+    them = "the last earlier run and this one" if found.earlier else "them"
+    return Table(f"what differs around {them}", ("what", "A", "B", "so"), lines)
 
 
 def _means(found: Changes, forbids: str, engines: Sequence[str]) -> str:
@@ -122,10 +151,14 @@ def table(found: Changes) -> Table:
             "" if row.ratio is None else _times(row.ratio),
             "" if row.low is None or row.high is None else f"{_times(row.low)} to {_times(row.high)}",
             "" if row.tells is None else _times(row.tells),
+            *([row.earlier or ""] if found.earlier else []),
         )
         for row in shown(found)
     ]
-    return Table("row by row (B / A: what the unchanged engines share is taken out)", HEAD, lines, RIGHT)
+    title = "row by row (B / A: what the unchanged engines share is taken out)"
+    return Table(
+        title, (*HEAD, "runs") if found.earlier else HEAD, lines, (*RIGHT, len(HEAD)) if found.earlier else RIGHT
+    )
 
 
 def _times(ratio: float) -> str:
@@ -187,7 +220,7 @@ def sentences(found: Changes) -> list[str]:
             named = [_named(row) for row in some[:NAMED]]
             line = f"{word}: {'; '.join(named)}" + (f"; and {len(some) - NAMED} more" if len(some) > NAMED else "")
         said.append(line)
-    return said or ["neither run has a row that was measured"]
+    return [*said, *against(found)] if said else ["neither run has a row that was measured"]
 
 
 def _because(found: Changes, some: Iterable[Change]) -> str:

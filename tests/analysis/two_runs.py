@@ -1,4 +1,4 @@
-"""Two runs of compare on simulated machines: drift, bursts, heavy tails, the luck of a process, and a load that differs between them."""
+"""Runs of compare on simulated machines: drift, bursts, heavy tails, the luck of a process, and a load that differs between runs."""
 
 from __future__ import annotations
 
@@ -36,11 +36,17 @@ LOAD, FEELS = 0.3, 0.02
 """How far the load of a run lies from the usual, as a logarithm, and how far an engine's answer to it lies from the others'."""
 
 
-def simulated(seed: int, costs: Mapping[str, float], rounds: int = 20) -> ComparisonRun:
-    """A run as the harness makes it: every round times all in random order, two rounds a process."""
+def simulated(seed: int, costs: Mapping[str, float], rounds: int = 20, apart: float | None = None) -> ComparisonRun:
+    """A run as the harness makes it: every round times all in random order, two rounds a process.
+
+    apart: how far each engine lies from its usual time for a whole run (standard deviation of the logarithm), whatever the load.
+    """
     machine = Machine(seed)
     load = machine.chance.gauss(0, LOAD)
-    slow = {name: math.exp(load + machine.chance.gauss(0, FEELS * abs(load) / LOAD)) for name in costs}
+    slow = {
+        name: math.exp(load + machine.chance.gauss(0, FEELS * abs(load) / LOAD if apart is None else apart))
+        for name in costs
+    }
     cases = [(name, batch) for name in costs for batch in BATCHES]
     hot: dict[tuple[str, int], list[list[float]]] = {case: [] for case in cases}
     for number in range(rounds):

@@ -52,6 +52,24 @@ def test_what_changed_is_printed_after_the_run(compare: Compare, vectors: Path, 
     assert f"A  {earlier}" in err
 
 
+def test_it_is_held_against_several_runs(compare: Compare, vectors: Path, earlier: Path, tmp_path: Path) -> None:
+    assert compare(vectors, *ENGINES)[0] == 0
+    shutil.move(tmp_path / "out", tmp_path / "second")
+    code, out, _ = compare(vectors, *ENGINES, "--against", earlier, tmp_path / "second", "--fail-on", "wrong")
+    assert code == 0
+    assert f"\nA  2 earlier runs, the last {tmp_path / 'second'}\nB  {tmp_path / 'out'}\n" in out
+    assert out.rstrip().endswith("held against 2 of 2 earlier runs")
+    table = re.findall(r"^(?:Right|AlsoRight|Takes) +10 +1 .* 2$", out, re.M)
+    assert len(table) == 3
+    argv = ("--against", tmp_path / "second", "--against", earlier)
+    assert "A  2 earlier runs, the last" in compare(vectors, *ENGINES, *argv)[1]
+    refused(
+        compare(vectors, *ENGINES, "--against", earlier, earlier),
+        f"{earlier} and {earlier}: the same run twice: name each run once",
+    )
+    refused(compare(*ENGINES, "--against", earlier, vectors), "if it is the data, name it before --against")
+
+
 def test_a_slower_row_fails_the_check(
     compare: Compare, vectors: Path, earlier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

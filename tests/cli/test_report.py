@@ -105,7 +105,9 @@ def test_two_runs_are_what_changed(knnscope: Run, folder: Path, tmp_path: Path) 
     assert code == 0
     assert out.startswith(f"{folder / 'changes.html'}: ")
     assert "Row by row" in (folder / "changes.html").read_text("utf-8")
-    refused(knnscope("report", SAMPLE, folder, folder), "3 folders: one run, or an earlier and a later one")
+    refused(
+        knnscope("report", SAMPLE, SAMPLE, folder), f"{SAMPLE} and {SAMPLE}: the same run twice: name each run once"
+    )
     refused(knnscope("report", SAMPLE, folder, "--charts", tmp_path), "--charts draws one run")
 
 

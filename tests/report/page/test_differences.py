@@ -50,13 +50,27 @@ def test_the_same_run_twice_is_not_worse_and_of_other_data_nothing_is_told() -> 
     assert "&lt;script&gt;" in html.render(page)
 
 
+def test_of_several_runs_the_page_says_how_many() -> None:
+    found = changes([drawn(seed) for seed in range(1, 5)], drawn(5, SLOWER))
+    page = differences.document(found)
+    assert page.title == "4 earlier runs, the last run 4 (A) and the later run (B)"
+    text = markdown.render(page)
+    assert "held against 4 of 4 earlier runs" in text
+    assert "over that in the earlier ones" in text
+    (rows,) = (table for table in tables(page) if "tells from" in table.head)
+    assert (rows.head[-1], {line[-1] for line in rows.lines}) == ("runs", {4})
+    assert "held against 4 of 4 earlier runs" in html.render(page)
+
+
 def test_it_is_written_as_html_markdown_and_csv(tmp_path: Path) -> None:
-    for name, run in (("a", drawn(1)), ("b", drawn(2, SLOWER))):
+    for name, run in (("a", drawn(1)), ("b", drawn(2, SLOWER)), ("c", drawn(3))):
         save(replace(run, rows=tuple(structs.replace(row, dataset="<script>") for row in run.rows)), tmp_path / name)
     for ending in ("html", "md", "csv"):
         path = reporting.write_changes(tmp_path / "a", tmp_path / "b", tmp_path / f"x.{ending}")
         assert "faiss" in path.read_text("utf-8")
         assert "<script>\n" not in path.read_text("utf-8")
+        several = reporting.write_changes([tmp_path / "c", tmp_path / "a"], tmp_path / "b", tmp_path / f"y.{ending}")
+        assert ("earlier" if ending == "csv" else "held against 2 of 2 earlier runs") in several.read_text("utf-8")
     climb = next(path for path in RUNS if "ladder" in path.name)
     with pytest.raises(KnnscopeError):
         reporting.write_changes(tmp_path / "a", climb, tmp_path / "y.html")

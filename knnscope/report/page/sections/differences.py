@@ -14,6 +14,10 @@ HOW = (
     "B / A is the time in the later run over that in the earlier one, without what the engines with unchanged libraries share. Above 1 is "
     "slower. The bar is the 95% interval, which counts in what differs between runs by itself; a hollow mark is no change that was told."
 )
+HOW_SEVERAL = (
+    "B / A is the time in the later run over that in the earlier ones, without what the engines with unchanged libraries share. Above 1 is "
+    "slower. The bar is the 95% interval, by how far this row differs between the earlier runs; a hollow mark is no change that was told."
+)
 DRAWN = 60
 """Rows of the chart; the table has all."""
 
@@ -29,8 +33,8 @@ def document(found: Changes) -> Document:
         lead = "Nothing can be told of these runs."
     sections = [_rows(found), _around(found)]
     return Document(
-        title=f"{found.before} (A) and {found.after} (B)",
-        about="what changed between two runs",
+        title=f"{change.earlier(found)} (A) and {found.after} (B)",
+        about="what changed since earlier runs" if found.earlier else "what changed between two runs",
         lead=lead,
         head=[Listed([first, *more])],
         sections=[section for section in sections if section is not None],
@@ -42,7 +46,7 @@ def _rows(found: Changes) -> Section:
     shown = change.shown(found)
     blocks: list[Block] = []
     if chart := _chart(shown):
-        blocks += [Text(HOW), chart]
+        blocks += [Text(HOW_SEVERAL if found.earlier else HOW), chart]
     table = change.table(found)
     lines: list[tuple[object, ...]] = [
         (Engine(row.engine, str(line[0])), *line[1:]) for row, line in zip(shown, table.lines, strict=True)
@@ -51,7 +55,7 @@ def _rows(found: Changes) -> Section:
         blocks.append(Grid(Table("", table.head, lines, table.right)))
     else:
         blocks.append(Text("No row of one run can be compared with a row of the other."))
-    said = [*change.shared(found), *change.reasons(found)]
+    said = [*change.left_out(found), *change.shared(found), *change.reasons(found)]
     return Section("rows", "Row by row", [*blocks, *([Listed(said)] if said else [])])
 
 
