@@ -15,7 +15,7 @@ from statistics import fmean, median
 import numpy as np
 
 from knnscope.analysis import shifts, unpaired
-from knnscope.analysis.shifts import FEWEST_CONTROLS, TELLS, Case, Common, Floats, Group, Key, Shift, Told
+from knnscope.analysis.shifts import FEWEST_CONTROLS, TELLS, Case, Common, Floats, Group, Key, Keyed, Shift, Told
 from knnscope.analysis.statistics import LEVEL
 from knnscope.analysis.unpaired import USUAL, WEIGHT, Groups
 from knnscope.analysis.verdict import MATTERS, QUICK_MATTERS
@@ -36,24 +36,12 @@ Kind = tuple[str, str, bool]
 
 
 @dataclass(frozen=True)
-class Line:
+class Line(Keyed):
     """A row of the later run. earlier: its times in those earlier runs that it may be held against, by number. quick: one process an engine."""
 
-    key: Key
-    device: str
     earlier: Mapping[int, Timed]
     later: Timed
     quick: bool = False
-
-    @property
-    def engine(self) -> str:
-        """Its name."""
-        return self.key[0]
-
-    @property
-    def group(self) -> Group:
-        """Where its controls are looked for."""
-        return self.device, *self.key[1:]
 
     @property
     def kind(self) -> Kind:

@@ -35,18 +35,11 @@ Group = tuple[str, int, int, str, str]
 
 
 @dataclass(frozen=True)
-class Case:
-    """A row of all runs that are compared: two, or ``several``.
-
-    times: of each run, the later one last, the logarithm of each round's median; nan where it took no part. together: rounds in a row
-    that one process answered, of each run. quick: one process an engine.
-    """
+class Keyed:
+    """A row of a run, by its key, and where it was computed."""
 
     key: Key
     device: str
-    times: tuple[Floats, ...]
-    together: tuple[int, ...]
-    quick: bool = False
 
     @property
     def engine(self) -> str:
@@ -57,6 +50,19 @@ class Case:
     def group(self) -> Group:
         """Where its controls are looked for."""
         return self.device, *self.key[1:]
+
+
+@dataclass(frozen=True)
+class Case(Keyed):
+    """A row of all runs that are compared: two, or ``several``.
+
+    times: of each run, the later one last, the logarithm of each round's median; nan where it took no part. together: rounds in a row
+    that one process answered, of each run. quick: one process an engine.
+    """
+
+    times: tuple[Floats, ...]
+    together: tuple[int, ...]
+    quick: bool = False
 
     @cached_property
     def base(self) -> float:

@@ -33,6 +33,12 @@ sys.exit(cli.run())
 """
 
 
+def slow_truth(out: str, *more: str) -> list[str]:
+    """``knnscope truth`` of large.npy, which says when a part is done."""
+    files = ["large.npy", "--queries", "q.npy", "-o", out]
+    return [sys.executable, "-c", SLOW_CHILD, "truth", *files, "--memory", "1", *more]
+
+
 @pytest.mark.parametrize("name", ["gt.hdf5", "gt.ibin"])
 def test_killed_five_times_it_has_the_same_bytes(files: Path, child_environment: dict[str, str], name: str) -> None:
     rows = np.random.default_rng(3).integers(-3, 4, (300_000, 6)).astype(np.float32)
@@ -40,21 +46,7 @@ def test_killed_five_times_it_has_the_same_bytes(files: Path, child_environment:
     once = files / "once"
     once.mkdir()
     truth(files / "large.npy", files / "q.npy", 10, once / name)
-    command = [
-        sys.executable,
-        "-c",
-        SLOW_CHILD,
-        "truth",
-        "large.npy",
-        "--queries",
-        "q.npy",
-        "-k",
-        "10",
-        "-o",
-        name,
-        "--memory",
-        "1",
-    ]
+    command = slow_truth(name, "-k", "10")
     moments = iter([3, 1, 4, 2, 5])
     kills = 0
     while True:
@@ -84,19 +76,7 @@ def test_killed_five_times_it_has_the_same_bytes(files: Path, child_environment:
 
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(files: Path, child_environment: dict[str, str]) -> None:
     np.save(files / "large.npy", np.random.default_rng(3).integers(-3, 4, (300_000, 6)).astype(np.float32))
-    command = [
-        sys.executable,
-        "-c",
-        SLOW_CHILD,
-        "truth",
-        "large.npy",
-        "--queries",
-        "q.npy",
-        "-o",
-        "gt.bin",
-        "--memory",
-        "1",
-    ]
+    command = slow_truth("gt.bin")
     child = subprocess.Popen(
         command, cwd=files, env=child_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -113,8 +113,18 @@ def _compacted(seen: Any, own: int) -> int:
     return left
 
 
-def _look(near: Any, places: Any, count: int, asked: Any, query: int, own: int, widen: float, seen: Any) -> None:
-    """Look at the lines of some rows: the test of bound.py in float64, and bounds of what it leaves."""
+def _look(near: Any, places: Any, asked: Any, who: tuple[int, int], widen: float, seen: Any) -> None:
+    """Look at the lines of some rows: the test of bound.py in float64, and bounds of what it leaves.
+
+    Args:
+        near: lines, see lines.py.
+        places: int32: the rows.
+        asked: EncodedQueries of ``lines.write_lines``.
+        who: the query's number there, and in ``seen``.
+        widen: see ranking.Table.
+        seen: Seen, written.
+    """
+    (query, own), count = who, places.shape[0]
     sides, base, stride, width = near.view(np.float32), near.ctypes.data, near.shape[1], asked.packed.shape[1]
     e_q, p2, step = asked.errors[query], asked.lengths2[query], np.float64(asked.steps[query]) * 0.5
     vector, last = asked.packed.ctypes.data + 2 * query * width, count - 1
@@ -176,7 +186,7 @@ def _by_list(table: Any, near: Any, asked: Any, rows: Any, one: Any, answers: An
     vector, query = one
     k, count = answers.ids.shape[1], rows.shape[0]
     seen = _new_seen(1, k, min(count + count // 2 + 1, ROOM[0] * k + ROOM[1] + count // 4))
-    look(near, rows, count, asked, query, 0, table.widen, seen)
+    look(near, rows, asked, (query, 0), table.widen, seen)
     seen.counts[0, 1] = count
     _finish(table, asked, vector, query, 0, seen, answers)
 
@@ -205,7 +215,7 @@ def _by_lists(table: Any, near: Any, asked: Any, given: Any, part: Any, answers:
                 then += 1
             ends[0, own], ends[1, own] = end, then
             if end > place and not asked.far[query]:
-                look(near, lists[query, place:], end - place, asked, query, own, table.widen, seen)
+                look(near, lists[query, place:end], asked, (query, own), table.widen, seen)
     for own in range(count):
         seen.counts[own, 1] = counts[first + own]
         if not asked.far[first + own]:

@@ -191,7 +191,7 @@ def _dot(shorts: int, product: str) -> Any:
         return found
 
     @instructions
-    def four(emit: Emit, codes: Any, vector: Any, steps: Any, thens: Any, out: Any) -> None:
+    def dot_four(emit: Emit, codes: Any, vector: Any, steps: Any, thens: Any, out: Any) -> None:
         """The same of four lines at once, which share what is read of the query; written as float64, which holds them all."""
         b, parts = emit.builder, []
         for total in _sums(emit, codes, vector, steps, thens):
@@ -207,7 +207,7 @@ def _dot(shorts: int, product: str) -> Any:
         one, other = pairs
         emit.store(b.fadd(_picked(b, one, other, (0, 1, 4, 5)), _picked(b, one, other, (2, 3, 6, 7))), out)
 
-    return dot, four
+    return dot, dot_four
 
 
 def _picked(builder: Any, one: Any, other: Any, places: Iterable[int]) -> Any:
@@ -217,7 +217,7 @@ def _picked(builder: Any, one: Any, other: Any, places: Iterable[int]) -> Any:
 
 _dots = {"avx2": _dot(16, "llvm.x86.avx2.pmadd.wd"), "vnni": _dot(32, "llvm.x86.avx512.pmaddw.d.512")}
 dot: Any = None
-four: Any = None
+dot_four: Any = None
 """One of them, or ``_plain`` and ``_plain_four``: ``product`` gives each instruction set its own."""
 
 
@@ -300,7 +300,7 @@ def _evaluate(lines: Any, places: Any, count: int, asked: Any, number: int, foun
             places[min(then + 2, last)],
             places[min(then + 3, last)],
         )
-        four(
+        dot_four(
             (begin + a * stride, begin + b * stride, begin + c * stride, begin + d * stride), vector, width // STEP,
             (base + e * stride, base + f * stride, base + g * stride, base + h * stride), found.ctypes.data + 8 * (2 * found.shape[1] + first),
         )  # fmt: skip
@@ -325,4 +325,4 @@ def product(isa: str) -> tuple[Any, Any]:
 def evaluation(isa: str, ahead: int = AHEAD) -> Any:
     """``_evaluate`` for an instruction set, which asks for so many lines ahead."""
     one, some = product(isa)
-    return specialised(_evaluate, f"lines_{isa}_{ahead}", dot=one, four=some, AHEAD=ahead)
+    return specialised(_evaluate, f"lines_{isa}_{ahead}", dot=one, dot_four=some, AHEAD=ahead)

@@ -41,7 +41,8 @@ evaluate_near: Any = None
 begun: Any = None
 finish: Any = None
 one_ended: Any = None
-"""``_begun``, ``_finish`` and ``_one_ended``, likewise."""
+each_ended: Any = None
+"""``_begun``, ``_finish``, ``_one_ended`` and ``_each_ended``, likewise."""
 
 
 class Many(NamedTuple):
@@ -135,7 +136,7 @@ def _one_ended(own: int, query: int, part: int, seen: Any, vector: Any, ground: 
 
 
 def _each_ended(low: int, high: int, part: tuple[int, int, int], seen: Any, queries: Any, ground: Any) -> None:
-    """``_one_ended`` of some queries, but for those that have no list."""
+    """Answer some queries, one after another; those without a list are left out. See ``_together_ended``."""
     for query in range(low, high):
         if seen.counts[query - low, 0] >= 0:
             one_ended(query - low, query, part[0], seen, queries[query], ground)
@@ -152,7 +153,7 @@ def _of(many: Any, own: int, line: Any, pool: Any) -> tuple[Any, Any]:
 
 
 def _together_ended(low: int, high: int, part: tuple[int, int, int], seen: Any, queries: Any, ground: Any) -> None:
-    """The same of many.
+    """Answer some queries, many of them side by side.
 
     Args:
         low: the first query.
@@ -163,9 +164,7 @@ def _together_ended(low: int, high: int, part: tuple[int, int, int], seen: Any, 
         ground: Ground, whose Kept is written.
     """
     if high - low <= APART:
-        for query in range(low, high):
-            if seen.counts[query - low, 0] >= 0:
-                one_ended(query - low, query, part[0], seen, queries[query], ground)
+        each_ended(low, high, part, seen, queries, ground)
         return
     count, kept, (number, first, last) = high - low, ground.kept, part
     many, own_line, own_pool = _new_many(count), new_line(), new_pool()

@@ -143,7 +143,8 @@ def forms(isa: str) -> Forms:
     begun = specialised(plane_ending._begun, f"plane_begun_{isa}", evaluate=evaluate)
     finish = specialised(plane_ending._finish, f"plane_finish_{isa}", begun=begun, evaluate=evaluate)
     one = specialised(plane_ending._one_ended, f"plane_ended_{isa}", apart=True, finish=finish)
-    together = {"begun": begun, "evaluate_near": near, "one_ended": one}
+    each = specialised(plane_ending._each_ended, f"plane_each_{isa}", one_ended=one)
+    together = {"begun": begun, "evaluate_near": near, "each_ended": each}
     every = specialised(plane_ending._together_ended, f"plane_together_{isa}", apart=True, **together)
     return _forms(isa, "", look, (one, every), ask_lines)
 

@@ -106,8 +106,8 @@ def test_any_width_of_a_dot_product_gives_the_same_whole_numbers(dim: int) -> No
     asked = EncodedQueries(
         wide, np.zeros(2, np.int32), np.full(1, 2, np.float32), *(np.zeros(1) for _ in range(5)), np.zeros(1, np.bool_)
     )
-    one, four = lines._dot(8, "llvm.x86.sse2.pmadd.wd")
-    narrow = specialised(lines._evaluate, "lines_sse2", dot=one, four=four)
+    one, some = lines._dot(8, "llvm.x86.sse2.pmadd.wd")
+    narrow = specialised(lines._evaluate, "lines_sse2", dot=one, dot_four=some)
     for evaluate in (narrow, *(lines.evaluation(isa) for isa in dispatch.available() if isa != "amx")):
         found = np.zeros((5, 5))
         evaluate(codes, np.arange(5), 5, asked, 0, found)
