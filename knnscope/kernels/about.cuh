@@ -55,6 +55,27 @@ __device__ __forceinline__ void about(const Table& p, i64 row, const double* que
     least = key - slack, most = key + slack;
 }
 
+// More terms added to a sum in their order, by one thread; the next ones are asked for while some are added.
+__device__ __forceinline__ double add_in_order(double sum, const double* terms, int count)
+{
+    constexpr int STEP = 6;  // which has the registers of a kernel with much else
+    double now[STEP], next[STEP];
+    int j = 0;
+    if (STEP <= count) UNROLL for (int c = 0; c < STEP; ++c) now[c] = terms[c];
+#pragma unroll 2
+    for (; j + 2 * STEP <= count; j += STEP) {
+        UNROLL for (int c = 0; c < STEP; ++c) next[c] = terms[j + STEP + c];
+        UNROLL for (int c = 0; c < STEP; ++c) sum = __dadd_rn(sum, now[c]);
+        UNROLL for (int c = 0; c < STEP; ++c) now[c] = next[c];
+    }
+    if (j + STEP <= count) {
+        UNROLL for (int c = 0; c < STEP; ++c) sum = __dadd_rn(sum, now[c]);
+        j += STEP;
+    }
+    for (; j < count; ++j) sum = __dadd_rn(sum, terms[j]);
+    return sum;
+}
+
 // A row's value as defined, by one warp: terms side by side, added by its first lane. ``terms``: CHUNK numbers of this warp.
 template <typename Table>
 __device__ __forceinline__ double value_by_warp(const Table& p, i64 row, const double* query, double length, double* terms)
@@ -72,19 +93,7 @@ __device__ __forceinline__ double value_by_warp(const Table& p, i64 row, const d
             }
         } else for (int j = lane; j < some; j += 32) terms[j] = term(wide(x[start + j]), query[start + j]);
         __syncwarp();
-        if (lane == 0) {  // the next terms are asked for while these are added
-            constexpr int STEP = 8;
-            double now[STEP], next[STEP];
-            int j = 0;
-            if (STEP <= some) UNROLL for (int c = 0; c < STEP; ++c) now[c] = terms[c];
-#pragma unroll 2
-            for (; j + 2 * STEP <= some; j += STEP) {
-                UNROLL for (int c = 0; c < STEP; ++c) next[c] = terms[j + STEP + c];
-                UNROLL for (int c = 0; c < STEP; ++c) sum = __dadd_rn(sum, now[c]);
-                UNROLL for (int c = 0; c < STEP; ++c) now[c] = next[c];
-            }
-            for (; j < some; ++j) sum = __dadd_rn(sum, terms[j]);
-        }
+        if (lane == 0) sum = add_in_order(sum, terms, some);
         __syncwarp();
     }
     return value_of(sum, METRIC == 2 ? p.row_norms[row] : 0, length);

@@ -1,4 +1,4 @@
-// What a search by the plane is made of (exact_plane.cu): a query's numbers, thresholds, values of rows, and their order.
+// What a search by the plane is made of (exact_plane.cu): what blocks tell each other, a query's numbers, and thresholds.
 //
 //   FULL    components of a rotated row, padded
 //   LEADING  m, components that the plane holds: a multiple of 64
@@ -8,45 +8,52 @@ constexpr int STEPS = LEADING / 64;            // products of 32 components of l
 constexpr int TILE = 8 * LEADING + 128;        // bytes of 16 rows
 constexpr int TOGETHER = 4;                    // queries of two digits each: the eight columns of a product
 constexpr int WARPS = THREADS / 32, MEETING = 4, SCANNING = WARPS - MEETING;
+constexpr int DEEP = STEPS <= 3 ? 2 : 1;       // tiles of a warp that are on their way: what registers have room for
 constexpr int LEVELS = 127 * 254;
 constexpr int SHARE = 768;                     // numbers that a threshold is made of, at most
 constexpr int QUEUE = TOGETHER * 16 * SCANNING;  // rows that wait for their values: at least one step of a scan
 constexpr int HITS = 1024, FEW_HITS = HITS / TOGETHER;  // rows of a query that are ranked, and so few that each counts who is before it
 constexpr int PER_LANE = FULL <= 768 ? FULL / 32 : 24;  // components of a direction that are asked for early
+constexpr int SLOTS = 6, KINDS = 2 + SLOTS;    // hits of a block that it tells by words, and words that it tells of a query
 constexpr u32 PATIENCE = 1u << 20;             // times that a word is asked for
 
 struct Told {  // of one query, when it is answered
     double alpha, beta;
-    u64 skipped;                               // see State
-    u32 least, candidates, computed, errors;   // errors: 1 no number, 2 a row is not where its bound says, 4 not answered
+    u64 skipped;                               // the smallest key of a row that was looked at and not computed, at least
+    u32 least, candidates, computed, errors;   // the smallest bound left out; errors: 1 no number, 2 a row is not where its bound says, 4 not answered
 };
 
 struct State {  // all 0 before the first search, and after each but for its number
-    u32 number, done;
-    u32 hits[TOGETHER], candidates[TOGETHER], computed[TOGETHER], errors[TOGETHER];
-    u32 least[TOGETHER];    // the smallest bound left out: the complement of its order, so that the most counts
-    u64 skipped[TOGETHER];  // the smallest key of a row that was looked at and not computed, at least, likewise
+    u32 number;
+    u32 hits[TOGETHER];                        // that blocks had no words for
 };
 
+// In the order in which it is needed: who reads the first of 64 bytes waits for hundreds of cycles.
 struct Plane {
-    const Cell* rows; const double* row_norms; const i64* names; // names: null where rows go by their numbers
-    const u8* tiles;
+    const void* queries;              // (queries, dim), as they were given
     const float* directions;          // (FULL, FULL), the leading ones first
     const double* centre;
-    i64 count, dim;
-    double scaling, rho, longest;     // longest: at least the length of every row, for ip
-    double most_length2, most_written, most_error, most_tail;
-    const void* queries;              // (queries, dim), as they were given
-    double* asked;                    // as float64, where they do not fit into shared memory
-    const u8* allowed; i64 allowed_stride;
+    State* state;
+    double scaling;
+    int dim; u16 blocks; u8 wide, queries_count;  // wide: queries are float64
     u64* words;                       // (queries, LEADING): rotated queries
-    u64* meeting;                     // (queries, blocks, each): limits
+    double* asked;                    // as float64, where they do not fit into shared memory
+    const u8* tiles;
+    i64 count;
     float* bounds;                    // (blocks, queries, place): where they do not fit into shared memory
-    u64* hit_keys; i64* hit_rows;     // (queries, HITS)
-    State* state; Told* told;
+    const u8* allowed; i64 allowed_stride;
+    int kept, place;                  // where queries lie in shared memory; bounds of a block, of a query
+    double rho;
+    u64* meeting;                     // (queries, blocks, each): limits
+    ulonglong2* reports;              // (queries, KINDS, blocks): what blocks have found
+    const Cell* rows; const double* row_norms;
+    int steps, each, meet, k;         // tiles of a warp at most; rows of a block that make the threshold of a query; steps before
+    const i64* names;                 // null where rows go by their numbers
+    double longest;                   // at least the length of every row, for ip
+    double most_length2, most_written, most_error, most_tail;
+    u64* hit_keys; i64* hit_rows;     // (queries, HITS): hits that blocks had no words for
+    Told* told;
     double* values; i64* ids;         // (queries, k)
-    int wide, queries_count, k, place, each, meet, kept;  // wide: queries are float64; place: bounds of a block, of a query; each: rows that it makes
-                                                            // the threshold of; meet: steps before; kept: where queries lie in shared memory
 };
 
 struct Asked {  // a query at work, alike in every block
@@ -56,6 +63,7 @@ struct Asked {  // a query at work, alike in every block
     u32 far;                                      // its numbers leave float32: all rows have to answer it
 };
 
+// Words that blocks tell each other: 32 or 96 bits, and the number of the search, in one piece. So who waits for one reads it by itself.
 __device__ __forceinline__ void tell(u64* place, u32 value, u32 number)
 {
     asm volatile("st.volatile.global.u64 [%0], %1;" ::"l"(place), "l"((u64)number << 32 | value) : "memory");
@@ -66,14 +74,39 @@ __device__ __forceinline__ u64 look(const u64* place)
     asm volatile("ld.volatile.global.u64 %0, [%1];" : "=l"(word) : "l"(place) : "memory");
     return word;
 }
-// The value of a word, once it is told; ``lost`` where that never comes.
-__device__ __forceinline__ u32 await_word(const u64* place, u32 number, bool& lost)
+__device__ __forceinline__ void tell(ulonglong2* place, u64 value, u32 more, u32 number)
 {
-    u64 word = look(place);
-    for (u32 tries = 0; (u32)(word >> 32) != number && tries < PATIENCE; ++tries) word = look(place);
-    lost |= (u32)(word >> 32) != number;
-    return (u32)word;
+    asm volatile("{ .reg .b128 word; mov.b128 word, {%0, %1}; st.relaxed.gpu.global.b128 [%2], word; }" ::"l"(value), "l"((u64)number << 32 | more), "l"(place) : "memory");
 }
+__device__ __forceinline__ ulonglong2 look(const ulonglong2* place)
+{
+    ulonglong2 word;
+    asm volatile("{ .reg .b128 word; ld.relaxed.gpu.global.b128 word, [%2]; mov.b128 {%0, %1}, word; }" : "=l"(word.x), "=l"(word.y) : "l"(place) : "memory");
+    return word;
+}
+__device__ __forceinline__ u32 number_of(u64 word) { return (u32)(word >> 32); }
+__device__ __forceinline__ u32 number_of(const ulonglong2& word) { return (u32)(word.y >> 32); }
+
+// Words, once they are told; place_of: of each, or null; ``lost`` is set where one never comes.
+template <typename Word, int COUNT, typename Place> __device__ __forceinline__ void await_words(Word (&words)[COUNT], Place place_of, u32 number, u32& lost)
+{
+    for (u32 tries = 0; tries < PATIENCE; ++tries) {
+        bool fresh = true;
+        UNROLL for (int i = 0; i < COUNT; ++i) if (const Word* place = place_of(i)) words[i] = look(place);
+        UNROLL for (int i = 0; i < COUNT; ++i) if (place_of(i)) fresh &= number_of(words[i]) == number;
+        if (fresh) return;
+    }
+    lost = 1;
+}
+
+// Barriers of some warps of a block, by their numbers: who arrives does not wait.
+template <int NUMBER, int COUNT> __device__ __forceinline__ void wait_at() { asm volatile("bar.sync %0, %1;" ::"n"(NUMBER), "n"(COUNT) : "memory"); }
+template <int NUMBER, int COUNT> __device__ __forceinline__ void arrive_at()
+{
+    __threadfence_block();
+    asm volatile("bar.arrive %0, %1;" ::"n"(NUMBER), "n"(COUNT) : "memory");
+}
+constexpr int DIGITS = 1, ERRORS = 2, MINIMA = 3, MEET = 4, LENGTHS = 5;  // LENGTHS: of the first query, then of the others
 
 __device__ __forceinline__ u32 warp_least(u32 x)
 {
@@ -82,6 +115,16 @@ __device__ __forceinline__ u32 warp_least(u32 x)
 #else
     UNROLL for (int o = 16; o; o >>= 1) x = min(x, __shfl_xor_sync(ALL, x, o));
     return x;
+#endif
+}
+
+// The largest of numbers that are not negative.
+__device__ __forceinline__ float warp_largest(float x)
+{
+#if __CUDA_ARCH__ >= 800
+    return __uint_as_float(__reduce_max_sync(ALL, __float_as_uint(x)));
+#else
+    return warp_most(x);
 #endif
 }
 
@@ -94,110 +137,137 @@ __device__ __forceinline__ int warp_count(int x)
 #endif
 }
 
-// Sums over a block, from those of its warps: alike in every block.
-__device__ __forceinline__ double sum_of(const double* parts)
+// A component of a query as it was given.
+__device__ __forceinline__ double given(const Plane& p, i64 at)
 {
-    const int lane = threadIdx.x & 31;
-    return warp_sum(lane < WARPS ? parts[lane] : 0);
+    return p.wide ? static_cast<const double*>(p.queries)[at] : (double)static_cast<const float*>(p.queries)[at];
 }
 
-// Queries at work, by all warps of a block: as float64 into ``asked``, centred and scaled into ``flat``; the sums of each warp for their lengths.
-// For l2 rows are centred and scaled, and so is a query; else it is the query of length 1.
-__device__ __forceinline__ void take(const Plane& p, double* asked, float* flat, double (*parts)[3][WARPS])
+// A component as rows are rotated: for l2 rows are centred and scaled, and so is a query; else it is the query of length 1. ``query``: as float64.
+__device__ __forceinline__ double component(const Plane& p, const double* query, int j, double inverse)
 {
-    constexpr int LINES = FULL / 32;
-    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5, count = p.queries_count * LINES;
-    double total[TOGETHER] = {}, cross[TOGETHER] = {}, length2[TOGETHER] = {};
-    auto add = [&](double (&sums)[TOGETHER], int query, double x) {
-        UNROLL for (int i = 0; i < TOGETHER; ++i) sums[i] += i == query ? x : 0;
-    };
-    auto store = [&](const double (&sums)[TOGETHER], int which) {
-        UNROLL for (int i = 0; i < TOGETHER; ++i) {
-            if (i >= p.queries_count) break;
-            const double sum = warp_sum(sums[i]);
-            if (lane == 0) parts[i][which][own] = sum;
-        }
-    };
-    for (int line = own; line < count; line += WARPS) {
-        const int query = line / LINES, j = line % LINES * 32 + lane;
-        double q = 0;
-        if (j < p.dim) {
-            const i64 at = query * p.dim + j;
-            q = p.wide ? static_cast<const double*>(p.queries)[at] : (double)static_cast<const float*>(p.queries)[at];
-            asked[at] = q;
-            if (METRIC) add(total, query, q * q), add(cross, query, p.centre[j] * q);
-            else q = (q - p.centre[j]) * p.scaling, add(length2, query, q * q);
-        }
-        if (METRIC == 0) flat[32 * line + lane] = (float)q;
-    }
+    if (j >= p.dim) return 0;
+    return METRIC ? query[j] * inverse : (query[j] - p.centre[j]) * p.scaling;
+}
+
+// A sum over the components of a query, by one warp: alike in every warp.
+template <typename Of> __device__ __forceinline__ double over_components(Of of)
+{
+    const int lane = threadIdx.x & 31;
+    double sum = 0;
+#pragma unroll 4
+    for (int j = lane; j < FULL; j += 32) sum += of(j);
+    return warp_sum(sum);
+}
+__device__ __forceinline__ double square_length(const Plane& p, const double* query)
+{
+    return over_components([&](int j) { return j < p.dim ? query[j] * query[j] : 0; });
+}
+
+// What a query's numbers are made of, by one warp.
+struct Lengths { double own2, total, cross; };   // |x|^2 of what is rotated; |q|^2, and the product with the centre, for ip and cosine
+__device__ __forceinline__ Lengths lengths_of(const Plane& p, const double* query)
+{
+    Lengths made = {0, 0, 0};
     if (METRIC) {
-        store(total, 0), store(cross, 1);
-        __syncthreads();
-        for (int line = own; line < count; line += WARPS) {
-            const int query = line / LINES, j = line % LINES * 32 + lane;
-            const double q = j < p.dim ? asked[query * p.dim + j] * (1 / sqrt(sum_of(parts[query][0]))) : 0;
-            flat[32 * line + lane] = (float)q, add(length2, query, q * q);
-        }
+        made.total = square_length(p, query);
+        made.cross = over_components([&](int j) { return j < p.dim ? p.centre[j] * query[j] : 0; });
     }
-    store(length2, 2);
+    const double inverse = METRIC ? 1 / sqrt(made.total) : 0;
+    made.own2 = over_components([&](int j) {
+        const double x = component(p, query, j, inverse);
+        return x * x;
+    });
+    return made;
 }
 
-// The digits of a query, its bias and all that its bounds are made of, by one warp, from its words. A digit's rounding is at most half a step,
-// and what float32 adds: |h| <= 0.51 t sqrt(m) + rho |q'|.
-__device__ __forceinline__ void complete(const Plane& p, const float* w, const double (*parts)[WARPS], Asked& made, signed char* high,
-                                         signed char* low, int* biases)
+// The digits of a query and its biases, by one warp, from its words.
+constexpr int LINE = LEADING + 16;  // of digits, so that lanes of a warp read from 32 banks
+struct Rotated { double leading2; float t; };
+__device__ __forceinline__ Rotated write_digits(const u64 (&words)[LEADING / 32], float& step, signed char* high, signed char* low, int* biases)
 {
     const int lane = threadIdx.x & 31;
-    const double length2 = sum_of(parts[2]) * (1 + 0x1p-40), length = METRIC ? sqrt(sum_of(parts[0])) : 0;
-    const double cross = METRIC ? sum_of(parts[1]) * (METRIC == 2 ? 1 / length : 1) : 0;
-    float peak = 0;
-    double leading2 = 0;
-    UNROLL for (int i = 0; i < LEADING / 32; ++i) {
-        const float x = w[32 * i + lane];
-        peak = fmaxf(peak, fabsf(x)), leading2 += (double)x * x;
-    }
-    peak = warp_most(peak), leading2 = warp_sum(leading2);
-    const float t = fmaxf(peak / LEVELS, 0x1p-60f), inverse = 1 / t;
+    float w[LEADING / 32], peak = 0;
+    UNROLL for (int i = 0; i < LEADING / 32; ++i) w[i] = __uint_as_float((u32)words[i]), peak = fmaxf(peak, fabsf(w[i]));
+    const float t = fmaxf(warp_largest(peak) / LEVELS, 0x1p-60f), inverse = 1 / t;
     int sum_high = 0, sum_low = 0;
     UNROLL for (int i = 0; i < LEADING / 32; ++i) {
         const int j = 32 * i + lane;
-        const int whole = max(min(__float2int_rn(w[j] * inverse), LEVELS), -LEVELS);
+        const int whole = max(min(__float2int_rn(w[i] * inverse), LEVELS), -LEVELS);
         const int upper_digit = __float2int_rn(whole * (1 / 254.f)), lower_digit = whole - 254 * upper_digit;
         high[j] = (signed char)upper_digit, low[j] = (signed char)lower_digit;
         sum_high += upper_digit, sum_low += lower_digit;
     }
-    sum_high = warp_sum(sum_high), sum_low = warp_sum(sum_low);
-    const double root = sqrt(lane ? leading2 : length2), size = __shfl_sync(ALL, root, 0), leading = __shfl_sync(ALL, root, 1);
-    if (lane) return;
-    biases[0] = -120 * sum_high, biases[1] = -120 * sum_low;
-    const double known = leading * (1 + 0x1p-30) + p.rho * size, least = fmax(0.0, leading * (1 - 0x1p-29) - p.rho * size);
-    const double rest = sqrt(fmax(0.0, length2 * (1 + 0x1p-29) - least * least)) * WIDEN + TINY;  // plane_rest
-    const double h = (0.51 * t * sqrt((double)LEADING) + p.rho * size) * (1 + 0x1p-30) + TINY;
-    const double largest = p.most_length2 + 2 * p.most_written * (known + h) + 2 * p.most_error * known + 2 * p.most_tail * rest;
+    sum_high = warp_count(sum_high), sum_low = warp_count(sum_low);
+    if (lane == 0) biases[0] = -120 * sum_high, biases[1] = -120 * sum_low, step = t / 8;
+    double leading2 = 0;
+    UNROLL for (int i = 0; i < LEADING / 32; ++i) leading2 += (double)w[i] * w[i];
+    return {leading2, t};
+}
+
+// The square roots of a number in float32, at least and at most.
+__device__ __forceinline__ double root_above(double x) { return __fsqrt_ru(__double2float_ru(x)); }
+
+// What a scan needs beside digits: |w1| and |w2| at most. With L = |w1| as it was computed, s = |q'| and r = rho s it is at least L (1 - 2^-29) - r, so
+// |w2|^2 is at most s^2 (1 + 2^-29) - L^2 (1 - 2^-28) + 2 L r.
+struct Sizes { double length2, size, known; };
+__device__ __forceinline__ Sizes write_errors(const Plane& p, double own2, double leading2, Asked& made)
+{
+    leading2 = warp_sum(leading2);
+    const double length2 = own2 * (1 + 0x1p-40), size = root_above(length2), leading = root_above(leading2);
+    const double known = leading * (1 + 0x1p-30) + p.rho * size;
+    const double rest2 = length2 * (1 + 0x1p-29) - leading2 * (1 - 0x1p-28) + 2 * leading * p.rho * size;
+    const double rest = root_above(fmax(0.0, rest2)) * WIDEN + TINY;
+    if ((threadIdx.x & 31) == 0) {
+        made.known = known, made.rest = rest;
+        made.error = up(2 * known), made.tail = up(2 * rest);
+    }
+    return {length2, size, known};
+}
+
+// What limits and the looks at rows need, while others scan. A digit's rounding is at most half a step, and what float32 adds:
+// |h| <= 0.51 t sqrt(m) + rho |q'|.
+__device__ __forceinline__ void complete(const Plane& p, const Sizes& from, float t, const Lengths& lengths, Asked& made)
+{
+    const double length = METRIC ? sqrt(lengths.total) : 0, cross = METRIC ? lengths.cross * (METRIC == 2 ? 1 / length : 1) : 0;
+    const double h = (0.51 * t * sqrt((double)LEADING) + p.rho * from.size) * (1 + 0x1p-30) + TINY;
+    const double largest = p.most_length2 + 2 * p.most_written * (from.known + h) + 2 * p.most_error * from.known + 2 * p.most_tail * made.rest;
     const double loose = 2 * p.most_written * h * WIDEN + 8 * U * largest;
-    made.gap = 2 * loose + length2 * 0x1p-36;
+    made.gap = 2 * loose + from.length2 * 0x1p-36;
     if (METRIC == 0) {
         made.alpha = p.scaling * p.scaling * (1 + (p.dim + 8) * 0x1p-50);
-        made.beta = loose - length2 * (1 - 0x1p-38) + p.dim * 0x1p-1022;
+        made.beta = loose - from.length2 * (1 - 0x1p-38) + p.dim * 0x1p-1022;
     } else {
         const double err = METRIC == 2 ? (2 * p.dim + 40) * 0x1p-51 : (p.dim + 8) * 0x1p-51 * p.longest * length;
         made.alpha = 2 * p.scaling * (METRIC == 1 ? 1 / length : 1);
         made.beta = made.alpha * (cross + err) + loose;
         made.gap += 2 * made.alpha * err + made.alpha * fabs(cross) * 0x1p-47;
     }
-    made.known = known, made.rest = rest;
-    made.step = t / 8, made.error = up(2 * known), made.tail = up(2 * rest);
-    made.far = !(length2 < 0x1p40) || !(fabs(made.beta) < endless()) || !(made.alpha > 0) ||
+    made.far = !(from.length2 < 0x1p40) || !(fabs(made.beta) < endless()) || !(made.alpha > 0) ||
                (METRIC && !(length > 0x1p-400 && length < 0x1p400));
 }
 
 // A tile of 16 rows, as the lanes of a warp multiply it: rows g and g + 8.
-__device__ __forceinline__ void fetch(const Plane& p, i64 tile, uint4 (&codes)[STEPS], uint2 (&sides)[2])
+struct Tile { uint4 codes[STEPS]; uint2 sides[2]; };
+__device__ __forceinline__ void fetch(const Plane& p, i64 number, Tile& tile)
 {
     const int lane = threadIdx.x & 31;
-    const u8* from = p.tiles + tile * TILE;
-    UNROLL for (int u = 0; u < STEPS; ++u) codes[u] = __ldg(reinterpret_cast<const uint4*>(from + u * 512) + lane);
-    UNROLL for (int r = 0; r < 2; ++r) sides[r] = __ldg(reinterpret_cast<const uint2*>(from + 8 * LEADING) + (lane >> 2) + 8 * r);
+    const u8* from = p.tiles + number * TILE;
+    UNROLL for (int u = 0; u < STEPS; ++u) tile.codes[u] = __ldg(reinterpret_cast<const uint4*>(from + u * 512) + lane);
+    UNROLL for (int r = 0; r < 2; ++r) tile.sides[r] = __ldg(reinterpret_cast<const uint2*>(from + 8 * LEADING) + (lane >> 2) + 8 * r);
+}
+__device__ __forceinline__ uint2 side_of(const Plane& p, i64 row)
+{
+    return __ldg(reinterpret_cast<const uint2*>(p.tiles + (row >> 4) * TILE + 8 * LEADING) + (row & 15));
+}
+
+// The same, asked for here: the compiler would wait until it is needed.
+__device__ __forceinline__ uint2 side_early(const Plane& p, i64 row)
+{
+    uint2 side;
+    const u8* from = p.tiles + (row >> 4) * TILE + 8 * LEADING + (row & 15) * 8;
+    asm volatile("ld.global.nc.v2.u32 {%0,%1}, [%2];" : "=r"(side.x), "=r"(side.y) : "l"(from));
+    return side;
 }
 
 // The k-th smallest of some numbers, 32 or more, or one that is not smaller, by one warp: nothing hangs on which. ALL where there are fewer.
@@ -211,8 +281,7 @@ __device__ __forceinline__ u32 smallest_of(u32* numbers, int total, int k)
         numbers[lane] = least;
         __syncwarp();
         int before = 0;
-#pragma unroll 2
-        for (int o = 0; o < 32; o += 4) {
+        UNROLL for (int o = 0; o < 32; o += 4) {
             const uint4 some = *reinterpret_cast<const uint4*>(numbers + o);
             UNROLL for (int c = 0; c < 4; ++c) {
                 const u32 other = reinterpret_cast<const u32*>(&some)[c];
@@ -250,68 +319,9 @@ __device__ __forceinline__ bool is_beyond(double key, const Asked& asked)
 }
 
 // Whether a key, as a bound's value, is as near as the row's own bound says; a row that is never left out may be anywhere.
-__device__ __forceinline__ bool is_near(const Plane& p, const Asked& asked, i64 row, double bound, double value)
+__device__ __forceinline__ bool is_near(const Asked& asked, const uint2& side, double bound, double value)
 {
-    const uint2 side = __ldg(reinterpret_cast<const uint2*>(p.tiles + (row >> 4) * TILE + 8 * LEADING) + (row & 15));
     const double n = from_half((u16)(side.x >> 16)), e1 = from_half((u16)side.y), e2 = from_half((u16)(side.y >> 16));
     const double width = 4 * (asked.known * e1 + asked.rest * e2) * (1 + 0x1p-20) + n * 0x1p-8 + asked.gap;
     return !(width < endless()) || value <= bound + (width + (fabs(bound) + fabs(value)) * 0x1p-20) * (1 + 0x1p-20) + 0x1p-22;
-}
-
-// The hits of every query in order, and what the host is told; by the last block. ``keys``, ``names``: HITS each.
-__device__ __forceinline__ void rank(const Plane& p, const Asked* asked, u64* keys, i64* names)
-{
-    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5;
-    State& state = *p.state;
-    auto fetch = [&](int query, int i, int to) {
-        const i64 row = __ldcg(p.hit_rows + query * HITS + i);
-        keys[to] = __ldcg(p.hit_keys + query * HITS + i), names[to] = p.names ? p.names[row] : row;
-    };
-    auto write = [&](int query, int place, u64 key, i64 name) {
-        const double found = key == LAST ? endless() : key_from(key);
-        p.values[query * p.k + place] = METRIC ? 0.0 - found : found;
-        p.ids[query * p.k + place] = name;
-    };
-    int hits[TOGETHER];
-    UNROLL for (int query = 0; query < TOGETHER; ++query) hits[query] = (int)__ldcg(&state.hits[query]);
-    if (own == WARPS - 1 && lane < p.queries_count) {
-        const u32 errors = __ldcg(&state.errors[lane]) | (asked[lane].far || __ldcg(&state.hits[lane]) > HITS ? 4u : 0u);
-        p.told[lane] = {asked[lane].alpha, asked[lane].beta, ~__ldcg(&state.skipped[lane]), ~__ldcg(&state.least[lane]),
-                        __ldcg(&state.candidates[lane]), __ldcg(&state.computed[lane]), errors};
-        state.candidates[lane] = state.computed[lane] = state.errors[lane] = state.least[lane] = 0;
-        state.skipped[lane] = 0;
-    }
-    UNROLL for (int query = 0; query < TOGETHER; ++query) {
-        if (query >= p.queries_count) break;
-        const int few = hits[query] > FEW_HITS ? 0 : hits[query];
-        for (int i = threadIdx.x; i < few; i += THREADS) fetch(query, i, query * FEW_HITS + i);
-        if (hits[query] <= FEW_HITS) for (int i = few + threadIdx.x; i < p.k; i += THREADS) write(query, i, LAST, -1);
-    }
-    __syncthreads();
-    UNROLL for (int query = 0; query < TOGETHER; ++query) {
-        if (query >= p.queries_count) break;
-        const int few = hits[query] > FEW_HITS ? 0 : hits[query], first = query * FEW_HITS;
-        for (int i = own; i < few; i += WARPS) {  // a warp counts who is before a hit
-            const u64 key = keys[first + i];
-            const i64 name = names[first + i];
-            int before = 0;
-            for (int o = lane; o < few; o += 32) before += keys[first + o] < key || (keys[first + o] == key && names[first + o] < name);
-            before = warp_sum(before);
-            if (lane == 0 && before < p.k) write(query, before, key, name);
-        }
-    }
-    UNROLL for (int query = 0; query < TOGETHER; ++query) {
-        const int many = min(hits[query], HITS), size = power_from(many);
-        if (query >= p.queries_count || many <= FEW_HITS) continue;
-        __syncthreads();
-        for (int i = threadIdx.x; i < size; i += THREADS) {
-            if (i < many) fetch(query, i, i);
-            else keys[i] = LAST, names[i] = -1;
-        }
-        sort_pairs(keys, names, size);
-        for (int i = threadIdx.x; i < p.k; i += THREADS) write(query, i, keys[i], names[i]);
-    }
-    __syncthreads();
-    if (threadIdx.x < TOGETHER) state.hits[threadIdx.x] = 0;
-    if (threadIdx.x == 0) state.done = 0, state.number = state.number + 1;
 }

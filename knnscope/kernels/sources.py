@@ -47,7 +47,7 @@ def fused_topk(dim: int, half: bool) -> Source:
 OWN_TARGETS = ("exact_wide.cu",)
 """Files with instructions of one architecture alone: compiled for sm_90a."""
 BEFORE = {
-    "plane": ("common.cuh", "about.cuh", "plane.cuh"),
+    "plane": ("common.cuh", "about.cuh", "chain.cuh", "plane.cuh", "plane_end.cuh"),
     "batch": ("common.cuh", "batch.cuh"),
     "rank": ("common.cuh", "batch.cuh", "about.cuh"),
     "wide": ("common.cuh", "batch.cuh"),
@@ -61,7 +61,7 @@ def exact(part: str, macros: tuple[tuple[str, int], ...]) -> Source:
 
 def plane_threads(leading: int) -> int:
     """Threads of a block of exact_plane.cu: as many as have registers for a tile of so many components, and the next."""
-    return 768 if leading <= 320 else 384
+    return 640 if leading <= 320 else 384
 
 
 ROWS = ((0, 0), (1, 2), (2, 1), (3, 0), (4, 2), (5, 1), (6, 2))

@@ -21,6 +21,7 @@ from knnscope.store import home, make_folder, whole_file
 MAX_DYNAMIC_SHARED = 8
 """CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES."""
 POINTER, LONG, INT, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
+SHORT, BYTE = ctypes.c_uint16, ctypes.c_uint8
 
 
 def pointer(array: Any) -> int | None:

@@ -13,7 +13,7 @@ from knnscope.certified import components, plane_bound
 from knnscope.certified.cuda.answer import Mask, Told
 from knnscope.certified.cuda.codes import PLANE_ROWS, Codes
 from knnscope.certified.cuda.fallback import Fallback
-from knnscope.certified.cuda.launch import DOUBLE, INT, LONG, POINTER, Prepared, kernel, pointer, structure
+from knnscope.certified.cuda.launch import BYTE, DOUBLE, INT, LONG, POINTER, SHORT, Prepared, kernel, pointer, structure
 from knnscope.certified.cuda.table import Table, most_shared, processors
 from knnscope.kernels import sources
 
@@ -23,19 +23,20 @@ MOST_K = 256
 """Neighbors up to which a threshold is made from the rows that blocks choose."""
 CHOSEN, SHARE = 100, 768
 """Rows that make a threshold: so many more than three times k, and at most."""
-HITS, OWN_SHARED = 1024, 46 << 10
-"""Rows of a query that are ranked at most; bytes of shared memory that the kernel has besides."""
-EARLY = 1 / 2
-"""Share of a scan after which its threshold is made."""
+HITS, CHUNK, KINDS, OWN_SHARED = 1024, 128, 8, 28 << 10
+"""As the kernel has them: rows of a query that are ranked at most, terms of a warp, words of a block's report; bytes of its static shared memory at most."""
+MOST_BLOCKS = 256
+"""Whose reports one of them reads."""
+EARLY, LAST_STEPS = 1 / 2, 3
+"""Share of a scan after which its threshold is made; in a long one it is made so many steps before the end, which take as long as making it."""
 
 Plane = structure(
     "Plane",
-    rows=POINTER, row_norms=POINTER, names=POINTER, tiles=POINTER, directions=POINTER, centre=POINTER, count=LONG, dim=LONG,
-    scaling=DOUBLE, rho=DOUBLE, longest=DOUBLE,
-    most_length2=DOUBLE, most_written=DOUBLE, most_error=DOUBLE, most_tail=DOUBLE,
-    queries=POINTER, asked=POINTER, allowed=POINTER, allowed_stride=LONG, words=POINTER, meeting=POINTER, bounds=POINTER,
-    hit_keys=POINTER, hit_rows=POINTER, state=POINTER, told=POINTER, values=POINTER, ids=POINTER,
-    wide=INT, queries_count=INT, k=INT, place=INT, each=INT, meet=INT, kept=INT,
+    queries=POINTER, directions=POINTER, centre=POINTER, state=POINTER, scaling=DOUBLE, dim=INT, blocks=SHORT, wide=BYTE, queries_count=BYTE,
+    words=POINTER, asked=POINTER, tiles=POINTER, count=LONG, bounds=POINTER, allowed=POINTER, allowed_stride=LONG, kept=INT, place=INT,
+    rho=DOUBLE, meeting=POINTER, reports=POINTER, rows=POINTER, row_norms=POINTER, steps=INT, each=INT, meet=INT, k=INT,
+    names=POINTER, longest=DOUBLE, most_length2=DOUBLE, most_written=DOUBLE, most_error=DOUBLE, most_tail=DOUBLE,
+    hit_keys=POINTER, hit_rows=POINTER, told=POINTER, values=POINTER, ids=POINTER,
 )  # fmt: skip
 TOLD = np.dtype(
     [("alpha", np.float64), ("beta", np.float64), ("skipped", np.uint64)]
@@ -43,7 +44,7 @@ TOLD = np.dtype(
 )
 """What the kernel says of a query."""
 TOLD_BYTES = TOLD.itemsize
-STATE = 8 + TOGETHER * (5 * 4 + 8)
+STATE = 4 + TOGETHER * 4
 """Bytes of its own numbers."""
 
 
@@ -56,29 +57,32 @@ class Workspace:
         threads = sources.plane_threads(codes.leading)
         scanning = threads // 32 - MEETING
         tiles = -(-rows // PLANE_ROWS)
-        self.blocks = processors()
+        self.blocks = min(processors(), MOST_BLOCKS)
         steps = -(-tiles // (self.blocks * scanning))
         place = steps * scanning * PLANE_ROWS
         each = min(scanning, SHARE // self.blocks, max(2, -(-(3 * k + CHOSEN) // self.blocks)))
         source = sources.exact("plane", table.macros(**codes.macros(), THREADS=threads))
-        least, most_bytes = max(16 * HITS, 4 * count * codes.full), most_shared() - OWN_SHARED
-        bounds_fit = max(least, 4 * count * place) <= most_bytes
-        kept = max(least, 4 * count * place * bounds_fit)
+        terms, most_bytes = 8 * CHUNK * (threads // 32), most_shared() - OWN_SHARED
+        bounds_fit = terms + 4 * count * place <= most_bytes
+        kept = max(16 * HITS, 4 * count * codes.full, terms + 4 * count * place * bounds_fit)
         queries_fit = kept + 8 * count * dim <= most_bytes
         shared = kept + 8 * count * dim * queries_fit
         self.words = cp.zeros(count * codes.leading, dtype=cp.uint64)
         self.meeting = cp.zeros(count * self.blocks * each, dtype=cp.uint64)
+        self.reports = cp.zeros(2 * count * KINDS * self.blocks, dtype=cp.uint64)
         self.bounds = None if bounds_fit else cp.empty(self.blocks * count * place, dtype=cp.float32)
         self.asked = None if queries_fit else cp.empty(count * dim)
         self.hit_keys, self.hit_rows = cp.empty((count, HITS), cp.uint64), cp.empty((count, HITS), cp.int64)
         self.state, self.fallback = cp.zeros(STATE, dtype=cp.uint8), Fallback(table, count, k)
         most = codes.most
         self.fixed = Plane(
-            pointer(table.rows), pointer(table.norms), pointer(table.names), pointer(codes.plane), pointer(codes.directions),
-            pointer(codes.centre), rows, dim, codes.scaling, codes.rho, math.sqrt(codes.reach2) / codes.scaling,
-            most.length2, most.written, most.error, most.tail, None, pointer(self.asked), None, 0, pointer(self.words), pointer(self.meeting),
-            pointer(self.bounds), pointer(self.hit_keys), pointer(self.hit_rows), pointer(self.state), None, None, None,
-            0, count, k, place, each, max(1, round(EARLY * steps)), kept,
+            directions=pointer(codes.directions), centre=pointer(codes.centre), state=pointer(self.state), scaling=codes.scaling, dim=dim,
+            blocks=self.blocks, queries_count=count, words=pointer(self.words), asked=pointer(self.asked), tiles=pointer(codes.plane),
+            count=rows, bounds=pointer(self.bounds), kept=kept, place=place, rho=codes.rho, meeting=pointer(self.meeting),
+            reports=pointer(self.reports), rows=pointer(table.rows), row_norms=pointer(table.norms), steps=steps, each=each,
+            meet=max(1, round(EARLY * steps), steps - LAST_STEPS), k=k, names=pointer(table.names),
+            longest=math.sqrt(codes.reach2) / codes.scaling, most_length2=most.length2, most_written=most.written, most_error=most.error,
+            most_tail=most.tail, hit_keys=pointer(self.hit_keys), hit_rows=pointer(self.hit_rows),
         )  # fmt: skip
         found = kernel(source, "plane_search", table.device, shared)
         self.start = Prepared(found, (self.blocks, threads, shared), self.fixed, together=True)

@@ -1,0 +1,52 @@
+// A sum in the definition's order by several warps at once. It comes after about.cuh.
+//
+// Additions one after another take ten cycles each. So each warp of a team adds a part of the terms, and each of its lanes starts from another
+// one of 32 float64 numbers side by side: about what the parts before come to. Is the true sum of those among them, to the last bit, then the true end
+// is among theirs; else the part is added once more. Nothing is assumed of the terms.
+
+#if __CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000
+constexpr bool MANY_DOUBLES = true;   // a multiprocessor adds as many float64 numbers at once as half its float32 ones
+#else
+constexpr bool MANY_DOUBLES = false;
+#endif
+
+template <int TEAM> struct Chain { double parts[TEAM], ends[TEAM][32]; i64 starts[TEAM]; };
+
+// All warps that ``sync`` waits for take part. term_of: of a component; terms: (TEAM, CHUNK); there: whether this team has a sum to make.
+template <int TEAM, typename Term, typename Sync>
+__device__ __forceinline__ double sum_in_order(int dim, Term term_of, double* terms, Chain<TEAM>& chain, int member, bool there, Sync sync)
+{
+    const int lane = threadIdx.x & 31;
+    double total = 0;
+    for (int first = 0; first < dim; first += TEAM * CHUNK) {
+        const int width = min(dim - first, TEAM * CHUNK), share = (width + TEAM - 1) / TEAM;
+        auto size_of = [&](int who) { return max(0, min(width - who * share, share)); };
+        if (there) {
+            double part = 0, some[CHUNK / 32];
+            UNROLL for (int c = 0; c < CHUNK / 32; ++c) some[c] = 32 * c + lane < size_of(member) ? term_of(first + member * share + 32 * c + lane) : 0;
+            UNROLL for (int c = 0; c < CHUNK / 32; ++c)
+                if (32 * c + lane < size_of(member)) terms[member * CHUNK + 32 * c + lane] = some[c], part += some[c];
+            part = warp_sum(part);
+            if (lane == 0) chain.parts[member] = part;
+        }
+        sync();
+        if (there) {
+            double guess = total;
+            for (int who = 0; who < member; ++who) guess += chain.parts[who];
+            const i64 start = __double_as_longlong(guess) - (member ? 16 : 0);
+            chain.ends[member][lane] = add_in_order(__longlong_as_double(start + (member ? lane : 0)), terms + member * CHUNK, size_of(member));
+            if (lane == 0) chain.starts[member] = start;
+        }
+        sync();
+        if (there) {
+            total = chain.ends[0][0];
+#pragma unroll 1
+            for (int who = 1; who < TEAM; ++who) {
+                const u64 at = __double_as_longlong(total) - chain.starts[who];
+                total = at < 32 ? chain.ends[who][at] : add_in_order(total, terms + who * CHUNK, size_of(who));
+            }
+        }
+        sync();  // terms are read until here
+    }
+    return total;
+}

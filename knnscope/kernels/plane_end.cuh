@@ -1,0 +1,279 @@
+// The end of a search by the plane (exact_plane.cu): what a threshold leaves is computed as defined, blocks tell what they have found, one of them ranks.
+
+constexpr int TEAM = 8, TEAMS = WARPS / TEAM;  // warps that compute a row together, and rows at once
+constexpr int ROUNDS = 3;                                           // of teams, up to which they are faster than a warp a row
+
+// What a block tells of a query: the smallest key that was looked at and not computed, at least, and the smallest bound left out; counts of what was
+// looked at and computed, and errors; hits. Errors as in Told, and 8: there are more hits.
+struct __align__(16) Word { u64 value; u32 more, none; };
+
+// What the warps of a block share.
+struct Shared {
+    Asked asked[TOGETHER];
+    Lengths lengths[TOGETHER];
+    Word words[TOGETHER][KINDS];
+    Chain<TEAM> chains[TEAMS];
+    Chain<MEETING> length;  // of cosine
+    u32 minima[TOGETHER][SCANNING], rows[TOGETHER][SCANNING];
+    int biases[2 * TOGETHER], waiting, near;
+    u32 hits[TOGETHER], lost, number;
+    __device__ __forceinline__ u64& skipped(int query) { return words[query][0].value; }
+    __device__ __forceinline__ u32& least(int query) { return words[query][0].more; }
+    __device__ __forceinline__ u32& candidates(int query) { return reinterpret_cast<u32*>(&words[query][1].value)[0]; }
+    __device__ __forceinline__ u32& computed(int query) { return reinterpret_cast<u32*>(&words[query][1].value)[1]; }
+    __device__ __forceinline__ u32& errors(int query) { return words[query][1].more; }
+};
+
+// Rows that wait for their values.
+struct Queue { u32 rows[QUEUE]; float bounds[QUEUE]; u16 near[QUEUE]; u8 query[QUEUE]; };
+
+// Nothing is known yet.
+__device__ __forceinline__ void begin_counts(Shared& own_block)
+{
+    if (threadIdx.x < TOGETHER * KINDS) {
+        const int kind = threadIdx.x % KINDS;
+        own_block.words[threadIdx.x / KINDS][kind] = {kind == 0 ? LAST : 0, kind == 1 ? 0 : ALL, 0};
+    }
+    if (threadIdx.x < TOGETHER) own_block.hits[threadIdx.x] = 0;
+    if (threadIdx.x == 0) own_block.waiting = own_block.near = 0;
+}
+
+// A row whose value is known, by one thread: a hit, unless it is beyond the limit.
+__device__ __forceinline__ void keep(const Plane& p, Shared& own_block, int query, u32 row, float bound, const uint2& side, double value)
+{
+    const Asked& asked = own_block.asked[query];
+    atomicAdd(&own_block.computed(query), 1u);
+    const double key = key_of(value), as_bound = plane_limit(key, asked.alpha, asked.beta);
+    if (isnan(value)) atomicOr(&own_block.errors(query), 1u);
+    else if (!(bound <= as_bound + 0x1p-100) || !is_near(asked, side, bound, as_bound)) atomicOr(&own_block.errors(query), 2u);
+    else if (is_beyond(key, asked)) atomicMin(&own_block.skipped(query), ordered(key));
+    else {
+        const u32 at = atomicAdd(&own_block.hits[query], 1u);
+        if (at < SLOTS) own_block.words[query][2 + at] = {ordered(key), row, 0};
+        else {
+            const u32 place = atomicAdd(&p.state->hits[query], 1u);
+            if (place < HITS) p.hit_keys[query * HITS + place] = ordered(key), p.hit_rows[query * HITS + place] = row;
+            atomicOr(&own_block.errors(query), 8u);
+        }
+    }
+}
+
+// Rows of some steps of bounds, by the warp that has written them, that a threshold leaves; the smallest bound of the others is kept.
+__device__ __forceinline__ void gather(const Plane& p, Shared& own_block, const float* bounds, int query, int begin, int end, Queue& queue)
+{
+    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5;
+    const i64 warp = own * p.blocks + blockIdx.x, warps = p.blocks * SCANNING;
+    const float limit = own_block.asked[query].limit;
+    const float* from = bounds + query * p.place + own * p.steps * 16;
+    const bool short_of = warp + (p.steps - 1) * warps >= (p.count + 15) >> 4;  // a warp has as many tiles as there are steps, or one less
+    const int last = 16 * min(end, p.steps - short_of);
+    float rest = infinite();
+    auto add = [&](int at, float bound) {
+        if (bound == infinite()) return;
+        const int place = atomicAdd(&own_block.waiting, 1);
+        if (place >= QUEUE) return;
+        queue.rows[place] = (u32)((warp + (at >> 4) * warps) * 16 + (at & 15));
+        queue.bounds[place] = bound, queue.query[place] = (u8)query;
+    };
+    if (!p.bounds) {
+#pragma unroll 1
+        for (int at = 16 * begin + lane; at < last; at += 32) {
+            const float bound = from[at];
+            if (bound > limit) rest = fminf(rest, bound);
+            else add(at, bound);
+        }
+    } else {  // several are on their way
+        constexpr int BATCH = 4;
+        for (int first = 16 * begin + 4 * lane; first < last; first += 128 * BATCH) {
+            u32 some_near = 0;
+            float4 some[BATCH];
+            UNROLL for (int b = 0; b < BATCH; ++b)
+                some[b] = first + 128 * b < last ? *reinterpret_cast<const float4*>(from + first + 128 * b) : make_float4(infinite(), infinite(), infinite(), infinite());
+            UNROLL for (int b = 0; b < BATCH; ++b) {
+                const float nearest = fminf(fminf(some[b].x, some[b].y), fminf(some[b].z, some[b].w));
+                if (nearest > limit) rest = fminf(rest, nearest);
+                else some_near |= 1u << b;
+            }
+#pragma unroll 1
+            for (; some_near; some_near &= some_near - 1) {
+                const int four = first + 128 * (__ffs(some_near) - 1);
+#pragma unroll 1
+                for (int at = four; at < four + 4; ++at) {
+                    if (from[at] > limit) rest = fminf(rest, from[at]);
+                    else add(at, from[at]);
+                }
+            }
+        }
+    }
+    const u32 least = warp_least(rest < infinite() ? ordered(rest) : ALL);
+    if (lane == 0 && least != ALL) atomicMin(&own_block.least(query), least);
+}
+
+// What a threshold leaves of the bounds of a block is computed, by all its warps.
+__device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const double* queries, const float* bounds, Queue& queue, double* terms)
+{
+    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5;
+    const int steps = p.steps;
+    int span = steps;
+    for (int begin = 0; begin < steps;) {
+        const int end = min(begin + span, steps);
+        for (int query = 0; query < p.queries_count && own < SCANNING; ++query) gather(p, own_block, bounds, query, begin, end, queue);
+        __syncthreads();
+        const int count = own_block.waiting;
+        const bool again = count > QUEUE;                                  // again: fewer at a time
+        const bool at_once = count <= (MANY_DOUBLES ? TEAMS : WARPS);     // else a look at each leaves few of them
+        if (!again && !at_once) {
+            for (int i = own; i < count; i += WARPS) {
+                const int query = queue.query[i];
+                const u32 row = queue.rows[i];
+                const Asked& asked = own_block.asked[query];
+                if ((own_block.errors(query) & 8u) && *reinterpret_cast<volatile u32*>(&p.state->hits[query]) > HITS) continue;  // all rows have to answer it
+                const uint2 side = side_of(p, row);
+                double least, most;
+                about(p, row, queries + query * p.dim, asked.defined, least, most);
+                if (lane) continue;
+                if (!is_near(asked, side, queue.bounds[i], plane_limit(least, asked.alpha, asked.beta))) atomicOr(&own_block.errors(query), 2u);
+                if (is_beyond(least, asked)) atomicMin(&own_block.skipped(query), ordered(least));  // where it is no number it is computed
+                else queue.near[atomicAdd(&own_block.near, 1)] = (u16)i;
+            }
+            __syncthreads();
+        }
+        const int some = again ? 0 : at_once ? count : own_block.near;
+        if (!again) for (int i = threadIdx.x; i < count; i += THREADS) atomicAdd(&own_block.candidates(queue.query[i]), 1u);
+        const bool by_teams = MANY_DOUBLES && some <= TEAMS * ROUNDS;
+        const int team = own / TEAM, member = own % TEAM;
+        for (int first = 0; first < some; first += by_teams ? TEAMS : WARPS) {
+            const int n = first + (by_teams ? team : own);
+            const bool there = n < some && (!by_teams || team < TEAMS);
+            const int i = !there ? 0 : at_once ? n : queue.near[n], query = there ? queue.query[i] : 0;
+            const i64 row = there ? queue.rows[i] : 0;
+            const uint2 side = side_early(p, row);
+            const double* q = queries + query * p.dim;
+            const double length = METRIC == 2 ? own_block.asked[query].defined : 0;
+            double value = 0;
+            if (by_teams) {
+                const Cell* x = p.rows + row * p.dim;
+                const double norm = METRIC == 2 ? p.row_norms[row] : 0;
+                value = sum_in_order<TEAM>(p.dim, [&](i64 j) { return term(wide(x[j]), q[j]); }, terms + own / TEAM * TEAM * CHUNK, own_block.chains[min(team, TEAMS - 1)], member, there, [] { __syncthreads(); });
+                value = value_of(value, norm, length);
+            } else if (there) value = value_by_warp(p, row, q, length, terms + own * CHUNK);
+            if (there && lane == 0 && (member == 0 || !by_teams)) keep(p, own_block, query, (u32)row, queue.bounds[i], side, value);
+        }
+        __syncthreads();
+        begin = again ? begin : end, span = again ? 1 : span;
+        if (begin == steps) break;
+        if (threadIdx.x == 0) own_block.waiting = own_block.near = 0;
+        __syncthreads();
+    }
+}
+
+// What a block has found of a query, by one warp.
+__device__ __forceinline__ void report(const Plane& p, const Shared& own_block, int query)
+{
+    const int kind = threadIdx.x & 31;
+    if (kind >= KINDS) return;
+    const Word word = own_block.words[query][kind];
+    const u32 lost = kind == 1 && own_block.lost ? 4u : 0u;
+    tell(p.reports + (query * KINDS + kind) * p.blocks + blockIdx.x, word.value, word.more | lost, own_block.number);
+}
+
+// Reports of all blocks, by one of them: their sums in the place of what it has found itself, and hits. 32 blocks and one kind of words a warp.
+__device__ __forceinline__ void collect(const Plane& p, Shared& own_block, u64* keys, i64* names)
+{
+    constexpr int BATCH = 4, GROUPS = 8;  // GROUPS: of 32 blocks
+    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5, tasks = p.queries_count * KINDS * GROUPS;
+    auto block_of = [&](int task) { return task % GROUPS * 32 + lane; };
+    for (int first = own; first < tasks; first += BATCH * WARPS) {
+        ulonglong2 words[BATCH];
+        await_words(words, [&](int i) -> const ulonglong2* {
+            const int task = first + i * WARPS;
+            return task < tasks && block_of(task) < p.blocks ? p.reports + task / GROUPS * p.blocks + block_of(task) : nullptr;
+        }, own_block.number, own_block.lost);
+#pragma unroll 1
+        for (int i = 0; i < BATCH; ++i) {
+            const int task = first + i * WARPS, query = task / GROUPS / KINDS, kind = task / GROUPS % KINDS;
+            if (task >= tasks) break;
+            ulonglong2 word = words[0];
+            UNROLL for (int c = 1; c < BATCH; ++c) if (c == i) word = words[c];
+            const bool there = block_of(task) < p.blocks;
+            const u32 more = (u32)word.y;
+            if (kind == 0) {
+                const u32 least = warp_least(there ? more : ALL);
+                if (lane == 0) atomicMin(&own_block.least(query), least);
+                if (there && word.x != LAST) atomicMin(&own_block.skipped(query), word.x);
+            } else if (kind == 1) {
+                const int candidates = warp_count(there ? (int)word.x : 0), computed = warp_count(there ? (int)(word.x >> 32) : 0);
+                if (there && more) atomicOr(&own_block.errors(query), more);
+                if (lane == 0) atomicAdd(&own_block.candidates(query), (u32)candidates), atomicAdd(&own_block.computed(query), (u32)computed);
+            } else if (there && more != ALL) {
+                const u32 at = atomicAdd(&own_block.hits[query], 1u);
+                if (at < FEW_HITS) keys[query * FEW_HITS + at] = word.x, names[query * FEW_HITS + at] = p.names ? p.names[more] : more;
+            }
+        }
+    }
+}
+
+// The hits of every query in order, and what the host is told; by one block. ``keys``, ``names``: HITS each.
+__device__ __forceinline__ void rank(const Plane& p, Shared& own_block, u64* keys, i64* names)
+{
+    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5;
+    State& state = *p.state;
+    begin_counts(own_block);
+    __syncthreads();
+    collect(p, own_block, keys, names);
+    __syncthreads();
+    auto write = [&](int query, int place, u64 key, i64 name) {
+        const double found = key == LAST ? endless() : key_from(key);
+        p.values[query * p.k + place] = METRIC ? 0.0 - found : found;
+        p.ids[query * p.k + place] = name;
+    };
+    auto is_few = [&](int query) { return own_block.hits[query] <= FEW_HITS && !(own_block.errors(query) & 8u); };
+    for (int query = 0; query < p.queries_count; ++query) {
+        if (!is_few(query)) continue;
+        const int few = (int)own_block.hits[query], first = query * FEW_HITS;
+#pragma unroll 1
+        for (int i = own; i < few; i += WARPS) {  // a warp counts who is before a hit
+            const u64 key = keys[first + i];
+            const i64 name = names[first + i];
+            int before = 0;
+#pragma unroll 1
+            for (int o = lane; o < few; o += 32) before += keys[first + o] < key || (keys[first + o] == key && names[first + o] < name);
+            before = warp_count(before);
+            if (lane == 0 && before < p.k) write(query, before, key, name);
+        }
+        for (int i = few + threadIdx.x; i < p.k; i += THREADS) write(query, i, LAST, -1);
+    }
+    for (int query = 0; query < p.queries_count; ++query) {
+        if (is_few(query)) continue;
+        __threadfence();
+        const int told = (int)own_block.hits[query], more = own_block.errors(query) & 8u ? (int)__ldcg(&state.hits[query]) : 0;
+        const int many = min(told + more, HITS), size = power_from(many);
+        __syncthreads();
+        if (threadIdx.x == 0) own_block.waiting = 0;
+        __syncthreads();
+        auto add = [&](u64 key, i64 row) {
+            const int at = atomicAdd(&own_block.waiting, 1);
+            if (at < HITS) keys[at] = key, names[at] = p.names ? p.names[row] : row;
+        };
+        for (int i = threadIdx.x; i < SLOTS * p.blocks; i += THREADS) {
+            const ulonglong2 word = look(p.reports + (query * KINDS + 2) * p.blocks + i);
+            if ((u32)word.y != ALL) add(word.x, (u32)word.y);
+        }
+        for (int i = threadIdx.x; i < min(more, HITS); i += THREADS) add(__ldcg(p.hit_keys + query * HITS + i), __ldcg(p.hit_rows + query * HITS + i));
+        for (int i = many + threadIdx.x; i < size; i += THREADS) keys[i] = LAST, names[i] = -1;
+        sort_pairs(keys, names, size);
+        for (int i = threadIdx.x; i < p.k; i += THREADS) write(query, i, i < many ? keys[i] : LAST, i < many ? names[i] : -1);
+        if (threadIdx.x == 0) {
+            state.hits[query] = 0;
+            if (told + more > HITS) own_block.errors(query) |= 4u;
+        }
+    }
+    __syncthreads();
+    if (threadIdx.x < p.queries_count) {
+        const int query = threadIdx.x;
+        const Asked& asked = own_block.asked[query];
+        p.told[query] = {asked.alpha, asked.beta, own_block.skipped(query), own_block.least(query), own_block.candidates(query), own_block.computed(query),
+                         (own_block.errors(query) & 7u) | (asked.far || own_block.lost ? 4u : 0u)};
+    }
+    if (threadIdx.x == 0) state.number = own_block.number;
+}
