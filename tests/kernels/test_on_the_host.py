@@ -16,7 +16,7 @@ COMPILER = shutil.which("c++")
 PTX = re.compile(r'asm(\s+volatile)?\s*\((?:[^;"]|"[^"]*")*\);')
 
 
-HOSTS_OWN = re.compile(r"(?<=void )multiply(?=\()|(?<=uint4 )stream(?=\()")
+HOSTS_OWN = re.compile(r"(?<=void )multiply(?=\()|(?<=uint4 )stream(?=\()|(?<=void )prefetch(?=\()")
 """What is an instruction on a GPU, and a function of the host's own here."""
 DYNAMIC = re.compile(r"extern __shared__(.*)\[\];")
 SPACE = 1 << 16
@@ -34,7 +34,16 @@ def built(folder: Path, name: str, source: sources.Source) -> Path:
     code = DYNAMIC.sub(rf"static \1[{SPACE}];", HOSTS_OWN.sub("of_a_gpu", PTX.sub(";", source.code)))
     (folder / f"{name}.inc").write_text(macros + code)
     program = folder / name
-    options = ("-std=c++17", "-O2", "-w", "-fno-strict-aliasing", "-ffp-contract=off", "-pthread", f"-I{folder}", f"-I{HOST}")
+    options = (
+        "-std=c++17",
+        "-O2",
+        "-w",
+        "-fno-strict-aliasing",
+        "-ffp-contract=off",
+        "-pthread",
+        f"-I{folder}",
+        f"-I{HOST}",
+    )
     subprocess.run([COMPILER, *options, str(HOST / f"{name}.cpp"), "-o", str(program)], check=True)
     return program
 
@@ -68,11 +77,25 @@ def test_all_rows_answer_what_a_path_could_not(fallback: Path, shape: tuple[int,
 @pytest.mark.parametrize(("width", "shapes"), [
     (384, ((300, 16, 1), (1000, 5, 2))), (384, ((700, 19, 2),)), (128, ((500, 3, 1),)), (512, ((400, 32, 2),)), (768, ((260, 16, 3),)),
 ])  # fmt: skip
-def test_fragments_are_loaded_as_codes_lie(tmp_path: Path, width: int, shapes: tuple[tuple[int, int, int], ...]) -> None:
+def test_fragments_are_loaded_as_codes_lie(
+    tmp_path: Path, width: int, shapes: tuple[tuple[int, int, int], ...]
+) -> None:
     """Rows, queries and blocks: products, groups and hits of exact_few.cu are those of the components in their own order."""
     macros = sources.few_macros(width, shapes[0][1])
     assert macros
-    source = sources.exact("few", (("CELL", 0), ("METRIC", 0), ("FULL", width), ("WIDTH", width), ("LEADING", 0), *macros))
+    source = sources.exact(
+        "few", (("CELL", 0), ("METRIC", 0), ("FULL", width), ("WIDTH", width), ("LEADING", 0), *macros)
+    )
     program = built(tmp_path, "few", source)
     for rows, queries, blocks in shapes:
         run(program, rows, queries, blocks, 1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "full", "wide"),
+    [(2, 128, 0), pytest.param(0, 256, 1, marks=pytest.mark.slow), pytest.param(1, 128, 1, marks=pytest.mark.slow)],
+)
+def test_few_queries_are_written_as_many_are(tmp_path: Path, metric: int, full: int, wide: int) -> None:
+    """The last block of eight queries finds what all others have written."""
+    source = sources.exact("queries", (("CELL", 0), ("METRIC", metric), ("FULL", full), ("WIDTH", 128)))
+    run(built(tmp_path, "queries", source), 11, full - 6, wide, 1)

@@ -1,4 +1,7 @@
-"""Many queries by a byte a component: thresholds from some rows, products of all, values of what is left (kernels/exact_few.cu, exact_batch.cu, exact_wide.cu)."""
+"""Queries by a byte a component: thresholds from some rows, products of all, values of what is left.
+
+Products are those of kernels/exact_few.cu, exact_batch.cu or exact_wide.cu, by how many queries there are.
+"""
 
 from __future__ import annotations
 
@@ -203,11 +206,18 @@ class Workspace:
         self.shape, self.room, self.fallback = chosen, _room(k, count, rows), Fallback(table, count, k)
         self.tiles = -(-rows // TILE)
         self.sampled = min(self.tiles, max(SAMPLE, 64 * k) // TILE)
-        self.stops = tuple(stop // TILE for at, stop in enumerate(STOPS) if stop < rows and (at < 2 or 4 * stop <= rows))
+        self.stops = tuple(
+            stop // TILE for at, stop in enumerate(STOPS) if stop < rows and (at < 2 or 4 * stop <= rows)
+        )
         groups = self.sampled * chosen.groups
         if chosen.few:
             plan = few.plan(rows, k, self.room, processors(), chosen.few)
-            self.blocks, self.sampled, self.stops, groups = plan.blocks, plan.sampled, plan.stops, few.WARPS * plan.blocks
+            self.blocks, self.sampled, self.stops, groups = (
+                plan.blocks,
+                plan.sampled,
+                plan.stops,
+                few.WARPS * plan.blocks,
+            )
         padded = -(-count // 256) * 256
         self.values, self.norms = cp.empty((count, dim)), cp.empty(count if table.metric == 2 else 0)
         self.flat, self.rotated = (cp.empty((padded, codes.full), dtype=cp.float32) for _ in range(2))

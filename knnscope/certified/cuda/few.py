@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from knnscope.kernels import sources
-
 TILE, EIGHT = 128, 8
 """Rows of a tile of codes, and those of one product."""
 THREADS, BLOCKS, WARPS = 256, 2, 8

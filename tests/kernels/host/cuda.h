@@ -27,7 +27,7 @@ using std::min;
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __shared__ static  // of a process
-#define __align__(bytes) alignas(bytes)
+#define __align__(bytes) __attribute__((aligned(bytes)))
 
 struct Place { int x, y, z; };
 struct uint4 { unsigned x, y, z, w; };
