@@ -218,10 +218,10 @@ class Workspace:
                 plan.stops,
                 few.WARPS * plan.blocks,
             )
-        padded = -(-count // 256) * 256
+        padded = chosen.queries if count <= chosen.queries < TILE else -(-count // 256) * 256
         self.values, self.norms = cp.empty((count, dim)), cp.empty(count if table.metric == 2 else 0)
         self.flat, self.rotated = (cp.empty((padded, codes.full), dtype=cp.float32) for _ in range(2))
-        self.query_codes = cp.empty(padded * codes.width, dtype=cp.uint8)
+        self.query_codes = cp.empty(max(padded, TILE) * codes.width, dtype=cp.uint8)
         self.own2, self.lengths2, self.errors, self.bases, self.gains, self.blurs, self.bars = cp.empty((7, padded))
         self.steps, self.limits, self.coefficients, self.starts, self.tails = cp.empty((5, padded), dtype=cp.float32)
         self.far = cp.empty(padded, dtype=cp.uint8)
