@@ -1,13 +1,14 @@
-// What exact_batch.cu and exact_wide.cu share: how codes lie, and what a pass over them is given. It comes after common.cuh.
+// What all that reads or writes codes shares: how they lie, and what a pass over them is given. It comes after common.cuh.
 //
 //   WIDTH    components of a row that are written, a multiple of 128; FULL: all of them
 
 constexpr int SLICE = 128, SLICES = WIDTH / SLICE;    // bytes of a row in a slice
 constexpr int ROWS = 128;                             // of a tile
 
+// Queries as bound.py has them.
 struct Asked {
-    double *lengths2, *errors, *bases, *gains, *blurs, *bars;
-    float *steps, *limits, *coefficients, *starts, *tails;
+    double *lengths2, *errors, *bases, *gains, *blurs, *bars; // |p|^2, e_q; a value v has the squared distance base + gain v; T
+    float *steps, *limits, *coefficients, *starts, *tails;     // 2 t, V, C, K of loose_bound, the length of what is left out
     u8* far;
 };
 
@@ -21,6 +22,14 @@ struct Batch {
     i64 first, last, count;                 // tiles of rows; rows
     int each, query_tiles, queries;         // tiles of rows of an item
 };
+
+// The place of four codes: tiles of 128 rows, slices of 128 bytes, pieces of 16 bytes at places that eight rows do not share.
+__device__ __forceinline__ u32* place(u8* codes, i64 row, int slice, int lane)
+{
+    const i64 tile = row >> 7;
+    const int line = row & 127;
+    return reinterpret_cast<u32*>(codes + ((tile * SLICES + slice) * 128 + line) * SLICE + (((lane >> 2) ^ (line & 7)) << 4)) + (lane & 3);
+}
 
 __device__ __forceinline__ u32 address(const void* shared) { return (u32)__cvta_generic_to_shared(shared); }
 
@@ -50,4 +59,21 @@ __device__ __forceinline__ float part_of_bound(int sum, float s, float n, float 
 __device__ __forceinline__ float loose_bound(int sum, float s, float n, float step, float start)
 {
     return fmaf(-s, fmaf(step, __int_as_float(sum), start), n);
+}
+
+// Rows of a thread that are below a query's limit become hits: bit i of ``which`` is of row0 + 8 (i / 2) + i % 2. They are rare: one loop for
+// all of them, over numbers that lie in registers.
+template <int PAIRS> __device__ __forceinline__ void keep_hits(const Batch& p, i64 query, i64 row0, u32 which, const int (&products)[PAIRS])
+{
+#pragma unroll 1
+    while (which) {
+        const int bit = __ffs(which) - 1;
+        which &= which - 1;
+        int product = 0;
+        UNROLL for (int x = 0; x < PAIRS; ++x) product = x == bit ? products[x] : product;
+        const i64 row = row0 + (bit >> 1) * 8 + (bit & 1);
+        if (row >= p.count) continue;
+        const u32 at = atomicAdd(p.counts + query, 1u);
+        if (at < p.room) p.hits[query * p.room + at] = make_int2((int)row, product - ZERO);
+    }
 }

@@ -152,17 +152,7 @@ template <bool SAMPLE> __device__ __forceinline__ void scan(const Batch& p)
                     const float bound = part_of_bound(sum, two ? side.z : side.x, two ? side.w : side.y, step);
                     if (fmaf(-c, two ? e.y : e.x, bound) <= v) which |= 1u << (2 * j + two);
                 }
-#pragma unroll 1
-                while (which) {
-                    const int bit = __ffs(which) - 1;
-                    which &= which - 1;
-                    int product = 0;
-                    UNROLL for (int x = 0; x < 2 * WIDE; ++x) product = x == bit ? products[x] : product;
-                    const i64 row = (begin + tile) * ROWS + row0 + (bit >> 1) * 8 + 2 * t + (bit & 1);
-                    if (row >= p.count) continue;
-                    const u32 at = atomicAdd(p.counts + query, 1u);
-                    if (at < p.room) p.hits[query * p.room + at] = make_int2((int)row, product - ZERO);
-                }
+                keep_hits(p, query, (begin + tile) * ROWS + row0 + 2 * t, which, products);
             }
             UNROLL for (int i = 0; i < HIGH; ++i) UNROLL for (int j = 0; j < WIDE; ++j) UNROLL for (int x = 0; x < 4; ++x) sums[i][j][x] = ZERO;
         }

@@ -1,28 +1,12 @@
-// Rows and queries as codes: centred and scaled, rotated to their principal directions, written with 8 and with 4 bits.
+// Rows as codes: centred and scaled, rotated to their principal directions, written with 8 and with 4 bits. It comes after codes.cuh.
 //
-//   FULL    components of a rotated row, padded with zeros: a multiple of 128
-//   WIDTH   components that are written with 8 bits: FULL, or fewer, the last of which is the length of all that are left out
 //   LEADING m, components that the plane holds: a multiple of 64, or 0
-//
-// Lengths are never further apart than the vectors that they are of. So what stands for a vector, its leading components and the length of the
-// others, is no further from what stands for another one than the vectors are: the lower bound of bound.py holds for it as it is.
 
-constexpr int SLICE = 128;                      // components, and bytes, of a row in a slice of codes
-constexpr int SLICES = WIDTH / SLICE;
-static_assert(FULL <= 4096 && WIDTH <= FULL, "sqrt(WIDTH) / 2 is at most WIDTH / 64 from 1,024 on, and 16 below");
-constexpr double FAR = 0x1p40;                  // scaled lengths whose squares float32 has room for
 #if LEADING
 constexpr int PLANE_TILE = 8 * LEADING + 128;   // bytes of 16 rows of the plane
 constexpr double LARGEST = 64;                  // scaled lengths that float16 has room for
 constexpr float START = 0.3352f;                // see certified/components.py
 #endif
-
-struct Map {
-    const double* centre;   // (dim,)
-    double scaling, reach2; // a power of two; M^2, scaled
-    double rho;             // how far a rotated vector may be from what it should be, relative to its length
-    i64 dim;
-};
 
 // What a row leaves behind for all: largest of |z|^2, |y|^2, e1, e2, |y8|^2, s and e / s, as the bits of what is not negative; rows too long.
 struct Most { u64 length2, written2, error, tail, coded2, step, ratio; u64 longer, bad; };
@@ -114,28 +98,6 @@ extern "C" __global__ void __launch_bounds__(256) rotate(const float* x, i64 cou
     }
 }
 
-// The same for few vectors: a warp takes eight of them and six directions, a lane every 32nd component.
-extern "C" __global__ void __launch_bounds__(256) rotate_few(const float* x, const float* directions, float* out)
-{
-    constexpr int VECTORS = 8;
-    let_next_begin();
-    await_before();
-    const int lane = threadIdx.x & 31, warp = blockIdx.y * 8 + (threadIdx.x >> 5), warps = gridDim.y * 8;
-    const i64 first = (i64)blockIdx.x * VECTORS;
-    for (int component = warp; component < FULL; component += warps) {
-        float sums[VECTORS] = {};
-#pragma unroll 4
-        for (int j = lane; j < FULL; j += 32) {
-            const float direction = directions[(i64)component * FULL + j];
-            UNROLL for (int v = 0; v < VECTORS; ++v) sums[v] = fmaf(direction, x[(first + v) * FULL + j], sums[v]);
-        }
-        UNROLL for (int v = 0; v < VECTORS; ++v) {
-            UNROLL for (int o = 16; o; o >>= 1) sums[v] += __shfl_xor_sync(ALL, sums[v], o);
-            if (lane == 0) out[(first + v) * FULL + component] = sums[v];
-        }
-    }
-}
-
 __device__ __forceinline__ u16 half_up(double value)
 {
     u16 half;
@@ -154,39 +116,6 @@ __device__ __forceinline__ u16 half_near(float value)
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(value));
     return half;
 }
-// A step with which no code is above 127, and all of them together no longer than 2,047: products of codes then stay below 2^22.
-// ``lost``: what a row may be wrong by whatever its step; with 8 / sqrt(WIDTH) of it as a step, e / s is no more than rounding makes it.
-__device__ __forceinline__ float step_for(float peak, double length2, double lost = 0)
-{
-    constexpr float LONGEST = 2046 - (WIDTH > 1024 ? WIDTH / 64.0f : 16);  // a code's rounding adds at most half of 1 to each of WIDTH: sqrt(WIDTH) / 2 in all
-    const float least = (float)fmax(lost * (8 / sqrt((double)WIDTH)), 0x1p-100);
-    return fmaxf(fmaxf(peak * (1.0f / 127), (float)sqrt(length2) * (1.00001f / LONGEST)), least);
-}
-// What is written of a rotated vector: four components from ``j`` on.
-__device__ __forceinline__ float4 written(const float* z, int j, float tail)
-{
-    float4 four = *reinterpret_cast<const float4*>(z + j);
-    if (WIDTH < FULL && j == WIDTH - 4) four.w = tail;
-    return four;
-}
-// The length of what is left out; its rounding is among what a length may be wrong by (SHORTENED).
-__device__ __forceinline__ float tail_of(const float* z)
-{
-    double tail2 = 0;
-    if (WIDTH < FULL) for (int j = WIDTH - 1 + (threadIdx.x & 31); j < FULL; j += 32) tail2 += (double)z[j] * z[j];
-    return WIDTH < FULL ? (float)sqrt(warp_sum(tail2)) : 0;
-}
-constexpr double SHORTENED = WIDTH < FULL ? 0x1p-22 : 0;
-__device__ __forceinline__ int code_of(float z, float inverse) { return (int)fminf(fmaxf(rintf(z * inverse), -127.f), 127.f); }
-
-// The place of four codes: tiles of 128 rows, slices of 128 bytes, pieces of 16 bytes at places that eight rows do not share.
-__device__ __forceinline__ u32* place(u8* codes, i64 row, int slice, int lane)
-{
-    const i64 tile = row >> 7;
-    const int line = row & 127;
-    return reinterpret_cast<u32*>(codes + ((tile * SLICES + slice) * 128 + line) * SLICE + (((lane >> 2) ^ (line & 7)) << 4)) + (lane & 3);
-}
-
 __device__ __forceinline__ float level_of(float z, float inverse) { return fminf(fmaxf(floorf(z * inverse) + 8, 0.f), 15.f); }
 
 // A row of the plane: its bytes as exact_plane.cu multiplies them, 16 rows to a tile, and its s, N, e1, e2.
@@ -282,121 +211,5 @@ extern "C" __global__ void encode_rows(const float* rotated, i64 first, i64 coun
         }
         const double blur = METRIC == 2 ? (map.dim + 8) * 0x1p-52 * map.scaling : 0;
         write_plane(z, first + i, length2, map, plane, most, blur);
-    }
-}
-
-// Queries as bound.py has them.
-struct Asked {
-    double *lengths2, *errors, *bases, *gains, *blurs, *bars; // |p|^2, e_q; a value v has the squared distance base + gain v; T
-    float *steps, *limits, *coefficients, *starts, *tails;     // 2 t, V, C, K of loose_bound, the length of what is left out
-    u8* far;
-};
-
-// What comes in: queries as they were given, and where what is made of them goes.
-struct Queries {
-    const void* given; i64 wide, count, padded;   // float32, or float64 where ``wide``: (count, dim)
-    Map map;
-    double *values, *norms;                       // as float64; lengths as defined, for cosine
-    float *flat, *rotated;                        // x', (padded, FULL)
-    double* own2;
-    u8* codes;
-    u32* counts;                                  // of hits: none so far
-    Asked asked;
-};
-
-// x' of queries, a warp each. Those beyond ``count`` keep no row.
-extern "C" __global__ void prepare_queries(const Queries p)
-{
-    let_next_begin();
-    await_before();
-    const int lane = threadIdx.x & 31;
-    const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) >> 5;
-    if (i >= p.padded) return;
-    const Map& map = p.map;
-    const Asked& asked = p.asked;
-    const Query query = {static_cast<const u8*>(p.given) + i * map.dim * (p.wide ? 8 : 4), (int)p.wide};
-    if (lane == 0) p.counts[i] = 0;
-    double total = 0, factor = 1, base = 0, unit2 = map.scaling * map.scaling, gain = unit2, blur = 0;
-    const bool padding = i >= p.count;
-    bool far = padding;
-    if (METRIC && !far) {
-#pragma unroll 4
-        for (i64 j = lane; j < map.dim; j += 32) total += query[j] * query[j];
-    }
-    total = warp_sum(total);
-    if (METRIC && !far) {
-        const double length = sqrt(total);
-        if (!(length > 0x1p-400 && length < 0x1p400)) far = true, factor = 0;
-        else {
-            double u = sqrt(map.reach2 / unit2) / length;
-            factor = u;
-            if (METRIC == 2) u *= length;
-            base = 2 * map.reach2, gain = -2 * u * unit2, blur = (2 * map.dim + 40) * 0x1p-50 * map.reach2;
-        }
-    }
-    double length2 = 0;
-#pragma unroll 4
-    for (int j = lane; j < FULL; j += 32) {
-        double x = 0;
-        if (!padding && j < map.dim) {
-            const double q = query[j];
-            p.values[i * map.dim + j] = q;
-            if (!far) x = (q * factor - map.centre[j]) * map.scaling;
-        }
-        p.flat[i * FULL + j] = (float)x;
-        length2 += x * x;
-    }
-    length2 = warp_sum(length2);
-    if (lane == 0) {
-        p.own2[i] = length2 * (1 + 0x1p-40);
-        asked.bases[i] = base, asked.gains[i] = gain;
-        if (METRIC == 2 && !padding) p.norms[i] = defined_length(query, map.dim);
-        asked.blurs[i] = sqrt(blur + fabs(gain) * map.dim * 0x1p-1022);
-        asked.far[i] = far || !(length2 < FAR * FAR);
-    }
-}
-
-// Codes of rotated queries, a warp each.
-extern "C" __global__ void encode_queries(const Queries p)
-{
-    let_next_begin();
-    await_before();
-    const int lane = threadIdx.x & 31;
-    const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) >> 5;
-    if (i >= p.padded) return;
-    const Asked& asked = p.asked;
-    const float* z = p.rotated + i * FULL;
-    float peak = 0;
-    double sum2 = 0;
-    const float tail = tail_of(z);
-    for (int j = lane; j < FULL; j += 32) peak = j < WIDTH ? fmaxf(peak, fabsf(z[j])) : peak, sum2 += (double)z[j] * z[j];
-    peak = fmaxf(peak, tail);
-    peak = warp_most(peak), sum2 = warp_sum(sum2);
-    const bool far = asked.far[i];
-    const float step = far ? 1 : step_for(peak, sum2), inverse = 1 / step;
-    double residual2 = 0;
-    int squares_ = 0;
-    for (int slice = 0; slice < SLICES; ++slice) {
-        const float4 four = written(z, slice * SLICE + 4 * lane, tail);
-        u32 bits = 0;
-        UNROLL for (int c = 0; c < 4; ++c) {
-            const float x = far ? 0 : (&four.x)[c];
-            const int code = code_of(x, inverse);
-            const double left = x - (double)step * code;
-            residual2 += left * left;
-            squares_ += code * code;
-            bits |= (u32)(code & 255) << (8 * c);
-        }
-        *place(p.codes, i, slice, lane) = bits;
-    }
-    residual2 = warp_sum(residual2), squares_ = warp_sum(squares_);
-    if (lane == 0) {
-        asked.steps[i] = far ? 0 : 2 * step;
-        asked.lengths2[i] = (double)step * step * squares_;
-        asked.errors[i] = error_of(residual2, p.own2[i], (FULL + 8) * 0x1p-52, p.map.rho + 0x1p-48 + SHORTENED);
-        asked.bars[i] = endless();
-        asked.limits[i] = far ? -infinite() : infinite();
-        asked.coefficients[i] = asked.starts[i] = 0;
-        asked.tails[i] = tail * (1 + 0x1p-20f);
     }
 }

@@ -47,15 +47,18 @@ def fused_topk(dim: int, half: bool) -> Source:
 OWN_TARGETS = ("exact_wide.cu",)
 """Files with instructions of one architecture alone: compiled for sm_90a."""
 BEFORE = {
+    "codes": ("common.cuh", "batch.cuh", "codes.cuh"),
+    "queries": ("common.cuh", "batch.cuh", "codes.cuh"),
     "plane": ("common.cuh", "about.cuh", "chain.cuh", "plane.cuh", "plane_end.cuh"),
     "batch": ("common.cuh", "batch.cuh"),
     "rank": ("common.cuh", "batch.cuh", "about.cuh"),
     "wide": ("common.cuh", "batch.cuh"),
+    "few": ("common.cuh", "batch.cuh"),
 }
 
 
 def exact(part: str, macros: tuple[tuple[str, int], ...]) -> Source:
-    """Kernels of certified search: "values", "fallback", "codes", "plane", "batch", "wide", "rank" or "merge"; their files say which macros they need."""
+    """Kernels of certified search: ``part`` is the NAME of exact_NAME.cu, which says which macros it needs."""
     return Source(f"exact_{part}.cu", macros, BEFORE.get(part, ("common.cuh",)))
 
 
@@ -64,10 +67,29 @@ def plane_threads(leading: int) -> int:
     return 640 if leading <= 320 else 384
 
 
+MOST_FEW = 32
+"""Queries up to which exact_few.cu multiplies them."""
+FEW_SHARED, PIECES = 48 << 10, (6, 14)
+"""Bytes that it has for them, and 16-byte pieces that a lane has on their way: fewer do not keep memory busy, more have no registers."""
+
+
+def few_macros(width: int, count: int) -> tuple[tuple[str, int], ...] | None:
+    """QUERIES, EIGHTS, AHEAD and EARLY of exact_few.cu for so many queries of this width; None where it has no room for them."""
+    queries, slices = 16 if count <= 16 else 32, width // 128
+    if count > MOST_FEW or queries * width > FEW_SHARED:
+        return None
+    eights = {1: 4, 2: 2, 3: 2}.get(slices, 1)
+    pieces = 2 * slices * eights
+    ahead = next((some for some in range(PIECES[1], PIECES[0] - 1, -1) if pieces % some == 0), 0)
+    return (("QUERIES", queries), ("EIGHTS", eights), ("AHEAD", ahead), ("EARLY", 1)) if ahead else None
+
+
 ROWS = ((0, 0), (1, 2), (2, 1), (3, 0), (4, 2), (5, 1), (6, 2))
 """Each type of rows once, and each metric: CELL and METRIC of common.cuh."""
 WIDTHS = ((384, 384, 192, 128), (384, 256, 128, 128), (128, 128, 64, 32), (1536, 1536, 0, 64))
 """FULL, WIDTH, LEADING and QUERIES of the files that need them."""
+FEW = (16, 32, 32, 16)
+"""Queries that exact_few.cu has at each of them."""
 RANKS = (256, 1024, 512)
 """Threads of a block that ranks."""
 WARPGROUPS = ((384, 2, 7), (256, 2, 8), (768, 1, 7))
@@ -89,6 +111,9 @@ def all_sources() -> Iterator[Source]:
         cell, metric = ROWS[number]
         macros = (("CELL", cell), ("METRIC", metric), ("FULL", full), ("WIDTH", width), ("LEADING", leading))
         yield exact("codes", macros)
+        yield exact("queries", macros)
+        if few := few_macros(width, FEW[number]):
+            yield exact("few", (*macros, *few))
         if leading:
             yield exact("plane", (*macros, ("THREADS", plane_threads(leading))))
         yield exact("batch", (*macros, ("QUERIES", queries)))

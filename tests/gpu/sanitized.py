@@ -37,7 +37,7 @@ def certified_shapes(count: int, seed: int) -> Iterator[tuple[int, int, int, int
     chance = random.Random(seed)
     known = [
         (rows, dim, 10, queries, "l2")
-        for queries in (1, 4, 5, 33, 65, 129, 257)
+        for queries in (1, 4, 5, 16, 17, 32, 33, 65, 129, 257)
         for rows, dim in ((4500, 96), (9000, 384))
     ]
     known += [(4500, 96, k, queries, "l2") for k in (1, 255, 257, 513) for queries in (2, 40)]

@@ -74,6 +74,26 @@ def test_many_tiles_of_rows_of_few_components(dim: int, batch: int) -> None:
     same(index.search(queries[:2].get(), 10), rows.get(), queries[:2].get(), 10, "l2")
 
 
+@pytest.mark.parametrize(
+    ("dim", "rows"),
+    [(128, 400_000), (384, 400_000), (384, 5000), (512, 90_000), (640, 90_000), (768, 90_000), (1536, 40_000)],
+)
+@pytest.mark.parametrize("metric", METRICS)
+def test_few_queries_with_and_without_another_threshold(dim: int, rows: int, metric: str) -> None:
+    """Lists of k = 100 would fill without one at 400,000 rows."""
+    random = np.random.default_rng(dim)
+    values = (random.standard_normal((rows, dim), dtype=np.float32) * (np.arange(dim) + 1.0) ** -0.4).astype(np.float32)
+    queries = values[:32] + np.float32(0.2) * random.standard_normal((32, dim), dtype=np.float32)
+    index = ExactIndex(values, metric, device="cuda")
+    expected = definition.search(values, queries, 300, metric, threads=8)
+    for k in (1, 10, 100, 300):
+        for batch in (1, 5, 8, 15, 16, 17, 32):
+            found = index.search(queries[:batch], k)
+            np.testing.assert_array_equal(found.ids, expected.ids[:batch, :k])
+            np.testing.assert_array_equal(found.distances, expected.distances[:batch, :k])
+            assert metric != "l2" or not (found.certificate.computed == rows).any()
+
+
 @pytest.mark.parametrize("k", [1, 2, 255, 256, 257, 511, 512, 513, 2000, 6000])
 def test_every_k(k: int) -> None:
     dataset, _ = registry.load("synthetic:text,rows=6000,dim=96,queries=40")

@@ -1,4 +1,7 @@
-"""Many queries by a byte a component: thresholds from some rows, products of all, values of what is left (kernels/exact_batch.cu)."""
+"""Queries by a byte a component: thresholds from some rows, products of all, values of what is left.
+
+Products are those of kernels/exact_few.cu, exact_batch.cu or exact_wide.cu, by how many queries there are.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified import bound
+from knnscope.certified.cuda import few
 from knnscope.certified.cuda.answer import Mask, Told
 from knnscope.certified.cuda.codes import SLICE, TILE, Codes, Map
 from knnscope.certified.cuda.fallback import Fallback
@@ -35,7 +39,7 @@ STAGES, THREADS, REFRESH, CANDIDATES, CHUNK, AT_ONCE = 3, 128, 256, 1024, 128, 1
 BLOCK_BYTES = 1 << 30
 """Of hits: so many queries share a pass."""
 ROOMY = 4096
-"""Queries up to which lists are twice as long."""
+"""Queries up to which lists are twice as long; those of few queries are four times as long."""
 SAMPLE = 32768
 """Rows that make the first threshold."""
 STOPS = tuple(1 << shift for shift in range(16, 32, 2))
@@ -99,7 +103,8 @@ class Shape:
     """How queries are tiled.
 
     queries: of a tile. threads, shared: of a block, and bytes of its shared memory. blocks: that a multiprocessor holds. groups: of a tile
-    of rows, whose nearest row makes a threshold. tall, ahead: of exact_wide.cu, 0 where exact_batch.cu does it.
+    of rows, whose nearest row makes a threshold. tall, ahead: of exact_wide.cu, 0 where exact_batch.cu does it. few: macros of exact_few.cu
+    where that does it: a warp's rows are a group there.
     """
 
     queries: int
@@ -109,10 +114,14 @@ class Shape:
     groups: int
     tall: int = 0
     ahead: int = 0
+    few: tuple[tuple[str, int], ...] = ()
 
 
-def shape(width: int, count: int) -> Shape | None:
-    """The tile for so many queries of this width; None where none fits."""
+def shape(width: int, count: int, may_be_few: bool) -> Shape | None:
+    """The tile for so many queries of this width; None where none fits. may_be_few: whether rows are enough for groups of exact_few.cu."""
+    macros = sources.few_macros(width, count) if may_be_few else None
+    if macros:
+        return Shape(dict(macros)["QUERIES"], few.THREADS, 0, few.BLOCKS, 0, few=macros)
     if str(cp.cuda.Device().compute_capability) == "90" and count > LEAST_WIDE:
         for tall in (2, 1):
             fixed = 128 * tall * width + SIDES * TILE * 12 + WAITING + 512
@@ -138,7 +147,7 @@ def usable(table: Table, codes: Codes | None, k: int) -> bool:
         and k <= MOST_K
         and 16 * k <= len(table.rows) < 2**31 - TILE
         and _ranking_bytes(_room(k, ROOMY + 1, 0)) <= most_shared()
-        and shape(codes.width, 1) is not None
+        and shape(codes.width, 1, False) is not None
     )
 
 
@@ -149,7 +158,8 @@ def step_of(k: int, rows: int) -> int:
 
 def _room(k: int, count: int, rows: int) -> int:
     """Hits that a query's list has room for: more where few queries ask, since one that overflows costs as much as hundreds; and where rows are many."""
-    room, wanted = max(2048, 16 * k), (2 if count <= ROOMY else 1) * (TIMES if rows >= ROOMIER else 1)
+    room = max(2048, 16 * k)
+    wanted = (4 if count <= sources.MOST_FEW else 2 if count <= ROOMY else 1) * (TIMES if rows >= ROOMIER else 1)
     while wanted > 1 and _ranking_bytes(2 * room) <= most_shared():
         room, wanted = 2 * room, wanted // 2
     return room
@@ -190,20 +200,32 @@ class Workspace:
 
     def __init__(self, table: Table, codes: Codes, count: int, k: int) -> None:
         self.table, self.codes, self.count, self.k = table, codes, count, k
-        chosen = shape(codes.width, count)
-        assert chosen is not None
-        self.shape, self.room, self.fallback = chosen, _room(k, count, len(table.rows)), Fallback(table, count, k)
         rows, dim = table.rows.shape
+        chosen = shape(codes.width, count, few.usable(rows, k))
+        assert chosen is not None
+        self.shape, self.room, self.fallback = chosen, _room(k, count, rows), Fallback(table, count, k)
         self.tiles = -(-rows // TILE)
         self.sampled = min(self.tiles, max(SAMPLE, 64 * k) // TILE)
+        self.stops = tuple(
+            stop // TILE for at, stop in enumerate(STOPS) if stop < rows and (at < 2 or 4 * stop <= rows)
+        )
         groups = self.sampled * chosen.groups
-        padded = -(-count // 256) * 256
+        if chosen.few:
+            plan = few.plan(rows, k, self.room, processors(), chosen.few)
+            self.blocks, self.sampled, self.stops, groups = (
+                plan.blocks,
+                plan.sampled,
+                plan.stops,
+                few.WARPS * plan.blocks,
+            )
+        padded = chosen.queries if count <= chosen.queries < TILE else -(-count // 256) * 256
         self.values, self.norms = cp.empty((count, dim)), cp.empty(count if table.metric == 2 else 0)
         self.flat, self.rotated = (cp.empty((padded, codes.full), dtype=cp.float32) for _ in range(2))
-        self.query_codes = cp.empty(padded * codes.width, dtype=cp.uint8)
+        self.query_codes = cp.empty(max(padded, TILE) * codes.width, dtype=cp.uint8)
         self.own2, self.lengths2, self.errors, self.bases, self.gains, self.blurs, self.bars = cp.empty((7, padded))
         self.steps, self.limits, self.coefficients, self.starts, self.tails = cp.empty((5, padded), dtype=cp.float32)
         self.far = cp.empty(padded, dtype=cp.uint8)
+        self.done = cp.zeros(chosen.queries // few.EIGHT, dtype=cp.uint32)
         self.counts = cp.empty(padded, dtype=cp.uint32)
         self.hits = cp.empty((padded, self.room, 2), dtype=cp.int32)
         self.groups = cp.empty((count, groups, 2), dtype=cp.float32)
@@ -228,15 +250,21 @@ class Workspace:
     def _prepared(self) -> list[Prepared]:
         """Kernels that write queries as codes."""
         codes, device, warps = self.codes, self.table.device, -(-self.padded // 8)
-        source = sources.exact("codes", self.table.macros(**codes.macros()))
-        prepare, encode = (kernel(source, name, device) for name in ("prepare_queries", "encode_queries"))
+        macros = self.table.macros(**codes.macros())
+        source, shared = sources.exact("queries", macros), 4 * few.EIGHT * codes.full
         flat, directions, rotated = (POINTER(pointer(a)) for a in (self.flat, codes.directions, self.rotated))
+        if self.shape.queries <= sources.MOST_FEW and shared < most_shared():
+            blocks, done = (self.shape.queries // few.EIGHT, codes.full // few.EIGHT), POINTER(pointer(self.done))
+            take = kernel(source, "take_few", device, shared)
+            return [Prepared(take, (blocks, 32 * few.EIGHT, shared), self.queries, directions, done)]
+        prepare, encode = (kernel(source, name, device) for name in ("prepare_queries", "encode_queries"))
         if self.count <= FEW:
-            few = (-(-self.count // 8), codes.full // 8)
-            rotate = Prepared(kernel(source, "rotate_few", device), (few, 256, 0), flat, directions, rotated)
+            some = (-(-self.count // few.EIGHT), codes.full // few.EIGHT)
+            rotate = Prepared(kernel(source, "rotate_few", device), (some, 256, 0), flat, directions, rotated)
         else:
             tiles, padded = (self.padded // TILE, codes.full // TILE), LONG(self.padded)
-            rotate = Prepared(kernel(source, "rotate", device), (tiles, 256, 0), flat, padded, directions, rotated)
+            by_all = kernel(sources.exact("codes", macros), "rotate", device)
+            rotate = Prepared(by_all, (tiles, 256, 0), flat, padded, directions, rotated)
         return [
             Prepared(prepare, (warps, 256, 0), self.queries),
             rotate,
@@ -251,6 +279,8 @@ class Workspace:
         if chosen.tall:
             scan = sources.exact("wide", (*macros, ("TALL", chosen.tall), ("AHEAD", chosen.ahead)))
             names = ("wide_sample", "wide_scan")
+        elif chosen.few:
+            scan, names = sources.exact("few", (*macros, *chosen.few)), ("few_sample", "few_scan")
         rank = self._rank_source()
         first_shared, shared = 4 * bars.group_count, 4 * self.room
         first = kernel(rank, "batch_bars", table.device, first_shared)
@@ -261,12 +291,7 @@ class Workspace:
             self._pass(sample, 0, self.sampled, bars),
             Prepared(first, (self.count, rank_threads(self.count), first_shared), bars),
         ]
-        stops = [
-            stop // TILE
-            for at, stop in enumerate(STOPS)
-            if stop // TILE < self.tiles and (at < 2 or 4 * stop <= len(table.rows))
-        ]
-        for begin, end in zip((0, *stops), (*stops, self.tiles), strict=True):
+        for begin, end in zip((0, *self.stops), (*self.stops, self.tiles), strict=True):
             steps.append(self._pass(products, begin, end, bars))
             if end < self.tiles:
                 steps.append(refresh)
@@ -282,6 +307,8 @@ class Workspace:
             if (each := math.ceil((end - begin) * query_tiles / (waves * slots))) <= DEEP
         )
         items = -(-(end - begin) // each) * query_tiles
+        if self.shape.few:
+            slots = items = self.blocks
         given = Batch(
             pointer(self.codes.codes), pointer(self.codes.sides), pointer(self.query_codes), self.asked, pointer(self.counts),
             pointer(self.hits), pointer(self.groups), self.room, bars.groups_stride, begin, end, len(self.table.rows),

@@ -1,4 +1,5 @@
-// As much of CUDA C++ as a kernel without warp instructions needs, on threads of the host: a process a block, a thread a thread.
+// As much of CUDA C++ as some kernels need, on threads of the host: a process a block, a thread a thread. Instructions of a warp are those that all
+// of its lanes come to.
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -26,10 +27,17 @@ using std::min;
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __shared__ static  // of a process
+#define __align__(bytes) __attribute__((aligned(bytes)))
 
 struct Place { int x, y, z; };
 struct uint4 { unsigned x, y, z, w; };
 struct uint2 { unsigned x, y; };
+struct int2 { int x, y; };
+struct float2 { float x, y; };
+struct float4 { float x, y, z, w; };
+static int2 make_int2(int x, int y) { return {x, y}; }
+static float2 make_float2(float x, float y) { return {x, y}; }
+static float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 static thread_local Place threadIdx;
 static Place blockIdx, gridDim, blockDim;
 static pthread_barrier_t meeting;
@@ -56,7 +64,30 @@ template <class T, class U> static T atomicSub(T* place, U value) { return __ato
 template <class T, class U> static T atomicExch(T* place, U value) { return __atomic_exchange_n(place, (T)value, __ATOMIC_SEQ_CST); }
 template <class T> static T __ldcg(const T* place) { return *(volatile const T*)place; }
 template <class T> static T __ldg(const T* place) { return *place; }
-template <class T> static T __shfl_xor_sync(unsigned, T value, int) { return value; }
+static size_t __cvta_generic_to_shared(const void* place) { return (size_t)place; }
+
+constexpr int WARP = 32, MOST_WARPS = 32;
+static pthread_barrier_t meetings[MOST_WARPS];
+static unsigned long long exchanged[MOST_WARPS][WARP][3];
+// What each lane of this warp has said, to all of them.
+template <class T, class Use> static auto among_warp(const T& mine, Use use)
+{
+    static_assert(sizeof(T) <= sizeof exchanged[0][0]);
+    const int warp = threadIdx.x / WARP;
+    std::memcpy(exchanged[warp][threadIdx.x % WARP], &mine, sizeof mine);
+    pthread_barrier_wait(&meetings[warp]);
+    const auto found = use([&](int lane) {
+        T its;
+        std::memcpy(&its, exchanged[warp][lane], sizeof its);
+        return its;
+    });
+    pthread_barrier_wait(&meetings[warp]);
+    return found;
+}
+template <class T> static T __shfl_xor_sync(unsigned, T value, int mask)
+{
+    return among_warp(value, [&](auto of) { return of(threadIdx.x % WARP ^ mask); });
+}
 static double __dadd_rn(double a, double b) { return a + b; }
 static double __dsub_rn(double a, double b) { return a - b; }
 static double __dmul_rn(double a, double b) { return a * b; }
@@ -64,6 +95,7 @@ static double __ddiv_rn(double a, double b) { return a / b; }
 static double __dsqrt_rn(double a) { return std::sqrt(a); }
 static float __double2float_rn(double a) { return (float)a; }
 static int __clz(int x) { return x ? __builtin_clz(x) : 32; }
+static int __ffs(unsigned x) { return __builtin_ffs(x); }
 template <class To, class From> static To bits_of(From from)
 {
     To to;
@@ -72,6 +104,7 @@ template <class To, class From> static To bits_of(From from)
 }
 static float __int_as_float(int x) { return bits_of<float>(x); }
 static float __uint_as_float(unsigned x) { return bits_of<float>(x); }
+static int __float_as_int(float x) { return bits_of<int>(x); }
 static unsigned __float_as_uint(float x) { return bits_of<unsigned>(x); }
 static double __longlong_as_double(long long x) { return bits_of<double>(x); }
 static long long __double_as_longlong(double x) { return bits_of<long long>(x); }
@@ -91,16 +124,17 @@ static void* thread_of_block(void* number)
 }
 static bool in_turn;  // a block begins when the one before has ended, as on a GPU that has no room for two
 
-static void launch(int blocks, int threads)
+static void launch(int blocks, int threads, int lines = 1)
 {
     int status;
-    gridDim = {blocks, 1, 1}, blockDim = {threads, 1, 1};
-    for (int block = 0; block < blocks; ++block) {
+    gridDim = {blocks, lines, 1}, blockDim = {threads, 1, 1};
+    for (int block = 0; block < blocks * lines; ++block) {
         if (fork()) {
             if (in_turn && wait(&status) > 0 && status) std::exit(3);
             continue;
         }
-        blockIdx = {block, 0, 0};
+        blockIdx = {block % blocks, block / blocks, 0};
+        for (auto& one : meetings) pthread_barrier_init(&one, nullptr, WARP);
         pthread_barrier_init(&meeting, nullptr, threads);
         pthread_attr_t small;
         pthread_attr_init(&small);
