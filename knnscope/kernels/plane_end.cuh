@@ -1,6 +1,6 @@
 // The end of a search by the plane (exact_plane.cu): what a threshold leaves is computed as defined, blocks tell what they have found, one of them ranks.
 
-constexpr int TEAM = 8, TEAMS = WARPS / TEAM;  // warps that compute a row together, and rows at once
+constexpr int TEAM = 4, TEAMS = WARPS / TEAM;  // warps that compute a row together, and rows at once
 constexpr int ROUNDS = 3;                                           // of teams, up to which they are faster than a warp a row
 
 // What a block tells of a query: the smallest key that was looked at and not computed, at least, and the smallest bound left out; counts of what was
