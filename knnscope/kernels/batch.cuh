@@ -22,8 +22,6 @@ struct Batch {
     int each, query_tiles, queries;         // tiles of rows of an item
 };
 
-__device__ __forceinline__ u32 address(const void* shared) { return (u32)__cvta_generic_to_shared(shared); }
-
 constexpr int SIDE = 3 * ROWS;               // numbers of a tile's sides
 
 // A row's s, N and e.

@@ -48,14 +48,17 @@ OWN_TARGETS = ("exact_wide.cu",)
 """Files with instructions of one architecture alone: compiled for sm_90a."""
 BEFORE = {
     "plane": ("common.cuh", "about.cuh", "plane.cuh"),
-    "batch": ("common.cuh", "batch.cuh"),
+    "batch": ("common.cuh", "copies.cuh", "batch.cuh"),
     "rank": ("common.cuh", "batch.cuh", "about.cuh"),
-    "wide": ("common.cuh", "batch.cuh"),
+    "wide": ("common.cuh", "copies.cuh", "batch.cuh"),
+    "fallback": ("common.cuh", "copies.cuh", "all_rows.cuh"),
+    "direct": ("common.cuh", "copies.cuh", "all_rows.cuh"),
 }
 
 
 def exact(part: str, macros: tuple[tuple[str, int], ...]) -> Source:
-    """Kernels of certified search: "values", "fallback", "codes", "plane", "batch", "wide", "rank" or "merge"; their files say which macros they need."""
+    """Kernels of certified search: "values", "fallback", "direct", "codes", "plane", "batch", "wide", "rank" or "merge"; their files say which macros
+    they need."""
     return Source(f"exact_{part}.cu", macros, BEFORE.get(part, ("common.cuh",)))
 
 
@@ -68,6 +71,8 @@ ROWS = ((0, 0), (1, 2), (2, 1), (3, 0), (4, 2), (5, 1), (6, 2))
 """Each type of rows once, and each metric: CELL and METRIC of common.cuh."""
 WIDTHS = ((384, 384, 192, 128), (384, 256, 128, 128), (128, 128, 64, 32), (1536, 1536, 0, 64))
 """FULL, WIDTH, LEADING and QUERIES of the files that need them."""
+PIECES = (64, 128)
+"""WIDE of the files that read all rows."""
 RANKS = (256, 1024, 512)
 """Threads of a block that ranks."""
 WARPGROUPS = ((384, 2, 7), (256, 2, 8), (768, 1, 7))
@@ -81,8 +86,9 @@ def all_sources() -> Iterator[Source]:
     for dim in (33, 384, 386, 768, 1028):
         yield fused_topk(dim, half=True)
     for cell, metric in ROWS:
-        for part in ("values", "fallback"):
-            yield exact(part, (("CELL", cell), ("METRIC", metric)))
+        yield exact("values", (("CELL", cell), ("METRIC", metric)))
+        for number, part in enumerate(("fallback", "direct")):
+            yield exact(part, (("CELL", cell), ("METRIC", metric), ("WIDE", PIECES[(cell + number) % len(PIECES)])))
     for metric in (0, 1, 2):
         yield exact("merge", (("CELL", 0), ("METRIC", metric)))
     for number, (full, width, leading, queries) in enumerate(WIDTHS):

@@ -1,8 +1,10 @@
-// As much of CUDA C++ as a kernel without warp instructions needs, on threads of the host: a process a block, a thread a thread.
-#include <pthread.h>
+// As much of CUDA C++ as a kernel without shuffles needs, on the host: a process a block, whose threads take turns where they meet. A thread
+// runs as far as it may before the next one begins, in one order and then in the other: who reads what was not waited for is found.
 #include <sched.h>
+#include <setjmp.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,24 +26,40 @@ using std::min;
 #define __device__
 #define __global__
 #define __forceinline__ inline
+#define __noinline__
 #define __launch_bounds__(...)
 #define __shared__ static  // of a process
+
+constexpr int SHARED_BYTES = 256 << 10;  // that a block may have
 
 struct Place { int x, y, z; };
 struct uint4 { unsigned x, y, z, w; };
 struct uint2 { unsigned x, y; };
-static thread_local Place threadIdx;
-static Place blockIdx, gridDim, blockDim;
-static pthread_barrier_t meeting;
+struct double2 { double x, y; };
+static Place threadIdx, blockIdx, gridDim, blockDim;
+
+struct Thread { ucontext_t begin; jmp_buf here; bool begun, ended; int turn; };
+static std::vector<Thread> threads_of_block;
+static jmp_buf scheduler;
+struct Meeting { int arrived, round; };
+static Meeting of_block, of_warps[32];
 static int said[2];
 
-static void __syncthreads() { pthread_barrier_wait(&meeting); }
+static void meet(Meeting& own, int size)
+{
+    const int round = own.round;
+    if (++own.arrived == size) own.arrived = 0, ++own.round;
+    while (own.round == round)
+        if (!_setjmp(threads_of_block[threadIdx.x].here)) _longjmp(scheduler, 1);
+}
+static void __syncthreads() { meet(of_block, blockDim.x); }
+static void __syncwarp() { meet(of_warps[threadIdx.x / 32], 32); }
 static int __syncthreads_or(int own)
 {
-    static thread_local int turn = 0;
-    if (own) __atomic_store_n(&said[turn], 1, __ATOMIC_SEQ_CST);
+    int& turn = threads_of_block[threadIdx.x].turn;
+    if (own) said[turn] = 1;
     __syncthreads();
-    const int all = __atomic_load_n(&said[turn], __ATOMIC_SEQ_CST);
+    const int all = said[turn];
     __syncthreads();
     if (threadIdx.x == 0) said[turn] = 0;
     turn ^= 1;
@@ -63,6 +81,11 @@ static double __dmul_rn(double a, double b) { return a * b; }
 static double __ddiv_rn(double a, double b) { return a / b; }
 static double __dsqrt_rn(double a) { return std::sqrt(a); }
 static float __double2float_rn(double a) { return (float)a; }
+static unsigned __funnelshift_r(unsigned low, unsigned high, unsigned bits)
+{
+    return (unsigned)(((unsigned long long)high << 32 | low) >> (bits & 31));
+}
+static int __popc(unsigned x) { return __builtin_popcount(x); }
 static int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 template <class To, class From> static To bits_of(From from)
 {
@@ -76,6 +99,25 @@ static unsigned __float_as_uint(float x) { return bits_of<unsigned>(x); }
 static double __longlong_as_double(long long x) { return bits_of<double>(x); }
 static long long __double_as_longlong(double x) { return bits_of<long long>(x); }
 
+// Copies to shared memory, in place of copies.cuh: made at once, or as late as waiting for them allows. Then nobody may read their place before.
+static bool late;
+struct Copy { void* to; const void* from; int bytes; };
+static std::vector<std::vector<std::vector<Copy>>> groups;  // of each thread
+static void copy_ahead(void* to, const void* from, int bytes = 16)
+{
+    if (((uintptr_t)to | (uintptr_t)from) & 15 || bytes < 1 || bytes > 16) _exit(4);
+    std::memset(to, 0x7b, 16);
+    if (late) groups[threadIdx.x].back().push_back({to, from, bytes});
+    else std::memcpy(to, from, bytes);
+}
+static void copies_end() { groups[threadIdx.x].emplace_back(); }
+template <int LEFT> static void await_copies()
+{
+    auto& own = groups[threadIdx.x];
+    for (; own.size() > LEFT + 1; own.erase(own.begin()))
+        for (const Copy& one : own.front()) std::memcpy(one.to, one.from, one.bytes);
+}
+
 // Memory that all blocks see, zero.
 template <class T> static T* everywhere(size_t count)
 {
@@ -83,11 +125,39 @@ template <class T> static T* everywhere(size_t count)
 }
 
 static std::function<void()> kernel;
-static void* thread_of_block(void* number)
+static void thread_of_block()
 {
-    threadIdx = {(int)(long)number, 0, 0};
     kernel();
-    return nullptr;
+    threads_of_block[threadIdx.x].ended = true;
+    _longjmp(scheduler, 1);
+}
+static void run_block()
+{
+    constexpr size_t STACK = 1 << 17;
+    static const int count = blockDim.x;
+    static char* const stacks = everywhere<char>(count * STACK);
+    static int left, i;
+    static bool down;
+    threads_of_block.resize(count), groups.assign(count, std::vector<std::vector<Copy>>(1));
+    for (i = 0; i < count; ++i) {
+        ucontext_t& begin = threads_of_block[i].begin;
+        getcontext(&begin);
+        begin.uc_stack.ss_sp = stacks + i * STACK, begin.uc_stack.ss_size = STACK, begin.uc_link = nullptr;
+        makecontext(&begin, thread_of_block, 0);
+    }
+    do {
+        for (i = 0, left = 0; i < count; ++i) {
+            threadIdx = {down ? count - 1 - i : i, 0, 0};
+            Thread& own = threads_of_block[threadIdx.x];
+            if (own.ended) continue;
+            ++left;
+            if (_setjmp(scheduler)) continue;
+            if (own.begun) _longjmp(own.here, 1);
+            own.begun = true;
+            setcontext(&own.begin);
+        }
+        down = !down;
+    } while (left);
 }
 static bool in_turn;  // a block begins when the one before has ended, as on a GPU that has no room for two
 
@@ -101,14 +171,7 @@ static void launch(int blocks, int threads)
             continue;
         }
         blockIdx = {block, 0, 0};
-        pthread_barrier_init(&meeting, nullptr, threads);
-        pthread_attr_t small;
-        pthread_attr_init(&small);
-        pthread_attr_setstacksize(&small, 1 << 17);
-        std::vector<pthread_t> all(threads);
-        for (long i = 0; i < threads; ++i)
-            if (pthread_create(&all[i], &small, thread_of_block, (void*)i)) abort();
-        for (auto& one : all) pthread_join(one, nullptr);
+        run_block();
         _exit(0);
     }
     while (wait(&status) > 0)
