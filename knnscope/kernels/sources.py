@@ -57,8 +57,7 @@ BEFORE = {
 
 
 def exact(part: str, macros: tuple[tuple[str, int], ...]) -> Source:
-    """Kernels of certified search: "values", "fallback", "direct", "codes", "plane", "batch", "wide", "rank" or "merge"; their files say which macros
-    they need."""
+    """Kernels of certified search: "values", "fallback", "direct", "codes", "plane", "batch", "wide", "rank" or "merge"; files say which macros."""
     return Source(f"exact_{part}.cu", macros, BEFORE.get(part, ("common.cuh",)))
 
 
