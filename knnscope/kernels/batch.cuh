@@ -31,8 +31,6 @@ __device__ __forceinline__ u32* place(u8* codes, i64 row, int slice, int lane)
     return reinterpret_cast<u32*>(codes + ((tile * SLICES + slice) * 128 + line) * SLICE + (((lane >> 2) ^ (line & 7)) << 4)) + (lane & 3);
 }
 
-__device__ __forceinline__ u32 address(const void* shared) { return (u32)__cvta_generic_to_shared(shared); }
-
 constexpr int SIDE = 3 * ROWS;               // numbers of a tile's sides
 
 // A row's s, N and e.

@@ -10,26 +10,6 @@ constexpr int WIDE = ROWS / (4 / ALONG) / 8;          // products of 8 rows
 constexpr int GROUPS = 4 * (4 / ALONG);               // groups of rows of a tile of which the nearest is told
 constexpr int SIDES = (STAGES - 1 + SLICES - 1) / SLICES + 1;  // tiles whose sides are there: of the one that is looked at, and of those on their way
 
-__device__ __forceinline__ void copy_ahead(void* to, const void* from)
-{
-#if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address(to)), "l"(from) : "memory");
-#else
-    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
-#endif
-}
-__device__ __forceinline__ void copies_end()
-{
-#if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
-template <int LEFT> __device__ __forceinline__ void await_copies()
-{
-#if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
-#endif
-}
 __device__ __forceinline__ void load_four(u32 from, u32 (&to)[4])
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(from));

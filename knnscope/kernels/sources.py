@@ -50,10 +50,12 @@ BEFORE = {
     "codes": ("common.cuh", "batch.cuh", "codes.cuh"),
     "queries": ("common.cuh", "batch.cuh", "codes.cuh"),
     "plane": ("common.cuh", "about.cuh", "chain.cuh", "plane.cuh", "plane_end.cuh"),
-    "batch": ("common.cuh", "batch.cuh"),
+    "batch": ("common.cuh", "copies.cuh", "batch.cuh"),
     "rank": ("common.cuh", "batch.cuh", "about.cuh"),
-    "wide": ("common.cuh", "batch.cuh"),
+    "wide": ("common.cuh", "copies.cuh", "batch.cuh"),
     "few": ("common.cuh", "batch.cuh"),
+    "fallback": ("common.cuh", "copies.cuh", "all_rows.cuh"),
+    "direct": ("common.cuh", "copies.cuh", "all_rows.cuh"),
 }
 
 
@@ -90,6 +92,8 @@ WIDTHS = ((384, 384, 192, 128), (384, 256, 128, 128), (128, 128, 64, 32), (1536,
 """FULL, WIDTH, LEADING and QUERIES of the files that need them."""
 FEW = (16, 32, 32, 16)
 """Queries that exact_few.cu has at each of them."""
+COPIED = (64, 128)
+"""WIDE of the files that read all rows."""
 RANKS = (256, 1024, 512)
 """Threads of a block that ranks."""
 WARPGROUPS = ((384, 2, 7), (256, 2, 8), (768, 1, 7))
@@ -103,8 +107,9 @@ def all_sources() -> Iterator[Source]:
     for dim in (33, 384, 386, 768, 1028):
         yield fused_topk(dim, half=True)
     for cell, metric in ROWS:
-        for part in ("values", "fallback"):
-            yield exact(part, (("CELL", cell), ("METRIC", metric)))
+        yield exact("values", (("CELL", cell), ("METRIC", metric)))
+        for number, part in enumerate(("fallback", "direct")):
+            yield exact(part, (("CELL", cell), ("METRIC", metric), ("WIDE", COPIED[(cell + number) % len(COPIED)])))
     for metric in (0, 1, 2):
         yield exact("merge", (("CELL", 0), ("METRIC", metric)))
     for number, (full, width, leading, queries) in enumerate(WIDTHS):

@@ -1,4 +1,5 @@
 """Certified search on a GPU. In: rows, here or there. Out: the same answers as everywhere, bit for bit.
 
-Start with scanner.py; plane.py answers few queries, batch.py many, all_rows.py what no bound can; kernels/exact_*.cu is what runs.
+Start with scanner.py; plane.py answers few queries, batch.py many, fallback.py what these leave, direct.py rows without codes,
+all_rows.py a huge k; kernels/exact_*.cu is what runs.
 """

@@ -6,24 +6,17 @@ from typing import Any
 
 import cupy as cp
 
+from knnscope.certified.cuda import reading
 from knnscope.certified.cuda.answer import Mask
-from knnscope.certified.cuda.launch import INT, LONG, POINTER, Prepared, kernel, pointer, structure
+from knnscope.certified.cuda.launch import POINTER, Prepared, pointer, structure
 from knnscope.certified.cuda.table import Table, processors
-from knnscope.kernels import sources
 
-MOST_K = 512
-"""Neighbors up to which a block has room for those that may be nearest."""
-THREADS, TOGETHER = 256, 2
-"""Of a block; blocks of a multiprocessor, whose rows of which 128 bytes are on their way keep the memory busy."""
 FEW = 1 << 18
-"""Rows up to which one block of a multiprocessor is enough: fewer begin, and end, sooner behind searches that leave nothing."""
+"""Rows up to which blocks are small: they begin, and end, sooner behind searches that leave nothing."""
+WIDE, STAGES, FEW_STAGES = 128, 4, 2
+"""Bytes of a row that are copied at a time; tiles of a warp, all but one on their way, of many rows and of few: a block fills a multiprocessor."""
 
-Given = structure(
-    "Given",
-    rows=POINTER, row_norms=POINTER, names=POINTER, count=LONG, dim=LONG, queries=POINTER, allowed=POINTER, allowed_stride=LONG,
-    errors=POINTER, errors_stride=LONG, keys=POINTER, found=POINTER, full=POINTER, taken=POINTER, done=POINTER, values=POINTER, ids=POINTER,
-    wide=INT, queries_count=INT, k=INT,
-)  # fmt: skip
+Left = structure("Left", table=reading.Given, full=POINTER, taken=POINTER, done=POINTER)
 
 
 class Fallback:
@@ -31,16 +24,14 @@ class Fallback:
 
     def __init__(self, table: Table, count: int, k: int) -> None:
         rows, dim = table.rows.shape
-        self.blocks = min(processors() * (1 if rows <= FEW else TOGETHER), -(-rows // THREADS))
-        self.keys, self.found = cp.empty(self.blocks * k, dtype=cp.uint64), cp.empty(self.blocks * k, dtype=cp.int64)
-        self.counters = cp.zeros(self.blocks + 2 * count, dtype=cp.uint32)
-        full, taken, done = (pointer(part) for part in cp.split(self.counters, (self.blocks, self.blocks + count)))
-        self.given = Given(
-            pointer(table.rows), pointer(table.norms), pointer(table.names), rows, dim, None, None, 0, None, 0,
-            pointer(self.keys), pointer(self.found), full, taken, done, None, None, 0, count, k,
-        )  # fmt: skip
-        found = kernel(sources.exact("fallback", table.macros()), "fallback", table.device)
-        self.start = Prepared(found, (self.blocks, THREADS, 0), self.given)
+        stages = STAGES if rows > FEW else FEW_STAGES
+        chosen = reading.shape(dim, k, reading.together(), WIDE, stages)
+        blocks = min(processors(), -(-rows // reading.THREADS))
+        given, self.lists = chosen.given(table, count, k, blocks * chosen.together)
+        self.counters = cp.zeros(blocks + 2 * count, dtype=cp.uint32)
+        counters = (pointer(part) for part in cp.split(self.counters, (blocks, blocks + count)))
+        self.left = Left(given, *counters)
+        self.start = Prepared(chosen.kernel("fallback", table), (blocks, reading.THREADS, chosen.shared), self.left)
 
     def queue(self, stream: int, queries: Any, mask: Mask, errors: tuple[int, int], answer: tuple[int, int]) -> None:
         """Queue it.
@@ -52,7 +43,7 @@ class Fallback:
             errors: where those of the first query are, and bytes from one to the next.
             answer: where ids and values are.
         """
-        given = self.given
+        given = self.left.table
         given.queries, given.wide = pointer(queries), queries.dtype.itemsize == 8
         given.allowed, given.allowed_stride = mask
         given.errors, given.errors_stride = errors

@@ -10,7 +10,7 @@ import cupy as cp
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cuda import all_rows, arrays, batch, host_rows, plane, staging
+from knnscope.certified.cuda import all_rows, arrays, batch, direct, host_rows, plane, staging
 from knnscope.certified.cuda.answer import BY_ALL_ROWS, EVERY, NOT_A_NUMBER, NOT_FINITE, Queued, Told
 from knnscope.certified.cuda.codes import CHUNK, build
 from knnscope.certified.cuda.staging import Staged
@@ -248,13 +248,14 @@ class CudaScanner:
         return Queued(ids, values, read, brought)
 
     def _path(self, few: bool, k: int, masked: bool) -> Any:
-        """The module that answers so many queries and neighbors; None: all rows."""
+        """The module that answers so many queries and neighbors; None: more than a block has room for, so that all values are sorted."""
         if (few, k, masked) not in self._paths:
             codes, table = self.codes, self.table
             by_plane, by_codes = plane.usable(table, codes, k), not masked and batch.usable(table, codes, k)
             if by_plane and by_codes and codes is not None:
                 by_plane = few and plane.pays(table, codes, k)
-            self._paths[few, k, masked] = plane if by_plane else batch if by_codes else None
+            path = plane if by_plane else batch if by_codes else direct if direct.usable(k) else None
+            self._paths[few, k, masked] = path
         return self._paths[few, k, masked]
 
     def _workspace(self, shape: tuple[Any, ...], captured: bool) -> Any:
@@ -270,7 +271,7 @@ class CudaScanner:
         return workspace
 
     def _by_all(self, queries: Any, k: int, allowed: Any, out: tuple[Any, Any] | None) -> Queued:
-        """Answer by all rows; see ``queue``."""
+        """Answer by all values, sorted; see ``queue``."""
         table, count, stream = self.table, len(queries), cp.cuda.get_current_stream()
         ids, values, errors = all_rows.search(table, queries.astype(cp.float64, copy=False), k, allowed)
         if out is not None:
@@ -278,8 +279,8 @@ class CudaScanner:
 
         def read() -> Certificate:
             flags, none = np.full(count, BY_ALL_ROWS, dtype=np.uint32), np.zeros(count, dtype=np.int64)
-            if int(cp.asnumpy(errors, stream=stream)[0]):
-                flags |= np.where(host(cp.isfinite(queries).all(axis=1)), NOT_A_NUMBER, NOT_FINITE).astype(np.uint32)
+            wrong = NOT_A_NUMBER if int(cp.asnumpy(errors, stream=stream)[0]) else 0
+            flags |= np.where(host(cp.isfinite(queries).all(axis=1)), wrong, NOT_FINITE).astype(np.uint32)
             told = Told(none, none, np.full(count, np.inf), flags, "exhaustive")
             return told.certificate(table.metric, len(table.rows), _sums(allowed))
 

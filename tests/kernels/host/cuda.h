@@ -1,9 +1,11 @@
-// As much of CUDA C++ as some kernels need, on threads of the host: a process a block, a thread a thread. Instructions of a warp are those that all
-// of its lanes come to.
-#include <pthread.h>
+// As much of CUDA C++ as some kernels need, on the host: a process a block, whose threads take turns where they meet. A warp runs as far as it may
+// before the next one begins, and so does a thread among those of its warp, in one order and then in the other: who reads what was not waited for is
+// found. Instructions of a warp are meetings of all of its lanes.
 #include <sched.h>
+#include <setjmp.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,9 +27,13 @@ using std::min;
 #define __device__
 #define __global__
 #define __forceinline__ inline
+#define __noinline__
 #define __launch_bounds__(...)
 #define __shared__ static  // of a process
 #define __align__(bytes) __attribute__((aligned(bytes)))
+
+constexpr int SHARED_BYTES = 256 << 10;  // that a block may have
+constexpr int WARP = 32, MOST_WARPS = 32;
 
 struct Place { int x, y, z; };
 struct uint4 { unsigned x, y, z, w; };
@@ -35,21 +41,36 @@ struct uint2 { unsigned x, y; };
 struct int2 { int x, y; };
 struct float2 { float x, y; };
 struct float4 { float x, y, z, w; };
+struct double2 { double x, y; };
 static int2 make_int2(int x, int y) { return {x, y}; }
 static float2 make_float2(float x, float y) { return {x, y}; }
 static float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-static thread_local Place threadIdx;
-static Place blockIdx, gridDim, blockDim;
-static pthread_barrier_t meeting;
+static Place threadIdx, blockIdx, gridDim, blockDim;
+
+struct Thread { ucontext_t begin; jmp_buf here; bool begun, ended; int turn; };
+static std::vector<Thread> threads_of_block;
+static jmp_buf scheduler;
+struct Meeting { int arrived, round; };
+static Meeting of_block, of_warps[MOST_WARPS];
+static long steps;  // that threads of this block have made: they came to a meeting, or to their end
 static int said[2];
 
-static void __syncthreads() { pthread_barrier_wait(&meeting); }
+static void meet(Meeting& own, int size)
+{
+    const int round = own.round;
+    ++steps;
+    if (++own.arrived == size) own.arrived = 0, ++own.round;
+    while (own.round == round)
+        if (!_setjmp(threads_of_block[threadIdx.x].here)) _longjmp(scheduler, 1);
+}
+static void __syncthreads() { meet(of_block, blockDim.x); }
+static void __syncwarp() { meet(of_warps[threadIdx.x / WARP], WARP); }
 static int __syncthreads_or(int own)
 {
-    static thread_local int turn = 0;
-    if (own) __atomic_store_n(&said[turn], 1, __ATOMIC_SEQ_CST);
+    int& turn = threads_of_block[threadIdx.x].turn;
+    if (own) said[turn] = 1;
     __syncthreads();
-    const int all = __atomic_load_n(&said[turn], __ATOMIC_SEQ_CST);
+    const int all = said[turn];
     __syncthreads();
     if (threadIdx.x == 0) said[turn] = 0;
     turn ^= 1;
@@ -66,23 +87,20 @@ template <class T> static T __ldcg(const T* place) { return *(volatile const T*)
 template <class T> static T __ldg(const T* place) { return *place; }
 static size_t __cvta_generic_to_shared(const void* place) { return (size_t)place; }
 
-constexpr int WARP = 32, MOST_WARPS = 32;
-static pthread_barrier_t meetings[MOST_WARPS];
-static unsigned long long exchanged[MOST_WARPS][WARP][3];
-// What each lane of this warp has said, to all of them.
+// What each lane of this warp has said, to all of them. Who says the next thing has not met anybody since: the last one is still there.
+static unsigned long long exchanged[MOST_WARPS][2][WARP][3];
 template <class T, class Use> static auto among_warp(const T& mine, Use use)
 {
-    static_assert(sizeof(T) <= sizeof exchanged[0][0]);
+    static_assert(sizeof(T) <= sizeof exchanged[0][0][0]);
     const int warp = threadIdx.x / WARP;
-    std::memcpy(exchanged[warp][threadIdx.x % WARP], &mine, sizeof mine);
-    pthread_barrier_wait(&meetings[warp]);
-    const auto found = use([&](int lane) {
+    auto& lanes = exchanged[warp][of_warps[warp].round & 1];
+    std::memcpy(lanes[threadIdx.x % WARP], &mine, sizeof mine);
+    __syncwarp();
+    return use([&](int lane) {
         T its;
-        std::memcpy(&its, exchanged[warp][lane], sizeof its);
+        std::memcpy(&its, lanes[lane], sizeof its);
         return its;
     });
-    pthread_barrier_wait(&meetings[warp]);
-    return found;
 }
 template <class T> static T __shfl_xor_sync(unsigned, T value, int mask)
 {
@@ -94,6 +112,11 @@ static double __dmul_rn(double a, double b) { return a * b; }
 static double __ddiv_rn(double a, double b) { return a / b; }
 static double __dsqrt_rn(double a) { return std::sqrt(a); }
 static float __double2float_rn(double a) { return (float)a; }
+static unsigned __funnelshift_r(unsigned low, unsigned high, unsigned bits)
+{
+    return (unsigned)(((unsigned long long)high << 32 | low) >> (bits & 31));
+}
+static int __popc(unsigned x) { return __builtin_popcount(x); }
 static int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 static int __ffs(unsigned x) { return __builtin_ffs(x); }
 template <class To, class From> static To bits_of(From from)
@@ -109,6 +132,25 @@ static unsigned __float_as_uint(float x) { return bits_of<unsigned>(x); }
 static double __longlong_as_double(long long x) { return bits_of<double>(x); }
 static long long __double_as_longlong(double x) { return bits_of<long long>(x); }
 
+// Copies to shared memory, in place of copies.cuh: made at once, or as late as waiting for them allows. Then nobody may read their place before.
+static bool late;
+struct Copy { void* to; const void* from; int bytes; };
+static std::vector<std::vector<std::vector<Copy>>> groups;  // of each thread
+static void copy_ahead(void* to, const void* from, int bytes = 16)
+{
+    if (((uintptr_t)to | (uintptr_t)from) & 15 || bytes < 1 || bytes > 16) _exit(4);
+    std::memset(to, 0x7b, 16);
+    if (late) groups[threadIdx.x].back().push_back({to, from, bytes});
+    else std::memcpy(to, from, bytes);
+}
+static void copies_end() { groups[threadIdx.x].emplace_back(); }
+template <int LEFT> static void await_copies()
+{
+    auto& own = groups[threadIdx.x];
+    for (; own.size() > LEFT + 1; own.erase(own.begin()))
+        for (const Copy& one : own.front()) std::memcpy(one.to, one.from, one.bytes);
+}
+
 // Memory that all blocks see, zero.
 template <class T> static T* everywhere(size_t count)
 {
@@ -116,11 +158,52 @@ template <class T> static T* everywhere(size_t count)
 }
 
 static std::function<void()> kernel;
-static void* thread_of_block(void* number)
+static void thread_of_block()
 {
-    threadIdx = {(int)(long)number, 0, 0};
     kernel();
-    return nullptr;
+    ++steps;
+    threads_of_block[threadIdx.x].ended = true;
+    _longjmp(scheduler, 1);
+}
+// Until this thread has to wait, or ends.
+static void resume(int number)
+{
+    threadIdx = {number, 0, 0};
+    Thread& own = threads_of_block[number];
+    if (own.ended) return;
+    if (_setjmp(scheduler)) return;
+    if (own.begun) _longjmp(own.here, 1);
+    own.begun = true;
+    setcontext(&own.begin);
+}
+// Until all threads of this warp have to wait for others, or have ended.
+static void run_warp(int warp, bool down)
+{
+    for (long before = -1; steps != before;) {
+        before = steps;
+        for (int lane = 0; lane < WARP; ++lane) resume(warp * WARP + (down ? WARP - 1 - lane : lane));
+        down = !down;
+    }
+}
+static void run_block()
+{
+    constexpr size_t STACK = 1 << 17;
+    const int count = blockDim.x, warps = count / WARP;
+    char* const stacks = everywhere<char>(count * STACK);
+    if (count % WARP) _exit(6);
+    threads_of_block.resize(count), groups.assign(count, std::vector<std::vector<Copy>>(1));
+    for (int i = 0; i < count; ++i) {
+        ucontext_t& begin = threads_of_block[i].begin;
+        getcontext(&begin);
+        begin.uc_stack.ss_sp = stacks + i * STACK, begin.uc_stack.ss_size = STACK, begin.uc_link = nullptr;
+        makecontext(&begin, thread_of_block, 0);
+    }
+    auto ended = [](const Thread& one) { return one.ended; };
+    for (bool down = false; !std::all_of(threads_of_block.begin(), threads_of_block.end(), ended); down = !down) {
+        const long before = steps;
+        for (int i = 0; i < warps; ++i) run_warp(down ? warps - 1 - i : i, down);
+        if (steps == before) _exit(5);  // all wait for one that does not come
+    }
 }
 static bool in_turn;  // a block begins when the one before has ended, as on a GPU that has no room for two
 
@@ -134,15 +217,7 @@ static void launch(int blocks, int threads, int lines = 1)
             continue;
         }
         blockIdx = {block % blocks, block / blocks, 0};
-        for (auto& one : meetings) pthread_barrier_init(&one, nullptr, WARP);
-        pthread_barrier_init(&meeting, nullptr, threads);
-        pthread_attr_t small;
-        pthread_attr_init(&small);
-        pthread_attr_setstacksize(&small, 1 << 17);
-        std::vector<pthread_t> all(threads);
-        for (long i = 0; i < threads; ++i)
-            if (pthread_create(&all[i], &small, thread_of_block, (void*)i)) abort();
-        for (auto& one : all) pthread_join(one, nullptr);
+        run_block();
         _exit(0);
     }
     while (wait(&status) > 0)

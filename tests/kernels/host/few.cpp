@@ -37,7 +37,7 @@ static void prefetch(const void* from, int bytes)
     std::memset(fetched + first / 16, 1, bytes / 16);
 }
 
-#include "few.inc"
+#include "kernel.inc"
 
 static std::mt19937 draw;
 static float between(float low, float high) { return std::uniform_real_distribution<float>(low, high)(draw); }

@@ -1,7 +1,7 @@
 // Runs exact_queries.cu on threads of the host: queries dim wide seed. Ends with 0 where one kernel for few queries writes what three for many write,
 // bit for bit, and leaves its counters as it found them.
 #include "cuda.h"
-#include "queries.inc"
+#include "kernel.inc"
 
 static Queries room_for(const Queries& given)
 {
