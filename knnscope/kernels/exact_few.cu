@@ -4,7 +4,6 @@
 //   QUERIES  16 or 32
 //   EIGHTS   products of eight rows that a warp makes side by side
 //   AHEAD    pieces of 16 bytes that a lane has on their way, a divisor of those of STEP rows
-//   EARLY    times STEP rows of every warp that are fetched before queries, and again before thresholds, are there
 //
 // Of a slice of a row, lane t of its four has the pieces t and t + 4. Two words of a piece are of one product, two of the next: a product takes
 // the components of a slice in an order of its own, the same for rows and queries, so its sum is what it would be.
@@ -12,7 +11,6 @@
 constexpr int THREADS = 256, WARPS = THREADS / 32, HIGH = QUERIES / 16;
 constexpr int PARTS = 2 * SLICES, PIECES = PARTS * EIGHTS;  // halves of slices; of a lane, for STEP rows
 constexpr int STEP = 8 * EIGHTS, STEPS = ROWS / STEP;       // of a tile
-static_assert(SLICES < 32, "a lane for each, and one more");
 static_assert(PIECES % AHEAD == 0 && ROWS % STEP == 0, "a piece's register is known when this is compiled");
 
 // Read once: kept in no cache of the multiprocessor, in the order in which it is asked for.
@@ -22,14 +20,6 @@ __device__ __forceinline__ uint4 stream(const u8* from)
     asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0,%1,%2,%3}, [%4];"
                  : "=r"(piece.x), "=r"(piece.y), "=r"(piece.z), "=r"(piece.w) : "l"(from));
     return piece;
-}
-
-// Into the second-level cache.
-__device__ __forceinline__ void prefetch(const void* from, int bytes)
-{
-#if __CUDA_ARCH__ >= 900
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-#endif
 }
 
 // Where a lane's pieces of STEP rows are, in the first halves of slices and in the second ones, and the s and N of its rows.
@@ -50,18 +40,6 @@ __device__ __forceinline__ uint4 piece_of(const From& from, int n)
     const int part = n / EIGHTS, eight = n % EIGHTS;
     return stream(from.halves[part & 1] + (part >> 1) * (ROWS * SLICE) + eight * (8 * SLICE));
 }
-// Memory has nothing to do while queries and thresholds are made, where a kernel begins before that has ended: rows that come after the first ones
-// of every warp are fetched then.
-__device__ __forceinline__ void fetch_early(const Batch& p, i64 step)
-{
-    const int lane = threadIdx.x & 31;
-    const i64 tile = p.first + step / STEPS;
-    const int row = (int)(step % STEPS) * STEP;
-    if (tile * ROWS + row >= p.count) return;
-    if (lane < SLICES) prefetch(p.codes + ((tile * SLICES + lane) * ROWS + row) * SLICE, STEP * SLICE);
-    if (lane == SLICES) prefetch(p.sides + tile * SIDE + 2 * row, STEP * 8);
-}
-
 template <bool SAMPLE> __device__ __forceinline__ void scan(const Batch& p)
 {
     __shared__ uint4 queries[PARTS][HIGH][2][32];
@@ -75,7 +53,6 @@ template <bool SAMPLE> __device__ __forceinline__ void scan(const Batch& p)
         UNROLL for (int n = 0; n < AHEAD; ++n) ahead[n] = piece_of(from, n);
         UNROLL for (int j = 0; j < EIGHTS; ++j) sides_ahead[j] = __ldg(from.sides + 4 * j);
     }
-    UNROLL for (int turn = 1; turn <= (SAMPLE ? EARLY : 2 * EARLY); ++turn) fetch_early(p, warp + (i64)turn * warps);
     await_before();
     for (int i = threadIdx.x; i < PARTS * HIGH * 2 * 32; i += THREADS) {
         const int part = i / (HIGH * 64), line = i / 32 % (2 * HIGH) * 8 + (i % 32 >> 2), piece = (i & 3) + 4 * (part & 1);

@@ -76,14 +76,14 @@ FEW_SHARED, PIECES = 48 << 10, (6, 14)
 
 
 def few_macros(width: int, count: int) -> tuple[tuple[str, int], ...] | None:
-    """QUERIES, EIGHTS, AHEAD and EARLY of exact_few.cu for so many queries of this width; None where it has no room for them."""
+    """QUERIES, EIGHTS and AHEAD of exact_few.cu for so many queries of this width; None where it has no room for them."""
     queries, slices = 16 if count <= 16 else 32, width // 128
     if count > MOST_FEW or queries * width > FEW_SHARED:
         return None
     eights = {1: 4, 2: 2, 3: 2}.get(slices, 1)
     pieces = 2 * slices * eights
     ahead = next((some for some in range(PIECES[1], PIECES[0] - 1, -1) if pieces % some == 0), 0)
-    return (("QUERIES", queries), ("EIGHTS", eights), ("AHEAD", ahead), ("EARLY", 1)) if ahead else None
+    return (("QUERIES", queries), ("EIGHTS", eights), ("AHEAD", ahead)) if ahead else None
 
 
 ROWS = ((0, 0), (1, 2), (2, 1), (3, 0), (4, 2), (5, 1), (6, 2))

@@ -15,7 +15,7 @@ from knnscope.kernels import sources
 HOST = Path(__file__).parent / "host"
 COMPILER = shutil.which("c++")
 PTX = re.compile(r'asm(\s+volatile)?\s*\((?:[^;"]|"[^"]*")*\);')
-HOSTS_OWN = re.compile(r"(?<=void )multiply(?=\()|(?<=uint4 )stream(?=\()|(?<=void )prefetch(?=\()")
+HOSTS_OWN = re.compile(r"(?<=void )multiply(?=\()|(?<=uint4 )stream(?=\()")
 """What is an instruction on a GPU, and a function of the host's own here; so is all of copies.cuh."""
 DYNAMIC = re.compile(r"extern __shared__ (?:__align__\(16\) )?(\w+) (\w+)\[\];")
 KINDS = {"float32": (0, 0, 128), "bfloat16, cosine": (2, 2, 64), "float64": (3, 0, 256), "uint8, ip": (5, 1, 64)}

@@ -25,17 +25,6 @@ static uint4 stream(const unsigned char* from)
     std::memcpy(&piece, from, sizeof piece);
     return piece;
 }
-static unsigned char *fetched;  // of each 16 bytes of codes, then of their sides
-static const unsigned char *codes_begin, *sides_begin;
-static size_t codes_size;
-static void prefetch(const void* from, int bytes)
-{
-    const unsigned char* at = (const unsigned char*)from;
-    const bool of_codes = at >= codes_begin && at < codes_begin + codes_size;
-    const size_t first = of_codes ? at - codes_begin : codes_size + (at - sides_begin);
-    if (first % 16 || bytes % 16) abort();
-    std::memset(fetched + first / 16, 1, bytes / 16);
-}
 
 #include "kernel.inc"
 
@@ -95,8 +84,6 @@ int main(int, char** given)
         return part_of_bound(products[query * count + row] + ZERO, side.x, side.y, p.asked.steps[query]);
     };
 
-    codes_begin = p.codes, sides_begin = (const u8*)sides, codes_size = (size_t)padded * WIDTH;
-    fetched = everywhere<u8>((codes_size + (size_t)tiles * SIDE * 4) / 16);
     p.first = tiles > 2, p.last = tiles;  // not from the first row on
     kernel = [&] { scan<true>(p); };
     launch(blocks, THREADS);
@@ -113,15 +100,6 @@ int main(int, char** given)
             if (found.x < infinite() && found.x != part(query, row)) return failed("a group's row has another bound", query, row);
         }
     }
-    for (int row = 0; row < padded; ++row) {
-        const int tile = row / ROWS, step = (row - (int)p.first * ROWS) / STEP;
-        const bool wanted = tile >= p.first && row / STEP * STEP < count && step >= groups && step < (1 + EARLY) * groups;
-        bool there = fetched[(codes_size + ((size_t)tile * SIDE + 2 * (row % ROWS)) * 4) / 16] == wanted;
-        for (int slice = 0; slice < SLICES; ++slice)
-            for (int piece = 0; piece < 8; ++piece) there &= fetched[((tile * SLICES + slice) * ROWS + row % ROWS) * 8 + piece] == wanted;
-        if (!there) return failed("other rows are fetched early than come next", 0, row);
-    }
-
     const int cut = tiles / 2;
     for (int pass = 0; pass < 2; ++pass) {
         p.first = pass ? cut : 0, p.last = pass ? tiles : cut;
