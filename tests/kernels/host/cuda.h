@@ -33,7 +33,7 @@ struct uint2 { unsigned x, y; };
 static thread_local Place threadIdx;
 static Place blockIdx, gridDim, blockDim;
 static pthread_barrier_t meeting;
-static int said[2];
+static int said[3];
 
 static void __syncthreads() { pthread_barrier_wait(&meeting); }
 static int __syncthreads_or(int own)
@@ -42,10 +42,8 @@ static int __syncthreads_or(int own)
     if (own) __atomic_store_n(&said[turn], 1, __ATOMIC_SEQ_CST);
     __syncthreads();
     const int all = __atomic_load_n(&said[turn], __ATOMIC_SEQ_CST);
-    __syncthreads();
-    if (threadIdx.x == 0) said[turn] = 0;
-    turn ^= 1;
-    __syncthreads();
+    if (threadIdx.x == 0) said[(turn + 2) % 3] = 0;  // of the turn before: all have read it, and who writes it next waits for this thread
+    turn = (turn + 1) % 3;
     return all;
 }
 static void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
