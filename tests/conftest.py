@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import gettempdir
@@ -41,6 +42,10 @@ KEPT = (
 )
 os.environ.setdefault("NUMBA_CACHE_DIR", str(KEPT / "compiled"))
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+# As containers set it, it would cost a quarter of the run: each worker would rewrite every assertion anew, and each of
+# the processes that tests start would compile the checkout.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # What answers does not depend on what is compiled yet; tests/certified/cpu/test_meanwhile.py asks for both.
 os.environ["KNNSCOPE_COMPILE"] = "wait"
 # Fixed examples by default, so that a failure is the change's; HYPOTHESIS_PROFILE=deep draws new ones, many.
