@@ -42,8 +42,8 @@ KEPT = (
 )
 os.environ.setdefault("NUMBA_CACHE_DIR", str(KEPT / "compiled"))
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-# As containers set it, it would cost a quarter of the run: each worker would rewrite every assertion anew, and each of
-# the processes that tests start would compile the checkout.
+# Where it is set, as in containers, each worker rewrites every assertion anew, which is half of a collection, and each
+# process that a test starts compiles the checkout.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # What answers does not depend on what is compiled yet; tests/certified/cpu/test_meanwhile.py asks for both.
