@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import gettempdir
@@ -41,6 +42,10 @@ KEPT = (
 )
 os.environ.setdefault("NUMBA_CACHE_DIR", str(KEPT / "compiled"))
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+# Where it is set, as in containers, each worker rewrites every assertion anew, which is half of a collection, and each
+# process that a test starts compiles the checkout.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # What answers does not depend on what is compiled yet; tests/certified/cpu/test_meanwhile.py asks for both.
 os.environ["KNNSCOPE_COMPILE"] = "wait"
 # Fixed examples by default, so that a failure is the change's; HYPOTHESIS_PROFILE=deep draws new ones, many.

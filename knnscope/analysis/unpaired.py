@@ -50,11 +50,20 @@ def rank_sum_p(a: Groups, b: Groups) -> float:
 
 def _tail(sums: npt.NDArray[np.int64], m: int, total: int) -> float:
     """Share of the choices of m processes whose ranks add up to the total or more."""
-    ways = np.zeros((m + 1, int(sums.sum()) + 1))
+    least = int(sums.min())  # what all have in common tells nothing, and without it the table is small
+    apart, total = sums - least, total - m * least
+    step = max(1, int(np.gcd.reduce(apart)))
+    sizes, total = np.sort(apart // step), total // step
+    n, most = len(sizes), int(sizes[-m:].sum())
+    ways = np.zeros((m + 1, most + 1))
     ways[0, 0] = 1
-    for size in sums.tolist():
-        ways[1:, size:] += ways[:-1, : ways.shape[1] - size].copy()
-    return float(ways[m, total:].sum() / ways[m].sum())
+    reached = 0
+    for done, size in enumerate(sizes.tolist(), 1):
+        reached = min(reached + size, most)
+        # of fewer processes no choice of m can come any more, and of more there is none yet
+        first, last = max(1, m - n + done), min(m, done)
+        ways[first : last + 1, size : reached + 1] += ways[first - 1 : last, : reached + 1 - size].copy()
+    return float(ways[m, total:].sum() / math.comb(n, m))
 
 
 def fewest_p(a: int, b: int) -> float:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-STANDARD = "-std=c++17"
+STANDARD, DEVICE = "-std=c++17", "-default-device"
+"""Of the language; generic lambdas run on a GPU as well, which compilers before CUDA 13.1 do not take for granted."""
 KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(')
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 """Compute capabilities that CI compiles for, times ten."""
@@ -36,7 +37,7 @@ class Source:
     @property
     def options(self) -> tuple[str, ...]:
         """For the compiler."""
-        return (STANDARD, *(f"-D{name}={value}" for name, value in self.macros))
+        return (STANDARD, DEVICE, *(f"-D{name}={value}" for name, value in self.macros))
 
 
 def fused_topk(dim: int, half: bool) -> Source:
@@ -92,7 +93,7 @@ WIDTHS = ((384, 384, 192, 128), (384, 256, 128, 128), (128, 128, 64, 32), (1536,
 """FULL, WIDTH, LEADING and QUERIES of the files that need them."""
 FEW = (16, 32, 32, 16)
 """Queries that exact_few.cu has at each of them."""
-COPIED = (64, 128)
+COPIED = (64, 128, 256)
 """WIDE of the files that read all rows."""
 RANKS = (256, 1024, 512)
 """Threads of a block that ranks."""

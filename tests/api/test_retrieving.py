@@ -22,6 +22,7 @@ from tests.cli.conftest import (
 )
 from tests.encoders.folders import lay_out
 
+pytestmark = pytest.mark.usefixtures("encoded")
 MEASURES = {"ndcg_at_10": "ndcg_cut_10", "recall_at_k": "recall_20", "mrr_at_10": "recip_rank"}
 
 

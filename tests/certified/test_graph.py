@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,9 +24,9 @@ ISAS = dispatch.available()
 def expected(values: np.ndarray, k: int, itself: bool, metric: str, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """By all values, (rows, rows)."""
     keys = values.copy() if metric == "l2" else -values
-    order = np.stack([np.lexsort((names, line)) for line in keys])
+    order = np.stack([np.lexsort((names, line))[: k + 1] for line in keys])
     if not itself:
-        order = np.stack([line[line != row] for row, line in enumerate(order)])
+        order = np.stack([line[line != row][:k] for row, line in enumerate(order)])
     order = order[:, :k]
     return names[order], np.take_along_axis(values, order, axis=1)
 
@@ -58,6 +60,18 @@ def rows_of(kind: str) -> np.ndarray:
     return rows
 
 
+NAMES = np.random.default_rng(1).permutation(1203)
+ASKED = ((1, False), (15, True), (30, False))
+
+
+@cache
+def defined(metric: str, kind: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What every set of instructions answers to ASKED."""
+    rows = rows_of(kind).astype(np.float32)
+    values = definition.distances(rows, rows, metric)
+    return [expected(values, k, itself, metric, NAMES) for k, itself in ASKED]
+
+
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("kind", ["normal", "clusters", "duplicates", "zeros"])
 @pytest.mark.parametrize("metric", METRICS)
@@ -66,15 +80,12 @@ def test_each_pair_once(monkeypatch: pytest.MonkeyPatch, metric: str, kind: str,
     for name, value in (("GROUP", 320), ("PASS", 5), ("AMONG", 200), ("CLUSTER", 50)):
         monkeypatch.setattr(graph, name, value)
     rows = rows_of(kind).astype(np.float32)
-    names = np.random.default_rng(1).permutation(1203)
-    index = ExactIndex(rows, metric, device=f"cpu:{isa}", threads=2, ids=names)
+    index = ExactIndex(rows, metric, device=f"cpu:{isa}", threads=2, ids=NAMES)
     asked: list[object] = []
     run = graph.GraphSearch.run
     monkeypatch.setattr(graph.GraphSearch, "run", lambda *args: asked.append(run(*args)) or asked[-1])
-    values = definition.distances(rows, rows, metric)
-    for k, itself in ((1, False), (15, True), (30, False)):
+    for (k, itself), (ids, distances) in zip(ASKED, defined(metric, kind), strict=True):
         found = index.knn_graph(k, itself)
-        ids, distances = expected(values, k, itself, metric, names)
         np.testing.assert_array_equal(found.ids, ids)
         np.testing.assert_array_equal(found.distances, distances)
     assert len(asked) == 3

@@ -77,7 +77,7 @@ def test_the_saved_run_keeps_its_texts_and_its_encoder(
     knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Words are encoded as the rows were, here by a recipe that is not the model's own, whatever the default is."""
-    options, part = ("sugar tax", "-k", 4, "--engines", "numpy64"), ("--limit", 60)
+    options, part = ("sugar tax", "-k", 4, "--engines", "numpy64"), ("--limit", 20)
     assert knnscope("embed", "sample", *part, "--recipe", "notebook", "-o", tmp_path / "run")[0] == 0
     monkeypatch.setattr(models, "DEFAULT", "gte-small")
     alike = ("--encoder", "all-MiniLM-L6-v2", "--recipe", "notebook")

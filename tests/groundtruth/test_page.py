@@ -20,6 +20,7 @@ BLOCKS = [block.text for block in blocks(PAGE)][1:]
 """The first shows the commands only."""
 
 
+@pytest.mark.usefixtures("encoded")
 def test_the_examples_print_what_the_page_says(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -26,11 +26,6 @@ SOURCES = {
 }
 
 
-@cache
-def parsed(text: str) -> ast.Module:
-    return ast.parse(text)
-
-
 def imported(tree: ast.AST) -> Iterator[str]:
     """Everything that is imported anywhere in it, as "module" and, of ``from module import name``, "module.name" as well."""
     for node in ast.walk(tree):
@@ -50,27 +45,34 @@ def required(tree: ast.AST) -> Iterator[str]:
                 yield name
 
 
+@cache
+def said(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """What a module imports, and what it requires."""
+    tree = ast.parse(text)
+    return frozenset(imported(tree)), frozenset(required(tree))
+
+
 def mistakes(sources: dict[str, str]) -> list[str]:
     """Imports that fail where an optional library is missing, and are not behind ``require``."""
-    trees = {name: parsed(text) for name, text in sources.items()}
+    every = {name: said(text)[0] for name, text in sources.items()}
     behind = {entry.path.partition(":")[0] for entry in catalog.ENGINES.values() if not entry.late}
-    behind |= {name for tree in trees.values() for name in required(tree)}
-    every = {name: set(imported(tree)) for name, tree in trees.items()}
-    users = {name: {user for user, used in every.items() if name in used} for name in trees}
+    behind = behind.union(*(said(text)[1] for text in sources.values()))
+    users = {name: {user for user, used in every.items() if name in used} for name in sources}
     while more := {n for n, by in users.items() if by and by <= behind and n not in behind}:
         behind |= more  # only what is behind imports these
     found = []
     for name, used in every.items():
-        optional = {module.partition(".")[0] for module in used} - ALWAYS
+        optional = outside(used)
         if name not in behind:
             found += [f"{name} imports {library}, which may be missing: use errors.require" for library in optional]
-            loaded = {module for module in used & behind if needs(trees[module])}
+            loaded = {module for module in used & behind if outside(every[module])}
             found += [f"{name} imports {module}, whose library may be missing: use errors.require" for module in loaded]
     return sorted(found)
 
 
-def needs(tree: ast.AST) -> bool:
-    return bool({module.partition(".")[0] for module in imported(tree)} - ALWAYS)
+def outside(used: frozenset[str]) -> set[str]:
+    """Libraries that may be missing."""
+    return {module.partition(".")[0] for module in used} - ALWAYS
 
 
 def test_what_is_always_there_is_what_is_declared() -> None:

@@ -33,6 +33,8 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     folder.mkdir()
     monkeypatch.setattr(engines, "__path__", [*engines.__path__, str(folder)])
     monkeypatch.setattr("knnscope.errors.PACKAGE", folder)
+    # a file of the same length, written within the same second, would be taken for the one before
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     importlib.invalidate_caches()
 
     def write(text: str, cls: str = "Engine", *, late: bool = False) -> Entry:

@@ -13,8 +13,8 @@ from knnscope.certified.cuda.table import Table, processors
 
 FEW = 1 << 18
 """Rows up to which blocks are small: they begin, and end, sooner behind searches that leave nothing."""
-WIDE, STAGES, FEW_STAGES = 128, 4, 2
-"""Bytes of a row that are copied at a time; tiles of a warp, all but one on their way, of many rows and of few: a block fills a multiprocessor."""
+WIDE, WIDER, LONG_ROW, STAGES = 128, 256, 1536, 2
+"""Bytes of a row that are copied at a time, and of many rows from so many bytes on; tiles of a warp, all but one on their way: a block fills a multiprocessor."""
 
 Left = structure("Left", table=reading.Given, full=POINTER, taken=POINTER, done=POINTER)
 
@@ -24,8 +24,8 @@ class Fallback:
 
     def __init__(self, table: Table, count: int, k: int) -> None:
         rows, dim = table.rows.shape
-        stages = STAGES if rows > FEW else FEW_STAGES
-        chosen = reading.shape(dim, k, reading.together(), WIDE, stages)
+        wide = WIDER if rows > FEW and dim * table.rows.dtype.itemsize >= LONG_ROW else WIDE
+        chosen = reading.shape(dim, k, reading.together(), wide, STAGES)
         blocks = min(processors(), -(-rows // reading.THREADS))
         given, self.lists = chosen.given(table, count, k, blocks * chosen.together)
         self.counters = cp.zeros(blocks + 2 * count, dtype=cp.uint32)
