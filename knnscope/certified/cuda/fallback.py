@@ -14,7 +14,7 @@ from knnscope.certified.cuda.table import Table, processors
 FEW = 1 << 18
 """Rows up to which blocks are small: they begin, and end, sooner behind searches that leave nothing."""
 WIDE, WIDER, LONG_ROW, STAGES = 128, 256, 1536, 2
-"""Bytes of a row that are copied at a time, and of many rows from so many bytes on; tiles of a warp, all but one on their way: a block fills a multiprocessor."""
+"""Bytes of a row that are copied at a time, and of many rows from so many bytes on; tiles of a warp, all but one on their way."""
 
 Left = structure("Left", table=reading.Given, full=POINTER, taken=POINTER, done=POINTER)
 
