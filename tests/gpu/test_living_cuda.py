@@ -100,7 +100,7 @@ def test_merged_rows_and_rows_of_the_gpu() -> None:
 
 
 def test_many_segments_are_merged_in_rounds() -> None:
-    from knnscope.certified.cuda.living import LISTS, merge_there
+    from knnscope.certified.cuda.merge import LISTS, merge_there
 
     random = np.random.default_rng(0)
     for metric in METRICS:
