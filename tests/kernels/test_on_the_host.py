@@ -135,3 +135,10 @@ def test_few_queries_are_written_as_many_are(tmp_path: Path, metric: int, full: 
     """The last block of eight queries finds what all others have written."""
     source = sources.exact("queries", (("CELL", 0), ("METRIC", metric), ("FULL", full), ("WIDTH", 128)))
     run(built(tmp_path, "queries", source), 11, full - 6, wide, 1)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_team_adds_as_one_thread_does(tmp_path: Path, seed: int) -> None:
+    """Starts that are guessed, and such that are not: sums that vanish, ties, infinities, all to the last bit."""
+    source = sources.Source("chain.cuh", (("CELL", 0), ("METRIC", 0), ("FULL", 384)), ("common.cuh", "about.cuh"))
+    run(built(tmp_path, "chain", source), seed, 120)
