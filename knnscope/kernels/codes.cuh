@@ -40,3 +40,38 @@ __device__ __forceinline__ float tail_of(const float* z)
 }
 constexpr double SHORTENED = WIDTH < FULL ? 0x1p-22 : 0;
 __device__ __forceinline__ int code_of(float z, float inverse) { return (int)fminf(fmaxf(rintf(z * inverse), -127.f), 127.f); }
+
+// A step for a rotated vector is made of its largest component, as far as it is written, and the square of its length; by one warp.
+struct Extent { float peak; double length2; };
+__device__ __forceinline__ Extent extent_of(const float* z, float tail)
+{
+    float peak = 0;
+    double length2 = 0;
+#pragma unroll 4
+    for (int j = threadIdx.x & 31; j < FULL; j += 32) peak = j < WIDTH ? fmaxf(peak, fabsf(z[j])) : peak, length2 += (double)z[j] * z[j];
+    return {warp_most(fmaxf(peak, tail)), warp_sum(length2)};
+}
+
+// The codes of a rotated vector, or of zeros, by one warp: what they miss, squared, and the sum of their squares.
+struct Coded { double missed2; int squares; };
+__device__ __forceinline__ Coded write_codes(const float* z, float tail, float step, u8* codes, i64 number, bool zeros = false)
+{
+    const int lane = threadIdx.x & 31;
+    const float inverse = 1 / step;
+    double missed2 = 0;
+    int squares = 0;
+    for (int slice = 0; slice < SLICES; ++slice) {
+        const float4 four = written(z, slice * SLICE + 4 * lane, tail);
+        u32 bits = 0;
+        UNROLL for (int c = 0; c < 4; ++c) {
+            const float x = zeros ? 0 : (&four.x)[c];
+            const int code = code_of(x, inverse);
+            const double left = x - (double)step * code;
+            missed2 += left * left;
+            squares += code * code;
+            bits |= (u32)(code & 255) << (8 * c);
+        }
+        *place(codes, number, slice, lane) = bits;
+    }
+    return {warp_sum(missed2), warp_sum(squares)};
+}

@@ -177,37 +177,18 @@ extern "C" __global__ void encode_rows(const float* rotated, i64 first, i64 coun
     for (i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) >> 5; i < count; i += warps) {
         const float* z = rotated + i * FULL;
         const double length2 = lengths2[i];
-        float peak = 0;
-        double own2 = 0;
         const float tail = tail_of(z);
-        for (int j = lane; j < FULL; j += 32) peak = j < WIDTH ? fmaxf(peak, fabsf(z[j])) : peak, own2 += (double)z[j] * z[j];
-        peak = fmaxf(peak, tail);
-        peak = warp_most(peak), own2 = warp_sum(own2);
+        const Extent extent = extent_of(z, tail);
         const double loose = METRIC == 0 ? 0 : METRIC == 1 ? map.reach2 * (map.dim + 4) * 0x1p-51 : map.reach2 * (map.dim + 8) * 0x1p-49;
-        const float step = step_for(peak, own2, map.rho * sqrt(length2) + sqrt(loose) + TINY), inverse = 1 / step;
-        double residual2 = 0;
-        int squares_ = 0;
-        for (int slice = 0; slice < SLICES; ++slice) {
-            const float4 four = written(z, slice * SLICE + 4 * lane, tail);
-            u32 bits = 0;
-            UNROLL for (int c = 0; c < 4; ++c) {
-                const float x = (&four.x)[c];
-                const int code = code_of(x, inverse);
-                const double left = x - (double)step * code;
-                residual2 += left * left;
-                squares_ += code * code;
-                bits |= (u32)(code & 255) << (8 * c);
-            }
-            *place(codes, first + i, slice, lane) = bits;
-        }
-        residual2 = warp_sum(residual2), squares_ = warp_sum(squares_);
+        const float step = step_for(extent.peak, extent.length2, map.rho * sqrt(length2) + sqrt(loose) + TINY);
+        const Coded coded = write_codes(z, tail, step, codes, first + i);
         if (lane == 0) {
-            const double e = error_of(residual2, length2, (FULL + 8) * 0x1p-52, map.rho + SHORTENED);
+            const double e = error_of(coded.missed2, length2, (FULL + 8) * 0x1p-52, map.rho + SHORTENED);
             const float e_up = up(sqrt(e * e + loose) * WIDEN);
             float* side = sides + ((first + i) >> 7) * 384 + 2 * ((first + i) & 127);
-            side[0] = step, side[1] = row_term(step, squares_, extras[i], e_up), side[256 - ((first + i) & 127)] = e_up;
+            side[0] = step, side[1] = row_term(step, coded.squares, extras[i], e_up), side[256 - ((first + i) & 127)] = e_up;
             keep_most(&most->step, step), keep_most(&most->ratio, (double)e_up / step);
-            keep_most(&most->coded2, (double)step * step * squares_ + extras[i]);
+            keep_most(&most->coded2, (double)step * step * coded.squares + extras[i]);
         }
         const double blur = METRIC == 2 ? (map.dim + 8) * 0x1p-52 * map.scaling : 0;
         write_plane(z, first + i, length2, map, plane, most, blur);

@@ -73,38 +73,17 @@ __device__ __forceinline__ void tell_length(const Queries& p, i64 i)
 // Codes of a rotated query, by a warp.
 __device__ __forceinline__ void encode(const Queries& p, i64 i)
 {
-    const int lane = threadIdx.x & 31;
     const Asked& asked = p.asked;
     const float* z = p.rotated + i * FULL;
-    float peak = 0;
-    double sum2 = 0;
     const float tail = tail_of(z);
-#pragma unroll 4
-    for (int j = lane; j < FULL; j += 32) peak = j < WIDTH ? fmaxf(peak, fabsf(z[j])) : peak, sum2 += (double)z[j] * z[j];
-    peak = fmaxf(peak, tail);
-    peak = warp_most(peak), sum2 = warp_sum(sum2);
+    const Extent extent = extent_of(z, tail);
     const bool far = asked.far[i];
-    const float step = far ? 1 : step_for(peak, sum2), inverse = 1 / step;
-    double residual2 = 0;
-    int squares_ = 0;
-    for (int slice = 0; slice < SLICES; ++slice) {
-        const float4 four = written(z, slice * SLICE + 4 * lane, tail);
-        u32 bits = 0;
-        UNROLL for (int c = 0; c < 4; ++c) {
-            const float x = far ? 0 : (&four.x)[c];
-            const int code = code_of(x, inverse);
-            const double left = x - (double)step * code;
-            residual2 += left * left;
-            squares_ += code * code;
-            bits |= (u32)(code & 255) << (8 * c);
-        }
-        *place(p.codes, i, slice, lane) = bits;
-    }
-    residual2 = warp_sum(residual2), squares_ = warp_sum(squares_);
-    if (lane == 0) {
+    const float step = far ? 1 : step_for(extent.peak, extent.length2);
+    const Coded coded = write_codes(z, tail, step, p.codes, i, far);
+    if ((threadIdx.x & 31) == 0) {
         asked.steps[i] = far ? 0 : 2 * step;
-        asked.lengths2[i] = (double)step * step * squares_;
-        asked.errors[i] = error_of(residual2, p.own2[i], (FULL + 8) * 0x1p-52, p.map.rho + 0x1p-48 + SHORTENED);
+        asked.lengths2[i] = (double)step * step * coded.squares;
+        asked.errors[i] = error_of(coded.missed2, p.own2[i], (FULL + 8) * 0x1p-52, p.map.rho + 0x1p-48 + SHORTENED);
         asked.bars[i] = endless();
         asked.limits[i] = far ? -infinite() : infinite();
         asked.coefficients[i] = asked.starts[i] = 0;

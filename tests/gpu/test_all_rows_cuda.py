@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from knnscope.certified.index import ExactIndex
 from knnscope.errors import KnnscopeError
+from tests.gpu.answers import same
 
 cp = pytest.importorskip("cupy")
 DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int32")
@@ -18,14 +17,6 @@ METRICS = ("l2", "ip", "cosine")
 def some(count: int, dim: int, dtype: str, levels: int = 9) -> np.ndarray:
     """With ties."""
     return np.random.default_rng(count + dim).integers(0, levels, (count, dim)).astype(dtype)
-
-
-def same(found: Any, expected: Any) -> None:
-    for name in ("ids", "distances"):
-        values = getattr(found, name)
-        np.testing.assert_array_equal(
-            values if isinstance(values, np.ndarray) else values.get(), getattr(expected, name)
-        )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -15,6 +15,7 @@ from knnscope.certified.either import Either
 from knnscope.certified.index import ExactIndex
 from knnscope.errors import KnnscopeError
 from knnscope.search import definition
+from tests.gpu.answers import same
 
 cp = pytest.importorskip("cupy")
 METRICS = definition.METRICS
@@ -31,14 +32,6 @@ def data(count: int, dim: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rows = random.standard_normal((count, dim), dtype=np.float32) * spectrum
     rows[count // 2 :: 97] = rows[0]  # ties that meet across shards
     return rows, np.concatenate([rows[:3], random.standard_normal((300, dim), dtype=np.float32) * spectrum])
-
-
-def same(found: Any, expected: Any) -> None:
-    for name in ("ids", "distances"):
-        values = getattr(found, name)
-        np.testing.assert_array_equal(
-            values if isinstance(values, np.ndarray) else values.get(), getattr(expected, name)
-        )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,6 +7,7 @@ import pytest
 
 from knnscope.certified.index import ExactIndex
 from knnscope.search import definition
+from tests.gpu.answers import same
 
 
 def like_text(count: int, dim: int, seed: int) -> np.ndarray:
@@ -31,8 +32,7 @@ def test_many_near_rows_of_few_blocks(metric: str, noise: float) -> None:
             found = index.search(queries[:count], k, np.ones(9000, dtype=bool))  # with a mask only the plane answers
             assert "plane" in found.certificate.path
             expected = definition.search(rows, queries[:count], k, metric)
-            np.testing.assert_array_equal(found.ids, expected.ids)
-            np.testing.assert_array_equal(found.distances, expected.distances)
+            same(found, expected)
 
 
 @pytest.mark.parametrize("dim", [100, 384, 513, 1536])
@@ -46,5 +46,4 @@ def test_sums_whose_parts_take_each_other_away(dim: int) -> None:
     for count in (1, 4):
         found = index.search(queries[:count], 10)
         expected = definition.search(rows, queries[:count], 10, "ip")
-        np.testing.assert_array_equal(found.ids, expected.ids)
-        np.testing.assert_array_equal(found.distances, expected.distances)
+        same(found, expected)
