@@ -17,7 +17,7 @@ struct Batch {
     const u8* query_codes;
     Asked asked;
     u32* counts; int2* hits;                // (queries,), (queries, room): row and product
-    float2* groups;                         // (queries, groups): the smallest N - 2 s t (c.v) of a group of rows, and that row, as bits
+    float2* groups;                         // (queries, groups): the smallest N - 2 s t (c.v) of a group of rows, within TAGGED, and that row, as bits
     i64 room, groups_stride;
     i64 first, last, count;                 // tiles of rows; rows
     int each, query_tiles, queries;         // tiles of rows of an item
@@ -45,6 +45,9 @@ __device__ __forceinline__ float4 side_of(const float* sides, i64 row)
 // together with the product by s errs by less than 0.76 s, for which limits have room (set_bar), and saves a conversion.
 [[maybe_unused]] constexpr int ZERO = 0x4B400000;
 constexpr float OFF = 12582912;
+
+// What the last five bits of a number may change it by, at most, relative to it: exact_wide.cu tells by them which row it is of.
+[[maybe_unused]] constexpr double TAGGED = 0x1p-18 * (1 + 0x1p-10);
 
 // The bound of a row for a query, less what its e takes off: N - 2 s t (c.v).
 __device__ __forceinline__ float part_of_bound(int sum, float s, float n, float step)

@@ -156,8 +156,21 @@ __device__ __forceinline__ float warp_most(float x)
 }
 __device__ __forceinline__ int warp_sum(int x)
 {
+#if __CUDA_ARCH__ >= 800
+    return __reduce_add_sync(ALL, x);
+#else
     UNROLL for (int o = 16; o; o >>= 1) x += __shfl_xor_sync(ALL, x, o);
     return x;
+#endif
+}
+__device__ __forceinline__ u32 warp_least(u32 x)
+{
+#if __CUDA_ARCH__ >= 800
+    return __reduce_min_sync(ALL, x);
+#else
+    UNROLL for (int o = 16; o; o >>= 1) x = min(x, __shfl_xor_sync(ALL, x, o));
+    return x;
+#endif
 }
 
 // The smallest of ``count`` pairs (key, name) first: a bitonic sort of a power of two of them by all threads of a block.

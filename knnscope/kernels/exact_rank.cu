@@ -11,26 +11,27 @@ constexpr int CANDIDATES = 1024;
 __device__ u32 kth(const u32* values, int count, int k, int more)
 {
     __shared__ u32 lowest, highest;
-    __shared__ int counted[2];
+    __shared__ int counted[3];  // of this turn; of the next, which is cleared meanwhile; of the one before, which others may still read
+    const bool first = (threadIdx.x & 31) == 0;
     __syncthreads();
-    if (threadIdx.x == 0) lowest = ALL, highest = 0, counted[0] = counted[1] = 0;
+    if (threadIdx.x == 0) lowest = ALL, highest = 0, counted[0] = 0;
     __syncthreads();
     u32 low = ALL, high = 0;
     for (int i = threadIdx.x; i < count; i += blockDim.x) low = min(low, values[i]), high = max(high, values[i]);
-    atomicMin(&lowest, low), atomicMax(&highest, high);
+    low = warp_least(low), high = ~warp_least(~high);
+    if (first) atomicMin(&lowest, low), atomicMax(&highest, high);
     __syncthreads();
     low = lowest, high = highest;
     if (count < k) return ALL;
-    for (int turn = 0; low < high; turn ^= 1) {
+    for (int turn = 0; low < high; turn = turn == 2 ? 0 : turn + 1) {
         const u32 middle = low + (high - low) / 2;
         int some = 0;
         for (int i = threadIdx.x; i < count; i += blockDim.x) some += values[i] <= middle;
         some = warp_sum(some);
-        if ((threadIdx.x & 31) == 0 && some) atomicAdd(&counted[turn], some);
+        if (first && some) atomicAdd(&counted[turn], some);
+        if (threadIdx.x == 0) counted[turn == 2 ? 0 : turn + 1] = 0;
         __syncthreads();
         some = counted[turn];
-        if (threadIdx.x == 0) counted[turn ^ 1] = 0;
-        __syncthreads();
         if (some >= k && some <= k + more) return middle;
         if (some > k) high = middle;
         else low = middle + 1;
@@ -75,7 +76,7 @@ __device__ __forceinline__ void set_bar(const Bars& p, i64 query, double bar)
 // rows with the smallest lower bounds.
 constexpr bool WHOLE = WIDTH == FULL && !SHARP;
 constexpr int FIRST = 768;                        // rows that a threshold is made of, at most
-__device__ __forceinline__ int first_of(int k) { return WHOLE ? k : min(max(2 * k, k + 8), FIRST - FIRST / 8 - 1); }
+__device__ __forceinline__ int first_of(int k) { return WHOLE ? k : min(k + max(2, k / 4), FIRST - FIRST / 8 - 1); }
 
 // The k-th smallest of some keys in shared memory, endless where there are fewer, by all warps of a block.
 __device__ __forceinline__ double kth_key(const u64* keys, int count, int k)
@@ -147,7 +148,7 @@ extern "C" __global__ void __launch_bounds__(1024) batch_bars(const Bars p)
         u32 bound = ALL;
         if (group.x < infinite() && row < p.count) {
             const double e = WHOLE ? side_of(p.sides, row).z : 0;
-            bound = ordered(WHOLE ? up(upper((double)group.x + e * e + p2 + loose, e, e_q)) : group.x);
+            bound = ordered(WHOLE ? up(upper(group.x + fabs((double)group.x) * TAGGED + e * e + p2 + loose, e, e_q)) : group.x);
         }
         bounds[i] = bound;
     }
@@ -250,11 +251,12 @@ extern "C" __global__ void __launch_bounds__(RANK, 1024 / RANK) batch_rank(const
     extern __shared__ __align__(16) u8 memory[];
     u64* keys = reinterpret_cast<u64*>(memory);                    // (CANDIDATES,)
     i64* names = reinterpret_cast<i64*>(keys + CANDIDATES);        // (CANDIDATES,)
-    u32* first = reinterpret_cast<u32*>(names + CANDIDATES);       // (room,), bounds in order: upper ones, or lower ones
+    u32* chosen = reinterpret_cast<u32*>(names + CANDIDATES);      // (CANDIDATES,)
+    float* lower_of = reinterpret_cast<float*>(chosen + CANDIDATES);  // (CANDIDATES,), bounds of those
+    u32* first = reinterpret_cast<u32*>(lower_of + CANDIDATES);    // (room,), bounds in order: upper ones, or lower ones
     float* lowers = reinterpret_cast<float*>(first + p.room);      // (room,)
-    u32* chosen = reinterpret_cast<u32*>(lowers + p.room);         // (CANDIDATES,)
-    double* terms = reinterpret_cast<double*>(chosen + CANDIDATES);  // of values_of
-    u16* picked = reinterpret_cast<u16*>(terms + AT_ONCE * (CHUNK + 1));  // (room,), hits that the threshold leaves
+    double* terms = reinterpret_cast<double*>(first);              // of values_of, when these are no longer needed
+    u16* picked = reinterpret_cast<u16*>(first + max(2 * p.room, (i64)(2 * AT_ONCE * (CHUNK + 1))));  // (room,), hits that the threshold leaves
     __shared__ int left, near, kept;
     __shared__ u32 error;
     __shared__ u64 rest_key;
@@ -314,7 +316,7 @@ extern "C" __global__ void __launch_bounds__(RANK, 1024 / RANK) batch_rank(const
         if (lane == 0) {
             if (!out && least > enough) atomicMin(&rest_key, ordered(least)), out = true;
             const int at = out ? CANDIDATES : atomicAdd(&kept, 1);
-            if (at < CANDIDATES) chosen[at] = (u32)hit;
+            if (at < CANDIDATES) chosen[at] = (u32)hit, lower_of[at] = lowers[hit];
         }
     }
     __syncthreads();
@@ -328,7 +330,7 @@ extern "C" __global__ void __launch_bounds__(RANK, 1024 / RANK) batch_rank(const
         double least, most;
         bounds_of(p.asked, query, p.sides, hits[at], side, least, most);
         if (!WHOLE) most += 4 * tail_of(p.codes, row, side.x, side.z) * p.asked.tails[query];
-        if (!(lowers[at] <= reach(distance, p.widen, blur)) || !(distance <= reach(upper(most, side.z, e_q), p.widen, blur)))
+        if (!(lower_of[i] <= reach(distance, p.widen, blur)) || !(distance <= reach(upper(most, side.z, e_q), p.widen, blur)))
             atomicOr(&error, 2u);
         keys[i] = ordered(key_of(value)), names[i] = p.names ? p.names[row] : row;
     });

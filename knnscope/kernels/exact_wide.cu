@@ -11,9 +11,9 @@ constexpr int COMPARING = 8, LOOKING = 3;             // warps
 constexpr int WAITING = 12;                           // of a comparing warp, lines of sums that wait to be looked at
 
 // A thread's sums for one query, padded so that lines begin at different banks; the query, and the tile of rows with the thread's place in it.
-struct Line {
-    int4 sums[8];
-    u32 query, place;
+struct __align__(16) Line {
+    int2 sums[16];
+    uint2 from;
     u32 unused[2];
 };
 
@@ -52,39 +52,38 @@ __device__ __forceinline__ void copy_bulk(void* to, const void* from, int bytes,
                  "r"(bytes), "r"(address(&barrier)) : "memory");
 }
 // Lines of 128 bytes whose 16-byte pieces are swizzled by their line, eight lines after each other.
-__device__ __forceinline__ u64 operand(const void* shared)
+__device__ __forceinline__ u64 operand(u32 shared) { return (u64)((shared & 0x3ffff) >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62; }
+#define FOUR(c, x, as) as(c[x]), as(c[x + 1]), as(c[x + 2]), as(c[x + 3])
+#define SIXTEEN(c, x, as) FOUR(c, x, as), FOUR(c, x + 4, as), FOUR(c, x + 8, as), FOUR(c, x + 12, as)
+#define SUMS(c, as) SIXTEEN(c, 0, as), SIXTEEN(c, 16, as), SIXTEEN(c, 32, as), SIXTEEN(c, 48, as)
+#define WGMMA                                                                                                        \
+    "wgmma.mma_async.sync.aligned.m64n128k32.s32.s8.s8 "                                                             \
+    "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                                        \
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "                               \
+    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "                               \
+    "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, "
+// 64 x 32 times 32 x 128, of bytes; ``first``: sums begin with it, so nothing has to clear them while others wait for their turn.
+__device__ __forceinline__ void multiply_wide(int (&c)[64], u64 a, u64 b, bool first)
 {
-    return (u64)((address(shared) & 0x3ffff) >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62;
-}
-// 64 x 32 times 32 x 128, of bytes.
-__device__ __forceinline__ void multiply_wide(int (&c)[64], u64 a, u64 b)
-{
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n128k32.s32.s8.s8 "
-        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, 1;"
-        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3]), "+r"(c[4]), "+r"(c[5]), "+r"(c[6]), "+r"(c[7]),
-          "+r"(c[8]), "+r"(c[9]), "+r"(c[10]), "+r"(c[11]), "+r"(c[12]), "+r"(c[13]), "+r"(c[14]), "+r"(c[15]),
-          "+r"(c[16]), "+r"(c[17]), "+r"(c[18]), "+r"(c[19]), "+r"(c[20]), "+r"(c[21]), "+r"(c[22]), "+r"(c[23]),
-          "+r"(c[24]), "+r"(c[25]), "+r"(c[26]), "+r"(c[27]), "+r"(c[28]), "+r"(c[29]), "+r"(c[30]), "+r"(c[31]),
-          "+r"(c[32]), "+r"(c[33]), "+r"(c[34]), "+r"(c[35]), "+r"(c[36]), "+r"(c[37]), "+r"(c[38]), "+r"(c[39]),
-          "+r"(c[40]), "+r"(c[41]), "+r"(c[42]), "+r"(c[43]), "+r"(c[44]), "+r"(c[45]), "+r"(c[46]), "+r"(c[47]),
-          "+r"(c[48]), "+r"(c[49]), "+r"(c[50]), "+r"(c[51]), "+r"(c[52]), "+r"(c[53]), "+r"(c[54]), "+r"(c[55]),
-          "+r"(c[56]), "+r"(c[57]), "+r"(c[58]), "+r"(c[59]), "+r"(c[60]), "+r"(c[61]), "+r"(c[62]), "+r"(c[63])
-        : "l"(a), "l"(b));
+    if (first) asm volatile(WGMMA "0;" : SUMS(c, "=r") : "l"(a), "l"(b));
+    else asm volatile(WGMMA "1;" : SUMS(c, "+r") : "l"(a), "l"(b));
 }
 __device__ __forceinline__ void hold(int (&c)[64])
 {
     UNROLL for (int x = 0; x < 64; ++x) asm volatile("" : "+r"(c[x])::"memory");
 }
 
-// What another warp has announced, the same for all threads of this one, and what it did before that.
+// What another warp has announced, and what it did before that.
+__device__ __forceinline__ u32 acquired(const u32& word)
+{
+    u32 value;
+    asm volatile("ld.acquire.cta.shared::cta.u32 %0, [%1];" : "=r"(value) : "r"(address(&word)) : "memory");
+    return value;
+}
+// The same for all threads of a warp.
 __device__ __forceinline__ u32 glance(const u32& word)
 {
-    const u32 value = __shfl_sync(ALL, *reinterpret_cast<const volatile u32*>(&word), 0);
-    __threadfence_block();
+    const u32 value = __shfl_sync(ALL, acquired(word), 0);
     __syncwarp();  // a shuffle alone orders no memory
     return value;
 }
@@ -93,36 +92,43 @@ __device__ __forceinline__ void announce(u32& word, u32 value)
 {
     __syncwarp();
     if ((threadIdx.x & 31) == 0) {
-        __threadfence_block();
-        *reinterpret_cast<volatile u32*>(&word) = value;
+        asm volatile("st.release.cta.shared::cta.u32 [%0], %1;" ::"r"(address(&word)), "r"(value) : "memory");
     }
 }
 
-// The sums of the threads in ``mask``, of a warp, become lines; ``put``: how many so far.
-__device__ __forceinline__ void pass_on(Wide& shared, int own, const int4 (&sums)[8], u32 query, u32 place, u32 mask, u32& put)
+// The sums of threads of a warp become lines. ``masks``: which threads, of each 8 queries; ``put``, ``taken``: lines so far, and those known to be looked at.
+__device__ __forceinline__ void pass_on(Wide& shared, int own, const int (&sums)[TALL][64], u32 (&masks)[TALL][2], u32 first_query, u32 place, u32& put, u32 taken)
 {
     const int lane = threadIdx.x & 31;
-    while (mask) {
-        const int room = WAITING - (int)(put - glance(shared.taken[own]));
-        const int rank = __popc(mask & ((1u << lane) - 1));
-        const bool mine = (mask >> lane & 1) && rank < room;
-        if (mine) {
-            Line& line = shared.lines[own][(put + rank) % WAITING];
-            UNROLL for (int c = 0; c < 8; ++c) line.sums[c] = sums[c];
-            line.query = query, line.place = place;
+    for (;;) {
+        const u32 room = WAITING - (put - taken);
+        u32 count = 0;
+        UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) {
+            if (!masks[i][h]) continue;
+            const u32 rank = count + __popc(masks[i][h] & ((1u << lane) - 1));
+            if ((masks[i][h] >> lane & 1) && rank < room) {
+                Line& line = shared.lines[own][(put + rank) % WAITING];
+                UNROLL for (int j = 0; j < 16; ++j)  // as they lie in registers: the compiler would move them first
+                    asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(address(line.sums + j)), "r"(sums[i][4 * j + 2 * h]), "r"(sums[i][4 * j + 2 * h + 1]) : "memory");
+                line.from = make_uint2(first_query + i * 64 + h * 8, place);
+            }
+            count += __popc(masks[i][h]);
         }
-        const u32 done = __ballot_sync(ALL, mine);
-        mask &= ~done, put += __popc(done);
-        if (done) announce(shared.put[own], put);
+        if (room) announce(shared.put[own], put += min(count, room));
+        if (count <= room) return;
+        u32 gone = room;
+        UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h)
+            for (; gone && masks[i][h]; --gone) masks[i][h] &= masks[i][h] - 1;
+        taken = glance(shared.taken[own]);
     }
 }
 
 // An eighth of a line: rows that are below their query's limit go to its list.
 __device__ __forceinline__ void look_at(const Batch& p, const Line& line, int part)
 {
-    const int4 four = line.sums[part];
-    const i64 query = line.query, tile = line.place >> 2;
-    const int t = line.place & 3;
+    const int4 four = *reinterpret_cast<const int4*>(line.sums + 2 * part);
+    const i64 query = line.from.x, tile = line.from.y >> 2;
+    const int t = line.from.y & 3;
     const float* of_tile = p.sides + tile * SIDE;
     const float4 *sides = reinterpret_cast<const float4*>(of_tile) + 8 * part + t;
     const float2 *errors_of = reinterpret_cast<const float2*>(of_tile + 2 * ROWS) + 8 * part + t;
@@ -130,7 +136,7 @@ __device__ __forceinline__ void look_at(const Batch& p, const Line& line, int pa
     const float2 e[2] = {__ldg(errors_of), __ldg(errors_of + 4)};
     const float step = p.asked.steps[query], coefficient = p.asked.coefficients[query], limit = p.asked.limits[query];
     UNROLL for (int x = 0; x < 4; ++x) {
-        const int j = x >> 1, sum = x == 0 ? four.x : x == 1 ? four.y : x == 2 ? four.z : four.w;
+        const int j = x >> 1, sum = ZERO + (x == 0 ? four.x : x == 1 ? four.y : x == 2 ? four.z : four.w);
         const float bound = part_of_bound(sum, x & 1 ? side[j].z : side[j].x, x & 1 ? side[j].w : side[j].y, step);
         const i64 row = tile * ROWS + (2 * part + j) * 8 + 2 * t + (x & 1);
         if (!(fmaf(-coefficient, x & 1 ? e[j].y : e[j].x, bound) <= limit) || row >= p.count) continue;
@@ -139,27 +145,29 @@ __device__ __forceinline__ void look_at(const Batch& p, const Line& line, int pa
     }
 }
 
-// What a warp of the third group does until all that compare have ended.
+// A number whose last five bits say which it is (``TAGGED``); no number where it was infinite, which fminf passes over.
+__device__ __forceinline__ float tagged(float x, int which) { return __int_as_float((__float_as_int(x) & ~31) | which); }
+
+// What a warp of the third group does until all that compare have ended: every third of these is its own. A lane knows one of them.
 __device__ __forceinline__ void look(const Batch& p, Wide& shared, int first)
 {
     const int lane = threadIdx.x & 31;
-    u32 taken[(COMPARING + LOOKING - 1) / LOOKING] = {};
+    u32 taken = 0;
     for (;;) {
         const bool ended = glance(shared.ended) == COMPARING;
-        bool idle = true;
-        UNROLL for (int i = 0; i < (COMPARING + LOOKING - 1) / LOOKING; ++i) {
-            const int own = first + i * LOOKING;
-            if (own >= COMPARING) break;
-            const u32 some = min(glance(shared.put[own]) - taken[i], 4u);
-            if (!some) continue;
-            idle = false;
-            const u32 mine = taken[i] + (lane >> 3);
-            if (lane >> 3 < some) look_at(p, shared.lines[own][mine % WAITING], lane & 7);
-            taken[i] += some;
-            announce(shared.taken[own], taken[i]);
+        const u32 put = lane < COMPARING && lane % LOOKING == first ? acquired(shared.put[lane]) : 0;
+        __syncwarp();
+        u32 waiting = __ballot_sync(ALL, put != taken);
+        if (!waiting && ended) return;
+        if (!waiting) __nanosleep(128);
+#pragma unroll 1
+        for (; waiting; waiting &= waiting - 1) {
+            const int own = __ffs(waiting) - 1;
+            const u32 begin = __shfl_sync(ALL, taken, own), some = min(__shfl_sync(ALL, put, own) - begin, 4u);
+            if (lane >> 3 < some) look_at(p, shared.lines[own][(begin + (lane >> 3)) % WAITING], lane & 7);
+            announce(shared.taken[own], begin + some);
+            if (lane == own) taken += some;
         }
-        if (idle && ended) return;
-        if (idle) __nanosleep(64);
     }
 }
 
@@ -171,7 +179,7 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
     if (threadIdx.x == 0) shared.ended = 0;
     if (threadIdx.x == 0) {
         UNROLL for (int i = 0; i < AHEAD; ++i) barrier_init(shared.full[i], 1), barrier_init(shared.empty[i], 2);
-        UNROLL for (int i = 0; i < SIDES; ++i) barrier_init(shared.sides_full[i], 1), barrier_init(shared.sides_empty[i], 8);
+        UNROLL for (int i = 0; i < SIDES; ++i) barrier_init(shared.sides_full[i], 1), barrier_init(shared.sides_empty[i], COMPARING);
         barrier_init(shared.queries_full, 1), barrier_init(shared.queries_empty, 2);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -180,7 +188,7 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
     let_next_begin();
     await_before();
     const i64 items = (p.last - p.first + p.each - 1) / p.each * p.query_tiles;
-    const int group = threadIdx.x >> 7;
+    const int group = __shfl_sync(ALL, threadIdx.x >> 7, 0);  // uniform, as the compiler can see
     if (group == 2) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
         if (threadIdx.x >= 256 + 32) {
@@ -215,9 +223,12 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
     const int lane = threadIdx.x & 31, warp = (threadIdx.x >> 5) & 3, g = lane >> 2, t = lane & 3;
     const bool first_thread = (threadIdx.x & 127) == 0;
     const int own = threadIdx.x >> 5;
+    // Where operands lie: uniform, as the compiler can see, and made once.
+    const u32 own_queries = __shfl_sync(ALL, address(&shared.queries[group * TALL >> 1][0][(group * TALL & 1) * 64][0]), 0);
+    const u32 first_rows = __shfl_sync(ALL, address(shared.rows), 0);
     int stage = 0, phase = 0, side = 0, side_phase = 0, turn = 0;
     u32 put = 0;
-    if (group == 1) asm volatile("bar.arrive 1, 256;" ::: "memory");
+    if (group == 1) asm volatile("bar.arrive 1, 256;" ::: "memory");  // the first one begins
     for (i64 item = blockIdx.x; item < items; item += gridDim.x, turn ^= 1) {
         const i64 first_query = item % p.query_tiles * WIDE_QUERIES + group * TALL * 64 + warp * 16 + g;
         const i64 begin = p.first + item / p.query_tiles * p.each, end = begin + p.each < p.last ? begin + p.each : p.last;
@@ -230,67 +241,52 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
         await(shared.queries_full, turn);
         for (i64 tile = begin; tile < end; ++tile) {
             int sums[TALL][64];
-            UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int x = 0; x < 64; ++x) sums[i][x] = ZERO;
-            int before = -1;
+            const int first_stage = stage;
             asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory");
-#pragma unroll 1
-            for (int slice = 0; slice < SLICES; ++slice) {
+            UNROLL for (int slice = 0; slice < SLICES; ++slice) {
                 await(shared.full[stage], phase);
-                UNROLL for (int i = 0; i < TALL; ++i) hold(sums[i]);
-                asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-                UNROLL for (int k = 0; k < SLICE / 32; ++k) UNROLL for (int i = 0; i < TALL; ++i) {
-                    const int block = group * TALL + i;
-                    multiply_wide(sums[i], operand(&shared.queries[block >> 1][slice][(block & 1) * 64][0]) + 2 * k,
-                                  operand(&shared.rows[stage][0][0]) + 2 * k);
-                }
-                asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-                UNROLL for (int i = 0; i < TALL; ++i) hold(sums[i]);
-                asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
-                if (before >= 0 && first_thread) arrive(shared.empty[before]);
-                before = stage;
+                if (slice == 0) asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+                const u64 rows = operand(first_rows + stage * (ROWS * SLICE));
+                UNROLL for (int k = 0; k < SLICE / 32; ++k) UNROLL for (int i = 0; i < TALL; ++i)
+                    multiply_wide(sums[i], operand(own_queries + (slice * 128 + i * 64) * SLICE) + 2 * k, rows + 2 * k, slice == 0 && k == 0);
                 if (++stage == AHEAD) stage = 0, phase ^= 1;
             }
+            asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
             asm volatile("bar.arrive %0, 256;" ::"r"(2 - group) : "memory");
             asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
             UNROLL for (int i = 0; i < TALL; ++i) hold(sums[i]);
             if (first_thread) {
-                arrive(shared.empty[before]);
+                for (int slice = 0, at = first_stage; slice < SLICES; ++slice, at = at + 1 == AHEAD ? 0 : at + 1) arrive(shared.empty[at]);
                 if (tile + 1 == end) arrive(shared.queries_empty);
             }
             await(shared.sides_full[side], side_phase);
+            const u32 taken = SAMPLE ? 0 : glance(shared.taken[own]);
             const float4* sides = reinterpret_cast<const float4*>(shared.sides[side]) + t;  // s and N of two rows
             float least[TALL][2];
-            int nearest[TALL][2];
-            UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) least[i][h] = infinite(), nearest[i][h] = 0;
+            UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) least[i][h] = infinite();
             UNROLL for (int j = 0; j < 16; ++j) {
                 const float4 line = sides[4 * j];
                 UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) {
-                    const int x = sums[i][4 * j + 2 * h], y = sums[i][4 * j + 2 * h + 1];
+                    const int x = ZERO + sums[i][4 * j + 2 * h], y = ZERO + sums[i][4 * j + 2 * h + 1];
                     if (SAMPLE) {
-                        const float first = part_of_bound(x, line.x, line.y, steps[i][h]), second = part_of_bound(y, line.z, line.w, steps[i][h]);
-                        if (first < least[i][h]) least[i][h] = first, nearest[i][h] = 8 * j;
-                        if (second < least[i][h]) least[i][h] = second, nearest[i][h] = 8 * j + 1;
+                        least[i][h] = fminf(least[i][h], tagged(part_of_bound(x, line.x, line.y, steps[i][h]), 2 * j));
+                        least[i][h] = fminf(least[i][h], tagged(part_of_bound(y, line.z, line.w, steps[i][h]), 2 * j + 1));
                     } else {
                         least[i][h] = fminf(least[i][h], loose_bound(x, line.x, line.y, steps[i][h], starts[i][h]));
                         least[i][h] = fminf(least[i][h], loose_bound(y, line.z, line.w, steps[i][h], starts[i][h]));
                     }
                 }
             }
+            u32 masks[TALL][2], any = 0;
             UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) {
                 const i64 query = first_query + i * 64 + h * 8;
-                if (SAMPLE) {
-                    if (query < p.queries) p.groups[query * p.groups_stride + (tile - p.first) * 4 + t] = make_float2(least[i][h], __int_as_float((int)tile * ROWS + nearest[i][h] + 2 * t));
-                    continue;
+                if (!SAMPLE) any |= masks[i][h] = __ballot_sync(ALL, least[i][h] <= limits[i][h]);
+                else if (query < p.queries) {
+                    const int tag = __float_as_int(least[i][h]) & 31;
+                    p.groups[query * p.groups_stride + (tile - p.first) * 4 + t] = make_float2(least[i][h], __int_as_float((int)tile * ROWS + (tag >> 1) * 8 + 2 * t + (tag & 1)));
                 }
-                const u32 mask = __ballot_sync(ALL, least[i][h] <= limits[i][h]);
-                if (!mask) continue;
-                int4 own_sums[8];
-                UNROLL for (int c = 0; c < 8; ++c) {
-                    const int* four = sums[i] + 8 * c + 2 * h;
-                    own_sums[c] = make_int4(four[0], four[1], four[4], four[5]);
-                }
-                pass_on(shared, own, own_sums, (u32)query, (u32)tile << 2 | t, mask, put);
             }
+            if (any) pass_on(shared, own, sums, masks, (u32)first_query, (u32)tile << 2 | t, put, taken);
             __syncwarp();
             if (lane == 0) arrive(shared.sides_empty[side]);
             if (++side == SIDES) side = 0, side_phase ^= 1;

@@ -108,16 +108,6 @@ template <int NUMBER, int COUNT> __device__ __forceinline__ void arrive_at()
 }
 constexpr int DIGITS = 1, ERRORS = 2, MINIMA = 3, MEET = 4, LENGTHS = 5;  // LENGTHS: of the first query, then of the others
 
-__device__ __forceinline__ u32 warp_least(u32 x)
-{
-#if __CUDA_ARCH__ >= 800
-    return __reduce_min_sync(ALL, x);
-#else
-    UNROLL for (int o = 16; o; o >>= 1) x = min(x, __shfl_xor_sync(ALL, x, o));
-    return x;
-#endif
-}
-
 // The largest of numbers that are not negative.
 __device__ __forceinline__ float warp_largest(float x)
 {
@@ -125,15 +115,6 @@ __device__ __forceinline__ float warp_largest(float x)
     return __uint_as_float(__reduce_max_sync(ALL, __float_as_uint(x)));
 #else
     return warp_most(x);
-#endif
-}
-
-__device__ __forceinline__ int warp_count(int x)
-{
-#if __CUDA_ARCH__ >= 800
-    return __reduce_add_sync(ALL, x);
-#else
-    return warp_sum(x);
 #endif
 }
 
@@ -198,7 +179,7 @@ __device__ __forceinline__ Rotated write_digits(const u64 (&words)[LEADING / 32]
         high[j] = (signed char)upper_digit, low[j] = (signed char)lower_digit;
         sum_high += upper_digit, sum_low += lower_digit;
     }
-    sum_high = warp_count(sum_high), sum_low = warp_count(sum_low);
+    sum_high = warp_sum(sum_high), sum_low = warp_sum(sum_low);
     if (lane == 0) biases[0] = -120 * sum_high, biases[1] = -120 * sum_low, step = t / 8;
     double leading2 = 0;
     UNROLL for (int i = 0; i < LEADING / 32; ++i) leading2 += (double)w[i] * w[i];
@@ -296,14 +277,14 @@ __device__ __forceinline__ u32 smallest_of(u32* numbers, int total, int k)
         const u32 one = numbers[i];
         least = min(least, one), most = max(most, one == ALL ? 0 : one), all += one != ALL;
     }
-    if (warp_count(all) < k) return ALL;
+    if (warp_sum(all) < k) return ALL;
     least = warp_least(least), most = ~warp_least(~most);
     while (least < most) {
         const u32 middle = least + (most - least) / 2;
         int below = 0;
 #pragma unroll 4
         for (int i = lane; i < total; i += 32) below += numbers[i] <= middle;
-        below = warp_count(below);
+        below = warp_sum(below);
         if (below >= k) most = middle;
         else least = middle + 1;
         if (below >= k && below <= k + k / 16) break;

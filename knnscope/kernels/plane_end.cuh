@@ -202,7 +202,7 @@ __device__ __forceinline__ void collect(const Plane& p, Shared& own_block, u64* 
                 if (lane == 0) atomicMin(&own_block.least(query), least);
                 if (there && word.x != LAST) atomicMin(&own_block.skipped(query), word.x);
             } else if (kind == 1) {
-                const int candidates = warp_count(there ? (int)word.x : 0), computed = warp_count(there ? (int)(word.x >> 32) : 0);
+                const int candidates = warp_sum(there ? (int)word.x : 0), computed = warp_sum(there ? (int)(word.x >> 32) : 0);
                 if (there && more) atomicOr(&own_block.errors(query), more);
                 if (lane == 0) atomicAdd(&own_block.candidates(query), (u32)candidates), atomicAdd(&own_block.computed(query), (u32)computed);
             } else if (there && more != ALL) {
@@ -238,7 +238,7 @@ __device__ __forceinline__ void rank(const Plane& p, Shared& own_block, u64* key
             int before = 0;
 #pragma unroll 1
             for (int o = lane; o < few; o += 32) before += keys[first + o] < key || (keys[first + o] == key && names[first + o] < name);
-            before = warp_count(before);
+            before = warp_sum(before);
             if (lane == 0 && before < p.k) write(query, before, key, name);
         }
         for (int i = few + threadIdx.x; i < p.k; i += THREADS) write(query, i, LAST, -1);
