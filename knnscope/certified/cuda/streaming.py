@@ -92,6 +92,7 @@ class Streaming:
                 self._bring(place, kind, first, last)
                 continue
             stream.wait_event(place.came)
+            stream.wait_event(place.left)  # of another stream: who takes the place next waits for the last one only
             at, given = place.memory.ptr, list[int]()
             for line in self._lines[kind]:
                 given.append(at)
