@@ -46,7 +46,7 @@ class _Place:
 
 
 class Streaming:
-    """Places on a GPU, and the stream on which pieces come; one search at a time queues its trips."""
+    """Places on a GPU, and the stream on which pieces come; one search at a time queues its trips. brought: bytes that have come, or are on their way."""
 
     def __init__(self, lines: dict[str, tuple[Line, ...]], tiles: int, memory: int | None) -> None:
         """Take no memory yet: the first search does.
@@ -57,6 +57,7 @@ class Streaming:
             memory: bytes of the GPU that pieces may take; None for what is free when they are first needed.
         """
         self._lines, self._tiles, self._memory = lines, tiles, memory
+        self.brought = 0
         self._stream: Any = None
         self._room: Room | None = None
         self._places = list[_Place]()
@@ -111,6 +112,7 @@ class Streaming:
             start = line.array.data.ptr + first * line.tile_bytes
             cp.cuda.runtime.memcpyAsync(at, start, size, ANYWHERE, self._stream.ptr)
             at += size
+            self.brought += size
         place.came.record(self._stream)
 
     def _pieces(self, kind: str) -> tuple[tuple[int, int], ...]:
