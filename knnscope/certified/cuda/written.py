@@ -14,7 +14,7 @@ SIDE = 3 * TILE
 """Numbers of a tile's sides."""
 PLANE_TILES = TILE // 16
 """Tiles of the plane in one of codes."""
-SHARE = 4
+SHARE = 2
 """Sides stay on the GPU where they take no more than one byte in so many of its memory: they are read for single rows as well."""
 
 
