@@ -137,7 +137,7 @@ def in_pieces(count: int, memories: Sequence[str], batches: Sequence[int]) -> di
                 line["right"] = is_right(rows, queries, first)
             facts["lines"].append(line)
             print(line, flush=True)
-        del index, codes, streaming, search
+        del index, codes, streaming, search, first  # whose certificate has the index
         cp.get_default_memory_pool().free_all_blocks()
     return facts
 

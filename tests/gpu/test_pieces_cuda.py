@@ -18,7 +18,7 @@ from tests.gpu.answers import same
 
 cp = pytest.importorskip("cupy")
 COUNT, DIM = 70_000, 128
-MEMORIES = {"two places": "1KB", "some stay": "6MB", "all stay once they came": "15MB"}
+MEMORIES = {"two places": "1KB", "some stay": "6MB", "most stay once they came": "15MB"}
 """Codes and plane of the rows below take 14 MB, and are planned with 16 MB."""
 
 

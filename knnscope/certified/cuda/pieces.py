@@ -9,6 +9,8 @@ from itertools import count
 
 PLACES, LEAST_PLACES = 32, 2
 """Places on a GPU that memory is divided into, and at least: one piece is scanned while the next one comes."""
+AMPLE, FEW_PLACES = 1 << 26, 4
+"""Bytes of a place beside which queueing a piece takes no time: where memory is little there are fewer places, down to so many."""
 FEWEST = 256
 """Tiles of a piece at least, which is enough for a first threshold."""
 
@@ -30,7 +32,8 @@ def room_of(memory: int, tile_bytes: dict[str, int], tiles: int) -> Room:
         tiles: of all rows.
     """
     largest = max(tile_bytes.values())
-    size = min(max(FEWEST * largest, memory // PLACES), tiles * largest)
+    size = max(FEWEST * largest, memory // PLACES, min(AMPLE, memory // FEW_PLACES))
+    size = min(size, tiles * largest)
     wanted = sum(len(pieces_of(tiles, size // each)) for each in tile_bytes.values())
     return Room(size, min(wanted, max(LEAST_PLACES, memory // size)))
 
