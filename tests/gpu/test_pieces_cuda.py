@@ -97,7 +97,7 @@ def test_certificates_are_those_of_all_pieces_and_later_pieces_leave_few_rows(ba
         assert proof is not None
         assert proof.rows_scanned == len(rows)
         assert proof.path == (("plane",) if batch == 1 else ("codes",))
-        assert (proof.margin > 0).all()
+        assert (proof.margin >= 0).all()
         assert (proof.computed >= 10).all()
         assert proof.computed.mean() < 9 * streaming(index).count("plane")  # each by itself would compute ten at least
         best = definition.distances(rows, queries[100 : 100 + batch].astype(np.float64), "l2")
