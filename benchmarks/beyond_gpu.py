@@ -1,8 +1,10 @@
-"""Rows that do not fit: in host memory beside codes on the GPU, and shared out among GPUs. Event-timed medians, queries and answers on the GPU.
+"""Rows that do not fit: in host memory beside codes on the GPU or there too, and shared out among GPUs. Event-timed medians, queries and answers on the GPU.
 
-    python -m benchmarks.beyond_gpu [--host-rows 60000000] [--shared-rows 40000000] [--gpus 1,2,4] [--queries 1,100,1000,10000] [--out FILE]
+    python -m benchmarks.beyond_gpu [--host-rows 60000000] [--piece-rows 40000000] [--piece-memory 1GiB,8GiB] [--shared-rows 40000000]
+                                    [--gpus 1,2,4] [--queries 1,100,1000,10000] [--out FILE]
 
 Rows in host memory: a search as a share of reading what it scans, once, by a kernel that adds it up; the first queries held against float64.
+Codes in pieces: a search as a share of what one copy of what it brings would take, at the rate of a copy of a gigabyte; by the bytes of memory for pieces.
 GPUs: the same rows on one and shared out among several; "times" is one GPU's time by theirs. The answers have to be the same.
 """
 
@@ -21,6 +23,7 @@ import numpy as np
 
 from benchmarks.certified_gpu import called, clustered, timed
 from knnscope import environment
+from knnscope.certified.cuda.staging import ANYWHERE
 from knnscope.certified.index import ExactIndex
 from knnscope.search import definition
 
@@ -95,6 +98,50 @@ def host_rows(count: int, batches: Sequence[int]) -> dict[str, Any]:
     return facts
 
 
+def link_rate(array: Any) -> float:
+    """Bytes a microsecond of a copy from pinned host memory."""
+    size = min(array.nbytes, 1 << 30)
+    to = cp.cuda.alloc(size)
+    stream = cp.cuda.get_current_stream()
+    return size / timed(
+        lambda: cp.cuda.runtime.memcpyAsync(to.ptr, array.data.ptr, size, ANYWHERE, stream.ptr), fewest=9
+    )
+
+
+def in_pieces(count: int, memories: Sequence[str], batches: Sequence[int]) -> dict[str, Any]:
+    """Codes in host memory, as little of them on the GPU at once as is said."""
+    rows, queries = to_host(count), clustered(max(batches), DIM, 4)
+    facts: dict[str, Any] = {"rows": count, "gib": round(rows.nbytes / 2**30, 1), "lines": []}
+    for memory in memories:
+        began = time.perf_counter()
+        index = ExactIndex(rows, device="cuda", memory=memory)
+        built = round(time.perf_counter() - began, 1)
+        codes = index._living.state.whole.codes
+        streaming, rate = codes.streaming, link_rate(codes.codes)
+        print(index.levels, f"{index.nbytes / 2**30:.2f} GiB of codes, link {rate / 1e3:.1f} GB/s", flush=True)
+        for batch in batches:
+            search = partial(index.search, queries[:batch], K)
+            first = search()
+            assert first.certificate is not None
+            path, came = " ".join(first.certificate.path), streaming.brought
+            search()
+            cp.cuda.Device().synchronize()
+            came = streaming.brought - came
+            took = called(search)
+            line = {
+                "memory": memory, "built_s": built, "queries": batch, "path": path, "call_us": took, "brought_gib": round(came / 2**30, 3),
+                "of_gib": round((codes.plane if path == "plane" else codes.codes).nbytes / 2**30, 3), "link_gb_s": round(rate / 1e3, 2),
+                "by_link": round(took * rate / came, 3) if came else None, "computed": float(np.mean(first.certificate.computed)),
+            }  # fmt: skip
+            if batch == max(batches):
+                line["right"] = is_right(rows, queries, first)
+            facts["lines"].append(line)
+            print(line, flush=True)
+        del index, codes, streaming, search, first  # whose certificate has the index
+        cp.get_default_memory_pool().free_all_blocks()
+    return facts
+
+
 def shared(count: int, gpus: Sequence[int], batches: Sequence[int]) -> list[dict[str, Any]]:
     """The same rows on one GPU, and on several."""
     rows, queries = clustered(count, DIM, 3), clustered(max(batches), DIM, 4)
@@ -126,6 +173,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host-rows", type=int, default=60_000_000)
+    parser.add_argument("--piece-rows", type=int, default=40_000_000)
+    parser.add_argument("--piece-memory", default="1GiB,8GiB")
     parser.add_argument("--shared-rows", type=int, default=40_000_000)
     parser.add_argument("--gpus", default="1,2,4")
     parser.add_argument("--queries", default="1,100,1000,10000")
@@ -139,6 +188,9 @@ def main() -> None:
         cp.get_default_memory_pool().free_all_blocks()
     if args.host_rows:
         facts["host rows"] = host_rows(args.host_rows, [n for n in batches if n <= 1000])
+        cp.get_default_memory_pool().free_all_blocks()
+    if args.piece_rows:
+        facts["pieces"] = in_pieces(args.piece_rows, args.piece_memory.split(","), batches)
     if args.out:
         args.out.write_text(json.dumps(facts, indent=1, default=str) + "\n")
 

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from knnscope.certified.memory import as_memory, most_of
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 OFF = 0.25
@@ -34,6 +36,17 @@ class Machine:
     memory_rate: float = 200e9
     link_rate: float = 1.25e9
     hour: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU beside host memory that holds rows and codes. Numbers of the reader's, likewise.
+
+    memory: bytes of it for codes. link_rate: bytes a second from the host's memory.
+    """
+
+    memory: float = 128 * 2.0**30
+    link_rate: float = 50e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +182,11 @@ def one_query(rows: float, dim: int, memory_rate: float) -> float:
     return codes(rows, dim) / memory_rate
 
 
+def brought(rows: float, dim: int, gpu: Gpu) -> float:
+    """Bytes of codes that come to a GPU for each batch: those that its memory does not hold, beside 12 bytes a row that stay there (decision 056)."""
+    return max(0.0, rows * dim - max(0.0, gpu.memory - 12 * rows))
+
+
 def batch_seconds(rows: float, dim: int, queries: int, k: int, cores: float = 1) -> tuple[float, float]:
     """Seconds of a machine for a batch over its rows: products, and what the bound leaves."""
     found = rates()
@@ -208,8 +226,26 @@ def least(work: Work, machine: Machine) -> int:
     return math.ceil((work.rows * work.dim * 4 + kept(work.rows, work.dim)) / machine.memory)
 
 
+PIECES = "beyond-gpu-pieces-h200"
+"""Codes in pieces, as benchmarks/beyond_gpu.py measured them."""
+
+
+def link_checks() -> Iterator[Check]:
+    """What codes in pieces take, from the rate of a plain copy; none before it was measured."""
+    if not (RESULTS / f"{PIECES}.json").exists():
+        return
+    found = result(PIECES)["pieces"]
+    for line in found["lines"]:
+        if line["path"] == "codes" and line["queries"] <= 100:
+            gpu = Gpu(float(most_of(as_memory(line["memory"])) or 0), line["link_gb_s"] * 1e9)
+            predicted = brought(found["rows"], DIM, gpu) / gpu.link_rate
+            what = f"{found['rows']:,} rows beside {line['memory']}, {line['queries']:,} queries"
+            yield Check("link", what, predicted * 1e3, line["call_us"] / 1e3, "ms", PIECES)
+
+
 def checks() -> Iterator[Check]:
     """Every term against measurements that its rate does not come from."""
+    yield from link_checks()
     for name in ("certified-build-epyc", "certified-build"):
         one, two = result(name)["builds"]
         yield Check(

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from benchmarks.scale_model import (
     Check,
+    Gpu,
     Machine,
     Work,
+    brought,
     checks,
     fits,
     hours,
@@ -139,6 +141,13 @@ def _breaks(machine: Machine) -> Iterator[str]:
         "candidates grow with the rows, and were tried up to there. Batches on GPUs are not modelled: "
         "from 384 to 768 components they took three times as long, not twice."
     )
+    gpu, rows = Gpu(), 1e9
+    seconds = brought(rows, 384, gpu) / gpu.link_rate
+    yield (
+        f"- **Where a GPU does not hold the codes**, its link: each batch brings the rest ([056](decisions/056-codes-in-pieces.md)). {rows:,.0f} rows x 384 "
+        f"beside {gpu.memory / 2**30:.0f} GiB for codes and {gpu.link_rate / 1e9:.0f} GB/s, numbers of the reader's (`Gpu`): {duration(seconds)} a batch, "
+        "of tens of queries or of thousands; up to four bring the plane alone."
+    )
 
 
 def page() -> str:
@@ -161,6 +170,7 @@ def page() -> str:
             "once + n log2(n) x time, n = machines x k, for each query",
             f"{found.sort * 1e3:.2f} ms + {found.merge * 1e9:.1f} ns",
         ),
+        ("link of a GPU", "bytes of codes that its memory does not hold / link", "1 byte a component; 12 a row stay"),
         ("money", "machines x hours x price of an hour", "yours"),
     )
     has = ", ".join(

@@ -205,9 +205,9 @@ def gpu_beside(device: int = 0) -> Callable[[Given], Scanner | None]:
 
         if gpu_problem():
             return None
-        made: Scanner = (
-            require("knnscope.certified.cuda.living", "cuda13", "cupy").scanner((device,), None).build(*given)
-        )
+        living = require("knnscope.certified.cuda.living", "cuda13", "cupy")
+        # codes in pieces would take the host's memory a second time, which nobody has asked for
+        made: Scanner = living.scanner((device,), None, in_pieces=False).build(*given)
         return made
 
     return build

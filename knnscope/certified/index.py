@@ -64,7 +64,8 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
             memory: what is kept beside the rows, for processors: fast; small, where half a byte for each leading component is enough, and nothing else
                 is kept; or at most so many bytes: a number, or a size such as "8GiB". The answers are the same; with less, searches are slower, those of
                 batches and of a large k above all. Rows that are added later take as much again at most. For a GPU: bytes of its own memory that rows and
-                codes may take. Where both do not fit there, rows stay in host memory, pinned, and kernels read the few that codes leave.
+                codes may take. Where both do not fit there, rows stay in host memory, pinned, and kernels read the few that codes leave; where codes do not,
+                they stay there as well, and each search brings them in pieces. Docs: many-gpus.md.
             dim: components, of an index that begins empty; the first rows to be added decide their type.
 
         Raises:

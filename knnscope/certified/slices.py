@@ -10,6 +10,7 @@ import numpy.typing as npt
 from knnscope.certified.index import ExactIndex
 from knnscope.checks import check_finite
 from knnscope.errors import KnnscopeError
+from knnscope.search.device import gpu_in_turn
 
 
 class Slice(NamedTuple):
@@ -22,12 +23,13 @@ class Slice(NamedTuple):
 
 
 class How(NamedTuple):
-    """What an index is built with: as ``ExactIndex`` takes it."""
+    """What an index is built with: as ``ExactIndex`` takes it. turn: of the process among those of its machine, who share its GPUs: see ``gpu_in_turn``."""
 
     metric: str = "l2"
     device: str = "auto"
     threads: int | None = None
     memory: str = "fast"
+    turn: int = 0
 
 
 def index_of(some: Slice, how: How) -> ExactIndex:
@@ -39,8 +41,9 @@ def index_of(some: Slice, how: How) -> ExactIndex:
     rows, first, ids, name = some
     if ids is None and first:
         ids = np.arange(first, first + len(rows))
+    device = f"cuda:{gpu_in_turn(how.turn)}" if how.device == "cuda" else how.device
     try:
-        return ExactIndex(rows, how.metric, ids, how.device, how.threads, how.memory).wait()
+        return ExactIndex(rows, how.metric, ids, device, how.threads, how.memory).wait()
     except KnnscopeError:
         check_finite(rows, name, first)
         raise

@@ -42,7 +42,7 @@ class DaskOptions:
 
     Attributes:
         shards: how many; None for one each worker that is there when the index is made.
-        device: of the workers, as ``ExactIndex`` takes it.
+        device: of the workers, as ``ExactIndex`` takes it; cuda: those of a machine take its GPUs in turn, or the first that CUDA_VISIBLE_DEVICES says.
         threads: of a search on a worker; None for as many as the worker has.
         memory: as ``ExactIndex`` takes it.
         timeout: seconds that an answer may take; a longer wait is an error.
@@ -273,6 +273,7 @@ class DaskIndex:
 
     def _build(self, lost: Sequence[int]) -> None:
         workers = self._waiting.ready()
+        turns = shards.turns(workers)
         held = Counter(worker for number, worker in enumerate(self._where) if number not in lost)
         try:
             for number in lost:
@@ -280,7 +281,8 @@ class DaskIndex:
                 ids = None if self._ids is None else self._ids[some.start : some.stop]
                 self._where[number] = min(workers, key=lambda worker: held[worker])
                 held[self._where[number]] += 1
-                self._shards[number] = self._feed.task(number, ids, self._how, self._where[number])
+                how = self._how._replace(turn=turns[self._where[number]])
+                self._shards[number] = self._feed.task(number, ids, how, self._where[number])
             futures = [
                 self._client.submit(tasks.about, self._shards[number], pure=False, workers=[self._where[number]])
                 for number in lost

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +27,16 @@ def split(rows: int, shards: int) -> list[range]:
     count = min(rows, shards)
     edges = [rows * number // count for number in range(count + 1)] if count else []
     return [range(start, stop) for start, stop in pairwise(edges)]
+
+
+def turns(workers: Iterable[str]) -> dict[str, int]:
+    """Of each worker, by its address, the how manyth of its machine it is."""
+    seen, found = Counter[str](), dict[str, int]()
+    for worker in sorted(workers):
+        host = worker.rpartition(":")[0]
+        found[worker] = seen[host]
+        seen[host] += 1
+    return found
 
 
 def merged(found: Sequence[Neighbors], k: int, metric: str) -> Neighbors:

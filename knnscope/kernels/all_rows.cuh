@@ -23,6 +23,7 @@ struct Table {
     int wide, queries_count, k;
     int together, room;                  // queries of a reading, 1 or TOGETHER; rows of a query that may be among the nearest: a power of two from k + THREADS
     int held, stages;                    // components of queries in shared memory, a multiple of CELLS; tiles of a warp, 2 to MOST_STAGES
+    i64 base;                            // number of the first row, where rows go by their numbers
 };
 
 // Of a block, in shared memory.
@@ -229,7 +230,7 @@ __device__ __forceinline__ void read_rows(const Table& p, const Memory& m, Neare
                 if (q >= near.count || (p.allowed && !p.allowed[near.numbers[q] * p.allowed_stride + row])) continue;
                 const double value = value_of(sums[q], METRIC == 2 ? p.row_norms[row] : 0, near.lengths[q]);
                 if (isnan(value)) near.strange[q] = 1;
-                else most = max(most, enter(p, m, near, q, ordered(key_of(value)), p.names ? p.names[row] : row));
+                else most = max(most, enter(p, m, near, q, ordered(key_of(value)), p.names ? p.names[row] : p.base + row));
             }
         }
         cut_the_crowded(p, m, near, most);

@@ -18,6 +18,13 @@ __device__ __forceinline__ i64 chosen(const u32* minima, const u32* rows, int pl
     }
 }
 
+// V of the k-th neighbor of a query among other rows: who is beyond it is none of the nearest of all, and who is as far as it is not beyond.
+__device__ __forceinline__ float known_limit(const Plane& p, const Asked& asked, int query)
+{
+    const double key = p.known ? key_of(p.known[(i64)query * p.k + p.k - 1]) : endless();
+    return key < endless() ? up(plane_limit(key, asked.alpha, asked.beta)) : infinite();
+}
+
 // A threshold for every query, by the warps that do not scan: V of the k-th nearest of the rows that all blocks have chosen.
 __device__ __forceinline__ void meet(const Plane& p, Shared& own_block, const double* queries, u32* limits)
 {
@@ -49,7 +56,7 @@ __device__ __forceinline__ void meet(const Plane& p, Shared& own_block, const do
     wait_at<MEET, 32 * MEETING>();
     if (own >= p.queries_count) return;
     const u32 limit = smallest_of(limits + own * SHARE, p.k > FIRST ? total : 32 * MEETING, p.k);
-    if (lane == 0) own_block.asked[own].limit = own_block.asked[own].far ? -infinite() : limit == ALL ? infinite() : value_from(limit);
+    if (lane == 0) own_block.asked[own].limit = own_block.asked[own].far ? -infinite() : fminf(limit == ALL ? infinite() : value_from(limit), known_limit(p, own_block.asked[own], own));
 }
 
 // A lower bound of every row of this warp's tiles, into ``bounds``; the smallest are deposited after ``p.meet`` of them.

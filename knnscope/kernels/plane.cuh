@@ -48,13 +48,17 @@ struct Plane {
     ulonglong2* reports;              // (queries, KINDS, blocks): what blocks have found
     const Cell* rows; const double* row_norms;
     int steps, each, meet, k;         // tiles of a warp at most; rows of a block that make the threshold of a query; steps before
-    const i64* names;                 // null where rows go by their numbers
+    const i64* names;                 // null where rows go by their numbers, from ``base`` on
     double longest;                   // at least the length of every row, for ip
     double most_length2, most_written, most_error, most_tail;
     u64* hit_keys; i64* hit_rows;     // (queries, HITS): hits that blocks had no words for
     Told* told;
     double* values; i64* ids;         // (queries, k)
+    i64 base;                         // number of the first row, where rows go by their numbers
+    const double* known;              // (queries, k): an answer over other rows, none of which has to be found again; null where there is none
 };
+
+__device__ __forceinline__ i64 name_of(const Plane& p, i64 row) { return p.names ? p.names[row] : p.base + row; }
 
 struct Asked {  // a query at work, alike in every block
     double alpha, beta, defined;                  // of V(K); the length as defined, for cosine

@@ -207,7 +207,7 @@ __device__ __forceinline__ void collect(const Plane& p, Shared& own_block, u64* 
                 if (lane == 0) atomicAdd(&own_block.candidates(query), (u32)candidates), atomicAdd(&own_block.computed(query), (u32)computed);
             } else if (there && more != ALL) {
                 const u32 at = atomicAdd(&own_block.hits[query], 1u);
-                if (at < FEW_HITS) keys[query * FEW_HITS + at] = word.x, names[query * FEW_HITS + at] = p.names ? p.names[more] : more;
+                if (at < FEW_HITS) keys[query * FEW_HITS + at] = word.x, names[query * FEW_HITS + at] = name_of(p, more);
             }
         }
     }
@@ -253,7 +253,7 @@ __device__ __forceinline__ void rank(const Plane& p, Shared& own_block, u64* key
         __syncthreads();
         auto add = [&](u64 key, i64 row) {
             const int at = atomicAdd(&own_block.waiting, 1);
-            if (at < HITS) keys[at] = key, names[at] = p.names ? p.names[row] : row;
+            if (at < HITS) keys[at] = key, names[at] = name_of(p, row);
         };
         for (int i = threadIdx.x; i < SLOTS * p.blocks; i += THREADS) {
             const ulonglong2 word = look(p.reports + (query * KINDS + 2) * p.blocks + i);

@@ -6,7 +6,9 @@ Arrays come in through ``__cuda_array_interface__`` or DLPack and go out as what
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,17 +78,34 @@ def library() -> Library:
 
 def gpu_problem() -> str | None:
     """Why no GPU can be used, asked of the driver itself; None if one can."""
-    import ctypes
-
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
-        count = ctypes.c_int()
-        code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+        code, count = _gpus()
     except (OSError, AttributeError):
         return "no NVIDIA driver here (libcuda.so.1)"
-    if code == NO_DEVICE or (code == 0 and count.value == 0):
+    if code == NO_DEVICE or (code == 0 and count == 0):
         return "the NVIDIA driver sees no GPU: CUDA_VISIBLE_DEVICES may hide it"
     return f"the NVIDIA driver refuses (error {code}): see nvidia-smi" if code else None
+
+
+def _gpus() -> tuple[int, int]:
+    """The driver's error, 0 for none, and how many GPUs this process sees.
+
+    Raises:
+        OSError, AttributeError: there is no driver.
+    """
+    import ctypes
+
+    driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+    return int(driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))), count.value
+
+
+def gpu_in_turn(turn: int) -> int:
+    """The GPU of one of several processes on a machine: the next one for each, unless CUDA_VISIBLE_DEVICES says which ones it sees, whose first it is."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return 0
+    with suppress(OSError, AttributeError):
+        return turn % max(1, _gpus()[1])
+    return 0
 
 
 def _check() -> None:

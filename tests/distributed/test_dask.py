@@ -11,8 +11,9 @@ import pytest
 from knnscope.certified.filters import Bits, Keep, Without
 from knnscope.certified.index import ExactIndex
 from knnscope.distributed import DaskIndex, DaskOptions, dask, tasks
-from knnscope.errors import KnnscopeError
+from knnscope.errors import KnnscopeError, NoGpuError
 from knnscope.records import METRICS
+from knnscope.search.device import gpu_problem
 from tests.distributed.data import assert_same, assert_same_within, tied
 
 da = pytest.importorskip("dask.array")
@@ -166,6 +167,17 @@ def test_options_and_clients_that_are_none(client: Any) -> None:
         DaskIndex("tcp://127.0.0.1:8786", ROWS)
     with pytest.raises(KnnscopeError, match="device 'gpu'"):
         DaskIndex(client, ROWS, options=DaskOptions(device="gpu"))
+
+
+@pytest.mark.skipif(gpu_problem() is None, reason="there is a GPU: tests/gpu/test_dask_cuda.py")
+def test_workers_without_a_gpu_say_so_in_one_line(client: Any, files: list[str]) -> None:
+    for rows in (ROWS, files):
+        with pytest.raises(
+            NoGpuError, match=r"^[^\n]*GPU[^\n]*device='cpu' gives the same answers$|^no NVIDIA driver here[^\n]*$"
+        ):
+            DaskIndex(client, rows, options=DaskOptions(device="cuda"))
+    with DaskIndex(client, files) as index:  # the workers are as they were
+        assert_same(index.search(QUERIES, 3), ExactIndex(ROWS).search(QUERIES, 3))
 
 
 def test_more_shards_than_rows(client: Any) -> None:

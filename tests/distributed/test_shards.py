@@ -172,3 +172,10 @@ def test_a_shard_that_is_built_while_others_are_counted() -> None:
     assert built.nbytes() in (2 * sys.getsizeof(first), 2 * sys.getsizeof(first) + sys.getsizeof(later))
     threads[0].join()
     assert built.nbytes() == 2 * sys.getsizeof(first) + sys.getsizeof(later)
+
+
+def test_workers_of_a_machine_take_turns() -> None:
+    workers = ["tcp://10.0.0.2:41", "tcp://10.0.0.1:43", "tcp://10.0.0.1:42", "tcp://[fe80::1]:7", "tcp://10.0.0.1:9"]
+    assert shards.turns(workers) == {
+        "tcp://10.0.0.1:42": 0, "tcp://10.0.0.1:43": 1, "tcp://10.0.0.1:9": 2, "tcp://10.0.0.2:41": 0, "tcp://[fe80::1]:7": 0,
+    }  # fmt: skip

@@ -19,11 +19,19 @@ from tests.gpu.answers import same
 
 cp = pytest.importorskip("cupy")
 METRICS = definition.METRICS
-KINDS: dict[str, dict[str, Any]] = {
-    "rows in host memory": {"device": "cuda", "memory": "1KB"},
-    "shared out": {"device": ["cuda:0", "cuda:0", "cuda:0"]},
-    "shared out, rows in host memory": {"device": ["cuda:0", "cuda:0"], "memory": "1KB"},
+KINDS: dict[str, list[str]] = {
+    "rows in host memory": ["cuda:0"],
+    "shared out": ["cuda:0", "cuda:0", "cuda:0"],
+    "shared out, rows in host memory": ["cuda:0", "cuda:0"],
 }
+
+
+def how(kind: str, shape: tuple[int, int]) -> dict[str, Any]:
+    """Where an index of so many rows lies: in host memory with as much of the GPU's as codes take."""
+    devices, (count, dim) = KINDS[kind], shape
+    if "host" not in kind:
+        return {"device": devices}
+    return {"device": devices, "memory": -(-count // len(devices)) * (-(-dim // 128) * 128 + dim // 2 + 32)}
 
 
 def data(count: int, dim: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +49,7 @@ def test_answers_are_those_of_the_cpu(kind: str, metric: str, dtype: str) -> Non
     rows, queries = data(70_000, 128)
     if dtype == "int8":
         rows, queries = (np.clip(np.rint(40 * some), -128, 127).astype(np.int8) for some in (rows, queries))
-    there, here = ExactIndex(rows, metric, **KINDS[kind]), ExactIndex(rows, metric, device="cpu")
+    there, here = ExactIndex(rows, metric, **how(kind, rows.shape)), ExactIndex(rows, metric, device="cpu")
     assert there.levels.endswith("rows in host memory") == ("host" in kind)
     mask = np.random.default_rng(1).random((303, len(rows))) < 0.3
     for k in (1, 10, 300, 3000):
@@ -64,7 +72,7 @@ def test_answers_are_those_of_the_cpu(kind: str, metric: str, dtype: str) -> Non
 def test_it_lives(kind: str, tmp_path: Path) -> None:
     """Adding, removing, updating, merging, saving and pickling."""
     rows, queries = data(40_000, 64, 2)
-    there, here = ExactIndex(rows[:30_000], **KINDS[kind]), ExactIndex(rows[:30_000], device="cpu")
+    there, here = ExactIndex(rows[:30_000], **how(kind, (40_000, 64))), ExactIndex(rows[:30_000], device="cpu")
     for one in (there, here):
         one.add(rows[30_000:])
         one.remove(np.arange(0, 40_000, 7))
@@ -75,7 +83,7 @@ def test_it_lives(kind: str, tmp_path: Path) -> None:
         one.merge()
     same(there.search(queries, 10), here.search(queries, 10))
     there.save(tmp_path / "saved")
-    for again in (ExactIndex.load(tmp_path / "saved", device=KINDS[kind]["device"]), pickle.loads(pickle.dumps(there))):
+    for again in (ExactIndex.load(tmp_path / "saved", device=KINDS[kind]), pickle.loads(pickle.dumps(there))):
         same(again.search(queries, 10), here.search(queries, 10))
 
 
@@ -84,7 +92,7 @@ def test_the_same_memory_is_pinned_for_several_and_let_go_with_the_last() -> Non
 
     rows, queries = data(20_000, 64, 3)
     expected = ExactIndex(rows, device="cpu").search(queries, 5)
-    indexes = [ExactIndex(rows, device="cuda", memory=1000) for _ in range(3)]
+    indexes = [ExactIndex(rows, **how("rows in host memory", rows.shape)) for _ in range(3)]
     assert list(host_rows._held.values()) == [3]
     while indexes:
         same(indexes[-1].search(queries, 5), expected)
@@ -97,7 +105,7 @@ def test_the_same_memory_is_pinned_for_several_and_let_go_with_the_last() -> Non
 
 def test_out_arrays_and_several_queries_of_a_shared_index() -> None:
     rows, queries = data(50_000, 64, 4)
-    there, here = ExactIndex(rows, **KINDS["shared out"]), ExactIndex(rows, device="cpu")
+    there, here = ExactIndex(rows, **how("shared out", rows.shape)), ExactIndex(rows, device="cpu")
     out = cp.empty((303, 6), dtype=cp.int64), cp.empty((303, 6), dtype=cp.float64)
     found = there.search(cp.asarray(queries), 6, out=out)
     same(found, here.search(queries, 6))
@@ -109,7 +117,7 @@ def test_out_arrays_and_several_queries_of_a_shared_index() -> None:
 
 def test_a_graph_of_a_shared_index_is_refused() -> None:
     rows, queries = data(40_000, 64, 5)
-    there, asked = ExactIndex(rows, **KINDS["shared out"]), cp.asarray(queries[:1])
+    there, asked = ExactIndex(rows, **how("shared out", rows.shape)), cp.asarray(queries[:1])
     out = cp.empty((1, 6), dtype=cp.int64), cp.empty((1, 6), dtype=cp.float64)
     there.search(asked, 6, out=out)
     stream = cp.cuda.Stream(non_blocking=True)

@@ -9,12 +9,15 @@ import pytest
 from benchmarks.scale_model import (
     OFF,
     Check,
+    Gpu,
     Machine,
     Work,
+    brought,
     checks,
     fits,
     hours,
     least,
+    link_checks,
     money,
     one_query,
     rates,
@@ -32,8 +35,14 @@ def test_a_term_is_within_a_quarter_of_what_was_measured(one: Check) -> None:
 
 def test_every_term_is_held_to_something() -> None:
     assert {one.term for one in CHECKS} == {
-        "build", "memory", "one query", "batch", "survivors", "tasks", "merging", "network",
+        "build", "memory", "one query", "batch", "survivors", "tasks", "merging", "network", *(one.term for one in link_checks()),
     }  # fmt: skip
+
+
+def test_what_a_gpu_does_not_hold_comes_for_each_batch() -> None:
+    assert brought(1e8, 384, Gpu(memory=1e8 * 396)) == 0
+    assert brought(1e8, 384, Gpu(memory=1e8 * 12 + 8.4e9)) == pytest.approx(30e9)
+    assert brought(1e8, 384, Gpu(memory=0)) == 1e8 * 384
 
 
 def test_more_machines_share_the_rows_and_ask_more_of_the_client() -> None:

@@ -85,6 +85,23 @@ def test_what_the_driver_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device.gpu_problem() == "no NVIDIA driver here (libcuda.so.1)"
 
 
+def test_processes_take_gpus_in_turn_unless_they_are_told_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(0, 2))
+    assert [device.gpu_in_turn(turn) for turn in range(5)] == [0, 1, 0, 1, 0]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    assert device.gpu_in_turn(1) == 0
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(100, 0))
+    assert device.gpu_in_turn(3) == 0  # what is asked of it says what is wrong
+
+    def fail(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", fail)
+    assert device.gpu_in_turn(3) == 0
+
+
 def test_without_a_gpu_the_library_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether the library is missing or finds no GPU."""
     if device.gpu_problem() is None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import cupy as cp
 
 from knnscope.certified.cuda.launch import LONG, kernel
+from knnscope.certified.cuda.merge import merge_there
 from knnscope.certified.cuda.table import Table, processors, values_source
+from knnscope.search import definition
 
-KEYS = 1 << 27
-"""Keys at once: 1 GiB, and as much again to sort them."""
+KEYS, FEWEST, KEY_BYTES = 1 << 27, 1 << 16, 40
+"""Keys at once, at most and where memory is nearly full; bytes that one takes while they are sorted."""
 THREADS = 256
 
 
@@ -22,6 +25,12 @@ def row_norms(rows: Any, source: Any, device: int) -> Any:
     grid = min(processors() * 8, -(-count // THREADS))
     kernel(source, "row_norms", device)((grid,), THREADS, rows, LONG(count), LONG(dim), norms)
     return norms
+
+
+def keys_at_once() -> int:
+    """As many as there is free memory for."""
+    free = int(cp.cuda.runtime.memGetInfo()[0]) + int(cp.get_default_memory_pool().free_bytes())
+    return max(FEWEST, min(KEYS, free // (2 * KEY_BYTES)))
 
 
 def query_norms(table: Table, queries: Any) -> Any:
@@ -47,10 +56,32 @@ def search(table: Table, queries: Any, k: int, allowed: Any) -> tuple[Any, Any, 
     Returns:
         ids, int64, and values, float64, (queries, k), -1 and infinite where there are fewer; and how many values are no number.
     """
+    rows, most, answers, errors = len(table.rows), keys_at_once(), list[tuple[Any, Any]](), cp.zeros(1, cp.uint32)
+    for first in range(0, rows, most):
+        part, mask = _slice(table, allowed, first, most)
+        answers.append(_sorted(part, queries, min(k, len(part.rows)), mask, errors))
+    if len(answers) > 1:
+        answers = [merge_there(answers, k, definition.METRICS[table.metric], None)]
+    return (*answers[0], errors)
+
+
+def _slice(table: Table, allowed: Any, first: int, most: int) -> tuple[Table, Any]:
+    """At most so many rows from one on, and which of them may be answers."""
+    rows = len(table.rows)
+    if rows <= most:
+        return table, allowed
+    last = min(rows, first + most)
+    part = table.part(first, last)
+    if part.names is not None:
+        part = replace(part, by_name=cp.argsort(part.names))
+    return part, None if allowed is None else cp.ascontiguousarray(allowed[:, first:last])
+
+
+def _sorted(table: Table, queries: Any, k: int, allowed: Any, errors: Any) -> tuple[Any, Any]:
+    """The same of as many rows as there may be keys; ``errors`` are added to."""
     count, dim = table.rows.shape
     ids, values = cp.empty((len(queries), k), dtype=cp.int64), cp.empty((len(queries), k), dtype=cp.float64)
-    errors = cp.zeros(1, dtype=cp.uint32)
-    step = max(1, min(65535, KEYS // count))
+    step = max(1, min(65535, keys_at_once() // count))
     source = values_source(table)
     find, show = kernel(source, "all_values", table.device), kernel(source, "values_from", table.device)
     norms = query_norms(table, queries)
@@ -67,10 +98,10 @@ def search(table: Table, queries: Any, k: int, allowed: Any) -> tuple[Any, Any, 
             keys = keys[:, table.by_name]
         order = cp.argsort(keys, axis=1)[:, :k]  # stable: of equal keys the first
         nearest = cp.ascontiguousarray(cp.take_along_axis(keys, order, axis=1))
-        found = order if table.by_name is None else table.names[table.by_name[order]]
+        found = order + table.base if table.by_name is None else table.names[table.by_name[order]]
         ids[first : first + step] = cp.where(nearest == cp.uint64(2**64 - 1), -1, found)
         show((-(-nearest.size // THREADS),), THREADS, nearest, LONG(nearest.size), values[first : first + step])
-    return ids, values, errors
+    return ids, values
 
 
 def within(table: Table, queries: Any, largest: Any, allowed: Any) -> Iterator[tuple[int, Any, Any, Any, int]]:
@@ -85,8 +116,17 @@ def within(table: Table, queries: Any, largest: Any, allowed: Any) -> Iterator[t
     Yields:
         The first query; numbers of queries from it on, and of rows, int64, and keys, float64, (found,); how many values are no number.
     """
+    rows, most = len(table.rows), keys_at_once()
+    for first in range(0, rows, most):
+        part, mask = _slice(table, allowed, first, most)
+        for asked, numbers, found, keys, wrong in _within(part, queries, largest, mask):
+            yield asked, numbers, found + first, keys, wrong
+
+
+def _within(table: Table, queries: Any, largest: Any, allowed: Any) -> Iterator[tuple[int, Any, Any, Any, int]]:
+    """The same of as many rows as there may be keys."""
     count, dim = table.rows.shape
-    step = max(1, min(65535, KEYS // (2 * count)))
+    step = max(1, min(65535, keys_at_once() // (2 * count)))
     source = values_source(table)
     find, show = kernel(source, "all_values", table.device), kernel(source, "values_from", table.device)
     norms = query_norms(table, queries)

@@ -70,6 +70,12 @@ def stream_of(given: Any) -> AbstractContextManager[Any]:
     return cp.cuda.Stream.from_external(_Stream(stream.cuda_stream))
 
 
+def is_captured() -> bool:
+    """Whether the current stream is being captured in a graph."""
+    stream = cp.cuda.get_current_stream().ptr
+    return bool(stream and cp.cuda.runtime.streamIsCapturing(stream))
+
+
 class _Stream:
     """A stream by its number, as CuPy asks for one."""
 

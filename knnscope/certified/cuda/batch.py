@@ -5,7 +5,7 @@ Products are those of kernels/exact_few.cu, exact_batch.cu or exact_wide.cu, by 
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,20 @@ import numpy.typing as npt
 from knnscope.certified import bound
 from knnscope.certified.cuda import few
 from knnscope.certified.cuda.answer import Mask, Told
-from knnscope.certified.cuda.codes import SLICE, TILE, Codes, Map
+from knnscope.certified.cuda.codes import SLICE, Codes, Map
 from knnscope.certified.cuda.fallback import Fallback
 from knnscope.certified.cuda.launch import (
     DOUBLE,
     INT,
     LONG,
     POINTER,
-    Launcher,
     Prepared,
     kernel,
     pointer,
     structure,
 )
+from knnscope.certified.cuda.passes import Grid, Kernels, Passes, Stops
+from knnscope.certified.cuda.streaming import CODES, TILE
 from knnscope.certified.cuda.table import Table, most_shared, processors
 from knnscope.kernels import sources
 
@@ -54,9 +55,6 @@ SIDES, WAITING = 3, 8 * 12 * 144 + 68
 """Tiles of rows whose numbers are on their way, and bytes of lines that wait to be looked at, in exact_wide.cu."""
 FEW = 1024
 """Queries up to which directions are read again for each eight of them."""
-DEEP = 40
-"""Tiles of rows of one item at most: its queries are loaded once."""
-
 _ASKED = dict.fromkeys(
     (
         "lengths2",
@@ -201,11 +199,13 @@ class Workspace:
     def __init__(self, table: Table, codes: Codes, count: int, k: int) -> None:
         self.table, self.codes, self.count, self.k = table, codes, count, k
         rows, dim = table.rows.shape
-        chosen = shape(codes.width, count, few.usable(rows, k))
+        may_be_few = few.usable(rows, k) and codes.streaming is None
+        chosen = shape(codes.width, count, may_be_few)
         assert chosen is not None
         self.shape, self.room, self.fallback = chosen, _room(k, count, rows), Fallback(table, count, k)
         self.tiles = -(-rows // TILE)
-        self.sampled = min(self.tiles, max(SAMPLE, 64 * k) // TILE)
+        piece = self.tiles if codes.streaming is None else codes.streaming.least(CODES)
+        self.sampled = min(piece, max(SAMPLE, 64 * k) // TILE)
         self.stops = tuple(
             stop // TILE for at, stop in enumerate(STOPS) if stop < rows and (at < 2 or 4 * stop <= rows)
         )
@@ -245,7 +245,7 @@ class Workspace:
             given, pointer(table.names), self.asked, pointer(codes.codes), pointer(codes.sides), pointer(self.counts), pointer(self.hits),
             self.room, widen, None, None, None, None, None, None, None, None, k,
         )  # fmt: skip
-        self.kernels = [*self._prepared(), *self._scanned(bars), self._rank()]
+        self.kernels: list[Callable[[int], None]] = [*self._prepared(), self._scanned(bars), self._rank()]
 
     def _prepared(self) -> list[Prepared]:
         """Kernels that write queries as codes."""
@@ -271,7 +271,7 @@ class Workspace:
             Prepared(encode, (warps, 256, 0), self.queries),
         ]
 
-    def _scanned(self, bars: Any) -> list[Prepared]:
+    def _scanned(self, bars: Any) -> Passes:
         """Products of rows and queries, and the thresholds before and between."""
         table, codes, chosen = self.table, self.codes, self.shape
         macros = table.macros(**codes.macros())
@@ -287,34 +287,21 @@ class Workspace:
         again = kernel(rank, "batch_refresh", table.device, shared)
         sample, products = (kernel(scan, name, table.device, chosen.shared) for name in names)
         refresh = Prepared(again, (self.count, REFRESH, shared), bars)
-        steps = [
-            self._pass(sample, 0, self.sampled, bars),
-            Prepared(first, (self.count, rank_threads(self.count), first_shared), bars),
-        ]
-        for begin, end in zip((0, *self.stops), (*self.stops, self.tiles), strict=True):
-            steps.append(self._pass(products, begin, end, bars))
-            if end < self.tiles:
-                steps.append(refresh)
-        return steps
-
-    def _pass(self, run: Launcher, begin: int, end: int, bars: Any) -> Prepared:
-        """Products of some tiles of rows with all queries."""
-        query_tiles = -(-self.count // self.shape.queries)
-        slots = processors() * self.shape.blocks
-        each = next(
-            each
-            for waves in range(1, 1 << 20)
-            if (each := math.ceil((end - begin) * query_tiles / (waves * slots))) <= DEEP
-        )
-        items = -(-(end - begin) // each) * query_tiles
-        if self.shape.few:
-            slots = items = self.blocks
+        query_tiles = -(-self.count // chosen.queries)
         given = Batch(
-            pointer(self.codes.codes), pointer(self.codes.sides), pointer(self.query_codes), self.asked, pointer(self.counts),
-            pointer(self.hits), pointer(self.groups), self.room, bars.groups_stride, begin, end, len(self.table.rows),
-            each, query_tiles, self.count,
+            None, None, pointer(self.query_codes), self.asked, pointer(self.counts), pointer(self.hits), pointer(self.groups), self.room,
+            bars.groups_stride, 0, 0, len(table.rows), 0, query_tiles, self.count,
         )  # fmt: skip
-        return Prepared(run, (min(items, slots), self.shape.threads, self.shape.shared), given)
+        slots = self.blocks if chosen.few else processors() * chosen.blocks
+        return Passes(
+            codes,
+            given,
+            Kernels(
+                sample, products, Prepared(first, (self.count, rank_threads(self.count), first_shared), bars), refresh
+            ),
+            Grid(chosen.threads, chosen.shared, slots, bool(chosen.few)),
+            Stops(self.sampled, self.stops, self.tiles),
+        )
 
     def _rank_source(self) -> sources.Source:
         return sources.exact(

@@ -12,14 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified import components, plane_bound
+from knnscope.certified.cuda.host_rows import Plan
 from knnscope.certified.cuda.launch import DOUBLE, LONG, POINTER, kernel, pointer, structure
+from knnscope.certified.cuda.streaming import TILE, Streaming
 from knnscope.certified.cuda.table import Table, host, processors
+from knnscope.certified.cuda.written import InHost, OnGpu, Written
 from knnscope.kernels import sources
 
 SLICE = 128
 """Components, and bytes, of a slice of codes: rows are padded to whole ones."""
-TILE = 128
-"""Rows of a tile of codes."""
 DIMS = (16, 4096)
 """Components with which rows are written as codes; others compete by their values."""
 FEWEST = 4096
@@ -58,7 +59,7 @@ class Codes:
     leading: of the plane, 0 where there is none. directions: float32, (full, full). centre: float64, (dim,).
     codes: uint8, tiles of ``TILE`` rows. sides: float32, (tiles, 3 TILE): s and N of bound.py side by side, then e. plane: uint8, or None.
     survivors: share of rows that the plane leaves, by k of components.KS. scaling, reach2, rho:
-    as in quantise.Mapping and plane_bound.py.
+    as in quantise.Mapping and plane_bound.py. streaming: how codes and plane come from host memory; None where all lies on the GPU.
     """
 
     full: int
@@ -74,10 +75,11 @@ class Codes:
     rho: float
     most: Most
     survivors: tuple[float, ...]
+    streaming: Streaming | None = None
 
     @property
     def nbytes(self) -> int:
-        """Bytes beside the rows."""
+        """Bytes beside the rows, on the GPU and in host memory; what comes there in pieces is counted once."""
         return sum(
             int(part.nbytes) for part in (self.directions, self.codes, self.sides, self.plane) if part is not None
         )
@@ -91,10 +93,20 @@ class Codes:
         return {"FULL": self.full, "WIDTH": self.width, "LEADING": self.leading}
 
 
-def build(table: Table) -> Codes | None:
-    """Write rows as codes; None where that is of no use: few rows, few or very many components, lengths that bounds have no room for."""
+def are_written(shape: tuple[int, int]) -> bool:
+    """Whether so many rows of so many components may have codes."""
+    return shape[0] >= FEWEST and DIMS[0] <= shape[1] <= DIMS[1]
+
+
+def build(table: Table, place: Plan) -> Codes | None:
+    """Write rows as codes; None where that is of no use: few rows, few or very many components, lengths that bounds have no room for.
+
+    Args:
+        table: the rows.
+        place: where codes go.
+    """
     count, dim = table.rows.shape
-    if count < FEWEST or not DIMS[0] <= dim <= DIMS[1]:
+    if not are_written((count, dim)):
         return None
     step = -(-count // SAMPLE)
     centre, largest = _centre(table.rows[::step], table.metric)
@@ -107,7 +119,7 @@ def build(table: Table) -> Codes | None:
         return None
     scaling = 2.0**-exponent
     reach2 = longest2 * (1 + dim * 2.0**-50) * scaling**2 if table.metric else 0.0
-    return _write(table, _Plan(centre, scaling, reach2, _directions(table, sample, centre)))
+    return _write(table, _Mapping(centre, scaling, reach2, _directions(table, sample, centre)), place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +134,7 @@ class _Rotation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _Mapping:
     """What rows go through; see Codes."""
 
     centre: npt.NDArray[np.float64]
@@ -225,22 +237,20 @@ def _width(
     return best
 
 
-def _write(table: Table, plan: _Plan) -> Codes | None:
+def _write(table: Table, plan: _Mapping, place: Plan) -> Codes | None:
     """See ``build``; None where too many rows have lengths without bounds."""
     count, dim = table.rows.shape
     rotation = plan.rotation
     full, width, leading = len(rotation.directions), rotation.width, rotation.leading
-    tiles = -(-count // TILE)
-    codes = cp.zeros(tiles * TILE * width, dtype=cp.uint8)
-    sides = cp.zeros((tiles, 3 * TILE), dtype=cp.float32)
-    sides[-1, 2 * (count - (tiles - 1) * TILE) + 1 : 2 * TILE : 2] = cp.inf  # no query keeps what is not there
-    plane = None
-    if leading:
-        plane = cp.zeros(-(-count // PLANE_ROWS) * (8 * leading + 128), dtype=cp.uint8)
+    room = min(CHUNK, -(-count // TILE) * TILE)
+    written: Written = (
+        InHost((count, width, leading), room, table.device, place.codes)
+        if place.codes_stay
+        else OnGpu(count, width, leading)
+    )
     directions, centre = cp.asarray(rotation.directions), cp.asarray(plan.centre)
     source = sources.exact("codes", table.macros(FULL=full, WIDTH=width, LEADING=leading))
     prepare, rotate, encode = (kernel(source, name, table.device) for name in ("prepare_rows", "rotate", "encode_rows"))
-    room = min(CHUNK, count)
     flat, rotated = (cp.empty((room, full), dtype=cp.float32) for _ in range(2))
     lengths2, extras = cp.empty(room), cp.empty(room)
     most = cp.zeros(9, dtype=cp.uint64)
@@ -250,15 +260,18 @@ def _write(table: Table, plan: _Plan) -> Codes | None:
         grid = (min(-(-some // 8), processors() * 16),)
         prepare(grid, 256, table.rows, LONG(first), LONG(some), way, flat, lengths2, extras, most)
         rotate((-(-some // 128), full // 128), 256, flat, LONG(some), directions, rotated)
-        encode(grid, 256, rotated, LONG(first), LONG(some), way, lengths2, extras, codes, sides, plane, most)
+        encode(grid, 256, rotated, LONG(0), LONG(some), way, lengths2, extras, *written.at(first, some), most)
+        written.keep(first, some)
     found = host(most)
     length2, written2, error, tail, coded2, step, ratio = found[:7].view(np.float64).tolist()
     if found[8]:
         return None
     up = 1 + 2.0**-10
     largest = Most(length2 * up, math.sqrt(written2) * up, error * up, tail * up, coded2 * up, step, ratio * up)
+    plane = written.plane
     if found[7] > MOST_LONG * count:
         plane, leading = None, 0
     return Codes(
-        full, width, leading, directions, centre, codes, sides, plane, plan.scaling, plan.reach2, rotation.rho, largest, rotation.survivors
+        full, width, leading, directions, centre, written.codes, written.sides, plane, plan.scaling, plan.reach2, rotation.rho, largest,
+        rotation.survivors, written.streaming,
     )  # fmt: skip

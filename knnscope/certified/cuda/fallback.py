@@ -33,6 +33,10 @@ class Fallback:
         self.left = Left(given, *counters)
         self.start = Prepared(chosen.kernel("fallback", table), (blocks, reading.THREADS, chosen.shared), self.left)
 
+    def at(self, part: Table) -> None:
+        """Read as many rows elsewhere."""
+        reading.at(self.left.table, part)
+
     def queue(self, stream: int, queries: Any, mask: Mask, errors: tuple[int, int], answer: tuple[int, int]) -> None:
         """Queue it.
 

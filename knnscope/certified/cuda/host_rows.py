@@ -1,10 +1,13 @@
-"""Rows that stay in the memory of the host: it is pinned, and kernels read from there the few rows that codes leave."""
+"""What stays in the memory of the host, which is pinned: rows, of which kernels read the few that codes leave; and codes, where these do not fit either."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import math
 import threading
 import weakref
+from dataclasses import dataclass
 from typing import Any
 
 import cupy as cp
@@ -16,6 +19,8 @@ from knnscope.units import size as size_text
 
 MAPPED, READ_ONLY = 3, 8
 """cudaHostRegisterPortable and Mapped; cudaHostRegisterReadOnly."""
+PORTABLE = 1
+"""cudaHostAllocPortable: pinned for every GPU."""
 LEFT = 1 << 30
 """Bytes of a GPU's memory that are left for searches."""
 
@@ -25,7 +30,7 @@ _held: dict[tuple[int, int], int] = {}
 
 
 class _Pinned:
-    """Memory of an array that a GPU reads; let go with the last that has it."""
+    """Memory of rows that a GPU reads; let go with the last that has it."""
 
     def __init__(self, rows: npt.NDArray[Any]) -> None:
         self.rows, key = rows, (int(rows.ctypes.data), int(rows.nbytes))
@@ -41,10 +46,18 @@ def _register(address: int, size: int, rows: npt.NDArray[Any]) -> None:
     try:
         cp.cuda.runtime.hostRegister(address, size, flags)
     except cp.cuda.runtime.CUDARuntimeError as error:
-        raise KnnscopeError(
-            f"rows of {size_text(size)} do not fit into the GPU memory that may be used, and the system does not let it read them where they are "
-            f"({str(error).partition(':')[0]}): read them into memory if they are mapped from a file, or use device='cpu'"
-        ) from error
+        raise refused("rows", size, error) from error
+
+
+def refused(what: str, size: int, error: Exception) -> KnnscopeError:
+    """The error for memory of the host that a GPU does not get to read: of rows, or of codes."""
+    where, remedy = ("where they are", "read them into memory if they are mapped from a file")
+    if what == "codes":
+        where, remedy = "in the host's memory", "free some of it, share the rows out among GPUs"
+    return KnnscopeError(
+        f"{what} of {size_text(size)} do not fit into the GPU memory that may be used, and the system does not let it read them {where} "
+        f"({str(error).partition(':')[0]}): {remedy}, or use device='cpu'"
+    )
 
 
 def _let_go(key: tuple[int, int]) -> None:
@@ -68,11 +81,69 @@ def pinned(rows: npt.NDArray[Any], device: int) -> Any:
     return cp.ndarray(rows.shape, rows.dtype, cp.cuda.MemoryPointer(memory, 0))
 
 
-def fit(rows: npt.NDArray[Any], most: int | None) -> bool:
-    """Whether rows and their codes fit into the current GPU's memory, or into so many bytes of it."""
-    count, dim = rows.shape
-    needed = rows.nbytes + count * (-(-dim // 128) * 128 + dim // 2 + 32)
+class _Own:
+    """Memory of the host that a GPU reads and nobody else has."""
+
+    def __init__(self, size: int) -> None:
+        self.memory = cp.cuda.PinnedMemory(size, PORTABLE)
+        weakref.finalize(self, _wait)
+
+
+def _wait() -> None:
+    with contextlib.suppress(Exception):  # the process may be ending
+        cp.cuda.runtime.deviceSynchronize()  # no search reads it any more
+
+
+def empty(shape: tuple[int, ...], dtype: Any, device: int) -> Any:
+    """A new array in host memory, pinned, as one of the GPU, without values.
+
+    Raises:
+        KnnscopeError: there is not so much memory, or the system does not pin it.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    try:
+        owner = _Own(max(1, size))
+    except (cp.cuda.runtime.CUDARuntimeError, MemoryError) as error:
+        raise refused("codes", size, error) from error
+    memory = cp.cuda.UnownedMemory(int(owner.memory.ptr), size, owner, device)
+    return cp.ndarray(shape, dtype, cp.cuda.MemoryPointer(memory, 0))
+
+
+def copied(array: npt.NDArray[Any], device: int) -> Any:
+    """The same of given values."""
+    made = empty(array.shape, array.dtype, device)
+    array = np.ascontiguousarray(array)
+    ctypes.memmove(made.data.ptr, array.ctypes.data, array.nbytes)
+    return made
+
+
+def room(most: int | None) -> int:
+    """Bytes of the current GPU's memory for rows and codes: so many, or what is free but for what searches need."""
     if most is not None:
-        return needed <= most
+        return most
     free = int(cp.cuda.runtime.memGetInfo()[0]) + int(cp.get_default_memory_pool().free_bytes())
-    return needed <= free - LEFT
+    return max(0, free - LEFT)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What stays in host memory: rows, and codes. codes: bytes of GPU memory for these; None for what is free."""
+
+    rows_stay: bool
+    codes_stay: bool
+    codes: int | None
+
+
+def plan(rows: Any, most: int | None) -> Plan:
+    """Where rows and their codes go: to the current GPU as far as there is room, codes first.
+
+    Args:
+        rows: of the host, or of the GPU, where they stay.
+        most: bytes that both may take; None for what is free.
+    """
+    count, dim = rows.shape
+    codes, free = count * (-(-dim // 128) * 128 + dim // 2 + 32), room(most)
+    is_host = isinstance(rows, np.ndarray)
+    stay = is_host and rows.nbytes + codes > free
+    rest = free - (rows.nbytes if not stay and (is_host or most is not None) else 0)
+    return Plan(stay, codes > rest, None if most is None else max(0, rest))

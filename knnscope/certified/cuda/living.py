@@ -22,9 +22,9 @@ from knnscope.errors import KnnscopeError
 from knnscope.records import Neighbors
 
 
-def scanner(devices: Sequence[int], most: int | None) -> CudaScanner | Shards:
-    """A scanner without rows, of one GPU or several; most: see ``CudaScanner``."""
-    return CudaScanner(devices[0], most) if len(devices) == 1 else Shards(devices, most)
+def scanner(devices: Sequence[int], most: int | None, in_pieces: bool = True) -> CudaScanner | Shards:
+    """A scanner without rows, of one GPU or several; most, and of one in_pieces: see ``CudaScanner``."""
+    return CudaScanner(devices[0], most, in_pieces) if len(devices) == 1 else Shards(devices, most)
 
 
 def host_rows(vectors: Any, device: int) -> npt.NDArray[Any]:
@@ -70,8 +70,7 @@ def search_there(state: State, queries: Any, k: int, how: tuple[Any, Any, str, i
             "ids of this index are strings, which a GPU's arrays cannot hold: give queries in host memory"
         )
     with OnDevice(device), arrays.stream_of(queries):
-        stream = cp.cuda.get_current_stream().ptr
-        if stream and cp.cuda.runtime.streamIsCapturing(stream):
+        if arrays.is_captured():
             raise KnnscopeError(
                 "a graph is captured of an index in one piece, without a filter by ids: call index.merge() before"
             )

@@ -36,7 +36,7 @@ Plane = structure(
     words=POINTER, asked=POINTER, tiles=POINTER, count=LONG, bounds=POINTER, allowed=POINTER, allowed_stride=LONG, kept=INT, place=INT,
     rho=DOUBLE, meeting=POINTER, reports=POINTER, rows=POINTER, row_norms=POINTER, steps=INT, each=INT, meet=INT, k=INT,
     names=POINTER, longest=DOUBLE, most_length2=DOUBLE, most_written=DOUBLE, most_error=DOUBLE, most_tail=DOUBLE,
-    hit_keys=POINTER, hit_rows=POINTER, told=POINTER, values=POINTER, ids=POINTER,
+    hit_keys=POINTER, hit_rows=POINTER, told=POINTER, values=POINTER, ids=POINTER, base=LONG, known=POINTER,
 )  # fmt: skip
 TOLD = np.dtype(
     [("alpha", np.float64), ("beta", np.float64), ("skipped", np.uint64)]
@@ -82,10 +82,23 @@ class Workspace:
             reports=pointer(self.reports), rows=pointer(table.rows), row_norms=pointer(table.norms), steps=steps, each=each,
             meet=max(1, round(EARLY * steps), steps - LAST_STEPS), k=k, names=pointer(table.names),
             longest=math.sqrt(codes.reach2) / codes.scaling, most_length2=most.length2, most_written=most.written, most_error=most.error,
-            most_tail=most.tail, hit_keys=pointer(self.hit_keys), hit_rows=pointer(self.hit_rows),
+            most_tail=most.tail, hit_keys=pointer(self.hit_keys), hit_rows=pointer(self.hit_rows), base=table.base,
         )  # fmt: skip
         found = kernel(source, "plane_search", table.device, shared)
         self.start = Prepared(found, (self.blocks, threads, shared), self.fixed, together=True)
+
+    def at(self, part: Table, tiles: int, known: int | None) -> None:
+        """Search as many rows elsewhere.
+
+        Args:
+            part: the rows.
+            tiles: where their plane is.
+            known: where values of an answer over other rows are, (count, k): what is further than the last of a query is left out; None for none.
+        """
+        p = self.fixed
+        p.rows, p.row_norms, p.names, p.base = pointer(part.rows), pointer(part.norms), pointer(part.names), part.base
+        p.tiles, p.known = tiles, known
+        self.fallback.at(part)
 
     def queue(self, stream: int, queries: Any, mask: Mask, told: int, answer: tuple[int, int]) -> None:
         """Queue a search.
@@ -110,8 +123,9 @@ def step_of(_k: int, _rows: int) -> int:
     return TOGETHER
 
 
-SCAN_RATE, BEGIN, ROW = 3.5e6, (10.0, 60.0), 1.5e-3
-"""Bytes a microsecond; microseconds that one query takes whatever it reads, by the plane and by codes; and for each row that the plane leaves."""
+SCAN_RATE, LINK_RATE, BEGIN, ROW = 3.5e6, 5e4, (10.0, 60.0), 1.5e-3
+"""Bytes a microsecond, of the GPU's memory and of its link to the host's; microseconds that one query takes whatever it reads, by the plane and by
+codes; and for each row that the plane leaves."""
 
 
 def pays(table: Table, codes: Codes, k: int) -> bool:
@@ -119,8 +133,9 @@ def pays(table: Table, codes: Codes, k: int) -> bool:
     rows = len(table.rows)
     share = float(np.interp(np.log(k), np.log(components.KS), codes.survivors)) * max(1.0, k / components.KS[-1])
     left = min(1.0, components.UNLIKE * share)
-    plane = BEGIN[0] + rows * ((codes.leading / 2 + 8) / SCAN_RATE + left * ROW)
-    return plane < BEGIN[1] + rows * (codes.width + 12) / SCAN_RATE
+    rate = SCAN_RATE if codes.streaming is None else LINK_RATE
+    plane = BEGIN[0] + rows * ((codes.leading / 2 + 8) / rate + left * ROW)
+    return plane < BEGIN[1] + rows * (codes.width + 12) / rate
 
 
 def usable(table: Table, codes: Codes | None, k: int) -> bool:

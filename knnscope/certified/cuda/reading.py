@@ -26,8 +26,14 @@ Given = structure(
     "Given",
     rows=POINTER, row_norms=POINTER, names=POINTER, count=LONG, dim=LONG, queries=POINTER, allowed=POINTER, allowed_stride=LONG,
     errors=POINTER, errors_stride=LONG, keys=POINTER, found=POINTER, values=POINTER, ids=POINTER,
-    wide=INT, queries_count=INT, k=INT, together=INT, room=INT, held=INT, stages=INT,
+    wide=INT, queries_count=INT, k=INT, together=INT, room=INT, held=INT, stages=INT, base=LONG,
 )  # fmt: skip
+
+
+def at(given: Any, part: Table) -> None:
+    """Read as many rows elsewhere."""
+    given.rows, given.row_norms, given.names = pointer(part.rows), pointer(part.norms), pointer(part.names)
+    given.base = part.base
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class Shape:
         told = cp.empty(lists * k, dtype=cp.uint64), cp.empty(lists * k, dtype=cp.int64)
         return Given(
             pointer(table.rows), pointer(table.norms), pointer(table.names), rows, dim, None, None, 0, None, 0,
-            pointer(told[0]), pointer(told[1]), None, None, 0, count, k, self.together, self.room, self.held, self.stages,
+            pointer(told[0]), pointer(told[1]), None, None, 0, count, k, self.together, self.room, self.held, self.stages, table.base,
         ), told  # fmt: skip
 
     def kernel(self, part: str, table: Table) -> Launcher:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from knnscope.certified.cuda import all_rows, arrays, batch, direct, host_rows, plane, staging
 from knnscope.certified.cuda.answer import BY_ALL_ROWS, EVERY, NOT_A_NUMBER, NOT_FINITE, Queued, Told
-from knnscope.certified.cuda.codes import CHUNK, build
+from knnscope.certified.cuda.codes import CHUNK, are_written, build
+from knnscope.certified.cuda.plane_pieces import PlaneInPieces
 from knnscope.certified.cuda.staging import Staged
 from knnscope.certified.cuda.table import Table, cell_of, host, values_source
 from knnscope.certified.cuda.there import answered
@@ -50,12 +51,13 @@ KEPT = 8
 class CudaScanner:
     """Rows in the memory of one GPU, with a byte a component beside them, and half a byte for the leading ones where that pays."""
 
-    def __init__(self, device: int = 0, most: int | None = None) -> None:
+    def __init__(self, device: int = 0, most: int | None = None, in_pieces: bool = True) -> None:
         """Choose a GPU by its number; ``build`` gives it rows.
 
         Args:
             device: its number.
-            most: bytes of its memory for rows and codes, above which rows stay in host memory; None for what is free.
+            in_pieces: whether codes that do not fit may lie in host memory; else they are an error.
+            most: bytes of its memory for rows and codes, above which rows stay in host memory, and codes too; None for what is free.
 
         Raises:
             KnnscopeError: there is no such GPU.
@@ -63,26 +65,39 @@ class CudaScanner:
         count = cp.cuda.runtime.getDeviceCount()
         if not 0 <= device < count:
             raise KnnscopeError(f"device cuda:{device}: there are {count} GPUs here, from cuda:0 on")
-        self.device, self._most = device, most
+        self.device, self._most, self._in_pieces = device, most, in_pieces
         self._lock = threading.Lock()
         self._paths: dict[tuple[bool, int, bool], Any] = {}
         self._workspaces: dict[tuple[Any, ...], Any] = {}
         self._captured: list[Any] = []  # what graphs use
+        self._plane: PlaneInPieces | None = None  # where codes come in pieces
         self.live: Any = None  # what living.py has copied here: which rows are left
 
     def build(self, rows: Any, names: npt.NDArray[np.int64], metric: str) -> CudaScanner:
         """Copy rows to the GPU, where they are not there already and fit, and write them as codes; see CpuScanner.build."""
         number = definition.METRICS.index(metric)
         with OnDevice(self.device):
-            stay = isinstance(rows, np.ndarray) and not host_rows.fit(rows, self._most)
-            there = host_rows.pinned(rows, self.device) if stay else cp.ascontiguousarray(cp.asarray(rows))
+            place = host_rows.plan(rows, self._most)
+            stay = place.codes_stay and are_written(rows.shape)
+            if stay and not self._in_pieces:
+                raise KnnscopeError(
+                    "the GPU's memory has no room for the codes of these rows: use device='cuda' to search them in pieces"
+                )
+            there = host_rows.pinned(rows, self.device) if place.rows_stay else cp.ascontiguousarray(cp.asarray(rows))
             _check_finite(there)
-            called, order = (cp.asarray(names), cp.asarray(np.argsort(names))) if len(names) else (None, None)
+
+            def put(array: npt.NDArray[Any]) -> Any:
+                return host_rows.copied(array, self.device) if stay else cp.asarray(array)
+
+            called, order = (put(names), put(np.argsort(names))) if len(names) else (None, None)
             table = Table(there, cell_of(there), called, order, None, number, self.device)
             if number == 2:
-                table = replace(table, norms=all_rows.row_norms(there, values_source(table), self.device))
-            self.table, self.kept = table, rows if stay else there
-            self.codes = build(self.table)
+                norms = all_rows.row_norms(there, values_source(table), self.device)
+                table = replace(table, norms=put(host(norms)) if stay else norms)
+            self.table, self.kept = table, rows if place.rows_stay else there
+            self.codes = build(self.table, place)
+            if self.codes is not None and self.codes.streaming is not None:
+                self._plane = PlaneInPieces(self.table, self.codes, self._lock)
             cp.cuda.get_current_stream().synchronize()
         return self
 
@@ -103,6 +118,10 @@ class CudaScanner:
     def search_there(self, queries: Any, k: int, where: Any, out: tuple[Any, Any] | None) -> Neighbors:
         """Queries that lie on the GPU: the answer lies there too, once the stream comes to it; see ``ExactIndex.search``."""
         with OnDevice(self.device), arrays.stream_of(queries):
+            if self._plane is not None and arrays.is_captured():
+                raise KnnscopeError(
+                    "a graph is captured of an index whose codes lie on the GPU: give it more memory, or search without a graph"
+                )
             return answered(self.queue, self.table.rows.shape, (queries, k, where, out))
 
     @property
@@ -121,12 +140,15 @@ class CudaScanner:
             else ""
         )
         some = f"for the {self.codes.width - 1} leading ones" if self.codes.width < self.codes.full else "a component"
-        where = "; rows in host memory" if isinstance(self.kept, np.ndarray) else ""
-        return f"{few}a byte {some}{where}"
+        where = ["rows in host memory"] if isinstance(self.kept, np.ndarray) else []
+        if self.codes.streaming is not None:
+            with OnDevice(self.device):
+                where.append(self.codes.streaming.told)
+        return "; ".join([f"{few}a byte {some}", *where])
 
     @property
     def nbytes(self) -> int:
-        """Bytes of codes, plane and bounds."""
+        """Bytes of codes, plane and bounds, wherever they lie."""
         return self.codes.nbytes if self.codes else 0
 
     @property
@@ -201,6 +223,8 @@ class CudaScanner:
         path = self._path(count <= plane.TOGETHER, k, allowed is not None) if count else None
         if path is None:
             return self._by_all(queries, k, allowed, out)
+        if path is plane and self._plane is not None:
+            return self._plane.queue(queries, k, allowed, out)
         stream, each, size = cp.cuda.get_current_stream(), path.TOLD_BYTES, 8 * count * k
         number, captured = stream.ptr, False
         memory = cp.cuda.alloc(count * each + (2 * size if out is None else 0))

@@ -15,7 +15,7 @@ from knnscope.certified.cuda import arrays
 from knnscope.certified.cuda.answer import Queued
 from knnscope.certified.cuda.merge import LISTS, merge_beside, reading
 from knnscope.certified.cuda.scanner import CudaScanner, OnDevice
-from knnscope.certified.cuda.staging import Staged
+from knnscope.certified.cuda.staging import ANYWHERE, Staged
 from knnscope.certified.cuda.table import host
 from knnscope.certified.cuda.there import answered
 from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within
@@ -25,8 +25,6 @@ from knnscope.records import Certificate, Neighbors
 
 LEAST = 1 << 14
 """Rows of a GPU at least: fewer GPUs have some where there are not so many."""
-ANYWHERE = 4
-"""cudaMemcpyDefault: addresses say where memory is."""
 
 
 class Shards:
@@ -111,8 +109,7 @@ class Shards:
     def search_there(self, queries: Any, k: int, where: Any, out: tuple[Any, Any] | None) -> Neighbors:
         """Queries that lie on the first GPU; see ``CudaScanner.search_there``."""
         with OnDevice(self.device), arrays.stream_of(queries):
-            stream = cp.cuda.get_current_stream().ptr
-            if stream and cp.cuda.runtime.streamIsCapturing(stream):
+            if arrays.is_captured():
                 raise KnnscopeError("a graph is captured of an index on one GPU: build it with device='cuda:0', say")
             return answered(self.queue, self.kept.shape, (queries, k, where, out))
 

@@ -8,6 +8,8 @@ import cupy as cp
 import numpy as np
 import numpy.typing as npt
 
+ANYWHERE = 4
+"""cudaMemcpyDefault: addresses say where memory is."""
 MOST = 1 << 26
 """Bytes of an array up to which it goes that way; more memory is not taken from paging."""
 

@@ -21,7 +21,7 @@ class Table:
 
     rows: (rows, dim), bfloat16 as int16, its bits. cell: its type, a key of ``CELLS``. names: int64, (rows,), on the GPU; None for their
     numbers. by_name: int64, (rows,): rows in the order of their names; None likewise. norms: float64, (rows,), as defined, for cosine;
-    else None. metric: 0 l2, 1 ip, 2 cosine. device: its number.
+    else None. metric: 0 l2, 1 ip, 2 cosine. device: its number. base: number of the first row, where rows go by their numbers.
     """
 
     rows: Any
@@ -31,6 +31,13 @@ class Table:
     norms: Any
     metric: int
     device: int
+    base: int = 0
+
+    def part(self, first: int, last: int) -> Table:
+        """Rows from one up to another, by their names; not in the order of these."""
+        some = slice(first, last)
+        names, norms = (None if array is None else array[some] for array in (self.names, self.norms))
+        return Table(self.rows[some], self.cell, names, None, norms, self.metric, self.device, self.base + first)
 
     def macros(self, **more: int) -> tuple[tuple[str, int], ...]:
         """Of the kernels for these rows."""

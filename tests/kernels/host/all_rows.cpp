@@ -30,7 +30,10 @@ int main(int, char** given)
         norms[i] = std::sqrt(norms[i]);
     }
     i64* names = everywhere<i64>(count);
-    std::iota(names, names + count, 0), std::shuffle(names, names + count, random);
+    const bool named = atoi(given[5]) % 2 == 0;  // else rows go by their numbers, from ``base`` on
+    const i64 base = named ? 0 : 1000;
+    std::iota(names, names + count, base);
+    if (named) std::shuffle(names, names + count, random);
     u8* allowed = everywhere<u8>((size_t)queries * count);
     for (size_t i = 0; i < (size_t)queries * count; ++i) allowed[i] = random() % masked == 0;
     double* values = everywhere<double>((size_t)queries * k);
@@ -40,8 +43,8 @@ int main(int, char** given)
     while (room < k + THREADS) room *= 2;
     const int groups = (queries + together - 1) / together, lists = (DIRECT ? groups * blocks : blocks) * together;
     if ((size_t)together * (16 * room + 8 * held) + (size_t)WARPS * stages * STAGE > SHARED_BYTES || held % CELLS) return 5;
-    const Table table = {rows, norms, names, count, dim, asked, masked > 1 ? allowed : nullptr, count, errors, 4,
-                         everywhere<u64>((size_t)lists * k), everywhere<i64>((size_t)lists * k), values, ids, 0, queries, k, together, room, held, stages};
+    const Table table = {rows, norms, named ? names : nullptr, count, dim, asked, masked > 1 ? allowed : nullptr, count, errors, 4,
+                         everywhere<u64>((size_t)lists * k), everywhere<i64>((size_t)lists * k), values, ids, 0, queries, k, together, room, held, stages, base};
     u32 *full = everywhere<u32>(blocks), *taken = everywhere<u32>(queries), *done = everywhere<u32>(queries), *told = errors;
 #if DIRECT
     const std::vector<u32> before(queries, 4);

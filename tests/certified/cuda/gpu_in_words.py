@@ -1,0 +1,174 @@
+"""As much of CuPy as streams of copies need, on the host: what is queued runs later, in any order that streams and events allow."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import random
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+class Array(np.ndarray[Any, Any]):
+    """An array whose memory has an address, as CuPy's."""
+
+    def __new__(cls, shape: Any, dtype: Any = float, memory: Any = None) -> Array:
+        """New memory, or given one."""
+        if memory is None:
+            return np.zeros(shape, dtype).view(cls)
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        made = np.frombuffer((ctypes.c_char * size).from_address(memory.ptr), dtype).reshape(shape).view(cls)
+        made.owner = memory
+        return made
+
+    owner: Any = None
+    data = property(lambda self: SimpleNamespace(ptr=self.ctypes.data))  # type: ignore[assignment]
+
+
+class Event:
+    """What was recorded last."""
+
+    def __init__(self, **_: Any) -> None:
+        self.mark: list[bool] | None = None
+
+    def record(self, stream: Stream) -> None:
+        """Behind all that the stream has."""
+        mark = self.mark = [False]
+        stream.queue(lambda: mark.__setitem__(0, True))
+
+
+class Stream:
+    """Work in its order."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self.gpu, self.work = gpu, deque[tuple[list[bool] | None, Callable[[], Any]]]()
+        gpu.streams.append(self)
+        self.ptr = len(gpu.streams)
+
+    def queue(self, work: Callable[[], Any]) -> None:
+        """Do it later."""
+        self.work.append((None, work))
+
+    def wait_event(self, event: Event) -> None:
+        """Go on when what was recorded is over."""
+        self.work.append((event.mark, lambda: None))
+
+    def synchronize(self) -> None:
+        """Do all."""
+        self.gpu.run()
+
+
+class Gpu:
+    """Memory and streams. free: bytes of memory. most: bytes that were taken at once."""
+
+    def __init__(self, free: int, seed: int) -> None:
+        self.free, self.streams, self.random = free, list[Stream](), random.Random(seed)
+        self.current, self.is_late = Stream(self), self.random.random() < 0.5
+
+    def run(self) -> None:
+        """All that is queued, by streams that take turns at random; some do a lot before others."""
+        while any(stream.work for stream in self.streams):
+            able = [s for s in self.streams if s.work and (s.work[0][0] is None or s.work[0][0][0])]
+            assert able, "streams wait for each other"
+            chosen = self.random.choice(able) if self.random.random() < 0.5 else able[-1 if self.is_late else 0]
+            chosen.work.popleft()[1]()
+
+    def alloc(self, size: int) -> Any:
+        """Memory, full of what nobody has written."""
+        if size > self.free:
+            raise self.cupy.cuda.memory.OutOfMemoryError
+        self.free -= size
+        made = Array(size, np.uint8)
+        made.fill(0xA5)
+        return SimpleNamespace(ptr=made.ctypes.data, owner=made)
+
+    def copy(self, to: int, source: int, size: int, _kind: int, stream: int) -> None:
+        """Queue a copy."""
+        self.streams[stream - 1].queue(lambda: ctypes.memmove(to, source, size))
+
+    @property
+    def cupy(self) -> Any:
+        """The module."""
+        return sys.modules["cupy"]
+
+
+PACKAGE = "knnscope.certified.cuda"
+
+
+@contextmanager
+def forgotten() -> Iterator[None]:
+    """Modules of the package are imported anew, and forgotten at the end."""
+    package = importlib.import_module(PACKAGE)
+
+    def taken() -> dict[str, ModuleType]:
+        return {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith(f"{PACKAGE}.")}
+
+    before = taken()
+    for name in before:
+        delattr(package, name.rpartition(".")[2])
+    try:
+        yield
+    finally:
+        for name in taken():
+            delattr(package, name.rpartition(".")[2])
+        for name, module in before.items():
+            sys.modules[name] = module
+            setattr(package, name.rpartition(".")[2], module)
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, free: int, seed: int = 0) -> Gpu:
+    """A GPU of so much memory in the place of CuPy, for modules that are imported from now on; see ``forgotten``."""
+    gpu = Gpu(free, seed)
+
+    class OutOfMemoryError(Exception):
+        pass
+
+    runtime = SimpleNamespace(
+        memcpyAsync=gpu.copy, memGetInfo=lambda: (gpu.free, 0), CUDARuntimeError=RuntimeError, deviceSynchronize=gpu.run
+    )
+
+    def pinned(size: int, _flags: int) -> Any:
+        made = np.empty(size, np.uint8)
+        return SimpleNamespace(ptr=made.ctypes.data, owner=made)
+
+    class Device:
+        def __init__(self, *_: Any) -> None: ...
+        def __enter__(self) -> None: ...
+        def __exit__(self, *_: object) -> None: ...
+
+    def asnumpy(array: Any, stream: Any = None) -> Any:
+        gpu.run()
+        return np.array(array)
+
+    cuda = SimpleNamespace(
+        runtime=runtime, alloc=gpu.alloc, Event=Event, Stream=lambda **_: Stream(gpu), Device=Device, PinnedMemory=pinned,
+        get_current_stream=lambda: gpu.current, memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+        UnownedMemory=lambda ptr, _size, owner, _device: SimpleNamespace(ptr=ptr, owner=owner),
+        MemoryPointer=lambda memory, past: SimpleNamespace(ptr=memory.ptr + past, owner=memory),
+    )  # fmt: skip
+    cupy: Any = ModuleType("cupy")
+    names = {
+        name: getattr(np, name)
+        for name in ("uint8", "uint32", "uint64", "int32", "int64", "float32", "float64", "bool_", "inf")
+    }
+    for name, value in names.items():
+        setattr(cupy, name, value)
+    cupy.cuda, cupy.ndarray, cupy.asnumpy = cuda, Array, asnumpy
+    cupy.empty = cupy.zeros = lambda shape, dtype=float: Array(shape, dtype)
+    cupy.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 0)
+    fakes = {"cupy": cupy}
+    for name in ("cupy_backends", "cupy_backends.cuda", "cupy_backends.cuda.api", "cupy_backends.cuda.libs"):
+        fakes[name] = ModuleType(name)
+    api: Any = fakes["cupy_backends.cuda.api"]
+    libs: Any = fakes["cupy_backends.cuda.libs"]
+    api.driver, libs.nvrtc = SimpleNamespace(), SimpleNamespace()
+    for name, module in fakes.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return gpu
