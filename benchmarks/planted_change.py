@@ -1,10 +1,11 @@
 """Runs of compare, one after the other: how often is a change told where there is none, and is a planted slowdown of 15% found?
 
-    python benchmarks/planted_change.py [--runs 21] [--earlier 1] [--rounds 7] [--folder DIR] [--out benchmarks/results/planted-change.json]
+    python benchmarks/planted_change.py [--runs 21] [--earlier 1] [--again 0] [--rounds 7] [--folder DIR]
+                                        [--out benchmarks/results/planted-change.json]
 
 The same engines are measured in run after run, and each run is held against as many before it as --earlier says: nothing changed. Every
-run also has numpy with 15% more to do; put in numpy's place in the later run, it is the planted change. Runs in DIR are kept, and not
-measured again.
+run also has numpy with 15% more to do; put in numpy's place in the later run, it is the planted change. While a row is not clear, the runs
+that follow are taken for what is measured again, as many as --again says. Runs in DIR are kept, and not measured again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from msgspec import structs
 
 from knnscope import analysis, environment
 from knnscope.analysis import run as runs
+from knnscope.analysis.again import unclear
 from knnscope.analysis.change import Change, changes
 from knnscope.analysis.run import CompareFacts, ComparisonRun
 from knnscope.bench import session
@@ -73,31 +75,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=21)
     parser.add_argument("--earlier", type=int, default=1, help="runs that each is held against (default 1)")
+    parser.add_argument("--again", type=int, default=0, help="measured again at most so often (default 0)")
     parser.add_argument("--rounds", type=int, default=OPTIONS.rounds)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/planted-change.json"))
     args = parser.parse_args()
-    if not 1 <= args.earlier < args.runs:
-        parser.error(f"--earlier {args.earlier}: from 1 up, and fewer than the {args.runs} runs")
+    if args.earlier < 1 or args.again < 0 or args.earlier + args.again >= args.runs:
+        parser.error(f"--earlier {args.earlier}, --again {args.again}: from 1 and from 0 up, together fewer than {args.runs} runs")
     with tempfile.TemporaryDirectory() as own:
         found = [
             measured((args.folder or Path(own)) / f"{number:02}", number, args.rounds) for number in range(args.runs)
         ]
-    windows = [found[i : i + args.earlier + 1] for i in range(len(found) - args.earlier)]
-    pairs = [pair(before, after) for *before, after in windows]
+    length = args.earlier + 1 + args.again
+    windows = [found[i : i + length] for i in range(len(found) - length + 1)]
+    pairs = [pair(window[: args.earlier], window[args.earlier :]) for window in windows]
     for one in pairs:
         print(one)
     summary = {
         "earlier runs of a pair": args.earlier,
+        "measured again at most": args.again,
         "pairs": len(pairs),
         "nothing changed": {
             "pairs with a row that is worse": sum(bool(p["worse"]) for p in pairs),
             "pairs with a row that is better": sum(bool(p["better"]) for p in pairs),
             "rows": total(p["nothing changed"] for p in pairs),
+            "later runs that were needed": counted(p["later runs"] for p in pairs),
             "a change of so many times would have been told, median": round(median(p["tells"] for p in pairs), 2),
         },
         "planted": {
             f"{CHANGED}, 15% slower": total([p["planted"]] for p in pairs),
+            "later runs that were needed": counted(p["later runs, planted"] for p in pairs),
             "its ratio, median": round(median(p["ratio"] for p in pairs), 3),
             "the others": total(p["others"] for p in pairs),
         },
@@ -130,26 +137,33 @@ def measured(folder: Path, number: int, rounds: int) -> ComparisonRun:
     return run
 
 
-def pair(before: Sequence[ComparisonRun], after: ComparisonRun) -> dict[str, Any]:
-    """What is said of earlier runs and a later one, as they are and with the planted engine in the later one."""
-    still = hot(before, as_it_is(after))
-    moved = hot(before, planted(after))
+def pair(before: Sequence[ComparisonRun], after: Sequence[ComparisonRun]) -> dict[str, Any]:
+    """What is said of earlier runs and later ones, as they are and with the planted engine in the later ones."""
+    still, needed = hot(before, [as_it_is(run) for run in after])
+    moved, planted_needed = hot(before, [planted(run) for run in after])
     (row,) = (row for row in moved if row.engine == CHANGED)
     return {
         "worse": [row.engine for row in still if row.outcome == "worse"],
         "better": [row.engine for row in still if row.outcome == "better"],
         "nothing changed": [row.outcome for row in still],
+        "later runs": needed,
         "planted": row.outcome,
         "ratio": round(row.ratio or 0, 3),
+        "later runs, planted": planted_needed,
         "others": [row.outcome for row in moved if row.engine != CHANGED],
         "tells": round(median(row.tells or 0 for row in still), 3),
-        "other cores": max(run.other_cores or 0 for run in (*before, after)),
+        "other cores": max(run.other_cores or 0 for run in (*before, *after)),
     }
 
 
-def hot(before: Sequence[ComparisonRun], after: ComparisonRun) -> Sequence[Change]:
-    """The rows of calls with hot caches."""
-    return [row for row in changes([as_it_is(run) for run in before], after).rows if row.cache == "hot"]
+def hot(before: Sequence[ComparisonRun], after: Sequence[ComparisonRun]) -> tuple[Sequence[Change], int]:
+    """The rows of calls with hot caches, and how many of the later runs were looked at, as compare --again does."""
+    earlier = [as_it_is(run) for run in before]
+    for count in range(1, len(after) + 1):
+        found = changes(earlier, after[:count])
+        if not unclear(found):
+            break
+    return [row for row in found.rows if row.cache == "hot"], count
 
 
 def as_it_is(run: ComparisonRun) -> ComparisonRun:
@@ -168,6 +182,11 @@ def planted(run: ComparisonRun) -> ComparisonRun:
 def total(outcomes: Any) -> dict[str, int]:
     """How often each comes."""
     return dict(Counter(outcome for some in outcomes for outcome in some).most_common())
+
+
+def counted(numbers: Any) -> dict[str, int]:
+    """How often each comes, least first."""
+    return {str(number): count for number, count in sorted(Counter(numbers).items())}
 
 
 if __name__ == "__main__":
