@@ -81,7 +81,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/planted-change.json"))
     args = parser.parse_args()
     if args.earlier < 1 or args.again < 0 or args.earlier + args.again >= args.runs:
-        parser.error(f"--earlier {args.earlier}, --again {args.again}: from 1 and from 0 up, together fewer than {args.runs} runs")
+        parser.error(
+            f"--earlier {args.earlier}, --again {args.again}: from 1 and from 0 up, together fewer than {args.runs} runs"
+        )
     with tempfile.TemporaryDirectory() as own:
         found = [
             measured((args.folder or Path(own)) / f"{number:02}", number, args.rounds) for number in range(args.runs)

@@ -23,4 +23,6 @@ def unclear(found: Changes) -> tuple[Change, ...]:
 def _unclear(row: Change) -> bool:
     if row.outcome == "noisy":
         return row.ratio is not None and not row.why.startswith(FEW)
-    return row.outcome in ("worse", "better") or (row.outcome == "same" and row.ratio is not None and row.ratio >= MATTERS)
+    return row.outcome in ("worse", "better") or (
+        row.outcome == "same" and row.ratio is not None and row.ratio >= MATTERS
+    )

@@ -179,10 +179,11 @@ def changes(before: Run | Sequence[Run], after: Run | Sequence[Run]) -> Changes:
             if shift and len(since.runs) > 1:
                 row = structs.replace(row, later=shift.later, after_ns=since.took_ns(key))
             rows.append(row)
+    called = "later run 1" if len(newer) > 1 else "the second run" if len(runs) == 1 else "the later run"
     return Changes(
         command="ladder" if climbed else "compare",
         before=next(name for run, name in zip(runs, names, strict=True) if run is found.last),
-        after=earlier.name(since.first, "the second run" if len(runs) == 1 else "the later run"),
+        after=earlier.name(since.first, called),
         earlier=tuple(names) if len(runs) > 1 else (),
         later=tuple(earlier.name(run, f"later run {i + 1}") for i, run in enumerate(newer)) if len(newer) > 1 else (),
         left_out=(*found.left_out, *since.left_out),

@@ -70,7 +70,9 @@ def select(later: Sequence[Run]) -> Later:
     first = later[0]
     around = [[] if run is first else differences(first, run) for run in later]
     forbidden = ["; ".join(d.why for d in some if d.forbids == "all") for some in around]
-    left_out = [LeftOut(run=name(run, f"later run {i + 1}"), why=forbidden[i]) for i, run in enumerate(later) if forbidden[i]]
+    left_out = [
+        LeftOut(run=name(run, f"later run {i + 1}"), why=forbidden[i]) for i, run in enumerate(later) if forbidden[i]
+    ]
     kept = [i for i, why in enumerate(forbidden) if not why]
     each = tuple(timed.rows(later[i]) for i in kept)
     return Later(tuple(later[i] for i in kept), _worst(each), each, tuple(around[i] for i in kept), tuple(left_out))
@@ -91,4 +93,8 @@ def _goodness(row: Row) -> tuple[bool, bool, bool]:
 
 def _alike(row: Row, best: Row) -> bool:
     """Whether a row of another run is judged together with it."""
-    return timed.alike(row, best) and row.quick == best.quick and (row.status == INTERRUPTED) == (best.status == INTERRUPTED)
+    return (
+        timed.alike(row, best)
+        and row.quick == best.quick
+        and (row.status == INTERRUPTED) == (best.status == INTERRUPTED)
+    )

@@ -268,9 +268,7 @@ def _alike(levels: Sequence[_Level], calm: Mapping[Key, tuple[float, int]]) -> d
     for level in levels:
         freedom[level.line.kind] = max(freedom.get(level.line.kind, 0), len(level.now) - 1)
     return {
-        kind: max(
-            0.0, 1 - (WEIGHT + sum(map(fmean, engines.values()))) / (WEIGHT + freedom[kind] * len(engines))
-        )
+        kind: max(0.0, 1 - (POOLED + sum(map(fmean, engines.values()))) / (POOLED + freedom[kind] * len(engines)))
         for kind, engines in apart.items()
     }
 
@@ -300,12 +298,12 @@ def _restless(
 
 
 def _error(level: _Level, variance: float, moods: _Moods) -> float:
-    """Of the move: of the earlier runs' median, and of the later runs, which vary as runs do, or as their processes say if that is more."""
+    """Of the move: of the earlier runs' median, and of the later runs' middle, which vary as runs do, or as their processes say if that is more."""
     runs, later = len(level.runs), len(level.now)
     of_median = (math.pi / 2 if runs > 2 else 1) / runs  # of normal values; of two the median is the mean
     of_mean = (COST if later > 2 else 1) / later
-    share = moods.alike + (1 - moods.alike) * of_mean
-    return math.sqrt(variance * of_median + max(variance * moods.restless, level.error**2) * share)
+    of_runs = variance * moods.restless * (moods.alike + (1 - moods.alike) * of_mean)
+    return math.sqrt(variance * of_median + max(of_runs, level.error**2 * of_mean))
 
 
 def _tellable(level: _Level) -> bool:

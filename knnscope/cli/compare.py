@@ -99,7 +99,9 @@ def _measured(args: argparse.Namespace, out: str | Path) -> Comparison:
 def _times(asked: int | None, against: bool, checked: bool) -> int:
     """How often to measure again: where a check may fail for it, by default."""
     if asked and not against:
-        raise KnnscopeError(f"--again {asked}: measures again what seems to have changed: name an earlier run with --against DIR")
+        raise KnnscopeError(
+            f"--again {asked}: measures again what seems to have changed: name an earlier run with --against DIR"
+        )
     return (again.TIMES if checked else 0) if asked is None else asked
 
 
@@ -108,8 +110,17 @@ def _since(
 ) -> tuple[Changes, list[Comparison]]:
     """What changed, and the runs that measured again, while a row is not clear."""
     since, more = changes(earlier, found), []
-    while since.unclear and len(more) < times and found.folder is not None and not any(m.interrupted for m in (found, *more)):
-        notes([f"measuring again ({len(more) + 1} of at most {times}), since it is not clear yet: {_named(since.unclear)}"])
+    while (
+        since.unclear
+        and len(more) < times
+        and found.folder is not None
+        and not any(m.interrupted for m in (found, *more))
+    ):
+        notes(
+            [
+                f"measuring again ({len(more) + 1} of at most {times}), since it is not clear yet: {_named(since.unclear)}"
+            ]
+        )
         more.append(_measured(args, found.folder / f"{AGAIN}{len(more) + 1}"))
         notes(reporting.beside(more[-1].run))
         since = changes(earlier, found)

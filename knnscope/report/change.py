@@ -110,9 +110,15 @@ def against(found: Changes) -> list[str]:
     """How many runs the rows were judged by, and held against; nothing of a side that had only one to begin with."""
     rows = _told(found)
     comparable = int(any(row.outcome != "not comparable" for row in found.rows))
-    said = [f"judged by {_span((row.later for row in rows), comparable)} of {len(found.later)} later runs"] if found.later else []
+    said = (
+        [f"judged by {_span((row.later for row in rows), comparable)} of {len(found.later)} later runs"]
+        if found.later
+        else []
+    )
     if found.earlier:
-        said.append(f"held against {_span((row.earlier for row in rows), comparable)} of {len(found.earlier)} earlier runs")
+        said.append(
+            f"held against {_span((row.earlier for row in rows), comparable)} of {len(found.earlier)} earlier runs"
+        )
     return said
 
 
