@@ -17,6 +17,7 @@ from knnscope.analysis.measurement import Measurement
 from knnscope.api import changing
 from knnscope.api.comparing import Comparison
 from knnscope.cli import compare as command
+from tests.analysis.test_verdict import failed
 from tests.cli.conftest import Compare, refused
 
 ENGINES = ("--engines", "Right,AlsoRight,Takes", "--batch", 1)
@@ -118,7 +119,7 @@ def test_a_check_measures_again_what_is_not_clear(
     code, out, err = compare(*argv, "--fail-on", "slower")
     assert (code, looks) == (1, [1, 2, 3])
     folders = [tmp_path / "out", tmp_path / "out" / "again-1", tmp_path / "out" / "again-2"]
-    assert len({tuple(runs.load(folder).rows) for folder in folders}) == 3
+    assert len({str(runs.load(folder).rows) for folder in folders}) == 3
     line = "note: measuring again ({} of at most 2), since it is not clear yet: Takes at batch 1"
     assert [line.format(i) in err.splitlines() for i in (1, 2)] == [True, True]
     assert f"\nA  {earlier}\nB  3 later runs, the first {folders[0]}\n" in out
@@ -148,23 +149,20 @@ def test_how_often_it_measures_again_can_be_said(
     refused(compare(vectors, *ENGINES, "--again", 1), "--again 1: .* name an earlier run with --against DIR")
 
 
-def test_an_engine_that_is_wrong_when_measured_again_fails_the_check(
+def test_an_engine_that_fails_when_measured_again_fails_the_check(
     compare: Compare, vectors: Path, earlier: Path, look: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look("noisy")
     inner, calls = command.compare, []
 
-    def wrong_later(*args: Any) -> Comparison:
+    def crashed_later(*args: Any) -> Comparison:
         calls.append(inner(*args))
         if len(calls) == 2:
-            rows = (
-                structs.replace(r, status="crashed", reason="x") if r.engine == "Takes" else r
-                for r in calls[-1].run.rows
-            )
-            return Comparison(replace(calls[-1].run, rows=tuple(rows)))
+            kept = (row for row in calls[-1].run.rows if row.engine != "Takes")
+            return Comparison(replace(calls[-1].run, rows=(*kept, *failed("Takes", "crashed"))))
         return calls[-1]
 
-    monkeypatch.setattr(command, "compare", wrong_later)
+    monkeypatch.setattr(command, "compare", crashed_later)
     code, _, err = compare(vectors, *ENGINES, "--against", earlier, "--again", 1, "--fail-on", "crashed")
     assert code == 1
     assert "note: --fail-on: Takes crashed" in err.splitlines()

@@ -116,11 +116,11 @@ def test_two_runs_are_what_changed(knnscope: Run, folder: Path, tmp_path: Path) 
 def test_several_later_runs_are_judged_together(knnscope: Run, folder: Path, tmp_path: Path) -> None:
     run = analysis.load(SAMPLE)
     assert isinstance(run, ComparisonRun)
-    for number in (1, 2):
+    for number in (1, 2, 3):
         rows = [structs.replace(row, reason=f"{number}") if row.reason else row for row in run.rows]
         save(replace(run, rows=(*rows[number:], *rows[:number])), tmp_path / f"{number}")
     code, out, _ = knnscope(
-        "report", SAMPLE, "--later", folder, tmp_path / "1", "--later", tmp_path / "2", "-o", tmp_path / "x.md"
+        "report", SAMPLE, "--later", tmp_path / "1", tmp_path / "2", "--later", tmp_path / "3", "-o", tmp_path / "x.md"
     )
     assert (code, out[: len(f"{tmp_path}")]) == (0, f"{tmp_path}")
     assert "3 later runs" in (tmp_path / "x.md").read_text("utf-8")
