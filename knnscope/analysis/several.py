@@ -64,7 +64,7 @@ class Line(Keyed):
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Of a row's levels in the earlier runs: where they lie, their variance, and how many observations that is worth."""
+    """Of a row's levels in some runs: where they lie, their variance, and how many observations that is worth."""
 
     centre: float
     variance: float
@@ -110,8 +110,8 @@ def judge(lines: Sequence[Line], unchanged: Collection[str]) -> dict[Key, Shift]
     """Judge every row.
 
     Args:
-        lines: rows of the later run, each key once.
-        unchanged: engines whose libraries are the same in the later run as in all that their rows are held against.
+        lines: rows of the later runs, each key once.
+        unchanged: engines whose libraries are the same in the later runs as in all that their rows are held against.
     """
     return shifts.twice(lambda controls: _look(lines, controls), unchanged)
 
@@ -226,8 +226,8 @@ def _middle(groups: Groups) -> float:
 def _standard_error(groups: Groups) -> float:
     """About that of a run's median, by the spread of its processes, outliers apart."""
     middles = [median(group) for group in groups]
-    middle = median(middles)
-    sigma = 1.4826 * median(abs(m - middle) for m in middles)  # of a normal distribution
+    centre = median(middles)
+    sigma = 1.4826 * median(abs(m - centre) for m in middles)  # of a normal distribution
     return math.sqrt(math.pi / 2 / len(groups)) * sigma
 
 
@@ -259,18 +259,16 @@ def _alike(levels: Sequence[_Level], calm: Mapping[Key, tuple[float, int]]) -> d
 
     Where they differ from each other by less than runs do, they tell less than as many runs. Drawn towards none.
     """
-    apart: dict[Kind, dict[str, list[float]]] = {}
+    apart: dict[Kind, dict[str, list[tuple[float, int]]]] = {}
     for level in levels:
         some = spread(level.now, level.line.quick)
         of_engine = apart.setdefault(level.line.kind, {}).setdefault(level.line.engine, [])
-        of_engine.append(some.freedom * some.variance / calm[level.line.key][0])
-    freedom: dict[Kind, int] = {}
-    for level in levels:
-        freedom[level.line.kind] = max(freedom.get(level.line.kind, 0), len(level.now) - 1)
-    return {
-        kind: max(0.0, 1 - (POOLED + sum(map(fmean, engines.values()))) / (POOLED + freedom[kind] * len(engines)))
-        for kind, engines in apart.items()
-    }
+        of_engine.append((some.freedom * some.variance / calm[level.line.key][0], some.freedom))
+    found = {}
+    for kind, engines in apart.items():
+        seen, expected = (sum(fmean(row[i] for row in some) for some in engines.values()) for i in (0, 1))
+        found[kind] = max(0.0, 1 - (POOLED + seen) / (POOLED + expected))
+    return found
 
 
 def _restless(

@@ -114,7 +114,10 @@ class Changes:
         return report.html(self.told)
 
 
-def changes(before: Given | Sequence[Given], after: Given | Sequence[Given]) -> Changes:
+def changes(
+    before: RunResult[Any] | str | Path | Sequence[RunResult[Any] | str | Path],
+    after: RunResult[Any] | str | Path | Sequence[RunResult[Any] | str | Path],
+) -> Changes:
     """Compare a run with an earlier one row by row: which engine got slower, faster, wrong or right, and which rows cannot tell.
 
     Runs are not interleaved, so what all engines share (the machine's load and clock) is told by those whose libraries are the same,

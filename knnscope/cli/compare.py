@@ -109,19 +109,14 @@ def _since(
     args: argparse.Namespace, earlier: Sequence[Comparison], found: Comparison, times: int
 ) -> tuple[Changes, list[Comparison]]:
     """What changed, and the runs that measured again, while a row is not clear."""
-    since, more = changes(earlier, found), []
-    while (
-        since.unclear
-        and len(more) < times
-        and found.folder is not None
-        and not any(m.interrupted for m in (found, *more))
-    ):
-        notes(
-            [
-                f"measuring again ({len(more) + 1} of at most {times}), since it is not clear yet: {_named(since.unclear)}"
-            ]
-        )
-        more.append(_measured(args, found.folder / f"{AGAIN}{len(more) + 1}"))
+    since = changes(earlier, found)
+    more: list[Comparison] = []
+    for number in range(1, times + 1):
+        if not since.unclear or found.folder is None or any(one.interrupted for one in (found, *more)):
+            break
+        why = f"since it is not clear yet: {_named(since.unclear)}"
+        notes([f"measuring again ({number} of at most {times}), {why}"])
+        more.append(_measured(args, found.folder / f"{AGAIN}{number}"))
         notes(reporting.beside(more[-1].run))
         since = changes(earlier, found)
     return since, more
