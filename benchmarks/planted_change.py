@@ -1,17 +1,19 @@
 """Runs of compare, one after the other: how often is a change told where there is none, and is a planted slowdown of 15% found?
 
-    python benchmarks/planted_change.py [--runs 21] [--earlier 1] [--again 0] [--rounds 7] [--folder DIR]
+    python benchmarks/planted_change.py [--runs 21] [--earlier 1] [--again 0] [--drawn 0] [--rounds 7] [--folder DIR]
                                         [--out benchmarks/results/planted-change.json]
 
 The same engines are measured in run after run, and each run is held against as many before it as --earlier says: nothing changed. Every
 run also has numpy with 15% more to do; put in numpy's place in the later run, it is the planted change. While a row is not clear, the runs
-that follow are taken for what is measured again, as many as --again says. Runs in DIR are kept, and not measured again.
+that follow are taken for what is measured again, as many as --again says. With --drawn the earlier runs of each case are drawn from all
+but the later ones, which begin anywhere: more cases, of the same runs. Runs in DIR are kept, and not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import tempfile
 import time
 from collections import Counter
@@ -42,6 +44,7 @@ DATA = "synthetic:text,rows=20000,queries=200"
 ENGINES = ("numpy", "faiss", "certified", "sklearn")
 CHANGED, PLANTED, MORE = "numpy", "numpy-planted", 0.15
 BATCHES = (10,)
+Case = tuple[list[int], list[int]]
 OPTIONS = Options(threads=1, rounds=7, seconds=0.5, cold=False)
 """One thread, so that other work finds a core of its own; up to 13 rounds each is a process, from 14 on each process has two."""
 
@@ -76,6 +79,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=21)
     parser.add_argument("--earlier", type=int, default=1, help="runs that each is held against (default 1)")
     parser.add_argument("--again", type=int, default=0, help="measured again at most so often (default 0)")
+    parser.add_argument("--drawn", type=int, default=0, help="so many cases are drawn (default: each run in its turn)")
     parser.add_argument("--rounds", type=int, default=OPTIONS.rounds)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/planted-change.json"))
@@ -88,14 +92,15 @@ def main() -> None:
         found = [
             measured((args.folder or Path(own)) / f"{number:02}", number, args.rounds) for number in range(args.runs)
         ]
-    length = args.earlier + 1 + args.again
-    windows = [found[i : i + length] for i in range(len(found) - length + 1)]
-    pairs = [pair(window[: args.earlier], window[args.earlier :]) for window in windows]
+    later = 1 + args.again
+    cases = drawn(args.runs, args.earlier, later, args.drawn) if args.drawn else in_turn(args.runs, args.earlier, later)
+    pairs = [pair([found[i] for i in before], [found[i] for i in after]) for before, after in cases]
     for one in pairs:
         print(one)
     summary = {
         "earlier runs of a pair": args.earlier,
         "measured again at most": args.again,
+        "drawn": bool(args.drawn),
         "pairs": len(pairs),
         "nothing changed": {
             "pairs with a row that is worse": sum(bool(p["worse"]) for p in pairs),
@@ -109,12 +114,33 @@ def main() -> None:
             "later runs that were needed": counted(p["later runs, planted"] for p in pairs),
             "its ratio, median": round(median(p["ratio"] for p in pairs), 3),
             "the others": total(p["others"] for p in pairs),
+            "pairs with another row that is worse or better": sum(
+                bool({"worse", "better"} & set(p["others"])) for p in pairs
+            ),
         },
         "cores kept busy by other work, median": median(p["other cores"] for p in pairs),
     }
     print(json.dumps(summary, indent=1))
     facts = {"summary": summary, "pairs": pairs, "environment": environment.collect(catalog.libraries())}
     args.out.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def in_turn(runs: int, earlier: int, later: int) -> list[Case]:
+    """Numbers of earlier runs and of later ones, which follow them."""
+    starts = range(earlier, runs - later + 1)
+    return [(list(range(start - earlier, start)), list(range(start, start + later))) for start in starts]
+
+
+def drawn(runs: int, earlier: int, later: int, cases: int) -> list[Case]:
+    """Later runs that follow each other, and earlier ones of all the others."""
+    chance = random.Random(1)
+    found = []
+    for _ in range(cases):
+        start = chance.randrange(runs - later + 1)
+        after = list(range(start, start + later))
+        before = chance.sample([i for i in range(runs) if i not in after], earlier)
+        found.append((sorted(before), after))
+    return found
 
 
 def measured(folder: Path, number: int, rounds: int) -> ComparisonRun:
