@@ -95,7 +95,7 @@ class _Level:
 
     def centre(self, variance: float) -> float:
         """How far it moved, if a run varies so."""
-        return middle(self.now, math.sqrt(variance)) - self.before.centre
+        return middle(self.now, math.sqrt(variance), self.before.centre) - self.before.centre
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +148,21 @@ def spread(values: Sequence[float], quick: bool = False) -> Spread:
     return Spread(centre, sum(min(one, most) ** 2 for one in far) / max(1, freedom), freedom)
 
 
-def middle(values: Sequence[float], sigma: float) -> float:
+def middle(values: Sequence[float], sigma: float, before: float) -> float:
     """Of the levels in the later runs: their mean, of those that are far off as ``NEAR`` says.
+
+    Of two none is the middle one: the one nearer to the level before holds the other within twice that distance.
 
     Raises:
         ValueError: there is none.
     """
     if not values:
         raise ValueError("a run was expected")
-    centre, most = median(values), NEAR * sigma
+    most = NEAR * sigma
+    if len(values) == 2:
+        near, far = sorted(values, key=lambda value: (abs(value - before), value))
+        return near + min(2 * most, max(-2 * most, far - near)) / 2
+    centre = median(values)
     return fmean(min(centre + most, max(centre - most, value)) for value in values)
 
 

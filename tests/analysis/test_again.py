@@ -90,16 +90,24 @@ def test_one_wild_later_run_of_three_decides_nothing(which: int, factor: float) 
 
 @given(st.lists(st.floats(-0.3, 0.3), min_size=1, max_size=6), st.floats(0.001, 0.1))
 def test_the_middle_lies_among_them_and_follows_all(values: list[float], sigma: float) -> None:
-    found = several.middle(values, sigma)
+    found = several.middle(values, sigma, -1)
     assert min(values) - 1e-12 <= found <= max(values) + 1e-12
-    assert several.middle([value + 1 for value in values], sigma) == pytest.approx(found + 1)
-    assert several.middle(values, 10) == pytest.approx(fmean(values)), "none is far off"
+    assert several.middle([value + 1 for value in values], sigma, 0) == pytest.approx(found + 1)
+    assert several.middle(values, 10, 0) == pytest.approx(fmean(values)), "none is far off"
 
 
 def test_the_middle_is_that_of_the_formula() -> None:
-    assert several.middle([0.0, 0.01, 0.5], 0.02) == pytest.approx((0.0 + 0.01 + 0.01 + 1.5 * 0.02) / 3)
+    assert several.middle([0.0, 0.01, 0.5], 0.02, 0.0) == pytest.approx((0.0 + 0.01 + 0.01 + 1.5 * 0.02) / 3)
+    for values in ([0.01, 0.5], [0.5, 0.01]):
+        assert several.middle(values, 0.02, 0.0) == pytest.approx(0.01 + 1.5 * 0.02)
+        assert several.middle(values, 0.02, 0.6) == pytest.approx(0.5 - 1.5 * 0.02)
     with pytest.raises(ValueError, match="a run was expected"):
-        several.middle([], 0.02)
+        several.middle([], 0.02, 0.0)
+
+
+def test_of_two_later_runs_a_wild_one_is_held_by_the_other() -> None:
+    assert set(outcomes(changes(EARLIER, [LATER[0], scaled(LATER[1], 1.35, "numpy")])).values()) == {"same"}
+    assert outcomes(changes(EARLIER, [SLOWER[0], scaled(SLOWER[1], 1.35, "numpy")]))["numpy"] == "worse"
 
 
 @settings(deadline=None, max_examples=20)
