@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 from msgspec import structs
 
 from knnscope import analysis, environment
@@ -30,6 +31,7 @@ from knnscope.analysis import run as runs
 from knnscope.analysis.again import unclear
 from knnscope.analysis.change import Change, changes
 from knnscope.analysis.run import CompareFacts, ComparisonRun
+from knnscope.analysis.shifts import Floats
 from knnscope.bench import session
 from knnscope.bench.plan import Options
 from knnscope.bench.task import Task
@@ -118,6 +120,7 @@ def main() -> None:
                 bool({"worse", "better"} & set(p["others"])) for p in pairs
             ),
         },
+        "what wanders from run to run": wandering(found),
         "cores kept busy by other work, median": median(p["other cores"] for p in pairs),
     }
     print(json.dumps(summary, indent=1))
@@ -192,6 +195,42 @@ def hot(before: Sequence[ComparisonRun], after: Sequence[ComparisonRun]) -> tupl
         if not unclear(found):
             break
     return [row for row in found.rows if row.cache == "hot"], count
+
+
+def wandering(found: Sequence[ComparisonRun]) -> dict[str, dict[str, float]]:
+    """Of each engine beside the others, as logarithms: how far it lies from run to run by wall time, CPU time and the fastest call of each round.
+
+    by processes: what the spread of a run's rounds, each a process's own, lets expect of that (standard error of their mean). next: the
+    correlation of a run and the one after it, by wall time.
+    """
+    names = [*ENGINES, PLANTED]
+    hot_rows = [{row.engine: row for row in run.rows if row.cache == "hot"} for run in found]
+    rounds = np.log([[[median(ns) for ns in rows[name].samples_ns] for name in names] for rows in hot_rows])
+    fastest = np.log([[[min(ns) for ns in rows[name].samples_ns] for name in names] for rows in hot_rows])
+    cpu = np.log([[[rows[name].cpu_ns] for name in names] for rows in hot_rows])
+    wall, by_cpu, by_fastest = (beside(some) for some in (rounds, cpu, fastest))
+    levels, cpu_levels, fastest_levels = (np.median(some, axis=2) for some in (wall, by_cpu, by_fastest))
+    errors = np.sqrt(np.mean(wall.var(axis=2, ddof=1) / wall.shape[2], axis=0))
+    return {
+        name: {
+            "wall time": round(float(levels[:, i].std(ddof=1)), 3),
+            "CPU time": round(float(cpu_levels[:, i].std(ddof=1)), 3),
+            "fastest call": round(float(fastest_levels[:, i].std(ddof=1)), 3),
+            "by processes": round(float(errors[i]), 3),
+            "next": round(float(np.corrcoef(levels[:-1, i], levels[1:, i])[0, 1]), 2),
+        }
+        for i, name in enumerate(names)
+    }
+
+
+def beside(times: Floats) -> Floats:
+    """Logarithms of shape (runs, engines, rounds) beside the median of the other engines, each in units of its usual time."""
+    moved = times - np.median(times, axis=(0, 2), keepdims=True)
+    found = np.empty_like(moved)
+    for i in range(len(ENGINES) + 1):
+        others = [j for j in range(len(ENGINES)) if j != i and (i < len(ENGINES) or ENGINES[j] != CHANGED)]
+        found[:, i] = moved[:, i] - np.median(moved[:, others], axis=1)
+    return found
 
 
 def as_it_is(run: ComparisonRun) -> ComparisonRun:
