@@ -2,7 +2,7 @@
 
 A pure function of the runs. ``surroundings`` says what may be compared and whose libraries changed, ``shifts`` how much longer a row
 takes once what all share is taken out; where there are several earlier runs, ``earlier`` says which of them count, and ``several`` how much
-longer.
+longer. Of several later runs ``later`` says the same.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, structs
 
-from knnscope.analysis import earlier, several, shifts, timed
-from knnscope.analysis.earlier import LeftOut
+from knnscope.analysis import earlier, later, several, shifts, timed
+from knnscope.analysis.earlier import Earlier, LeftOut
 from knnscope.analysis.jsonl import read_one
+from knnscope.analysis.later import Later
 from knnscope.analysis.measurement import FAILED, NOT_HERE, Count, Positive, Ratio
 from knnscope.analysis.run import LadderRun, Run
+from knnscope.analysis.several import Line
 from knnscope.analysis.shifts import Case, Common, Key, Shift
 from knnscope.analysis.surroundings import Difference, changed
 from knnscope.analysis.timed import Row
-from knnscope.errors import KnnscopeError
+from knnscope.errors import ArgumentError, KnnscopeError
 
 Outcome = Literal[
     "worse",
@@ -45,6 +47,8 @@ BAD = ("worse", "newly wrong", "newly missing", "newly failed")
 """Outcomes that somebody should look at."""
 UNTOLD = ("noisy", "no control", "not comparable")
 """Outcomes that say nothing of the engine."""
+FEW = "too few "
+"""How the reason of a row begins that has too few processes, or rounds, for any verdict."""
 FARTHEST = 700.0
 """No logarithm of a ratio is shown that is larger: e to it is near the largest number."""
 
@@ -67,7 +71,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     before_ns: Annotated[
         Positive | None, _say("median of the run before, as its clock had it; of several the middle one")
     ] = None
-    after_ns: Positive | None = None
+    after_ns: Annotated[Positive | None, _say("the same of the later run, or runs")] = None
     ratio: Annotated[
         Ratio | None, _say("time after over time before, without what the unchanged engines share; above 1 is slower")
     ] = None
@@ -80,6 +84,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         float | None, _say("one-sided chance of so uneven processes, or runs, if nothing changed that matters")
     ] = None
     earlier: Annotated[Count | None, _say("of several earlier runs so many are what the time is held against")] = None
+    later: Annotated[Count | None, _say("of several later runs so many are what it is judged by")] = None
     before_status: str | None = None
     after_status: str | None = None
     before_grade: str | None = None
@@ -104,7 +109,8 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Changes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that changed. before, after: the names of the runs. command: what measured them.
 
-    earlier: of several earlier runs all names, oldest first; ``before`` is then the last that can be compared. left_out: those that cannot.
+    earlier: of several earlier runs all names, oldest first; ``before`` is then the last that can be compared. later: of several later runs
+    all names; ``after`` is the first. left_out: those of both that cannot be compared.
     """
 
     schema_version: Literal[1] = 1
@@ -112,6 +118,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     before: str
     after: str
     earlier: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     differences: tuple[Difference, ...]
     shared: tuple[Shared, ...]
@@ -124,35 +131,39 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return tuple(row for row in self.rows if row.outcome in outcomes)
 
 
-def changes(before: Run | Sequence[Run], after: Run) -> Changes:
-    """Compare a run with an earlier one, or with several, row by row.
+def changes(before: Run | Sequence[Run], after: Run | Sequence[Run]) -> Changes:
+    """Compare a run with an earlier one, or several with several, row by row.
 
     Rows that failed in both have nothing to compare and are left out.
 
     Args:
         before: the earlier run, or several, oldest first; where they have other libraries than the last of them a row is not held against them.
-        after: the later one.
+        after: the later one, or several that measured the same again, the first one first; where they have other libraries than that one
+            a row is not judged by them.
 
     Raises:
-        KnnscopeError: no earlier run, the same run twice, or one is a run of compare, another of the ladder.
+        KnnscopeError: no earlier run, no later one, the same run twice, or one is a run of compare, another of the ladder.
     """
-    runs = [before] if isinstance(before, Run) else list(before)
-    earlier.check(runs, after)
+    runs, newer = ([some] if isinstance(some, Run) else list(some) for some in (before, after))
+    if not newer:
+        raise ArgumentError("no later run: at least one was expected")
+    earlier.check(runs, newer)
     names = [earlier.name(run, f"run {i + 1}" if len(runs) > 1 else "the first run") for i, run in enumerate(runs)]
-    found = earlier.select(runs, after)
-    around, new = found.around[-1], timed.rows(after)
+    since = later.select(newer)
+    found = earlier.select(runs, since.first)
+    around, new = found.around[-1], since.rows
     each = earlier.rows_of(found, new)
     old = each[-1]
-    climbed = isinstance(after, LadderRun)
+    climbed = isinstance(since.first, LadderRun)
     libraries = {
         (row.key[0], row.device): changed(row.key[0], row.device, climbed, around)
         for row in (*old.values(), *new.values())
     }
     unchanged = {engine for (engine, _), moved in libraries.items() if moved == ()}
-    many = len(found.runs) > 1
+    many = len(found.runs) > 1 or len(since.runs) > 1
     left_out: dict[Key, dict[int, str]] = {}
     if many:
-        lines, left_out = earlier.lines(found, new)
+        lines, left_out = _lines(found, since)
         judged, shared = several.judge(lines, unchanged), several.common(lines, unchanged)
     else:
         cases = [_case(row, new[key]) for key, row in old.items() if key in new and _comparable(row, new[key], around)]
@@ -163,18 +174,24 @@ def changes(before: Run | Sequence[Run], after: Run) -> Changes:
         row = _change(old.get(key), new.get(key), shift, timed.forbidden((new.get(key) or old[key]).device, around))
         if row is not None:
             row = structs.replace(row, libraries=libraries[key[0], row.device] or ())
-            rows.append(_held(row, shift, [some.get(key) for some in each], left_out[key]) if many and shift else row)
+            if shift and len(found.runs) > 1:
+                row = _held(row, shift, [some.get(key) for some in each], left_out[key])
+            if shift and len(since.runs) > 1:
+                row = structs.replace(row, later=shift.later, after_ns=since.took_ns(key))
+            rows.append(row)
+    called = "later run 1" if len(newer) > 1 else "the second run" if len(runs) == 1 else "the later run"
     return Changes(
         command="ladder" if climbed else "compare",
         before=next(name for run, name in zip(runs, names, strict=True) if run is found.last),
-        after=earlier.name(after, "the second run" if len(runs) == 1 else "the later run"),
+        after=earlier.name(since.first, called),
         earlier=tuple(names) if len(runs) > 1 else (),
-        left_out=found.left_out,
+        later=tuple(earlier.name(run, f"later run {i + 1}") for i, run in enumerate(newer)) if len(newer) > 1 else (),
+        left_out=(*found.left_out, *since.left_out),
         differences=tuple(around),
         shared=tuple(_shared(one) for one in shared),
         rows=tuple(rows),
         rows_before=len(found.last.rows),
-        rows_after=len(after.rows),
+        rows_after=len(since.first.rows),
     )
 
 
@@ -200,6 +217,22 @@ def _held(row: Change, shift: Shift, each: Sequence[Row | None], left_out: Mappi
         before_ns=median_low(took) if took else row.before_ns,
         why="; ".join(filter(None, (row.why, why))),
     )
+
+
+def _lines(found: Earlier, since: Later) -> tuple[list[Line], dict[Key, dict[int, str]]]:
+    """The rows that can be judged by time, and for each row why which earlier runs are left out."""
+    each = [timed.rows(run) for run in found.runs]
+    some, left_out = [], {}
+    for key, row in since.rows.items():
+        now = since.times(key)
+        if not now:
+            continue
+        why = earlier.why_not(found, key, row, each)
+        held = {i: timed.times(each[i][key]) for i in why if not why[i]}
+        left_out[key] = {i: reason for i, reason in why.items() if reason}
+        if held:
+            some.append(Line(key, row.device, held, now, row.quick))
+    return some, left_out
 
 
 def _comparable(a: Row, b: Row, around: Sequence[Difference]) -> bool:
@@ -281,7 +314,7 @@ def _beside(a: Row, b: Row) -> str:
 
 def _timed(shift: Shift, beside: str) -> tuple[Outcome, str]:
     reasons = {
-        "few": "too few processes to tell" if shift.processes != (1, 1) else "too few rounds to tell",
+        "few": FEW + ("processes to tell" if shift.processes != (1, 1) else "rounds to tell"),
         "no control": f"fewer than {shifts.FEWEST_CONTROLS} other engines with the same libraries in these runs",
     }
     outcome: Outcome = "noisy" if shift.told == "few" else shift.told

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
-import numpy as np
 
 from knnscope.analysis import timed
 from knnscope.analysis.run import LadderRun, Run
-from knnscope.analysis.several import Line
 from knnscope.analysis.shifts import Key
 from knnscope.analysis.surroundings import Difference, changed, differences
 from knnscope.analysis.timed import Row
@@ -46,22 +44,23 @@ def name(run: Run, otherwise: str) -> str:
     return str(run.folder) if run.folder is not None else otherwise
 
 
-def check(earlier: Sequence[Run], after: Run | None = None) -> None:
-    """Refuse what cannot be earlier runs and a later one. after: None where it is not there yet.
+def check(earlier: Sequence[Run], later: Sequence[Run] = ()) -> None:
+    """Refuse what cannot be earlier runs and later ones. later: none where there is none yet.
 
     Raises:
         ArgumentError: there is no earlier run.
-        KnnscopeError: one is of compare, another of the ladder, or of several two are the same run.
+        KnnscopeError: one is of compare, another of the ladder, or of three or more two are the same run.
     """
     if not earlier:
         raise ArgumentError("no earlier run: at least one was expected")
-    runs = [*earlier, *([after] if after is not None else [])]
-    called = ["the first", "the second"] if len(earlier) == 1 else [f"run {place + 1}" for place in range(len(runs))]
+    runs = [*earlier, *later]
+    pair = len(earlier) == 1 and len(later) < 2
+    called = ["the first", "the second"] if pair else [f"run {place + 1}" for place in range(len(runs))]
     names = [name(run, otherwise) for run, otherwise in zip(runs, called, strict=False)]
     for place, run in enumerate(runs):
         if type(run) is not type(runs[0]):
             raise KnnscopeError(f"{names[0]} and {names[place]}: one is a run of compare, one of ladder")
-        for other in range(place if len(earlier) > 1 else 0):
+        for other in range(0 if pair else place):
             if runs[other].rows == run.rows:
                 raise KnnscopeError(f"{names[other]} and {names[place]}: the same run twice: name each run once")
 
@@ -84,7 +83,7 @@ def select(earlier: Sequence[Run], after: Run) -> Earlier:
 
 
 def rows_of(found: Earlier, new: Mapping[Key, Row]) -> list[dict[Key, Row]]:
-    """The rows of each run; the last one has those of the later run that it lacks as the newest run before it has them."""
+    """The rows of each run; the last one has those of the later runs that it lacks as the newest run before it has them."""
     each = [timed.rows(run) for run in found.runs]
     for older in reversed(each[:-1]):
         for key in new.keys() & older.keys() - each[-1].keys():
@@ -92,24 +91,13 @@ def rows_of(found: Earlier, new: Mapping[Key, Row]) -> list[dict[Key, Row]]:
     return each
 
 
-def lines(found: Earlier, new: Mapping[Key, Row]) -> tuple[list[Line], dict[Key, dict[int, str]]]:
-    """The rows that can be judged by time, and for each row why which runs are left out."""
+def why_not(found: Earlier, key: Key, row: Row, each: Sequence[Mapping[Key, Row]]) -> dict[int, str]:
+    """For each run, why a later row is not held against it; empty where it is. each: the rows of each run, as they were saved."""
     climbed = isinstance(found.last, LadderRun)
-    each = [timed.rows(run) for run in found.runs]
-    some, left_out = [], {}
-    for key, row in new.items():
-        later = timed.times(row)
-        if row.took_ns is None or np.isnan(later[0]).all():
-            continue
-        why = {
-            i: _unlike(rows.get(key), row, found.around[i], changed(key[0], row.device, climbed, found.since[i]))
-            for i, rows in enumerate(each)
-        }
-        held = {i: timed.times(each[i][key]) for i in why if not why[i]}
-        left_out[key] = {i: reason for i, reason in why.items() if reason}
-        if held:
-            some.append(Line(key, row.device, held, later, row.quick))
-    return some, left_out
+    return {
+        i: _unlike(rows.get(key), row, found.around[i], changed(key[0], row.device, climbed, found.since[i]))
+        for i, rows in enumerate(each)
+    }
 
 
 def _unlike(old: Row | None, new: Row, around: Sequence[Difference], libraries: tuple[str, ...] | None) -> str:

@@ -1,11 +1,12 @@
 """A run is a folder: what compare and the ladder save, and what every renderer takes. ``save`` writes it, ``load`` reads it.
 
 results.jsonl has the rows, environment.json the machine and the options, run.json what else the text needs, verdict.json the verdicts
-of a comparison, which follow from the rows.
+of a comparison, which follow from the rows. Runs that measured the same again lie in it as again-1, again-2 and so on.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -23,6 +24,9 @@ from knnscope.store import write_json
 ROWS, ENVIRONMENT, FACTS, VERDICT = "results.jsonl", "environment.json", "run.json", "verdict.json"
 FILES = (ROWS, ENVIRONMENT, FACTS, VERDICT)
 OLD = "compare or ladder"
+AGAIN = "again-"
+PAGE = "report.html"
+"""The page of a run, in its folder."""
 
 
 class CompareFacts(
@@ -109,11 +113,12 @@ R = TypeVar("R", ComparisonRun, LadderRun)
 
 
 def save(run: R, folder: Path) -> R:
-    """Write the files of a run; returns the run that knows its folder.
+    """Write the files of a run; returns the run that knows its folder. What measured again a run that was there goes.
 
     Raises:
         KnnscopeError: the folder cannot be written, or a figure is not finite.
     """
+    _forget_repeats(folder)
     jsonl.write(folder / ROWS, run.rows)
     write_json(folder / ENVIRONMENT, run.environment)
     if isinstance(run, ComparisonRun):
@@ -126,6 +131,23 @@ def save_facts(run: R) -> R:
     if run.folder is not None:
         write_json(run.folder / FACTS, to_dict(run.facts))
     return run
+
+
+def repeats(folder: Path) -> list[Path]:
+    """Folders of the runs that measured again what the run in a folder had measured, in their order."""
+    found: list[Path] = []
+    while ((some := folder / f"{AGAIN}{len(found) + 1}") / ROWS).is_file():
+        found.append(some)
+    return found
+
+
+def load_all(folder: str | Path) -> list[Run]:
+    """Read the run in a folder, and those that measured the same again.
+
+    Raises:
+        KnnscopeError: as ``load``.
+    """
+    return [load(some) for some in (folder, *repeats(Path(folder)))]
 
 
 def load(folder: str | Path) -> Run:
@@ -156,6 +178,15 @@ def load(folder: str | Path) -> Run:
     if not rows:
         raise KnnscopeError(f"{folder / ROWS}: holds no row: run knnscope compare again")
     return ComparisonRun(rows, environment, facts or _stopped(rows), folder)
+
+
+def _forget_repeats(folder: Path) -> None:
+    """Another run takes the place of the one that they measured again. What else lies in their folders stays."""
+    for some in repeats(folder):
+        for file in (*FILES, PAGE):
+            (some / file).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds something else
+            some.rmdir()
 
 
 def _climbed(path: Path) -> bool:

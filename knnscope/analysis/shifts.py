@@ -56,7 +56,7 @@ class Keyed:
 class Case(Keyed):
     """A row of all runs that are compared: two, or ``several``.
 
-    times: of each run, the later one last, the logarithm of each round's median; nan where it took no part. together: rounds in a row
+    times: of each run, later ones last, the logarithm of each round's median; nan where it took no part. together: rounds in a row
     that one process answered, of each run. quick: one process an engine.
     """
 
@@ -76,7 +76,7 @@ class Shift:
 
     centre: what is left after what the controls share. low, high: it lies between, with 95%, if the engine departs from the controls by
     no more than ``margin`` without having changed. tells: from what on a change would have been told. p: of the direction that it went.
-    runs: numbers of the earlier runs that it was held against, where there are several.
+    runs: numbers of the earlier runs that it was held against, where there are several. later: how many later runs it was judged by.
     """
 
     told: Told
@@ -87,6 +87,7 @@ class Shift:
     p: float = 1.0
     processes: tuple[int, int] = (0, 0)
     runs: tuple[int, ...] = ()
+    later: int = 1
 
 
 @dataclass(frozen=True, slots=True)

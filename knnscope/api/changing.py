@@ -1,4 +1,4 @@
-"""What changed between two runs, or since several, of compare, or of the ladder, for Python."""
+"""What changed between two runs of compare, or of the ladder, or between several and several, for Python."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from knnscope.analysis import change, earlier
+from knnscope.analysis import again, change, earlier
 from knnscope.analysis import run as runs
 from knnscope.analysis.change import Change
 from knnscope.analysis.run import Run
@@ -20,10 +20,12 @@ from knnscope.store import whole_file, write_json
 from knnscope.units import short
 
 S = TypeVar("S", bound=RunResult[Any])
+Given = RunResult[Any] | str | Path
+"""A run, or the folder of a saved one."""
 
 
 class Changes:
-    """What changed between two runs, or since several earlier ones. ``str`` gives what differs around them, a line for each row, and what it comes to.
+    """What changed between two runs, or between several and several. ``str`` gives what differs around them, a line for each row, and what it comes to.
 
     Attributes:
         told: the record that it is made of; the runs are not needed any more.
@@ -57,6 +59,11 @@ class Changes:
     def failing(self) -> tuple[Change, ...]:
         """Rows that are newly wrong, missing or failed."""
         return self.told.of("newly wrong", "newly missing", "newly failed")
+
+    @property
+    def unclear(self) -> tuple[Change, ...]:
+        """Rows that are worth measuring again: worse or better as it seems, too noisy to tell, or slower by 5% or more, but not for certain."""
+        return again.unclear(self.told)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's own types."""
@@ -100,29 +107,43 @@ class Changes:
     def __repr__(self) -> str:
         names = [short(plain(Path(name).name), 100) for name in (self.told.before, self.told.after)]
         many = f"{len(self.told.earlier)} runs up to " if self.told.earlier else ""
-        return f"<Changes from {many}{names[0]} to {names[1]}: {short(report.sentences(self.told)[0], 200)}>"
+        more = f"{len(self.told.later)} runs from " if self.told.later else ""
+        return f"<Changes from {many}{names[0]} to {more}{names[1]}: {short(report.sentences(self.told)[0], 200)}>"
 
     def _repr_html_(self) -> str:
         return report.html(self.told)
 
 
 def changes(
-    before: RunResult[Any] | str | Path | Sequence[RunResult[Any] | str | Path], after: RunResult[Any] | str | Path
+    before: RunResult[Any] | str | Path | Sequence[RunResult[Any] | str | Path],
+    after: RunResult[Any] | str | Path | Sequence[RunResult[Any] | str | Path],
 ) -> Changes:
     """Compare a run with an earlier one row by row: which engine got slower, faster, wrong or right, and which rows cannot tell.
 
     Runs are not interleaved, so what all engines share (the machine's load and clock) is told by those whose libraries are the same,
-    and taken out. Of several earlier runs it is known how far each row differs from run to run, so smaller changes are told.
+    and taken out. Of several earlier runs it is known how far each row differs from run to run, so smaller changes are told; of several later
+    runs the middle counts, so smaller ones still.
 
     Args:
         before: a ``Comparison``, a ``Ladder``, or the folder of a saved one; or several of them, oldest first.
-        after: the later one, of the same kind.
+        after: the later one, of the same kind, or several that measured the same. Of a run that is saved, those that ``compare --again``
+            saved in its folder count as well.
 
     Raises:
         KnnscopeError: no such run, the same run twice, or one is of compare and the other of the ladder.
     """
-    found = [_run(run) for run in ([before] if isinstance(before, RunResult | str | Path) else before)]
-    return Changes(change.changes(found[0] if len(found) == 1 else found, _run(after)))
+    earlier_ones = [_run(run) for run in _each(before)]
+    return Changes(change.changes(earlier_ones, [run for one in _each(after) for run in _later(one)]))
+
+
+def _each(given: Given | Sequence[Given]) -> Sequence[Given]:
+    return [given] if isinstance(given, RunResult | str | Path) else given
+
+
+def _later(given: Given) -> list[Run]:
+    """A later run, and what measured it again."""
+    run = _run(given)
+    return [run, *(runs.load(folder) for folder in (runs.repeats(run.folder) if run.folder is not None else ()))]
 
 
 def earlier_runs(folders: Sequence[str | Path], made_of: type[S]) -> list[S]:

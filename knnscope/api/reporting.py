@@ -18,7 +18,7 @@ from knnscope.store import whole_file
 
 ENDINGS = (".html", ".md", ".csv")
 """Of a report's file."""
-PAGE, CHANGES = "report.html", "changes.html"
+PAGE, CHANGES = run.PAGE, "changes.html"
 """The page in a run's own folder; that of what changed since another, in the later one's."""
 
 
@@ -50,12 +50,15 @@ def write(found: Contents, out: str | Path) -> Path:
     return _written(out, _rendered(document(found), ending))
 
 
-def write_changes(before: str | Path | Sequence[str | Path], after: str | Path, out: str | Path) -> Path:
-    """Write the page of what changed between two runs, or since several earlier ones.
+def write_changes(
+    before: str | Path | Sequence[str | Path], after: str | Path | Sequence[str | Path], out: str | Path
+) -> Path:
+    """Write the page of what changed between two runs, or between several earlier ones and several later ones.
 
     Args:
         before: the folder of the earlier run, or those of several, oldest first.
-        after: that of the later one, of the same command.
+        after: that of the later one, of the same command, or those of several, the first one first. What was measured again and lies in
+            their folders is read as well.
         out: as of ``write``.
 
     Raises:
@@ -63,8 +66,10 @@ def write_changes(before: str | Path | Sequence[str | Path], after: str | Path, 
     """
     out = Path(out)
     ending = check_ending(out)
-    earlier = [before] if isinstance(before, str | Path) else before
-    found = change.changes([run.load(folder) for folder in earlier], run.load(after))
+    earlier, later = ([some] if isinstance(some, str | Path) else some for some in (before, after))
+    found = change.changes(
+        [run.load(folder) for folder in earlier], [one for folder in later for one in run.load_all(folder)]
+    )
     return _written(
         out, change_text.csv_text(found) if ending == ".csv" else _rendered(differences.document(found), ending)
     )

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from knnscope.analysis import statistics
-from knnscope.analysis.change import UNTOLD
+from knnscope.analysis import again, statistics
+from knnscope.analysis.change import UNTOLD, Change
 from knnscope.analysis.measurement import FAILED, Measurement
-from knnscope.analysis.run import ROWS
+from knnscope.analysis.run import AGAIN, ROWS
 from knnscope.analysis.verdict import QUICK_MATTERS
 from knnscope.api import reporting
 from knnscope.api.changing import Changes, changes, earlier_runs
@@ -24,6 +24,8 @@ from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.search import catalog
 
 FAIL_ON = ("wrong", *FAILED, "noisy")
+NAMED = 4
+"""Rows that a line names."""
 SLOWER = "slower"
 """What --fail-on takes besides where there is a run to compare with."""
 
@@ -39,6 +41,7 @@ class Compare:
     knnscope compare base.fbin --queries queries.fbin -k 10,100 --engines faiss,usearch
     knnscope compare vectors.npy --against runs/baseline --fail-on slower,wrong
     knnscope compare vectors.npy --against runs/1 runs/2 runs/3 runs/4 --fail-on slower,wrong
+    knnscope compare vectors.npy --against runs/1 runs/2 runs/3 runs/4 --again 2
     """
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
@@ -52,30 +55,22 @@ class Compare:
     def run(self, args: argparse.Namespace) -> int:
         """Measure and print."""
         fail_on = _fail_on(args.fail_on, args.against is not None)
+        times = _times(args.again, args.against is not None, SLOWER in fail_on)
         earlier = _earlier(args.against, args.dataset) if args.against is not None else None
         out = args.out or f"runs/compare-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        with options.dashed():
-            found = compare(
-                args.dataset or "sample",
-                _queries(args.queries),
-                options.listed(args.engines) if args.engines is not None else None,
-                options.numbers(args.k, "-k"),
-                options.numbers(args.batch, "--batch"),
-                _options(args),
-                out,
-            )
+        found = _measured(args, out)
         notes(reporting.beside(found.run))
         if args.json:
             notes(found.notes)
             show_rows(found.measurements)
         else:
             show(found.run)
-        since = changes(earlier, found) if earlier is not None else None
+        since, more = _since(args, earlier, found, times) if earlier is not None else (None, [])
         if since is not None:
             print(f"\n{since}", file=sys.stderr if args.json else sys.stdout)
-        if found.interrupted and found.folder is not None:
+        if any(one.interrupted for one in (found, *more)) and found.folder is not None:
             raise KeyboardInterrupt(f"interrupted; what was measured until then is in {found.folder.resolve()}")
-        failing = _failing(found.measurements, fail_on)
+        failing = _failing(found.measurements, more, fail_on)
         if since is not None and SLOWER in fail_on:
             failing += [f"{row.engine} slower at batch {row.batch}" for row in since.worse]
             notes(_unchecked(since))
@@ -86,6 +81,51 @@ class Compare:
             first = found.measurements[0]
             raise KnnscopeError(f"nothing was measured: {first.engine}: {first.reason}")
         return 0
+
+
+def _measured(args: argparse.Namespace, out: str | Path) -> Comparison:
+    with options.dashed():
+        return compare(
+            args.dataset or "sample",
+            _queries(args.queries),
+            options.listed(args.engines) if args.engines is not None else None,
+            options.numbers(args.k, "-k"),
+            options.numbers(args.batch, "--batch"),
+            _options(args),
+            out,
+        )
+
+
+def _times(asked: int | None, against: bool, checked: bool) -> int:
+    """How often to measure again: where a check may fail for it, by default."""
+    if asked and not against:
+        raise KnnscopeError(
+            f"--again {asked}: measures again what seems to have changed: name an earlier run with --against DIR"
+        )
+    return (again.TIMES if checked else 0) if asked is None else asked
+
+
+def _since(
+    args: argparse.Namespace, earlier: Sequence[Comparison], found: Comparison, times: int
+) -> tuple[Changes, list[Comparison]]:
+    """What changed, and the runs that measured again, while a row is not clear."""
+    since = changes(earlier, found)
+    more: list[Comparison] = []
+    for number in range(1, times + 1):
+        if not since.unclear or found.folder is None or any(one.interrupted for one in (found, *more)):
+            break
+        why = f"since it is not clear yet: {_named(since.unclear)}"
+        notes([f"measuring again ({number} of at most {times}), {why}"])
+        more.append(_measured(args, found.folder / f"{AGAIN}{number}"))
+        notes(reporting.beside(more[-1].run))
+        since = changes(earlier, found)
+    return since, more
+
+
+def _named(rows: Sequence[Change]) -> str:
+    """Rows in a few words."""
+    some = [f"{row.engine} at batch {row.batch}" for row in rows[:NAMED]]
+    return "; ".join(some) + (f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
 
 
 def _earlier(folders: Sequence[str], dataset: str | None) -> list[Comparison]:
@@ -199,6 +239,13 @@ def _add_outcome(parser: argparse.ArgumentParser) -> None:
         help="a saved run, or several, oldest first: also print what changed since then, row by row; the more runs, the smaller a change is told",
     )
     parser.add_argument(
+        "--again",
+        type=options.natural,
+        metavar="N",
+        help="with --against: measure the whole up to N times more while a row is not clear, and judge all these runs together "
+        f"(default {again.TIMES} with --fail-on {SLOWER} or any, else 0)",
+    )
+    parser.add_argument(
         "--keep-own",
         action="store_true",
         help="count documents that have the query's own id as answers when quality is measured (default: leave them out, as BEIR does)",
@@ -229,12 +276,16 @@ def _fail_on(text: str | None, against: bool) -> list[str]:
     return chosen
 
 
-def _failing(rows: Sequence[Measurement], fail_on: Sequence[str]) -> list[str]:
-    """Each engine with what it failed in, in the order of the rows; noisy is what the table shows as such, its hot calls."""
+def _failing(rows: Sequence[Measurement], more: Sequence[Comparison], fail_on: Sequence[str]) -> list[str]:
+    """Each engine with what it failed in, in the order of the rows; noisy is what the table shows as such, its hot calls.
+
+    more: runs that measured again, in which a row may be noisy.
+    """
     found = []
     for row in rows:
         noisy = "noisy" if row.noisy and row.cache == "hot" else ""
         found += [f"{row.engine} {why}" for why in (row.status, noisy) if why in fail_on]
+    found += [f"{row.engine} {row.status}" for one in more for row in one.measurements if row.status in fail_on]
     return list(dict.fromkeys(found))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from knnscope.api import reporting
@@ -22,6 +23,7 @@ class Report:
     knnscope report runs/compare-20260101-120000 --charts figures --format svg
     knnscope report runs/before runs/after                                         what changed, written as changes.html
     knnscope report runs/1 runs/2 runs/3 runs/after                                what changed since several, oldest first
+    knnscope report runs/1 runs/2 runs/3 --later runs/after runs/again             the same of several later runs
     """
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
@@ -31,6 +33,13 @@ class Report:
             nargs="+",
             metavar="DIR",
             help="the folder that compare, ladder, crossover or profile wrote; a trace; the record of grade; of two runs or more: what changed in the last one",
+        )
+        parser.add_argument(
+            "--later",
+            nargs="+",
+            action="extend",
+            metavar="DIR",
+            help="later runs that measured the same: what changed in them since the runs before, judged by all of them together",
         )
         parser.add_argument(
             "-o",
@@ -49,9 +58,12 @@ class Report:
             raise KnnscopeError("--charts writes no page: leave --output out, or call twice")
         if args.format is not None and args.charts is None:
             raise KnnscopeError("--format is that of --charts: name a folder with it")
-        folder = Path(args.folders[-1])
-        if len(args.folders) > 1:
-            return self._changes(args, folder)
+        *earlier, last = args.folders
+        if args.later is not None:
+            return self._changes(args, args.folders, args.later)
+        if earlier:
+            return self._changes(args, earlier, [last])
+        folder = Path(last)
         if args.charts is not None:
             with options.dashed():
                 formats = options.listed(args.format) if args.format is not None else ("png", "svg")
@@ -70,11 +82,11 @@ class Report:
         print(f"{out}: {decimal_size(out.stat().st_size)}")
         return 0
 
-    def _changes(self, args: argparse.Namespace, later: Path) -> int:
-        """Of earlier runs and a later one."""
+    def _changes(self, args: argparse.Namespace, earlier: Sequence[str], later: Sequence[str]) -> int:
+        """Of earlier runs and later ones."""
         if args.charts is not None:
             raise KnnscopeError("--charts draws one run: name one folder")
-        out = Path(args.output) if args.output is not None else later / reporting.CHANGES
-        reporting.write_changes(args.folders[:-1], later, out)
+        out = Path(args.output) if args.output is not None else Path(later[0]) / reporting.CHANGES
+        reporting.write_changes(earlier, later, out)
         print(f"{out}: {decimal_size(out.stat().st_size)}")
         return 0

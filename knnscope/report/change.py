@@ -1,4 +1,4 @@
-"""What changed between two runs, or since several, in words, Markdown and CSV, and as flat rows."""
+"""What changed between two runs, or several and several, in words, Markdown and CSV, and as flat rows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NEAR = 1.02
 
 def text(found: Changes) -> str:
     """What differs around the runs, what all engines share, a line for each row, and what it comes to."""
-    parts = ["\n".join([f"A  {plain(earlier(found))}", f"B  {plain(found.after)}", *left_out(found)])]
+    parts = ["\n".join([f"A  {plain(earlier(found))}", f"B  {plain(later(found))}", *left_out(found)])]
     if found.differences:
         parts.append(around(found).text())
     parts += [*map("\n".join, filter(None, [shared(found)])), *([table(found).text()] if shown(found) else [])]
@@ -48,7 +48,7 @@ def text(found: Changes) -> str:
 def markdown(found: Changes) -> str:
     """The same for a page that takes Markdown, as a summary of a job: the conclusion first."""
     parts = ["\n".join(f"- {_cell(line)}" for line in sentences(found))]
-    parts.append(f"A is {_cell(earlier(found))}, B is {_cell(found.after)}.")
+    parts.append(f"A is {_cell(earlier(found))}, B is {_cell(later(found))}.")
     parts += [_cell(line) for line in left_out(found)]
     tables = [around(found)] if found.differences else []
     tables += [table(found)] if shown(found) else []
@@ -96,27 +96,47 @@ def earlier(found: Changes) -> str:
     )
 
 
+def later(found: Changes) -> str:
+    """The later run, or how many there are and which is the first."""
+    return f"{len(found.later)} later runs, the first {found.after}" if found.later else found.after
+
+
 def left_out(found: Changes) -> list[str]:
-    """A line for each earlier run with which nothing can be compared."""
+    """A line for each run with which nothing can be compared."""
     return [f"left out: {plain(one.run)}: {plain(one.why)}" for one in found.left_out]
 
 
 def against(found: Changes) -> list[str]:
-    """How many earlier runs the rows were held against; nothing where there was only one to begin with."""
-    if not found.earlier:
-        return []
-    comparable = any(row.outcome != "not comparable" for row in found.rows)
-    runs = sorted({row.earlier for row in _told(found) if row.earlier}) or [int(comparable)]
-    span = f"{runs[0]}" if runs[0] == runs[-1] else f"{runs[0]} to {runs[-1]}"
-    return [f"held against {span} of {len(found.earlier)} earlier runs"]
+    """How many runs the rows were judged by, and held against; nothing of a side that had only one to begin with."""
+    rows = _told(found)
+    comparable = int(any(row.outcome != "not comparable" for row in found.rows))
+    said = (
+        [f"judged by {_span((row.later for row in rows), comparable)} of {len(found.later)} later runs"]
+        if found.later
+        else []
+    )
+    if found.earlier:
+        said.append(
+            f"held against {_span((row.earlier for row in rows), comparable)} of {len(found.earlier)} earlier runs"
+        )
+    return said
+
+
+def _span(counts: Iterable[int | None], otherwise: int) -> str:
+    """The least and the largest of some numbers of runs."""
+    runs = sorted({count for count in counts if count}) or [otherwise]
+    return f"{runs[0]}" if runs[0] == runs[-1] else f"{runs[0]} to {runs[-1]}"
 
 
 def around(found: Changes) -> Table:
-    """What differs around the runs; of several earlier ones the last is shown."""
+    """What differs around the runs; of several earlier ones the last is shown, of several later ones the first."""
     lines: list[tuple[object, ...]] = [
         (plain(d.what), plain(d.before), plain(d.after), _means(found, d.forbids, d.engines)) for d in found.differences
     ]
-    them = "the last earlier run and this one" if found.earlier else "them"
+    them = "them"
+    if found.earlier or found.later:
+        before = "the last earlier run" if found.earlier else "the earlier run"
+        them = f"{before} and {'the first later one' if found.later else 'this one'}"
     return Table(f"what differs around {them}", ("what", "A", "B", "so"), lines)
 
 
@@ -152,13 +172,13 @@ def table(found: Changes) -> Table:
             "" if row.low is None or row.high is None else f"{_times(row.low)} to {_times(row.high)}",
             "" if row.tells is None else _times(row.tells),
             *([row.earlier or ""] if found.earlier else []),
+            *([row.later or ""] if found.later else []),
         )
         for row in shown(found)
     ]
     title = "row by row (B / A: what the unchanged engines share is taken out)"
-    return Table(
-        title, (*HEAD, "runs") if found.earlier else HEAD, lines, (*RIGHT, len(HEAD)) if found.earlier else RIGHT
-    )
+    counts = [*(["runs"] if found.earlier else []), *(["later runs"] if found.later else [])]
+    return Table(title, (*HEAD, *counts), lines, (*RIGHT, *range(len(HEAD), len(HEAD) + len(counts))))
 
 
 def _times(ratio: float) -> str:

@@ -110,7 +110,7 @@ def test_the_spread_is_that_of_the_formula() -> None:
     found = several.spread(values)
     assert found.centre == pytest.approx(0.5, abs=0.002)
     assert math.sqrt(found.variance) == pytest.approx(0.02, rel=0.05)
-    with pytest.raises(ValueError, match="an earlier run"):
+    with pytest.raises(ValueError, match="a run was expected"):
         several.spread([])
 
 

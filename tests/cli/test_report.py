@@ -7,12 +7,14 @@ import html
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from knnscope import analysis
-from knnscope.analysis.run import ComparisonRun
+from knnscope.analysis.run import ComparisonRun, save
 from knnscope.api import reporting
 from knnscope.api.comparing import DISAGREEING
 from knnscope.errors import MissingLibraryError
@@ -109,6 +111,23 @@ def test_two_runs_are_what_changed(knnscope: Run, folder: Path, tmp_path: Path) 
         knnscope("report", SAMPLE, SAMPLE, folder), f"{SAMPLE} and {SAMPLE}: the same run twice: name each run once"
     )
     refused(knnscope("report", SAMPLE, folder, "--charts", tmp_path), "--charts draws one run")
+
+
+def test_several_later_runs_are_judged_together(knnscope: Run, folder: Path, tmp_path: Path) -> None:
+    run = analysis.load(SAMPLE)
+    assert isinstance(run, ComparisonRun)
+    for number in (1, 2, 3):
+        rows = [structs.replace(row, reason=f"{number}") if row.reason else row for row in run.rows]
+        save(replace(run, rows=(*rows[number:], *rows[:number])), tmp_path / f"{number}")
+    code, out, _ = knnscope(
+        "report", SAMPLE, "--later", tmp_path / "1", tmp_path / "2", "--later", tmp_path / "3", "-o", tmp_path / "x.md"
+    )
+    assert (code, out[: len(f"{tmp_path}")]) == (0, f"{tmp_path}")
+    assert "3 later runs" in (tmp_path / "x.md").read_text("utf-8")
+    code, out, _ = knnscope("report", SAMPLE, "--later", tmp_path / "1", tmp_path / "2")
+    assert out.startswith(f"{tmp_path / '1' / 'changes.html'}: ")
+    refused(knnscope("report", SAMPLE, "--later", folder, folder), f"{SAMPLE} and {folder}: the same run twice")
+    refused(knnscope("report", SAMPLE, "--later", tmp_path / "1", "--charts", tmp_path), "--charts draws one run")
 
 
 def test_a_trace_is_a_page_and_has_no_rows(knnscope: Run, tmp_path: Path) -> None:

@@ -62,6 +62,32 @@ def test_of_several_runs_the_page_says_how_many() -> None:
     assert "held against 4 of 4 earlier runs" in html.render(page)
 
 
+def test_of_several_later_runs_the_page_says_how_many() -> None:
+    found = changes([drawn(seed) for seed in range(1, 5)], [drawn(seed, SLOWER) for seed in range(5, 8)])
+    page = differences.document(found)
+    assert page.title == "4 earlier runs, the last run 4 (A) and 3 later runs, the first later run 1 (B)"
+    assert page.lead == "1 of 5 rows are worse, or wrong, or gone."
+    (rows,) = (table for table in tables(page) if "tells from" in table.head)
+    assert rows.head[-2:] == ("runs", "later runs")
+    assert {line[-2:] for line in rows.lines} == {(4, 3)}
+    assert "judged by 3 of 3 later runs" in html.render(page)
+
+
+def test_what_was_measured_again_is_read_with_the_run(tmp_path: Path) -> None:
+    for name, run in (("a", drawn(1)), ("b", drawn(2)), ("b/again-1", drawn(3)), ("b/again-2", drawn(4))):
+        save(run, tmp_path / name)
+    page = reporting.write_changes(tmp_path / "a", tmp_path / "b", tmp_path / "x.md").read_text("utf-8")
+    assert "judged by 3 of 3 later runs" in page
+    save(drawn(5), tmp_path / "b")
+    assert not (tmp_path / "b" / "again-1").exists(), "it is another run that they measured again"
+    page = reporting.write_changes(tmp_path / "a", tmp_path / "b", tmp_path / "x.md").read_text("utf-8")
+    assert "judged by" not in page
+    save(drawn(6), tmp_path / "b" / "again-1")
+    (tmp_path / "b" / "again-1" / "mine.txt").write_text("kept")
+    save(drawn(7), tmp_path / "b")
+    assert [path.name for path in (tmp_path / "b" / "again-1").iterdir()] == ["mine.txt"]
+
+
 def test_it_is_written_as_html_markdown_and_csv(tmp_path: Path) -> None:
     for name, run in (("a", drawn(1)), ("b", drawn(2, SLOWER)), ("c", drawn(3))):
         save(replace(run, rows=tuple(structs.replace(row, dataset="<script>") for row in run.rows)), tmp_path / name)
@@ -71,6 +97,8 @@ def test_it_is_written_as_html_markdown_and_csv(tmp_path: Path) -> None:
         assert "<script>\n" not in path.read_text("utf-8")
         several = reporting.write_changes([tmp_path / "c", tmp_path / "a"], tmp_path / "b", tmp_path / f"y.{ending}")
         assert ("earlier" if ending == "csv" else "held against 2 of 2 earlier runs") in several.read_text("utf-8")
+        later = reporting.write_changes(tmp_path / "c", [tmp_path / "a", tmp_path / "b"], tmp_path / f"z.{ending}")
+        assert ("later" if ending == "csv" else "judged by 2 of 2 later runs") in later.read_text("utf-8")
     climb = next(path for path in RUNS if "ladder" in path.name)
     with pytest.raises(KnnscopeError):
         reporting.write_changes(tmp_path / "a", climb, tmp_path / "y.html")

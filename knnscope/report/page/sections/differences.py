@@ -15,8 +15,8 @@ HOW = (
     "slower. The bar is the 95% interval, which counts in what differs between runs by itself; a hollow mark is no change that was told."
 )
 HOW_SEVERAL = (
-    "B / A is the time in the later run over that in the earlier ones, without what the engines with unchanged libraries share. Above 1 is "
-    "slower. The bar is the 95% interval, by how far this row differs between the earlier runs; a hollow mark is no change that was told."
+    "B / A is the time in the later run, or runs, over that in the earlier ones, without what the engines with unchanged libraries share. Above 1 "
+    "is slower. The bar is the 95% interval, by how far this row differs between runs; a hollow mark is no change that was told."
 )
 DRAWN = 60
 """Rows of the chart; the table has all."""
@@ -33,7 +33,7 @@ def document(found: Changes) -> Document:
         lead = "Nothing can be told of these runs."
     sections = [_rows(found), _around(found)]
     return Document(
-        title=f"{change.earlier(found)} (A) and {found.after} (B)",
+        title=f"{change.earlier(found)} (A) and {change.later(found)} (B)",
         about="what changed since earlier runs" if found.earlier else "what changed between two runs",
         lead=lead,
         head=[Listed([first, *more])],
@@ -46,7 +46,7 @@ def _rows(found: Changes) -> Section:
     shown = change.shown(found)
     blocks: list[Block] = []
     if chart := _chart(shown):
-        blocks += [Text(HOW_SEVERAL if found.earlier else HOW), chart]
+        blocks += [Text(HOW_SEVERAL if found.earlier or found.later else HOW), chart]
     table = change.table(found)
     lines: list[tuple[object, ...]] = [
         (Engine(row.engine, str(line[0])), *line[1:]) for row, line in zip(shown, table.lines, strict=True)
