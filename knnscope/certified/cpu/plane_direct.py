@@ -61,6 +61,12 @@ def look(own: int, query: int, count: int, seen: Any, ground: Any) -> None:
 
 
 @compiled()
+def opened(own: int, count: int, seen: Any, asked: Any, some: Any, ground: Any) -> None:  # noqa: ARG001
+    """As ``plane_ending._opened``, but fresh rows are met again."""
+    look(own, asked[1], count, seen, ground)
+
+
+@compiled()
 def finish(own: int, one: Any, seen: Any, line: Any, ground: Any) -> int:
     """Answer a query when all rows have passed, see ``plane_scan._finish``; -1 also where a value is no finite number and its row not held to a bound."""
     bars = ground.kept.bars

@@ -11,11 +11,15 @@ from knnscope.certified.cpu import bounds, plane_bounds
 from knnscope.certified.cpu.exact_sums import TOGETHER
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.ranking import Asked, Near, Scale, distance_of, length_of, measured, take
+from knnscope.certified.cpu.scan import replace_top
 
 BLOCK = 64
 """Rows that are looked at by their byte codes together."""
 WIDER = 1 / 256
 """Rows stay in a list whose bound is that much beyond a k-th key: they are not computed, but what is left out is further off for certain."""
+
+WITHOUT = np.float32(np.finfo(np.float32).max)
+"""The limit in place of an infinite one: rows whose bounds were replaced by infinity have been computed, and no others have such bounds."""
 
 
 class Kept(NamedTuple):
@@ -79,8 +83,10 @@ class One(NamedTuple):
 
 @compiled()
 def one_of(query: Any, number: int, ground: Any, part: int, pool: Any) -> Any:
-    """One, with nothing found."""
-    ground.kept.keys[part, number, :], ground.kept.names[part, number, :] = np.inf, np.iinfo(np.int64).max
+    """One, with nothing found but what its part has computed before."""
+    kept = ground.kept
+    if kept.computed[part, number] < 0:
+        kept.keys[part, number, :], kept.names[part, number, :] = np.inf, np.iinfo(np.int64).max
     return one_again(query, length_of(query), number, ground, part, pool)
 
 
@@ -100,6 +106,17 @@ def limit_of(bar: float, number: int, ground: Any) -> np.float32:
     reach = bounds.reach(bar, ground.table.widen, near.blurs[number])
     key = plane_bounds.key(reach, near.bases[number], near.gains[number])
     return bounds.up(plane_bounds.limit(key, asked.alphas[number], asked.betas[number]))
+
+
+@compiled()
+def narrow(own: int, query: int, seen: Any, count: int, ground: Any) -> None:
+    """A smaller V, by upper bounds of rows that were not looked at before."""
+    for i in range(count):
+        if seen.found[1, i] < seen.uppers[own, 0]:
+            replace_top(seen.uppers, own, seen.found[1, i])
+    if seen.uppers[own, 0] < np.inf:
+        seen.limits[own] = min(seen.limits[own], limit_of(seen.uppers[own, 0], query, ground))
+    seen.counts[own, 1] = 0
 
 
 @compiled(inline=True)

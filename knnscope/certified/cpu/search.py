@@ -21,7 +21,7 @@ from knnscope.certified.cpu import (
 from knnscope.certified.cpu.grids import shortest
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES
-from knnscope.certified.cpu.plane_scan import PlanePart
+from knnscope.certified.cpu.plane_scan import PlanePart, bounds_size
 from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
 from knnscope.certified.cpu.ranking import Answers, Batch
@@ -214,7 +214,7 @@ class Search:
         levels, workers = (plane.blocks, near), self.workers
         if not many and (workers.count < 2 or blocks * count < SHARED * FEWEST_BLOCKS):
             both = (plane.blocks, plane.map, near, codes.mapping if codes else 0)
-            with scratch.floats("rows", each * step * LANES + 2 * room * count) as memory:
+            with scratch.floats("rows", bounds_size(each, step) + 2 * room * count) as memory:
                 return bool(forms.alone(self.table, both, (*width, step), request, memory, answers))
         tiles = -(-count // each)
         parts = 1 if tiles >= 2 * workers.count else max(1, min(workers.count, blocks // FEWEST_BLOCKS))
@@ -231,7 +231,7 @@ class Search:
             room = min(room, -(-blocks // parts) * LANES + LANES)
             group = max(1, min(GROUP, BLOCK_BYTES // (workers.count * (QUERY_BYTES * request.k + 8 * room))))
         elif step == blocks:
-            group = max(GROUP, min(WHOLE_GROUP, (scratch.KEPT_BYTES // 4 - each * blocks * LANES) // (2 * room)))
+            group = max(GROUP, min(WHOLE_GROUP, (scratch.KEPT_BYTES // 4 - bounds_size(each, blocks)) // (2 * room)))
         groups = min(tiles, max(-(-tiles * each // group), min(tiles, workers.count) if parts == 1 else 1))
         kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
         kept.bars[: len(request.most)] = request.most
