@@ -291,8 +291,16 @@ def _evaluate(lines: Any, places: Any, count: int, asked: Any, number: int, foun
     for i in range(min(count, AHEAD)):
         ask_ahead(lines, places[i])
     last, begin = count - 1, base + HEAD
-    for first in range(0, count // FOUR * FOUR, FOUR):
-        a, b, c, d = places[first], places[first + 1], places[first + 2], places[first + 3]
+    whole = count // FOUR * FOUR
+    if count - whole > 1 and whole + FOUR <= found.shape[1]:  # less than one after another
+        whole += FOUR
+    for first in range(0, whole, FOUR):
+        a, b, c, d = (
+            places[first],
+            places[min(first + 1, last)],
+            places[min(first + 2, last)],
+            places[min(first + 3, last)],
+        )
         then = first + AHEAD
         e, f, g, h = (
             places[min(then, last)],
@@ -304,7 +312,7 @@ def _evaluate(lines: Any, places: Any, count: int, asked: Any, number: int, foun
             (begin + a * stride, begin + b * stride, begin + c * stride, begin + d * stride), vector, width // STEP,
             (base + e * stride, base + f * stride, base + g * stride, base + h * stride), found.ctypes.data + 8 * (2 * found.shape[1] + first),
         )  # fmt: skip
-    for i in range(count // FOUR * FOUR, count):
+    for i in range(whole, count):
         found[2, i] = np.float64(
             dot(begin + places[i] * stride, vector, width // STEP, base + places[min(i + AHEAD, last)] * stride)
         )

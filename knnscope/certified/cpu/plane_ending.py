@@ -141,7 +141,7 @@ def _finish(own: int, one: Any, seen: Any, line: Any, ground: Any) -> int:
     if not begun(own, one, seen, line, ground):
         return CHANGED
     while line.counts[0] < seen.counts[own, 0]:
-        count = next_rows(seen, own, one, line, seen.counts[own, 0], ground)
+        count = next_rows(seen, own, one, line, ground.lines.shape[0], ground)
         evaluate(ground.lines, line.places, count, ground.near, one.number, line.found)
         if not admitted(one, line, count, ground):
             return CHANGED
@@ -187,6 +187,22 @@ def _of(many: Any, own: int, line: Any, pool: Any) -> tuple[Any, Any]:
     )
 
 
+@compiled()
+def _ask_lines(lines: Any, first: int, last: int) -> None:
+    """Ask for some lines that follow each other."""
+    size = lines.shape[1] * lines.itemsize
+    ahead(lines.ctypes.data + first * size, ((last - first) * size + 63) // 64)
+
+
+@compiled()
+def _ask_listed(seen: Any, own: int, place: int, end: int, lines: Any) -> int:
+    """Ask for the lines of a query's list from a place on, of those before row ``end``: the place of the first that is not."""
+    while place < seen.counts[own, 0] and seen.rows[own, place] < end:
+        ask_ahead(lines, seen.rows[own, place])
+        place += 1
+    return place
+
+
 def _together_ended(low: int, high: int, part: tuple[int, int, int], seen: Any, queries: Any, ground: Any) -> None:
     """Answer some queries, many of them side by side.
 
@@ -211,27 +227,33 @@ def _together_ended(low: int, high: int, part: tuple[int, int, int], seen: Any, 
             one = one_of(queries[low + own], low + own, ground, number, pool)
             many.is_going[own] = begun(own, one, seen, line, ground)
             kept.computed[number, low + own] = 0 if many.is_going[own] else CHANGED
+    listed = 0
+    for own in range(count):
+        listed += max(0, seen.counts[own, 0])
+    is_dense = listed > last - first
     for begin in range(first - CHUNK, last, CHUNK):
-        soon = begin + 2 * CHUNK
+        end = begin + CHUNK
         for own in range(count):
-            place, end = many.ends[own], many.ends[own]
-            while place < seen.counts[own, 0] and seen.rows[own, place] < soon:
-                if many.is_going[own]:
-                    ask_ahead(ground.lines, seen.rows[own, place])
-                place += 1
-            many.ends[own] = place
+            if is_dense:  # most lines are wanted by some query: all are asked for, each once, a share of them by each query
+                here, then = end + CHUNK * own // count, end + CHUNK * (own + 1) // count
+                _ask_lines(ground.lines, min(here, last), min(then, last))
+            else:
+                many.ends[own] = _ask_listed(seen, own, many.ends[own], end + CHUNK, ground.lines)
+            place = many.counts[own, 0]
+            if not many.is_going[own] or place >= seen.counts[own, 0] or seen.rows[own, place] >= end:
+                continue
+            line, pool = _of(many, own, own_line, own_pool)
+            one = one_again(queries[low + own], many.lengths[own], low + own, ground, number, pool)
+            while many.is_going[own] and place < seen.counts[own, 0] and seen.rows[own, place] < end:
+                some = next_rows(seen, own, one, line, end, ground)
+                evaluate_near(ground.lines, line.places, some, ground.near, low + own, line.found)
+                many.is_going[own] = admitted(one, line, some, ground)
+                place = many.counts[own, 0]
+            if not many.is_going[own]:
+                kept.computed[number, low + own] = CHANGED
             at = 4 * (own * seen.rows.shape[1] + place + LANES)
             ahead(seen.rows.ctypes.data + at, 1)
             ahead(seen.lows.ctypes.data + at, 1)
-            if many.is_going[own] and many.counts[own, 0] < end:
-                line, pool = _of(many, own, own_line, own_pool)
-                one = one_again(queries[low + own], many.lengths[own], low + own, ground, number, pool)
-                while many.is_going[own] and many.counts[own, 0] < end:
-                    some = next_rows(seen, own, one, line, end, ground)
-                    evaluate_near(ground.lines, line.places, some, ground.near, low + own, line.found)
-                    many.is_going[own] = admitted(one, line, some, ground)
-                if not many.is_going[own]:
-                    kept.computed[number, low + own] = CHANGED
     for own in range(count):
         if seen.counts[own, 0] >= 0:
             line, pool = _of(many, own, own_line, own_pool)

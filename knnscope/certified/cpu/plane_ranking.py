@@ -185,13 +185,15 @@ class Line(NamedTuple):
 
 @compiled()
 def next_rows(seen: Any, own: int, one: Any, line: Any, end: int, ground: Any) -> int:
-    """The next rows that V leaves, by what has been computed so far, of those before place ``end``, into ``line.places``: how many."""
-    limit, count = limit_of_key(known(one, ground), one.number, ground), 0
+    """The next rows before row ``end`` that V leaves, by what has been computed so far, into ``line.places``: how many."""
+    limit, count, rows = limit_of_key(known(one, ground), one.number, ground), 0, seen.counts[own, 0]
     place, rest = line.counts[0], line.rests[0]
-    while place < end and count < BLOCK:
-        low = seen.lows[own, place]
+    while place < rows and count < BLOCK:
+        row, low = seen.rows[own, place], seen.lows[own, place]
+        if row >= end:
+            break
         if low <= limit:
-            line.places[count] = seen.rows[own, place]
+            line.places[count] = row
             count += 1
         elif low < rest:
             rest = np.float64(low)

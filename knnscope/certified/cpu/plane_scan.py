@@ -115,6 +115,8 @@ def new_seen(queries: int, k: int, memory: Any, lines: Any) -> Any:
 def first_bounds(some: Any, own: int, query: int, seen: Any, allowed: Any) -> int:
     """The smallest bounds of the first rows, and which rows have them: how many, in ``seen.fresh``."""
     lowest, limit, place, count = seen.lowest, np.full(1, np.inf, dtype=np.float32), 0, 0
+    if not allowed.shape[0]:
+        limit[0] = _few_blocks(some, own, lowest)
     while True:
         place = _next_small(some, place, limit)
         if place >= some.filled:
@@ -122,7 +124,7 @@ def first_bounds(some: Any, own: int, query: int, seen: Any, allowed: Any) -> in
         low = np.float64(some.values[place])
         if not low >= lowest[own, 0] and _is_allowed(allowed, query, _row(some, place)):
             replace_top(lowest, own, low if low == low else -np.inf)
-            limit[0] = lowest[own, 0]
+            limit[0] = min(limit[0], np.float32(lowest[own, 0]))
         place += 1
     place = 0
     while count < seen.fresh.shape[1]:
@@ -134,6 +136,23 @@ def first_bounds(some: Any, own: int, query: int, seen: Any, allowed: Any) -> in
             count += 1
         place += 1
     return count
+
+
+@compiled()
+def _few_blocks(some: Any, own: int, lowest: Any) -> np.float32:
+    """What at least as many bounds are not above as are looked for, by the smallest of each block alone: so that few blocks are looked into."""
+    limit, block, blocks = np.full(1, np.inf, dtype=np.float32), 0, some.filled // LANES
+    end = (blocks + LANES - 1) // LANES * LANES
+    while True:
+        block = next_place(some.leasts.ctypes.data, block, end, limit.ctypes.data)
+        if block >= blocks:
+            break
+        if some.leasts[block] < lowest[own, 0]:
+            replace_top(lowest, own, np.float64(some.leasts[block]))
+            limit[0] = lowest[own, 0]
+        block += 1
+    lowest[own, :] = np.inf
+    return limit[0]
 
 
 @compiled(inline=True)
