@@ -24,6 +24,7 @@ from knnscope.certified.cpu.plane_ranking import (
     first_rows,
     known,
     limit_beyond,
+    list_of,
     narrow,
     new_line,
     next_rows,
@@ -197,8 +198,9 @@ def _ask_lines(lines: Any, first: int, last: int) -> None:
 @compiled()
 def _ask_listed(seen: Any, own: int, place: int, end: int, lines: Any) -> int:
     """Ask for the lines of a query's list from a place on, of those before row ``end``: the place of the first that is not."""
-    while place < seen.counts[own, 0] and seen.rows[own, place] < end:
-        ask_ahead(lines, seen.rows[own, place])
+    _, rows = list_of(seen, own)
+    while place < seen.counts[own, 0] and rows[place] < end:
+        ask_ahead(lines, rows[place])
         place += 1
     return place
 
@@ -239,21 +241,20 @@ def _together_ended(low: int, high: int, part: tuple[int, int, int], seen: Any, 
                 _ask_lines(ground.lines, min(here, last), min(then, last))
             else:
                 many.ends[own] = _ask_listed(seen, own, many.ends[own], end + CHUNK, ground.lines)
-            place = many.counts[own, 0]
-            if not many.is_going[own] or place >= seen.counts[own, 0] or seen.rows[own, place] >= end:
+            place, (lows, rows) = many.counts[own, 0], list_of(seen, own)
+            if not many.is_going[own] or place >= seen.counts[own, 0] or rows[place] >= end:
                 continue
             line, pool = _of(many, own, own_line, own_pool)
             one = one_again(queries[low + own], many.lengths[own], low + own, ground, number, pool)
-            while many.is_going[own] and place < seen.counts[own, 0] and seen.rows[own, place] < end:
+            while many.is_going[own] and place < seen.counts[own, 0] and rows[place] < end:
                 some = next_rows(seen, own, one, line, end, ground)
                 evaluate_near(ground.lines, line.places, some, ground.near, low + own, line.found)
                 many.is_going[own] = admitted(one, line, some, ground)
                 place = many.counts[own, 0]
             if not many.is_going[own]:
                 kept.computed[number, low + own] = CHANGED
-            at = 4 * (own * seen.rows.shape[1] + place + LANES)
-            ahead(seen.rows.ctypes.data + at, 1)
-            ahead(seen.lows.ctypes.data + at, 1)
+            ahead(rows.ctypes.data + 4 * (place + LANES), 1)
+            ahead(lows.ctypes.data + 4 * (place + LANES), 1)
     for own in range(count):
         if seen.counts[own, 0] >= 0:
             line, pool = _of(many, own, own_line, own_pool)

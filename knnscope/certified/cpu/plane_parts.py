@@ -113,8 +113,8 @@ def _between(table: Any, levels: Any, asked: Any, request: Any, kept: Any, told:
                 row = told.fresh[part, query, i]
                 low32 = told.bounds.values[query, row]
                 if count < probe and not np.float64(low32) > seen.lowest[0, 0]:
-                    seen.fresh[0, count], seen.rows[0, count] = row, row
-                    seen.lows[0, count] = low32 if low32 == low32 else np.float32(-np.inf)
+                    seen.fresh[0, count], seen.rows[count] = row, row
+                    seen.lows[count] = low32 if low32 == low32 else np.float32(-np.inf)
                     told.bounds.values[query, row] = np.float32(np.inf)
                     count += 1
         seen.counts[0, 0] = count

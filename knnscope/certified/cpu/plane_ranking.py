@@ -56,7 +56,8 @@ class Seen(NamedTuple):
     """What a thread knows of its queries while rows pass.
 
     lowest: float64, (queries, rows to probe): heaps of the smallest bounds. uppers: float64, (queries, k): heaps of upper bounds of
-    distances. limits: float32, (queries,): V by these. lows, rows: float32 and int32, (queries, room): rows that V leaves, and their bounds.
+    distances. limits: float32, (queries,): V by these. lows, rows: float32 and int32, (room of all,): rows that V leaves, and their bounds. lists: int64,
+    (queries, 2): where a query's own begin and how far they may reach.
     fresh: int64, (queries, places): rows whose upper bounds are looked at next. counts: int64, (queries, 2): of rows, -1 for too many, and of fresh ones.
     found: float64, (5, rows to probe), see lines.py. lines: of lines.py.
     """
@@ -66,6 +67,7 @@ class Seen(NamedTuple):
     limits: npt.NDArray[np.float32]
     lows: npt.NDArray[np.float32]
     rows: npt.NDArray[np.int32]
+    lists: npt.NDArray[np.int64]
     fresh: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
     found: npt.NDArray[np.float64]
@@ -79,6 +81,13 @@ class One(NamedTuple):
     number: int
     keys: npt.NDArray[np.float64]
     names: npt.NDArray[np.int64]
+
+
+@compiled(inline=True)
+def list_of(seen: Any, own: int) -> tuple[Any, Any]:
+    """Bounds and rows of a query's list."""
+    begin, end = seen.lists[own, 0], seen.lists[own, 1]
+    return seen.lows[begin:end], seen.rows[begin:end]
 
 
 @compiled()
@@ -154,11 +163,11 @@ def reach_of_key(key: float, one: Any, ground: Any) -> float:
 @compiled()
 def probed(seen: Any, own: int, places: Any) -> int:
     """Rows with the smallest bounds of those that V left: how many. In place of their bounds is no number, so that no limit leaves them again."""
-    top, lows, count = seen.lowest[own, 0], seen.lows, 0
+    (lows, rows), top, count = list_of(seen, own), seen.lowest[own, 0], 0
     for i in range(seen.counts[own, 0]):
-        if lows[own, i] <= top and count < places.shape[0]:
-            places[count] = seen.rows[own, i]
-            lows[own, i] = np.float32(np.nan)
+        if lows[i] <= top and count < places.shape[0]:
+            places[count] = rows[i]
+            lows[i] = np.float32(np.nan)
             count += 1
     return count
 
@@ -186,10 +195,10 @@ class Line(NamedTuple):
 @compiled()
 def next_rows(seen: Any, own: int, one: Any, line: Any, end: int, ground: Any) -> int:
     """The next rows before row ``end`` that V leaves, by what has been computed so far, into ``line.places``: how many."""
-    limit, count, rows = limit_of_key(known(one, ground), one.number, ground), 0, seen.counts[own, 0]
-    place, rest = line.counts[0], line.rests[0]
-    while place < rows and count < BLOCK:
-        row, low = seen.rows[own, place], seen.lows[own, place]
+    limit, count, (lows, rows) = limit_of_key(known(one, ground), one.number, ground), 0, list_of(seen, own)
+    place, rest, last = line.counts[0], line.rests[0], seen.counts[own, 0]
+    while place < last and count < BLOCK:
+        row, low = rows[place], lows[place]
         if row >= end:
             break
         if low <= limit:

@@ -22,6 +22,7 @@ from knnscope.certified.cpu.plane_ranking import (
     Ground,
     Seen,
     limit_beyond,
+    list_of,
     narrow,
 )  # fmt: skip
 from knnscope.certified.cpu.ranking import CHANGED
@@ -29,6 +30,8 @@ from knnscope.certified.cpu.scan import replace_top
 
 PROBE = (2, 16)
 """Rows that are looked at first, those with the smallest bounds: so many times k, and so many."""
+SHARES = 2
+"""Times its own room that a query may have of what others have left."""
 lower_one: Any = None
 lower_few: Any = None
 lower_many: Any = None
@@ -105,10 +108,12 @@ def new_seen(queries: int, k: int, memory: Any, lines: Any) -> Any:
     lowest, uppers, limits = (
         np.full((queries, probe), np.inf), np.full((queries, k), np.inf), np.full(queries, np.inf, dtype=np.float32),
     )  # fmt: skip
-    lows = memory[: queries * room].reshape(queries, room)
-    rows = memory[queries * room : 2 * queries * room].view(np.int32).reshape(queries, room)
+    lows, rows = memory[: queries * room], memory[queries * room : 2 * queries * room].view(np.int32)
+    lists = np.empty((queries, 2), dtype=np.int64)
+    for own in range(queries):
+        lists[own, 0], lists[own, 1] = own * room, own * room + room
     fresh, counts = np.empty((queries, probe), dtype=np.int64), np.zeros((queries, 2), dtype=np.int64)
-    return Seen(lowest, uppers, limits, lows, rows, fresh, counts, np.empty((5, max(probe, BLOCK))), lines)
+    return Seen(lowest, uppers, limits, lows, rows, lists, fresh, counts, np.empty((5, max(probe, BLOCK))), lines)
 
 
 @compiled(apart=True)
@@ -169,23 +174,32 @@ def _next_small(some: Any, place: int, limit: Any) -> int:
 
 
 @compiled()
+def place_list(seen: Any, own: int) -> None:
+    """A query's list, which is written at once, follows the one before: of what others have left it may take ``SHARES`` times its own room."""
+    begin = seen.lists[own - 1, 0] + max(0, seen.counts[own - 1, 0]) if own else 0
+    room = seen.lows.shape[0] // seen.lists.shape[0]
+    seen.lists[own, 0], seen.lists[own, 1] = begin, min(begin + SHARES * room, seen.lows.shape[0])
+
+
+@compiled()
 def _compacted(seen: Any, own: int, count: int) -> int:
     """Keep those of a query's rows that V leaves by now: how many, or -1 where that does not make much room."""
-    limit, lows, rows, left = seen.limits[own], seen.lows, seen.rows, 0
+    (lows, rows), limit, left = list_of(seen, own), seen.limits[own], 0
     for i in range(count):
-        if lows[own, i] <= limit:
-            lows[own, left], rows[own, left] = lows[own, i], rows[own, i]
+        if lows[i] <= limit:
+            lows[left], rows[left] = lows[i], rows[i]
             left += 1
-    return left if 4 * left <= 3 * lows.shape[1] and left + LANES <= lows.shape[1] else -1
+    return left if 4 * left <= 3 * lows.shape[0] and left + LANES <= lows.shape[0] else -1
 
 
 @compiled(apart=True)
 def joined(some: Any, own: int, query: int, seen: Any, allowed: Any) -> None:
     """Rows that V leaves join those of a query, and become fresh where their bounds are among the smallest."""
-    lows, rows, room, place = seen.lows, seen.rows, seen.lows.shape[1], np.zeros(1, dtype=np.int64)
+    (lows, rows), place = list_of(seen, own), np.zeros(1, dtype=np.int64)
+    room = lows.shape[0]
     limit, end = seen.limits.ctypes.data + 4 * own, some.filled // LANES
     both = (some.values.ctypes.data, some.leasts.ctypes.data)
-    to = (lows.ctypes.data + 4 * own * room, rows.ctypes.data + 4 * own * room)
+    to = (lows.ctypes.data, rows.ctypes.data)
     count = seen.counts[own, 0]
     while count >= 0:
         before = count
@@ -200,7 +214,7 @@ def joined(some: Any, own: int, query: int, seen: Any, allowed: Any) -> None:
                 count = _compacted(seen, own, count)
             if count >= 0:
                 low = some.values[last]
-                lows[own, count], rows[own, count] = low if low == low else np.float32(-np.inf), some.row0 + last
+                lows[count], rows[count] = low if low == low else np.float32(-np.inf), some.row0 + last
                 count = _chosen(own, query, count, count + 1, seen, allowed, some.begin)
     seen.counts[own, 0] = count
 
@@ -208,14 +222,14 @@ def joined(some: Any, own: int, query: int, seen: Any, allowed: Any) -> None:
 @compiled()
 def _chosen(own: int, query: int, before: int, count: int, seen: Any, allowed: Any, begin: bool) -> int:
     """Of the last rows of a list those that may be answers: how long it is then. Rows with small bounds become fresh."""
-    lows, rows, lowest, fresh, left = seen.lows, seen.rows, seen.lowest, seen.counts[own, 1], before
+    (lows, rows), lowest, fresh, left = list_of(seen, own), seen.lowest, seen.counts[own, 1], before
     masked = allowed.shape[0] > 0
     for i in range(before, count):
-        low, row = lows[own, i], rows[own, i]
+        low, row = lows[i], rows[i]
         if masked:
             if not allowed[min(query, allowed.shape[0] - 1), row]:
                 continue
-            lows[own, left], rows[own, left] = low, row
+            lows[left], rows[left] = low, row
         left += 1
         if not begin and low < lowest[own, 0]:
             replace_top(lowest, own, np.float64(low))
@@ -295,6 +309,7 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
                 first = begin == part.first and not sampled and not seen.limits[own] < np.inf
                 some = Rows(out.values[place], out.leasts[place], row0, filled, first, 1)
                 if first and some_blocks == blocks:
+                    place_list(seen, own)
                     fresh = first_bounds(some, own, query, seen, request.allowed)
                     opened(own, fresh, seen, (request.queries[query], query, part.part), some, ground)
                 else:
