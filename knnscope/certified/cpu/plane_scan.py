@@ -30,8 +30,10 @@ from knnscope.certified.cpu.scan import replace_top
 
 PROBE = (2, 16)
 """Rows that are looked at first, those with the smallest bounds: so many times k, and so many."""
+FEW = 4
+"""Queries up to which each has room for all that is worth looking at."""
 SHARES = 2
-"""Times its own room that a query may have of what others have left."""
+"""Times its own room that one of more may have of what others have left."""
 lower_one: Any = None
 lower_few: Any = None
 lower_many: Any = None
@@ -175,10 +177,11 @@ def _next_small(some: Any, place: int, limit: Any) -> int:
 
 @compiled()
 def place_list(seen: Any, own: int) -> None:
-    """A query's list, which is written at once, follows the one before: of what others have left it may take ``SHARES`` times its own room."""
+    """A list that is written at once follows the one before, and may be longer than the room of each."""
+    queries, every = seen.lists.shape[0], seen.lows.shape[0]
     begin = seen.lists[own - 1, 0] + max(0, seen.counts[own - 1, 0]) if own else 0
-    room = seen.lows.shape[0] // seen.lists.shape[0]
-    seen.lists[own, 0], seen.lists[own, 1] = begin, min(begin + SHARES * room, seen.lows.shape[0])
+    room = every // queries * (SHARES if queries > FEW else 1)
+    seen.lists[own, 0], seen.lists[own, 1] = begin, min(begin + room, every)
 
 
 @compiled()
@@ -304,12 +307,13 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
             lowers(plane, begin, some_blocks, to_plane, tile, out)
             for query in range(tile * each, min(tile * each + each, high)):
                 own, place = query - low, query - tile * each
+                if some_blocks == blocks:
+                    place_list(seen, own)
                 if to_plane.far[query] or to_lines.far[query] or seen.counts[own, 0] < 0:
                     continue
                 first = begin == part.first and not sampled and not seen.limits[own] < np.inf
                 some = Rows(out.values[place], out.leasts[place], row0, filled, first, 1)
                 if first and some_blocks == blocks:
-                    place_list(seen, own)
                     fresh = first_bounds(some, own, query, seen, request.allowed)
                     opened(own, fresh, seen, (request.queries[query], query, part.part), some, ground)
                 else:

@@ -21,7 +21,7 @@ from knnscope.certified.cpu import (
 from knnscope.certified.cpu.grids import shortest
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES
-from knnscope.certified.cpu.plane_scan import PlanePart, bounds_size
+from knnscope.certified.cpu.plane_scan import FEW, PlanePart, bounds_size
 from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
 from knnscope.certified.cpu.ranking import Answers, Batch
@@ -48,8 +48,6 @@ FAR_TILES = 8
 LEAD = 1 << 21
 """Bytes of codes that the caller reads while another thread wakes up: so many more are its own. Who waits is put to sleep and woken, for
 0.03 ms of CPU time; with more than this the others would wait instead."""
-FEW = 4
-"""Queries up to which the plane is asked."""
 LEAST_ROOM = 4096
 """Rows of a query that the plane may leave at least, without its being asked in vain."""
 MANY_ROOM = 4

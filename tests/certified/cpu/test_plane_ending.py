@@ -66,6 +66,19 @@ def test_a_query_without_room_leaves_the_others_theirs(small: pytest.MonkeyPatch
     np.testing.assert_array_equal(found.ids, definition.search(rows, queries, 5, "l2").ids)
 
 
+def test_a_long_list_leaves_the_others_theirs(small: pytest.MonkeyPatch) -> None:
+    """Longer than its room, and followed by a query that the plane is not asked."""
+    random = RANDOM(5)
+    rows = random.standard_normal((12_000, 64)).astype(np.float32)
+    rows[:7000] = rows[0] + 1e-5 * random.standard_normal((7000, 64)).astype(np.float32)
+    queries = random.standard_normal((20, 64)).astype(np.float32)
+    queries[0], queries[1] = rows[0], 1e9
+    small.setattr(dispatch, "room", lambda _: 0.5)
+    found = ExactIndex(rows, threads=1).search(queries, 5)
+    np.testing.assert_array_equal(found.ids, definition.search(rows, queries, 5, "l2").ids)
+    assert found.certificate.candidates[0] == 7000 > searches.LEAST_ROOM, "all that no bound tells apart"
+
+
 def test_a_row_that_was_changed_is_noticed_among_many(small: pytest.MonkeyPatch) -> None:
     """Also where it is not one of those with the smallest bounds, which are computed first."""
     random = RANDOM(4)
