@@ -105,7 +105,7 @@ def narrow_sums(vectors: int) -> Sums:
 
     def sums(emit: Emit, block: Any, groups: Any, words: Any, biases: Any) -> list[Any]:
         b, shorts, ints = emit.builder, ir.VectorType(T.I16, 16), ir.VectorType(T.I32, 8)
-        ones = ir.Constant(shorts, [1] * 16)
+        sixteen = ir.Constant(shorts, [16] * 16)  # F is 16 f
 
         def turn(place: Any, carried: list[Any]) -> list[Any]:
             grown, at = list(carried), emit.at(block, (place, 64))
@@ -120,10 +120,10 @@ def narrow_sums(vectors: int) -> Sums:
             begin += [b.bitcast(emit.spread(start, ints), shorts)] * 2
         ended, found = emit.loop(groups, begin, turn), []
         for vector in range(vectors):
-            wide = [emit.call("llvm.x86.avx2.pmadd.wd", ints, ended[2 * vector + eight], ones) for eight in range(2)]
+            wide = [emit.call("llvm.x86.avx2.pmadd.wd", ints, ended[2 * vector + eight], sixteen) for eight in range(2)]
             joined = b.shuffle_vector(*wide, ir.Constant(T.WORDS, list(range(16))))
             bias = emit.spread(emit.load(T.I32, emit.at(biases, (2 * vectors + vector, 4))), T.WORDS)
-            found.append(b.add(b.shl(joined, ir.Constant(T.WORDS, [4] * 16)), bias))
+            found.append(b.add(joined, bias))
         return found
 
     return sums
@@ -140,8 +140,8 @@ def bound(emit: Emit, sides: list[Any], terms: Any, product: Any) -> Any:
     scales, lengths, errors, tails = sides
     t2, c1, c2 = (emit.spread(emit.load(T.F32, emit.at(terms, (i, 4))), T.FLOATS) for i in range(3))
     g = emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(b.fmul(scales, t2)), product, lengths)
-    g = emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(c1), errors, g)
-    return emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(c2), tails, g)
+    g = emit.call("llvm.fmuladd.v16f32", T.FLOATS, c1, b.fneg(errors), g)
+    return emit.call("llvm.fmuladd.v16f32", T.FLOATS, c2, b.fneg(tails), g)
 
 
 def _least(emit: Emit, g: Any) -> Any:

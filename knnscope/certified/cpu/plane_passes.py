@@ -7,6 +7,9 @@ from typing import Any
 from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
 from knnscope.certified.cpu.plane import LANES
 
+AHEAD = 64
+"""Blocks, a multiple of 16, that are looked at ahead for bounds to ask for."""
+
 
 @instructions
 def next_place(emit: Emit, values: Any, first: Any, last: Any, limit: Any) -> Any:
@@ -96,9 +99,9 @@ def append(emit: Emit, bounds: Any, places: Any, limit: Any, to: Any, row0: Any)
         register.add_incoming(value, before)
     b.cbranch(b.icmp_signed("<", group, last), turn, after)
     b.position_at_end(turn)
-    soon = b.add(group, step)
+    soon = b.add(group, emit.number(AHEAD))
     b.cbranch(b.icmp_signed("<", soon, last), peek, here)
-    b.position_at_end(peek)  # bounds lie in the last cache, and branches wait for them: so those of the next 16 blocks are asked for
+    b.position_at_end(peek)  # bounds lie in the last cache, and branches wait for them: so some are asked for ahead
     wanted = small(leasts, soon)
     b.cbranch(b.icmp_unsigned("!=", wanted, ir.Constant(T.I16, 0)), ask, here)
     b.position_at_end(ask)
@@ -149,7 +152,7 @@ def append(emit: Emit, bounds: Any, places: Any, limit: Any, to: Any, row0: Any)
     then = b.phi(T.I64)
     then.add_incoming(filled, here)
     then.add_incoming(now, done)
-    group.add_incoming(soon, following)
+    group.add_incoming(b.add(group, step), following)
     filled.add_incoming(then, following)
     kept.add_incoming(all_, following)
     b.branch(head)

@@ -227,6 +227,8 @@ def _chosen(own: int, query: int, before: int, count: int, seen: Any, allowed: A
     """Of the last rows of a list those that may be answers: how long it is then. Rows with small bounds become fresh."""
     (lows, rows), lowest, fresh, left = list_of(seen, own), seen.lowest, seen.counts[own, 1], before
     masked = allowed.shape[0] > 0
+    if begin and not masked:
+        return count
     for i in range(before, count):
         low, row = lows[i], rows[i]
         if masked:
