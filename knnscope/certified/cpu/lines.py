@@ -282,7 +282,8 @@ def _evaluate(lines: Any, places: Any, count: int, asked: Any, number: int, foun
         count: how many of them.
         asked: EncodedQueries of ``write_lines``.
         number: of the query.
-        found: float64, (5, count or more), written: lower and upper bounds, then what they are made of.
+        found: float64, (5, count or more), written: lower and upper bounds, then what they are made of; of the products, ``found[2]``, four at a time,
+            as far as there is room.
     """
     sides = lines.view(np.float32)
     e_q, p2, step = asked.errors[number], asked.lengths2[number], np.float64(asked.steps[number]) * 0.5
