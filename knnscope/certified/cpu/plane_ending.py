@@ -38,7 +38,7 @@ from knnscope.certified.cpu.ranking import CHANGED, Pool, distance_of, length_of
 CHUNK = 256
 """Rows that all queries pass before the next: their lines and the next ones' stay in the second-level cache."""
 APART = 16
-"""Queries up to which each goes through its own rows."""
+"""Queries up to which each goes through its own rows, if these are few."""
 evaluate: Any = None
 evaluate_near: Any = None
 """The bounds of lines.py, and the same without asking ahead: ``plane_search.forms`` gives each instruction set its own."""
@@ -216,10 +216,14 @@ def _together_ended(low: int, high: int, part: tuple[int, int, int], seen: Any, 
         queries: float64, (queries, dim).
         ground: Ground, whose Kept is written.
     """
-    if high - low <= APART:
+    count, kept, (number, first, last) = high - low, ground.kept, part
+    listed = 0
+    for own in range(count):
+        listed += max(0, seen.counts[own, 0])
+    is_dense = listed > last - first
+    if count == 1 or (count <= APART and not is_dense):
         each_ended(low, high, part, seen, queries, ground)
         return
-    count, kept, (number, first, last) = high - low, ground.kept, part
     many, own_line, own_pool = _new_many(count), new_line(), new_pool()
     for own in range(count):
         if seen.counts[own, 0] >= 0:
@@ -229,10 +233,6 @@ def _together_ended(low: int, high: int, part: tuple[int, int, int], seen: Any, 
             one = one_of(queries[low + own], low + own, ground, number, pool)
             many.is_going[own] = begun(own, one, seen, line, ground)
             kept.computed[number, low + own] = 0 if many.is_going[own] else CHANGED
-    listed = 0
-    for own in range(count):
-        listed += max(0, seen.counts[own, 0])
-    is_dense = listed > last - first
     for begin in range(first - CHUNK, last, CHUNK):
         end = begin + CHUNK
         for own in range(count):
