@@ -236,7 +236,9 @@ def _together_ended(low: int, high: int, part: tuple[int, int, int], seen: Any, 
     for begin in range(first - CHUNK, last, CHUNK):
         end = begin + CHUNK
         for own in range(count):
-            if is_dense:  # most lines are wanted by some query: all are asked for, each once, a share of them by each query
+            if (
+                is_dense
+            ):  # most lines are wanted by some query: all are asked for, each once, a share of them by each query
                 here, then = end + CHUNK * own // count, end + CHUNK * (own + 1) // count
                 _ask_lines(ground.lines, min(here, last), min(then, last))
             else:

@@ -50,7 +50,7 @@ def common(bounds: Bounds, parts: int, k: int) -> Common:
 @compiled(inline=True)
 def _rows_of(table: Any, part: Any, query: int, told: Any) -> Any:
     row0, end = part.first * LANES, min(part.last * LANES, table.rows.shape[0])
-    return Rows(told.bounds.values[query, row0:], told.bounds.leasts[query, part.first:], row0, end - row0, True, 1)
+    return Rows(told.bounds.values[query, row0:], told.bounds.leasts[query, part.first :], row0, end - row0, True, 1)
 
 
 def _bounded(table: Any, levels: Any, asked: Any, request: Any, kept: Any, told: Any, part: Any) -> None:
@@ -69,7 +69,10 @@ def _bounded(table: Any, levels: Any, asked: Any, request: Any, kept: Any, told:
     each = to_plane.terms.shape[0] // to_plane.words.shape[0]
     seen = new_seen(1, kept.keys.shape[2], np.empty(2 * LANES, np.float32), lines)
     for tile in range(part.first_tile, part.last_tile):
-        values, leasts = told.bounds.values[tile * each : tile * each + each], told.bounds.leasts[tile * each : tile * each + each]
+        values, leasts = (
+            told.bounds.values[tile * each : tile * each + each],
+            told.bounds.leasts[tile * each : tile * each + each],
+        )
         out = Bounds(values[:, part.first * LANES :], leasts[:, part.first :])
         lowers(plane, part.first, part.last - part.first, to_plane, tile, out)
         for query in range(tile * each, min(tile * each + each, request.queries.shape[0])):

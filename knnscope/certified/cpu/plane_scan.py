@@ -56,7 +56,10 @@ def bounds_size(each: int, blocks: int) -> int:
 def bounds_in(memory: Any, each: int, blocks: int) -> Any:
     """Room for the bounds of so many blocks and queries; of the smallest of each block 16 are read at once."""
     ends = each * blocks * LANES, each * (blocks + (blocks + LANES - 1) // LANES) * LANES
-    return Bounds(memory[: ends[0]].reshape(each, blocks * LANES), memory[ends[0] : ends[1]].reshape(each, ends[1] // each - blocks * LANES))
+    return Bounds(
+        memory[: ends[0]].reshape(each, blocks * LANES),
+        memory[ends[0] : ends[1]].reshape(each, ends[1] // each - blocks * LANES),
+    )
 
 
 class PlanePart(NamedTuple):

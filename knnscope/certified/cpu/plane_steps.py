@@ -115,7 +115,9 @@ class Steps:
         ]
         room = -(-min(size.room, -(-blocks // parts) * LANES + LANES) // LANES) * LANES
         needed = [part.needed(every // tiles, room) if size.is_known else 2 * room for part in items]
-        of_all = plane_scan.bounds_size(every, blocks + LANES)  # a part reads 16 of the smallest at once, from any block on
+        of_all = plane_scan.bounds_size(
+            every, blocks + LANES
+        )  # a part reads 16 of the smallest at once, from any block on
         ends = list(accumulate(needed, initial=0 if size.is_known else of_all))
         memory = aligned((ends[-1],), np.float32)
         if mapping is None:

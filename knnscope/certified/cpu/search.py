@@ -21,7 +21,8 @@ from knnscope.certified.cpu import (
 from knnscope.certified.cpu.grids import shortest
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES
-from knnscope.certified.cpu.plane_scan import FEW, PlanePart, bounds_size
+from knnscope.certified.cpu.plane_scan import FEW as FEW
+from knnscope.certified.cpu.plane_scan import PlanePart, bounds_size
 from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
 from knnscope.certified.cpu.ranking import Answers, Batch

@@ -14,8 +14,8 @@ from knnscope.certified.cpu.lines import ask_ahead
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_direct import is_near
 from knnscope.certified.cpu.plane_passes import append
-from knnscope.certified.cpu.plane_scan import bounds_in
 from knnscope.certified.cpu.plane_ranking import BLOCK
+from knnscope.certified.cpu.plane_scan import bounds_in
 from knnscope.certified.cpu.ranking import keys_of, length_of, new_pool
 
 lowers: Any = None
@@ -67,7 +67,10 @@ def _pass(levels: Any, asked: Any, radii: Any, limits: Any, given: Any, kept: An
     """
     (plane, near), (to_plane, to_lines), (part, count, allowed) = levels, asked, given
     each, size = to_plane.terms.shape[0] // to_plane.words.shape[0], part.step * LANES
-    memory, found = np.empty(each * (size + (part.step + LANES - 1) // LANES * LANES), dtype=np.float32), np.empty((5, BLOCK))
+    memory, found = (
+        np.empty(each * (size + (part.step + LANES - 1) // LANES * LANES), dtype=np.float32),
+        np.empty((5, BLOCK)),
+    )
     out = bounds_in(memory, each, part.step)
     lows, rows, places = (
         np.empty(size + LANES, dtype=np.float32), np.empty(size + LANES, dtype=np.int32), np.empty(BLOCK, dtype=np.int64),
