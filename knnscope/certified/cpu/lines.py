@@ -334,4 +334,4 @@ def product(isa: str) -> tuple[Any, Any]:
 def evaluation(isa: str, ahead: int = AHEAD) -> Any:
     """``_evaluate`` for an instruction set, which asks for so many lines ahead."""
     one, some = product(isa)
-    return specialised(_evaluate, f"lines_{isa}_{ahead}", dot=one, dot_four=some, AHEAD=ahead)
+    return specialised(_evaluate, f"lines_{isa}_{ahead}", apart=True, dot=one, dot_four=some, AHEAD=ahead)
