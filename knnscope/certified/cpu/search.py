@@ -52,7 +52,7 @@ LEAD = 1 << 21
 LEAST_ROOM = 4096
 """Rows of a query that the plane may leave at least, without its being asked in vain."""
 MANY_ROOM = 4
-"""The part of it that each of many queries has."""
+"""The part of it that each of many queries has; one of them may have more, see ``plane_scan.SHARES``."""
 READ_BYTES = 1 << 26
 """Bytes of rows that are read from a file at once where all compete."""
 LIST_BYTES = 1 << 29
