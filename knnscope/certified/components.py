@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -30,11 +31,12 @@ STEP = 32
 """m is a multiple of it."""
 SHARES = (1 / 3, 1 / 2, 2 / 3, 3 / 4, 1.0)
 """Of all components: the widths that are tried."""
-LOOK, LISTED = 5.0, 1.2
+LOOK = 5.0
 """Looking at the byte code of a row that the plane leaves, 25 ns in the caches and 50 beyond them, costs what reading so many times its bytes in
-order does; for many queries, whose lists grow while the threshold falls, it costs so many times more."""
+order does: by this the width is chosen, and by ``Prices.looks`` who is asked."""
 UNLIKE = 2.5
-"""Times as many rows survive where queries are not like rows: with MiniLM and usage examples as queries, 3 to 4 times."""
+"""Times as many rows survive where queries are not like rows: with MiniLM and usage examples as queries 6 times, with queries of the rows' own kind no
+more."""
 START = 0.3352
 """A row's step before it is fitted, in units of |z1| / sqrt(m): the best one for four bits of a normal component (Max 1960, table I)."""
 
@@ -43,13 +45,14 @@ class Prices(NamedTuple):
     """What searches cost, in bytes that are read in order meanwhile.
 
     isa: by which instruction set. codes: a component of a row by the byte codes, for one query. shared: the same for one of many queries, who
-    share what is read. plane: a leading component by the plane, likewise.
+    share what is read. plane: a leading component by the plane, likewise. looks: a byte of a row that the plane leaves, for batches of ``BATCHES``.
     """
 
     isa: str
     codes: float
     shared: float
     plane: float
+    looks: tuple[float, ...] = (5.0, 5.0, 6.0, 6.0)
 
 
 class Directions(NamedTuple):
@@ -71,16 +74,19 @@ class Directions(NamedTuple):
 
     def most_neighbors(self, prices: Prices) -> tuple[int, ...]:
         """The largest k for which each of so many queries as in ``BATCHES`` costs less than by the byte codes; 0 where 1 costs more."""
-        return tuple(self._most(queries, prices) for queries in BATCHES)
+        return tuple(self._most(*batch, prices) for batch in zip(BATCHES, prices.looks, strict=True))
 
-    def _most(self, queries: int, prices: Prices) -> int:
-        m, bytes_ = len(self.matrix), self.matrix.shape[1] + 12
-        if queries == 1:
-            return _largest(lambda k: self.cost(k) < prices.codes * bytes_)
-        known = self._read / queries + prices.plane * m
-        listed = LISTED if queries > 4 else 1.0
-        most = (prices.codes / queries + prices.shared) * bytes_
-        return _largest(lambda k: known + listed * self.looks(k) < most)
+    def _most(self, queries: int, look: float, prices: Prices) -> int:
+        """``look``: of ``Prices.looks``."""
+        shared = int(queries > 1)  # one query pays for what is read, which takes longer than to multiply it
+        known = self._read / queries + shared * prices.plane * len(self.matrix)
+        most = (prices.codes / queries + shared * prices.shared) * self._row
+        return _largest(lambda k: known + self._left(k) * look * self._row < most)
+
+    @property
+    def _row(self) -> int:
+        """Bytes of a row's codes."""
+        return self.matrix.shape[1] + 12
 
     @property
     def _read(self) -> float:
@@ -88,10 +94,15 @@ class Directions(NamedTuple):
 
     def looks(self, k: int) -> float:
         """What looking at survivors costs."""
-        share = float(np.interp(np.log(k), np.log(KS), self.survivors))
+        return self._left(k) * LOOK * self._row
+
+    def _left(self, k: int) -> float:
+        """The share of rows that a query leaves: a power of k between those of ``KS``, and beyond them as between the last two, or linear."""
+        known, ks = np.log(np.maximum(self.survivors, 1e-9)), np.log(KS)
+        share = float(np.interp(np.log(k), ks, known))
         if k > KS[-1]:
-            share = self.survivors[-1] * k / KS[-1]
-        return min(1.0, UNLIKE * share) * LOOK * (self.matrix.shape[1] + 12)
+            share += min(1.0, (known[-1] - known[-2]) / (ks[-1] - ks[-2])) * np.log(k / KS[-1])
+        return min(1.0, UNLIKE * math.exp(share))
 
 
 def _largest(holds: Callable[[int], bool]) -> int:

@@ -26,10 +26,11 @@ TILES = {"amx": products.AMX_TILES, "vnni": products.VNNI_TILES, "avx2": product
 TWO_DIGITS_UP_TO = {"amx": 0, "vnni": 6, "avx2": 2, "portable": 2}
 """Queries that are written with two digits: where codes are read faster than they are multiplied, the second one is free."""
 PRICES = {
-    "amx": VNNI._replace(isa="amx", shared=0.03), "vnni": VNNI, "avx2": Prices("avx2", 3.5, 0.5, 0.27),
+    "amx": VNNI._replace(isa="amx", shared=0.03), "vnni": VNNI, "avx2": Prices("avx2", 3.5, 0.5, 0.27, (7.0, 13.0, 10.0, 5.0)),
     "portable": Prices("portable", 20.0, 3.0, 3.0),
 }  # fmt: skip
-"""AVX2 has no product that adds up four bytes; of the plane's levels it multiplies twice as many at once as of bytes."""
+"""AVX2 has no product that adds up four bytes; of the plane's levels it multiplies twice as many at once as of bytes. What looking costs there is fitted
+to a busy EPYC of Zen 3, so that nowhere the other path would have been much quicker (benchmarks/certified_paths.py); others' are reckoned."""
 VNNI_UP_TO = 12
 """Queries for which AMX waits for its loads and VNNI does not."""
 

@@ -17,7 +17,7 @@ from knnscope.certified.cpu import bounds, plane_bounds, plane_queries
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.llvm import Emit, T, instructions
 from knnscope.certified.cpu.plane import LANES, SIDES
-from knnscope.certified.cpu.plane_kernels import Sums, bound, kernel, narrow_sums, sides_of, vnni_sums
+from knnscope.certified.cpu.plane_kernels import Bounds, Sums, bound, kernel, narrow_sums, sides_of, vnni_sums
 from knnscope.certified.cpu.plane_queries import PlaneQueries
 from knnscope.certified.cpu.plane_search import MANY
 
@@ -128,8 +128,9 @@ def _emitted(blocks: Any, place: Any, asked: Any, held: Any, limits: Any, masks:
 def _plain(blocks: Any, place: Any, asked: Any, held: Any, limits: Any, masks: Any) -> None:
     """As ``_emitted``, in plain loops."""
     (first, count, tile), each = place, masks.shape[0]
-    values = np.empty((each, LANES * count), dtype=np.float32)
-    lower_many(blocks, first, count, asked.words[tile], asked.biases[tile], asked.terms[tile * each :], values)
+    values, leasts = np.empty((each, LANES * count), dtype=np.float32), np.empty((each, count), dtype=np.float32)
+    words, biases, terms = asked.words[tile], asked.biases[tile], asked.terms[tile * each :]
+    lower_many(blocks, first, count, words, biases, terms, Bounds(values, leasts))
     for query in range(each):
         own = held[tile * each + query]
         for index in range(count):

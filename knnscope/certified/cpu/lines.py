@@ -282,7 +282,8 @@ def _evaluate(lines: Any, places: Any, count: int, asked: Any, number: int, foun
         count: how many of them.
         asked: EncodedQueries of ``write_lines``.
         number: of the query.
-        found: float64, (5, count or more), written: lower and upper bounds, then what they are made of.
+        found: float64, (5, count or more), written: lower and upper bounds, then what they are made of; of the products, ``found[2]``, four at a time,
+            as far as there is room.
     """
     sides = lines.view(np.float32)
     e_q, p2, step = asked.errors[number], asked.lengths2[number], np.float64(asked.steps[number]) * 0.5
@@ -291,8 +292,16 @@ def _evaluate(lines: Any, places: Any, count: int, asked: Any, number: int, foun
     for i in range(min(count, AHEAD)):
         ask_ahead(lines, places[i])
     last, begin = count - 1, base + HEAD
-    for first in range(0, count // FOUR * FOUR, FOUR):
-        a, b, c, d = places[first], places[first + 1], places[first + 2], places[first + 3]
+    whole = count // FOUR * FOUR
+    if count - whole > 1 and whole + FOUR <= found.shape[1]:  # less than one after another
+        whole += FOUR
+    for first in range(0, whole, FOUR):
+        a, b, c, d = (
+            places[first],
+            places[min(first + 1, last)],
+            places[min(first + 2, last)],
+            places[min(first + 3, last)],
+        )
         then = first + AHEAD
         e, f, g, h = (
             places[min(then, last)],
@@ -304,7 +313,7 @@ def _evaluate(lines: Any, places: Any, count: int, asked: Any, number: int, foun
             (begin + a * stride, begin + b * stride, begin + c * stride, begin + d * stride), vector, width // STEP,
             (base + e * stride, base + f * stride, base + g * stride, base + h * stride), found.ctypes.data + 8 * (2 * found.shape[1] + first),
         )  # fmt: skip
-    for i in range(count // FOUR * FOUR, count):
+    for i in range(whole, count):
         found[2, i] = np.float64(
             dot(begin + places[i] * stride, vector, width // STEP, base + places[min(i + AHEAD, last)] * stride)
         )
@@ -325,4 +334,4 @@ def product(isa: str) -> tuple[Any, Any]:
 def evaluation(isa: str, ahead: int = AHEAD) -> Any:
     """``_evaluate`` for an instruction set, which asks for so many lines ahead."""
     one, some = product(isa)
-    return specialised(_evaluate, f"lines_{isa}_{ahead}", dot=one, dot_four=some, AHEAD=ahead)
+    return specialised(_evaluate, f"lines_{isa}_{ahead}", apart=True, dot=one, dot_four=some, AHEAD=ahead)

@@ -17,7 +17,7 @@ from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.lines import ahead, ask_ahead, blank
 from knnscope.certified.cpu.plane import LANES, SIDES
 from knnscope.certified.cpu.plane_kernels import half
-from knnscope.certified.cpu.plane_ranking import known, limit_beyond, limit_of_key
+from knnscope.certified.cpu.plane_ranking import known, limit_beyond, limit_of_key, list_of
 from knnscope.certified.cpu.queries import EncodedQueries
 from knnscope.certified.cpu.ranking import CHANGED, keys_of, length_of, new_pool
 from knnscope.certified.cpu.scan import replace_top
@@ -61,6 +61,12 @@ def look(own: int, query: int, count: int, seen: Any, ground: Any) -> None:
 
 
 @compiled()
+def opened(own: int, count: int, seen: Any, asked: Any, some: Any, ground: Any) -> None:  # noqa: ARG001
+    """As ``plane_ending._opened``, but fresh rows are met again."""
+    look(own, asked[1], count, seen, ground)
+
+
+@compiled()
 def finish(own: int, one: Any, seen: Any, line: Any, ground: Any) -> int:
     """Answer a query when all rows have passed, see ``plane_scan._finish``; -1 also where a value is no finite number and its row not held to a bound."""
     bars = ground.kept.bars
@@ -80,19 +86,19 @@ def _computed_of(last: bool, own: int, one: Any, seen: Any, given: Any) -> int:
     Two times sixteen wait: while some are computed, the others arrive.
     """
     line, ground = given
-    lows, rows, top, waiting = seen.lows, seen.rows, seen.lowest[own, 0], 0
+    (lows, rows), top, waiting = list_of(seen, own), seen.lowest[own, 0], 0
     limit, plane = limit_of_key(known(one, ground), one.number, ground), ground.plane
     for i in range(seen.counts[own, 0]):
-        low = lows[own, i]
+        low = lows[i]
         if last and low > limit:
             line.rests[0] = min(line.rests[0], np.float64(low))
         if not low <= limit or not (last or low <= top):
             continue
-        line.places[waiting], line.found[0, waiting] = rows[own, i], low
+        line.places[waiting], line.found[0, waiting] = rows[i], low
         if not last:
-            lows[own, i] = np.float32(np.nan)  # that no limit leaves again
-        ask_ahead(seen.lines, rows[own, i])
-        ahead(plane.ctypes.data + (rows[own, i] // LANES + 1) * plane.shape[1] - SIDES, SIDES // 64)
+            lows[i] = np.float32(np.nan)  # that no limit leaves again
+        ask_ahead(seen.lines, rows[i])
+        ahead(plane.ctypes.data + (rows[i] // LANES + 1) * plane.shape[1] - SIDES, SIDES // 64)
         waiting += 1
         if waiting == 2 * TOGETHER:
             wrong = _compete(one, line, TOGETHER, ground)

@@ -17,11 +17,15 @@ from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.lines import ahead, ask_ahead
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_ranking import (
+    WITHOUT,
     Line,
     admitted,
     emptied,
     first_rows,
     known,
+    limit_beyond,
+    list_of,
+    narrow,
     new_line,
     next_rows,
     one_again,
@@ -34,7 +38,7 @@ from knnscope.certified.cpu.ranking import CHANGED, Pool, distance_of, length_of
 CHUNK = 256
 """Rows that all queries pass before the next: their lines and the next ones' stay in the second-level cache."""
 APART = 16
-"""Queries up to which each goes through its own rows."""
+"""Queries up to which each goes through its own rows, if these are few."""
 evaluate: Any = None
 evaluate_near: Any = None
 """The bounds of lines.py, and the same without asking ahead: ``plane_search.forms`` gives each instruction set its own."""
@@ -77,13 +81,44 @@ def _new_many(count: int) -> Any:
     )
 
 
+def _opened(own: int, count: int, seen: Any, asked: Any, some: Any, ground: Any) -> None:
+    """Begin a query whose bounds are all known: its fresh rows are computed before any row joins its list, which is a quarter shorter then.
+
+    Args:
+        own: its number among those of ``seen``.
+        count: of fresh rows.
+        seen: Seen.
+        asked: its components, its number, and the part's.
+        some: plane_scan.Rows; the bounds of fresh rows become infinite, so that these are not met again.
+        ground: Ground, whose Kept is written.
+    """
+    vector, query, part = asked
+    if not count:
+        return
+    places, found, kept = seen.fresh[own], seen.found, ground.kept
+    evaluate(ground.lines, places, count, ground.near, query, found)
+    narrow(own, query, seen, count, ground)
+    one = one_of(vector, query, ground, part, new_pool())
+    kept.computed[part, query], kept.rests[part, query] = first_rows(one, places, count, found, ground)
+    if kept.computed[part, query] == CHANGED:
+        seen.counts[own, 0] = -1
+        return
+    kept.bars[query] = min(kept.bars[query], one.keys[0])
+    seen.limits[own] = min(min(seen.limits[own], limit_beyond(kept.bars[query], query, ground)), WITHOUT)
+    for i in range(count):
+        some.values[places[i] - some.row0] = np.inf
+
+
 def _begun(own: int, one: Any, seen: Any, line: Any, ground: Any) -> bool:
-    """Compute the rows with the smallest bounds; False where one is not as it was."""
+    """Compute the rows with the smallest bounds, where that has not been done; False where one is not as it was."""
+    line.counts[0], line.counts[1], line.rests[0] = 0, 0, np.inf
+    if line.counts[2] >= 0:
+        return True
     places, found = seen.fresh[own], seen.found
     count = probed(seen, own, places)
     evaluate(ground.lines, places, count, ground.near, one.number, found)
     done, line.rests[1] = first_rows(one, places, count, found, ground)
-    line.counts[0], line.counts[1], line.counts[2], line.rests[0] = 0, 0, done, np.inf
+    line.counts[2] = done
     if done == CHANGED:
         return False
     bars = ground.kept.bars
@@ -107,7 +142,7 @@ def _finish(own: int, one: Any, seen: Any, line: Any, ground: Any) -> int:
     if not begun(own, one, seen, line, ground):
         return CHANGED
     while line.counts[0] < seen.counts[own, 0]:
-        count = next_rows(seen, own, one, line, seen.counts[own, 0], ground)
+        count = next_rows(seen, own, one, line, ground.lines.shape[0], ground)
         evaluate(ground.lines, line.places, count, ground.near, one.number, line.found)
         if not admitted(one, line, count, ground):
             return CHANGED
@@ -129,10 +164,11 @@ def _rest(own: int, one: Any, seen: Any, line: Any, ground: Any) -> float:
 
 def _one_ended(own: int, query: int, part: int, seen: Any, vector: Any, ground: Any) -> None:
     """Answer a query by the rows of a part that V left: see Kept."""
-    line = new_line()
+    line, kept = new_line(), ground.kept
+    line.counts[2], line.rests[1] = kept.computed[part, query], kept.rests[part, query]
     one = one_of(vector, query, ground, part, new_pool())
-    ground.kept.computed[part, query] = finish(own, one, seen, line, ground)
-    ground.kept.rests[part, query] = _rest(own, one, seen, line, ground)
+    kept.computed[part, query] = finish(own, one, seen, line, ground)
+    kept.rests[part, query] = _rest(own, one, seen, line, ground)
 
 
 def _each_ended(low: int, high: int, part: tuple[int, int, int], seen: Any, queries: Any, ground: Any) -> None:
@@ -152,6 +188,23 @@ def _of(many: Any, own: int, line: Any, pool: Any) -> tuple[Any, Any]:
     )
 
 
+@compiled()
+def _ask_lines(lines: Any, first: int, last: int) -> None:
+    """Ask for some lines that follow each other."""
+    size = lines.shape[1] * lines.itemsize
+    ahead(lines.ctypes.data + first * size, ((last - first) * size + 63) // 64)
+
+
+@compiled()
+def _ask_listed(seen: Any, own: int, place: int, end: int, lines: Any) -> int:
+    """Ask for the lines of a query's list from a place on, of those before row ``end``: the place of the first that is not."""
+    _, rows = list_of(seen, own)
+    while place < seen.counts[own, 0] and rows[place] < end:
+        ask_ahead(lines, rows[place])
+        place += 1
+    return place
+
+
 def _together_ended(low: int, high: int, part: tuple[int, int, int], seen: Any, queries: Any, ground: Any) -> None:
     """Answer some queries, many of them side by side.
 
@@ -163,39 +216,47 @@ def _together_ended(low: int, high: int, part: tuple[int, int, int], seen: Any, 
         queries: float64, (queries, dim).
         ground: Ground, whose Kept is written.
     """
-    if high - low <= APART:
+    count, kept, (number, first, last) = high - low, ground.kept, part
+    listed = 0
+    for own in range(count):
+        listed += max(0, seen.counts[own, 0])
+    is_dense = listed > last - first
+    if count == 1 or (count <= APART and not is_dense):
         each_ended(low, high, part, seen, queries, ground)
         return
-    count, kept, (number, first, last) = high - low, ground.kept, part
     many, own_line, own_pool = _new_many(count), new_line(), new_pool()
     for own in range(count):
         if seen.counts[own, 0] >= 0:
             line, pool = _of(many, own, own_line, own_pool)
             many.lengths[own] = length_of(queries[low + own])
+            line.counts[2], line.rests[1] = kept.computed[number, low + own], kept.rests[number, low + own]
             one = one_of(queries[low + own], low + own, ground, number, pool)
             many.is_going[own] = begun(own, one, seen, line, ground)
             kept.computed[number, low + own] = 0 if many.is_going[own] else CHANGED
     for begin in range(first - CHUNK, last, CHUNK):
-        soon = begin + 2 * CHUNK
+        end = begin + CHUNK
         for own in range(count):
-            place, end = many.ends[own], many.ends[own]
-            while place < seen.counts[own, 0] and seen.rows[own, place] < soon:
-                if many.is_going[own]:
-                    ask_ahead(ground.lines, seen.rows[own, place])
-                place += 1
-            many.ends[own] = place
-            at = 4 * (own * seen.rows.shape[1] + place + LANES)
-            ahead(seen.rows.ctypes.data + at, 1)
-            ahead(seen.lows.ctypes.data + at, 1)
-            if many.is_going[own] and many.counts[own, 0] < end:
-                line, pool = _of(many, own, own_line, own_pool)
-                one = one_again(queries[low + own], many.lengths[own], low + own, ground, number, pool)
-                while many.is_going[own] and many.counts[own, 0] < end:
-                    some = next_rows(seen, own, one, line, end, ground)
-                    evaluate_near(ground.lines, line.places, some, ground.near, low + own, line.found)
-                    many.is_going[own] = admitted(one, line, some, ground)
-                if not many.is_going[own]:
-                    kept.computed[number, low + own] = CHANGED
+            if (
+                is_dense
+            ):  # most lines are wanted by some query: all are asked for, each once, a share of them by each query
+                here, then = end + CHUNK * own // count, end + CHUNK * (own + 1) // count
+                _ask_lines(ground.lines, min(here, last), min(then, last))
+            else:
+                many.ends[own] = _ask_listed(seen, own, many.ends[own], end + CHUNK, ground.lines)
+            place, (lows, rows) = many.counts[own, 0], list_of(seen, own)
+            if not many.is_going[own] or place >= seen.counts[own, 0] or rows[place] >= end:
+                continue
+            line, pool = _of(many, own, own_line, own_pool)
+            one = one_again(queries[low + own], many.lengths[own], low + own, ground, number, pool)
+            while many.is_going[own] and place < seen.counts[own, 0] and rows[place] < end:
+                some = next_rows(seen, own, one, line, end, ground)
+                evaluate_near(ground.lines, line.places, some, ground.near, low + own, line.found)
+                many.is_going[own] = admitted(one, line, some, ground)
+                place = many.counts[own, 0]
+            if not many.is_going[own]:
+                kept.computed[number, low + own] = CHANGED
+            ahead(rows.ctypes.data + 4 * (place + LANES), 1)
+            ahead(lows.ctypes.data + 4 * (place + LANES), 1)
     for own in range(count):
         if seen.counts[own, 0] >= 0:
             line, pool = _of(many, own, own_line, own_pool)

@@ -12,9 +12,10 @@ product of two bytes each is below 2^12, so none saturates.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.llvm import Emit, T, instructions, ir, two_digits
@@ -25,6 +26,17 @@ from knnscope.certified.cpu.values import half_of
 AHEAD = 2048
 """Bytes that are asked for ahead."""
 Sums = Callable[[Emit, Any, Any, Any, Any], list[Any]]
+
+
+class Bounds(NamedTuple):
+    """Lower bounds of rows for some queries.
+
+    values: float32, (queries, rows of whole blocks). leasts: float32, (queries, blocks or more): the smallest of each block, minus infinity where
+    one is no number; so that who looks for small ones reads one of sixteen.
+    """
+
+    values: npt.NDArray[np.float32]
+    leasts: npt.NDArray[np.float32]
 
 
 def vnni_sums(vectors: int) -> Sums:
@@ -93,7 +105,7 @@ def narrow_sums(vectors: int) -> Sums:
 
     def sums(emit: Emit, block: Any, groups: Any, words: Any, biases: Any) -> list[Any]:
         b, shorts, ints = emit.builder, ir.VectorType(T.I16, 16), ir.VectorType(T.I32, 8)
-        ones = ir.Constant(shorts, [1] * 16)
+        sixteen = ir.Constant(shorts, [16] * 16)  # F is 16 f
 
         def turn(place: Any, carried: list[Any]) -> list[Any]:
             grown, at = list(carried), emit.at(block, (place, 64))
@@ -108,10 +120,10 @@ def narrow_sums(vectors: int) -> Sums:
             begin += [b.bitcast(emit.spread(start, ints), shorts)] * 2
         ended, found = emit.loop(groups, begin, turn), []
         for vector in range(vectors):
-            wide = [emit.call("llvm.x86.avx2.pmadd.wd", ints, ended[2 * vector + eight], ones) for eight in range(2)]
+            wide = [emit.call("llvm.x86.avx2.pmadd.wd", ints, ended[2 * vector + eight], sixteen) for eight in range(2)]
             joined = b.shuffle_vector(*wide, ir.Constant(T.WORDS, list(range(16))))
             bias = emit.spread(emit.load(T.I32, emit.at(biases, (2 * vectors + vector, 4))), T.WORDS)
-            found.append(b.add(b.shl(joined, ir.Constant(T.WORDS, [4] * 16)), bias))
+            found.append(b.add(joined, bias))
         return found
 
     return sums
@@ -128,8 +140,20 @@ def bound(emit: Emit, sides: list[Any], terms: Any, product: Any) -> Any:
     scales, lengths, errors, tails = sides
     t2, c1, c2 = (emit.spread(emit.load(T.F32, emit.at(terms, (i, 4))), T.FLOATS) for i in range(3))
     g = emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(b.fmul(scales, t2)), product, lengths)
-    g = emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(c1), errors, g)
-    return emit.call("llvm.fmuladd.v16f32", T.FLOATS, b.fneg(c2), tails, g)
+    g = emit.call("llvm.fmuladd.v16f32", T.FLOATS, c1, b.fneg(errors), g)
+    return emit.call("llvm.fmuladd.v16f32", T.FLOATS, c2, b.fneg(tails), g)
+
+
+def _least(emit: Emit, g: Any) -> Any:
+    """The smallest of 16 bounds; minus infinity where one is no number."""
+    b, lowest = emit.builder, ir.Constant(T.FLOATS, [float("-inf")] * 16)
+    left = b.select(b.fcmp_ordered(">", g, lowest), g, lowest)
+    while left.type.count > 1:
+        half = left.type.count // 2
+        parts = (ir.Constant(ir.VectorType(T.I32, half), list(range(first, first + half))) for first in (0, half))
+        one, other = (b.shuffle_vector(left, left, part) for part in parts)
+        left = b.select(b.fcmp_ordered("<", one, other), one, other)
+    return b.extract_element(left, ir.Constant(T.I32, 0))
 
 
 def _kernel(vectors: int, digits: int, sums: Sums) -> Any:
@@ -142,10 +166,10 @@ def _kernel(vectors: int, digits: int, sums: Sums) -> Any:
             blocks: address of the first, and groups of each.
             count: blocks.
             queries: addresses of words, biases and terms of a tile.
-            out: address of float32, (queries, rows), written; rows of a line.
+            out: address of float32, (queries, rows), written, and rows of a line; the same of ``Bounds.leasts``.
         """
         b = emit.builder
-        (first, groups), (words, biases, terms), (to, rows) = blocks, queries, out
+        (first, groups), (words, biases, terms), (to, rows, leasts, places) = blocks, queries, out
         codes = b.mul(groups, emit.number(64))
         stride = b.add(codes, emit.number(SIDES))
 
@@ -159,6 +183,8 @@ def _kernel(vectors: int, digits: int, sums: Sums) -> Any:
                 g = bound(emit, sides, emit.at(terms, (query, 12)), product)
                 line = b.add(to, b.mul(b.mul(rows, emit.number(query)), emit.number(4)))
                 emit.store(g, emit.at(line, (index, 64)))
+                line = b.add(leasts, b.mul(b.mul(places, emit.number(query)), emit.number(4)))
+                emit.store(_least(emit, g), emit.at(line, (index, 4)))
             return []
 
         emit.loop(count, [], block)
@@ -181,18 +207,23 @@ def _emitted(blocks: Any, first: int, count: int, words: Any, biases: Any, terms
         words: int32, (groups, vectors, 2), see plane_queries.PlaneQueries.
         biases: int32, (3, vectors).
         terms: float32, (queries, 3).
-        out: float32, (queries, 16 count), each line in one piece, written.
+        out: Bounds of 16 ``count`` rows, each line in one piece, written.
     """
     at = blocks.ctypes.data + first * blocks.shape[1]
     queries = (words.ctypes.data, biases.ctypes.data, terms.ctypes.data)
-    emitted((at, words.shape[0]), count, queries, (out.ctypes.data, out.strides[0] // 4))
+    to, leasts = out
+    lines = (to.ctypes.data, to.strides[0] // 4, leasts.ctypes.data, leasts.strides[0] // 4)
+    emitted((at, words.shape[0]), count, queries, lines)
 
 
 def _plain(blocks: Any, first: int, count: int, words: Any, biases: Any, terms: Any, out: Any) -> None:
     """As ``_emitted``, in plain loops."""
     groups, sides = words.shape[0], np.empty(4, dtype=np.float32)
+    to, leasts = out
     for index in range(count):
         line = blocks[first + index]
+        for query in range(vectors // digits):
+            leasts[query, index] = np.float32(np.inf)
         for lane in range(LANES):
             for i in range(4):
                 at = groups * 64 + 32 * i + 2 * lane
@@ -211,7 +242,10 @@ def _plain(blocks: Any, first: int, count: int, words: Any, biases: Any, terms: 
                     product = np.float32(BASE) * product + np.float32(total)
                 g = sides[1] - sides[0] * terms[query, 0] * product
                 g = g - terms[query, 1] * sides[2]
-                out[query, LANES * index + lane] = g - terms[query, 2] * sides[3]
+                g = g - terms[query, 2] * sides[3]
+                to[query, LANES * index + lane] = g
+                if not g >= leasts[query, index]:
+                    leasts[query, index] = g if g == g else np.float32(-np.inf)
 
 
 @compiled(inline=True)

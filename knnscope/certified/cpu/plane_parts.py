@@ -16,12 +16,11 @@ import numpy.typing as npt
 
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.plane import LANES
-from knnscope.certified.cpu.plane_ranking import Ground
+from knnscope.certified.cpu.plane_kernels import Bounds
+from knnscope.certified.cpu.plane_ranking import WITHOUT, Ground
 from knnscope.certified.cpu.plane_scan import PROBE, Rows, first_bounds, joined, new_seen
 from knnscope.certified.cpu.scan import replace_top
 
-WITHOUT = np.float32(np.finfo(np.float32).max)
-"""The limit in place of an infinite one: rows whose bounds were replaced by infinity have been computed, and no others have such bounds."""
 lowers: Any = None
 look: Any = None
 ended: Any = None
@@ -31,27 +30,27 @@ ended: Any = None
 class Common(NamedTuple):
     """What the parts tell each other.
 
-    values: float32, (queries of all tiles, rows of all blocks): bounds. fresh: int64, (parts, queries, places): rows with the smallest bounds of
+    bounds: of all blocks and the queries of all tiles. fresh: int64, (parts, queries, places): rows with the smallest bounds of
     a part. counts: int64, (parts, queries): how many. limits: float32, (queries,): V.
     """
 
-    values: npt.NDArray[np.float32]
+    bounds: Bounds
     fresh: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
     limits: npt.NDArray[np.float32]
 
 
-def common(values: npt.NDArray[np.float32], parts: int, k: int) -> Common:
+def common(bounds: Bounds, parts: int, k: int) -> Common:
     """With nothing told yet."""
-    queries = len(values)
+    queries = len(bounds.values)
     fresh, counts = np.empty((parts, queries, PROBE[0] * k + PROBE[1]), np.int64), np.zeros((parts, queries), np.int64)
-    return Common(values, fresh, counts, np.full(queries, np.inf, np.float32))
+    return Common(bounds, fresh, counts, np.full(queries, np.inf, np.float32))
 
 
 @compiled(inline=True)
 def _rows_of(table: Any, part: Any, query: int, told: Any) -> Any:
     row0, end = part.first * LANES, min(part.last * LANES, table.rows.shape[0])
-    return Rows(told.values[query, row0:], row0, end - row0, True, 1)
+    return Rows(told.bounds.values[query, row0:], told.bounds.leasts[query, part.first :], row0, end - row0, True, 1)
 
 
 def _bounded(table: Any, levels: Any, asked: Any, request: Any, kept: Any, told: Any, part: Any) -> None:
@@ -70,8 +69,12 @@ def _bounded(table: Any, levels: Any, asked: Any, request: Any, kept: Any, told:
     each = to_plane.terms.shape[0] // to_plane.words.shape[0]
     seen = new_seen(1, kept.keys.shape[2], np.empty(2 * LANES, np.float32), lines)
     for tile in range(part.first_tile, part.last_tile):
-        out = told.values[tile * each : tile * each + each]
-        lowers(plane, part.first, part.last - part.first, to_plane, tile, out[:, part.first * LANES :])
+        values, leasts = (
+            told.bounds.values[tile * each : tile * each + each],
+            told.bounds.leasts[tile * each : tile * each + each],
+        )
+        out = Bounds(values[:, part.first * LANES :], leasts[:, part.first :])
+        lowers(plane, part.first, part.last - part.first, to_plane, tile, out)
         for query in range(tile * each, min(tile * each + each, request.queries.shape[0])):
             if not (to_plane.far[query] or to_lines.far[query]):
                 seen.lowest[:] = np.inf
@@ -105,17 +108,17 @@ def _between(table: Any, levels: Any, asked: Any, request: Any, kept: Any, told:
         seen, count = new_seen(1, k, memory, lines), 0
         for part in range(parts):
             for i in range(told.counts[part, query]):
-                low = np.float64(told.values[query, told.fresh[part, query, i]])
+                low = np.float64(told.bounds.values[query, told.fresh[part, query, i]])
                 if not low >= seen.lowest[0, 0]:
                     replace_top(seen.lowest, 0, low if low == low else -np.inf)
         for part in range(parts):
             for i in range(told.counts[part, query]):
                 row = told.fresh[part, query, i]
-                low32 = told.values[query, row]
+                low32 = told.bounds.values[query, row]
                 if count < probe and not np.float64(low32) > seen.lowest[0, 0]:
-                    seen.fresh[0, count], seen.rows[0, count] = row, row
-                    seen.lows[0, count] = low32 if low32 == low32 else np.float32(-np.inf)
-                    told.values[query, row] = np.float32(np.inf)
+                    seen.fresh[0, count], seen.rows[count] = row, row
+                    seen.lows[count] = low32 if low32 == low32 else np.float32(-np.inf)
+                    told.bounds.values[query, row] = np.float32(np.inf)
                     count += 1
         seen.counts[0, 0] = count
         look(0, query, count, seen, ground)

@@ -7,6 +7,9 @@ from typing import Any
 from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
 from knnscope.certified.cpu.plane import LANES
 
+AHEAD = 64
+"""Blocks, a multiple of 16, that are looked at ahead for bounds to ask for."""
+
 
 @instructions
 def next_place(emit: Emit, values: Any, first: Any, last: Any, limit: Any) -> Any:
@@ -57,56 +60,106 @@ def next_place(emit: Emit, values: Any, first: Any, last: Any, limit: Any) -> An
 
 
 @instructions
-def append(emit: Emit, values: Any, places: Any, limit: Any, to: Any, row0: Any) -> Any:
-    """Rows whose bounds are not above a limit join a list, sixteen at a time, while there is room for so many: how many it has then.
+def append(emit: Emit, bounds: Any, places: Any, limit: Any, to: Any, row0: Any) -> Any:
+    """Rows whose bounds are not above a limit join a list, block by block, while there is room for so many: how many it has then.
 
     Args:
         emit: where.
-        values: address of bounds, float32.
-        places: address of the first, int64, written: the first that was not looked at; and the one after the last. Multiples of 16.
+        bounds: addresses of bounds of rows, and of the smallest of each block (plane_kernels.Bounds), 16 of which are read at once.
+        places: address of the first block, int64, written: the first that was not looked at; and the one after the last.
         limit: address of a float32.
         to: addresses of the list's bounds, float32, and rows, int32; how many it has, and how many it may have.
         row0: row of the first place.
     """
     b = emit.builder
-    (at, last), (lows, rows, count, room) = places, to
-    wide, step = emit.spread(emit.load(T.F32, limit), T.FLOATS), emit.number(LANES)
-    first, before = emit.load(T.I64, at), b.block
-    head, turn, check, inner, following, after = (
-        b.append_basic_block(name) for name in ("head", "turn", "check", "inner", "following", "after")
+    (values, leasts), (at, last), (lows, rows, count, room) = bounds, places, to
+    wide, step, all_ = emit.spread(emit.load(T.F32, limit), T.FLOATS), emit.number(LANES), ir.Constant(T.I16, -1)
+    begin, before = emit.load(T.I64, at), b.block
+    head, turn, peek, ask, here, block, look, inner, done, following, after = (
+        b.append_basic_block(name)
+        for name in ("head", "turn", "peek", "ask", "here", "block", "look", "inner", "done", "following", "after")
     )
+
+    def small(address: Any, place: Any) -> Any:
+        """Which of 16 are not above the limit, a bit each."""
+        return b.bitcast(b.fcmp_unordered("<=", emit.load(T.FLOATS, emit.at(address, (place, 4))), wide), T.I16)
+
+    def first_of(bits: Any) -> Any:
+        return emit.call("llvm.cttz.i64", T.I64, b.zext(bits, T.I64), emit.number(1, ir.IntType(1)))
+
+    def without_first(bits: Any) -> Any:
+        return b.and_(bits, b.sub(bits, ir.Constant(T.I16, 1)))
+
+    group0 = b.and_(begin, emit.number(-LANES))
+    begun = b.shl(all_, b.trunc(b.sub(begin, group0), T.I16))
     b.branch(head)
     b.position_at_end(head)
-    place, filled = b.phi(T.I64), b.phi(T.I64)
-    place.add_incoming(first, before)
-    filled.add_incoming(count, before)
-    b.cbranch(b.icmp_signed("<", place, last), turn, after)
+    group, filled, kept = b.phi(T.I64), b.phi(T.I64), b.phi(T.I16)
+    for register, value in ((group, group0), (filled, count), (kept, begun)):
+        register.add_incoming(value, before)
+    b.cbranch(b.icmp_signed("<", group, last), turn, after)
     b.position_at_end(turn)
-    some = b.fcmp_unordered("<=", emit.load(T.FLOATS, emit.at(values, (place, 4))), wide)
-    bits = b.bitcast(some, T.I16)
-    b.cbranch(b.icmp_unsigned("!=", bits, ir.Constant(T.I16, 0)), check, following)
-    b.position_at_end(check)
-    b.cbranch(b.icmp_signed("<=", b.add(filled, step), room), inner, after)
+    soon = b.add(group, emit.number(AHEAD))
+    b.cbranch(b.icmp_signed("<", soon, last), peek, here)
+    b.position_at_end(peek)  # bounds lie in the last cache, and branches wait for them: so some are asked for ahead
+    wanted = small(leasts, soon)
+    b.cbranch(b.icmp_unsigned("!=", wanted, ir.Constant(T.I16, 0)), ask, here)
+    b.position_at_end(ask)
+    rest = b.phi(T.I16)
+    emit.prefetch(emit.at(values, (b.add(soon, first_of(rest)), 4 * LANES)))
+    others = without_first(rest)
+    rest.add_incoming(wanted, peek)
+    rest.add_incoming(others, ask)
+    b.cbranch(b.icmp_unsigned("!=", others, ir.Constant(T.I16, 0)), ask, here)
+    b.position_at_end(here)
+    left = b.sub(last, group)
+    ending = b.trunc(b.sub(b.shl(emit.number(1), left), emit.number(1)), T.I16)
+    kept_here = b.and_(kept, b.select(b.icmp_signed("<", left, step), ending, all_))
+    blocks = b.and_(small(leasts, group), kept_here)
+    b.cbranch(b.icmp_unsigned("!=", blocks, ir.Constant(T.I16, 0)), block, following)
+    b.position_at_end(block)
+    some, had = b.phi(T.I16), b.phi(T.I64)
+    some.add_incoming(blocks, here)
+    had.add_incoming(filled, here)
+    place = b.add(group, first_of(some))
+    b.cbranch(b.icmp_signed("<=", b.add(had, step), room), look, after)
+    b.position_at_end(look)
+    lane0 = b.mul(place, step)
+    found = small(values, lane0)
+    b.cbranch(b.icmp_unsigned("!=", found, ir.Constant(T.I16, 0)), inner, done)
     b.position_at_end(inner)
-    left, own = b.phi(T.I16), b.phi(T.I64)
-    left.add_incoming(bits, check)
-    own.add_incoming(filled, check)
-    lane = b.add(place, emit.call("llvm.cttz.i64", T.I64, b.zext(left, T.I64), emit.number(1, ir.IntType(1))))
+    bits, own = b.phi(T.I16), b.phi(T.I64)
+    bits.add_incoming(found, look)
+    own.add_incoming(had, look)
+    lane = b.add(lane0, first_of(bits))
     low = emit.load(T.F32, emit.at(values, (lane, 4)))
     low = b.select(b.fcmp_unordered("uno", low, low), ir.Constant(T.F32, float("-inf")), low)
     emit.store(low, emit.at(lows, (own, 4)))
     emit.store(b.trunc(b.add(row0, lane), T.I32), emit.at(rows, (own, 4)))
-    fewer, grown = b.and_(left, b.sub(left, ir.Constant(T.I16, 1))), b.add(own, emit.number(1))
-    left.add_incoming(fewer, inner)
+    fewer, grown = without_first(bits), b.add(own, emit.number(1))
+    bits.add_incoming(fewer, inner)
     own.add_incoming(grown, inner)
-    b.cbranch(b.icmp_unsigned("!=", fewer, ir.Constant(T.I16, 0)), inner, following)
-    b.position_at_end(following)
+    b.cbranch(b.icmp_unsigned("!=", fewer, ir.Constant(T.I16, 0)), inner, done)
+    b.position_at_end(done)
     now = b.phi(T.I64)
-    now.add_incoming(filled, turn)
+    now.add_incoming(had, look)
     now.add_incoming(grown, inner)
-    place.add_incoming(b.add(place, step), following)
-    filled.add_incoming(now, following)
+    others = without_first(some)
+    some.add_incoming(others, done)
+    had.add_incoming(now, done)
+    b.cbranch(b.icmp_unsigned("!=", others, ir.Constant(T.I16, 0)), block, following)
+    b.position_at_end(following)
+    then = b.phi(T.I64)
+    then.add_incoming(filled, here)
+    then.add_incoming(now, done)
+    group.add_incoming(b.add(group, step), following)
+    filled.add_incoming(then, following)
+    kept.add_incoming(all_, following)
     b.branch(head)
     b.position_at_end(after)
-    emit.store(place, at)
-    return filled
+    ended, total = b.phi(T.I64), b.phi(T.I64)
+    for value, so_far, where in ((last, filled, head), (place, had, block)):
+        ended.add_incoming(value, where)
+        total.add_incoming(so_far, where)
+    emit.store(ended, at)
+    return total

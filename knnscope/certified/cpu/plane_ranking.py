@@ -11,11 +11,15 @@ from knnscope.certified.cpu import bounds, plane_bounds
 from knnscope.certified.cpu.exact_sums import TOGETHER
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.ranking import Asked, Near, Scale, distance_of, length_of, measured, take
+from knnscope.certified.cpu.scan import replace_top
 
 BLOCK = 64
 """Rows that are looked at by their byte codes together."""
 WIDER = 1 / 256
 """Rows stay in a list whose bound is that much beyond a k-th key: they are not computed, but what is left out is further off for certain."""
+
+WITHOUT = np.float32(np.finfo(np.float32).max)
+"""The limit in place of an infinite one: rows whose bounds were replaced by infinity have been computed, and no others have such bounds."""
 
 
 class Kept(NamedTuple):
@@ -52,7 +56,8 @@ class Seen(NamedTuple):
     """What a thread knows of its queries while rows pass.
 
     lowest: float64, (queries, rows to probe): heaps of the smallest bounds. uppers: float64, (queries, k): heaps of upper bounds of
-    distances. limits: float32, (queries,): V by these. lows, rows: float32 and int32, (queries, room): rows that V leaves, and their bounds.
+    distances. limits: float32, (queries,): V by these. lows, rows: float32 and int32, (room of all,): rows that V leaves, and their bounds. lists: int64,
+    (queries, 2): where a query's own begin and how far they may reach.
     fresh: int64, (queries, places): rows whose upper bounds are looked at next. counts: int64, (queries, 2): of rows, -1 for too many, and of fresh ones.
     found: float64, (5, rows to probe), see lines.py. lines: of lines.py.
     """
@@ -62,6 +67,7 @@ class Seen(NamedTuple):
     limits: npt.NDArray[np.float32]
     lows: npt.NDArray[np.float32]
     rows: npt.NDArray[np.int32]
+    lists: npt.NDArray[np.int64]
     fresh: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
     found: npt.NDArray[np.float64]
@@ -77,10 +83,19 @@ class One(NamedTuple):
     names: npt.NDArray[np.int64]
 
 
+@compiled(inline=True)
+def list_of(seen: Any, own: int) -> tuple[Any, Any]:
+    """Bounds and rows of a query's list."""
+    begin, end = seen.lists[own, 0], seen.lists[own, 1]
+    return seen.lows[begin:end], seen.rows[begin:end]
+
+
 @compiled()
 def one_of(query: Any, number: int, ground: Any, part: int, pool: Any) -> Any:
-    """One, with nothing found."""
-    ground.kept.keys[part, number, :], ground.kept.names[part, number, :] = np.inf, np.iinfo(np.int64).max
+    """One, with nothing found but what its part has computed before."""
+    kept = ground.kept
+    if kept.computed[part, number] < 0:
+        kept.keys[part, number, :], kept.names[part, number, :] = np.inf, np.iinfo(np.int64).max
     return one_again(query, length_of(query), number, ground, part, pool)
 
 
@@ -100,6 +115,17 @@ def limit_of(bar: float, number: int, ground: Any) -> np.float32:
     reach = bounds.reach(bar, ground.table.widen, near.blurs[number])
     key = plane_bounds.key(reach, near.bases[number], near.gains[number])
     return bounds.up(plane_bounds.limit(key, asked.alphas[number], asked.betas[number]))
+
+
+@compiled()
+def narrow(own: int, query: int, seen: Any, count: int, ground: Any) -> None:
+    """A smaller V, by upper bounds of rows that were not looked at before."""
+    for i in range(count):
+        if seen.found[1, i] < seen.uppers[own, 0]:
+            replace_top(seen.uppers, own, seen.found[1, i])
+    if seen.uppers[own, 0] < np.inf:
+        seen.limits[own] = min(seen.limits[own], limit_of(seen.uppers[own, 0], query, ground))
+    seen.counts[own, 1] = 0
 
 
 @compiled(inline=True)
@@ -137,11 +163,11 @@ def reach_of_key(key: float, one: Any, ground: Any) -> float:
 @compiled()
 def probed(seen: Any, own: int, places: Any) -> int:
     """Rows with the smallest bounds of those that V left: how many. In place of their bounds is no number, so that no limit leaves them again."""
-    top, lows, count = seen.lowest[own, 0], seen.lows, 0
+    (lows, rows), top, count = list_of(seen, own), seen.lowest[own, 0], 0
     for i in range(seen.counts[own, 0]):
-        if lows[own, i] <= top and count < places.shape[0]:
-            places[count] = seen.rows[own, i]
-            lows[own, i] = np.float32(np.nan)
+        if lows[i] <= top and count < places.shape[0]:
+            places[count] = rows[i]
+            lows[i] = np.float32(np.nan)
             count += 1
     return count
 
@@ -168,13 +194,15 @@ class Line(NamedTuple):
 
 @compiled()
 def next_rows(seen: Any, own: int, one: Any, line: Any, end: int, ground: Any) -> int:
-    """The next rows that V leaves, by what has been computed so far, of those before place ``end``, into ``line.places``: how many."""
-    limit, count = limit_of_key(known(one, ground), one.number, ground), 0
-    place, rest = line.counts[0], line.rests[0]
-    while place < end and count < BLOCK:
-        low = seen.lows[own, place]
+    """The next rows before row ``end`` that V leaves, by what has been computed so far, into ``line.places``: how many."""
+    limit, count, (lows, rows) = limit_of_key(known(one, ground), one.number, ground), 0, list_of(seen, own)
+    place, rest, last = line.counts[0], line.rests[0], seen.counts[own, 0]
+    while place < last and count < BLOCK:
+        row, low = rows[place], lows[place]
+        if row >= end:
+            break
         if low <= limit:
-            line.places[count] = seen.rows[own, place]
+            line.places[count] = row
             count += 1
         elif low < rest:
             rest = np.float64(low)

@@ -144,9 +144,10 @@ def forms(isa: str) -> Forms:
     finish = specialised(plane_ending._finish, f"plane_finish_{isa}", begun=begun, evaluate=evaluate)
     one = specialised(plane_ending._one_ended, f"plane_ended_{isa}", apart=True, finish=finish)
     each = specialised(plane_ending._each_ended, f"plane_each_{isa}", one_ended=one)
+    opened = specialised(plane_ending._opened, f"plane_opened_{isa}", apart=True, evaluate=evaluate)
     together = {"begun": begun, "evaluate_near": near, "each_ended": each}
     every = specialised(plane_ending._together_ended, f"plane_together_{isa}", apart=True, **together)
-    return _forms(isa, "", look, (one, every), ask_lines)
+    return _forms(isa, "", (look, opened), (one, every), ask_lines)
 
 
 @cache
@@ -154,13 +155,14 @@ def direct_forms(isa: str) -> Forms:
     """The same where there are no lines, but the rows in place of them (plane_direct.py)."""
     one = specialised(plane_ending._one_ended, f"plane_ended_{isa}_direct", apart=True, finish=plane_direct.finish)
     every = specialised(plane_ending._each_ended, f"plane_each_{isa}_direct", apart=True, one_ended=one)
-    return _forms(isa, "_direct", plane_direct.look, (one, every), plane_direct.asked)
+    return _forms(isa, "_direct", (plane_direct.look, plane_direct.opened), (one, every), plane_direct.asked)
 
 
-def _forms(isa: str, kind: str, look: Any, ends: tuple[Any, Any], asks: Any) -> Forms:
-    """``ends``: how one query is answered when all rows have passed, and how several are."""
-    name, lowered, (ended, every) = f"{isa}{kind}", lowers(isa), ends
-    scan = specialised(plane_scan._scan, f"plane_scan_{name}", apart=True, lowers=lowered, look=look, ended=every)
+def _forms(isa: str, kind: str, begins: tuple[Any, Any], ends: tuple[Any, Any], asks: Any) -> Forms:
+    """``begins``: how fresh rows are looked at, and how a query begins whose bounds are all known; ``ends``: how one is answered, and how several are."""
+    name, lowered, (look, opened), (ended, every) = f"{isa}{kind}", lowers(isa), begins, ends
+    given = {"lowers": lowered, "look": look, "opened": opened, "ended": every}
+    scan = specialised(plane_scan._scan, f"plane_scan_{name}", apart=True, **given)
     return Forms(
         scan,
         specialised(_alone, f"plane_alone_{name}", scanned=scan, ask_lines=asks),

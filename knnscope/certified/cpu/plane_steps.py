@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from knnscope.certified.cpu import lines, plane_direct, plane_parts, plane_queries, plane_search
+from knnscope.certified.cpu import lines, plane_direct, plane_parts, plane_queries, plane_scan, plane_search
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.plane import LANES, Plane
 from knnscope.certified.cpu.plane_scan import PlanePart
@@ -106,7 +106,7 @@ class Steps:
         width, k, parts = plane_search.width(size.isa, size.queries), size.k, size.parts
         self.queries = np.zeros((size.queries, table.rows.shape[1]))
         to_plane = plane_queries.blank.py_func(size.queries, len(plane.map.matrix), *width)
-        tiles, every, rows = len(to_plane.words), len(to_plane.far), blocks * LANES
+        tiles, every = len(to_plane.words), len(to_plane.far)
         self._kept = kept = plane_search.new_kept.py_func(parts + 1 - size.is_known, every, k)
         items = [
             PlanePart(first, last, tile, tile + 1, part, last - first)
@@ -115,7 +115,10 @@ class Steps:
         ]
         room = -(-min(size.room, -(-blocks // parts) * LANES + LANES) // LANES) * LANES
         needed = [part.needed(every // tiles, room) if size.is_known else 2 * room for part in items]
-        ends = list(accumulate(needed, initial=0 if size.is_known else every * rows))
+        of_all = plane_scan.bounds_size(
+            every, blocks + LANES
+        )  # a part reads 16 of the smallest at once, from any block on
+        ends = list(accumulate(needed, initial=0 if size.is_known else of_all))
         memory = aligned((ends[-1],), np.float32)
         if mapping is None:
             asked = to_plane, plane_direct.ask(self.queries)
@@ -132,7 +135,7 @@ class Steps:
             given = [(part, memory, kept) for part, memory in zip(items, lists, strict=True)]
             self._steps = Workers.laid_out(first, ((forms.scan, given),))
         else:
-            told = plane_parts.common(memory[: ends[0]].reshape(every, rows), parts, k)
+            told = plane_parts.common(plane_scan.bounds_in.py_func(memory, every, blocks + LANES), parts, k)
             self._steps = Workers.laid_out(
                 (*first, kept, told),
                 (

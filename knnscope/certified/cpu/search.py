@@ -21,7 +21,8 @@ from knnscope.certified.cpu import (
 from knnscope.certified.cpu.grids import shortest
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES
-from knnscope.certified.cpu.plane_scan import PlanePart
+from knnscope.certified.cpu.plane_scan import FEW as FEW
+from knnscope.certified.cpu.plane_scan import PlanePart, bounds_size
 from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
 from knnscope.certified.cpu.ranking import Answers, Batch
@@ -48,12 +49,10 @@ FAR_TILES = 8
 LEAD = 1 << 21
 """Bytes of codes that the caller reads while another thread wakes up: so many more are its own. Who waits is put to sleep and woken, for
 0.03 ms of CPU time; with more than this the others would wait instead."""
-FEW = 4
-"""Queries up to which the plane is asked."""
 LEAST_ROOM = 4096
 """Rows of a query that the plane may leave at least, without its being asked in vain."""
 MANY_ROOM = 4
-"""The part of it that each of many queries has."""
+"""The part of it that each of many queries has; one of them may have more, see ``plane_scan.SHARES``."""
 READ_BYTES = 1 << 26
 """Bytes of rows that are read from a file at once where all compete."""
 LIST_BYTES = 1 << 29
@@ -214,7 +213,7 @@ class Search:
         levels, workers = (plane.blocks, near), self.workers
         if not many and (workers.count < 2 or blocks * count < SHARED * FEWEST_BLOCKS):
             both = (plane.blocks, plane.map, near, codes.mapping if codes else 0)
-            with scratch.floats("rows", each * step * LANES + 2 * room * count) as memory:
+            with scratch.floats("rows", bounds_size(each, step) + 2 * room * count) as memory:
                 return bool(forms.alone(self.table, both, (*width, step), request, memory, answers))
         tiles = -(-count // each)
         parts = 1 if tiles >= 2 * workers.count else max(1, min(workers.count, blocks // FEWEST_BLOCKS))
@@ -231,7 +230,7 @@ class Search:
             room = min(room, -(-blocks // parts) * LANES + LANES)
             group = max(1, min(GROUP, BLOCK_BYTES // (workers.count * (QUERY_BYTES * request.k + 8 * room))))
         elif step == blocks:
-            group = max(GROUP, min(WHOLE_GROUP, (scratch.KEPT_BYTES // 4 - each * blocks * LANES) // (2 * room)))
+            group = max(GROUP, min(WHOLE_GROUP, (scratch.KEPT_BYTES // 4 - bounds_size(each, blocks)) // (2 * room)))
         groups = min(tiles, max(-(-tiles * each // group), min(tiles, workers.count) if parts == 1 else 1))
         kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
         kept.bars[: len(request.most)] = request.most

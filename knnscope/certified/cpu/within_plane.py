@@ -15,6 +15,7 @@ from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_direct import is_near
 from knnscope.certified.cpu.plane_passes import append
 from knnscope.certified.cpu.plane_ranking import BLOCK
+from knnscope.certified.cpu.plane_scan import bounds_in
 from knnscope.certified.cpu.ranking import keys_of, length_of, new_pool
 
 lowers: Any = None
@@ -43,13 +44,13 @@ def limited(asked: Any, keys: Any, limits: Any) -> None:
 def _sample(plane: Any, asked: Any, limits: Any, apart: int) -> int:
     """Rows of every so many blocks that V leaves, of all queries together."""
     each, total = asked.terms.shape[0] // asked.words.shape[0], 0
-    values = np.empty((each, LANES), dtype=np.float32)
+    out = bounds_in(np.empty(2 * each * LANES, dtype=np.float32), each, 1)
     for tile in range(asked.words.shape[0]):
         for block in range(0, plane.shape[0], apart):
-            lowers(plane, block, 1, asked, tile, values)
+            lowers(plane, block, 1, asked, tile, out)
             for query in range(tile * each, min(tile * each + each, limits.shape[0])):
                 for lane in range(LANES):
-                    total += not values[query - tile * each, lane] > limits[query]
+                    total += not out.values[query - tile * each, lane] > limits[query]
     return total
 
 
@@ -66,7 +67,11 @@ def _pass(levels: Any, asked: Any, radii: Any, limits: Any, given: Any, kept: An
     """
     (plane, near), (to_plane, to_lines), (part, count, allowed) = levels, asked, given
     each, size = to_plane.terms.shape[0] // to_plane.words.shape[0], part.step * LANES
-    values, found = np.empty((each, size), dtype=np.float32), np.empty((5, BLOCK))
+    memory, found = (
+        np.empty(each * (size + (part.step + LANES - 1) // LANES * LANES), dtype=np.float32),
+        np.empty((5, BLOCK)),
+    )
+    out = bounds_in(memory, each, part.step)
     lows, rows, places = (
         np.empty(size + LANES, dtype=np.float32), np.empty(size + LANES, dtype=np.int32), np.empty(BLOCK, dtype=np.int64),
     )  # fmt: skip
@@ -75,23 +80,24 @@ def _pass(levels: Any, asked: Any, radii: Any, limits: Any, given: Any, kept: An
         blocks = min(part.last - begin, part.step)
         filled = min(blocks * LANES, count - begin * LANES)
         for tile in range(to_plane.words.shape[0]):
-            lowers(plane, begin, blocks, to_plane, tile, values)
+            lowers(plane, begin, blocks, to_plane, tile, out)
             for query in range(tile * each, min(tile * each + each, limits.shape[0])):
                 if not to_plane.far[query]:
-                    some = _left(values[query - tile * each], filled, limits[query], begin * LANES, (lows, rows))
+                    both = out.values[query - tile * each], out.leasts[query - tile * each]
+                    some = _left(both, filled, limits[query], begin * LANES, (lows, rows))
                     if allowed.shape[0]:
                         some = _allowed(allowed, query, lows, rows, some)
                     _look(near, to_lines, query, (lows, rows, some), (places, found), radii.reaches[query], kept)
 
 
 @compiled()
-def _left(values: Any, filled: int, limit: np.float32, row0: int, to: Any) -> int:
+def _left(both: Any, filled: int, limit: np.float32, row0: int, to: Any) -> int:
     """Rows whose bounds are not above the limit: how many."""
-    (lows, rows), end, place = to, filled // LANES * LANES, np.zeros(1, dtype=np.int64)
+    (values, leasts), (lows, rows), end, place = both, to, filled // LANES, np.zeros(1, dtype=np.int64)
     at = np.full(1, limit, dtype=np.float32)
     lists = (lows.ctypes.data, rows.ctypes.data, 0, lows.shape[0])
-    count = append(values.ctypes.data, (place.ctypes.data, end), at.ctypes.data, lists, row0)
-    for last in range(end, filled):
+    count = append((values.ctypes.data, leasts.ctypes.data), (place.ctypes.data, end), at.ctypes.data, lists, row0)
+    for last in range(end * LANES, filled):
         if not values[last] > limit:
             low = values[last]
             lows[count], rows[count] = low if low == low else np.float32(-np.inf), row0 + last

@@ -56,7 +56,8 @@ def test_kernels_of_the_plane(isa: str) -> None:
         each = vectors // digits
         given = [
             blocks, 0, 2, np.zeros((GROUPS, vectors, 2), np.int32), np.zeros((3, vectors), np.int32),
-            np.zeros((each, 3), np.float32), np.zeros((each, ROWS), np.float32),
+            np.zeros((each, 3), np.float32),
+            plane_kernels.Bounds(np.zeros((each, ROWS), np.float32), np.zeros((each, 2), np.float32)),
         ]  # fmt: skip
         text = assembly(plane_kernels.kernel(isa, vectors, digits), given, isa)
         if isa in PRODUCTS:

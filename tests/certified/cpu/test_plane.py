@@ -64,10 +64,14 @@ def lows(made: Plane, asked: plane_queries.PlaneQueries, isa: str, digits: int) 
     vectors = asked.words.shape[2]
     each = vectors // digits
     kernel = plane_kernels.kernel("portable" if (isa, digits) == ("avx2", 2) else isa, vectors, digits)
-    out = np.zeros((len(asked.far), len(made.blocks) * LANES), dtype=np.float32)
+    blocks = len(made.blocks)
+    out, leasts = (np.zeros((len(asked.far), size), dtype=np.float32) for size in (blocks * LANES, blocks + 1))
     for tile in range(len(asked.words)):
         here = slice(tile * each, (tile + 1) * each)
-        kernel(made.blocks, 0, len(made.blocks), asked.words[tile], asked.biases[tile], asked.terms[here], out[here])
+        given = asked.words[tile], asked.biases[tile], asked.terms[here]
+        kernel(made.blocks, 0, blocks, *given, plane_kernels.Bounds(out[here], leasts[here]))
+    below = np.where(np.isnan(out), -np.inf, out).reshape(len(out), blocks, LANES).min(axis=2)
+    np.testing.assert_array_equal(leasts[:, :blocks], below, "the smallest of each block")
     return out[:, : made.rows]
 
 
@@ -253,7 +257,8 @@ def test_kernels_give_the_defined_whole_numbers(isa: str, vectors: int, digits: 
     terms = np.zeros((each, 3), dtype=np.float32)
     terms[:, 0] = 1
     out = np.zeros((each, count * LANES), dtype=np.float32)
-    plane_kernels.kernel(isa, vectors, digits)(blocks, 0, count, words, biases, terms, out)
+    to = plane_kernels.Bounds(out, np.zeros((each, count), dtype=np.float32))
+    plane_kernels.kernel(isa, vectors, digits)(blocks, 0, count, words, biases, terms, to)
     f = (16 * levels - 120) @ values.T
     whole = f if digits == 1 else (254 * f[:, 0] + f[:, 1])[:, None]
     expected = whole.T.astype(np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from knnscope.certified.cpu import dispatch, plane_ending
+from knnscope.certified.cpu import allowed, dispatch, plane_ending
 from knnscope.certified.cpu import search as searches
 from knnscope.certified.index import ExactIndex
 from knnscope.errors import KnnscopeError
@@ -66,6 +66,19 @@ def test_a_query_without_room_leaves_the_others_theirs(small: pytest.MonkeyPatch
     np.testing.assert_array_equal(found.ids, definition.search(rows, queries, 5, "l2").ids)
 
 
+def test_a_long_list_leaves_the_others_theirs(small: pytest.MonkeyPatch) -> None:
+    """Longer than its room, and followed by a query that the plane is not asked."""
+    random = RANDOM(5)
+    rows = random.standard_normal((12_000, 64)).astype(np.float32)
+    rows[:7000] = rows[0] + 1e-5 * random.standard_normal((7000, 64)).astype(np.float32)
+    queries = random.standard_normal((20, 64)).astype(np.float32)
+    queries[0], queries[1] = rows[0], 1e9
+    small.setattr(dispatch, "room", lambda _: 0.5)
+    found = ExactIndex(rows, threads=1).search(queries, 5)
+    np.testing.assert_array_equal(found.ids, definition.search(rows, queries, 5, "l2").ids)
+    assert found.certificate.candidates[0] == 7000 > searches.LEAST_ROOM, "all that no bound tells apart"
+
+
 def test_a_row_that_was_changed_is_noticed_among_many(small: pytest.MonkeyPatch) -> None:
     """Also where it is not one of those with the smallest bounds, which are computed first."""
     random = RANDOM(4)
@@ -84,3 +97,24 @@ def test_a_row_that_was_changed_is_noticed_among_many(small: pytest.MonkeyPatch)
             index.search(queries, 1)
         rows[row] = was
     assert index.search(queries, 1).ids[9] == 0
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_fewer_rows_are_allowed_than_are_asked_for(small: pytest.MonkeyPatch, isa: str) -> None:
+    """So no limit is known after the first rows, which are computed before any list is written: none is counted twice, none is lost."""
+    small.setattr(allowed, "few", lambda *_: None)
+    random = RANDOM(6)
+    rows = random.standard_normal((2000, 64)).astype(np.float32)
+    queries = random.standard_normal((12, 64)).astype(np.float32)
+    where = np.zeros((12, 2000), dtype=np.bool_)
+    for own, many in zip(where, (0, 1, 7, 8, 9, 35, 36, 37, 60, 500, 1999, 2000), strict=True):
+        own[random.choice(2000, many, replace=False)] = True
+    index = ExactIndex(rows, device=f"cpu:{isa}", threads=1)
+    for some in (slice(0, 12), slice(1, 4), slice(5, 6)):
+        found = index.search(queries[some], 8, where[some])
+        assert found.certificate.path == ("plane",)
+        for ids, query, own in zip(found.ids, queries[some], where[some], strict=True):
+            left = np.flatnonzero(own)
+            expected = definition.search(rows[left], query[None], min(8, len(left)), "l2").ids[0] if len(left) else []
+            assert ids[: len(expected)].tolist() == left[expected].tolist()
+            assert (ids[len(expected) :] == -1).all()
