@@ -44,6 +44,21 @@ def test_kinds_of_data(data: str, metric: str) -> None:
             same(index.search(queries[:batch], k), rows, queries[:batch], k, metric)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("data", KINDS)
+def test_thresholds_of_distances(data: str, metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where rows are many."""
+    from knnscope.certified.cuda import batch as codes
+
+    monkeypatch.setattr(codes, "SHARP", 0)
+    dataset, _ = registry.load(f"synthetic:{data},rows=70000,dim=128,queries=300")
+    rows, queries = dataset.documents.values, dataset.queries.values
+    index = ExactIndex(rows, metric, device="cuda")
+    for k in (1, 10, 100):
+        for batch in (33, 129, 300):
+            same(index.search(queries[:batch], k), rows, queries[:batch], k, metric)
+
+
 @pytest.mark.parametrize("dim", [1, 15, 16, 17, 63, 64, 65, 127, 129, 257, 384, 500, 768, 1025])
 @pytest.mark.parametrize("metric", METRICS)
 def test_dimensions(dim: int, metric: str) -> None:

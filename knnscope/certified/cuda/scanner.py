@@ -56,8 +56,8 @@ class CudaScanner:
 
         Args:
             device: its number.
-            in_pieces: whether codes that do not fit may lie in host memory; else they are an error.
             most: bytes of its memory for rows and codes, above which rows stay in host memory, and codes too; None for what is free.
+            in_pieces: whether codes that do not fit may lie in host memory; else they are an error.
 
         Raises:
             KnnscopeError: there is no such GPU.
