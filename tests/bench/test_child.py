@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -63,8 +64,11 @@ def started(data: Data) -> Iterator[Callable[..., Child]]:
 def test_a_child_waits_for_the_compiler(started: Callable[..., Child], monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiled code is measured, never what answers meanwhile."""
     monkeypatch.setenv(HOW, "beside")
-    environment = Path(f"/proc/{started('Right')._process.pid}/environ").read_bytes().split(b"\0")
-    assert f"{HOW}=wait".encode() in environment
+    shown = Path(f"/proc/{started('Right')._process.pid}/environ")
+    deadline = time.monotonic() + 30
+    while not (environment := shown.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.01)  # a program that is being loaded has none yet
+    assert f"{HOW}=wait".encode() in environment.split(b"\0")
 
 
 def measure(data: Data, names: list[str], batches: tuple[int, ...] = (1,), k: int = K, rounds: int = 7) -> Run:
