@@ -17,9 +17,7 @@ def positive(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: it is none.
     """
-    if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
+    return _whole(text, 1, "above 0")
 
 
 def listed(text: str, between: str = ",") -> list[str]:
@@ -33,7 +31,14 @@ def natural(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: it is none.
     """
-    return 0 if text == "0" else positive(text)
+    return _whole(text, 0, "from 0 up")
+
+
+def _whole(text: str, least: int, which: str) -> int:
+    """A whole number of at least so much."""
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) >= least):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {which}")
+    return int(text)
 
 
 def threads_of(text: str) -> int | Literal["stock"]:

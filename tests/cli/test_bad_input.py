@@ -51,6 +51,7 @@ from tests.processes import LONG, until
         (["data", "get", "cqadupstack"], "did you mean cqadupstack/"),
         (["data", "get", "synthetic:text", "-o", "x.bin"], "must end in .npy"),
         (["data", "show", "sample", "--pairs", "-1"], "not a whole number"),
+        (["compare", "sample", "--again", "-1"], "'-1' is not a whole number from 0 up"),
         (["embed", "wordnet", "--wordnet", "/nowhere"], "no WordNet data files"),
         (["embed", "sample", "--limit", "0"], "not a whole number above 0"),
         (["embed", "sample", "-o", "/proc/nowhere"], "/proc/nowhere"),

@@ -12,7 +12,7 @@ from knnscope.certified.cpu import bounds, graph_kernels, lines
 from knnscope.certified.cpu.exact_sums import TOGETHER
 from knnscope.certified.cpu.heaps import further, sink, sort
 from knnscope.certified.cpu.jit import compiled, specialised
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
+from knnscope.certified.cpu.llvm import Emit, T, instructions
 from knnscope.certified.cpu.plane import LANES, SIDES
 from knnscope.certified.cpu.plane_ranking import BLOCK
 from knnscope.certified.cpu.ranking import Scale, distance_of, keys_of, length_of, new_pool
@@ -60,29 +60,15 @@ def _listed(emit: Emit, masks: Any, words: Any, to: Any) -> Any:
         words: how many times four of them.
         to: address of places, int32, written.
     """
-    b, one = emit.builder, emit.number(1)
+    b = emit.builder
 
     def word(index: Any, filled: list[Any]) -> list[Any]:
-        bits, before = emit.load(T.I64, emit.at(masks, (index, 8))), b.block
-        inner, after = b.append_basic_block("inner"), b.append_basic_block("after")
-        some = b.icmp_unsigned("!=", bits, emit.number(0))
-        b.cbranch(some, inner, after)
-        b.position_at_end(inner)
-        left, at = b.phi(T.I64), b.phi(T.I64)
-        left.add_incoming(bits, before)
-        at.add_incoming(filled[0], before)
-        lane = emit.call("llvm.cttz.i64", T.I64, left, emit.number(1, ir.IntType(1)))
-        place = b.add(b.mul(index, emit.number(4 * LANES)), lane)
-        emit.store(b.trunc(place, T.I32), emit.at(to, (at, 4)))
-        fewer, grown = b.and_(left, b.sub(left, one)), b.add(at, one)
-        left.add_incoming(fewer, inner)
-        at.add_incoming(grown, inner)
-        b.cbranch(b.icmp_unsigned("!=", fewer, emit.number(0)), inner, after)
-        b.position_at_end(after)
-        now = b.phi(T.I64)
-        now.add_incoming(filled[0], before)
-        now.add_incoming(grown, inner)
-        return [now]
+        def member(lane: Any, so_far: list[Any]) -> list[Any]:
+            place = b.add(b.mul(index, emit.number(4 * LANES)), lane)
+            emit.store(b.trunc(place, T.I32), emit.at(to, (so_far[0], 4)))
+            return [b.add(so_far[0], emit.number(1))]
+
+        return emit.set_bits(emit.load(T.I64, emit.at(masks, (index, 8))), filled, member)
 
     return emit.loop(words, [emit.number(0)], word)[0]
 

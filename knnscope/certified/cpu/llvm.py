@@ -108,6 +108,28 @@ class Emit:
         self.builder.position_at_end(after)
         return list(values)
 
+    def set_bits(self, bits: Any, carried: Sequence[Any], body: Callable[[Any, list[Any]], Sequence[Any]]) -> list[Any]:
+        """A loop over the bits that are set in a number, from the lowest on; ``body`` of the place of each and of what is carried, as ``loop``."""
+        b, before = self.builder, self.builder.block
+        turn, after = b.append_basic_block("turn"), b.append_basic_block("after")
+        none, one = (ir.Constant(bits.type, value) for value in (0, 1))
+        b.cbranch(b.icmp_unsigned("!=", bits, none), turn, after)
+        b.position_at_end(turn)
+        left, values = b.phi(bits.type), [b.phi(value.type) for value in carried]
+        place = self.call("llvm.cttz.i64", T.I64, b.zext(left, T.I64), self.number(1, ir.IntType(1)))
+        following = body(place, list(values))
+        fewer, end = b.and_(left, b.sub(left, one)), b.block
+        b.cbranch(b.icmp_unsigned("!=", fewer, none), turn, after)
+        b.position_at_end(after)
+        ended = [b.phi(value.type) for value in carried]
+        for phi, first, then in ((left, bits, fewer), *zip(values, carried, following, strict=True)):
+            phi.add_incoming(first, before)
+            phi.add_incoming(then, end)
+        for phi, first, then in zip(ended, carried, following, strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(then, end)
+        return ended
+
 
 class Instructions:
     """A function of 64-bit whole numbers and tuples of them, given as lists, for compiled code."""

@@ -72,7 +72,7 @@ def search_there(state: State, queries: Any, k: int, how: tuple[Any, Any, str, i
     with OnDevice(device), arrays.stream_of(queries):
         if arrays.is_captured():
             raise KnnscopeError(
-                "a graph is captured of an index in one piece, without a filter by ids: call index.merge() before"
+                "a CUDA graph can be captured only of an index in one piece, without a filter by ids: call index.merge() before"
             )
         values, single = arrays.queries(queries, state.parts[0].segment.rows.shape[1])
         masks = _masks(where, state, len(values))

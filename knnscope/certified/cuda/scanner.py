@@ -120,7 +120,7 @@ class CudaScanner:
         with OnDevice(self.device), arrays.stream_of(queries):
             if self._plane is not None and arrays.is_captured():
                 raise KnnscopeError(
-                    "a graph is captured of an index whose codes lie on the GPU: give it more memory, or search without a graph"
+                    "a CUDA graph can be captured only of an index whose codes lie on the GPU: give it more memory, or search without a graph"
                 )
             return answered(self.queue, self.table.rows.shape, (queries, k, where, out))
 

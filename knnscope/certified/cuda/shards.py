@@ -110,7 +110,9 @@ class Shards:
         """Queries that lie on the first GPU; see ``CudaScanner.search_there``."""
         with OnDevice(self.device), arrays.stream_of(queries):
             if arrays.is_captured():
-                raise KnnscopeError("a graph is captured of an index on one GPU: build it with device='cuda:0', say")
+                raise KnnscopeError(
+                    "a CUDA graph can be captured only of an index on one GPU: build it with device='cuda:0', say"
+                )
             return answered(self.queue, self.kept.shape, (queries, k, where, out))
 
     def queue(self, queries: Any, k: int, allowed: Any, out: tuple[Any, Any] | None) -> Queued:

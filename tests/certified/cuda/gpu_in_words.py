@@ -172,3 +172,8 @@ def installed(monkeypatch: pytest.MonkeyPatch, free: int, seed: int = 0) -> Gpu:
     for name, module in fakes.items():
         monkeypatch.setitem(sys.modules, name, module)
     return gpu
+
+
+def bytes_at(address: int, size: int) -> np.ndarray:
+    """What lies there, copied."""
+    return np.frombuffer((ctypes.c_uint8 * size).from_address(address), np.uint8).copy()

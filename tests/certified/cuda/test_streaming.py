@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -12,14 +13,11 @@ import pytest
 
 from knnscope.errors import KnnscopeError
 from knnscope.search import definition
-from tests.certified.cuda.gpu_in_words import Array, forgotten, installed
+from tests.certified.cuda.gpu_in_words import Array, bytes_at, forgotten, installed
+from tests.certified.cuda.plane_in_words import PlaneInWords
 
 WIDTH, LEADING, DIM, K = 128, 64, 6, 5
 TILE_BYTES = 128 * WIDTH
-
-
-def bytes_at(address: int, size: int) -> np.ndarray:
-    return np.frombuffer((ctypes.c_uint8 * size).from_address(address), np.uint8).copy()
 
 
 def lines_of(tiles: int, module: Any) -> dict[str, Any]:
@@ -233,7 +231,6 @@ def test_a_batch_multiplies_every_tile_once_and_makes_thresholds_between(
 @pytest.mark.parametrize("metric", definition.METRICS)
 @pytest.mark.parametrize("seed", range(3))
 def test_few_queries_are_answered_piece_by_piece(seed: int, metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plane's kernel is the definition here, over the rows that it is given; it leaves out what is beyond what is known."""
     gpu = installed(monkeypatch, 1 << 30, seed)
     from knnscope.certified.cuda import pieces, plane, plane_pieces, streaming, table
 
@@ -246,73 +243,9 @@ def test_few_queries_are_answered_piece_by_piece(seed: int, metric: str, monkeyp
     )
     names = random.permutation(count) if seed == 1 else None
     lines = lines_of(40, streaming)
-    known = list[bool]()
-
-    class Workspace:
-        def __init__(self, part: Any, _codes: Any, _count: int, k: int) -> None:
-            self.size, self.k = len(part.rows), k
-
-        def at(self, part: Any, tiles: int, known: int | None) -> None:
-            assert len(part.rows) == self.size
-            self.part, self.tiles, self.known = part, tiles, known
-
-        def queue(self, _stream: int, some: Any, mask: Any, told: int, answer: tuple[int, int]) -> None:
-            asked = self.part, self.tiles, self.known
-            gpu.current.queue(lambda: self.answer(*asked, some, mask, told, answer))
-
-        def answer(self, part: Any, tiles: int, best: int | None, some: Any, mask: Any, told: int, answer: Any) -> None:
-            first = part.base if part.names is None else int(np.flatnonzero(names == part.names[0])[0])
-            line, size = lines["plane"][0], -(-self.size // 128)
-            start = first // 128 * line.tile_bytes
-            assert np.array_equal(
-                bytes_at(tiles, size * line.tile_bytes), line.array[start : start + size * line.tile_bytes]
-            )
-            called = part.base + np.arange(self.size) if part.names is None else np.asarray(part.names)
-            found = Array((2, len(some), self.k), np.float64)
-            values = definition.distances(np.asarray(part.rows), np.asarray(some, np.float64), metric)
-            for number, one in enumerate(values):
-                keys = np.where(np.isnan(one), np.inf, one if metric == "l2" else -one)
-                left = bytes_at(mask[0] + number * mask[1], self.size) != 0 if mask[0] else np.ones(self.size, bool)
-                last = np.inf
-                if best is not None:
-                    known.append(True)
-                    last = bytes_at(best + 8 * (number * self.k + self.k - 1), 8).view(np.float64)[0]
-                    last = last if metric == "l2" else -last
-                left &= keys <= last
-                order = np.lexsort((called, keys))
-                order = order[left[order]][: self.k]
-                found[0, number] = np.inf if metric == "l2" else -np.inf
-                found[1, number] = -1
-                found[0, number, : len(order)] = one[order]
-                found[1, number, : len(order)] = called[order]
-            ids = found[1].astype(np.int64)
-            ctypes.memmove(answer[0], ids.ctypes.data, ids.nbytes)
-            ctypes.memmove(answer[1], found[0].ctypes.data, ids.nbytes)
-            written = np.zeros(len(some), plane.TOLD)
-            written["alpha"] = 1
-            written["skipped"], written["least"], written["candidates"], written["computed"] = (
-                2**64 - 1,
-                2**32 - 1,
-                3,
-                2,
-            )
-            ctypes.memmove(told, written.ctypes.data, written.nbytes)
-
-    def merged(answers: Any, k: int, name: str, out: Any) -> Any:
-        made = out or (Array((len(queries), k), np.int64), Array((len(queries), k), np.float64))
-
-        def merge() -> None:
-            ids, values = (np.concatenate([one[which] for one in answers], axis=1) for which in (0, 1))
-            keys = np.where(ids < 0, np.inf, values if name == "l2" else -values)
-            order = np.lexsort((ids.view(np.uint64), keys), axis=1)[:, :k]
-            for to, each in zip(made, (ids, values), strict=True):
-                to[...] = np.take_along_axis(each, order, axis=1)
-
-        gpu.current.queue(merge)
-        return made
-
-    monkeypatch.setattr(plane, "Workspace", Workspace)
-    monkeypatch.setattr(plane_pieces, "merge_there", merged)
+    words = PlaneInWords(gpu, lines["plane"][0], names, metric)
+    monkeypatch.setattr(plane, "Workspace", words.workspace)
+    monkeypatch.setattr(plane_pieces, "merge_there", words.merged)
     there = table.Table(
         rows.view(Array),
         "float32",
@@ -324,7 +257,7 @@ def test_few_queries_are_answered_piece_by_piece(seed: int, metric: str, monkeyp
     )
     codes = plane_pieces_codes(streaming.Streaming(lines, 40, 200_000 * seed))
     monkeypatch.setattr(plane_pieces, "replace", lambda one, **_: one)
-    searched = plane_pieces.PlaneInPieces(there, codes, __import__("threading").Lock())
+    searched = plane_pieces.PlaneInPieces(there, codes, threading.Lock())
     called = np.arange(count) if names is None else names
     for mask in (None, random.random((1, count)) < 0.3, random.random((7, count)) < 0.001):
         allowed = None if mask is None else np.ascontiguousarray(mask).view(Array)
@@ -340,7 +273,7 @@ def test_few_queries_are_answered_piece_by_piece(seed: int, metric: str, monkeyp
                 np.testing.assert_array_equal(values[number, : len(order)], best[order])
             assert proof.rows_scanned == count
             assert (proof.candidates == 3 * codes.streaming.count("plane")).all()
-    assert known
+    assert words.known
 
 
 def plane_pieces_codes(streaming: Any) -> Any:
