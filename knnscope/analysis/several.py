@@ -99,8 +99,8 @@ class _Level:
 
 
 @dataclass(frozen=True, slots=True)
-class _Moods:
-    """What is known of a kind of rows beside one engine. restless: ``_restless``. alike: ``_alike``."""
+class _LaterRuns:
+    """What is known of the later runs, for a kind of rows beside one engine. restless: ``_restless``. alike: ``_alike``."""
 
     restless: float = 1.0
     alike: float = 0.0
@@ -190,8 +190,8 @@ def _look(lines: Sequence[Line], unchanged: Collection[str]) -> dict[Key, Shift]
     chance = LEVEL / max(1, len(told))
     for level in levels:
         variance, freedom = calm[level.line.key]
-        moods = _Moods(restless[level.line.kind, level.line.engine], alike[level.line.kind])
-        found[level.line.key] = _told(level, variance, _error(level, variance, moods), freedom, chance)
+        about = _LaterRuns(restless[level.line.kind, level.line.engine], alike[level.line.kind])
+        found[level.line.key] = _told(level, variance, _error(level, variance, about), freedom, chance)
     return found
 
 
@@ -290,7 +290,7 @@ def _restless(
     moved: dict[Kind, dict[str, list[float]]] = {}
     for level in levels:
         variance = calm[level.line.key][0]
-        error = _error(level, variance, _Moods(alike=alike[level.line.kind]))
+        error = _error(level, variance, _LaterRuns(alike=alike[level.line.kind]))
         of_engine = moved.setdefault(level.line.kind, {}).setdefault(level.line.engine, [])
         of_engine.append((level.centre(variance) / error) ** 2)
     found = {}
@@ -301,12 +301,12 @@ def _restless(
     return found
 
 
-def _error(level: _Level, variance: float, moods: _Moods) -> float:
+def _error(level: _Level, variance: float, about: _LaterRuns) -> float:
     """Of the move: of the earlier runs' median, and of the later runs' middle, which vary as runs do, or as their processes say if that is more."""
     runs, later = len(level.runs), len(level.now)
     of_median = (math.pi / 2 if runs > 2 else 1) / runs  # of normal values; of two the median is the mean
     of_mean = (COST if later > 2 else 1) / later
-    of_runs = variance * moods.restless * (moods.alike + (1 - moods.alike) * of_mean)
+    of_runs = variance * about.restless * (about.alike + (1 - about.alike) * of_mean)
     return math.sqrt(variance * of_median + max(of_runs, level.error**2 * of_mean))
 
 

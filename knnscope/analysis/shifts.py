@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float64]
 Key = tuple[str, int, int, str, str]
 """Engine, k, batch, boundary, cache."""
 Group = tuple[str, int, int, str, str]
-"""Device, k, batch, boundary, cache: what shares a machine's moods."""
+"""Device, k, batch, boundary, cache: what a machine's state changes together."""
 
 
 @dataclass(frozen=True)
