@@ -75,59 +75,91 @@ def append(emit: Emit, bounds: Any, places: Any, limit: Any, to: Any, row0: Any)
     (values, leasts), (at, last), (lows, rows, count, room) = bounds, places, to
     wide, step, all_ = emit.spread(emit.load(T.F32, limit), T.FLOATS), emit.number(LANES), ir.Constant(T.I16, -1)
     begin, before = emit.load(T.I64, at), b.block
-    head, turn, peek, here, after = (b.append_basic_block(name) for name in ("head", "turn", "peek", "here", "after"))
-    stops = []
+    head, turn, peek, ask, here, block, look, inner, done, following, after = (
+        b.append_basic_block(name)
+        for name in ("head", "turn", "peek", "ask", "here", "block", "look", "inner", "done", "following", "after")
+    )
 
     def small(address: Any, place: Any) -> Any:
         """Which of 16 are not above the limit, a bit each."""
         return b.bitcast(b.fcmp_unordered("<=", emit.load(T.FLOATS, emit.at(address, (place, 4))), wide), T.I16)
 
-    def keep(lane: Any, so_far: list[Any]) -> list[Any]:
-        (own,) = so_far
-        low = emit.load(T.F32, emit.at(values, (lane, 4)))
-        low = b.select(b.fcmp_unordered("uno", low, low), ir.Constant(T.F32, float("-inf")), low)
-        emit.store(low, emit.at(lows, (own, 4)))
-        emit.store(b.trunc(b.add(row0, lane), T.I32), emit.at(rows, (own, 4)))
-        return [b.add(own, emit.number(1))]
+    def first_of(bits: Any) -> Any:
+        return emit.call("llvm.cttz.i64", T.I64, b.zext(bits, T.I64), emit.number(1, ir.IntType(1)))
 
-    def look(place: Any, so_far: list[Any]) -> list[Any]:
-        fits = b.append_basic_block("fits")
-        stops.append((place, so_far[0], b.block))
-        b.cbranch(b.icmp_signed("<=", b.add(so_far[0], step), room), fits, after)
-        b.position_at_end(fits)
-        lane0 = b.mul(place, step)
-        return emit.set_bits(small(values, lane0), so_far, lambda bit, some: keep(b.add(lane0, bit), some))
-
-    def ask(place: Any) -> list[Any]:
-        emit.prefetch(emit.at(values, (place, 4 * LANES)))
-        return []
+    def without_first(bits: Any) -> Any:
+        return b.and_(bits, b.sub(bits, ir.Constant(T.I16, 1)))
 
     group0 = b.and_(begin, emit.number(-LANES))
     begun = b.shl(all_, b.trunc(b.sub(begin, group0), T.I16))
     b.branch(head)
     b.position_at_end(head)
     group, filled, kept = b.phi(T.I64), b.phi(T.I64), b.phi(T.I16)
+    for register, value in ((group, group0), (filled, count), (kept, begun)):
+        register.add_incoming(value, before)
     b.cbranch(b.icmp_signed("<", group, last), turn, after)
     b.position_at_end(turn)
     soon = b.add(group, emit.number(AHEAD))
     b.cbranch(b.icmp_signed("<", soon, last), peek, here)
     b.position_at_end(peek)  # bounds lie in the last cache, and branches wait for them: so some are asked for ahead
-    emit.set_bits(small(leasts, soon), [], lambda bit, _: ask(b.add(soon, bit)))
-    b.branch(here)
+    wanted = small(leasts, soon)
+    b.cbranch(b.icmp_unsigned("!=", wanted, ir.Constant(T.I16, 0)), ask, here)
+    b.position_at_end(ask)
+    rest = b.phi(T.I16)
+    emit.prefetch(emit.at(values, (b.add(soon, first_of(rest)), 4 * LANES)))
+    others = without_first(rest)
+    rest.add_incoming(wanted, peek)
+    rest.add_incoming(others, ask)
+    b.cbranch(b.icmp_unsigned("!=", others, ir.Constant(T.I16, 0)), ask, here)
     b.position_at_end(here)
     left = b.sub(last, group)
     ending = b.trunc(b.sub(b.shl(emit.number(1), left), emit.number(1)), T.I16)
     kept_here = b.and_(kept, b.select(b.icmp_signed("<", left, step), ending, all_))
     blocks = b.and_(small(leasts, group), kept_here)
-    (now,) = emit.set_bits(blocks, [filled], lambda bit, some: look(b.add(group, bit), some))
-    for register, first, then in ((group, group0, b.add(group, step)), (filled, count, now), (kept, begun, all_)):
-        register.add_incoming(first, before)
-        register.add_incoming(then, b.block)
+    b.cbranch(b.icmp_unsigned("!=", blocks, ir.Constant(T.I16, 0)), block, following)
+    b.position_at_end(block)
+    some, had = b.phi(T.I16), b.phi(T.I64)
+    some.add_incoming(blocks, here)
+    had.add_incoming(filled, here)
+    place = b.add(group, first_of(some))
+    b.cbranch(b.icmp_signed("<=", b.add(had, step), room), look, after)
+    b.position_at_end(look)
+    lane0 = b.mul(place, step)
+    found = small(values, lane0)
+    b.cbranch(b.icmp_unsigned("!=", found, ir.Constant(T.I16, 0)), inner, done)
+    b.position_at_end(inner)
+    bits, own = b.phi(T.I16), b.phi(T.I64)
+    bits.add_incoming(found, look)
+    own.add_incoming(had, look)
+    lane = b.add(lane0, first_of(bits))
+    low = emit.load(T.F32, emit.at(values, (lane, 4)))
+    low = b.select(b.fcmp_unordered("uno", low, low), ir.Constant(T.F32, float("-inf")), low)
+    emit.store(low, emit.at(lows, (own, 4)))
+    emit.store(b.trunc(b.add(row0, lane), T.I32), emit.at(rows, (own, 4)))
+    fewer, grown = without_first(bits), b.add(own, emit.number(1))
+    bits.add_incoming(fewer, inner)
+    own.add_incoming(grown, inner)
+    b.cbranch(b.icmp_unsigned("!=", fewer, ir.Constant(T.I16, 0)), inner, done)
+    b.position_at_end(done)
+    now = b.phi(T.I64)
+    now.add_incoming(had, look)
+    now.add_incoming(grown, inner)
+    others = without_first(some)
+    some.add_incoming(others, done)
+    had.add_incoming(now, done)
+    b.cbranch(b.icmp_unsigned("!=", others, ir.Constant(T.I16, 0)), block, following)
+    b.position_at_end(following)
+    then = b.phi(T.I64)
+    then.add_incoming(filled, here)
+    then.add_incoming(now, done)
+    group.add_incoming(b.add(group, step), following)
+    filled.add_incoming(then, following)
+    kept.add_incoming(all_, following)
     b.branch(head)
     b.position_at_end(after)
     ended, total = b.phi(T.I64), b.phi(T.I64)
-    for place, so_far, where in ((last, filled, head), *stops):
-        ended.add_incoming(place, where)
+    for value, so_far, where in ((last, filled, head), (place, had, block)):
+        ended.add_incoming(value, where)
         total.add_incoming(so_far, where)
     emit.store(ended, at)
     return total
