@@ -11,8 +11,6 @@ constexpr int STAGE = 32 * STRIDE;              // bytes of a warp's tile
 constexpr int CELLS = WIDE / sizeof(Cell);      // components of it
 constexpr int MOST_STAGES = 8;
 
-template <int N> struct Number { static constexpr int VALUE = N; };
-
 struct Table {
     const Cell* rows; const double* row_norms; const i64* names; i64 count, dim;
     const void* queries;                 // float64 where wide, else float32

@@ -3,6 +3,9 @@
 // Additions one after another take ten cycles each. So each warp of a team adds a part of the terms, and each of its lanes starts from another
 // one of 32 float64 numbers side by side: about what the parts before come to. Is the true sum of those among them, to the last bit, then the true end
 // is among theirs; else the part is added once more. Nothing is assumed of the terms.
+//
+// Where sums end up beside what they come to in another order is much alike from row to row, and not around zero: the square of an odd number leaves 1
+// when it is divided by 8, so what is rounded away of squares is mostly rounded down. So it is learned.
 
 #if __CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000
 constexpr bool MANY_DOUBLES = true;   // a multiprocessor adds as many float64 numbers at once as half its float32 ones
@@ -10,17 +13,21 @@ constexpr bool MANY_DOUBLES = true;   // a multiprocessor adds as many float64 n
 constexpr bool MANY_DOUBLES = false;
 #endif
 
-template <int TEAM> struct Chain { double parts[TEAM], ends[TEAM][32]; i64 starts[TEAM]; };
+// stray: of each part's start, in float64 numbers; what was learned before, or 0.
+template <int TEAM> struct Chain { double parts[TEAM], ends[TEAM][32]; i64 starts[TEAM]; int stray[TEAM]; };
+constexpr int LEARNS = 4, ASTRAY = 64;  // a share of a stray that is learned at once; one that is none
 
-// All warps that ``sync`` waits for take part. term_of: of a component; terms: (TEAM, CHUNK); there: whether this team has a sum to make.
+// All warps that ``sync`` waits for take part. term_of: of a component; terms: (TEAM, CHUNK); there: whether this team has a sum to make; again: whether
+// terms of the sum before may still be read.
 template <int TEAM, typename Term, typename Sync>
-__device__ __forceinline__ double sum_in_order(int dim, Term term_of, double* terms, Chain<TEAM>& chain, int member, bool there, Sync sync)
+__device__ __forceinline__ double sum_in_order(int dim, Term term_of, double* terms, Chain<TEAM>& chain, int member, bool there, bool again, Sync sync)
 {
     const int lane = threadIdx.x & 31;
     double total = 0;
     for (int first = 0; first < dim; first += TEAM * CHUNK) {
         const int width = min(dim - first, TEAM * CHUNK), share = (width + TEAM - 1) / TEAM;
         auto size_of = [&](int who) { return max(0, min(width - who * share, share)); };
+        if (again || first) sync();
         if (there) {
             double part = 0, some[CHUNK / 32];
             UNROLL for (int c = 0; c < CHUNK / 32; ++c) some[c] = 32 * c + lane < size_of(member) ? term_of(first + member * share + 32 * c + lane) : 0;
@@ -33,20 +40,33 @@ __device__ __forceinline__ double sum_in_order(int dim, Term term_of, double* te
         if (there) {
             double guess = total;
             for (int who = 0; who < member; ++who) guess += chain.parts[who];
-            const i64 start = __double_as_longlong(guess) - (member ? 16 : 0);
+            const i64 start = __double_as_longlong(guess) + (member ? chain.stray[member] - 16 : 0);
             chain.ends[member][lane] = add_in_order(__longlong_as_double(start + (member ? lane : 0)), terms + member * CHUNK, size_of(member));
             if (lane == 0) chain.starts[member] = start;
         }
         sync();
         if (there) {
+            i64 starts[TEAM], beside = ASTRAY + 1;  // of the lane's part
+            UNROLL for (int who = 1; who < TEAM; ++who) starts[who] = chain.starts[who];
+            bool known = true;
             total = chain.ends[0][0];
-#pragma unroll 1
-            for (int who = 1; who < TEAM; ++who) {
-                const u64 at = __double_as_longlong(total) - chain.starts[who];
-                total = at < 32 ? chain.ends[who][at] : add_in_order(total, terms + who * CHUNK, size_of(who));
+            UNROLL for (int who = 1; who < TEAM; ++who) {
+                const u64 at = __double_as_longlong(total) - starts[who];
+                known &= at < 32;
+                if (lane == who) beside = (i64)at - 16;
+                total = chain.ends[who][at & 31];
             }
+            if (!known) {
+                total = chain.ends[0][0];
+#pragma unroll 1
+                for (int who = 1; who < TEAM; ++who) {
+                    const u64 at = __double_as_longlong(total) - chain.starts[who];
+                    if (lane == who) beside = (i64)at - 16;
+                    total = at < 32 ? chain.ends[who][at] : add_in_order(total, terms + who * CHUNK, size_of(who));
+                }
+            }
+            if (member == TEAM - 1 && beside >= -ASTRAY && beside <= ASTRAY) chain.stray[lane] += (int)beside / LEARNS;
         }
-        sync();  // terms are read until here
     }
     return total;
 }

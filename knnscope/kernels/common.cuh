@@ -16,6 +16,7 @@ typedef unsigned char u8;
 #define LAST 0xffffffffffffffffull  // comes after every key
 
 __device__ __forceinline__ float infinite() { return __int_as_float(0x7f800000); }
+__device__ __forceinline__ float no_number() { return __int_as_float(0x7fffffff); }  // nothing is below it, nor above
 __device__ __forceinline__ double endless() { return __longlong_as_double(0x7ff0000000000000ll); }
 
 #if CELL == 0
@@ -31,6 +32,8 @@ typedef u8 Cell;
 #else
 typedef int Cell;
 #endif
+
+template <int N> struct Number { static constexpr int VALUE = N; };  // that a compiler knows, as an argument
 
 [[maybe_unused]] constexpr int PIECE = 16 / sizeof(Cell);  // components in 16 bytes
 
@@ -277,6 +280,9 @@ __device__ __forceinline__ float from_half(u16 half)
     asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(half));
     return value;
 }
+
+// Arguments that are read early, while nobody waits for them: no cache holds them when a kernel begins. ``place``: in shared memory, of no other use.
+__device__ __forceinline__ void touch(u64 arguments, u32& place) { *static_cast<volatile u32*>(&place) = (u32)(arguments >> 32 ^ arguments); }
 
 // A kernel that was queued to begin before the one before it has ended: what that one has written is there from here on.
 __device__ __forceinline__ void await_before()

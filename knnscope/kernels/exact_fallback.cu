@@ -74,10 +74,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) fallback(const Fallback
 {
     extern __shared__ uint4 dynamic[];
     __shared__ Nearest near;
-    __shared__ u32 piece, marks[WARPS];
+    __shared__ u32 piece, marks[WARPS], early;
     __shared__ u8 places[THREADS];
     const Table& p = f.table;
+    touch(reinterpret_cast<u64>(p.rows) ^ reinterpret_cast<u64>(p.errors) ^ (u64)p.errors_stride ^ (u64)p.queries_count, early);
     await_before();
+    u32 left = 0;
+#pragma unroll 1
+    for (i64 one = threadIdx.x; one < p.queries_count; one += THREADS) left |= *reinterpret_cast<volatile u32*>(errors_of(p, one)) & 4;
+    if (!__syncthreads_or(left)) return;  // which nearly all searches come to
     const Memory m = memory_of(p, dynamic);
     for (i64 begin = 0; begin < p.queries_count; begin += THREADS) {
         const i64 one = begin + threadIdx.x;

@@ -7,6 +7,9 @@ constexpr int ROUNDS = 3;                                           // of teams,
 // looked at and computed, and errors; hits. Errors as in Told, and 8: there are more hits.
 struct __align__(16) Word { u64 value; u32 more, none; };
 
+// What all blocks have found of a query, as the one that ranks adds it up.
+struct Found { u64 skipped; u32 least, candidates, computed, errors, hits; };
+
 // What the warps of a block share.
 struct Shared {
     Asked asked[TOGETHER];
@@ -16,7 +19,9 @@ struct Shared {
     Chain<MEETING> length;  // of cosine
     u32 minima[TOGETHER][SCANNING], rows[TOGETHER][SCANNING];
     int biases[2 * TOGETHER], waiting, near;
-    u32 hits[TOGETHER], lost, number;
+    u32 hits[TOGETHER], lost, number, early;
+    int stray[TEAM];
+    Found found[TOGETHER];
     __device__ __forceinline__ u64& skipped(int query) { return words[query][0].value; }
     __device__ __forceinline__ u32& least(int query) { return words[query][0].more; }
     __device__ __forceinline__ u32& candidates(int query) { return reinterpret_cast<u32*>(&words[query][1].value)[0]; }
@@ -34,18 +39,26 @@ __device__ __forceinline__ void begin_counts(Shared& own_block)
         const int kind = threadIdx.x % KINDS;
         own_block.words[threadIdx.x / KINDS][kind] = {kind == 0 ? LAST : 0, kind == 1 ? 0 : ALL, 0};
     }
-    if (threadIdx.x < TOGETHER) own_block.hits[threadIdx.x] = 0;
+    if (threadIdx.x < TOGETHER) own_block.hits[threadIdx.x] = 0, own_block.found[threadIdx.x] = {LAST, ALL, 0, 0, 0, 0};
     if (threadIdx.x == 0) own_block.waiting = own_block.near = 0;
+    if (threadIdx.x < TEAMS * TEAM) own_block.chains[threadIdx.x / TEAM].stray[threadIdx.x % TEAM] = own_block.stray[threadIdx.x % TEAM];
 }
 
-// A row whose value is known, by one thread: a hit, unless it is beyond the limit.
-__device__ __forceinline__ void keep(const Plane& p, Shared& own_block, int query, u32 row, float bound, const uint2& side, double value)
+// A row whose value is known, by one thread: whether it is where its bound says.
+__device__ __forceinline__ void check(Shared& own_block, int query, float bound, const uint2& side, double value)
 {
     const Asked& asked = own_block.asked[query];
+    const double as_bound = plane_limit(key_of(value), asked.alpha, asked.beta);
+    if (!isnan(value) && (!(bound <= as_bound + 0x1p-100) || !is_near(asked, side, bound, (float)as_bound))) atomicOr(&own_block.errors(query), 2u);
+}
+
+// The same, by another: a hit, unless it is beyond the limit.
+__device__ __forceinline__ void keep(const Plane& p, Shared& own_block, int query, u32 row, double value)
+{
+    const Asked& asked = own_block.asked[query];
+    const double key = key_of(value);
     atomicAdd(&own_block.computed(query), 1u);
-    const double key = key_of(value), as_bound = plane_limit(key, asked.alpha, asked.beta);
     if (isnan(value)) atomicOr(&own_block.errors(query), 1u);
-    else if (!(bound <= as_bound + 0x1p-100) || !is_near(asked, side, bound, as_bound)) atomicOr(&own_block.errors(query), 2u);
     else if (is_beyond(key, asked)) atomicMin(&own_block.skipped(query), ordered(key));
     else {
         const u32 at = atomicAdd(&own_block.hits[query], 1u);
@@ -64,34 +77,28 @@ __device__ __forceinline__ void gather(const Plane& p, Shared& own_block, const 
     const int lane = threadIdx.x & 31, own = threadIdx.x >> 5;
     const i64 warp = own * p.blocks + blockIdx.x, warps = p.blocks * SCANNING;
     const float limit = own_block.asked[query].limit;
-    const float* from = bounds + query * p.place + own * p.steps * 16;
-    const bool short_of = warp + (p.steps - 1) * warps >= (p.count + 15) >> 4;  // a warp has as many tiles as there are steps, or one less
-    const int last = 16 * min(end, p.steps - short_of);
+    const float* from = bounds + query * p.place + own * p.steps * STEP;
+    const bool short_of = warp + (p.steps - 1) * warps >= (p.count + STEP - 1) / STEP;  // a warp has as many steps as the others, or one less
+    const int last = STEP * min(end, p.steps - short_of);
     float rest = infinite();
     auto add = [&](int at, float bound) {
         if (bound == infinite()) return;
         const int place = atomicAdd(&own_block.waiting, 1);
         if (place >= QUEUE) return;
-        queue.rows[place] = (u32)((warp + (at >> 4) * warps) * 16 + (at & 15));
+        queue.rows[place] = (u32)((warp + at / STEP * warps) * STEP + at % STEP);
         queue.bounds[place] = bound, queue.query[place] = (u8)query;
     };
-    if (!p.bounds) {
+    auto pass = [&](auto batch) {  // so many are on their way
+        constexpr int BATCH = decltype(batch)::VALUE;
 #pragma unroll 1
-        for (int at = 16 * begin + lane; at < last; at += 32) {
-            const float bound = from[at];
-            if (bound > limit) rest = fminf(rest, bound);
-            else add(at, bound);
-        }
-    } else {  // several are on their way
-        constexpr int BATCH = 4;
-        for (int first = 16 * begin + 4 * lane; first < last; first += 128 * BATCH) {
+        for (int first = STEP * begin + 4 * lane; first < last; first += 128 * BATCH) {
             u32 some_near = 0;
             float4 some[BATCH];
             UNROLL for (int b = 0; b < BATCH; ++b)
                 some[b] = first + 128 * b < last ? *reinterpret_cast<const float4*>(from + first + 128 * b) : make_float4(infinite(), infinite(), infinite(), infinite());
             UNROLL for (int b = 0; b < BATCH; ++b) {
                 const float nearest = fminf(fminf(some[b].x, some[b].y), fminf(some[b].z, some[b].w));
-                if (nearest > limit) rest = fminf(rest, nearest);
+                if (!(nearest <= limit)) rest = fminf(rest, nearest);
                 else some_near |= 1u << b;
             }
 #pragma unroll 1
@@ -99,12 +106,15 @@ __device__ __forceinline__ void gather(const Plane& p, Shared& own_block, const 
                 const int four = first + 128 * (__ffs(some_near) - 1);
 #pragma unroll 1
                 for (int at = four; at < four + 4; ++at) {
-                    if (from[at] > limit) rest = fminf(rest, from[at]);
-                    else add(at, from[at]);
+                    const float bound = from[at];
+                    if (!(bound <= limit)) rest = fminf(rest, bound);
+                    else add(at, bound);
                 }
             }
         }
-    }
+    };
+    if (p.bounds) pass(Number<4>());
+    else pass(Number<1>());
     const u32 least = warp_least(rest < infinite() ? ordered(rest) : ALL);
     if (lane == 0 && least != ALL) atomicMin(&own_block.least(query), least);
 }
@@ -117,7 +127,7 @@ __device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const 
     int span = steps;
     for (int begin = 0; begin < steps;) {
         const int end = min(begin + span, steps);
-        for (int query = 0; query < p.queries_count && own < SCANNING; ++query) gather(p, own_block, bounds, query, begin, end, queue);
+        for (int query = 0; query < asked_by(p) && own < SCANNING; ++query) gather(p, own_block, bounds, query, begin, end, queue);
         __syncthreads();
         const int count = own_block.waiting;
         const bool again = count > QUEUE;                                  // again: fewer at a time
@@ -132,14 +142,13 @@ __device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const 
                 double least, most;
                 about(p, row, queries + query * p.dim, asked.defined, least, most);
                 if (lane) continue;
-                if (!is_near(asked, side, queue.bounds[i], plane_limit(least, asked.alpha, asked.beta))) atomicOr(&own_block.errors(query), 2u);
+                if (!is_near(asked, side, queue.bounds[i], (float)plane_limit(least, asked.alpha, asked.beta))) atomicOr(&own_block.errors(query), 2u);
                 if (is_beyond(least, asked)) atomicMin(&own_block.skipped(query), ordered(least));  // where it is no number it is computed
                 else queue.near[atomicAdd(&own_block.near, 1)] = (u16)i;
             }
             __syncthreads();
         }
         const int some = again ? 0 : at_once ? count : own_block.near;
-        if (!again) for (int i = threadIdx.x; i < count; i += THREADS) atomicAdd(&own_block.candidates(queue.query[i]), 1u);
         const bool by_teams = MANY_DOUBLES && some <= TEAMS * ROUNDS;
         const int team = own / TEAM, member = own % TEAM;
         for (int first = 0; first < some; first += by_teams ? TEAMS : WARPS) {
@@ -154,17 +163,28 @@ __device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const 
             if (by_teams) {
                 const Cell* x = p.rows + row * p.dim;
                 const double norm = METRIC == 2 ? p.row_norms[row] : 0;
-                value = sum_in_order<TEAM>(p.dim, [&](i64 j) { return term(wide(x[j]), q[j]); }, terms + own / TEAM * TEAM * CHUNK, own_block.chains[min(team, TEAMS - 1)], member, there, [] { __syncthreads(); });
+                value = sum_in_order<TEAM>(p.dim, [&](i64 j) { return term(wide(x[j]), q[j]); }, terms + own / TEAM * TEAM * CHUNK, own_block.chains[min(team, TEAMS - 1)], member, there, first > 0, [] { __syncthreads(); });
                 value = value_of(value, norm, length);
             } else if (there) value = value_by_warp(p, row, q, length, terms + own * CHUNK);
-            if (there && lane == 0 && (member == 0 || !by_teams)) keep(p, own_block, query, (u32)row, queue.bounds[i], side, value);
+            if (!there || lane) continue;
+            if (!by_teams || member == 0) keep(p, own_block, query, (u32)row, value);
+            if (!by_teams || member == 1) check(own_block, query, queue.bounds[i], side, value);
         }
+        if (!again) for (int i = threadIdx.x; i < count; i += THREADS) atomicAdd(&own_block.candidates(queue.query[i]), 1u);
         __syncthreads();
         begin = again ? begin : end, span = again ? 1 : span;
         if (begin == steps) break;
         if (threadIdx.x == 0) own_block.waiting = own_block.near = 0;
         __syncthreads();
     }
+}
+
+// What was learned of sums, for the next search: by whichever block comes last.
+__device__ __forceinline__ void keep_stray(const Plane& p, const Shared& own_block)
+{
+    const int who = threadIdx.x;
+    if (who && who < TEAM && own_block.chains[0].stray[who] != own_block.stray[who])
+        *static_cast<volatile int*>(&p.state->stray[who - 1]) = own_block.chains[0].stray[who];
 }
 
 // What a block has found of a query, by one warp.
@@ -177,40 +197,60 @@ __device__ __forceinline__ void report(const Plane& p, const Shared& own_block, 
     tell(p.reports + (query * KINDS + kind) * p.blocks + blockIdx.x, word.value, word.more | lost, own_block.number);
 }
 
-// Reports of all blocks, by one of them: their sums in the place of what it has found itself, and hits. 32 blocks and one kind of words a warp.
+// The smallest of a warp.
+__device__ __forceinline__ u64 warp_least(u64 x)
+{
+    const u32 upper = warp_least((u32)(x >> 32)), lower = warp_least((u32)(x >> 32) == upper ? (u32)x : ALL);
+    return (u64)upper << 32 | lower;
+}
+
+// Reports of all blocks, by one of them: what they come to, and hits. A warp has one kind of words at a time, of half the blocks.
 __device__ __forceinline__ void collect(const Plane& p, Shared& own_block, u64* keys, i64* names)
 {
-    constexpr int BATCH = 4, GROUPS = 8;  // GROUPS: of 32 blocks
-    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5, tasks = p.queries_count * KINDS * GROUPS;
-    auto block_of = [&](int task) { return task % GROUPS * 32 + lane; };
-    for (int first = own; first < tasks; first += BATCH * WARPS) {
-        ulonglong2 words[BATCH];
+    constexpr int GROUPS = 8, EACH = GROUPS / 2;  // GROUPS: of 32 blocks
+    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5;
+    for (int task = own; task < asked_by(p) * KINDS * 2; task += WARPS) {
+        const int query = ALONE ? 0 : task / (2 * KINDS), kind = task / 2 % KINDS;
+        Found& found = own_block.found[query];
+        ulonglong2 words[EACH];
+        auto block_of = [&](int i) { return (task % 2 + 2 * i) * 32 + lane; };
         await_words(words, [&](int i) -> const ulonglong2* {
-            const int task = first + i * WARPS;
-            return task < tasks && block_of(task) < p.blocks ? p.reports + task / GROUPS * p.blocks + block_of(task) : nullptr;
+            return block_of(i) < p.blocks ? p.reports + (query * KINDS + kind) * p.blocks + block_of(i) : nullptr;
         }, own_block.number, own_block.lost);
-#pragma unroll 1
-        for (int i = 0; i < BATCH; ++i) {
-            const int task = first + i * WARPS, query = task / GROUPS / KINDS, kind = task / GROUPS % KINDS;
-            if (task >= tasks) break;
-            ulonglong2 word = words[0];
-            UNROLL for (int c = 1; c < BATCH; ++c) if (c == i) word = words[c];
-            const bool there = block_of(task) < p.blocks;
-            const u32 more = (u32)word.y;
-            if (kind == 0) {
-                const u32 least = warp_least(there ? more : ALL);
-                if (lane == 0) atomicMin(&own_block.least(query), least);
-                if (there && word.x != LAST) atomicMin(&own_block.skipped(query), word.x);
-            } else if (kind == 1) {
-                const int candidates = warp_sum(there ? (int)word.x : 0), computed = warp_sum(there ? (int)(word.x >> 32) : 0);
-                if (there && more) atomicOr(&own_block.errors(query), more);
-                if (lane == 0) atomicAdd(&own_block.candidates(query), (u32)candidates), atomicAdd(&own_block.computed(query), (u32)computed);
-            } else if (there && more != ALL) {
-                const u32 at = atomicAdd(&own_block.hits[query], 1u);
-                if (at < FEW_HITS) keys[query * FEW_HITS + at] = word.x, names[query * FEW_HITS + at] = name_of(p, more);
+        if (kind == 0) {
+            u32 least = ALL;
+            u64 skipped = LAST;
+            UNROLL for (int i = 0; i < EACH; ++i)
+                if (block_of(i) < p.blocks) least = min(least, (u32)words[i].y), skipped = min(skipped, words[i].x);
+            least = warp_least(least), skipped = warp_least(skipped);
+            if (lane == 0) atomicMin(&found.least, least), atomicMin(&found.skipped, skipped);
+        } else if (kind == 1) {
+            int candidates = 0, computed = 0;
+            u32 errors = 0;
+            UNROLL for (int i = 0; i < EACH; ++i)
+                if (block_of(i) < p.blocks) candidates += (int)words[i].x, computed += (int)(words[i].x >> 32), errors |= (u32)words[i].y;
+            candidates = warp_sum(candidates), computed = warp_sum(computed);
+            if (lane == 0) atomicAdd(&found.candidates, (u32)candidates), atomicAdd(&found.computed, (u32)computed);
+            if (errors) atomicOr(&found.errors, errors);
+        } else {
+            u32 told = 0;
+            UNROLL for (int i = 0; i < EACH; ++i) told |= (block_of(i) < p.blocks && (u32)words[i].y != ALL) << i;
+            if (!__any_sync(ALL, told)) continue;
+            UNROLL for (int i = 0; i < EACH; ++i) {
+                if (!(told >> i & 1)) continue;
+                const u32 at = atomicAdd(&found.hits, 1u);
+                if (at < FEW_HITS) keys[query * FEW_HITS + at] = words[i].x, names[query * FEW_HITS + at] = name_of(p, (u32)words[i].y);
             }
         }
     }
+}
+
+// What the host is told of a query.
+__device__ __forceinline__ void tell_host(const Plane& p, const Shared& own_block, int query)
+{
+    const Asked& asked = own_block.asked[query];
+    const Found& found = own_block.found[query];
+    p.told[query] = {asked.alpha, asked.beta, found.skipped, found.least, found.candidates, found.computed, (found.errors & 7u) | (asked.far || own_block.lost ? 4u : 0u)};
 }
 
 // The hits of every query in order, and what the host is told; by one block. ``keys``, ``names``: HITS each.
@@ -218,8 +258,6 @@ __device__ __forceinline__ void rank(const Plane& p, Shared& own_block, u64* key
 {
     const int lane = threadIdx.x & 31, own = threadIdx.x >> 5;
     State& state = *p.state;
-    begin_counts(own_block);
-    __syncthreads();
     collect(p, own_block, keys, names);
     __syncthreads();
     auto write = [&](int query, int place, u64 key, i64 name) {
@@ -227,10 +265,12 @@ __device__ __forceinline__ void rank(const Plane& p, Shared& own_block, u64* key
         p.values[query * p.k + place] = METRIC ? 0.0 - found : found;
         p.ids[query * p.k + place] = name;
     };
-    auto is_few = [&](int query) { return own_block.hits[query] <= FEW_HITS && !(own_block.errors(query) & 8u); };
-    for (int query = 0; query < p.queries_count; ++query) {
+    auto is_few = [&](int query) { return own_block.found[query].hits <= FEW_HITS && !(own_block.found[query].errors & 8u); };
+    if (threadIdx.x == THREADS - 1) state.number = own_block.number;
+    for (int query = 0; query < asked_by(p); ++query) {
         if (!is_few(query)) continue;
-        const int few = (int)own_block.hits[query], first = query * FEW_HITS;
+        if (threadIdx.x == THREADS - 1) tell_host(p, own_block, query);
+        const int few = (int)own_block.found[query].hits, first = query * FEW_HITS;
 #pragma unroll 1
         for (int i = own; i < few; i += WARPS) {  // a warp counts who is before a hit
             const u64 key = keys[first + i];
@@ -243,10 +283,10 @@ __device__ __forceinline__ void rank(const Plane& p, Shared& own_block, u64* key
         }
         for (int i = few + threadIdx.x; i < p.k; i += THREADS) write(query, i, LAST, -1);
     }
-    for (int query = 0; query < p.queries_count; ++query) {
+    for (int query = 0; query < asked_by(p); ++query) {
         if (is_few(query)) continue;
         __threadfence();
-        const int told = (int)own_block.hits[query], more = own_block.errors(query) & 8u ? (int)__ldcg(&state.hits[query]) : 0;
+        const int told = (int)own_block.found[query].hits, more = own_block.found[query].errors & 8u ? (int)__ldcg(&state.hits[query]) : 0;
         const int many = min(told + more, HITS), size = power_from(many);
         __syncthreads();
         if (threadIdx.x == 0) own_block.waiting = 0;
@@ -265,15 +305,8 @@ __device__ __forceinline__ void rank(const Plane& p, Shared& own_block, u64* key
         for (int i = threadIdx.x; i < p.k; i += THREADS) write(query, i, i < many ? keys[i] : LAST, i < many ? names[i] : -1);
         if (threadIdx.x == 0) {
             state.hits[query] = 0;
-            if (told + more > HITS) own_block.errors(query) |= 4u;
+            if (told + more > HITS) own_block.found[query].errors |= 4u;
+            tell_host(p, own_block, query);
         }
     }
-    __syncthreads();
-    if (threadIdx.x < p.queries_count) {
-        const int query = threadIdx.x;
-        const Asked& asked = own_block.asked[query];
-        p.told[query] = {asked.alpha, asked.beta, own_block.skipped(query), own_block.least(query), own_block.candidates(query), own_block.computed(query),
-                         (own_block.errors(query) & 7u) | (asked.far || own_block.lost ? 4u : 0u)};
-    }
-    if (threadIdx.x == 0) state.number = own_block.number;
 }

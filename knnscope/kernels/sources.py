@@ -50,7 +50,7 @@ OWN_TARGETS = ("exact_wide.cu",)
 BEFORE = {
     "codes": ("common.cuh", "batch.cuh", "codes.cuh"),
     "queries": ("common.cuh", "batch.cuh", "codes.cuh"),
-    "plane": ("common.cuh", "about.cuh", "chain.cuh", "plane.cuh", "plane_end.cuh"),
+    "plane": ("common.cuh", "about.cuh", "chain.cuh", "plane.cuh", "plane_end.cuh", "plane_scan.cuh"),
     "batch": ("common.cuh", "copies.cuh", "batch.cuh"),
     "rank": ("common.cuh", "batch.cuh", "about.cuh"),
     "wide": ("common.cuh", "copies.cuh", "batch.cuh"),
@@ -70,6 +70,8 @@ def plane_threads(leading: int) -> int:
     return 640 if leading <= 320 else 384
 
 
+PLANE_QUERIES = (1, 4)
+"""QUERIES of exact_plane.cu: one alone has half a step's work."""
 MOST_FEW = 32
 """Queries up to which exact_few.cu multiplies them."""
 FEW_SHARED, PIECES = 48 << 10, (6, 14)
@@ -121,7 +123,8 @@ def all_sources() -> Iterator[Source]:
         if few := few_macros(width, FEW[number]):
             yield exact("few", (*macros, *few))
         if leading:
-            yield exact("plane", (*macros, ("THREADS", plane_threads(leading))))
+            for most in PLANE_QUERIES:
+                yield exact("plane", (*macros, ("THREADS", plane_threads(leading)), ("QUERIES", most)))
         yield exact("batch", (*macros, ("QUERIES", queries)))
         yield exact("rank", (*macros, ("RANK", RANKS[number % len(RANKS)]), ("SHARP", number % 2)))
     for width, tall, ahead in WARPGROUPS:

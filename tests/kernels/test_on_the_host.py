@@ -47,7 +47,7 @@ def built(folder: Path, name: str, source: sources.Source) -> Path:
 def run(program: Path, *given: int) -> None:
     """Run it; 0 is its word that all is right."""
     done = subprocess.run([str(program), *map(str, given)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, (program, given, done.returncode, done.stdout)
+    assert done.returncode == 0, (program, given, done.returncode, done.stdout, done.stderr)
 
 
 class AllRows:

@@ -23,12 +23,14 @@ MOST_K = 256
 """Neighbors up to which a threshold is made from the rows that blocks choose."""
 CHOSEN, SHARE = 100, 768
 """Rows that make a threshold: so many more than three times k, and at most."""
-HITS, CHUNK, KINDS, OWN_SHARED = 1024, 128, 8, 28 << 10
-"""As the kernel has them: rows of a query that are ranked at most, terms of a warp, words of a block's report; bytes of its static shared memory at most."""
+HITS, CHUNK, KINDS, COPIES, OWN_SHARED = 1024, 128, 8, 8, 28 << 10
+"""As the kernel has them: rows of a query that are ranked at most, terms of a warp, words of a block's report, copies of words that all blocks wait for;
+bytes of its static shared memory at most."""
 MOST_BLOCKS = 256
 """Whose reports one of them reads."""
-EARLY, LAST_STEPS = 1 / 2, 3
-"""Share of a scan after which its threshold is made; in a long one it is made so many steps before the end, which take as long as making it."""
+EARLY, LAST_STEPS = 1 / 2, (5, 7)
+"""Share of a scan after which its threshold is made; in a long one it is made so many steps before the end, which take as long as making it: of two tiles,
+and of one."""
 
 Plane = structure(
     "Plane",
@@ -44,7 +46,7 @@ TOLD = np.dtype(
 )
 """What the kernel says of a query."""
 TOLD_BYTES = TOLD.itemsize
-STATE = 4 + TOGETHER * 4
+STATE = 4 + 3 * 4 + TOGETHER * 4
 """Bytes of its own numbers."""
 
 
@@ -56,19 +58,20 @@ class Workspace:
         rows, dim = table.rows.shape
         threads = sources.plane_threads(codes.leading)
         scanning = threads // 32 - MEETING
-        tiles = -(-rows // PLANE_ROWS)
         self.blocks = min(processors(), MOST_BLOCKS)
-        steps = -(-tiles // (self.blocks * scanning))
-        place = steps * scanning * PLANE_ROWS
         each = min(scanning, SHARE // self.blocks, max(2, -(-(3 * k + CHOSEN) // self.blocks)))
-        source = sources.exact("plane", table.macros(**codes.macros(), THREADS=threads))
+        alone = count == 1 and rows >= 2 * PLANE_ROWS * self.blocks * each  # two tiles a step; fewer rows would make few steps to choose from
+        step = PLANE_ROWS * (2 if alone else 1)
+        steps = -(-rows // (step * self.blocks * scanning))
+        place = steps * scanning * step
+        source = sources.exact("plane", table.macros(**codes.macros(), THREADS=threads, QUERIES=1 if alone else TOGETHER))
         terms, most_bytes = 8 * CHUNK * (threads // 32), most_shared() - OWN_SHARED
         bounds_fit = terms + 4 * count * place <= most_bytes
         kept = max(16 * HITS, 4 * count * codes.full, terms + 4 * count * place * bounds_fit)
         queries_fit = kept + 8 * count * dim <= most_bytes
         shared = kept + 8 * count * dim * queries_fit
-        self.words = cp.zeros(count * codes.leading, dtype=cp.uint64)
-        self.meeting = cp.zeros(count * self.blocks * each, dtype=cp.uint64)
+        self.words = cp.zeros(COPIES * count * codes.leading, dtype=cp.uint64)
+        self.meeting = cp.zeros(COPIES * count * self.blocks * each, dtype=cp.uint64)
         self.reports = cp.zeros(2 * count * KINDS * self.blocks, dtype=cp.uint64)
         self.bounds = None if bounds_fit else cp.empty(self.blocks * count * place, dtype=cp.float32)
         self.asked = None if queries_fit else cp.empty(count * dim)
@@ -80,7 +83,7 @@ class Workspace:
             blocks=self.blocks, queries_count=count, words=pointer(self.words), asked=pointer(self.asked), tiles=pointer(codes.plane),
             count=rows, bounds=pointer(self.bounds), kept=kept, place=place, rho=codes.rho, meeting=pointer(self.meeting),
             reports=pointer(self.reports), rows=pointer(table.rows), row_norms=pointer(table.norms), steps=steps, each=each,
-            meet=max(1, round(EARLY * steps), steps - LAST_STEPS), k=k, names=pointer(table.names),
+            meet=max(1, round(EARLY * steps), steps - LAST_STEPS[not alone]), k=k, names=pointer(table.names),
             longest=math.sqrt(codes.reach2) / codes.scaling, most_length2=most.length2, most_written=most.written, most_error=most.error,
             most_tail=most.tail, hit_keys=pointer(self.hit_keys), hit_rows=pointer(self.hit_rows), base=table.base,
         )  # fmt: skip

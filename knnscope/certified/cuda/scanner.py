@@ -235,7 +235,7 @@ class CudaScanner:
             answer, told = (out[0].data.ptr, out[1].data.ptr), memory
             captured = number != 0 and cp.cuda.runtime.streamIsCapturing(number)
             if captured:  # a graph writes there whenever it is started
-                self._captured.append((told, queries, allowed))
+                self._captured.append((told, queries, allowed, out))
         step, mask = path.step_of(k, len(table.rows)), EVERY
         with self._lock:
             for first in range(0, count, step):
