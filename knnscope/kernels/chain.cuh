@@ -17,10 +17,10 @@ constexpr bool MANY_DOUBLES = false;
 template <int TEAM> struct Chain { double parts[TEAM], ends[TEAM][32]; i64 starts[TEAM]; int stray[TEAM]; };
 constexpr int LEARNS = 4, ASTRAY = 64;  // a share of a stray that is learned at once; one that is none
 
-// All warps that ``sync`` waits for take part. term_of: of a component; terms: (TEAM, CHUNK); there: whether this team has a sum to make; again: whether
+// All warps that ``sync`` waits for take part. fetch: of a component what its term is made of; term_of: of that, and the component; terms: (TEAM, CHUNK); there: whether this team has a sum to make; again: whether
 // terms of the sum before may still be read.
-template <int TEAM, typename Term, typename Sync>
-__device__ __forceinline__ double sum_in_order(int dim, Term term_of, double* terms, Chain<TEAM>& chain, int member, bool there, bool again, Sync sync)
+template <int TEAM, typename Fetch, typename Term, typename Sync>
+__device__ __forceinline__ double sum_in_order(int dim, Fetch fetch, Term term_of, double* terms, Chain<TEAM>& chain, int member, bool there, bool again, Sync sync)
 {
     const int lane = threadIdx.x & 31;
     double total = 0;
@@ -29,10 +29,16 @@ __device__ __forceinline__ double sum_in_order(int dim, Term term_of, double* te
         auto size_of = [&](int who) { return max(0, min(width - who * share, share)); };
         if (again || first) sync();
         if (there) {
-            double part = 0, some[CHUNK / 32];
-            UNROLL for (int c = 0; c < CHUNK / 32; ++c) some[c] = 32 * c + lane < size_of(member) ? term_of(first + member * share + 32 * c + lane) : 0;
-            UNROLL for (int c = 0; c < CHUNK / 32; ++c)
-                if (32 * c + lane < size_of(member)) terms[member * CHUNK + 32 * c + lane] = some[c], part += some[c];
+            const int from = first + member * share;
+            auto at = [&](int c) { return min(from + 32 * c + lane, dim - 1); };
+            decltype(fetch(0)) fetched[CHUNK / 32];
+            UNROLL for (int c = 0; c < CHUNK / 32; ++c) fetched[c] = fetch(at(c));
+            __syncwarp();  // all are asked for before one is waited for
+            double part = 0;
+            UNROLL for (int c = 0; c < CHUNK / 32; ++c) {
+                const double one = term_of(fetched[c], at(c));
+                if (32 * c + lane < size_of(member)) terms[member * CHUNK + 32 * c + lane] = one, part += one;
+            }
             part = warp_sum(part);
             if (lane == 0) chain.parts[member] = part;
         }

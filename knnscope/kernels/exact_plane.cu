@@ -18,11 +18,16 @@ __device__ __forceinline__ i64 chosen(const u32* minima, const u32* rows, int pl
     }
 }
 
-// V of the k-th neighbor of a query among other rows: who is beyond it is none of the nearest of all, and who is as far as it is not beyond.
-__device__ __forceinline__ float known_limit(const Plane& p, const Asked& asked, int query)
+// The limit of a query: V, or what is known of other rows, whose k-th neighbor is as far: who is beyond it is none of the nearest of all.
+__device__ __forceinline__ float limit_of(const Plane& p, const Asked& asked, int query, u32 limit)
 {
-    const double key = p.known ? key_of(p.known[(i64)query * p.k + p.k - 1]) : endless();
-    return key < endless() ? up(plane_limit(key, asked.alpha, asked.beta)) : infinite();
+    if (asked.far) return no_number();
+    float found = limit == ALL ? infinite() : value_from(limit);
+    if (p.known) {
+        const double key = key_of(p.known[(i64)query * p.k + p.k - 1]);
+        if (key < endless()) found = fminf(found, up(plane_limit(key, asked.alpha, asked.beta)));
+    }
+    return found;
 }
 
 // A threshold for every query, by the warps that do not scan: V of the k-th nearest of the rows that all blocks have chosen.
@@ -49,22 +54,22 @@ __device__ __forceinline__ void meet(const Plane& p, Shared& own_block, const do
         for (int first = 0; first < total; first += 32 * SOME) {
             u64 words[SOME];
             auto at = [&](int c) { return first + 32 * c + lane; };
-            await_words(words, [&](int c) -> const u64* { return at(c) < total ? from + at(c) : nullptr; }, number, own_block.lost);
-            UNROLL for (int c = 0; c < SOME; ++c) if (at(c) < total) least = min(least, (u32)words[c]);
+            await_words<32>(words, from + at(0), [&](int c) { return at(c) < total; }, number, own_block.lost);
+            UNROLL for (int c = 0; c < SOME; ++c) least = min(least, at(c) < total ? (u32)words[c] : ALL);
         }
         limit = smallest_of_few(limits + own * SHARE, least, p.k);
     } else {
         for (int query = 0; query < asked_by(p); ++query) {
             u64 words[MOST];
             auto at = [&](int c) { return 32 * (own + MEETING * c) + lane; };
-            await_words(words, [&](int c) -> const u64* { return at(c) < total ? meeting + query * total + at(c) : nullptr; }, number, own_block.lost);
+            await_words<32 * MEETING>(words, meeting + query * total + at(0), [&](int c) { return at(c) < total; }, number, own_block.lost);
             UNROLL for (int c = 0; c < MOST; ++c) if (at(c) < total) limits[query * SHARE + at(c)] = (u32)words[c];
         }
         wait_at<MEET, 32 * MEETING>();
         if (own >= asked_by(p)) return;
         limit = smallest_of(limits + own * SHARE, total, p.k);
     }
-    if (lane == 0) own_block.asked[own].limit = own_block.asked[own].far ? no_number() : fminf(limit == ALL ? infinite() : value_from(limit), known_limit(p, own_block.asked[own], own));
+    if (lane == 0) own_block.asked[own].limit = limit_of(p, own_block.asked[own], own, limit);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plane p)
@@ -150,8 +155,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
         u64 words[LEADING / 32];
         if (has_errors && halved) look_ahead();
         if (has_digits || has_errors) {
-            const u64* from = copy_of(p.words, count) + query * LEADING + lane;
-            await_words(words, [&](int i) { return from + 32 * i; }, own_block.number, own_block.lost);
+            await_words<32>(words, copy_of(p.words, count) + query * LEADING + lane, [](int) { return true; }, own_block.number, own_block.lost);
         }
         if (has_digits) write_digits(words, step_of(words), asked.step, digits[2 * query], digits[2 * query + 1], own_block.biases + 2 * query);
         arrive_at<DIGITS, THREADS>();
@@ -168,7 +172,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
         if (METRIC == 2) {
             for (int query = 0; query < queries_count; ++query) {
                 const double* q = queries + query * p.dim;
-                const double sum = sum_in_order<MEETING>(p.dim, [&](i64 j) { return __dmul_rn(q[j], q[j]); }, terms, own_block.length, meeting, true, query > 0, wait_at<MEET, 32 * MEETING>);
+                const double sum = sum_in_order<MEETING>(p.dim, [&](int j) { return q[j]; }, [&](double x, int) { return __dmul_rn(x, x); }, terms, own_block.length, meeting, true, query > 0, wait_at<MEET, 32 * MEETING>);
                 if (lane == 0 && meeting == 0) own_block.asked[query].defined = __dsqrt_rn(sum);
             }
         }

@@ -111,13 +111,14 @@ __device__ __forceinline__ ulonglong2 look(const ulonglong2* place)
 __device__ __forceinline__ u32 number_of(u64 word) { return (u32)(word >> 32); }
 __device__ __forceinline__ u32 number_of(const ulonglong2& word) { return (u32)(word.y >> 32); }
 
-// Words, once they are told; place_of: of each, or null; ``lost`` is set where one never comes.
-template <typename Word, int COUNT, typename Place> __device__ __forceinline__ void await_words(Word (&words)[COUNT], Place place_of, u32 number, u32& lost)
+// Words, once they are told: APART from each other, from one on. is_wanted: of each; the others are read as well, for loads of conditions would wait for
+// each other; ``lost`` is set where one never comes.
+template <int APART, typename Word, int COUNT, typename Is> __device__ __forceinline__ void await_words(Word (&words)[COUNT], const Word* from, Is is_wanted, u32 number, u32& lost)
 {
     for (u32 tries = 0; tries < PATIENCE; ++tries) {
         bool fresh = true;
-        UNROLL for (int i = 0; i < COUNT; ++i) if (const Word* place = place_of(i)) words[i] = look(place);
-        UNROLL for (int i = 0; i < COUNT; ++i) if (place_of(i)) fresh &= number_of(words[i]) == number;
+        UNROLL for (int i = 0; i < COUNT; ++i) words[i] = look(from + APART * i);
+        UNROLL for (int i = 0; i < COUNT; ++i) fresh &= number_of(words[i]) == number || !is_wanted(i);
         if (fresh) return;
     }
     lost = 1;
@@ -296,6 +297,9 @@ __device__ __forceinline__ uint2 side_early(const Plane& p, i64 row)
     asm volatile("ld.global.nc.v2.u32 {%0,%1}, [%2];" : "=r"(side.x), "=r"(side.y) : "l"(from));
     return side;
 }
+
+// The compiler takes numbers apart as soon as they are asked for, and so would wait for them.
+__device__ __forceinline__ void needed_from_here(uint2& side) { asm volatile("" : "+r"(side.x), "+r"(side.y)); }
 
 // The k-th smallest of what the lanes of a warp have, or a number that is not smaller: they are told apart by their lanes, in the last bits.
 __device__ __forceinline__ u32 smallest_of_few(u32* numbers, u32 least, int k)

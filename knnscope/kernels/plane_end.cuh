@@ -156,16 +156,17 @@ __device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const 
             const bool there = n < some && (!by_teams || team < TEAMS);
             const int i = !there ? 0 : at_once ? n : queue.near[n], query = there ? queue.query[i] : 0;
             const i64 row = there ? queue.rows[i] : 0;
-            const uint2 side = side_early(p, row);
+            uint2 side = side_early(p, row);
             const double* q = queries + query * p.dim;
             const double length = METRIC == 2 ? own_block.asked[query].defined : 0;
             double value = 0;
             if (by_teams) {
                 const Cell* x = p.rows + row * p.dim;
                 const double norm = METRIC == 2 ? p.row_norms[row] : 0;
-                value = sum_in_order<TEAM>(p.dim, [&](i64 j) { return term(wide(x[j]), q[j]); }, terms + own / TEAM * TEAM * CHUNK, own_block.chains[min(team, TEAMS - 1)], member, there, first > 0, [] { __syncthreads(); });
+                value = sum_in_order<TEAM>(p.dim, [&](int j) { return __ldg(x + j); }, [&](Cell cell, int j) { return term(wide(cell), q[j]); }, terms + own / TEAM * TEAM * CHUNK, own_block.chains[min(team, TEAMS - 1)], member, there, first > 0, [] { __syncthreads(); });
                 value = value_of(value, norm, length);
             } else if (there) value = value_by_warp(p, row, q, length, terms + own * CHUNK);
+            needed_from_here(side);
             if (!there || lane) continue;
             if (!by_teams || member == 0) keep(p, own_block, query, (u32)row, value);
             if (!by_teams || member == 1) check(own_block, query, queue.bounds[i], side, value);
@@ -214,9 +215,7 @@ __device__ __forceinline__ void collect(const Plane& p, Shared& own_block, u64* 
         Found& found = own_block.found[query];
         ulonglong2 words[EACH];
         auto block_of = [&](int i) { return (task % 2 + 2 * i) * 32 + lane; };
-        await_words(words, [&](int i) -> const ulonglong2* {
-            return block_of(i) < p.blocks ? p.reports + (query * KINDS + kind) * p.blocks + block_of(i) : nullptr;
-        }, own_block.number, own_block.lost);
+        await_words<64>(words, p.reports + (query * KINDS + kind) * p.blocks + block_of(0), [&](int i) { return block_of(i) < p.blocks; }, own_block.number, own_block.lost);
         if (kind == 0) {
             u32 least = ALL;
             u64 skipped = LAST;
@@ -277,8 +276,8 @@ __device__ __forceinline__ void rank(const Plane& p, Shared& own_block, u64* key
             const i64 name = names[first + i];
             int before = 0;
 #pragma unroll 1
-            for (int o = lane; o < few; o += 32) before += keys[first + o] < key || (keys[first + o] == key && names[first + o] < name);
-            before = warp_sum(before);
+            for (int o = lane; o - lane < few; o += 32)
+                before += __popc(__ballot_sync(ALL, o < few && (keys[first + o] < key || (keys[first + o] == key && names[first + o] < name))));
             if (lane == 0 && before < p.k) write(query, before, key, name);
         }
         for (int i = few + threadIdx.x; i < p.k; i += THREADS) write(query, i, LAST, -1);

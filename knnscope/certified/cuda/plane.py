@@ -60,19 +60,25 @@ class Workspace:
         scanning = threads // 32 - MEETING
         self.blocks = min(processors(), MOST_BLOCKS)
         each = min(scanning, SHARE // self.blocks, max(2, -(-(3 * k + CHOSEN) // self.blocks)))
-        alone = count == 1 and rows >= 2 * PLANE_ROWS * self.blocks * each  # two tiles a step; fewer rows would make few steps to choose from
+        alone = (
+            count == 1 and rows >= 2 * PLANE_ROWS * self.blocks * each
+        )  # two tiles a step; fewer rows would make few steps to choose from
         step = PLANE_ROWS * (2 if alone else 1)
         steps = -(-rows // (step * self.blocks * scanning))
         place = steps * scanning * step
-        source = sources.exact("plane", table.macros(**codes.macros(), THREADS=threads, QUERIES=1 if alone else TOGETHER))
+        source = sources.exact(
+            "plane", table.macros(**codes.macros(), THREADS=threads, QUERIES=1 if alone else TOGETHER)
+        )
         terms, most_bytes = 8 * CHUNK * (threads // 32), most_shared() - OWN_SHARED
         bounds_fit = terms + 4 * count * place <= most_bytes
         kept = max(16 * HITS, 4 * count * codes.full, terms + 4 * count * place * bounds_fit)
         queries_fit = kept + 8 * count * dim <= most_bytes
         shared = kept + 8 * count * dim * queries_fit
         self.words = cp.zeros(COPIES * count * codes.leading, dtype=cp.uint64)
-        self.meeting = cp.zeros(COPIES * count * self.blocks * each, dtype=cp.uint64)
-        self.reports = cp.zeros(2 * count * KINDS * self.blocks, dtype=cp.uint64)
+        self.meeting = cp.zeros(COPIES * count * self.blocks * each + SHARE, dtype=cp.uint64)
+        self.reports = cp.zeros(
+            2 * (count * KINDS * self.blocks + MOST_BLOCKS), dtype=cp.uint64
+        )  # what comes after is read as well
         self.bounds = None if bounds_fit else cp.empty(self.blocks * count * place, dtype=cp.float32)
         self.asked = None if queries_fit else cp.empty(count * dim)
         self.hit_keys, self.hit_rows = cp.empty((count, HITS), cp.uint64), cp.empty((count, HITS), cp.int64)

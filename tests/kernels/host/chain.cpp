@@ -54,7 +54,7 @@ int main(int count, char** given)
             if (threadIdx.x < TEAM) chain.stray[threadIdx.x] = number % 7 - 3;  // whatever was learned
             __syncthreads();
             auto sum = [&](double sign, bool again) {
-                return sum_in_order<TEAM>(dim, [&](int j) { return sign * terms[j]; }, room, chain, threadIdx.x / 32, true, again, [] { __syncthreads(); });
+                return sum_in_order<TEAM>(dim, [&](int j) { return terms[j]; }, [&](double x, int) { return sign * x; }, room, chain, threadIdx.x / 32, true, again, [] { __syncthreads(); });
             };
             sum(-1, false);
             found[threadIdx.x] = sum(1, true);
@@ -85,7 +85,7 @@ int main(int count, char** given)
         }
         kernel = [&] {
             __shared__ double room[TEAM * CHUNK];
-            found[threadIdx.x] = sum_in_order<TEAM>(dim, [&](int j) { return terms[j]; }, room, kept, threadIdx.x / 32, true, false, [] { __syncthreads(); });
+            found[threadIdx.x] = sum_in_order<TEAM>(dim, [&](int j) { return terms[j]; }, [](double x, int) { return x; }, room, kept, threadIdx.x / 32, true, false, [] { __syncthreads(); });
         };
         launch(1, TEAM * 32);
         if (found[0] != sum) return std::printf("row %d: %.17g instead of %.17g\n", number, found[0], sum), 3;
