@@ -138,7 +138,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
         for (int i = threadIdx.x + queries_count * 2 * LINE / 4; i < 2 * TOGETHER * LINE / 4; i += 32 * SCANNING) reinterpret_cast<int*>(digits)[i] = 0;
         if (threadIdx.x < 2 * TOGETHER && threadIdx.x >= 2 * queries_count) own_block.biases[threadIdx.x] = 0;
         begin_counts(own_block);
-        wait_at<DIGITS, THREADS>();
+        wait_at<READY, THREADS>();
         scan(p, own_block, digits, bounds, ahead);
     } else {
         const bool halved = queries_count <= MEETING / 2;  // a query has two warps: one for its digits, one for its errors
@@ -158,12 +158,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
             await_words<32>(words, copy_of(p.words, count) + query * LEADING + lane, [](int) { return true; }, own_block.number, own_block.lost);
         }
         if (has_digits) write_digits(words, step_of(words), asked.step, digits[2 * query], digits[2 * query + 1], own_block.biases + 2 * query);
-        arrive_at<DIGITS, THREADS>();
         if (has_errors) {
             if (!halved) look_ahead();
             write_errors(reach, words, asked);
         }
-        arrive_at<ERRORS, THREADS>();
+        arrive_at<READY, THREADS>();
         if (has_errors) {
             if (!METRIC) await_lengths();
             const float t = step_of(words);

@@ -71,10 +71,9 @@ __device__ __forceinline__ void tell_length(const Queries& p, i64 i)
 }
 
 // Codes of a rotated query, by a warp.
-__device__ __forceinline__ void encode(const Queries& p, i64 i)
+__device__ __forceinline__ void encode(const Queries& p, i64 i, const float* z)
 {
     const Asked& asked = p.asked;
-    const float* z = p.rotated + i * FULL;
     const float tail = tail_of(z);
     const Extent extent = extent_of(z, tail);
     const bool far = asked.far[i];
@@ -106,7 +105,7 @@ extern "C" __global__ void encode_queries(const Queries p)
     let_next_begin();
     await_before();
     const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) >> 5;
-    if (i < p.padded) encode(p, i);
+    if (i < p.padded) encode(p, i, (i < p.count ? p.rotated : p.flat) + i * FULL);  // beyond ``count`` none is rotated, and all are 0
 }
 
 constexpr int EIGHT = 8;  // queries of a block, and warps
@@ -170,7 +169,7 @@ extern "C" __global__ void __launch_bounds__(32 * EIGHT) take_few(const Queries 
     __syncthreads();
     if (last) {
         __threadfence();
-        encode(p, first + own);
+        encode(p, first + own, p.rotated + (first + own) * FULL);
     }
     if (tells && lane == 0) tell_length(p, first + own);
 }

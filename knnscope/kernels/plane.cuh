@@ -124,10 +124,11 @@ template <int APART, typename Word, int COUNT, typename Is> __device__ __forcein
     lost = 1;
 }
 
-// Barriers of some warps of a block, by their numbers: who arrives does not wait.
+// Barriers of some warps of a block, by their numbers: who arrives does not wait. Each is met at one place of the code, else tools that look for races
+// do not know it.
 template <int NUMBER, int COUNT> __device__ __forceinline__ void wait_at() { asm volatile("bar.sync %0, %1;" ::"n"(NUMBER), "n"(COUNT) : "memory"); }
 template <int NUMBER, int COUNT> __device__ __forceinline__ void arrive_at() { asm volatile("bar.arrive %0, %1;" ::"n"(NUMBER), "n"(COUNT) : "memory"); }
-constexpr int DIGITS = 1, ERRORS = 2, MINIMA = 3, MEET = 4, LENGTHS = 5;  // LENGTHS: of the first query, then of the others
+constexpr int READY = 1, MINIMA = 2, MEET = 3, LENGTHS = 4;  // READY: digits and errors of queries; LENGTHS: of the first query, then of the others
 
 // The largest of numbers that are not negative.
 __device__ __forceinline__ float warp_largest(float x)

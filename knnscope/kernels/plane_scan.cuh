@@ -51,33 +51,37 @@ __device__ __forceinline__ void scan(const Plane& p, Shared& own_block, const si
     const int upper = own_block.biases[0], lower = own_block.biases[1];
     const int at = (t >> 1) * 16 + (t & 1) * 8 + g;
     float* to = bounds + own * p.steps * STEP + at;
-    float best = infinite(), error = 0, tail = 0;
+    const float error = me.error, tail = me.tail;
+    float best = infinite();
     u32 best_row = 0;
     auto deposit = [&] {
         const u32 mine = best < infinite() ? ordered(best) : ALL, least = warp_least(mine);
         if (lane == __ffs(__ballot_sync(ALL, mine == least)) - 1) own_block.minima[0][own] = least, own_block.rows[0][own] = best_row;
         arrive_at<MINIMA, THREADS>();
     };
+    u32 step = own * p.blocks + blockIdx.x;
     int done = 0;
-    for (u32 step = own * p.blocks + blockIdx.x; step < steps; step += apart) {
-        int low[4] = {0, 0, 0, 0}, high[4] = {upper, lower, upper, lower};
-        const uint2 side = t < 2 ? ahead[0].sides[0] : ahead[1].sides[0];
-        const u32 next = 2 * (step + apart);
-        multiply_tile(ahead[0], low, high, first);
-        if (next < tiles) fetch(p, next, ahead[0]);
-        multiply_tile(ahead[1], low, high, second);
-        if (next + 1 < tiles) fetch(p, next + 1, ahead[1]);
-        if (done == 0) wait_at<ERRORS, THREADS>(), error = me.error, tail = me.tail;
-        const bool other = t & 1;
-        float bound = bound_of(side, other ? low[2] : low[0], other ? high[2] : high[0], other ? low[3] : low[1], other ? high[3] : high[1], size, error, tail);
-        const u32 row = step * STEP + at;
-        if (row >= p.count || (p.allowed && !p.allowed[row])) bound = infinite();
-        *to = bound, to += STEP;
-        if (bound < best) best = bound, best_row = row;
-        if (++done == p.meet) deposit();
+#pragma unroll 1
+    for (int part = 0; part < 2; ++part) {  // before the smallest are deposited, and after
+        const int until = part ? p.steps : p.meet;
+#pragma unroll 1
+        for (; done < until && step < steps; ++done, step += apart) {
+            int low[4] = {0, 0, 0, 0}, high[4] = {upper, lower, upper, lower};
+            const uint2 side = t < 2 ? ahead[0].sides[0] : ahead[1].sides[0];
+            const u32 next = 2 * (step + apart);
+            multiply_tile(ahead[0], low, high, first);
+            if (next < tiles) fetch(p, next, ahead[0]);
+            multiply_tile(ahead[1], low, high, second);
+            if (next + 1 < tiles) fetch(p, next + 1, ahead[1]);
+            const bool other = t & 1;
+            float bound = bound_of(side, other ? low[2] : low[0], other ? high[2] : high[0], other ? low[3] : low[1], other ? high[3] : high[1], size, error, tail);
+            const u32 row = step * STEP + at;
+            if (row >= p.count || (p.allowed && !p.allowed[row])) bound = infinite();
+            *to = bound, to += STEP;
+            if (bound < best) best = bound, best_row = row;
+        }
+        if (part == 0) deposit();
     }
-    if (done == 0) wait_at<ERRORS, THREADS>();
-    if (done < p.meet) deposit();
 }
 #else
 // A lower bound of every row of this warp's tiles, into ``bounds``; the smallest are deposited after ``p.meet`` of them.
@@ -91,7 +95,7 @@ __device__ __forceinline__ void scan(const Plane& p, Shared& own_block, const si
     const bool mine = t < p.queries_count;
     const Asked& me = own_block.asked[mine ? t : 0];
     const float step = me.step;
-    float error = 0, tail = 0;
+    const float error = me.error, tail = me.tail;
     const int bias_high = own_block.biases[2 * t], bias_low = own_block.biases[2 * t + 1];
     const u8* allowed = p.allowed ? p.allowed + (mine ? t : 0) * p.allowed_stride : nullptr;
     float* to = bounds + (mine ? t : 0) * p.place + own * p.steps * 16 + g;
@@ -106,30 +110,33 @@ __device__ __forceinline__ void scan(const Plane& p, Shared& own_block, const si
         if (g == 0 && mine) own_block.minima[t][own] = least, own_block.rows[t][own] = row;
         arrive_at<MINIMA, THREADS>();
     };
+    i64 first = warp;
     int done = 0;
-    for (i64 first = warp; first < tiles; first += DEEP * warps) {
-        UNROLL for (int d = 0; d < DEEP; ++d) {
-            const i64 tile = first + d * warps;
-            if (tile >= tiles) break;
-            int low[4] = {0, 0, 0, 0}, high[4] = {bias_high, bias_low, bias_high, bias_low};
-            multiply_tile(ahead[d], low, high, b);
-            const uint2 sides[2] = {ahead[d].sides[0], ahead[d].sides[1]};
-            if (tile + DEEP * warps < tiles) fetch(p, tile + DEEP * warps, ahead[d]);
-            if (done == 0) wait_at<ERRORS, THREADS>(), error = me.error, tail = me.tail;
-            UNROLL for (int r = 0; r < 2; ++r) {
-                const i64 row = tile * 16 + g + 8 * r;
-                float bound = bound_of(sides[r], low[2 * r], high[2 * r], low[2 * r + 1], high[2 * r + 1], step, error, tail);
-                if (row >= p.count || (allowed && !allowed[row])) bound = infinite();
-                if (mine) {
-                    to[8 * r] = bound;
-                    if (bound < best) best = bound, best_row = (u32)row;
+#pragma unroll 1
+    for (int part = 0; part < 2; ++part) {  // before the smallest are deposited, and after
+        const int until = part ? p.steps : p.meet;
+#pragma unroll 1
+        for (; done < until && first < tiles; done += DEEP, first += DEEP * warps) {
+            UNROLL for (int d = 0; d < DEEP; ++d) {
+                const i64 tile = first + d * warps;
+                if (tile >= tiles) break;
+                int low[4] = {0, 0, 0, 0}, high[4] = {bias_high, bias_low, bias_high, bias_low};
+                multiply_tile(ahead[d], low, high, b);
+                const uint2 sides[2] = {ahead[d].sides[0], ahead[d].sides[1]};
+                if (tile + DEEP * warps < tiles) fetch(p, tile + DEEP * warps, ahead[d]);
+                UNROLL for (int r = 0; r < 2; ++r) {
+                    const i64 row = tile * 16 + g + 8 * r;
+                    float bound = bound_of(sides[r], low[2 * r], high[2 * r], low[2 * r + 1], high[2 * r + 1], step, error, tail);
+                    if (row >= p.count || (allowed && !allowed[row])) bound = infinite();
+                    if (mine) {
+                        to[8 * r] = bound;
+                        if (bound < best) best = bound, best_row = (u32)row;
+                    }
                 }
+                to += 16;
             }
-            to += 16;
-            if (++done == p.meet) deposit();
         }
+        if (part == 0) deposit();
     }
-    if (done == 0) wait_at<ERRORS, THREADS>();
-    if (done < p.meet) deposit();
 }
 #endif
