@@ -101,7 +101,7 @@ def _amx(tiles: int) -> Any:
         """tdpbssd: 16 or 32 query vectors times 32 rows, 64 components a step; sums stay in tile registers."""
 
         def tile(name: str, *args: Any) -> None:
-            emit.call(f"llvm.x86.{name}", ir.VoidType(), *args)
+            emit.call(f"llvm.x86.{name}", ir.VOID, *args)
 
         def place(number: int) -> Any:
             return ir.Constant(T.I8, number)
@@ -143,13 +143,13 @@ _amx_16, _amx_32 = _amx(1), _amx(2)
 
 @instructions
 def _configure(emit: Emit, at: Any) -> None:
-    emit.call("llvm.x86.ldtilecfg", ir.VoidType(), emit.pointer(at))
+    emit.call("llvm.x86.ldtilecfg", ir.VOID, emit.pointer(at))
 
 
 @instructions
 def _release(emit: Emit, _: Any) -> None:
     """Tiles given back: a thread that holds them is switched more slowly."""
-    emit.call("llvm.x86.tilerelease", ir.VoidType())
+    emit.call("llvm.x86.tilerelease", ir.VOID)
 
 
 @compiled()

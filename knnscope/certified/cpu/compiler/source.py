@@ -45,7 +45,13 @@ def names(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 @cache
+def assigned(node: ast.FunctionDef) -> frozenset[str]:
+    """Names that a function gives a value to, beside its arguments'."""
+    return frozenset(one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store))
+
+
+@cache
 def _used(node: ast.FunctionDef) -> frozenset[str]:
     found = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
-    own = {one.id for one in found if isinstance(one.ctx, ast.Store)} | {one.arg for one in node.args.args}
+    own = assigned(node) | {one.arg for one in node.args.args}
     return frozenset(one.id for one in found) - own
