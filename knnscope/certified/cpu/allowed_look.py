@@ -156,7 +156,7 @@ def _look(near: Any, places: Any, asked: Any, who: tuple[int, int], widen: float
                     seen.limits[own] = np.float64(bounds.limit(a, p2))
 
 
-@compiled()
+@compiled(apart=True)
 def _finish(table: Any, asked: Any, vector: Any, query: int, own: int, seen: Any, answers: Any) -> None:
     """Answer a query; its candidates stay -1 where there was no room."""
     if seen.counts[own, 0] < 0:

@@ -85,8 +85,10 @@ class Given(NamedTuple):
 class Compiled:
     """A function that is compiled for the kinds of arguments that it meets, or part of those that call it."""
 
-    def __init__(self, function: Callable[..., Any], inline: bool = False, apart: bool = False) -> None:
-        self.py_func, self.inline, self.apart, self.from_disk = function, inline, apart, 0
+    def __init__(
+        self, function: Callable[..., Any], inline: bool = False, apart: bool = False, unrolled: bool = False
+    ) -> None:
+        self.py_func, self.inline, self.apart, self.unrolled, self.from_disk = function, inline, apart, unrolled, 0
         self.__name__, self.__qualname__, self.__doc__ = function.__name__, function.__qualname__, function.__doc__
         self._shelf = Shelf(f"{function.__module__}.{function.__qualname__}")
         self._entries: dict[tuple[Any, ...], Entry] = {}
@@ -168,9 +170,8 @@ class Compiled:
         unit = Unit(symbol, lambda function, more: function.object_code(more))
         gives = unit.entry(self, given, HEAD)
         keep(INSTRUCTIONS, " ".join(sorted(machine.instructions())).encode())
-        return ObjectCode(
-            self._shelf.file(types_), symbol, gives, unit.fails, tuple(unit.needs), machine.compiled(unit.module)
-        )
+        code = machine.compiled(unit.module, unit.unrolled)
+        return ObjectCode(self._shelf.file(types_), symbol, gives, unit.fails, tuple(unit.needs), code)
 
 
 class Bound:
@@ -271,22 +272,27 @@ def _leaves(values: tuple[Any, ...], leaves: list[Any]) -> None:
             leaves.append(one)
 
 
-def compiled(inline: bool = False, apart: bool = False) -> Callable[[Callable[..., Any]], Any]:
+def compiled(
+    inline: bool = False, apart: bool = False, unrolled: bool = False
+) -> Callable[[Callable[..., Any]], Any]:
     """A decorator: a function in compiled code.
 
     Args:
         inline: it becomes part of those that call it.
         apart: it has a unit of its own, which others call, so that it is optimised once: for what is long and called seldom.
+        unrolled: LLVM unrolls loops of units that it is in, and makes vectors of their turns, where it thinks fit: for what takes time in Python's own loops.
     """
-    return lambda function: Compiled(function, inline, apart)
+    return lambda function: Compiled(function, inline, apart, unrolled)
 
 
-def specialised(function: Callable[..., Any], name: str, apart: bool = False, **given: Any) -> Any:
+def specialised(
+    function: Callable[..., Any], name: str, apart: bool = False, unrolled: bool = False, **given: Any
+) -> Any:
     """A function compiled with some of its globals replaced; under a name of its own, since kept code goes by name."""
     made = types.FunctionType(function.__code__, {**function.__globals__, **given}, name)
     made.__qualname__ = name
     made.__module__ = function.__module__
-    return Compiled(made, apart=apart)
+    return Compiled(made, apart=apart, unrolled=unrolled)
 
 
 @cache

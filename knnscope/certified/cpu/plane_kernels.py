@@ -258,7 +258,7 @@ def kernel(isa: str, vectors: int, digits: int) -> Any:
     """``_emitted`` or ``_plain`` for tiles of so many vectors; compiled when it is first called."""
     name = f"plane_{isa}_{vectors}_{digits}"
     if isa == "portable":
-        return specialised(_plain, name, vectors=vectors, digits=digits)
+        return specialised(_plain, name, unrolled=True, vectors=vectors, digits=digits)
     assert digits == 1 or isa != "avx2", "sums of 16 bits are for one digit"
     sums = (narrow_sums if isa == "avx2" else vnni_sums)(vectors)
     return specialised(_emitted, name, emitted=_kernel(vectors, digits, sums))

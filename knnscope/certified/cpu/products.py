@@ -222,7 +222,7 @@ def end_amx() -> None:
     _release(0)
 
 
-@compiled()
+@compiled(unrolled=True)
 def portable(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """As ``vnni``, in plain loops."""
     packed, groups = queries[0], codes.shape[1]

@@ -45,6 +45,8 @@ class Unit:
         self.module = ir.Module(name)
         self.needs: list[str] = []
         """Files of units that this one calls."""
+        self.unrolled = False
+        """Whether a function of it has loops to unroll."""
         self._apart, self._begun = apart, False
         self._instances: dict[tuple[Any, ...], Instance] = {}
         self._numbers = itertools.count()
@@ -72,6 +74,7 @@ class Unit:
         given = [argument.arg for argument in node.args.args]
         if len(given) != len(kinds):
             raise CompileError(f"{function.__name__} takes {len(given)} arguments, not {len(kinds)}")
+        self.unrolled = self.unrolled or function.unrolled
         learned: dict[str, Kind] = {}
         while True:  # until it was written with all that is known in the end
             made = ir.Function(self.module, ir.VOID, _types(kinds), name)
