@@ -136,16 +136,17 @@ class Compiled:
         """The function with its first arguments given."""
         return Bound(self, first)
 
-    def object_code(self, given: list[kinds.Kind]) -> ObjectCode:
-        """The unit of this function for some arguments, loaded; compiled where it is not on disk."""
-        types_ = ", ".join(map(str, given))
+    def object_code(self, given: list[kinds.Kind], entry: bool = False) -> ObjectCode:
+        """The unit of this function for some arguments, loaded; compiled where it is not on disk. Where it is ``apart``, its ``entry`` is another one."""
+        entry = entry or not self.apart
+        types_ = ", ".join(map(str, given)) + ("; from Python" if entry and self.apart else "")
         file = self._shelf.file(types_)
         if file in object_code.loaded:
             return object_code.loaded[file]
         found = object_code.kept(file, self._shelf.head(types_))
         if found is None:
             _announce()
-            found = self._written(types_, given)
+            found = self._written(types_, given, entry)
             self._shelf.save(types_, found.body())
             object_code.load(found)
         else:
@@ -155,20 +156,20 @@ class Compiled:
     def _made(self, args: tuple[Any, ...]) -> Entry:
         _check_layout()
         given = [kinds.kind_of(one) for one in args]
-        code = self.object_code(given)
+        code = self.object_code(given, entry=True)
         kind, convert = GIVEN[code.gives]
         call = ctypes.CFUNCTYPE(kind, ctypes.c_char_p)(loader.addresses[code.symbol])
         form = "".join(map(_format, given))
         return Entry(call, form, struct.Struct(form).pack, convert, loader.addresses[code.symbol])
 
-    def _written(self, types_: str, given: list[kinds.Kind]) -> ObjectCode:
+    def _written(self, types_: str, given: list[kinds.Kind], entry: bool) -> ObjectCode:
         # LLVM takes 40 MB, which who finds all compiled goes without
         from knnscope.certified.cpu.compiler import machine
         from knnscope.certified.cpu.compiler.unit import Unit
 
         symbol = self._shelf.symbol(types_)
         unit = Unit(symbol, lambda function, more: function.object_code(more))
-        gives = unit.entry(self, given, HEAD)
+        gives = unit.entry(self, given, HEAD) if entry else unit.body(self, given)
         keep(INSTRUCTIONS, " ".join(sorted(machine.instructions())).encode())
         code = machine.compiled(unit.module, unit.unrolled)
         return ObjectCode(self._shelf.file(types_), symbol, gives, unit.fails, tuple(unit.needs), code)

@@ -41,8 +41,10 @@ class Emit:
     def at(self, base: Any, *steps: tuple[Any, int]) -> Any:
         """An address: base plus each index times its size in bytes."""
         for index, size in steps:
-            place = self.number(index) if isinstance(index, int) else index
-            base = self.builder.add(base, self.builder.mul(place, self.number(size)))
+            if not isinstance(index, int):
+                base = self.builder.add(base, self.builder.mul(index, self.number(size)))
+            elif index:
+                base = self.builder.add(base, self.number(index * size))
         return base
 
     def pointer(self, address: Any) -> Any:

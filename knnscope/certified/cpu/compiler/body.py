@@ -43,6 +43,7 @@ class Body(Library):
     def __init__(self, unit: Any, function: Any, names: dict[str, Any], learned: dict[str, Kind]) -> None:
         self.unit, self.function, self.names, self.learned = unit, function, names, learned
         self._places: dict[str, Value] = {}
+        self._fixed: frozenset[str] = frozenset()
         self._gives, self._widened = self._gives_arrays(), False
         self._loops: list[tuple[Any, Any]] = []
         self._entry = function.append_basic_block("entry")
@@ -68,6 +69,9 @@ class Body(Library):
 
     def assign(self, name: str, value: Value) -> None:
         """A variable's new value."""
+        if name in self._fixed:
+            self._places[name] = value
+            return
         kind = joined(self.learned.get(name, value.kind), value.kind)
         self.learned[name] = kind
         if name not in self._places or self._places[name].kind != kind:
@@ -89,7 +93,7 @@ class Body(Library):
         return arrays.loose(self.builder, value).parts
 
     def place(self, name: str) -> Value | None:
-        """Where a variable lies: slots, or registers where it is never assigned to."""
+        """Where a variable lies: slots, or registers where it is ``source.fixed``."""
         return self._places.get(name)
 
     def read(self, place: Value) -> Value:
@@ -140,12 +144,9 @@ class Body(Library):
 
     def run(self, arguments: list[tuple[str, Value]], node: ast.FunctionDef) -> None:
         """Write all."""
-        assigned = source.assigned(node)
+        self._fixed = source.fixed(node)
         for name, value in arguments:
-            if name in assigned:
-                self.assign(name, value)
-            else:
-                self._places[name] = value
+            self.assign(name, value)
         self.block(node.body)
         if not self.builder.block.is_terminated:
             self._return(ast.Return(None))

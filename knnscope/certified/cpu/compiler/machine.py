@@ -69,14 +69,14 @@ def _engine() -> Any:
     return llvm.create_mcjit_compiler(empty, _target())
 
 
-def compiled(module: Any, unrolled: bool = False) -> bytes:
-    """The object file of a unit's instructions.
+def optimised(module: Any, target: Any, unrolled: bool = False) -> Any:
+    """A unit's instructions, read and made better by LLVM.
 
     Args:
-        module: them, see ir.py.
-        unrolled: LLVM unrolls loops, and lets vectors take several turns at once; that is a third of its time.
+        module: they, see ir.py.
+        target: LLVM's machine that they are for.
+        unrolled: loops are unrolled, and several turns made one of vectors; that is a third of LLVM's time.
     """
-    target = _target()
     module.triple, module.data_layout = llvm.get_process_triple(), str(target.target_data)
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()
@@ -84,7 +84,12 @@ def compiled(module: Any, unrolled: bool = False) -> bytes:
     tuning.loop_vectorization, tuning.loop_unrolling, tuning.slp_vectorization = unrolled, unrolled, False
     builder = llvm.create_pass_builder(target, tuning)
     builder.getModulePassManager().run(parsed, builder)
-    return bytes(target.emit_object(parsed))
+    return parsed
+
+
+def compiled(module: Any, unrolled: bool = False) -> bytes:
+    """The object file of a unit's instructions; ``unrolled``: see ``optimised``."""
+    return bytes(_target().emit_object(optimised(module, _target(), unrolled)))
 
 
 def load(code: bytes, addresses: dict[str, int], symbol: str) -> None:

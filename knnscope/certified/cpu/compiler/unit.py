@@ -45,20 +45,17 @@ class Unit:
         self.module = ir.Module(name)
         self.needs: list[str] = []
         """Files of units that this one calls."""
-        self.unrolled = False
-        """Whether a function of it has loops to unroll."""
-        self._apart, self._begun = apart, False
+        self.unrolled = self.fails = False
+        """Whether a function of it has loops to unroll; whether it may find no memory."""
+        self._apart = apart
         self._instances: dict[tuple[Any, ...], Instance] = {}
         self._numbers = itertools.count()
 
     def instance(self, function: Any, kinds: list[Kind]) -> Instance:
-        """A function for these arguments, written the first time; the unit's own is the first."""
+        """A function for these arguments, written or declared the first time."""
         key = (function, *kinds)
         if key not in self._instances:
-            name = f"{function.__name__}.{next(self._numbers)}"
-            outside = function.apart and self._begun
-            self._begun = True
-            self._instances[key] = self._declare(function, kinds) if outside else self._write(function, kinds, name)
+            self._instances[key] = (self._declare if function.apart else self._write)(function, kinds)
         return self._instances[key]
 
     def _declare(self, function: Any, kinds: list[Kind]) -> Instance:
@@ -69,7 +66,8 @@ class Unit:
         made = ir.Function(self.module, _type(result, code.fails), _types(kinds), code.symbol + INNER)
         return Instance(made, result, code.fails)
 
-    def _write(self, function: Any, kinds: list[Kind], name: str) -> Instance:
+    def _write(self, function: Any, kinds: list[Kind]) -> Instance:
+        name = f"{function.__name__}.{next(self._numbers)}"
         node, names = source.definition(function.py_func), source.names(function.py_func)
         given = [argument.arg for argument in node.args.args]
         if len(given) != len(kinds):
@@ -96,6 +94,13 @@ class Unit:
         body.ended(end)
         return Instance(made, result, fails)
 
+    def body(self, function: Any, kinds: list[Kind]) -> str:
+        """The function that other units call, with registers: what it gives, as ``entry`` tells it."""
+        instance = self._write(function, kinds)
+        instance.function.linkage, instance.function.name = "", self.module.name + INNER
+        self.fails = instance.fails
+        return _gives(function, instance)
+
     def entry(self, function: Any, kinds: list[Kind], head: int) -> str:
         """The function that Python calls, with one address: of its arguments, 8 bytes for each number and each array's object.
 
@@ -108,12 +113,8 @@ class Unit:
             What it gives: a key of ``jit.GIVEN``.
         """
         instance = self.instance(function, kinds)
-        if function.apart:
-            instance.function.linkage, instance.function.name = "", self.module.name + INNER
-        self.fails = instance.fails
+        gives, self.fails = _gives(function, instance), instance.fails
         result = WORD if instance.result != F64 else REGISTERS[F64]
-        if not (instance.result in (I64, BOOL, Record(None, ())) or (instance.result == F64 and not instance.fails)):
-            raise CompileError(f"{function.__name__} gives {instance.result}, which Python does not take")
         entry = ir.Function(self.module, result, [POINTER], self.module.name)
         builder = ir.Builder(entry.append_basic_block("entry"))
         given = _Given(builder, entry.args[0], head)
@@ -127,14 +128,14 @@ class Unit:
             )
         if instance.result == F64:
             builder.ret(answer)
-            return "number"
+            return gives
         word = (
             numbers.cast(builder, Value(instance.result, [answer]), I64)
             if registers(instance.result)
             else arrays.number(0)
         )
         builder.ret(builder.select(failed, arrays.number(NO_MEMORY), word) if failed is not None else word)
-        return next(gives for gives, kind in GIVES.items() if kind == instance.result)
+        return gives
 
     def allocate(self) -> Any:
         """``(arena, bytes)``: memory from a cache line on, or null."""
@@ -152,6 +153,12 @@ class Unit:
             function.attributes.append("noinline")
             write(ir.Builder(function.append_basic_block("entry")), function.args)
         return function
+
+
+def _gives(function: Any, instance: Instance) -> str:
+    if instance.result not in GIVES.values() or (instance.result == F64 and instance.fails):
+        raise CompileError(f"{function.__name__} gives {instance.result}, which Python does not take")
+    return next(gives for gives, kind in GIVES.items() if kind == instance.result)
 
 
 def _type(result: Kind, fails: bool) -> Any:
