@@ -34,6 +34,8 @@ FORK_WAITS = 60.0
 """Seconds; a function takes up to 2 to compile."""
 HEAD = object.__basicsize__
 """Bytes of an object's head, behind which an array's own fields begin."""
+ENTRY = "; entry"
+"""Behind the types of a unit that is an entry for Python alone."""
 NO_MEMORY = -(2**63)
 """What compiled code answers where there was no memory."""
 
@@ -137,9 +139,15 @@ class Compiled:
         return Bound(self, first)
 
     def object_code(self, given: list[kinds.Kind], entry: bool = False) -> ObjectCode:
-        """The unit of this function for some arguments, loaded; compiled where it is not on disk. Where it is ``apart``, its ``entry`` is another one."""
-        entry = entry or not self.apart
-        types_ = ", ".join(map(str, given)) + ("; from Python" if entry and self.apart else "")
+        """The unit of this function for some arguments, loaded, with an ``entry`` for Python; compiled where it is not on disk.
+
+        A unit that compiled callers wanted first has none: then the entry is another one.
+        """
+        types_ = ", ".join(map(str, given))
+        found = self._unit(types_, given, entry)
+        return found if not entry or found.symbol in loader.addresses else self._unit(f"{types_}{ENTRY}", given, entry)
+
+    def _unit(self, types_: str, given: list[kinds.Kind], entry: bool) -> ObjectCode:
         file = self._shelf.file(types_)
         if file in object_code.loaded:
             return object_code.loaded[file]
@@ -169,7 +177,10 @@ class Compiled:
 
         symbol = self._shelf.symbol(types_)
         unit = Unit(symbol, lambda function, more: function.object_code(more))
-        gives = unit.entry(self, given, HEAD) if entry else unit.body(self, given)
+        if self.apart and not types_.endswith(ENTRY):
+            gives = unit.body(self, given)
+        if entry:
+            gives = unit.entry(self, given, HEAD)
         keep(INSTRUCTIONS, " ".join(sorted(machine.instructions())).encode())
         code = machine.compiled(unit.module, unit.unrolled)
         return ObjectCode(self._shelf.file(types_), symbol, gives, unit.fails, tuple(unit.needs), code)

@@ -6,7 +6,7 @@ import ast
 import builtins
 import linecache
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -17,9 +17,16 @@ from knnscope.errors import KnnscopeError
 @cache
 def _tree(text: str) -> dict[int, ast.FunctionDef]:
     """Functions of a file by their first lines."""
-    tree = ast.parse(text)
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    found = _functions(ast.parse(text).body)
     return {min([node.lineno, *(one.lineno for one in node.decorator_list)]): node for node in found}
+
+
+def _functions(statements: list[ast.stmt]) -> Iterator[ast.FunctionDef]:
+    for statement in statements:
+        if isinstance(statement, ast.FunctionDef):
+            yield statement
+        yield from _functions(getattr(statement, "body", []))
+        yield from _functions(getattr(statement, "orelse", []))
 
 
 def definition(function: Callable[..., Any]) -> ast.FunctionDef:
@@ -42,19 +49,28 @@ def names(function: Callable[..., Any]) -> dict[str, Any]:
     code, cells = function.__code__, function.__closure__ or ()
     outer = dict(zip(code.co_freevars, (cell.cell_contents for cell in cells), strict=True))
     own = {**function.__globals__, **outer}
-    return {name: own.get(name, getattr(builtins, name, None)) for name in _used(definition(function))}
+    reads = _reads(definition(function))
+    return {name: own.get(name, getattr(builtins, name, None)) for name in reads.places.keys() - reads.times.keys()}
 
 
 @cache
 def fixed(node: ast.FunctionDef) -> frozenset[str]:
     """Names that get a value at one place, which whoever reads them has come from: registers hold them, no memory."""
-    found = _Reads()
-    found.visit(node)
+    found = _reads(node)
     return frozenset(
         name
         for name, times in found.times.items()
         if times == 1 and all(found.reach[name][0] <= at < found.reach[name][1] for at in found.places.get(name, ()))
     )
+
+
+@cache
+def _reads(node: ast.FunctionDef) -> _Reads:
+    found = _Reads()
+    for argument in node.args.args:
+        found.visit(argument)
+    found.block(node.body)
+    return found
 
 
 class _Reads(ast.NodeVisitor):
@@ -85,20 +101,20 @@ class _Reads(ast.NodeVisitor):
         self.visit(node.iter)
         self.visit(node.target)
         begin = self._count
-        self._block(node.body)
+        self.block(node.body)
         self._reaches(node.target, begin)
 
     def generic_visit(self, node: ast.AST) -> None:
-        """All parts, statements as ``_block``."""
+        """All parts, statements as ``block``."""
         for _, part in ast.iter_fields(node):
             if isinstance(part, list) and part and isinstance(part[0], ast.stmt):
-                self._block(part)
+                self.block(part)
             else:
                 for one in part if isinstance(part, list) else [part]:
                     if isinstance(one, ast.AST):
                         self.visit(one)
 
-    def _block(self, statements: list[ast.stmt]) -> None:
+    def block(self, statements: list[ast.stmt]) -> None:
         """What a statement gives reaches those that follow it here."""
         begun = []
         for statement in statements:
@@ -114,10 +130,3 @@ class _Reads(ast.NodeVisitor):
         elif isinstance(target, ast.Tuple):
             for one in target.elts:
                 self._reaches(one, begin)
-
-
-@cache
-def _used(node: ast.FunctionDef) -> frozenset[str]:
-    found = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
-    own = {one.id for one in found if isinstance(one.ctx, ast.Store)} | {one.arg for one in node.args.args}
-    return frozenset(one.id for one in found) - own

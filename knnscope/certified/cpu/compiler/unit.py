@@ -96,7 +96,7 @@ class Unit:
 
     def body(self, function: Any, kinds: list[Kind]) -> str:
         """The function that other units call, with registers: what it gives, as ``entry`` tells it."""
-        instance = self._write(function, kinds)
+        instance = self._instances[(function, *kinds)] = self._write(function, kinds)
         instance.function.linkage, instance.function.name = "", self.module.name + INNER
         self.fails = instance.fails
         return _gives(function, instance)
