@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.cpu import bounds, lines
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.exact_sums import TOGETHER
 from knnscope.certified.cpu.heaps import further, sink
 from knnscope.certified.cpu.jit import compiled, specialised
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir, trailing_zeros
+from knnscope.certified.cpu.llvm import Emit, T, instructions, trailing_zeros
 from knnscope.certified.cpu.ranking import (
     CHANGED,
     Asked,

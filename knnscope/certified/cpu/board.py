@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.jit import compiled
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
+from knnscope.certified.cpu.llvm import Emit, T, instructions
 
 LINE = 64
 TICKET, POSTED, ASLEEP, LEFT, CALLER, CLOSED, CALL = (LINE * n for n in range(7))

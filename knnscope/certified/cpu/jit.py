@@ -284,9 +284,7 @@ def _leaves(values: tuple[Any, ...], leaves: list[Any]) -> None:
             leaves.append(one)
 
 
-def compiled(
-    inline: bool = False, apart: bool = False, unrolled: bool = False
-) -> Callable[[Callable[..., Any]], Any]:
+def compiled(inline: bool = False, apart: bool = False, unrolled: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """A decorator: a function in compiled code.
 
     Args:

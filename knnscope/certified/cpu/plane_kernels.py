@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.jit import compiled, specialised
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir, two_digits
+from knnscope.certified.cpu.llvm import Emit, T, instructions, two_digits
 from knnscope.certified.cpu.plane import LANES, SIDES
 from knnscope.certified.cpu.queries import BASE
 from knnscope.certified.cpu.values import half_of

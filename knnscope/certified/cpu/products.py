@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.jit import compiled
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
+from knnscope.certified.cpu.llvm import Emit, T, instructions
 
 VNNI_TILES = (8, 10, 12)
 """Query vectors of a tile (few queries: see stream.py): 12 x 2 sums, 2 registers of codes and 1 of queries fill 27 of 32 registers. The other

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.jit import specialised
-from knnscope.certified.cpu.llvm import Emit, Rows16, T, instructions, ir, two_digits
+from knnscope.certified.cpu.llvm import Emit, Rows16, T, instructions, two_digits
 from knnscope.certified.cpu.quantise import PANEL
 from knnscope.certified.cpu.scan import Spot, admit, hand_over, lines16, prepared
 

@@ -36,7 +36,9 @@ def assembly(function: Compiled, given: list[Any], isa: str) -> str:
     unit = Unit("tried", lambda *_: pytest.fail("nothing is apart"))
     unit.body(function, [kinds.kind_of(one) for one in given])
     machine._target()  # starts LLVM
-    target = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(cpu=PROCESSORS[isa], features="", opt=3, reloc="pic")
+    target = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        cpu=PROCESSORS[isa], features="", opt=3, reloc="pic"
+    )
     module = machine.optimised(unit.module, target, unit.unrolled)
     return str(target.emit_assembly(module))
 

@@ -6,7 +6,6 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
-
 from knnscope.certified.cpu.compiler import arrays, ir, numbers, source
 from knnscope.certified.cpu.compiler.kinds import (
     BOOL,

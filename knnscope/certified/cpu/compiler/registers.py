@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-
 from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.compiler.kinds import BOOL, F32, F64, I64, Array, Kind, Number, Record
 
 POINTER = ir.POINTER
 REGISTERS = {I64: ir.IntType(64), F64: ir.DOUBLE, F32: ir.FLOAT, BOOL: ir.IntType(1)}
 BY_REGISTER = {str(type_): kind for kind, type_ in REGISTERS.items()}
-STORED = {
+STORED: dict[str, Any] = {
     "bool": ir.IntType(8), "int8": ir.IntType(8), "uint8": ir.IntType(8), "int16": ir.IntType(16), "uint16": ir.IntType(16),
     "int32": ir.IntType(32), "uint32": ir.IntType(32), "int64": ir.IntType(64), "float32": ir.FLOAT, "float64": ir.DOUBLE,
 }  # fmt: skip

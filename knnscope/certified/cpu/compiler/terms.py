@@ -57,7 +57,9 @@ class Terms(ABC):
         """Where a variable lies, or a part of the tuple that one is: so that no other part is read."""
         if isinstance(node, ast.Name):
             return self.place(node.id)
-        whole = self._place_of(node.value) if isinstance(node, ast.Attribute | ast.Subscript) else None
+        if not isinstance(node, ast.Attribute | ast.Subscript):
+            return None
+        whole = self._place_of(node.value)
         if whole is None:
             return None
         if isinstance(node, ast.Attribute):
@@ -66,7 +68,7 @@ class Terms(ABC):
             if isinstance(whole.kind, Array) and node.attr == "shape":
                 return Value(Record(None, (I64,) * whole.kind.ndim), whole.shape)
         elif isinstance(whole.kind, Record) and isinstance(node.slice, ast.Constant):
-            return whole.item(node.slice.value)
+            return whole.item(int(node.slice.value))  # type: ignore[arg-type]
         return None
 
     def value(self, node: ast.expr) -> Value:

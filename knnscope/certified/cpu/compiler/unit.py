@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-
 from knnscope.certified.cpu.compiler import arrays, ir, numbers, source
 from knnscope.certified.cpu.compiler.body import KEEPER, Body
 from knnscope.certified.cpu.compiler.kinds import BOOL, F32, F64, I64, Array, CompileError, Kind, Record, has_array
