@@ -262,4 +262,4 @@ def kernel(isa: str, vectors: int, digits: int) -> Any:
         return specialised(_plain, name, unrolled=True, vectors=vectors, digits=digits)
     assert digits == 1 or isa != "avx2", "sums of 16 bits are for one digit"
     sums = (narrow_sums if isa == "avx2" else vnni_sums)(vectors)
-    return specialised(_emitted, name, emitted=_kernel(vectors, digits, sums))
+    return specialised(_emitted, name, unrolled=True, emitted=_kernel(vectors, digits, sums))

@@ -153,7 +153,7 @@ def _release(emit: Emit, _: Any) -> None:
     emit.call("llvm.x86.tilerelease", ir.VOID)
 
 
-@compiled()
+@compiled(unrolled=True)
 def vnni(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """Products of blocks ``block`` and ``block + 1`` with AVX-512 VNNI.
 
@@ -179,7 +179,7 @@ def vnni(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any,
         _vnni_12(at, groups, digits, bias, out.ctypes.data)
 
 
-@compiled()
+@compiled(unrolled=True)
 def avx2(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """As ``vnni``, with AVX2."""
     groups = codes.shape[1]
@@ -193,7 +193,7 @@ def avx2(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any,
         _avx2_4(at, groups, digits, out.ctypes.data)
 
 
-@compiled()
+@compiled(unrolled=True)
 def amx(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """As ``vnni``, with AMX tiles; between ``begin_amx`` and ``end_amx``."""
     groups = codes.shape[1]

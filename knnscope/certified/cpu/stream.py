@@ -159,5 +159,8 @@ def _scan(coded: Any, asked: Any, allowed: Any, part: Any, kept: Any, state: Any
     hand_over(mine, 0, coded, asked, part.widen, state)
 
 
-SCANS = {width: specialised(_scan, f"scan_stream_{width}", apart=True, stream=_stream(width)) for width in WIDTHS}
+SCANS = {
+    width: specialised(_scan, f"scan_stream_{width}", apart=True, unrolled=True, stream=_stream(width))
+    for width in WIDTHS
+}
 """By query vectors in a tile."""
