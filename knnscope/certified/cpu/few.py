@@ -48,7 +48,7 @@ packed: Any = None
 """The scan of a plan, ``_ask``, and how that packs digits: ``alone`` gives each compiled form its own."""
 
 
-@compiled()
+@compiled(unrolled=True)
 def direct(table: Any, queries: Any, answers: Any) -> bool:
     """Let all rows compete for all queries; whether that answers them: not where a number overflows, or a query has one that is not finite.
 

@@ -153,7 +153,7 @@ def _release(emit: Emit, _: Any) -> None:
     emit.call("llvm.x86.tilerelease", ir.VOID)
 
 
-@compiled(unrolled=True)
+@compiled(apart=True, unrolled=True)
 def vnni(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """Products of blocks ``block`` and ``block + 1`` with AVX-512 VNNI.
 
@@ -179,7 +179,7 @@ def vnni(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any,
         _vnni_12(at, groups, digits, bias, out.ctypes.data)
 
 
-@compiled(unrolled=True)
+@compiled(apart=True, unrolled=True)
 def avx2(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """As ``vnni``, with AVX2."""
     groups = codes.shape[1]
@@ -223,7 +223,7 @@ def end_amx() -> None:
     _release(0)
 
 
-@compiled(unrolled=True)
+@compiled(apart=True, unrolled=True)
 def portable(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """As ``vnni``, in plain loops."""
     packed, groups = queries[0], codes.shape[1]
