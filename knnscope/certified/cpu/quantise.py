@@ -233,7 +233,7 @@ def _reach2(rows: npt.NDArray[Any], workers: Workers) -> float:
     return max(found)
 
 
-@compiled()
+@compiled(unrolled=True)
 def _longest2(some: Any) -> float:
     """The largest squared length; infinite where a number is not finite."""
     longest = 0.0
