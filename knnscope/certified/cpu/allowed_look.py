@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.cpu import bounds, lines
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.exact_sums import TOGETHER
 from knnscope.certified.cpu.heaps import further, sink
 from knnscope.certified.cpu.jit import compiled, specialised
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir, trailing_zeros
+from knnscope.certified.cpu.llvm import Emit, T, instructions, trailing_zeros
 from knnscope.certified.cpu.ranking import (
     CHANGED,
     Asked,
@@ -156,7 +157,7 @@ def _look(near: Any, places: Any, asked: Any, who: tuple[int, int], widen: float
                     seen.limits[own] = np.float64(bounds.limit(a, p2))
 
 
-@compiled()
+@compiled(apart=True)
 def _finish(table: Any, asked: Any, vector: Any, query: int, own: int, seen: Any, answers: Any) -> None:
     """Answer a query; its candidates stay -1 where there was no room."""
     if seen.counts[own, 0] < 0:

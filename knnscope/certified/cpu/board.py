@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.jit import compiled
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
+from knnscope.certified.cpu.llvm import Emit, T, instructions
 
 LINE = 64
 TICKET, POSTED, ASLEEP, LEFT, CALLER, CLOSED, CALL = (LINE * n for n in range(7))
@@ -39,33 +40,33 @@ EVERYBODY = (1 << 31) - 1
 @instructions
 def load(emit: Emit, at: Any) -> Any:
     """A word; what was written before it is seen too."""
-    return emit.builder.load_atomic(emit.pointer(at), "seq_cst", 8, typ=T.I64)
+    return emit.builder.load_atomic(emit.pointer(at), T.I64, 8)
 
 
 @instructions
 def store(emit: Emit, at: Any, value: Any) -> None:
     """Write a word."""
-    emit.builder.atomic_rmw("xchg", emit.pointer(at), value, "seq_cst")
+    emit.builder.atomic_rmw("xchg", emit.pointer(at), value)
 
 
 @instructions
 def add(emit: Emit, at: Any, value: Any) -> Any:
     """Add to a word: what it was."""
-    return emit.builder.atomic_rmw("add", emit.pointer(at), value, "seq_cst")
+    return emit.builder.atomic_rmw("add", emit.pointer(at), value)
 
 
 @instructions
 def swap(emit: Emit, at: Any, old: Any, new: Any) -> Any:
     """Write a word if it is what it was: 1, or 0."""
     b = emit.builder
-    return b.zext(b.extract_value(b.cmpxchg(emit.pointer(at), old, new, "seq_cst"), 1), T.I64)
+    return b.zext(b.extract_value(b.cmpxchg(emit.pointer(at), old, new), 1), T.I64)
 
 
 @instructions
 def rest(emit: Emit, _: Any) -> None:
     """Let the core's other thread work for a moment."""
     if PAUSES:
-        emit.call("llvm.x86.sse2.pause", ir.VoidType())
+        emit.call("llvm.x86.sse2.pause", ir.VOID)
 
 
 @instructions
@@ -78,8 +79,7 @@ def futex(emit: Emit, at: Any, how: Any, value: Any) -> None:
 @instructions
 def run(emit: Emit, function: Any, arguments: Any) -> Any:
     """Call a compiled function by its address, with that of its arguments."""
-    type_ = ir.FunctionType(T.I64, [T.POINTER])
-    return emit.builder.call(emit.builder.inttoptr(function, type_.as_pointer()), [emit.pointer(arguments)])
+    return emit.builder.call_at(emit.pointer(function), T.I64, [emit.pointer(arguments)])
 
 
 @compiled(inline=True)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.jit import compiled
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
+from knnscope.certified.cpu.llvm import Emit, T, instructions
 from knnscope.certified.cpu.values import value
 
 TOGETHER = 16

@@ -48,7 +48,7 @@ packed: Any = None
 """The scan of a plan, ``_ask``, and how that packs digits: ``alone`` gives each compiled form its own."""
 
 
-@compiled()
+@compiled(unrolled=True)
 def direct(table: Any, queries: Any, answers: Any) -> bool:
     """Let all rows compete for all queries; whether that answers them: not where a number overflows, or a query has one that is not finite.
 
@@ -142,7 +142,7 @@ def _ask(queries: Any, mapping: Any, plan: tuple[int, int, int], groups: int) ->
     )  # fmt: skip
 
 
-@compiled()
+@compiled(unrolled=True)
 def _bytes(words: Any, tiles: int, width: int) -> Any:
     """Four digits of a vector in a word."""
     groups = words.shape[1]
@@ -154,7 +154,7 @@ def _bytes(words: Any, tiles: int, width: int) -> Any:
     return made.view(np.int8).reshape(tiles, groups, width, 4)
 
 
-@compiled()
+@compiled(unrolled=True)
 def _shorts(words: Any, tiles: int, width: int) -> Any:
     """The same, each digit in 16 bits."""
     groups = words.shape[1]

@@ -148,6 +148,6 @@ def tester(isa: str) -> Any:
     vectors, digits = MANY[isa]
     name = f"graph_pairs_{isa}"
     if isa == "portable":
-        return specialised(_plain, name, apart=True, lower_many=kernel(isa, vectors, digits))
+        return specialised(_plain, name, apart=True, unrolled=True, lower_many=kernel(isa, vectors, digits))
     sums = (narrow_sums if isa == "avx2" else vnni_sums)(vectors)
-    return specialised(_emitted, name, apart=True, emitted=_tested(vectors, sums))
+    return specialised(_emitted, name, apart=True, unrolled=True, emitted=_tested(vectors, sums))

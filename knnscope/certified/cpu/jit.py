@@ -34,6 +34,8 @@ FORK_WAITS = 60.0
 """Seconds; a function takes up to 2 to compile."""
 HEAD = object.__basicsize__
 """Bytes of an object's head, behind which an array's own fields begin."""
+ENTRY = "; entry"
+"""Behind the types of a unit that is an entry for Python alone."""
 NO_MEMORY = -(2**63)
 """What compiled code answers where there was no memory."""
 
@@ -85,8 +87,10 @@ class Given(NamedTuple):
 class Compiled:
     """A function that is compiled for the kinds of arguments that it meets, or part of those that call it."""
 
-    def __init__(self, function: Callable[..., Any], inline: bool = False, apart: bool = False) -> None:
-        self.py_func, self.inline, self.apart, self.from_disk = function, inline, apart, 0
+    def __init__(
+        self, function: Callable[..., Any], inline: bool = False, apart: bool = False, unrolled: bool = False
+    ) -> None:
+        self.py_func, self.inline, self.apart, self.unrolled, self.from_disk = function, inline, apart, unrolled, 0
         self.__name__, self.__qualname__, self.__doc__ = function.__name__, function.__qualname__, function.__doc__
         self._shelf = Shelf(f"{function.__module__}.{function.__qualname__}")
         self._entries: dict[tuple[Any, ...], Entry] = {}
@@ -134,16 +138,23 @@ class Compiled:
         """The function with its first arguments given."""
         return Bound(self, first)
 
-    def object_code(self, given: list[kinds.Kind]) -> ObjectCode:
-        """The unit of this function for some arguments, loaded; compiled where it is not on disk."""
+    def object_code(self, given: list[kinds.Kind], entry: bool = False) -> ObjectCode:
+        """The unit of this function for some arguments, loaded, with an ``entry`` for Python; compiled where it is not on disk.
+
+        A unit that compiled callers wanted first has none: then the entry is another one.
+        """
         types_ = ", ".join(map(str, given))
+        found = self._unit(types_, given, entry)
+        return found if not entry or found.symbol in loader.addresses else self._unit(f"{types_}{ENTRY}", given, entry)
+
+    def _unit(self, types_: str, given: list[kinds.Kind], entry: bool) -> ObjectCode:
         file = self._shelf.file(types_)
         if file in object_code.loaded:
             return object_code.loaded[file]
         found = object_code.kept(file, self._shelf.head(types_))
         if found is None:
             _announce()
-            found = self._written(types_, given)
+            found = self._written(types_, given, entry)
             self._shelf.save(types_, found.body())
             object_code.load(found)
         else:
@@ -153,24 +164,26 @@ class Compiled:
     def _made(self, args: tuple[Any, ...]) -> Entry:
         _check_layout()
         given = [kinds.kind_of(one) for one in args]
-        code = self.object_code(given)
+        code = self.object_code(given, entry=True)
         kind, convert = GIVEN[code.gives]
         call = ctypes.CFUNCTYPE(kind, ctypes.c_char_p)(loader.addresses[code.symbol])
         form = "".join(map(_format, given))
         return Entry(call, form, struct.Struct(form).pack, convert, loader.addresses[code.symbol])
 
-    def _written(self, types_: str, given: list[kinds.Kind]) -> ObjectCode:
+    def _written(self, types_: str, given: list[kinds.Kind], entry: bool) -> ObjectCode:
         # LLVM takes 40 MB, which who finds all compiled goes without
         from knnscope.certified.cpu.compiler import machine
         from knnscope.certified.cpu.compiler.unit import Unit
 
         symbol = self._shelf.symbol(types_)
         unit = Unit(symbol, lambda function, more: function.object_code(more))
-        gives = unit.entry(self, given, HEAD)
+        if self.apart and not types_.endswith(ENTRY):
+            gives = unit.body(self, given)
+        if entry:
+            gives = unit.entry(self, given, HEAD)
         keep(INSTRUCTIONS, " ".join(sorted(machine.instructions())).encode())
-        return ObjectCode(
-            self._shelf.file(types_), symbol, gives, unit.fails, tuple(unit.needs), machine.compiled(unit.module)
-        )
+        code = machine.compiled(unit.module, unit.unrolled)
+        return ObjectCode(self._shelf.file(types_), symbol, gives, unit.fails, tuple(unit.needs), code)
 
 
 class Bound:
@@ -271,22 +284,25 @@ def _leaves(values: tuple[Any, ...], leaves: list[Any]) -> None:
             leaves.append(one)
 
 
-def compiled(inline: bool = False, apart: bool = False) -> Callable[[Callable[..., Any]], Any]:
+def compiled(inline: bool = False, apart: bool = False, unrolled: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """A decorator: a function in compiled code.
 
     Args:
         inline: it becomes part of those that call it.
         apart: it has a unit of its own, which others call, so that it is optimised once: for what is long and called seldom.
+        unrolled: LLVM unrolls loops of units that it is in, and makes vectors of their turns, where it thinks fit: for what takes time in Python's own loops.
     """
-    return lambda function: Compiled(function, inline, apart)
+    return lambda function: Compiled(function, inline, apart, unrolled)
 
 
-def specialised(function: Callable[..., Any], name: str, apart: bool = False, **given: Any) -> Any:
+def specialised(
+    function: Callable[..., Any], name: str, apart: bool = False, unrolled: bool = False, **given: Any
+) -> Any:
     """A function compiled with some of its globals replaced; under a name of its own, since kept code goes by name."""
     made = types.FunctionType(function.__code__, {**function.__globals__, **given}, name)
     made.__qualname__ = name
     made.__module__ = function.__module__
-    return Compiled(made, apart=apart)
+    return Compiled(made, apart=apart, unrolled=unrolled)
 
 
 @cache

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.cpu import bounds
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.jit import compiled, specialised
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
+from knnscope.certified.cpu.llvm import Emit, T, instructions
 from knnscope.certified.cpu.quantise import PANEL, TILE_BYTES, Coded, Codes, Quantiser, aligned, new_coded
 from knnscope.certified.cpu.queries import BASE, EncodedQueries, write
 from knnscope.certified.cpu.workers import Workers
@@ -231,7 +232,7 @@ def _short(emit: Emit, at: Any) -> Any:
     return emit.builder.sext(emit.load(T.I16, at), T.I64)
 
 
-@compiled(inline=True)
+@compiled(inline=True, unrolled=True)
 def _plain(codes: int, vector: int, steps: int, then: int) -> int:  # noqa: ARG001
     """As ``_dot``, in a plain loop."""
     total = 0
@@ -334,4 +335,6 @@ def product(isa: str) -> tuple[Any, Any]:
 def evaluation(isa: str, ahead: int = AHEAD) -> Any:
     """``_evaluate`` for an instruction set, which asks for so many lines ahead."""
     one, some = product(isa)
-    return specialised(_evaluate, f"lines_{isa}_{ahead}", apart=True, dot=one, dot_four=some, AHEAD=ahead)
+    return specialised(
+        _evaluate, f"lines_{isa}_{ahead}", apart=True, unrolled=True, dot=one, dot_four=some, AHEAD=ahead
+    )

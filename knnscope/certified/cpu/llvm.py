@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
+from functools import cached_property
 from typing import Any, NamedTuple
 
-
-class _Later:
-    """``llvmlite.ir``, imported when something is written: who finds all compiled goes without LLVM, which takes 40 MB."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(import_module("llvmlite.ir"), name)
+from knnscope.certified.cpu.compiler import ir, numbers
 
 
 class _Types:
     """Types of registers: whole numbers and floats of so many bits, and what a register of 64 bytes holds."""
 
-    def __getattr__(self, name: str) -> Any:
+    I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+    F32, F64, POINTER = ir.FLOAT, ir.DOUBLE, ir.POINTER
+    WORDS, BYTES, FLOATS = (ir.VectorType(*of) for of in ((I32, 16), (I8, 64), (F32, 16)))
+    HALVES = ir.VectorType(ir.HALF, 16)
+
+    @cached_property
+    def OPERAND(self) -> Any:  # noqa: N802
+        """Of a product of bytes; LLVM is asked when something is written: who finds all compiled goes without it, which takes 40 MB."""
         import llvmlite.binding as llvm
 
-        self.I8, self.I16, self.I32, self.I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-        self.F32, self.F64, self.POINTER = ir.FloatType(), ir.DoubleType(), ir.PointerType()
-        self.WORDS, self.BYTES, self.FLOATS = (
-            ir.VectorType(*of) for of in ((self.I32, 16), (self.I8, 64), (self.F32, 16))
-        )
-        self.HALVES = ir.VectorType(ir.HalfType(), 16)
-        self.OPERAND = self.WORDS if llvm.llvm_version_info[0] < 21 else self.BYTES  # of a product of bytes
-        if name not in self.__dict__:
-            raise AttributeError(name)
-        return self.__dict__[name]
+        return self.WORDS if llvm.llvm_version_info[0] < 21 else self.BYTES
 
 
-ir: Any = _Later()
-T: Any = _Types()
+T = _Types()
 
 
 class Emit:
@@ -49,8 +41,10 @@ class Emit:
     def at(self, base: Any, *steps: tuple[Any, int]) -> Any:
         """An address: base plus each index times its size in bytes."""
         for index, size in steps:
-            place = self.number(index) if isinstance(index, int) else index
-            base = self.builder.add(base, self.builder.mul(place, self.number(size)))
+            if not isinstance(index, int):
+                base = self.builder.add(base, self.builder.mul(index, self.number(size)))
+            elif index:
+                base = self.builder.add(base, self.number(index * size))
         return base
 
     def pointer(self, address: Any) -> Any:
@@ -59,7 +53,7 @@ class Emit:
 
     def load(self, type_: Any, address: Any) -> Any:
         """A value; no alignment is assumed."""
-        return self.builder.load(self.pointer(address), align=1, typ=type_)
+        return self.builder.load(self.pointer(address), type_, align=1)
 
     def store(self, value: Any, address: Any) -> None:
         """Write a value."""
@@ -75,12 +69,10 @@ class Emit:
 
     def prefetch(self, address: Any) -> None:
         """Ask for a cache line that is read soon; any address will do."""
-        self.call("llvm.prefetch.p0", ir.VoidType(), self.pointer(address), *(ir.Constant(T.I32, n) for n in (0, 2, 1)))
+        self.call("llvm.prefetch.p0", ir.VOID, self.pointer(address), *(ir.Constant(T.I32, n) for n in (0, 2, 1)))
 
     def call(self, name: str, result: Any, *args: Any) -> Any:
         """An LLVM intrinsic."""
-        from knnscope.certified.cpu.compiler import numbers
-
         return numbers.call(self.builder, name, result, *args)
 
     def loop(self, count: Any, carried: Sequence[Any], body: Callable[[Any, list[Any]], Sequence[Any]]) -> list[Any]:

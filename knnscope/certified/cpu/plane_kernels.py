@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.jit import compiled, specialised
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir, two_digits
+from knnscope.certified.cpu.llvm import Emit, T, instructions, two_digits
 from knnscope.certified.cpu.plane import LANES, SIDES
 from knnscope.certified.cpu.queries import BASE
 from knnscope.certified.cpu.values import half_of
@@ -258,7 +259,7 @@ def kernel(isa: str, vectors: int, digits: int) -> Any:
     """``_emitted`` or ``_plain`` for tiles of so many vectors; compiled when it is first called."""
     name = f"plane_{isa}_{vectors}_{digits}"
     if isa == "portable":
-        return specialised(_plain, name, vectors=vectors, digits=digits)
+        return specialised(_plain, name, unrolled=True, vectors=vectors, digits=digits)
     assert digits == 1 or isa != "avx2", "sums of 16 bits are for one digit"
     sums = (narrow_sums if isa == "avx2" else vnni_sums)(vectors)
-    return specialised(_emitted, name, emitted=_kernel(vectors, digits, sums))
+    return specialised(_emitted, name, unrolled=True, emitted=_kernel(vectors, digits, sums))

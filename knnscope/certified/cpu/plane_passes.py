@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
+from knnscope.certified.cpu.compiler import ir
+from knnscope.certified.cpu.llvm import Emit, T, instructions
 from knnscope.certified.cpu.plane import LANES
 
 AHEAD = 64

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
+from knnscope.certified.cpu.compiler import ir
+from knnscope.certified.cpu.llvm import Emit, T, instructions
 
 LANES = 16
 WIDE = {"avx2": 4, "portable": 4}

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.cpu import bounds, plane_bounds
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.jit import compiled
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
+from knnscope.certified.cpu.llvm import Emit, T, instructions
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.quantise import LEVELS
 from knnscope.certified.cpu.queries import BASE

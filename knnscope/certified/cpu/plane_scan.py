@@ -63,6 +63,12 @@ def bounds_in(memory: Any, each: int, blocks: int) -> Any:
     )
 
 
+@compiled(inline=True)
+def bounds_from(out: Any, block: int) -> Any:
+    """Bounds of the blocks from one on; never in one piece, so that ``lowers`` is compiled for one kind of them."""
+    return Bounds(out.values[:, block * LANES :], out.leasts[:, block:])
+
+
 class PlanePart(NamedTuple):
     """What one call reads and where it writes.
 
@@ -298,8 +304,7 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
     for tile in range(part.first_tile, part.last_tile if sampled else 0):
         apart = blocks // part.step
         for i in range(part.step):
-            here = Bounds(out.values[:, i * LANES :], out.leasts[:, i:])
-            lowers(plane, part.first + i * apart, 1, to_plane, tile, here)
+            lowers(plane, part.first + i * apart, 1, to_plane, tile, bounds_from(out, i))
         for query in range(tile * each, min(tile * each + each, high)):
             own, place = query - low, query - tile * each
             some = Rows(out.values[place], out.leasts[place], part.first * LANES, size, True, apart)
@@ -310,7 +315,7 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
         row0, some_blocks = begin * LANES, min(part.last - begin, part.step)
         filled = min(some_blocks * LANES, table.rows.shape[0] - row0)
         for tile in range(part.first_tile, part.last_tile):
-            lowers(plane, begin, some_blocks, to_plane, tile, out)
+            lowers(plane, begin, some_blocks, to_plane, tile, bounds_from(out, 0))
             for query in range(tile * each, min(tile * each + each, high)):
                 own, place = query - low, query - tile * each
                 if some_blocks == blocks:

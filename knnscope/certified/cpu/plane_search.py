@@ -140,7 +140,7 @@ def forms(isa: str) -> Forms:
     evaluate = lines.evaluation(isa)
     near = lines.evaluation(isa, ahead=0)
     look = specialised(plane_scan._look, f"plane_look_{isa}", evaluate=evaluate)
-    begun = specialised(plane_ending._begun, f"plane_begun_{isa}", evaluate=evaluate)
+    begun = specialised(plane_ending._begun, f"plane_begun_{isa}", apart=True, evaluate=evaluate)
     finish = specialised(plane_ending._finish, f"plane_finish_{isa}", begun=begun, evaluate=evaluate)
     one = specialised(plane_ending._one_ended, f"plane_ended_{isa}", apart=True, finish=finish)
     each = specialised(plane_ending._each_ended, f"plane_each_{isa}", one_ended=one)

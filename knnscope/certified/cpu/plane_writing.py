@@ -187,4 +187,4 @@ def _write(some: Any, way: Any, blocks: Any, found: Any) -> None:
 @cache
 def writer(isa: str) -> Any:
     """``_write`` for an instruction set; compiled when it is first called."""
-    return specialised(_write, f"plane_write_{isa}", product=plane_products.products(isa))
+    return specialised(_write, f"plane_write_{isa}", unrolled=True, product=plane_products.products(isa))

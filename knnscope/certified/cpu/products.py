@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.jit import compiled
-from knnscope.certified.cpu.llvm import Emit, T, instructions, ir
+from knnscope.certified.cpu.llvm import Emit, T, instructions
 
 VNNI_TILES = (8, 10, 12)
 """Query vectors of a tile (few queries: see stream.py): 12 x 2 sums, 2 registers of codes and 1 of queries fill 27 of 32 registers. The other
@@ -101,7 +102,7 @@ def _amx(tiles: int) -> Any:
         """tdpbssd: 16 or 32 query vectors times 32 rows, 64 components a step; sums stay in tile registers."""
 
         def tile(name: str, *args: Any) -> None:
-            emit.call(f"llvm.x86.{name}", ir.VoidType(), *args)
+            emit.call(f"llvm.x86.{name}", ir.VOID, *args)
 
         def place(number: int) -> Any:
             return ir.Constant(T.I8, number)
@@ -143,16 +144,16 @@ _amx_16, _amx_32 = _amx(1), _amx(2)
 
 @instructions
 def _configure(emit: Emit, at: Any) -> None:
-    emit.call("llvm.x86.ldtilecfg", ir.VoidType(), emit.pointer(at))
+    emit.call("llvm.x86.ldtilecfg", ir.VOID, emit.pointer(at))
 
 
 @instructions
 def _release(emit: Emit, _: Any) -> None:
     """Tiles given back: a thread that holds them is switched more slowly."""
-    emit.call("llvm.x86.tilerelease", ir.VoidType())
+    emit.call("llvm.x86.tilerelease", ir.VOID)
 
 
-@compiled()
+@compiled(apart=True, unrolled=True)
 def vnni(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """Products of blocks ``block`` and ``block + 1`` with AVX-512 VNNI.
 
@@ -178,7 +179,7 @@ def vnni(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any,
         _vnni_12(at, groups, digits, bias, out.ctypes.data)
 
 
-@compiled()
+@compiled(apart=True, unrolled=True)
 def avx2(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """As ``vnni``, with AVX2."""
     groups = codes.shape[1]
@@ -192,7 +193,7 @@ def avx2(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any,
         _avx2_4(at, groups, digits, out.ctypes.data)
 
 
-@compiled()
+@compiled(unrolled=True)
 def amx(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """As ``vnni``, with AMX tiles; between ``begin_amx`` and ``end_amx``."""
     groups = codes.shape[1]
@@ -222,7 +223,7 @@ def end_amx() -> None:
     _release(0)
 
 
-@compiled()
+@compiled(apart=True, unrolled=True)
 def portable(count: int, codes: Any, block: int, queries: Any, tile: int, soon: Any, out: Any) -> None:
     """As ``vnni``, in plain loops."""
     packed, groups = queries[0], codes.shape[1]

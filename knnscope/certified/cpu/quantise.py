@@ -233,7 +233,7 @@ def _reach2(rows: npt.NDArray[Any], workers: Workers) -> float:
     return max(found)
 
 
-@compiled()
+@compiled(unrolled=True)
 def _longest2(some: Any) -> float:
     """The largest squared length; infinite where a number is not finite."""
     longest = 0.0
@@ -248,7 +248,7 @@ def _longest2(some: Any) -> float:
     return longest
 
 
-@compiled()
+@compiled(unrolled=True)
 def _quantise(some: Any, offset: int, mapping: Any, steps: Any, made: Any) -> int:
     """Write rows from ``offset`` on; returns the first whose length is not finite or beyond ``FAR`` (-1: none).
 

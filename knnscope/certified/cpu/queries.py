@@ -65,7 +65,7 @@ def ask(queries: npt.NDArray[np.float64], codes: Codes, plan: Plan) -> EncodedQu
     return made._replace(packed=pack(vectors, plan.scan, count), biases=biases.reshape(-1, count))
 
 
-@compiled(apart=True)
+@compiled(apart=True, unrolled=True)
 def write(queries: Any, mapping: Any, digits: int, made: Any) -> None:
     """Fill ``made``, whose vectors are not packed and whose biases lie in a row yet."""
     vectors, biases, steps, lengths2, errors, bases, gains, blurs, far = made

@@ -100,7 +100,7 @@ def new_pool() -> Any:
     )
 
 
-@compiled()
+@compiled(apart=True, unrolled=True)
 def keys_of(table: Any, query: Any, length: float, pool: Any) -> None:
     """Values as defined of sixteen rows, as keys that ascend: ip and cosine with the other sign; not numbers where a file does not give the rows."""
     if table.handle < 0:
@@ -145,7 +145,7 @@ def length_of(query: Any) -> float:
     return math.sqrt(total)
 
 
-@compiled()
+@compiled(apart=True)
 def measured(table: Any, asked: Any, count: int, found: Any, values: Any) -> int:
     """Let rows compete.
 

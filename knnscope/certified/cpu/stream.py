@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.jit import specialised
-from knnscope.certified.cpu.llvm import Emit, Rows16, T, instructions, ir, two_digits
+from knnscope.certified.cpu.llvm import Emit, Rows16, T, instructions, two_digits
 from knnscope.certified.cpu.quantise import PANEL
 from knnscope.certified.cpu.scan import Spot, admit, hand_over, lines16, prepared
 
@@ -158,5 +159,8 @@ def _scan(coded: Any, asked: Any, allowed: Any, part: Any, kept: Any, state: Any
     hand_over(mine, 0, coded, asked, part.widen, state)
 
 
-SCANS = {width: specialised(_scan, f"scan_stream_{width}", apart=True, stream=_stream(width)) for width in WIDTHS}
+SCANS = {
+    width: specialised(_scan, f"scan_stream_{width}", apart=True, unrolled=True, stream=_stream(width))
+    for width in WIDTHS
+}
 """By query vectors in a tile."""

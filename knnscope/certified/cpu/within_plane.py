@@ -15,7 +15,7 @@ from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_direct import is_near
 from knnscope.certified.cpu.plane_passes import append
 from knnscope.certified.cpu.plane_ranking import BLOCK
-from knnscope.certified.cpu.plane_scan import bounds_in
+from knnscope.certified.cpu.plane_scan import bounds_from, bounds_in
 from knnscope.certified.cpu.ranking import keys_of, length_of, new_pool
 
 lowers: Any = None
@@ -47,7 +47,7 @@ def _sample(plane: Any, asked: Any, limits: Any, apart: int) -> int:
     out = bounds_in(np.empty(2 * each * LANES, dtype=np.float32), each, 1)
     for tile in range(asked.words.shape[0]):
         for block in range(0, plane.shape[0], apart):
-            lowers(plane, block, 1, asked, tile, out)
+            lowers(plane, block, 1, asked, tile, bounds_from(out, 0))
             for query in range(tile * each, min(tile * each + each, limits.shape[0])):
                 for lane in range(LANES):
                     total += not out.values[query - tile * each, lane] > limits[query]
@@ -80,7 +80,7 @@ def _pass(levels: Any, asked: Any, radii: Any, limits: Any, given: Any, kept: An
         blocks = min(part.last - begin, part.step)
         filled = min(blocks * LANES, count - begin * LANES)
         for tile in range(to_plane.words.shape[0]):
-            lowers(plane, begin, blocks, to_plane, tile, out)
+            lowers(plane, begin, blocks, to_plane, tile, bounds_from(out, 0))
             for query in range(tile * each, min(tile * each + each, limits.shape[0])):
                 if not to_plane.far[query]:
                     both = out.values[query - tile * each], out.leasts[query - tile * each]

@@ -326,3 +326,54 @@ def test_what_is_compiled_is_what_was_imported(tmp_path: Path, child_environment
         )
         told.append(done.stdout.split())
     assert told == [[os.fspath(tmp_path / "knnscope/certified/cpu/values.py"), value] for value in ("1.0", "2.0")]
+
+
+@compiled(apart=True)
+def shared(values: Any, times: int) -> float:
+    total = 0.0
+    for value in values:
+        total += value
+    return total * times
+
+
+@compiled()
+def calling(values: Any) -> float:
+    return shared(values, 2) + shared(values, 3)
+
+
+def test_what_compiled_code_called_first_python_calls_too() -> None:
+    values = np.array([1.0, 2.5])
+    assert calling(values) == 17.5
+    assert shared(values, 4) == 14.0
+    single = values.astype(np.float32)
+    assert shared(single, 4) == 14.0
+    assert calling(single) == 17.5, "and the other way round"
+
+
+@compiled()
+def branches(values: Any, count: int, out: Any) -> None:
+    """Names that get a value once, some where not everybody comes from."""
+    if count > 1:
+        first = values[0]
+        out[0] = first
+    for i in range(count):
+        item = values[i]
+        if item > 2:
+            last = item
+            out[1] = last
+    size = 3
+    while size > count:
+        out[2] += item + size
+        size -= 1
+    a, b = values[0], values[1]
+    out[3], out[4] = b, a
+    values[0], values[1] = b, a
+    out[5], out[6] = a, i
+
+
+def test_names_that_get_a_value_once_keep_it() -> None:
+    for count in (1, 2, 3):
+        found, expected = np.zeros((2, 7))
+        for function, out in ((branches, found), (branches.py_func, expected)):
+            function(np.array([1.0, 5.0, 4.0]), count, out)
+        assert found.tolist() == expected.tolist()

@@ -21,7 +21,7 @@ from knnscope.certified.cpu import (
 )
 from knnscope.certified.cpu.compiler import kinds, machine
 from knnscope.certified.cpu.compiler.unit import Unit
-from knnscope.certified.cpu.jit import HEAD, Compiled, specialised
+from knnscope.certified.cpu.jit import Compiled, specialised
 from knnscope.certified.cpu.queries import EncodedQueries
 
 ROWS, GROUPS = 32, 8
@@ -34,14 +34,12 @@ def assembly(function: Compiled, given: list[Any], isa: str) -> str:
     if not llvm.get_process_triple().startswith("x86_64"):
         pytest.skip("LLVM was started for another kind of processor")
     unit = Unit("tried", lambda *_: pytest.fail("nothing is apart"))
-    unit.entry(function, [kinds.kind_of(one) for one in given], HEAD)
+    unit.body(function, [kinds.kind_of(one) for one in given])
     machine._target()  # starts LLVM
-    triple = llvm.get_process_triple()
-    target = llvm.Target.from_triple(triple).create_target_machine(cpu=PROCESSORS[isa], features="", opt=3, reloc="pic")
-    unit.module.triple, unit.module.data_layout = triple, str(target.target_data)
-    module = llvm.parse_assembly(str(unit.module))
-    builder = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=3))
-    builder.getModulePassManager().run(module, builder)
+    target = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        cpu=PROCESSORS[isa], features="", opt=3, reloc="pic"
+    )
+    module = machine.optimised(unit.module, target, unit.unrolled)
     return str(target.emit_assembly(module))
 
 

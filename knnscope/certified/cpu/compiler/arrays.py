@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
-from knnscope.certified.cpu.compiler import numbers
+from knnscope.certified.cpu.compiler import ir, numbers
 from knnscope.certified.cpu.compiler.kinds import I64, Array, CompileError
 from knnscope.certified.cpu.compiler.registers import POINTER, REGISTERS, STORED, Value
 
@@ -26,7 +25,7 @@ def product(builder: Any, factors: list[Any]) -> Any:
     """Of registers; 1 where there are none."""
     total = number(1)
     for place, factor in enumerate(factors):
-        total = factor if not place else builder.mul(total, factor, flags=("nsw",))
+        total = factor if not place else builder.mul(total, factor, flags="nsw ")
     return total
 
 
@@ -48,12 +47,12 @@ def strides(builder: Any, array: Value) -> list[Any]:
         return array.parts[1 + kind.ndim :]
     found = [number(kind.itemsize)]
     for size in reversed(array.shape[1:]):
-        found.insert(0, builder.mul(found[0], size, flags=("nsw",)))
+        found.insert(0, builder.mul(found[0], size, flags="nsw "))
     return found
 
 
 def _moved(builder: Any, pointer: Any, offset: Any) -> Any:
-    return builder.gep(pointer, [offset], inbounds=True, source_etype=BYTE)
+    return builder.gep(pointer, offset, BYTE)
 
 
 def place(builder: Any, array: Value, index: list[Any]) -> Any:
@@ -62,11 +61,11 @@ def place(builder: Any, array: Value, index: list[Any]) -> Any:
     if kind.layout == "C":
         linear = index[0]
         for size, more in zip(array.shape[1:], index[1:], strict=True):
-            linear = builder.add(builder.mul(linear, size, flags=("nsw",)), more, flags=("nsw",))
-        return builder.gep(array.parts[0], [linear], inbounds=True, source_etype=STORED[kind.dtype])
+            linear = builder.add(builder.mul(linear, size, flags="nsw "), more, flags="nsw ")
+        return builder.gep(array.parts[0], linear, STORED[kind.dtype])
     at = array.parts[0]
     for each, stride in zip(index, strides(builder, array), strict=True):
-        at = _moved(builder, at, builder.mul(each, stride, flags=("nsw",)))
+        at = _moved(builder, at, builder.mul(each, stride, flags="nsw "))
     return at
 
 
@@ -74,7 +73,7 @@ def get(builder: Any, array: Value, index: list[Any]) -> Value:
     """One item; no alignment is assumed."""
     dtype = kind_of(array).dtype
     at = place(builder, array, index)
-    return numbers.loaded(builder, builder.load(at, align=1, typ=STORED[dtype]), dtype)
+    return numbers.loaded(builder, builder.load(at, STORED[dtype], align=1), dtype)
 
 
 def put(builder: Any, array: Value, index: list[Any], value: Value) -> None:
@@ -93,7 +92,7 @@ def view(builder: Any, array: Value, index: list[Any]) -> Value:
     whole = True  # all behind the first slice
     for dimension, one in enumerate(index):
         if not isinstance(one, tuple):
-            at = _moved(builder, at, builder.mul(one, steps[dimension], flags=("nsw",)))
+            at = _moved(builder, at, builder.mul(one, steps[dimension], flags="nsw "))
             whole = whole and not shape
             continue
         size, (first, last) = array.shape[dimension], one
@@ -101,7 +100,7 @@ def view(builder: Any, array: Value, index: list[Any]) -> Value:
         last = size if last is None else _smaller(builder, last, size)
         if first is not None:
             first = _smaller(builder, first, size)
-            at = _moved(builder, at, builder.mul(first, steps[dimension], flags=("nsw",)))
+            at = _moved(builder, at, builder.mul(first, steps[dimension], flags="nsw "))
             last = builder.sub(last, first)
             last = builder.select(builder.icmp_signed("<", last, number(0)), number(0), last)
         shape.append(last)
@@ -148,10 +147,10 @@ def of_python(builder: Any, kind: Array, pointer: Any, head: int) -> Value:
     """An array of NumPy's, by the address of its object: after the head data, number of dimensions, shape and strides lie in 8 bytes each."""
 
     def field(place: int) -> Any:
-        return builder.load(_moved(builder, pointer, number(head + 8 * place)), typ=POINTER)
+        return builder.load(_moved(builder, pointer, number(head + 8 * place)), POINTER)
 
     def words(base: Any) -> list[Any]:
-        return [builder.load(_moved(builder, base, number(8 * place)), typ=WORD) for place in range(kind.ndim)]
+        return [builder.load(_moved(builder, base, number(8 * place)), WORD) for place in range(kind.ndim)]
 
     shape = words(field(2))
     return Value(kind, [field(0), *shape, *(words(field(3)) if kind.layout == "A" else ())])

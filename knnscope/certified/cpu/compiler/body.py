@@ -6,9 +6,7 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
-
-from knnscope.certified.cpu.compiler import arrays, numbers
+from knnscope.certified.cpu.compiler import arrays, ir, numbers, source
 from knnscope.certified.cpu.compiler.kinds import (
     BOOL,
     I64,
@@ -21,43 +19,64 @@ from knnscope.certified.cpu.compiler.kinds import (
     joined,
 )
 from knnscope.certified.cpu.compiler.library import Library
-from knnscope.certified.cpu.compiler.registers import BY_REGISTER, POINTER, REGISTERS, Constant, Value, registers
+from knnscope.certified.cpu.compiler.registers import (
+    BY_REGISTER,
+    POINTER,
+    REGISTERS,
+    Constant,
+    Slot,
+    Value,
+    registers,
+)
 from knnscope.certified.cpu.compiler.terms import Term
 
 SMALL = 4096
 """Bytes of an array of known size that lies on the stack, where the function gives no array back."""
+KEEPER = ir.Register(POINTER, "%keeper")
+"""The argument of functions that give arrays back: where the caller keeps them."""
 
 
 class Body(Library):
-    """Writes a function into ``function``; what its variables are is learned, so that it is written until nothing new is."""
+    """Writes a function into ``function``; what its variables are is learned, so that it is written anew where that came too late."""
 
     def __init__(self, unit: Any, function: Any, names: dict[str, Any], learned: dict[str, Kind]) -> None:
         self.unit, self.function, self.names, self.learned = unit, function, names, learned
-        self._places: dict[str, tuple[Kind, list[Any]]] = {}
+        self._places: dict[str, Value] = {}
+        self._fixed: frozenset[str] = frozenset()
+        self._gives, self._widened = self._gives_arrays(), False
         self._loops: list[tuple[Any, Any]] = []
         self._entry = function.append_basic_block("entry")
-        self.builder = ir.IRBuilder(function.append_basic_block("body"))
+        self.builder = ir.Builder(function.append_basic_block("body"))
         self._exit = function.append_basic_block("exit")
         self._failed: Any = None
-        self.keeper: Any = None
+        self._keeper: Any = KEEPER if self._gives else None
         """Where the first of this function's arrays is kept, or the caller's."""
         self.fails = False
 
+    def _gives_arrays(self) -> bool:
+        return "return" in self.learned and has_array(self.learned["return"])
+
+    def holds(self) -> bool:
+        """Whether what was written is right for all that was learned meanwhile."""
+        return not self._widened and self._gives == self._gives_arrays()
+
     # what the function holds
 
-    def slot(self, type_: Any) -> Any:
+    def slot(self, type_: Any, align: int = 0) -> Slot:
         """Room for a register."""
-        place = ir.IRBuilder(self._entry).alloca(type_)
-        place.type = POINTER
-        return place
+        return Slot(type_, ir.Builder(self._entry).alloca(type_, align).name)
 
     def assign(self, name: str, value: Value) -> None:
         """A variable's new value."""
+        if name in self._fixed:
+            self._places[name] = value
+            return
         kind = joined(self.learned.get(name, value.kind), value.kind)
         self.learned[name] = kind
-        if name not in self._places or self._places[name][0] != kind:
-            self._places[name] = kind, [self.slot(type_) for type_ in registers(kind)]
-        for register, place in zip(self.parts_as(value, kind), self._places[name][1], strict=True):
+        if name not in self._places or self._places[name].kind != kind:
+            self._widened = self._widened or name in self._places
+            self._places[name] = Value(kind, [self.slot(type_) for type_ in registers(kind)])
+        for register, place in zip(self.parts_as(value, kind), self._places[name].parts, strict=True):
             self.builder.store(register, place)
 
     def parts_as(self, value: Value, kind: Kind) -> list[Any]:
@@ -72,38 +91,36 @@ class Body(Library):
             ]
         return arrays.loose(self.builder, value).parts
 
-    def variable(self, name: str) -> Value | None:
-        """What a name of the function's own holds."""
-        if name not in self._places:
-            return None
-        kind, places = self._places[name]
-        return Value(
-            kind, [self.builder.load(place, typ=type_) for place, type_ in zip(places, registers(kind), strict=True)]
-        )
+    def place(self, name: str) -> Value | None:
+        """Where a variable lies: slots, or registers where it is ``source.fixed``."""
+        return self._places.get(name)
+
+    def read(self, place: Value) -> Value:
+        """What lies there."""
+        load = self.builder.load
+        return Value(place.kind, [load(one, one.holds) if isinstance(one, Slot) else one for one in place.parts])
 
     def new(self, dtype: str, shape: list[Any]) -> Value:
         """An array that ends with this function, or with the caller's where this one gives arrays back."""
         kind = Array(dtype, len(shape), "C")
-        gives = "return" in self.learned and has_array(self.learned["return"])
         size = kind.itemsize
         for one in shape:
             size = size * one.constant if isinstance(one, ir.Constant) else SMALL + 1
-        if size <= SMALL and not gives:
-            place = self.slot(ir.ArrayType(ir.IntType(8), max(1, size)))
-            place.align = 64
-            return Value(kind, [place, *shape])
+        if size <= SMALL and not self._gives:
+            room = self.slot(ir.bytes_type(max(1, size)), 64)
+            return Value(kind, [ir.Register(POINTER, room.name), *shape])
         count = arrays.product(self.builder, shape)
         bytes_ = self.builder.mul(count, arrays.number(kind.itemsize))
-        made = self.builder.call(self.unit.allocate(self.function.module), [self.arena(), bytes_])
+        made = self.builder.call(self.unit.allocate(), [self.arena(), bytes_])
         self.check(self.builder.icmp_unsigned("==", made, ir.Constant(POINTER, None)))
         return Value(kind, [made, *shape])
 
     def arena(self) -> Any:
         """Where arrays of this function are kept until it ends."""
-        if self.keeper is None:
-            self.keeper = self.slot(POINTER)
-            ir.IRBuilder(self._entry).store(ir.Constant(POINTER, None), self.keeper)
-        return self.keeper
+        if self._keeper is None:
+            self._keeper = ir.Register(POINTER, self.slot(POINTER).name)
+            ir.Builder(self._entry).store(ir.Constant(POINTER, None), self._keeper)
+        return self._keeper
 
     def check(self, bit: Any) -> None:
         """End the function where there is no memory."""
@@ -124,31 +141,32 @@ class Body(Library):
 
     # statements
 
-    def run(self, arguments: list[tuple[str, Value]], statements: list[ast.stmt]) -> None:
+    def run(self, arguments: list[tuple[str, Value]], node: ast.FunctionDef) -> None:
         """Write all."""
+        self._fixed = source.fixed(node)
         for name, value in arguments:
             self.assign(name, value)
-        self.block(statements)
+        self.block(node.body)
         if not self.builder.block.is_terminated:
             self._return(ast.Return(None))
-        self.builder = ir.IRBuilder(self._exit)
+        self.builder = ir.Builder(self._exit)
 
-    def ended(self, owns: bool, answer: Callable[[Any, bool, list[Any]], None]) -> None:
+    def ended(self, answer: Callable[[Any, bool, list[Any]], None]) -> None:
         """Write the ends: without arrays of its own, the answer, or that there was no memory."""
         kind = self.learned.get("return", Record(None, ()))
         for block, failed in ((self._exit, False), (self._failed, True)):
             if block is None:
                 continue
-            builder = self.builder = ir.IRBuilder(block)
-            if owns and self.keeper is not None:
-                builder.call(self.unit.release(self.function.module), [builder.load(self.keeper, typ=POINTER)])
+            builder = self.builder = ir.Builder(block)
+            if self._keeper not in (None, KEEPER):
+                builder.call(self.unit.release(), [builder.load(self._keeper, POINTER)])
             if failed:
                 parts = [ir.Constant(type_, ir.Undefined) for type_ in registers(kind)]
             else:
-                found = self.variable("return")
-                parts = found.parts if found else []
+                found = self.place("return")
+                parts = self.read(found).parts if found else []
             answer(builder, failed, parts)
-        ir.IRBuilder(self._entry).branch(self.function.blocks[1])
+        ir.Builder(self._entry).branch(self.function.blocks[1])
 
     def block(self, statements: list[ast.stmt]) -> None:
         """Statements up to one that ends."""
@@ -281,13 +299,13 @@ class Body(Library):
         head, turn, following, after = (builder.append_basic_block(n) for n in ("head", "turn", "following", "after"))
         builder.branch(head)
         builder.position_at_end(head)
-        number = builder.load(place, typ=REGISTERS[I64])
+        number = builder.load(place, REGISTERS[I64])
         builder.cbranch(builder.icmp_signed(">" if down else "<", number, stop), turn, after)
         builder.position_at_end(turn)
         self._to(node.target, Value(I64, [number]) if array is None else arrays.get(builder, array, [number]))
         self._turn(node.body, following, after)
         builder.position_at_end(following)
-        builder.store(builder.add(builder.load(place, typ=REGISTERS[I64]), step, flags=("nsw",)), place)
+        builder.store(builder.add(builder.load(place, REGISTERS[I64]), step, flags="nsw "), place)
         builder.branch(head)
         builder.position_at_end(after)
 

@@ -125,7 +125,7 @@ class Library(Terms):
         builder.cbranch(builder.icmp_signed("<", place, count), turn, after)
         builder.position_at_end(turn)
         body(place)
-        place.add_incoming(builder.add(place, arrays.number(1), flags=("nsw",)), builder.block)
+        place.add_incoming(builder.add(place, arrays.number(1), flags="nsw "), builder.block)
         builder.branch(head)
         builder.position_at_end(after)
 

@@ -15,20 +15,25 @@ LIKE_NUMBA = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX")
 """Variables that choose the processor that code is compiled for; they are named as those of Numba, which did it before."""
 
 
+@cache
+def _own() -> dict[str, bool]:
+    """Instructions that this processor has, or has not; none where LLVM does not know it."""
+    try:
+        return dict(llvm.get_host_cpu_features())
+    except RuntimeError:
+        return {}
+
+
 def processor() -> tuple[str, str, str]:
     """What code is compiled for: system, processor, and instructions that it may use beside what its name says."""
     name, asked, avx = (os.environ.get(variable) for variable in LIKE_NUMBA)
     if asked is None and (name or "").lower() == "generic":
         asked = ""
     if asked is None:
-        try:
-            features = llvm.get_host_cpu_features()
-        except RuntimeError:  # LLVM does not know this one
-            features = None
-        if features and avx == "0":
-            for feature in features:
-                features[feature] = features[feature] and not feature.startswith("avx")
-        asked = features.flatten() if features else ""
+        features = {
+            feature: there and not (avx == "0" and feature.startswith("avx")) for feature, there in _own().items()
+        }
+        asked = ",".join(f"{'+' if features[feature] else '-'}{feature}" for feature in sorted(features))
     return llvm.get_process_triple(), name or llvm.get_host_cpu_name(), asked
 
 
@@ -37,10 +42,7 @@ def instructions() -> frozenset[str]:
 
     Of a processor that was named nothing is known but what is asked for beside its name.
     """
-    try:
-        own = {name for name, there in llvm.get_host_cpu_features().items() if there}
-    except RuntimeError:  # LLVM does not know this one
-        return frozenset()
+    own = {name for name, there in _own().items() if there}
     _, name, features = processor()
     allowed = set(own) if name == llvm.get_host_cpu_name() else set[str]()
     for feature in filter(None, features.split(",")):
@@ -69,17 +71,27 @@ def _engine() -> Any:
     return llvm.create_mcjit_compiler(empty, _target())
 
 
-def compiled(module: Any) -> bytes:
-    """The object file of a unit's instructions."""
-    target = _target()
+def optimised(module: Any, target: Any, unrolled: bool = False) -> Any:
+    """A unit's instructions, read and made better by LLVM.
+
+    Args:
+        module: they, see ir.py.
+        target: LLVM's machine that they are for.
+        unrolled: loops are unrolled, and several turns made one of vectors; that is a third of LLVM's time.
+    """
     module.triple, module.data_layout = llvm.get_process_triple(), str(target.target_data)
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()
     tuning = llvm.create_pipeline_tuning_options(speed_level=SPEED)
-    tuning.loop_vectorization, tuning.slp_vectorization = True, False
+    tuning.loop_vectorization, tuning.loop_unrolling, tuning.slp_vectorization = unrolled, unrolled, False
     builder = llvm.create_pass_builder(target, tuning)
     builder.getModulePassManager().run(parsed, builder)
-    return bytes(target.emit_object(parsed))
+    return parsed
+
+
+def compiled(module: Any, unrolled: bool = False) -> bytes:
+    """The object file of a unit's instructions; ``unrolled``: see ``optimised``."""
+    return bytes(_target().emit_object(optimised(module, _target(), unrolled)))
 
 
 def load(code: bytes, addresses: dict[str, int], symbol: str) -> None:

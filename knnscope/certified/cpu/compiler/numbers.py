@@ -6,8 +6,8 @@ import ast
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.compiler.kinds import BOOL, F32, F64, I64, ITEMS, CompileError, Number, joined
 from knnscope.certified.cpu.compiler.registers import REGISTERS, STORED, Value
 
@@ -77,7 +77,7 @@ def loaded(builder: Any, register: Any, dtype: str) -> Value:
 def call(builder: Any, name: str, result: Any, *args: Any) -> Any:
     """An intrinsic of LLVM, or a function of the C library."""
     module = builder.module
-    function = module.globals.get(name) or ir.Function(module, ir.FunctionType(result, [a.type for a in args]), name)
+    function = module.functions.get(name) or ir.Function(module, result, [a.type for a in args], name)
     return builder.call(function, args)
 
 
@@ -128,7 +128,7 @@ def computed(builder: Any, operator: ast.operator, one: Value, other: Value) -> 
     if kind in FLOATS and how in FLOAT:
         return Value(kind, [getattr(builder, FLOAT[how])(a, b)])
     if kind == I64 and how in (ast.Add, ast.Sub, ast.Mult):
-        return Value(kind, [getattr(builder, WHOLE[how])(a, b, flags=("nsw",))])
+        return Value(kind, [getattr(builder, WHOLE[how])(a, b, flags="nsw ")])
     if kind == I64 and how in WHOLE:
         return Value(kind, [getattr(builder, WHOLE[how])(a, b)])
     if kind == I64 and how in (ast.FloorDiv, ast.Mod):

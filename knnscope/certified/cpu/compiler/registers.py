@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from llvmlite import ir
-
+from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.compiler.kinds import BOOL, F32, F64, I64, Array, Kind, Number, Record
 
-POINTER = ir.PointerType()
-REGISTERS = {I64: ir.IntType(64), F64: ir.DoubleType(), F32: ir.FloatType(), BOOL: ir.IntType(1)}
+POINTER = ir.POINTER
+REGISTERS = {I64: ir.IntType(64), F64: ir.DOUBLE, F32: ir.FLOAT, BOOL: ir.IntType(1)}
 BY_REGISTER = {str(type_): kind for kind, type_ in REGISTERS.items()}
-STORED = {
+STORED: dict[str, Any] = {
     "bool": ir.IntType(8), "int8": ir.IntType(8), "uint8": ir.IntType(8), "int16": ir.IntType(16), "uint16": ir.IntType(16),
-    "int32": ir.IntType(32), "uint32": ir.IntType(32), "int64": ir.IntType(64), "float32": ir.FloatType(), "float64": ir.DoubleType(),
+    "int32": ir.IntType(32), "uint32": ir.IntType(32), "int64": ir.IntType(64), "float32": ir.FLOAT, "float64": ir.DOUBLE,
 }  # fmt: skip
 """What items of each type of arrays are in memory."""
 
@@ -45,11 +44,25 @@ class Value:
             at += size
         return found
 
+    def item(self, place: int) -> Value:
+        """One of a tuple's."""
+        return self.items()[place]
+
     @property
     def shape(self) -> list[Any]:
         """Of an array."""
         assert isinstance(self.kind, Array)
         return self.parts[1 : 1 + self.kind.ndim]
+
+
+class Slot(ir.Register):
+    """Memory of a function's own that holds a register, of type ``holds``."""
+
+    __slots__ = ("holds",)
+
+    def __init__(self, holds: Any, name: str) -> None:
+        super().__init__(POINTER, name)
+        self.holds = holds
 
 
 @dataclass(slots=True)

@@ -31,8 +31,12 @@ class Terms(ABC):
     names: dict[str, Any]
 
     @abstractmethod
-    def variable(self, name: str) -> Value | None:
-        """What a name of the function's own holds."""
+    def place(self, name: str) -> Value | None:
+        """Where what a name of the function's own holds lies."""
+
+    @abstractmethod
+    def read(self, place: Value) -> Value:
+        """What lies there."""
 
     @abstractmethod
     def called(self, node: ast.Call) -> Term:
@@ -40,11 +44,32 @@ class Terms(ABC):
 
     def term(self, node: ast.expr) -> Term:
         """What an expression is."""
+        place = self._place_of(node)
+        if place is not None:
+            return self.read(place)
         write = getattr(self, f"_{type(node).__name__.lower()}", None)
         if write is None:
             raise CompileError(f"{type(node).__name__} is not compiled")
         found: Term = write(node)
         return found
+
+    def _place_of(self, node: ast.expr) -> Value | None:
+        """Where a variable lies, or a part of the tuple that one is: so that no other part is read."""
+        if isinstance(node, ast.Name):
+            return self.place(node.id)
+        if not isinstance(node, ast.Attribute | ast.Subscript):
+            return None
+        whole = self._place_of(node.value)
+        if whole is None:
+            return None
+        if isinstance(node, ast.Attribute):
+            if isinstance(whole.kind, Record) and whole.kind.cls is not None and node.attr in whole.kind.cls._fields:  # type: ignore[attr-defined]
+                return whole.item(whole.kind.cls._fields.index(node.attr))  # type: ignore[attr-defined]
+            if isinstance(whole.kind, Array) and node.attr == "shape":
+                return Value(Record(None, (I64,) * whole.kind.ndim), whole.shape)
+        elif isinstance(whole.kind, Record) and isinstance(node.slice, ast.Constant):
+            return whole.item(int(node.slice.value))  # type: ignore[arg-type]
+        return None
 
     def value(self, node: ast.expr) -> Value:
         """An expression, in registers."""
@@ -92,10 +117,9 @@ class Terms(ABC):
         return Constant(node.value)
 
     def _name(self, node: ast.Name) -> Term:
-        found = self.variable(node.id)
-        if found is None and node.id not in self.names:
+        if node.id not in self.names:
             raise CompileError(f"{node.id} is read before it is assigned")
-        return Constant(self.names[node.id]) if found is None else found
+        return Constant(self.names[node.id])
 
     def _tuple(self, node: ast.Tuple) -> Term:
         items = [self.term(item) for item in node.elts]
@@ -110,7 +134,7 @@ class Terms(ABC):
         if isinstance(term, Constant):
             return Constant(getattr(term.of, node.attr))
         if isinstance(term.kind, Record) and term.kind.cls is not None:
-            return term.items()[term.kind.cls._fields.index(node.attr)]  # type: ignore[attr-defined]
+            return term.item(term.kind.cls._fields.index(node.attr))  # type: ignore[attr-defined]
         if isinstance(term.kind, Array):
             if node.attr in ("shape", "strides"):
                 words = term.shape if node.attr == "shape" else arrays.strides(self.builder, term)
@@ -127,7 +151,7 @@ class Terms(ABC):
             place = self.term(node.slice)
             if not isinstance(place, Constant):
                 raise CompileError("a tuple's place has to be known")
-            return Constant(term.of[place.of]) if isinstance(term, Constant) else term.items()[place.of]
+            return Constant(term.of[place.of]) if isinstance(term, Constant) else term.item(place.of)
         index = self.index(node.slice)
         if len(index) == arrays.kind_of(term).ndim and not any(isinstance(one, tuple) for one in index):
             return arrays.get(self.builder, term, index)

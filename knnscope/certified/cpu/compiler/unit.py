@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from llvmlite import ir
-
-from knnscope.certified.cpu.compiler import arrays, numbers, source
-from knnscope.certified.cpu.compiler.body import Body
+from knnscope.certified.cpu.compiler import arrays, ir, numbers, source
+from knnscope.certified.cpu.compiler.body import KEEPER, Body
 from knnscope.certified.cpu.compiler.kinds import BOOL, F32, F64, I64, Array, CompileError, Kind, Record, has_array
 from knnscope.certified.cpu.compiler.registers import POINTER, REGISTERS, Value, registers
 
@@ -45,17 +44,17 @@ class Unit:
         self.module = ir.Module(name)
         self.needs: list[str] = []
         """Files of units that this one calls."""
-        self._apart, self._begun = apart, False
+        self.unrolled = self.fails = False
+        """Whether a function of it has loops to unroll; whether it may find no memory."""
+        self._apart = apart
         self._instances: dict[tuple[Any, ...], Instance] = {}
+        self._numbers = itertools.count()
 
     def instance(self, function: Any, kinds: list[Kind]) -> Instance:
-        """A function for these arguments, written the first time; the unit's own is the first."""
+        """A function for these arguments, written or declared the first time."""
         key = (function, *kinds)
         if key not in self._instances:
-            name = f"{function.__name__}.{len(self._instances)}"
-            outside = function.apart and self._begun
-            self._begun = True
-            self._instances[key] = self._declare(function, kinds) if outside else self._write(function, kinds, name)
+            self._instances[key] = (self._declare if function.apart else self._write)(function, kinds)
         return self._instances[key]
 
     def _declare(self, function: Any, kinds: list[Kind]) -> Instance:
@@ -63,48 +62,43 @@ class Unit:
         code = self._apart(function, kinds)
         self.needs.append(code.file)
         result = GIVES[code.gives]
-        made = ir.Function(self.module, _type(result, code.fails, kinds), code.symbol + INNER)
+        made = ir.Function(self.module, _type(result, code.fails), _types(kinds), code.symbol + INNER)
         return Instance(made, result, code.fails)
 
-    def _write(self, function: Any, kinds: list[Kind], name: str) -> Instance:
+    def _write(self, function: Any, kinds: list[Kind]) -> Instance:
+        name = f"{function.__name__}.{next(self._numbers)}"
         node, names = source.definition(function.py_func), source.names(function.py_func)
         given = [argument.arg for argument in node.args.args]
         if len(given) != len(kinds):
             raise CompileError(f"{function.__name__} takes {len(given)} arguments, not {len(kinds)}")
+        self.unrolled = self.unrolled or function.unrolled
         learned: dict[str, Kind] = {}
-        trial = Body(
-            self, ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), _types(kinds)), name), names, learned
-        )
-        trial.run(_arguments(given, kinds, trial.function.args), node.body)
-        learned.setdefault("return", Record(None, ()))
-        fails = trial.fails
-        while True:  # until what was learned before is all that there is
-            before = dict(learned)
-            made, found = self._attempt(function, name, learned["return"], fails, kinds)
+        while True:  # until it was written with all that is known in the end
+            made = ir.Function(self.module, ir.VOID, _types(kinds), name)
+            made.linkage = "internal"
+            if function.inline:
+                made.attributes.append("alwaysinline")
             body = Body(self, made, names, learned)
-            gives = has_array(before["return"])
-            body.keeper = made.args[0] if gives else None
-            body.run(_arguments(given, kinds, made.args[gives:]), node.body)
-            if learned == before and body.fails == fails:
-                body.ended(not gives, found)
-                return Instance(made, learned["return"], fails)
-            fails = body.fails
-            del self.module.globals[made.name]
-
-    def _attempt(
-        self, function: Any, name: str, result: Kind, fails: bool, kinds: list[Kind]
-    ) -> tuple[Any, Callable[[Any, bool, list[Any]], None]]:
-        """An empty function that gives this, and what ends it."""
-        type_ = _type(result, fails, kinds)
-        made = ir.Function(self.module, type_, self.module.get_unique_name(name))
-        made.linkage = "internal"
-        if function.inline:
-            made.attributes.add("alwaysinline")
+            body.run(_arguments(given, kinds, made.args), node)
+            result, fails = learned.setdefault("return", Record(None, ())), body.fails
+            if body.holds():
+                break
+        made.result = _type(result, fails)
+        if has_array(result):
+            made.args.insert(0, KEEPER)
 
         def end(builder: Any, failed: bool, parts: list[Any]) -> None:
-            _answer(builder, type_.return_type, [*([ir.Constant(BIT, failed)] if fails else []), *parts])
+            _answer(builder, made.result, [*([ir.Constant(BIT, failed)] if fails else []), *parts])
 
-        return made, end
+        body.ended(end)
+        return Instance(made, result, fails)
+
+    def body(self, function: Any, kinds: list[Kind]) -> str:
+        """The function that other units call, with registers: what it gives, as ``entry`` tells it."""
+        instance = self._instances[(function, *kinds)] = self._write(function, kinds)
+        instance.function.linkage, instance.function.name = "", self.module.name + INNER
+        self.fails = instance.fails
+        return _gives(function, instance)
 
     def entry(self, function: Any, kinds: list[Kind], head: int) -> str:
         """The function that Python calls, with one address: of its arguments, 8 bytes for each number and each array's object.
@@ -118,14 +112,10 @@ class Unit:
             What it gives: a key of ``jit.GIVEN``.
         """
         instance = self.instance(function, kinds)
-        if function.apart:
-            instance.function.linkage, instance.function.name = "", self.module.name + INNER
-        self.fails = instance.fails
+        gives, self.fails = _gives(function, instance), instance.fails
         result = WORD if instance.result != F64 else REGISTERS[F64]
-        if not (instance.result in (I64, BOOL, Record(None, ())) or (instance.result == F64 and not instance.fails)):
-            raise CompileError(f"{function.__name__} gives {instance.result}, which Python does not take")
-        entry = ir.Function(self.module, ir.FunctionType(result, [POINTER]), self.module.name)
-        builder = ir.IRBuilder(entry.append_basic_block("entry"))
+        entry = ir.Function(self.module, result, [POINTER], self.module.name)
+        builder = ir.Builder(entry.append_basic_block("entry"))
         given = _Given(builder, entry.args[0], head)
         answer = builder.call(instance.function, [part for kind in kinds for part in given.value(kind).parts])
         failed = None
@@ -137,38 +127,42 @@ class Unit:
             )
         if instance.result == F64:
             builder.ret(answer)
-            return "number"
+            return gives
         word = (
             numbers.cast(builder, Value(instance.result, [answer]), I64)
             if registers(instance.result)
             else arrays.number(0)
         )
         builder.ret(builder.select(failed, arrays.number(NO_MEMORY), word) if failed is not None else word)
-        return next(gives for gives, kind in GIVES.items() if kind == instance.result)
+        return gives
 
-    def allocate(self, module: Any) -> Any:
+    def allocate(self) -> Any:
         """``(arena, bytes)``: memory from a cache line on, or null."""
-        return self._helper(module, "allocate", POINTER, [POINTER, WORD], _allocate)
+        return self._helper("allocate", POINTER, [POINTER, WORD], _allocate)
 
-    def release(self, module: Any) -> Any:
+    def release(self) -> Any:
         """Give back all that an arena has."""
-        return self._helper(module, "release", ir.VoidType(), [POINTER], _release)
+        return self._helper("release", ir.VOID, [POINTER], _release)
 
-    def _helper(self, module: Any, name: str, result: Any, given: list[Any], write: Callable[[Any, Any], None]) -> Any:
-        if name in module.globals:
-            return module.globals[name]
-        function = ir.Function(module, ir.FunctionType(result, given), name)
-        if module is self.module:
+    def _helper(self, name: str, result: Any, given: list[Any], write: Callable[[Any, Any], None]) -> Any:
+        function = self.module.functions.get(name)
+        if function is None:
+            function = ir.Function(self.module, result, given, name)
             function.linkage = "internal"
-            function.attributes.add("noinline")
-            write(ir.IRBuilder(function.append_basic_block("entry")), function.args)
+            function.attributes.append("noinline")
+            write(ir.Builder(function.append_basic_block("entry")), function.args)
         return function
 
 
-def _type(result: Kind, fails: bool, kinds: list[Kind]) -> Any:
+def _gives(function: Any, instance: Instance) -> str:
+    if instance.result not in GIVES.values() or (instance.result == F64 and instance.fails):
+        raise CompileError(f"{function.__name__} gives {instance.result}, which Python does not take")
+    return next(gives for gives, kind in GIVES.items() if kind == instance.result)
+
+
+def _type(result: Kind, fails: bool) -> Any:
     answer = [*([BIT] if fails else []), *registers(result)]
-    type_ = ir.VoidType() if not answer else answer[0] if len(answer) == 1 else ir.LiteralStructType(answer)
-    return ir.FunctionType(type_, [*([POINTER] if has_array(result) else []), *_types(kinds)])
+    return ir.VOID if not answer else answer[0] if len(answer) == 1 else ir.StructType(answer)
 
 
 def _types(kinds: list[Kind]) -> list[Any]:
@@ -207,8 +201,8 @@ class _Given:
         if isinstance(kind, Record):
             return Value(kind, [part for item in kind.items for part in self.value(item).parts])
         type_ = POINTER if isinstance(kind, Array) else REGISTERS[F64] if kind in (F64, F32) else WORD
-        at = self._builder.gep(self._block, [arrays.number(8 * self._place)], source_etype=ir.IntType(8))
-        register = self._builder.load(at, typ=type_, align=1)
+        at = self._builder.gep(self._block, arrays.number(8 * self._place), arrays.BYTE)
+        register = self._builder.load(at, type_, align=1)
         self._place += 1
         if isinstance(kind, Array):
             return arrays.of_python(self._builder, kind, register, self._head)
@@ -226,7 +220,7 @@ def _allocate(builder: Any, args: Any) -> None:
     builder.position_at_end(failed)
     builder.ret(null)
     builder.position_at_end(held)
-    builder.store(builder.load(args[0], typ=POINTER), raw)
+    builder.store(builder.load(args[0], POINTER), raw)
     builder.store(raw, args[0])
     address = builder.add(builder.ptrtoint(raw, WORD), arrays.number(ROOM // 2 + 8))
     builder.ret(builder.inttoptr(builder.and_(address, arrays.number(-64)), POINTER))
@@ -241,8 +235,8 @@ def _release(builder: Any, args: Any) -> None:
     one.add_incoming(args[0], before)
     builder.cbranch(builder.icmp_unsigned("==", one, ir.Constant(POINTER, None)), after, turn)
     builder.position_at_end(turn)
-    following = builder.load(one, typ=POINTER)
-    numbers.call(builder, "free", ir.VoidType(), one)
+    following = builder.load(one, POINTER)
+    numbers.call(builder, "free", ir.VOID, one)
     one.add_incoming(following, builder.block)
     builder.branch(head)
     builder.position_at_end(after)
