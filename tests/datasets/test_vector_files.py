@@ -139,7 +139,9 @@ def test_missing_empty_and_unknown_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_damage_gives_an_array_or_one_line(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
-    @settings(max_examples=15 if name.endswith("hdf5") else 60)  # each of those is opened in a process of its own first
+    @settings(
+        max_examples=15 if name.endswith((".hdf5", ".h5")) else 60
+    )  # each of those is opened in a process of its own first
     @given(data=st.data())
     def damaged(data: st.DataObject) -> None:
         one_line_or_an_array(tmp_path_factory.mktemp("fuzz"), name, data)
