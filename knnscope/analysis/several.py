@@ -12,8 +12,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-import numpy as np
-
 from knnscope.analysis import shifts, unpaired
 from knnscope.analysis.shifts import FEWEST_CONTROLS, TELLS, Case, Common, Floats, Group, Key, Keyed, Shift, Told
 from knnscope.analysis.statistics import LEVEL
@@ -122,7 +120,7 @@ def common(lines: Sequence[Line], unchanged: Collection[str]) -> list[Common]:
     for line in lines:
         if line.engine in unchanged:
             before, now = (
-                median(float(np.nanmedian(times)) for times, _ in some.values()) for some in (line.earlier, line.later)
+                median(shifts.usual(times) for times, _ in some.values()) for some in (line.earlier, line.later)
             )
             moved.setdefault(line.group, {})[line.engine] = now - before
     return [

@@ -67,7 +67,7 @@ class Case(Keyed):
     @cached_property
     def base(self) -> float:
         """Its usual time, of all runs alike."""
-        return float(sum(np.nanmedian(times) for times in self.times)) / len(self.times)
+        return sum(usual(times) for times in self.times) / len(self.times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +195,12 @@ def relative(case: Case, controls: Sequence[Case], run: int) -> Groups:
     return _processes(case, run, own - _middles(others))
 
 
+def usual(times: Floats) -> float:
+    """The median of what is not nan, nan where all is: nanmedian's, which takes ten times as long for so few."""
+    known = times[~np.isnan(times)].tolist()
+    return median(known) if known else math.nan
+
+
 def _middles(values: Floats) -> Floats:
     """The median of each column without nan, which is what nanmedian gives, and takes it ten times as long."""
     ordered = np.sort(values, axis=0)  # nan comes last
@@ -245,7 +251,7 @@ def _above(a: Groups, b: Groups, margin: float) -> float:
 def _quick(case: Case, controls: Sequence[Case]) -> Shift:
     """By one process: every round of one run against every round of the other, beyond what the luck of a process explains."""
     (a, b), far = ([x[~np.isnan(x)] for x in case.times], math.log(QUICK_MATTERS))
-    shared = median(float(np.nanmedian(c.times[1]) - np.nanmedian(c.times[0])) for c in controls)
+    shared = median(usual(c.times[1]) - usual(c.times[0]) for c in controls)
     centre = float(np.median(b) - np.median(a)) - shared
     low, high = float(b.min() - a.max()) - shared, float(b.max() - a.min()) - shared
     told: Told = "same" if -far <= low and high <= far else "noisy"

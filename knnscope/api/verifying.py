@@ -140,4 +140,5 @@ def _truth(given: Any) -> tuple[GroundTruth, str]:
         )
     if distances is not None and np.shape(distances) != ids.shape:
         raise KnnscopeError(f"truth: distances of shape {np.shape(distances)} for ids of shape {ids.shape}")
-    return GroundTruth(ids, None if distances is None else np.asarray(distances, np.float64)), "truth"
+    with np.errstate(invalid="ignore"):  # a NaN may be of the kind that signals
+        return GroundTruth(ids, None if distances is None else np.asarray(distances, np.float64)), "truth"

@@ -197,9 +197,7 @@ def _judged(
                 found = rows.of(ids)
                 known = found >= 0
                 of = inputs.base.values[np.where(known, found, 0)]
-                stored.add(
-                    query, np.asarray(truth.distances[query], np.float64), values, known, of, inputs.queries.values[at]
-                )
+                stored.add(query, truth.distances[query], values, known, of, inputs.queries.values[at])
             progress.update()
     return tally
 

@@ -65,14 +65,18 @@ class Stored:
     def add(
         self,
         query: int,
-        stored: Float64,
+        given: npt.NDArray[Any],
         defined: Float64,
         known: npt.NDArray[np.bool_],
         rows: npt.NDArray[Any],
         asked: npt.NDArray[Any],
     ) -> None:
-        """The stored and the defined distances of one query's places; ``known`` are those that name a row, ``rows`` their vectors."""
+        """One query's places: distances as they are stored, of any type of float, and as defined.
+
+        known: which name a row; rows: their vectors.
+        """
         with np.errstate(all="ignore"):
+            stored = np.asarray(given, np.float64)  # a NaN may be of the kind that signals
             allowed = FLOAT32.bound(self._metric, self._dim, defined, norms(rows), norms(asked[None]))
             for form, back in FORMS[self._metric].items():
                 values = back(stored)

@@ -23,6 +23,9 @@ from tests.analysis.test_statistics import Machine
 from tests.bench.planted import Right
 from tests.bench.small import ANSWERS, FACTS, QUERIES, ROWS, Here
 
+NUMBER = {query.tobytes(): i for i, query in enumerate(QUERIES)}
+"""Of a query, by its bytes: a search of them takes half of the time of a simulated call."""
+
 
 class OnMachine(Right):
     """An engine whose calls cost seconds of a simulated machine; right, or with the ids of another query."""
@@ -32,7 +35,7 @@ class OnMachine(Right):
 
     def search(self, queries: Any, k: int) -> Neighbors:
         self.machine.call(self.cost)
-        first = 0 if not self.right else next(i for i, q in enumerate(QUERIES) if np.array_equal(q, queries[0]))
+        first = NUMBER[queries[0].tobytes()] if self.right else 0
         return Neighbors(ANSWERS.ids[first : first + 1], ANSWERS.distances[first : first + 1])
 
 

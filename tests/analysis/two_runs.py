@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from statistics import median
 from typing import Any
 
@@ -41,6 +42,13 @@ def simulated(seed: int, costs: Mapping[str, float], rounds: int = 20, apart: fl
 
     apart: how far each engine lies from its usual time for a whole run (standard deviation of the logarithm), whatever the load.
     """
+    return _simulated(seed, tuple(costs.items()), rounds, apart)
+
+
+@lru_cache(maxsize=512)
+def _simulated(seed: int, named: tuple[tuple[str, float], ...], rounds: int, apart: float | None) -> ComparisonRun:
+    """Nobody changes a run, and the same earlier ones are asked for again and again."""
+    costs = dict(named)
     machine = Machine(seed)
     load = machine.chance.gauss(0, LOAD)
     slow = {

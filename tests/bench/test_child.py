@@ -126,7 +126,7 @@ ENDS = {
 
 def test_each_ends_as_its_status_and_harms_no_other(data: Data) -> None:
     before = offspring(os.getpid(), ended_too=True)
-    run = measure(data, list(ENDS), rounds=3)
+    run = measure(data, list(ENDS), rounds=2)
     assert offspring(os.getpid(), ended_too=True) == before
     found = {m.case.engine: (m, rows_of(m)) for m in run.measured}
     for name, (status, reason) in ENDS.items():
@@ -135,8 +135,8 @@ def test_each_ends_as_its_status_and_harms_no_other(data: Data) -> None:
         if reason is None:
             assert m.reason is None
             assert [row.cache for row in rows] == ["first", "hot"]
-            assert len(list(filter(None, m.hot))) == 3, name
-            assert m.builds == 3, "a process for each of so few rounds"
+            assert len(list(filter(None, m.hot))) == 2, name
+            assert m.builds == 2, "a process for each of so few rounds"
             assert (rows[1].evidence is None) == (status == "ok")
         else:
             assert m.reason is not None
@@ -153,7 +153,7 @@ def test_each_ends_as_its_status_and_harms_no_other(data: Data) -> None:
 
 
 def test_15_percent_longer_is_found_and_a_faster_wrong_one_does_not_win(data: Data) -> None:
-    run = measure(data, ["TakesLonger", "Takes", "WrongIds"], rounds=20)
+    run = measure(data, ["TakesLonger", "Takes", "WrongIds"], rounds=14)
     (verdict,) = verdicts([row for m in run.measured for row in rows_of(m)])
     assert (verdict.engine, verdict.grade) == ("Takes", "exact")
     (rival,) = verdict.rivals

@@ -72,9 +72,16 @@ def defined(metric: str, kind: str) -> list[tuple[np.ndarray, np.ndarray]]:
     return [expected(values, k, itself, metric, NAMES) for k, itself in ASKED]
 
 
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("kind", ["normal", "clusters", "duplicates", "zeros"])
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    ("metric", "kind", "isa"),
+    [
+        # by the fastest all of them, by each other one every metric and every kind
+        pytest.param(metric, kind, isa, marks=[pytest.mark.slow] if isa != ISAS[0] and (i - j) % len(METRICS) else [])
+        for i, metric in enumerate(METRICS)
+        for j, kind in enumerate(("normal", "clusters", "duplicates", "zeros"))
+        for isa in ISAS
+    ],
+)
 def test_each_pair_once(monkeypatch: pytest.MonkeyPatch, metric: str, kind: str, isa: str) -> None:
     planes_for_all(monkeypatch)
     for name, value in (("GROUP", 320), ("PASS", 5), ("AMONG", 200), ("CLUSTER", 50)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,15 +34,21 @@ OTHERS: dict[str, Any] = {
 """Also asked, of an index and queries."""
 
 
+@cache
+def known() -> tuple[np.ndarray, list[np.ndarray], list[Any]]:
+    """Rows, queries, and their answers."""
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((ROWS, 32), dtype=np.float32)
+    queries = [random.standard_normal((count, 32), dtype=np.float32) for count in (1, 13, 70)]
+    return rows, queries, [definition.search(rows, some, K, "l2") for some in queries]
+
+
 class Interrupted(RuleBasedStateMachine):
     """One index, whose answers are known."""
 
     def __init__(self) -> None:
         super().__init__()
-        random = np.random.default_rng(0)
-        self.rows = random.standard_normal((ROWS, 32), dtype=np.float32)
-        self.queries = [random.standard_normal((count, 32), dtype=np.float32) for count in (1, 13, 70)]
-        self.expected: list[Any] = [definition.search(self.rows, some, K, "l2") for some in self.queries]
+        self.rows, self.queries, self.expected = known()
         self.radius = float(self.expected[2].distances[:, -1].mean())
         self.others: dict[tuple[str, int], Any] = {}
         self.before = len(os.listdir("/proc/self/task"))

@@ -18,7 +18,7 @@ from tests.bench.test_result import CEILINGS
 from tests.cli.conftest import QUICK, VERDICT, Compare, Run, facts, saved
 
 
-@pytest.mark.usefixtures("encoded")
+@pytest.mark.usefixtures("encoded", "one_process")
 def test_the_sample_and_all_that_is_printed(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference where it is named, cold rows too, in the folder that the help names."""
     monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)

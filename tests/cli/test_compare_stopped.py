@@ -31,7 +31,7 @@ def test_ctrl_c_keeps_what_was_measured(
     """In the middle of the rounds: exit code 130, whole rows of what was timed until then, no process left."""
     key = cache.key_of("cpu", 1)
     store.write_json(cache.path_of(key), replace(CEILINGS, threads=1, key=key).to_json())
-    np.save(tmp_path / "v.npy", np.random.default_rng(0).standard_normal((20_000, 64)).astype(np.float32))
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).standard_normal((3000, 64)).astype(np.float32))
     argv = ["v.npy", "--engines", "numpy,numpy64", "--batch", "1", "-k", "50", "--threads", "1"]
     process = popen(
         [

@@ -12,21 +12,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from knnscope.api import workload
 from knnscope.encoders import models
 from tests.cli.conftest import Run, refused
 
 
-def test_embed_writes_vectors_ids_and_meta(knnscope: Run, tmp_path: Path) -> None:
-    code, out, _ = knnscope("embed", "sample", "-o", tmp_path / "run")
-    assert code == 0
-    assert "240 texts, 0 from the cache, 240 encoded" in out
-    vectors = np.load(tmp_path / "run/vectors.npy")
-    ids = (tmp_path / "run/ids.txt").read_text().splitlines()
-    meta = json.loads((tmp_path / "run/meta.json").read_text())
+@pytest.mark.usefixtures("encoded")
+def test_embed_writes_vectors_ids_and_meta(knnscope: Run, sample_vectors: Path) -> None:
+    """The command has run, for all tests that want the vectors."""
+    assert "240 texts, 0 from the cache, 240 encoded" in sample_vectors.with_suffix(".said").read_text("utf-8")
+    run = sample_vectors.with_suffix(".run")
+    vectors = np.load(run / "vectors.npy")
+    ids = (run / "ids.txt").read_text().splitlines()
+    meta = json.loads((run / "meta.json").read_text())
     assert vectors.shape == (len(ids), meta["dim"]) == (240, 384)
     assert meta["encoder"] == "all-MiniLM-L6-v2"
     assert meta["sha256"] == models.MODELS["all-MiniLM-L6-v2"].files["model.safetensors"][1]
-    assert np.load(tmp_path / "run/queries/vectors.npy").shape == (60, 384)
+    assert np.load(run / "queries/vectors.npy").shape == (60, 384)
     assert "240 texts, 240 from the cache, 0 encoded" in knnscope("embed", "sample")[1]
 
 
@@ -39,14 +41,14 @@ def test_embed_two_devices_side_by_side(knnscope: Run, tmp_path: Path, monkeypat
     """The table and its files, with the CPU standing in for the second device."""
     from knnscope.encoders import devices, onnx_encoder
 
-    inner = devices.OnnxEncoder
+    inner = workload.OnnxEncoder
     monkeypatch.setattr(devices, "OnnxEncoder", lambda model, recipe, _: inner(model, recipe, "cpu"))
     assert onnx_encoder.PROVIDERS.keys() == {"cpu", "cuda"}
-    code, out, _ = knnscope("embed", "sample", "--limit", 60, "--device", "cpu,cuda", "-o", tmp_path)
+    code, out, _ = knnscope("embed", "sample", "--limit", 24, "--device", "cpu,cuda", "-o", tmp_path)
     assert code == 0
     record = json.loads((tmp_path / "devices.json").read_text())
-    assert [run["texts"] for run in record["runs"]] == [60, 60]
-    assert all(run["steady_texts"] < 60 and run["first_batch_s"] > 0 for run in record["runs"])
+    assert [run["texts"] for run in record["runs"]] == [24, 24]
+    assert all(run["steady_texts"] < 24 and run["first_batch_s"] > 0 for run in record["runs"])
     assert record["runs"][1]["difference"] == 0
     assert "texts/s" in out
 
@@ -151,7 +153,7 @@ def test_an_encoder_of_a_folder_is_found_again(knnscope: Run, tmp_path: Path, mo
 def test_one_batch_has_no_steady_state(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from knnscope.encoders import devices
 
-    inner = devices.OnnxEncoder
+    inner = workload.OnnxEncoder
     monkeypatch.setattr(devices, "OnnxEncoder", lambda model, recipe, _: inner(model, recipe, "cpu"))
     _, out, _ = knnscope("embed", "sample", "--limit", 1, "--device", "cpu,cuda")
     rows = [line.split() for line in out.splitlines() if line.startswith("cpu ")]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knnscope.api import climbing
+from knnscope.api import climbing, reporting
 from knnscope.api.comparing import Comparison
 from knnscope.bench import runner, session
 from knnscope.bench.child import Child
@@ -26,13 +26,15 @@ from tests.cli.conftest import Run, refused
 from tests.cli.test_terminal import EVIL, steers
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+BESIDE = reporting.beside
 FEW = ("--rounds", 5, "--seconds", 1, "--threads", 1)
 ABSENT = ("faiss", "usearch", "sklearn", "onnxruntime", "onnx", "torch", "cupy", "cuvs", "flashlib", "pytrec_eval")
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_process: None) -> Path:
-    """A folder with vectors; planted engines beside the real ones, in this process, ceilings given."""
+    """A folder with vectors; planted engines beside the real ones, in this process, ceilings given, no page drawn."""
+    monkeypatch.setattr(reporting, "beside", lambda _: [])
     monkeypatch.setenv("COLUMNS", "100")  # the same paper for both
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)
@@ -77,8 +79,9 @@ def shown_again(knnscope: Run, *argv: object, code: int = 0) -> str:
 def test_a_comparison(
     here: Path, knnscope: Run, argv: tuple[object, ...], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "AbortsAtTen" in str(argv):
+    if "AbortsAtTen" in str(argv):  # as a user runs it
         monkeypatch.setattr(session, "Child", Child)
+        monkeypatch.setattr(reporting, "beside", BESIDE)
     np.save("q.npy", np.load("v.npy")[:5])
     few = FEW[:4] if "--threads" in argv else FEW[4:] if "--quick" in argv else FEW
     assert says in shown_again(knnscope, "compare", "v.npy", *few, *argv)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from knnscope.progress import harmless
+from tests.cli.conftest import Run
 
 EVIL = "a\x1b[31mred\x1b]0;title\x07\x9b2J\u202ebidi\u2066x\u2028y\u0085z\rback"
 
@@ -45,19 +46,32 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_no_command_prints_what_steers(folder: Path, tmp_path: Path, child_environment: dict[str, str]) -> None:
+def test_no_command_prints_what_steers(
+    folder: Path, tmp_path: Path, knnscope: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vectors = str(folder / f"{EVIL}.npy")
-    commands = (
+    monkeypatch.chdir(tmp_path)
+    for argv in (
         ("data", "show", str(folder)),
         ("data", "show", vectors),
-        ("data", "show", os.fsdecode(os.fsencode(folder) + b"/\xff\xfe.npy")),
-        ("data", "show", EVIL),
         ("data", "get", "synthetic:text,rows=9,dim=4", "-o", str(folder / f"{EVIL}2.npy")),
         ("embed", str(folder), "-o", str(folder / "out")),
         ("search", str(folder), f"sugar {EVIL}", "-k", "2"),
         ("search", vectors, EVIL),
         ("sql", vectors, "kernels"),
         ("explain", str(folder / EVIL)),
+    ):
+        _, *said = knnscope(*argv)
+        assert any(said), argv
+        assert not any(map(steers, said)), (argv, said)
+
+
+def test_no_process_prints_what_steers(folder: Path, tmp_path: Path, child_environment: dict[str, str]) -> None:
+    """Of what is no text, too, which only a stream of its own shows."""
+    commands = (
+        ("data", "show", str(folder)),
+        ("data", "show", os.fsdecode(os.fsencode(folder) + b"/\xff\xfe.npy")),
+        ("data", "show", EVIL),
         (EVIL,),
     )
     running = [

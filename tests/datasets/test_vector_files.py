@@ -6,6 +6,7 @@ import pickle
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -37,6 +38,13 @@ def test_mapped_files_are_not_read_into_memory(tmp_path: Path, name: str) -> Non
     values = vector_files.load(str(path)).documents.values
     assert not values.flags.owndata
     assert not values.flags.writeable
+
+
+def test_an_hdf5_file_without_rows_says_what_there_is(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        file["test"] = np.eye(3, dtype=np.float32)
+    with pytest.raises(KnnscopeError, match=r"no dataset 'train': .*; there is test"):
+        vector_files.load(str(tmp_path / "x.hdf5"))
 
 
 def test_hdf5_brings_queries_and_metric(tmp_path: Path) -> None:
@@ -139,7 +147,8 @@ def test_missing_empty_and_unknown_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_damage_gives_an_array_or_one_line(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
-    @settings(max_examples=15 if name.endswith("hdf5") else 60)  # each of those is opened in a process of its own first
+    # each of those is opened in a process of its own first
+    @settings(max_examples=15 if name.endswith((".hdf5", ".h5")) else 60)
     @given(data=st.data())
     def damaged(data: st.DataObject) -> None:
         one_line_or_an_array(tmp_path_factory.mktemp("fuzz"), name, data)

@@ -71,7 +71,7 @@ def committed(digests, values):
     add(digests, values)
     os.write(log, b"done %d\\n" % len(digests))
 cache.add = committed
-texts = [f"passage {i} " + "about many things " * (i * 37 % 19) for i in range(350)]
+texts = [f"passage {i} " + "about many things " * (i * 37 % 19) for i in range(175)]
 embed.fill(cache, encoder, texts, "texts")
 import numpy
 numpy.save(sys.argv[2], embed.read(cache, texts))
@@ -104,7 +104,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bits_and_no_work_twice(
 
     chance = random.Random(1)
     assert run("alone", None) == 0
-    kills = [run("killed", mark) for mark in (1, 100, 220)]
+    kills = [run("killed", mark) for mark in (1, 50, 110)]
     assert kills == [-signal.SIGKILL] * 3
     assert run("killed", None) == 0
     alone, killed = (np.load(tmp_path / f"{name}.npy") for name in ("alone", "killed"))

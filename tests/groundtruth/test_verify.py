@@ -303,6 +303,20 @@ def test_a_damaged_file_is_graded_or_refused_in_one_line(
     judged(path)
 
 
+def test_a_stored_nan_that_signals_is_no_warning(tmp_path: Path) -> None:
+    """Of float32, in a file or given: the processor says "invalid" where it is widened."""
+    ids, distances = defined()
+    write_both(tmp_path / "gt.bin", ids, distances)
+    raw = bytearray((tmp_path / "gt.bin").read_bytes())
+    raw[-4:] = (0x7F800001).to_bytes(4, "little")
+    (tmp_path / "gt.bin").write_bytes(raw)
+    stored = np.frombuffer(raw, "<f4")[-ids.size :].reshape(ids.shape)
+    for held in (str(tmp_path / "gt.bin"), (ids, stored)):
+        found = verify(BASE, held, QUERIES)
+        assert found.grade == "exact"
+        assert "where the defined value is" in str(found)
+
+
 @given(name=st.sampled_from(["x.bin", "x.ibin", "x.ivecs", "x.npy"]), raw=st.binary(max_size=300))
 def test_any_bytes_are_graded_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, name: str, raw: bytes

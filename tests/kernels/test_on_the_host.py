@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from knnscope.kernels import sources
+from knnscope.store import make_folder
+from tests.conftest import KEPT
 
 HOST = Path(__file__).parent / "host"
 COMPILER = shutil.which("c++")
@@ -23,8 +28,21 @@ KINDS = {"float32": (0, 0, 128), "bfloat16, cosine": (2, 2, 64), "float64": (3, 
 FULL = {"together": 4, "held": 512, "stages": 3, "masked": 1, "offset": 0}
 
 
+OPTIONS = ("-std=c++17", "-O1", "-w", "-fno-strict-aliasing", "-ffp-contract=off", "-U_FORTIFY_SOURCE")
+"""Threads jump from stack to stack, which a fortified longjmp takes for an error."""
+
+
+@cache
+def surroundings() -> bytes:
+    """All that decides a program beside its source: the compiler, its options, the host's files, and what stands here."""
+    assert COMPILER is not None
+    version = subprocess.run([COMPILER, "--version"], capture_output=True, check=True).stdout
+    files = (path.read_bytes() for path in (Path(__file__), *sorted(HOST.iterdir())) if path.is_file())
+    return b"\0".join((version, repr(OPTIONS).encode(), *files))
+
+
 def built(folder: Path, name: str, source: sources.Source) -> Path:
-    """A program of host/NAME.cpp and a source.
+    """A program of host/NAME.cpp and a source; one that was built of the same words before is kept.
 
     Raises:
         subprocess.CalledProcessError: it does not compile.
@@ -35,12 +53,15 @@ def built(folder: Path, name: str, source: sources.Source) -> Path:
     source = replace(source, before=tuple(file for file in source.before if file != "copies.cuh"))
     code = HOSTS_OWN.sub("of_a_gpu", PTX.sub(";", source.code))
     code = DYNAMIC.sub(r"alignas(16) static \1 \2[SHARED_BYTES / sizeof(\1)];", code)
-    (folder / "kernel.inc").write_text(macros + code)
-    program = folder / name
-    # Threads jump from stack to stack, which a fortified longjmp takes for an error.
-    options = ("-std=c++17", "-O1", "-w", "-fno-strict-aliasing", "-ffp-contract=off", "-U_FORTIFY_SOURCE")
-    paths = (f"-I{folder}", f"-I{HOST}", str(HOST / f"{name}.cpp"), "-o", str(program))
-    subprocess.run([COMPILER, *options, *paths], check=True)
+    included = macros + code
+    made_of = hashlib.sha256(b"\0".join((surroundings(), name.encode(), included.encode())))
+    program = make_folder(KEPT / "host") / f"{name}-{made_of.hexdigest()}"
+    if not program.exists():
+        (folder / "kernel.inc").write_text(included)
+        made = program.with_name(f"{name}-{os.getpid()}.part")
+        paths = (f"-I{folder}", f"-I{HOST}", str(HOST / f"{name}.cpp"), "-o", str(made))
+        subprocess.run([COMPILER, *OPTIONS, *paths], check=True)
+        made.replace(program)
     return program
 
 

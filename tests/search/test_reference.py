@@ -68,10 +68,15 @@ def check(rows: np.ndarray, queries: np.ndarray, k: int, metric: str) -> None:
     assert outcome(lambda: reference.answers(rows, queries, k, metric)) == expected
 
 
-@pytest.mark.parametrize("metric", definition.METRICS)
+@pytest.mark.parametrize(
+    "metrics",
+    [definition.METRICS, *(pytest.param((one,), marks=pytest.mark.slow) for one in definition.METRICS)],
+    ids=",".join,
+)
 @pytest.mark.parametrize("data", DATA)
-def test_same_bits_as_the_definition(data: str, metric: str) -> None:
+def test_same_bits_as_the_definition(data: str, metrics: tuple[str, ...]) -> None:
     @given(
+        st.sampled_from(metrics),
         st.sampled_from(("float16", "float32", "float64", "int8", "uint8")),
         st.integers(1, 900),
         st.integers(1, 12),
@@ -81,8 +86,9 @@ def test_same_bits_as_the_definition(data: str, metric: str) -> None:
         st.booleans(),
         st.integers(0, 99),
     )
-    @example("float64", 600, 64, 3, 0.2, 1, False, 1)  # 88 rows in the last block, k = 121
-    def same(dtype: str, count: int, dim: int, asked: int, share: float, scores: int, own: bool, seed: int) -> None:
+    def same(
+        metric: str, dtype: str, count: int, dim: int, asked: int, share: float, scores: int, own: bool, seed: int
+    ) -> None:
         random = np.random.default_rng(seed)
         rows = cast(DATA[data](random, (count, dim)), dtype)
         queries = rows[random.integers(0, count, asked)] if own else cast(DATA[data](random, (asked, dim)), dtype)
@@ -90,6 +96,8 @@ def test_same_bits_as_the_definition(data: str, metric: str) -> None:
             patch.setattr(reference, "SCORES", scores)
             check(rows, queries, 1 + round(share * (count - 1)), metric)
 
+    for metric in metrics:
+        same = example(metric, "float64", 600, 64, 3, 0.2, 1, False, 1)(same)  # 88 rows in the last block, k = 121
     same()
 
 

@@ -50,12 +50,17 @@ def made(tmp_path: Path) -> Any:
     return make
 
 
-@pytest.mark.parametrize("fixture", sorted(FIXTURES.glob("*.xz")), ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=sorted(FIXTURES.glob("*.xz")), ids=lambda path: path.stem)
+def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, reader.Trace]:
+    """A real trace, unpacked and read once for all queries."""
+    path = tmp_path_factory.mktemp("recorded") / "trace.sqlite"
+    path.write_bytes(lzma.decompress(request.param.read_bytes()))
+    return path, reader.read(path)
+
+
 @pytest.mark.parametrize("name", QUERIES)
-def test_every_query_answers_every_real_trace(tmp_path: Path, fixture: Path, name: str) -> None:
-    path = tmp_path / "trace.sqlite"
-    path.write_bytes(lzma.decompress(fixture.read_bytes()))
-    trace = reader.read(path)
+def test_every_query_answers_every_real_trace(recorded: tuple[Path, reader.Trace], name: str) -> None:
+    path, trace = recorded
     asks = {
         "kernels": len(trace.kernels),
         **dict.fromkeys(("copies", "copy-latency", "copy-throughput"), len(trace.copies)),
