@@ -134,7 +134,9 @@ def around(found: Changes) -> Table:
         (plain(d.what), plain(d.before), plain(d.after), _means(found, d.forbids, d.engines)) for d in found.differences
     ]
     them = "them"
-    if found.earlier or found.later:
+    if found.by_turns:
+        them = "the two environments"
+    elif found.earlier or found.later:
         before = "the last earlier run" if found.earlier else "the earlier run"
         them = f"{before} and {'the first later one' if found.later else 'this one'}"
     return Table(f"what differs around {them}", ("what", "A", "B", "so"), lines)
@@ -173,11 +175,18 @@ def table(found: Changes) -> Table:
             "" if row.tells is None else _times(row.tells),
             *([row.earlier or ""] if found.earlier else []),
             *([row.later or ""] if found.later else []),
+            *([row.pairs or ""] if found.by_turns else []),
         )
         for row in shown(found)
     ]
-    title = "row by row (B / A: what the unchanged engines share is taken out)"
-    counts = [*(["runs"] if found.earlier else []), *(["later runs"] if found.later else [])]
+    title = "row by row (B / A: " + (
+        "measured by turns)" if found.by_turns else "what the unchanged engines share is taken out)"
+    )
+    counts = [
+        *(["runs"] if found.earlier else []),
+        *(["later runs"] if found.later else []),
+        *(["pairs"] if found.by_turns else []),
+    ]
     return Table(title, (*HEAD, *counts), lines, (*RIGHT, *range(len(HEAD), len(HEAD) + len(counts))))
 
 
@@ -240,7 +249,19 @@ def sentences(found: Changes) -> list[str]:
             named = [_named(row) for row in some[:NAMED]]
             line = f"{word}: {'; '.join(named)}" + (f"; and {len(some) - NAMED} more" if len(some) > NAMED else "")
         said.append(line)
+    if found.by_turns:
+        said += _by_turns(hot)
     return [*said, *against(found)] if said else ["neither run has a row that was measured"]
+
+
+def _by_turns(hot: Sequence[Change]) -> list[str]:
+    """How it was measured, and which answers are wrong on either side."""
+    pairs = [row.pairs for row in hot if row.pairs]
+    said = [f"measured by turns, each row by {_span(pairs, 0)} pairs of processes"] if pairs else []
+    for side, grade in (("A", "before_grade"), ("B", "after_grade")):
+        if wrong := list(dict.fromkeys(row.engine for row in hot if getattr(row, grade) == "wrong")):
+            said.append(f"wrong in {side}: {_some(wrong)}")
+    return said
 
 
 def _because(found: Changes, some: Iterable[Change]) -> str:
