@@ -29,8 +29,8 @@ from knnscope.analysis import timed, turns
 from knnscope.search import catalog
 from knnscope.search.catalog import Entry
 
-DATA = "synthetic:text,rows=2000,queries=200"
-"""A tenth of planted_change's rows, so that 40 runs take less than 45 minutes."""
+DATA = "synthetic:text,rows=5000,queries=200"
+"""A quarter of planted_change's rows, so that 40 runs take less than 45 minutes."""
 ENGINES = ("numpy", "faiss")
 BATCH = 10
 PLANTED = Entry("benchmarks.planted_change:PlantedEngine", "numpy", None, "numpy, 15% slower")

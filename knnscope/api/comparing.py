@@ -31,7 +31,7 @@ from knnscope.bench.other import Other
 from knnscope.bench.plan import QUICK_ROUNDS, QUICK_SECONDS, Options
 from knnscope.bench.session import Grid, Result
 from knnscope.bench.task import Task
-from knnscope.bench.turns import AGAIN, PROCESSES, ROUNDS_A_LIFE, Plan
+from knnscope.bench.turns import AGAIN, PROCESSES, Plan
 from knnscope.datasets.registry import DatasetOptions
 from knnscope.errors import ArgumentError, unknown_name
 from knnscope.records import TextDataset
@@ -223,7 +223,7 @@ def _found(how: CompareOptions) -> Other:
 
 
 def _plan(how: CompareOptions) -> Plan:
-    return Plan(-(-how.rounds // ROUNDS_A_LIFE) if how.rounds else PROCESSES, how.again)
+    return Plan(how.rounds or PROCESSES, how.again)
 
 
 def _two(two: Two, task: Task, said: Sequence[str]) -> Comparison:

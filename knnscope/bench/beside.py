@@ -20,7 +20,7 @@ from knnscope.bench.plan import Case, Options
 from knnscope.bench.runner import Run
 from knnscope.bench.session import Grid, Ready, Result
 from knnscope.bench.task import Task
-from knnscope.bench.turns import AFTER, BEFORE, ROUNDS_A_LIFE, Both, Plan, Turns
+from knnscope.bench.turns import AFTER, BEFORE, TURNS, Both, Plan, Turns
 from knnscope.errors import KnnscopeError
 from knnscope.search import catalog
 from knnscope.search.grading import Grade
@@ -51,7 +51,7 @@ def measure(task: Task, what: Grid, options: Options, plan: Plan, beside: Other)
     """
     task = session.checked(task, what)
     with session.ready(task, what, options, {}) as made:
-        made = replace(made, facts=replace(made.facts, rounds_a_process=ROUNDS_A_LIFE))
+        made = replace(made, facts=replace(made.facts, rounds_a_process=TURNS))
         place = beside.place(made.data.queries.parent)
         shape = Shape(task.metric, task.rows.dtype.name, task.rows.shape[1], tuple(what.batches))
         told = other.tell(beside, place, what.engines, shape)
