@@ -67,7 +67,7 @@ class CompareOptions:
         quick: few queries and rounds, which tell large differences only.
         boundary: of ``BOUNDARIES``; None is all that an engine has.
         threads: the budget of every library; None is all cores, "stock" leaves each its own default.
-        rounds: at least 5; 7 allow a verdict; None is 20, or 5 of a quick run.
+        rounds: at least 5; 7 allow a verdict; None is 20, or 5 of a quick run, or with beside 8, each by new processes.
         seconds: budget of a case; None is 20, or a share of a minute of a quick run.
         timeout: seconds for any one step: a build, a warm-up, a turn.
         memory: MiB of host memory that one engine may allocate; None is no limit.
@@ -318,7 +318,7 @@ def settings_of(how: CompareOptions, grid: Grid) -> Options:
     Raises:
         ArgumentError: too few rounds, or a limit that is not above 0.
     """
-    if how.rounds is not None and how.rounds < FEWEST:
+    if how.rounds is not None and how.rounds < FEWEST and how.beside is None:
         raise ArgumentError(f"rounds {how.rounds}: at least {FEWEST}, since fewer say nothing about the noise")
     for name in ("seconds", "timeout", "memory"):
         value = getattr(how, name)

@@ -60,10 +60,12 @@ class Plan:
 
     def ends(self, pairs: Sequence[float], process: int, cases: int) -> bool:
         """Whether a case needs no more pairs, before this one: it is clear, or is named at a look that may name it."""
-        if process < self.processes or (process - self.processes) % STEP:
+        if process < self.processes:
             return False
-        names = process % self.processes == 0 and turns.told(pairs, turns.level(cases, self.again)).told in NAMED
-        return names or turns.clear(pairs)
+        names = process % self.processes == 0
+        if names and turns.told(pairs, turns.level(cases, self.again)).told in NAMED:
+            return True
+        return (names or (process - self.processes) % STEP == 0) and turns.clear(pairs)
 
 
 @dataclass(slots=True)

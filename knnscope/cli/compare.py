@@ -18,6 +18,7 @@ from knnscope.api.changing import Changes, changes, earlier_runs
 from knnscope.api.comparing import QUERIES, QUICK_QUERIES, SECONDS, CompareOptions, Comparison, compare
 from knnscope.bench.plan import QUICK_ROUNDS
 from knnscope.bench.turns import AGAIN as AGAIN_BESIDE
+from knnscope.bench.turns import PROCESSES
 from knnscope.cli import inputs, options
 from knnscope.cli.notes import notes
 from knnscope.cli.show import show, show_rows, show_two
@@ -214,7 +215,7 @@ def _add_effort(parser: argparse.ArgumentParser) -> None:
         "--rounds",
         type=options.positive,
         metavar="N",
-        help=f"at least 5; at least 7 for a verdict (default {statistics.ROUNDS})",
+        help=f"at least 5; at least 7 for a verdict (default {statistics.ROUNDS}; with --beside {PROCESSES}, each by new processes)",
     )
     parser.add_argument(
         "--seconds",
