@@ -107,8 +107,10 @@ def left_out(found: Changes) -> list[str]:
 
 
 def against(found: Changes) -> list[str]:
-    """How many runs the rows were judged by, and held against; nothing of a side that had only one to begin with."""
+    """How many runs, or pairs of processes, the rows were judged by, and held against; nothing of a side that had only one to begin with."""
     rows = _told(found)
+    if found.by_turns:
+        return [f"measured by turns; pairs of processes a row: {_span((row.pairs for row in rows), 0)}"]
     comparable = int(any(row.outcome != "not comparable" for row in found.rows))
     said = (
         [f"judged by {_span((row.later for row in rows), comparable)} of {len(found.later)} later runs"]
@@ -249,19 +251,7 @@ def sentences(found: Changes) -> list[str]:
             named = [_named(row) for row in some[:NAMED]]
             line = f"{word}: {'; '.join(named)}" + (f"; and {len(some) - NAMED} more" if len(some) > NAMED else "")
         said.append(line)
-    if found.by_turns:
-        said += _by_turns(hot)
     return [*said, *against(found)] if said else ["neither run has a row that was measured"]
-
-
-def _by_turns(hot: Sequence[Change]) -> list[str]:
-    """How it was measured, and which answers are wrong on either side."""
-    pairs = [row.pairs for row in hot if row.pairs]
-    said = [f"measured by turns, each row by {_span(pairs, 0)} pairs of processes"] if pairs else []
-    for side, grade in (("A", "before_grade"), ("B", "after_grade")):
-        if wrong := list(dict.fromkeys(row.engine for row in hot if getattr(row, grade) == "wrong")):
-            said.append(f"wrong in {side}: {_some(wrong)}")
-    return said
 
 
 def _because(found: Changes, some: Iterable[Change]) -> str:

@@ -27,7 +27,11 @@ PAIRS = 24
 
 
 def two(
-    slower: float = 1.0, noise: float = 0.02, pairs: int = PAIRS, drift: float = 0.5, engines: tuple[str, ...] = ("numpy",)
+    slower: float = 1.0,
+    noise: float = 0.02,
+    pairs: int = PAIRS,
+    drift: float = 0.5,
+    engines: tuple[str, ...] = ("numpy",),
 ) -> tuple[ComparisonRun, ComparisonRun]:
     """Both sides of a run in which the machine drifts, and the later side's first engine takes ``slower`` times as long."""
     rng = np.random.default_rng(pairs)
@@ -36,7 +40,9 @@ def two(
         shared = np.exp(np.linspace(0, drift, TOGETHER * pairs))
         luck = np.exp(rng.normal(0, noise, (2, pairs))).repeat(TOGETHER, axis=1)
         before.append(measured(engine, 1, [[0.01 * s] for s in shared * luck[0]]))
-        after.append(measured(engine, 1, [[0.01 * (slower if engine == engines[0] else 1) * s] for s in shared * luck[1]]))
+        after.append(
+            measured(engine, 1, [[0.01 * (slower if engine == engines[0] else 1) * s] for s in shared * luck[1]])
+        )
     return by_turns(run_of(before)), by_turns(run_of(after, interpreter="here/python"))
 
 
@@ -105,7 +111,10 @@ def test_the_level_is_shared_by_rows_and_by_looks() -> None:
 
 def test_rows_of_first_calls_cost_the_others_nothing() -> None:
     before, after = two(1.15, pairs=8)
-    first = [structs.replace(run.rows[0], cache="first", samples_ns=[[5]], rounds_a_process=TOGETHER) for run in (before, after)]
+    first = [
+        structs.replace(run.rows[0], cache="first", samples_ns=[[5]], rounds_a_process=TOGETHER)
+        for run in (before, after)
+    ]
     found = changes(*(replace(run, rows=(*run.rows, row)) for run, row in zip((before, after), first, strict=True)))
     assert {row.cache: (row.outcome, row.why) for row in found.rows} == {
         "hot": ("worse", ""),

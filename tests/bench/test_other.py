@@ -66,7 +66,10 @@ def test_an_environment_without_knnscope_is_measured_by_this_code(bare: Path, tm
 
 def test_a_virtual_environment_is_named_by_its_folder_and_not_followed(bare: Path) -> None:
     """Its interpreter is a link to another one, which has other libraries."""
-    refused(bare, rf"lacks llvmlite, msgspec, numpy, tqdm, which knnscope needs: {bare}/bin/python -m pip install llvmlite msgspec numpy tqdm$")
+    refused(
+        bare,
+        rf"lacks llvmlite, msgspec, numpy, tqdm, which knnscope needs: {bare}/bin/python -m pip install llvmlite msgspec numpy tqdm$",
+    )
     refused(bare / "bin" / "python", "lacks llvmlite, msgspec, numpy, tqdm")
 
 
@@ -111,7 +114,9 @@ def test_another_knnscope_measures_by_its_own_code(bare: Path, tmp_path: Path) -
 
 
 def test_what_is_no_interpreter_is_refused_in_a_line(program: Program, tmp_path: Path) -> None:
-    refused(tmp_path / "none", "no such file: a Python interpreter was expected, or the folder of a virtual environment")
+    refused(
+        tmp_path / "none", "no such file: a Python interpreter was expected, or the folder of a virtual environment"
+    )
     (tmp_path / "text").write_text("no program")
     refused(tmp_path / "text", "not an executable file: a Python interpreter was expected")
     refused(tmp_path, "no virtual environment: it has no bin/python")
@@ -133,7 +138,9 @@ def test_one_that_does_not_answer_is_given_up(program: Program, monkeypatch: pyt
 def test_what_libraries_print_is_no_part_of_the_answer(bare: Path, tmp_path: Path) -> None:
     made = furnished(bare, tmp_path / "venv", "tqdm")
     site = packages(made)
-    (site / "tqdm.py").write_text("print('{\"engines\": 1}')\nimport os\nos.write(1, b'noise')\nclass tqdm:\n    set_lock = classmethod(lambda *_: 0)\n")
+    (site / "tqdm.py").write_text(
+        "print('{\"engines\": 1}')\nimport os\nos.write(1, b'noise')\nclass tqdm:\n    set_lock = classmethod(lambda *_: 0)\n"
+    )
     found = other.find(made)
     (tmp_path / "run").mkdir()
     assert list(other.tell(found, found.place(tmp_path / "run"), ["numpy"], SHAPE).entries) == ["numpy"]

@@ -122,7 +122,9 @@ def test_what_is_clear_is_not_measured_any_further() -> None:
     assert (hosts.lives("a"), hosts.lives("b")) == (3, 6)
     assert [len(both.pairs(place)) for place in range(3)] == [3, 3, 6]
     assert both.pairs(2) == pytest.approx([np.log(1.2)] * 6)
-    assert [len(m.hot) for m in both.measured[AFTER]] == [6 * TURNS] * 3, "rounds go on for all, empty where none took part"
+    assert [len(m.hot) for m in both.measured[AFTER]] == [6 * TURNS] * 3, (
+        "rounds go on for all, empty where none took part"
+    )
 
 
 def test_what_is_told_at_a_look_is_not_measured_any_further() -> None:
@@ -200,7 +202,7 @@ def test_ctrl_c_keeps_what_there_is() -> None:
     assert [some[0].status for some in both.measured.values()] == ["interrupted"] * 2
     assert len(both.pairs(0)) == 2
     assert not +hosts.alive
-    turns = -10**6
+    turns = -(10**6)
     assert not Hosts(act).run([case("a")]).interrupted
 
 
