@@ -172,7 +172,11 @@ def changes(before: Run | Sequence[Run], after: Run | Sequence[Run]) -> Changes:
         lines, left_out = _lines(found, since)
         judged, shared = several.judge(lines, unchanged), several.common(lines, unchanged)
     else:
-        cases = [_case(row, new[key]) for key, row in old.items() if key in new and _comparable(row, new[key], around)]
+        cases = [
+            _case(row, new[key], paired is not None)
+            for key, row in old.items()
+            if key in new and _comparable(row, new[key], around)
+        ]
         judged = turns.judge(cases, paired.again) if paired else shifts.shifts(cases, unchanged)
         shared = [] if paired else shifts.common(cases, unchanged)
     rows = []
@@ -265,9 +269,10 @@ def _comparable(a: Row, b: Row, around: Sequence[Difference]) -> bool:
     return timed.alike(a, b) and not timed.forbidden(a.device, around)
 
 
-def _case(a: Row, b: Row) -> Case:
-    """What is compared of a row that both runs timed on the same device."""
-    (old, before), (new, after) = timed.times(a), timed.times(b)
+def _case(a: Row, b: Row, paired: bool) -> Case:
+    """What is compared of a row that both runs timed on the same device; by turns every round, since those of two processes are not joined."""
+    most = max(1, len(a.rounds), len(b.rounds)) if paired else timed.MOST
+    (old, before), (new, after) = timed.times(a, most), timed.times(b, most)
     return Case(a.key, a.device, (old, new), (before, after), a.quick or b.quick)
 
 

@@ -24,6 +24,8 @@ from knnscope.analysis.verdict import MATTERS
 CLEAR = 1.12
 """A row is clear if its ratio is no change that matters, and the 95% interval lies between this and one over this. So 15% are called clear by chance in
 fewer than one of forty looks; by simulation in none of a hundred runs (tests/analysis/test_turns_simulated.py)."""
+MOST = 60
+"""Pairs that the exact test takes a second for; of more, neighbors count as one."""
 
 
 def pairs(before: Floats, after: Floats, together: int) -> list[float]:
@@ -36,6 +38,7 @@ def pairs(before: Floats, after: Floats, together: int) -> list[float]:
     """
     rounds = min(len(before), len(after))
     apart = after[:rounds] - before[:rounds]
+    together *= -(-rounds // (together * MOST)) or 1
     groups = (apart[i : i + together] for i in range(0, rounds, together))
     return [float(np.median(kept)) for group in groups if len(kept := group[~np.isnan(group)])]
 

@@ -15,6 +15,7 @@ from knnscope.analysis import run as runs
 from knnscope.analysis.change import INTERPRETER
 from knnscope.bench import other, session
 from knnscope.bench.child import HERE, Child
+from knnscope.bench.failures import FailedError
 from knnscope.bench.other import Other, Shape, Told
 from knnscope.bench.plan import Case, Options
 from knnscope.bench.runner import Run
@@ -22,7 +23,7 @@ from knnscope.bench.session import Grid, Ready, Result
 from knnscope.bench.task import Task
 from knnscope.bench.turns import AFTER, BEFORE, TURNS, Both, Plan, Turns
 from knnscope.errors import KnnscopeError
-from knnscope.search import catalog
+from knnscope.search import catalog, device
 from knnscope.search.grading import Grade
 
 
@@ -61,7 +62,9 @@ def measure(task: Task, what: Grid, options: Options, plan: Plan, beside: Other)
         def start(side: str, name: str) -> Child:
             if side == AFTER:
                 return session.start(name, made.data, options)
-            return Child(told.entries.get(name) or catalog.ENGINES[name], made.data, options, place)
+            if name in told.problems:
+                raise FailedError(*_missing(name, told.problems[name]))
+            return Child(told.entries[name], made.data, options, place)
 
         def grade(side: str, case: Case, first: int, ids: npt.NDArray[np.int64]) -> Grade:
             return made.grade(case, first, ids, told.formulas[case.engine, case.batch] if side == BEFORE else None)
@@ -105,6 +108,11 @@ def _chosen(names: Sequence[str], told: Told) -> tuple[list[str], list[str]]:
             f"no engine that both environments have: {'; '.join(notes) or '; '.join(map(str, here.values()))}"
         )
     return [name for name, why in here.items() if (why is None) == (name not in told.problems)], notes
+
+
+def _missing(name: str, why: str) -> tuple[str, str]:
+    """The status of an engine that neither environment has, and why."""
+    return ("no-gpu" if catalog.ENGINES[name].device == "cuda" and device.gpu_problem() else "missing"), why
 
 
 def _result(made: Ready, both: Both, side: str, around: dict[str, Any]) -> Result:

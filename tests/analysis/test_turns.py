@@ -66,18 +66,30 @@ def test_each_pair_of_processes_counts_once() -> None:
     assert turns.pairs(before[:0], after[:0], 3) == []
 
 
+def test_of_very_many_pairs_neighbors_count_as_one() -> None:
+    """The exact test takes the square of their number; the rounds of two processes are never joined."""
+    assert len(turns.pairs(np.zeros(16 * 61), np.zeros(16 * 61), 16)) == 31
+    assert len(turns.pairs(np.zeros(16 * 60), np.zeros(16 * 60), 16)) == 60
+    row = only(changes(*two(1.15, pairs=400)))
+    assert (row.outcome, row.pairs) == ("worse", 58)
+
+
 def test_what_meets_both_sides_is_not_seen() -> None:
     """The machine gets slower by half meanwhile, and 15% are told all the same; nothing else is."""
     row = only(changes(*two(1.15)))
     assert (row.outcome, row.pairs, row.earlier, row.later) == ("worse", PAIRS, None, None)
-    assert row.low is not None and row.high is not None and row.ratio is not None
+    assert row.low is not None
+    assert row.high is not None
+    assert row.ratio is not None
     assert row.low < 1.15 < row.high < 1.2
-    assert row.p is not None and row.p < LEVEL / 3
+    assert row.p is not None
+    assert row.p < LEVEL / 3
     row = only(changes(*two(1 / 1.15)))
     assert row.outcome == "better"
     row = only(changes(*two()))
     assert row.outcome == "same"
-    assert row.tells is not None and row.tells < 1.06
+    assert row.tells is not None
+    assert row.tells < 1.06
 
 
 def test_no_other_engine_is_needed_and_every_library_may_be_another() -> None:
@@ -135,7 +147,8 @@ def test_a_row_is_clear_when_15_percent_can_be_left_out() -> None:
 def test_noise_is_said_to_be_noise() -> None:
     row = only(changes(*two(noise=0.5)))
     assert row.outcome == "noisy"
-    assert row.tells is not None and row.tells > 1.2
+    assert row.tells is not None
+    assert row.tells > 1.2
 
 
 def test_runs_of_another_day_are_no_pair() -> None:
