@@ -15,6 +15,7 @@ from knnscope import threads
 from knnscope.analysis import quality, statistics
 from knnscope.analysis import run as runs
 from knnscope.analysis.change import changes
+from knnscope.analysis.contents import Contents
 from knnscope.analysis.measurement import BOUNDARIES, Measurement, to_dict
 from knnscope.analysis.run import CompareFacts, ComparisonRun
 from knnscope.analysis.side_by_side import Question, SideBySide, side_by_side
@@ -125,6 +126,10 @@ class Comparison(RunResult[ComparisonRun]):
         if beside is not None:
             beside.save(Path(folder) / runs.BESIDE)
             write_json(Path(folder) / runs.CHANGES, to_dict(changes(beside.run, self.run)))
+
+    def _contents(self) -> Contents:
+        """What its page shows: where there is one beside it, what changed."""
+        return replace(super()._contents(), beside=self.beside.run if self.beside is not None else None)
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
