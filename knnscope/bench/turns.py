@@ -26,7 +26,7 @@ from knnscope.bench.forecast import TOLD_FROM, about
 from knnscope.bench.plan import LONG_NS, Case, Options, Schedule, starts
 from knnscope.bench.runner import FATAL, Executor, Measured
 from knnscope.bench.worker import Built
-from knnscope.progress import bar, say
+from knnscope.progress import UNLIKE, bar, say
 from knnscope.search.grading import Grade
 
 BEFORE, AFTER = "before", "after"
@@ -57,6 +57,10 @@ class Plan:
     def most(self) -> int:
         """All that a case may have."""
         return self.processes * (1 + self.again)
+
+    def left(self, process: int) -> int:
+        """Pairs from this one to the next look."""
+        return self.processes - process if process < self.processes else STEP - (process - self.processes) % STEP
 
     def ends(self, pairs: Sequence[float], process: int, cases: int) -> bool:
         """Whether a case needs no more pairs, before this one: it is clear, or is named at a look that may name it."""
@@ -188,7 +192,7 @@ class Turns:
         """One pair of processes of each engine after the other, until all is clear, or each has as many as it may."""
         going = list(range(len(both.measured[AFTER])))
         began = time.monotonic()
-        with bar(None, "measure by turns", "pair") as progress:
+        with bar(len(going), "measure by turns", "pair", form=UNLIKE) as progress:
             for process in range(self._plan.most):
                 going = [
                     place
@@ -202,6 +206,7 @@ class Turns:
                     engines.setdefault(both.measured[AFTER][place].case.engine, []).append(place)
                 if not engines:
                     return
+                progress.total = progress.n + len(engines) * self._plan.left(process)
                 for m in (m for some in both.measured.values() for m in some if m.status == "ok"):
                     m.hot += [[] for _ in range(TURNS)]
                 for engine in self._chance.sample(list(engines), len(engines)):
