@@ -29,6 +29,8 @@ NEEDS = (3, 11)
 LIBRARIES = ("llvmlite", "msgspec", "numpy", "tqdm")
 """What it needs whatever the engine."""
 SCRIPT = Path(__file__).with_name("told.py")
+VERSION = "import sys; print('Python %d.%d.%d' % sys.version_info[:3])"
+"""Asked first, in what every Python understands."""
 SECONDS = 300
 """An answer takes as long as loading the library of every engine."""
 STEERING = ("PYTHONPATH", "PYTHONHOME", "PYTHONEXECUTABLE", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
@@ -87,7 +89,7 @@ def find(given: str | Path) -> Other:
         ArgumentError: there is none, it is too old, or lacks what knnscope needs.
     """
     python = _executable(Path(given))
-    version = _run(given, [python, "-c", "import sys; print('Python %d.%d.%d' % sys.version_info[:3])"])
+    version = _run(given, [python, "-c", VERSION], "no Python interpreter")
     found = re.fullmatch(r"Python (\d+)\.(\d+)\.\d+\s*", version)
     if found is None:
         raise ArgumentError(
@@ -153,7 +155,8 @@ def _executable(given: Path) -> str:
 
 
 def _ask(given: str | Path, python: str, asked: dict[str, Any], place: Place | None = None) -> dict[str, Any]:
-    text = _run(given, [python, "-c", SCRIPT.read_text("utf-8"), json.dumps(asked)], place)
+    command = [python, "-c", SCRIPT.read_text("utf-8"), json.dumps(asked)]
+    text = _run(given, command, "knnscope does not load there", place)
     try:
         found: dict[str, Any] = json.loads(text)
     except ValueError as error:
@@ -161,8 +164,8 @@ def _ask(given: str | Path, python: str, asked: dict[str, Any], place: Place | N
     return found
 
 
-def _run(given: str | Path, command: Sequence[str], place: Place | None = None) -> str:
-    """What an interpreter prints.
+def _run(given: str | Path, command: Sequence[str], failed: str, place: Place | None = None) -> str:
+    """What an interpreter prints. failed: what it means where that fails.
 
     Raises:
         ArgumentError: it cannot be run, fails, or takes too long; with its last line.
@@ -187,6 +190,5 @@ def _run(given: str | Path, command: Sequence[str], place: Place | None = None) 
             ) from error
     if done.returncode:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
-        what = "no Python interpreter" if command[1] == "-c" and len(command) == 3 else "knnscope does not load there"
-        raise ArgumentError(f"beside {given}: {what}: {short(lines[-1].strip(), 300)}")
+        raise ArgumentError(f"beside {given}: {failed}: {short(lines[-1].strip(), 300)}")
     return done.stdout.decode("utf-8", "replace")

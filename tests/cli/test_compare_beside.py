@@ -33,7 +33,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_both_are_measured_and_what_changed_is_said(
     compare: Compare, knnscope: Run, vectors: Path, other: Path, tmp_path: Path
 ) -> None:
-    argv = (vectors, "--engines", "numpy,faiss,sklearn", *FEW, "--beside", other)
+    argv = (vectors, "--engines", "numpy,faiss,sklearn,Missing", *FEW, "--beside", other)
     code, out, err = compare(*argv)
     assert code == 0, err
     assert out.startswith(f"A  {other}/bin/python\nB  /"), "which environments they are comes first"
@@ -69,6 +69,13 @@ def test_both_are_measured_and_what_changed_is_said(
     assert ours["libraries"]["scikit-learn"]
     assert ours["source_sha256"] == theirs["source_sha256"], "this code measured both"
     assert ours["geometry"] == theirs["geometry"]
+    for some in (folder, folder / "beside"):
+        lines = [json.loads(line) for line in (some / "results.jsonl").read_text().splitlines()]
+        assert {row["engine"]: row["status"] for row in lines} == {
+            "numpy": "ok",
+            "faiss": "ok",
+            "Missing": "missing",
+        }, "what neither has is a row that says so, as ever"
 
 
 def test_rows_for_a_program(compare: Compare, vectors: Path, other: Path, tmp_path: Path) -> None:
