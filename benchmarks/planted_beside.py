@@ -14,7 +14,7 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -118,12 +118,6 @@ def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         "planted": {
             "runs": len(moved),
             f"{CHANGED}, 15% slower": dict(Counter(run["outcomes"][CHANGED] for run in moved).most_common()),
-            "its ratio, median": median([run["ratio"] for run in moved] or [0]),
-            "runs with another row that is worse or better": sum(
-                name != CHANGED and outcome in ("worse", "better")
-                for run in moved
-                for name, outcome in run["outcomes"].items()
-            ),
             **counts(moved),
         },
         "minutes": round(sum(run["seconds"] for run in (*still, *moved)) / 60),
@@ -135,15 +129,21 @@ def counts(some: Sequence[dict[str, Any]]) -> dict[str, Any]:
     rows = Counter(outcome for run in some for outcome in run["outcomes"].values())
     return {
         "rows": dict(rows.most_common()),
+        f"ratio of {CHANGED}, median": middle(run["ratio"] for run in some),
         "pairs of processes a row, mean": round(
             float(np.mean([n or 0 for run in some for n in run["pairs"].values()] or [0])), 1
         ),
-        "a change of so many times would have been told, median": median(
-            [t for run in some for t in run["tells"].values()] or [0]
+        "a change of so many times would have been told, median": middle(
+            t for run in some for t in run["tells"].values()
         ),
-        "cores kept busy by other work, median": median([run["other cores"] or 0 for run in some] or [0]),
-        "seconds a run, median": median([run["seconds"] for run in some] or [0]),
+        "cores kept busy by other work, median": middle(run["other cores"] or 0 for run in some),
+        "seconds a run, median": middle(run["seconds"] for run in some),
     }
+
+
+def middle(values: Iterable[float]) -> float:
+    """Their median; 0 of none."""
+    return round(median([*values] or [0]), 3)
 
 
 def write(out: Path, runs: dict[str, list[dict[str, Any]]]) -> None:
