@@ -33,8 +33,8 @@ BEFORE, AFTER = "before", "after"
 """The environment beside, and this one."""
 SIDES = (BEFORE, AFTER)
 TURNS = 16
-"""Of each process of a pair. Many short turns beat few long ones: on two cores with five other processes, six turns of ten calls of 4 ms left 12% between
-pairs of processes (standard deviation), twenty turns of three calls 7%, in about the same time."""
+"""Of each process of a pair. Many short turns beat few long ones: while others kept the machine busy, six turns of ten calls left 5.8% between pairs of
+processes (standard deviation), twenty turns of three calls 2.6% (benchmarks/short_turns.py)."""
 PROCESSES = 8
 """Pairs of processes before the first look."""
 STEP = 4
