@@ -2,7 +2,7 @@
 
 A pure function of the runs. ``surroundings`` says what may be compared and whose libraries changed, ``shifts`` how much longer a row
 takes once what all share is taken out; where there are several earlier runs, ``earlier`` says which of them count, and ``several`` how much
-longer. Of several later runs ``later`` says the same.
+longer. Of several later runs ``later`` says the same. Two runs that were measured by turns are held against each other round by round (``turns``).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, structs
 
-from knnscope.analysis import earlier, later, several, shifts, timed
+from knnscope.analysis import earlier, later, several, shifts, timed, turns
 from knnscope.analysis.earlier import Earlier, LeftOut
 from knnscope.analysis.jsonl import read_one
 from knnscope.analysis.later import Later
 from knnscope.analysis.measurement import FAILED, NOT_HERE, Count, Positive, Ratio
-from knnscope.analysis.run import LadderRun, Run
+from knnscope.analysis.run import ComparisonRun, LadderRun, Run, Turns
 from knnscope.analysis.several import Line
 from knnscope.analysis.shifts import Case, Common, Key, Shift
 from knnscope.analysis.surroundings import Difference, changed
@@ -49,6 +49,8 @@ UNTOLD = ("noisy", "no control", "not comparable")
 """Outcomes that say nothing of the engine."""
 FEW = "too few "
 """How the reason of a row begins that has too few processes, or rounds, for any verdict."""
+INTERPRETER = "interpreter"
+"""Where a run's environment names what answered, of runs that were measured by turns."""
 FARTHEST = 700.0
 """No logarithm of a ratio is shown that is larger: e to it is near the largest number."""
 
@@ -85,6 +87,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = None
     earlier: Annotated[Count | None, _say("of several earlier runs so many are what the time is held against")] = None
     later: Annotated[Count | None, _say("of several later runs so many are what it is judged by")] = None
+    pairs: Annotated[Count | None, _say("measured by turns: pairs of processes, each of which is one draw")] = None
     before_status: str | None = None
     after_status: str | None = None
     before_grade: str | None = None
@@ -110,7 +113,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """All that changed. before, after: the names of the runs. command: what measured them.
 
     earlier: of several earlier runs all names, oldest first; ``before`` is then the last that can be compared. later: of several later runs
-    all names; ``after`` is the first. left_out: those of both that cannot be compared.
+    all names; ``after`` is the first. left_out: those of both that cannot be compared. by_turns: both were measured in the same run, round by
+    round, and ``before`` and ``after`` are the interpreters.
     """
 
     schema_version: Literal[1] = 1
@@ -120,6 +124,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     earlier: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    by_turns: bool = False
     differences: tuple[Difference, ...]
     shared: tuple[Shared, ...]
     rows: tuple[Change, ...]
@@ -160,14 +165,20 @@ def changes(before: Run | Sequence[Run], after: Run | Sequence[Run]) -> Changes:
         for row in (*old.values(), *new.values())
     }
     unchanged = {engine for (engine, _), moved in libraries.items() if moved == ()}
+    paired = by_turns(runs[0], newer[0]) if len(runs) == len(newer) == 1 else None
     many = len(found.runs) > 1 or len(since.runs) > 1
     left_out: dict[Key, dict[int, str]] = {}
     if many:
         lines, left_out = _lines(found, since)
         judged, shared = several.judge(lines, unchanged), several.common(lines, unchanged)
     else:
-        cases = [_case(row, new[key]) for key, row in old.items() if key in new and _comparable(row, new[key], around)]
-        judged, shared = shifts.shifts(cases, unchanged), shifts.common(cases, unchanged)
+        cases = [
+            _case(row, new[key], paired is not None)
+            for key, row in old.items()
+            if key in new and _comparable(row, new[key], around)
+        ]
+        judged = turns.judge(cases, paired.again) if paired else shifts.shifts(cases, unchanged)
+        shared = [] if paired else shifts.common(cases, unchanged)
     rows = []
     for key in {**new, **old}:
         shift = judged.get(key)
@@ -178,21 +189,39 @@ def changes(before: Run | Sequence[Run], after: Run | Sequence[Run]) -> Changes:
                 row = _held(row, shift, [some.get(key) for some in each], left_out[key])
             if shift and len(since.runs) > 1:
                 row = structs.replace(row, later=shift.later, after_ns=since.took_ns(key))
+            if shift and paired:
+                row = structs.replace(row, pairs=shift.processes[0])
             rows.append(row)
     called = "later run 1" if len(newer) > 1 else "the second run" if len(runs) == 1 else "the later run"
     return Changes(
         command="ladder" if climbed else "compare",
-        before=next(name for run, name in zip(runs, names, strict=True) if run is found.last),
-        after=earlier.name(since.first, called),
+        before=interpreter(runs[0], names[0])
+        if paired
+        else next(name for run, name in zip(runs, names, strict=True) if run is found.last),
+        after=interpreter(since.first, called) if paired else earlier.name(since.first, called),
         earlier=tuple(names) if len(runs) > 1 else (),
         later=tuple(earlier.name(run, f"later run {i + 1}") for i, run in enumerate(newer)) if len(newer) > 1 else (),
         left_out=(*found.left_out, *since.left_out),
+        by_turns=paired is not None,
         differences=tuple(around),
         shared=tuple(_shared(one) for one in shared),
         rows=tuple(rows),
         rows_before=len(found.last.rows),
         rows_after=len(since.first.rows),
     )
+
+
+def by_turns(before: Run, after: Run) -> Turns | None:
+    """How two runs were measured by turns, so that a round of the one goes with a round of the other, if they were."""
+    if not isinstance(before, ComparisonRun) or not isinstance(after, ComparisonRun):
+        return None
+    return after.facts.turns if before.facts.turns == after.facts.turns else None
+
+
+def interpreter(run: Run, otherwise: str) -> str:
+    """What answered, of a run that was measured by turns."""
+    found = run.environment.get(INTERPRETER)
+    return found if isinstance(found, str) else otherwise
 
 
 def load(path: Path) -> Changes:
@@ -240,9 +269,10 @@ def _comparable(a: Row, b: Row, around: Sequence[Difference]) -> bool:
     return timed.alike(a, b) and not timed.forbidden(a.device, around)
 
 
-def _case(a: Row, b: Row) -> Case:
-    """What is compared of a row that both runs timed on the same device."""
-    (old, before), (new, after) = timed.times(a), timed.times(b)
+def _case(a: Row, b: Row, paired: bool) -> Case:
+    """What is compared of a row that both runs timed on the same device; by turns every round, since those of two processes are not joined."""
+    most = max(1, len(a.rounds), len(b.rounds)) if paired else timed.MOST
+    (old, before), (new, after) = timed.times(a, most), timed.times(b, most)
     return Case(a.key, a.device, (old, new), (before, after), a.quick or b.quick)
 
 

@@ -26,7 +26,7 @@ class Contents:
 
     run: of compare or the ladder, if there is one. explanations: by the name of their file, what ``knnscope explain --json`` or
     ``Explanation.save`` wrote. traces: files that are named as such; they are not opened here. notes: what could not be read. crossings: what
-    ``knnscope crossover`` found, if that is there. grades: what ``knnscope grade`` wrote.
+    ``knnscope crossover`` found, if that is there. grades: what ``knnscope grade`` wrote. beside: what was measured by turns with the run.
     """
 
     folder: Path | None
@@ -36,6 +36,7 @@ class Contents:
     notes: tuple[str, ...] = ()
     crossings: CrossoverRun | None = None
     grades: Grades | None = None
+    beside: Run | None = None
 
 
 def contents(folder: str | Path) -> Contents:
@@ -60,7 +61,7 @@ def contents(folder: str | Path) -> Contents:
     crossings = _crossings(folder)
     if not (folder / run.ROWS).is_file() and (found or traces or crossings):
         return Contents(folder, None, found, traces, tuple(notes), crossings)
-    return Contents(folder, run.load(folder), found, traces, tuple(notes), crossings)
+    return Contents(folder, run.load(folder), found, traces, tuple(notes), crossings, beside=_beside(folder))
 
 
 def of_run(found: Run) -> Contents:
@@ -69,7 +70,13 @@ def of_run(found: Run) -> Contents:
         return Contents(None, found, {})
     beside, notes = _explanations(found.folder)
     traces = tuple(path for path in _files(found.folder) if path.suffix == TRACES)
-    return Contents(found.folder, found, beside, traces, tuple(notes), _crossings(found.folder))
+    return Contents(
+        found.folder, found, beside, traces, tuple(notes), _crossings(found.folder), beside=_beside(found.folder)
+    )
+
+
+def _beside(folder: Path) -> Run | None:
+    return run.load(some) if (some := run.beside(folder)) is not None else None
 
 
 def _crossings(folder: Path) -> CrossoverRun | None:

@@ -1,7 +1,8 @@
 """A run is a folder: what compare and the ladder save, and what every renderer takes. ``save`` writes it, ``load`` reads it.
 
 results.jsonl has the rows, environment.json the machine and the options, run.json what else the text needs, verdict.json the verdicts
-of a comparison, which follow from the rows. Runs that measured the same again lie in it as again-1, again-2 and so on.
+of a comparison, which follow from the rows. Runs that measured the same again lie in it as again-1, again-2 and so on; what was measured by turns
+with it in another environment lies in beside, a run as any other.
 """
 
 from __future__ import annotations
@@ -25,8 +26,24 @@ ROWS, ENVIRONMENT, FACTS, VERDICT = "results.jsonl", "environment.json", "run.js
 FILES = (ROWS, ENVIRONMENT, FACTS, VERDICT)
 OLD = "compare or ladder"
 AGAIN = "again-"
+BESIDE = "beside"
+"""The folder, in that of a run, of what was measured by turns with it in another environment."""
+CHANGES = "changes.json"
+"""What came of two environments, in the folder of a run that was measured by turns."""
 PAGE = "report.html"
 """The page of a run, in its folder."""
+
+
+class Turns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a run was measured by turns with another.
+
+    run: what both have in common, and no other. processes: pairs of processes between looks at which a row may be named worse or better. again: how
+    many such looks there may be beside the first.
+    """
+
+    run: str
+    processes: Count
+    again: Count
 
 
 class CompareFacts(
@@ -35,7 +52,7 @@ class CompareFacts(
     """run.json of a comparison.
 
     queries: how many were asked. held_out: they were rows. answers: one query's texts, side by side. disagreeing: the same of queries
-    on which an engine departs from the definition, if there are texts.
+    on which an engine departs from the definition, if there are texts. turns: of a run that was measured by turns with another one.
     """
 
     schema_version: Literal[1] = 1
@@ -45,6 +62,7 @@ class CompareFacts(
     disagreeing: tuple[SideBySide, ...] = ()
     interrupted: bool = False
     notes: tuple[str, ...] = ()
+    turns: Turns | None = None
 
 
 class LadderFacts(
@@ -113,7 +131,7 @@ R = TypeVar("R", ComparisonRun, LadderRun)
 
 
 def save(run: R, folder: Path) -> R:
-    """Write the files of a run; returns the run that knows its folder. What measured again a run that was there goes.
+    """Write the files of a run; returns the run that knows its folder. What was measured with a run that was there, or measured it again, goes.
 
     Raises:
         KnnscopeError: the folder cannot be written, or a figure is not finite.
@@ -139,6 +157,12 @@ def repeats(folder: Path) -> list[Path]:
     while ((some := folder / f"{AGAIN}{len(found) + 1}") / ROWS).is_file():
         found.append(some)
     return found
+
+
+def beside(folder: Path | None) -> Path | None:
+    """Folder of what was measured by turns with the run in a folder, if it was."""
+    some = folder / BESIDE if folder is not None else None
+    return some if some is not None and (some / ROWS).is_file() else None
 
 
 def load_all(folder: str | Path) -> list[Run]:
@@ -181,8 +205,9 @@ def load(folder: str | Path) -> Run:
 
 
 def _forget_repeats(folder: Path) -> None:
-    """Another run takes the place of the one that they measured again. What else lies in their folders stays."""
-    for some in repeats(folder):
+    """Another run takes the place of the one that was measured with them. What else lies in their folders stays."""
+    (folder / CHANGES).unlink(missing_ok=True)
+    for some in (*repeats(folder), *filter(None, [beside(folder)])):
         for file in (*FILES, PAGE):
             (some / file).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it holds something else

@@ -73,9 +73,9 @@ def _climbed(row: RungMeasurement) -> Row:
     )
 
 
-def times(row: Row) -> tuple[npt.NDArray[np.float64], int]:
-    """The logarithm of each round's median, nan where it has none, and how many one process answered; of very many, neighbors are joined."""
-    step = -(-len(row.rounds) // MOST) or 1
+def times(row: Row, most: int = MOST) -> tuple[npt.NDArray[np.float64], int]:
+    """The logarithm of each round's median, nan where it has none, and how many one process answered; of more than most, neighbors are joined."""
+    step = -(-len(row.rounds) // most) or 1
     blocks = ([ns for r in row.rounds[i : i + step] for ns in r] for i in range(0, len(row.rounds), step))
     return np.array([math.log(median(ns)) if ns else math.nan for ns in blocks]), max(1, row.together // step)
 

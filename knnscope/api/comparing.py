@@ -14,7 +14,9 @@ import numpy as np
 from knnscope import threads
 from knnscope.analysis import quality, statistics
 from knnscope.analysis import run as runs
-from knnscope.analysis.measurement import BOUNDARIES, Measurement
+from knnscope.analysis.change import changes
+from knnscope.analysis.contents import Contents
+from knnscope.analysis.measurement import BOUNDARIES, Measurement, to_dict
 from knnscope.analysis.run import CompareFacts, ComparisonRun
 from knnscope.analysis.side_by_side import Question, SideBySide, side_by_side
 from knnscope.analysis.verdict import Verdict, as_json, verdicts
@@ -23,10 +25,14 @@ from knnscope.api.loading import opened, options_of
 from knnscope.api.runs import RunResult, counts, names
 from knnscope.api.searching import top
 from knnscope.api.workload import EncoderOptions, Workload
-from knnscope.bench import session
+from knnscope.bench import beside as by_turns
+from knnscope.bench import other, session
+from knnscope.bench.beside import Two
+from knnscope.bench.other import Other
 from knnscope.bench.plan import QUICK_ROUNDS, QUICK_SECONDS, Options
 from knnscope.bench.session import Grid, Result
 from knnscope.bench.task import Task
+from knnscope.bench.turns import AGAIN, PROCESSES, Plan
 from knnscope.datasets.registry import DatasetOptions
 from knnscope.errors import ArgumentError, unknown_name
 from knnscope.records import TextDataset
@@ -36,7 +42,7 @@ from knnscope.search import catalog
 from knnscope.search.definition import METRICS
 from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k
-from knnscope.store import new_folder
+from knnscope.store import new_folder, write_json
 from knnscope.units import short
 
 QUERIES = 1000
@@ -62,12 +68,15 @@ class CompareOptions:
         quick: few queries and rounds, which tell large differences only.
         boundary: of ``BOUNDARIES``; None is all that an engine has.
         threads: the budget of every library; None is all cores, "stock" leaves each its own default.
-        rounds: at least 5; 7 allow a verdict; None is 20, or 5 of a quick run.
+        rounds: at least 5; 7 allow a verdict; None is 20, or 5 of a quick run, or with beside 8, each by new processes.
         seconds: budget of a case; None is 20, or a share of a minute of a quick run.
         timeout: seconds for any one step: a build, a warm-up, a turn.
         memory: MiB of host memory that one engine may allocate; None is no limit.
         seed: of the choice of queries and the order of calls.
         keep_own: measure quality with documents that have the query's own id.
+        beside: the interpreter of another environment, or the folder of a virtual one: each engine is measured there and here by turns, and the result
+            says what changed from there to here (``knnscope.changes(found.beside, found)``).
+        again: with beside: up to so many times as many rounds more, while a row is not clear.
         dataset: which part of a data set.
         encoder: what encodes its texts.
     """
@@ -82,6 +91,8 @@ class CompareOptions:
     memory: int | None = None
     seed: int = 0
     keep_own: bool = False
+    beside: str | Path | None = None
+    again: int = AGAIN
     dataset: DatasetOptions | None = None
     encoder: EncoderOptions | None = None
 
@@ -91,6 +102,34 @@ class Comparison(RunResult[ComparisonRun]):
 
     command = "compare"
     made_of = ComparisonRun
+
+    def __init__(self, run: ComparisonRun, beside: Comparison | None = None) -> None:
+        """A result from the record of its run, and what was measured by turns with it."""
+        super().__init__(run)
+        self._beside = beside
+
+    @property
+    def beside(self) -> Comparison | None:
+        """What was measured by turns with it in another environment, if it was."""
+        if self._beside is None and (folder := runs.beside(self.run.folder)) is not None:
+            self._beside = type(self).load(folder)
+        return self._beside
+
+    def save(self, folder: str | Path) -> None:
+        """Write the files of the run into a folder, as the command does; what was measured by turns with it into ``beside`` in there.
+
+        Raises:
+            KnnscopeError: the folder cannot be written.
+        """
+        beside = self.beside
+        super().save(folder)
+        if beside is not None:
+            beside.save(Path(folder) / runs.BESIDE)
+            write_json(Path(folder) / runs.CHANGES, to_dict(changes(beside.run, self.run)))
+
+    def _contents(self) -> Contents:
+        """What its page shows: where there is one beside it, what changed."""
+        return replace(super()._contents(), beside=self.beside.run if self.beside is not None else None)
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
@@ -152,6 +191,7 @@ def compare(
     how = options_of(options or CompareOptions(), keywords)
     grid = _grid(engines, counts(k, "k"), counts(batch, "batch"), how.boundary)  # type: ignore[arg-type]
     settings = settings_of(how, grid)
+    beside = _found(how) if how.beside is not None else None
     if how.metric is not None and how.metric not in METRICS:
         raise unknown_name("metric", how.metric, METRICS)
     with new_folder(Path(out)) if out is not None else nullcontext() as folder:
@@ -164,8 +204,50 @@ def compare(
         if how.keep_own:
             task = replace(task, own={})
         said = _said(workload, task, settings)
-        measured = session.measure(task, grid, settings)
-        return recorded(workload, task, measured, said, folder)
+        if beside is None:
+            return recorded(workload, task, session.measure(task, grid, settings), said, folder)
+        two = by_turns.measure(task, grid, replace(settings, cold=False), _plan(how), beside)
+        found = _two(two, task, (*said, *workload.said()))
+        if folder is not None:
+            found.save(folder)
+        return found
+
+
+def _found(how: CompareOptions) -> Other:
+    """The environment beside this one.
+
+    Raises:
+        ArgumentError: it cannot measure, or a quick run is asked for.
+    """
+    assert how.beside is not None
+    if how.quick:
+        raise ArgumentError(
+            "quick: one process an engine tells no change of two environments: leave it out, and give --seconds and --rounds"
+        )
+    return other.find(how.beside)
+
+
+def _plan(how: CompareOptions) -> Plan:
+    return Plan(how.rounds or PROCESSES, how.again)
+
+
+def _two(two: Two, task: Task, said: Sequence[str]) -> Comparison:
+    """What two environments had, as the result of this one with the other beside it."""
+    there, here = (
+        ComparisonRun(
+            tuple(measured.rows),
+            measured.environment,
+            CompareFacts(
+                queries=len(task.queries),
+                held_out=task.held_out,
+                interrupted=measured.interrupted,
+                notes=(*said, *two.notes),
+                turns=two.turns,
+            ),
+        )
+        for measured in (two.before, two.after)
+    )
+    return Comparison(here, Comparison(there))
 
 
 def recorded(
@@ -241,7 +323,7 @@ def settings_of(how: CompareOptions, grid: Grid) -> Options:
     Raises:
         ArgumentError: too few rounds, or a limit that is not above 0.
     """
-    if how.rounds is not None and how.rounds < FEWEST:
+    if how.rounds is not None and how.rounds < FEWEST and how.beside is None:
         raise ArgumentError(f"rounds {how.rounds}: at least {FEWEST}, since fewer say nothing about the noise")
     for name in ("seconds", "timeout", "memory"):
         value = getattr(how, name)

@@ -46,6 +46,8 @@ def write(found: Contents, out: str | Path) -> Path:
     if ending == ".csv":
         if found.run is None:
             raise KnnscopeError(f"{found.folder}: holds traces, which have no rows: knnscope sql asks them")
+        if found.beside is not None:
+            return _written(out, change_text.csv_text(change.changes(found.beside, found.run)))
         return _written(out, rows.render(found.run.rows))
     return _written(out, _rendered(document(found), ending))
 

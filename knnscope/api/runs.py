@@ -10,6 +10,7 @@ import numpy as np
 
 from knnscope.analysis import contents
 from knnscope.analysis import run as runs
+from knnscope.analysis.contents import Contents
 from knnscope.analysis.measurement import to_dict
 from knnscope.analysis.run import ComparisonRun, LadderRun
 from knnscope.api import reporting
@@ -46,7 +47,7 @@ class RunResult(Generic[R]):
         Raises:
             KnnscopeError: another ending, a library is missing (the extra ``report``), or the file cannot be written.
         """
-        reporting.write(contents.of_run(self.run), path)
+        reporting.write(self._contents(), path)
 
     def charts(self, folder: str | Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
         """Write every chart of that page as a file of its own; returns the files.
@@ -54,7 +55,11 @@ class RunResult(Generic[R]):
         Raises:
             KnnscopeError: another format, a library is missing, or the folder cannot be written.
         """
-        return reporting.draw(contents.of_run(self.run), folder, formats)
+        return reporting.draw(self._contents(), folder, formats)
+
+    def _contents(self) -> Contents:
+        """What its page shows."""
+        return contents.of_run(self.run)
 
     @classmethod
     def load(cls: type[S], folder: str | Path) -> S:

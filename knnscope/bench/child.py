@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,6 +42,25 @@ MAPPED_FROM = 0.25
 
 ENDS_WITHIN = 10
 """Seconds that a process may take to end once its pipe is closed (a core dump)."""
+PROTOCOL = 1
+"""Of the messages between a child and its parent, which may be another version of this package (``other``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where children run: by which interpreter, from which folder, and with which variables in the place of this process's (None: without it)."""
+
+    python: str = sys.executable
+    folder: Path = PACKAGE
+    variables: Mapping[str, str | None] = field(default_factory=dict)
+
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """Variables of a process there, from those of one here."""
+        kept = {name: value for name, value in base.items() if name not in self.variables}
+        return kept | {name: value for name, value in self.variables.items() if value is not None}
+
+
+HERE = Place()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +75,15 @@ class Data:
 class Child:
     """A worker in another process, which starts in the background. Every method may raise ``FailedError``."""
 
-    def __init__(self, entry: Entry, data: Data, options: Options) -> None:
+    def __init__(self, entry: Entry | Mapping[str, Any], data: Data, options: Options, place: Place = HERE) -> None:
+        """Start it.
+
+        Args:
+            entry: the engine, as the catalog of this package has it, or as that of ``place`` does, in JSON's own types.
+            data: what it works on.
+            options: threads, limits, timeouts.
+            place: where it runs.
+        """
         self._timeout, self._warm_seconds = options.timeout, options.warm_seconds
         try:
             self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
@@ -66,12 +93,12 @@ class Child:
         read_there, write_here = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "knnscope.bench.child", str(read_there), str(write_there), str(os.getpid())],
+                [place.python, "-m", "knnscope.bench.child", str(read_there), str(write_there), str(os.getpid())],
                 env={
-                    **threads.environment(options.threads),
+                    **place.environment(threads.environment(options.threads)),
                     HOW: "wait",
                 },  # compiled code is measured, and compiling counted apart
-                cwd=PACKAGE,
+                cwd=place.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=self._log,
@@ -79,7 +106,7 @@ class Child:
                 start_new_session=True,  # Ctrl-C is for the parent, which ends its children itself
             )
         except OSError as error:
-            raise os_problem(error, sys.executable) from error
+            raise os_problem(error, place.python) from error
         finally:
             os.close(read_there)
             os.close(write_there)
@@ -88,7 +115,8 @@ class Child:
         self._pending = b""
         self._stopped = False
         self._opening = True
-        self._entry, self._memory = entry, options.memory
+        self._entry = entry if isinstance(entry, Mapping) else asdict(entry)
+        self._memory = options.memory
         try:
             self._tell("open", **self._opened(data))
         except BaseException:
@@ -150,7 +178,7 @@ class Child:
     def _opened(self, data: Data) -> dict[str, Any]:
         rows, queries = os.path.abspath(data.rows), os.path.abspath(data.queries)
         return {
-            "entry": asdict(self._entry),
+            "entry": self._entry,
             "rows": rows,
             "queries": queries,
             "metric": data.metric,

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -86,6 +86,75 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
     Raises:
         KnnscopeError: data that cannot be searched.
     """
+    task = checked(task, what)
+    known = _ceilings(what, options, cache.cached if options.quick else cache.obtain) if ceilings else {}
+    with ready(task, what, options, known) as made:
+        before = environment.state()
+        need = ROOM * made.task.rows.size * max(4, made.task.rows.itemsize)
+        runner = Runner(
+            lambda name: start(name, made.data, options),
+            made.grade,
+            len(made.order),
+            options,
+            room=lambda: (environment.memory()["available"] or need) >= need,
+        )
+        count = len(made.task.queries)
+        wanted = made.task.qrels is not None or not options.quick
+        ask = (made.depth, min(max(what.batches), count), count) if wanted else None
+        run = runner.run(what.cases(), ask, made.query_ns)
+        after = environment.state()
+    facts_of_run = {
+        **surroundings(before, after, options),
+        "ceilings": {name: c.to_json() for name, c in known.items()},
+        "geometry": asdict(made.shape),
+    }
+    return Result(made.rows_of(run), facts_of_run, run.answers, run.interrupted)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A task with its reference answers, its files for the children, and what all rows share.
+
+    order: which query each line of the file of queries is. depth: reference answers a query. query_ns: about what a query takes.
+    """
+
+    task: Task
+    facts: result.Facts
+    data: Data
+    order: npt.NDArray[np.int64]
+    judge: Judge
+    shape: geometry.Geometry
+    depth: int
+    query_ns: float
+    formulas: dict[str, Callable[[int], Formula]] = field(default_factory=dict)
+    """By engine, of those that answered."""
+
+    def formula(self, engine: str) -> Callable[[int], Formula]:
+        """By which an engine computes a batch."""
+        if engine not in self.formulas:
+            some = catalog.load(engine)
+            dtype, dim = self.task.rows.dtype.name, self.task.rows.shape[1]
+            self.formulas[engine] = lambda batch: some.formula(self.task.metric, dtype, batch, dim)
+        return self.formulas[engine]
+
+    def grade(self, case: Case, first: int, ids: npt.NDArray[np.int64], formula: Formula | None = None) -> Grade:
+        """Judge an engine's answers to the queries from a first one on, by its own formula or another."""
+        found = self.judge.grade(ids, first, formula or self.formula(case.engine)(case.batch))
+        if found.evidence is None:
+            return found
+        return replace(found, evidence=replace(found.evidence, query=int(self.order[found.evidence.query])))
+
+    def rows_of(self, run: Run) -> list[Measurement]:
+        """What was measured as rows."""
+        return _rows(run, self.task, self.facts, self.formulas)
+
+
+def checked(task: Task, what: Grid) -> Task:
+    """The task, with queries as all engines are asked them.
+
+    Raises:
+        KnnscopeError: data that cannot be searched.
+    """
     check_matrix(task.rows, "rows")
     check_matrix(task.queries, "queries")
     task = replace(task, queries=_as_asked(task.queries, task.rows.dtype))
@@ -95,12 +164,17 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
         )
     for k in what.ks:
         check_k(k, len(task.rows))
+    return task
+
+
+@contextmanager
+def ready(task: Task, what: Grid, options: Options, known: dict[str, Ceilings]) -> Iterator[Ready]:
+    """Find the reference answers of a task that was checked, and write the files."""
     depth = min(max(*what.ks, quality.DEPTH) + bool(task.own), len(task.rows)) if task.qrels else max(what.ks)
     began = time.perf_counter_ns()
     expected = reference.answers(task.rows, task.queries, depth, task.metric)
     query_ns = min((time.perf_counter_ns() - began) / len(task.queries), READ_NS * task.rows.size)  # few rows: all else
     shape = geometry.measure(task.rows, task.queries, min(10, len(task.rows)), task.metric)
-    known = _ceilings(what, options, cache.cached if options.quick else cache.obtain) if ceilings else {}
     facts = result.Facts(
         task.name,
         len(task.rows),
@@ -113,48 +187,23 @@ def measure(task: Task, what: Grid, options: Options, ceilings: bool = True) -> 
         options.per_process,
         options.quick,
     )
-    before = environment.state()
     with vector_files(task, max(what.batches)) as (data, order):
         judge = Judge(
             task.rows, task.queries[order], Neighbors(expected.ids[order], expected.distances[order]), task.metric
         )
-        formulas: dict[str, Callable[[int], Formula]] = {}
+        yield Ready(task, facts, data, order, judge, shape, depth, query_ns)
 
-        def grade(case: Case, first: int, ids: npt.NDArray[np.int64]) -> Grade:
-            if case.engine not in formulas:
-                engine = catalog.load(case.engine)
-                formulas[case.engine] = lambda batch: engine.formula(
-                    task.metric, task.rows.dtype.name, batch, task.rows.shape[1]
-                )
-            found = judge.grade(ids, first, formulas[case.engine](case.batch))
-            if found.evidence is None:
-                return found
-            return replace(found, evidence=replace(found.evidence, query=int(order[found.evidence.query])))
 
-        need = ROOM * task.rows.size * max(4, task.rows.itemsize)
-        runner = Runner(
-            lambda name: start(name, data, options),
-            grade,
-            len(order),
-            options,
-            room=lambda: (environment.memory()["available"] or need) >= need,
-        )
-        wanted = task.qrels is not None or not options.quick
-        ask = (depth, min(max(what.batches), len(task.queries)), len(task.queries)) if wanted else None
-        run = runner.run(what.cases(), ask, query_ns)
-    after = environment.state()
-    rows = _rows(run, task, facts, formulas)
-    facts_of_run = {
+def surroundings(before: dict[str, Any], after: dict[str, Any], options: Options) -> dict[str, Any]:
+    """What is recorded around a run, between two states of the machine."""
+    return {
         **environment.collect(catalog.libraries()),
         "options": asdict(options),
         "cleared_variables": threads.cleared(),
         "before": before,
         "after": after,
         "other_cores": environment.other_cores(before, after),
-        "ceilings": {name: c.to_json() for name, c in known.items()},
-        "geometry": asdict(shape),
     }
-    return Result(rows, facts_of_run, run.answers, run.interrupted)
 
 
 def _as_asked(queries: npt.NDArray[Any], rows: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -17,9 +17,11 @@ from knnscope.api import reporting
 from knnscope.api.changing import Changes, changes, earlier_runs
 from knnscope.api.comparing import QUERIES, QUICK_QUERIES, SECONDS, CompareOptions, Comparison, compare
 from knnscope.bench.plan import QUICK_ROUNDS
+from knnscope.bench.turns import AGAIN as AGAIN_BESIDE
+from knnscope.bench.turns import PROCESSES
 from knnscope.cli import inputs, options
 from knnscope.cli.notes import notes
-from knnscope.cli.show import show, show_rows
+from knnscope.cli.show import show, show_rows, show_two
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.search import catalog
 
@@ -42,6 +44,7 @@ class Compare:
     knnscope compare vectors.npy --against runs/baseline --fail-on slower,wrong
     knnscope compare vectors.npy --against runs/1 runs/2 runs/3 runs/4 --fail-on slower,wrong
     knnscope compare vectors.npy --against runs/1 runs/2 runs/3 runs/4 --again 2
+    knnscope compare vectors.npy --beside ../main/.venv --fail-on slower,wrong
     """
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
@@ -54,20 +57,15 @@ class Compare:
 
     def run(self, args: argparse.Namespace) -> int:
         """Measure and print."""
-        fail_on = _fail_on(args.fail_on, args.against is not None)
-        times = _times(args.again, args.against is not None, SLOWER in fail_on)
+        if args.beside is not None and args.against is not None:
+            raise KnnscopeError("--beside and --against: what changed since what? leave one of them out")
+        fail_on = _fail_on(args.fail_on, args.against is not None or args.beside is not None)
+        times = _times(args, SLOWER in fail_on)
         earlier = _earlier(args.against, args.dataset) if args.against is not None else None
         out = args.out or f"runs/compare-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        found = _measured(args, out)
+        found = _measured(args, out, times)
         notes(reporting.beside(found.run))
-        if args.json:
-            notes(found.notes)
-            show_rows(found.measurements)
-        else:
-            show(found.run)
-        since, more = _since(args, earlier, found, times) if earlier is not None else (None, [])
-        if since is not None:
-            print(f"\n{since}", file=sys.stderr if args.json else sys.stdout)
+        since, more = self._shown(args, earlier, found, times)
         if any(one.interrupted for one in (found, *more)) and found.folder is not None:
             raise KeyboardInterrupt(f"interrupted; what was measured until then is in {found.folder.resolve()}")
         failing = _failing(found.measurements, more, fail_on)
@@ -82,8 +80,26 @@ class Compare:
             raise KnnscopeError(f"nothing was measured: {first.engine}: {first.reason}")
         return 0
 
+    def _shown(
+        self, args: argparse.Namespace, earlier: Sequence[Comparison] | None, found: Comparison, times: int
+    ) -> tuple[Changes | None, list[Comparison]]:
+        """Print it; returns what changed, where there is something to compare with, and the runs that measured again for it."""
+        if (other := found.beside) is not None:
+            show_two(other.run, found.run, args.json)
+            return changes(other, found), []
+        if args.json:
+            notes(found.notes)
+            show_rows(found.measurements)
+        else:
+            show(found.run)
+        if earlier is None:
+            return None, []
+        since, more = _since(args, earlier, found, times)
+        print(f"\n{since}", file=sys.stderr if args.json else sys.stdout)
+        return since, more
 
-def _measured(args: argparse.Namespace, out: str | Path) -> Comparison:
+
+def _measured(args: argparse.Namespace, out: str | Path, times: int = 0) -> Comparison:
     with options.dashed():
         return compare(
             args.dataset or "sample",
@@ -91,18 +107,21 @@ def _measured(args: argparse.Namespace, out: str | Path) -> Comparison:
             options.listed(args.engines) if args.engines is not None else None,
             options.numbers(args.k, "-k"),
             options.numbers(args.batch, "--batch"),
-            _options(args),
+            _options(args, times),
             out,
         )
 
 
-def _times(asked: int | None, against: bool, checked: bool) -> int:
-    """How often to measure again: where a check may fail for it, by default."""
-    if asked and not against:
+def _times(args: argparse.Namespace, checked: bool) -> int:
+    """How often to measure again: where a check may fail for it, and by turns, by default."""
+    if args.again and args.against is None and args.beside is None:
         raise KnnscopeError(
-            f"--again {asked}: measures again what seems to have changed: name an earlier run with --against DIR"
+            f"--again {args.again}: measures again what seems to have changed: name an earlier run with --against DIR, or another "
+            f"environment with --beside PYTHON"
         )
-    return (again.TIMES if checked else 0) if asked is None else asked
+    if args.again is not None:
+        return int(args.again)
+    return AGAIN_BESIDE if args.beside is not None else again.TIMES if checked else 0
 
 
 def _since(
@@ -137,7 +156,7 @@ def _earlier(folders: Sequence[str], dataset: str | None) -> list[Comparison]:
     return earlier_runs(folders, Comparison)
 
 
-def _options(args: argparse.Namespace) -> CompareOptions:
+def _options(args: argparse.Namespace, times: int) -> CompareOptions:
     return CompareOptions(
         metric=args.metric,
         quick=args.quick,
@@ -149,6 +168,8 @@ def _options(args: argparse.Namespace) -> CompareOptions:
         memory=args.memory,
         seed=args.seed,
         keep_own=args.keep_own,
+        beside=args.beside,
+        again=times,
         dataset=inputs.dataset_options(args),
         encoder=inputs.encoder_options(args),
     )
@@ -194,7 +215,7 @@ def _add_effort(parser: argparse.ArgumentParser) -> None:
         "--rounds",
         type=options.positive,
         metavar="N",
-        help=f"at least 5; at least 7 for a verdict (default {statistics.ROUNDS})",
+        help=f"at least 5; at least 7 for a verdict (default {statistics.ROUNDS}; with --beside {PROCESSES}, each by new processes)",
     )
     parser.add_argument(
         "--seconds",
@@ -243,7 +264,13 @@ def _add_outcome(parser: argparse.ArgumentParser) -> None:
         type=options.natural,
         metavar="N",
         help="with --against: measure the whole up to N times more while a row is not clear, and judge all these runs together "
-        f"(default {again.TIMES} with --fail-on {SLOWER} or any, else 0)",
+        f"(default {again.TIMES} with --fail-on {SLOWER} or any, else 0); with --beside: up to N times as many rounds more "
+        f"(default {AGAIN_BESIDE})",
+    )
+    parser.add_argument(
+        "--beside",
+        metavar="PYTHON",
+        help="another environment, its interpreter or its folder: measure each engine there and here by turns, and print what changed from there to here",
     )
     parser.add_argument(
         "--keep-own",
@@ -254,7 +281,7 @@ def _add_outcome(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fail-on",
         metavar="S,S...",
-        help=f"exit with 1 if a row is one of {', '.join(FAIL_ON)} (or any); with --against also {SLOWER} than there",
+        help=f"exit with 1 if a row is one of {', '.join(FAIL_ON)} (or any); with --against or --beside also {SLOWER} than there",
     )
 
 
@@ -272,7 +299,9 @@ def _fail_on(text: str | None, against: bool) -> list[str]:
         if name not in known:
             raise unknown_name("choice for --fail-on", name, known)
     if SLOWER in chosen and not against:
-        raise KnnscopeError(f"--fail-on {SLOWER}: slower than what? name an earlier run with --against DIR")
+        raise KnnscopeError(
+            f"--fail-on {SLOWER}: slower than what? name an earlier run with --against DIR, or another environment with --beside PYTHON"
+        )
     return chosen
 
 

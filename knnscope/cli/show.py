@@ -9,11 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from knnscope.analysis import crossover, explained_crossings, jsonl, run
+from knnscope.analysis import change, crossover, explained_crossings, jsonl, run
 from knnscope.analysis.crossover import CrossoverRun
 from knnscope.analysis.run import ComparisonRun
 from knnscope.api.reporting import PAGE
 from knnscope.cli.notes import notes
+from knnscope.report import change as change_text
 from knnscope.report import comparison, ladder
 from knnscope.report import crossover as crossing
 
@@ -41,11 +42,25 @@ class Show:
             crossed(crossover.load(args.folder), args.json)
             return 0
         found = run.load(args.folder)
-        if args.json:
+        if (folder := run.beside(Path(args.folder))) is not None:
+            show_two(run.load(folder), found, args.json)
+        elif args.json:
             show_rows(found.rows)
         else:
             show(found)
         return 0
+
+
+def show_two(before: run.Run, after: run.Run, as_rows: bool) -> None:
+    """Print what was measured by turns: what changed from one environment to the other, or its rows."""
+    told = change.changes(before, after)
+    notes(after.facts.notes)
+    if as_rows:
+        show_rows(told.rows)
+        return
+    print(change_text.text(told))
+    if after.folder is not None:
+        print(f"\n{saved(after.folder)}")
 
 
 def show(found: run.Run) -> None:
@@ -70,4 +85,4 @@ def show_rows(rows: Sequence[msgspec.Struct]) -> None:
 
 def saved(folder: Path) -> str:
     """Where a run lies, and its files."""
-    return f"saved in {folder.resolve()}: {', '.join(name for name in (*run.FILES, PAGE) if (folder / name).exists())}"
+    return f"saved in {folder.resolve()}: {', '.join(name for name in (*run.FILES, run.CHANGES, run.BESIDE, PAGE) if (folder / name).exists())}"

@@ -107,8 +107,10 @@ def left_out(found: Changes) -> list[str]:
 
 
 def against(found: Changes) -> list[str]:
-    """How many runs the rows were judged by, and held against; nothing of a side that had only one to begin with."""
+    """How many runs, or pairs of processes, the rows were judged by, and held against; nothing of a side that had only one to begin with."""
     rows = _told(found)
+    if found.by_turns:
+        return [f"measured by turns; pairs of processes a row: {_span((row.pairs for row in rows), 0)}"]
     comparable = int(any(row.outcome != "not comparable" for row in found.rows))
     said = (
         [f"judged by {_span((row.later for row in rows), comparable)} of {len(found.later)} later runs"]
@@ -134,7 +136,9 @@ def around(found: Changes) -> Table:
         (plain(d.what), plain(d.before), plain(d.after), _means(found, d.forbids, d.engines)) for d in found.differences
     ]
     them = "them"
-    if found.earlier or found.later:
+    if found.by_turns:
+        them = "the two environments"
+    elif found.earlier or found.later:
         before = "the last earlier run" if found.earlier else "the earlier run"
         them = f"{before} and {'the first later one' if found.later else 'this one'}"
     return Table(f"what differs around {them}", ("what", "A", "B", "so"), lines)
@@ -173,11 +177,18 @@ def table(found: Changes) -> Table:
             "" if row.tells is None else _times(row.tells),
             *([row.earlier or ""] if found.earlier else []),
             *([row.later or ""] if found.later else []),
+            *([row.pairs or ""] if found.by_turns else []),
         )
         for row in shown(found)
     ]
-    title = "row by row (B / A: what the unchanged engines share is taken out)"
-    counts = [*(["runs"] if found.earlier else []), *(["later runs"] if found.later else [])]
+    title = "row by row (B / A: " + (
+        "measured by turns)" if found.by_turns else "what the unchanged engines share is taken out)"
+    )
+    counts = [
+        *(["runs"] if found.earlier else []),
+        *(["later runs"] if found.later else []),
+        *(["pairs"] if found.by_turns else []),
+    ]
     return Table(title, (*HEAD, *counts), lines, (*RIGHT, *range(len(HEAD), len(HEAD) + len(counts))))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from knnscope.analysis import change
 from knnscope.analysis.choice import choices, measured
 from knnscope.analysis.contents import Contents
 from knnscope.analysis.doubts import doubts
@@ -13,6 +14,7 @@ from knnscope.report.page.sections import (
     correctness,
     crossover,
     decision,
+    differences,
     floor,
     grades,
     machine,
@@ -27,7 +29,9 @@ from knnscope.report.page.sections import (
 
 
 def document(found: Contents) -> Document:
-    """The page of a run of compare, of the ladder, of a search for crossings, of grades, or of traces alone."""
+    """The page of a run of compare, of two that took turns, of the ladder, of a search for crossings, of grades, or of traces alone."""
+    if found.run is not None and found.beside is not None:
+        return differences.document(change.changes(found.beside, found.run))
     if isinstance(found.run, ComparisonRun):
         return _comparison(found, found.run)
     if isinstance(found.run, LadderRun):

@@ -18,6 +18,10 @@ HOW_SEVERAL = (
     "B / A is the time in the later run, or runs, over that in the earlier ones, without what the engines with unchanged libraries share. Above 1 "
     "is slower. The bar is the 95% interval, by how far this row differs between runs; a hollow mark is no change that was told."
 )
+HOW_BY_TURNS = (
+    "B / A is the time in this environment over that in the other one, by pairs of processes that took turns, so that both met the same state of the "
+    "machine. Above 1 is slower. The bar is the 95% interval; a hollow mark is no change that was told."
+)
 DRAWN = 60
 """Rows of the chart; the table has all."""
 
@@ -34,7 +38,7 @@ def document(found: Changes) -> Document:
     sections = [_rows(found), _around(found)]
     return Document(
         title=f"{change.earlier(found)} (A) and {change.later(found)} (B)",
-        about="what changed since earlier runs" if found.earlier else "what changed between two runs",
+        about=_about(found),
         lead=lead,
         head=[Listed([first, *more])],
         sections=[section for section in sections if section is not None],
@@ -42,11 +46,18 @@ def document(found: Changes) -> Document:
     )
 
 
+def _about(found: Changes) -> str:
+    if found.by_turns:
+        return "what changed from one environment to another"
+    return "what changed since earlier runs" if found.earlier else "what changed between two runs"
+
+
 def _rows(found: Changes) -> Section:
     shown = change.shown(found)
     blocks: list[Block] = []
     if chart := _chart(shown):
-        blocks += [Text(HOW_SEVERAL if found.earlier or found.later else HOW), chart]
+        how = HOW_BY_TURNS if found.by_turns else HOW_SEVERAL if found.earlier or found.later else HOW
+        blocks += [Text(how), chart]
     table = change.table(found)
     lines: list[tuple[object, ...]] = [
         (Engine(row.engine, str(line[0])), *line[1:]) for row, line in zip(shown, table.lines, strict=True)
