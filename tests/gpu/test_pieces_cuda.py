@@ -17,6 +17,7 @@ from knnscope.search import definition
 from tests.gpu.answers import same
 
 cp = pytest.importorskip("cupy")
+plane = pytest.importorskip("knnscope.certified.cuda.plane")
 COUNT, DIM = 70_000, 128
 MEMORIES = {"two places": "1KB", "some stay": "6MB", "most stay once they came": "15MB"}
 """Codes and plane of the rows below take 14 MB, and are planned with 16 MB."""
@@ -88,7 +89,7 @@ def test_where_codes_lie_is_told_and_their_bytes_are_the_same_anywhere() -> None
 
 
 @pytest.mark.parametrize("batch", [1, 40])
-def test_certificates_are_those_of_all_pieces_and_later_pieces_leave_few_rows(batch: int) -> None:
+def test_certificates_are_those_of_all_pieces(batch: int) -> None:
     rows, queries = data()
     index = ExactIndex(rows, device="cuda", memory="1KB")
     for _ in range(2):
@@ -99,10 +100,30 @@ def test_certificates_are_those_of_all_pieces_and_later_pieces_leave_few_rows(ba
         assert proof.path == (("plane",) if batch == 1 else ("codes",))
         assert (proof.margin >= 0).all()
         assert (proof.computed >= 10).all()
-        assert proof.computed.mean() < 9 * streaming(index).count("plane")  # each by itself would compute ten at least
         best = definition.distances(rows, queries[100 : 100 + batch].astype(np.float64), "l2")
         beyond = np.sort(best, axis=1)[:, 10]
         assert (np.sqrt(found.distances[:, -1]) + proof.margin <= np.sqrt(beyond) * (1 + 1e-12)).all()
+
+
+def test_batches_leave_few_rows_of_all_pieces() -> None:
+    rows, queries = data()
+    index = ExactIndex(rows, device="cuda", memory="1KB")
+    proof = index.search(queries[100:140], 10).certificate
+    assert proof is not None
+    assert proof.computed.mean() < 9 * streaming(index).count("plane")  # each by itself would compute ten at least
+
+
+def test_what_a_piece_has_found_leaves_fewer_rows_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, queries = data()
+    index = ExactIndex(rows, device="cuda", memory="1KB")
+
+    def computed() -> int:
+        proofs = [index.search(queries[one : one + 1], 10).certificate for one in range(100, 110)]
+        return sum(int(proof.computed.sum()) for proof in proofs if proof is not None)
+
+    told, at = computed(), plane.Workspace.at
+    monkeypatch.setattr(plane.Workspace, "at", lambda own, part, tiles, _known: at(own, part, tiles, None))
+    assert told < 0.75 * computed()
 
 
 def test_ids_of_any_order() -> None:
