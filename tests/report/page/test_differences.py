@@ -27,7 +27,7 @@ def test_who_got_worse_comes_first_and_every_row_is_there() -> None:
     page = differences.document(found)
     assert page.lead == "1 of 5 rows are worse, or wrong, or gone."
     text = markdown.render(page)
-    assert text.index("worse: faiss") < text.index("Row by row")
+    assert text.index("worse: faiss") < text.index("What differs around them") < text.index("Row by row")
     assert {row.engine for row in change.shown(found)} == set(COSTS)
     for table in list(tables(page))[:2]:
         assert len(table.lines) == len(COSTS)

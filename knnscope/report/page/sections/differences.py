@@ -35,13 +35,13 @@ def document(found: Changes) -> Document:
         lead = f"{len(bad)} of {len(found.rows)} rows are worse, or wrong, or gone."
     elif all(row.outcome in UNTOLD for row in found.rows):
         lead = "Nothing can be told of these runs."
-    sections = [_rows(found), _around(found)]
+    sections = [_around(found), _rows(found)]  # who reads of a change has to know between what
     return Document(
         title=f"{change.earlier(found)} (A) and {change.later(found)} (B)",
         about=_about(found),
         lead=lead,
         head=[Listed([first, *more])],
-        sections=[section for section in sections if section is not None],
+        sections=sections,
         engines=list(dict.fromkeys(row.engine for row in change.shown(found))),
     )
 
@@ -70,7 +70,7 @@ def _rows(found: Changes) -> Section:
     return Section("rows", "Row by row", [*blocks, *([Listed(said)] if said else [])])
 
 
-def _around(found: Changes) -> Section | None:
+def _around(found: Changes) -> Section:
     if not found.differences:
         return Section(
             "around",
