@@ -1,4 +1,4 @@
-"""The engine that planted_beside plants: numpy, which takes 15% more of a processor's time for each call, however busy the machine is."""
+"""The engine that planted_beside plants: numpy whose calls take 15% longer, however busy the machine is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from knnscope.records import Neighbors
 from knnscope.search.engine import Array
 from knnscope.search.engines.numpy import NumpyEngine
 
-MORE = 0.15
+MORE = 0.10
+"""Of the processor's time. What a loop in Python leaves behind makes the next call longer as well: measured by turns a call takes 1.15 times as long
+(mean of six runs; 1.23 with 0.15, and 1.03 with none)."""
 
 
 class SlowerEngine(NumpyEngine):
