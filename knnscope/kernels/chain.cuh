@@ -17,8 +17,8 @@ constexpr bool MANY_DOUBLES = false;
 template <int TEAM> struct Chain { double parts[TEAM], ends[TEAM][32]; i64 starts[TEAM]; int stray[TEAM]; };
 constexpr int LEARNS = 4, ASTRAY = 64;  // a share of a stray that is learned at once; one that is none
 
-// All warps that ``sync`` waits for take part. fetch: of a component what its term is made of; term_of: of that, and the component; terms: (TEAM, CHUNK); there: whether this team has a sum to make; again: whether
-// terms of the sum before may still be read.
+// All warps that ``sync`` waits for take part. fetch: of a component what its term is made of; term_of: of that, and the component; terms:
+// (TEAM, CHUNK); there: whether this team has a sum to make; again: whether terms of the sum before may still be read.
 template <int TEAM, typename Fetch, typename Term, typename Sync>
 __device__ __forceinline__ double sum_in_order(int dim, Fetch fetch, Term term_of, double* terms, Chain<TEAM>& chain, int member, bool there, bool again, Sync sync)
 {

@@ -171,7 +171,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
         if (METRIC == 2) {
             for (int query = 0; query < queries_count; ++query) {
                 const double* q = queries + query * p.dim;
-                const double sum = sum_in_order<MEETING>(p.dim, [&](int j) { return q[j]; }, [&](double x, int) { return __dmul_rn(x, x); }, terms, own_block.length, meeting, true, query > 0, wait_at<MEET, 32 * MEETING>);
+                auto fetch = [&](int j) { return q[j]; };
+                auto square = [](double x, int) { return __dmul_rn(x, x); };
+                const double sum = sum_in_order<MEETING>(p.dim, fetch, square, terms, own_block.length, meeting, true, query > 0, wait_at<MEET, 32 * MEETING>);
                 if (lane == 0 && meeting == 0) own_block.asked[query].defined = __dsqrt_rn(sum);
             }
         }

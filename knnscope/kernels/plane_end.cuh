@@ -163,7 +163,11 @@ __device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const 
             if (by_teams) {
                 const Cell* x = p.rows + row * p.dim;
                 const double norm = METRIC == 2 ? p.row_norms[row] : 0;
-                value = sum_in_order<TEAM>(p.dim, [&](int j) { return __ldg(x + j); }, [&](Cell cell, int j) { return term(wide(cell), q[j]); }, terms + own / TEAM * TEAM * CHUNK, own_block.chains[min(team, TEAMS - 1)], member, there, first > 0, [] { __syncthreads(); });
+                auto fetch = [&](int j) { return __ldg(x + j); };
+                auto term_of = [&](Cell cell, int j) { return term(wide(cell), q[j]); };
+                double* own_terms = terms + own / TEAM * TEAM * CHUNK;
+                Chain<TEAM>& chain = own_block.chains[min(team, TEAMS - 1)];
+                value = sum_in_order<TEAM>(p.dim, fetch, term_of, own_terms, chain, member, there, first > 0, [] { __syncthreads(); });
                 value = value_of(value, norm, length);
             } else if (there) value = value_by_warp(p, row, q, length, terms + own * CHUNK);
             needed_from_here(side);
