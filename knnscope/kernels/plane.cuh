@@ -124,8 +124,8 @@ template <int APART, typename Word, int COUNT, typename Is> __device__ __forcein
     lost = 1;
 }
 
-// Barriers of some warps of a block, by their numbers: who arrives does not wait. Each is met at one place of the code, else tools that look for races
-// do not know it.
+// Barriers of some warps of a block, by their numbers: who arrives does not wait. Each is met at one place of the code: at several, a tool that looks
+// at barriers takes warps for divergent.
 template <int NUMBER, int COUNT> __device__ __forceinline__ void wait_at() { asm volatile("bar.sync %0, %1;" ::"n"(NUMBER), "n"(COUNT) : "memory"); }
 template <int NUMBER, int COUNT> __device__ __forceinline__ void arrive_at() { asm volatile("bar.arrive %0, %1;" ::"n"(NUMBER), "n"(COUNT) : "memory"); }
 constexpr int READY = 1, MINIMA = 2, MEET = 3, LENGTHS = 4;  // READY: digits and errors of queries; LENGTHS: of the first query, then of the others
