@@ -13,9 +13,9 @@ constexpr bool MANY_DOUBLES = true;   // a multiprocessor adds as many float64 n
 constexpr bool MANY_DOUBLES = false;
 #endif
 
-// stray: of each part's start, in float64 numbers; what was learned before, or 0.
-template <int TEAM> struct Chain { double parts[TEAM], ends[TEAM][32]; i64 starts[TEAM]; int stray[TEAM]; };
-constexpr int LEARNS = 4, ASTRAY = 64;  // a share of a stray that is learned at once; one that is none
+// deviations: of each part's start from its guess, in units of its last bit; what was learned before, or 0.
+template <int TEAM> struct Chain { double parts[TEAM], ends[TEAM][32]; i64 starts[TEAM]; int deviations[TEAM]; };
+constexpr int LEARNED = 4, MOST_DEVIATION = 64;  // a fourth of what a start was missed by is learned at once, where it is no more than that
 
 // All warps that ``sync`` waits for take part. fetch: of a component what its term is made of; term_of: of that, and the component; terms:
 // (TEAM, CHUNK); there: whether this team has a sum to make; again: whether terms of the sum before may still be read.
@@ -46,13 +46,13 @@ __device__ __forceinline__ double sum_in_order(int dim, Fetch fetch, Term term_o
         if (there) {
             double guess = total;
             for (int who = 0; who < member; ++who) guess += chain.parts[who];
-            const i64 start = __double_as_longlong(guess) + (member ? chain.stray[member] - 16 : 0);
+            const i64 start = __double_as_longlong(guess) + (member ? chain.deviations[member] - 16 : 0);
             chain.ends[member][lane] = add_in_order(__longlong_as_double(start + (member ? lane : 0)), terms + member * CHUNK, size_of(member));
             if (lane == 0) chain.starts[member] = start;
         }
         sync();
         if (there) {
-            i64 starts[TEAM], beside = ASTRAY + 1;  // of the lane's part
+            i64 starts[TEAM], beside = MOST_DEVIATION + 1;  // of the lane's part
             UNROLL for (int who = 1; who < TEAM; ++who) starts[who] = chain.starts[who];
             bool known = true;
             total = chain.ends[0][0];
@@ -71,7 +71,7 @@ __device__ __forceinline__ double sum_in_order(int dim, Fetch fetch, Term term_o
                     total = at < 32 ? chain.ends[who][at] : add_in_order(total, terms + who * CHUNK, size_of(who));
                 }
             }
-            if (member == TEAM - 1 && beside >= -ASTRAY && beside <= ASTRAY) chain.stray[lane] += (int)beside / LEARNS;
+            if (member == TEAM - 1 && beside >= -MOST_DEVIATION && beside <= MOST_DEVIATION) chain.deviations[lane] += (int)beside / LEARNED;
         }
     }
     return total;

@@ -87,7 +87,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
         asked_for = j < p.dim ? given(p, (ALONE ? 0 : i / FULL) * p.dim + j) : 0, middle = !METRIC && j < p.dim ? p.centre[j] : 0;
     };
     if (threadIdx.x < cells) read(threadIdx.x);
-    const int word = threadIdx.x - (THREADS - TEAM);  // of what earlier searches have left: its number, and strays
+    const int word = threadIdx.x - (THREADS - TEAM);  // of what earlier searches have left: its number, and deviations
     const u32 before = word >= 0 ? reinterpret_cast<volatile u32*>(p.state)[word] : 0;
     int item = (own + MEETING) % WARPS * p.blocks + blockIdx.x;
     float direction[PER_LANE];
@@ -96,7 +96,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
         UNROLL for (int i = 0; i < PER_LANE; ++i) direction[i] = __ldg(from + 32 * i);
     };
     if (item < count) ask();
-    else if (own >= SCANNING - 4) touch(some_of_all(p), own_block.early);
+    else if (own >= SCANNING - 4) touch(one_of_each_line(p), own_block.early);
     float* flat = reinterpret_cast<float*>(room);  // queries until words are told, where rows are centred
     double* queries = p.asked ? p.asked : reinterpret_cast<double*>(room + p.kept);
     for (int i = threadIdx.x; i < cells; i += THREADS) {
@@ -106,7 +106,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
         if (!METRIC) flat[i] = (float)((asked_for - middle) * p.scaling);
     }
     if (word == 0) own_block.number = before + 1, own_block.lost = 0;
-    if (word >= 0) own_block.stray[word] = word ? (int)before : 0, own_block.length.stray[word] = 0;
+    if (word >= 0) own_block.deviations[word] = word ? (int)before : 0, own_block.length.deviations[word] = 0;
     __syncthreads();
     while (item < count) {  // once, unless there are few blocks
         const int query = ALONE ? 0 : item / LEADING;
@@ -190,7 +190,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
         __syncthreads();
     }
     if (own < queries_count) report(p, own_block, own);
-    keep_stray(p, own_block);
+    keep_deviations(p, own_block);
     if (blockIdx.x) return;
     rank(p, own_block, reinterpret_cast<u64*>(room), reinterpret_cast<i64*>(room) + HITS);
 }

@@ -29,7 +29,7 @@ struct Told {  // of one query, when it is answered
 
 struct State {  // all 0 before the first search; hits are 0 after each
     u32 number;
-    int stray[3];                              // of the second to the last part of a sum (chain.cuh)
+    int deviations[3];                              // of the second to the last part of a sum (chain.cuh)
     u32 hits[TOGETHER];                        // that blocks had no words for
 };
 
@@ -63,8 +63,8 @@ struct Plane {
     const double* known;              // (queries, k): an answer over other rows, none of which has to be found again; null where there is none
 };
 
-// One of each 64 bytes, wherever the first of them lies.
-__device__ __forceinline__ u64 some_of_all(const Plane& p)
+// An argument of each cache line.
+__device__ __forceinline__ u64 one_of_each_line(const Plane& p)
 {
     auto of = [](const void* one) { return reinterpret_cast<u64>(one); };
     return of(p.words) ^ (u64)p.count ^ of(p.meeting) ^ of(p.rows) ^ (u64)__double_as_longlong(p.longest) ^ of(p.told) ^ of(p.values) ^ of(p.known);

@@ -20,7 +20,7 @@ struct Shared {
     u32 minima[TOGETHER][SCANNING], rows[TOGETHER][SCANNING];
     int biases[2 * TOGETHER], waiting, near;
     u32 hits[TOGETHER], lost, number, early;
-    int stray[TEAM];
+    int deviations[TEAM];
     Found found[TOGETHER];
     __device__ __forceinline__ u64& skipped(int query) { return words[query][0].value; }
     __device__ __forceinline__ u32& least(int query) { return words[query][0].more; }
@@ -41,7 +41,7 @@ __device__ __forceinline__ void begin_counts(Shared& own_block)
     }
     if (threadIdx.x < TOGETHER) own_block.hits[threadIdx.x] = 0, own_block.found[threadIdx.x] = {LAST, ALL, 0, 0, 0, 0};
     if (threadIdx.x == 0) own_block.waiting = own_block.near = 0;
-    if (threadIdx.x < TEAMS * TEAM) own_block.chains[threadIdx.x / TEAM].stray[threadIdx.x % TEAM] = own_block.stray[threadIdx.x % TEAM];
+    if (threadIdx.x < TEAMS * TEAM) own_block.chains[threadIdx.x / TEAM].deviations[threadIdx.x % TEAM] = own_block.deviations[threadIdx.x % TEAM];
 }
 
 // A row whose value is known, by one thread: whether it is where its bound says.
@@ -185,11 +185,11 @@ __device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const 
 }
 
 // What was learned of sums, for the next search: by whichever block comes last.
-__device__ __forceinline__ void keep_stray(const Plane& p, const Shared& own_block)
+__device__ __forceinline__ void keep_deviations(const Plane& p, const Shared& own_block)
 {
     const int who = threadIdx.x;
-    if (who && who < TEAM && own_block.chains[0].stray[who] != own_block.stray[who])
-        *static_cast<volatile int*>(&p.state->stray[who - 1]) = own_block.chains[0].stray[who];
+    if (who && who < TEAM && own_block.chains[0].deviations[who] != own_block.deviations[who])
+        *static_cast<volatile int*>(&p.state->deviations[who - 1]) = own_block.chains[0].deviations[who];
 }
 
 // What a block has found of a query, by one warp.

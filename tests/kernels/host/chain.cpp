@@ -51,7 +51,7 @@ int main(int count, char** given)
         kernel = [&] {
             __shared__ double room[TEAM * CHUNK];
             __shared__ Chain<TEAM> chain;
-            if (threadIdx.x < TEAM) chain.stray[threadIdx.x] = number % 7 - 3;  // whatever was learned
+            if (threadIdx.x < TEAM) chain.deviations[threadIdx.x] = number % 7 - 3;  // whatever was learned
             __syncthreads();
             auto sum = [&](double sign, bool again) {
                 return sum_in_order<TEAM>(dim, [&](int j) { return terms[j]; }, [&](double x, int) { return sign * x; }, room, chain, threadIdx.x / 32, true, again, [] { __syncthreads(); });
@@ -70,7 +70,7 @@ int main(int count, char** given)
     }
     // Squares of differences of float32 numbers: sums in order are mostly rounded down. After some rows it is known by how much.
     Chain<TEAM>& kept = *everywhere<Chain<TEAM>>(1);
-    std::fill_n(kept.stray, TEAM, 0);
+    std::fill_n(kept.deviations, TEAM, 0);
     int missed = 0, first_missed = 0, parts = 0;
     for (int number = 0; number < 100; ++number) {
         const int dim = 384, share = dim / TEAM;
