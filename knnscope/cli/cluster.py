@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import threading
+import time
 
 from knnscope.cli import options
 from knnscope.distributed.cluster import local_cluster
@@ -43,7 +43,8 @@ class Cluster:
             )
             print(f"{cluster.scheduler_address}: {workers} of {each}; Ctrl-C ends it", flush=True)
             try:
-                threading.Event().wait()
+                while True:  # in turns: a signal between Python's last look and a long sleep is noticed after it
+                    time.sleep(1)
             except KeyboardInterrupt:
                 print("ended", flush=True)
         return 0

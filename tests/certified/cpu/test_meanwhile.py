@@ -46,8 +46,8 @@ end = time.monotonic() + 600
 while search() == ("plain",) and "once" not in sys.argv:
     assert time.monotonic() < end
     time.sleep(0.01)
-if "stay" in sys.argv:
-    time.sleep(600)
+while "stay" in sys.argv:
+    time.sleep(0.1)  # in turns: a signal between Python's last look and a long sleep is noticed after it
 """
 Start = Callable[..., "subprocess.Popen[str]"]
 
