@@ -9,7 +9,7 @@ from pathlib import Path
 
 STANDARD, DEVICE = "-std=c++17", "-default-device"
 """Of the language; generic lambdas run on a GPU as well, which compilers before CUDA 13.1 do not take for granted."""
-KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(')
+KERNEL = re.compile(r'extern "C" __global__ void (?:IN_CLUSTERS )?(?:__launch_bounds__\([^)]*\) )?(\w+)\(')
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 """Compute capabilities that CI compiles for, times ten."""
 
@@ -45,7 +45,7 @@ def fused_topk(dim: int, half: bool) -> Source:
     return Source("fused_topk.cu", (("DIM", dim), ("HALF", int(half))))
 
 
-OWN_TARGETS = ("exact_wide.cu",)
+OWN_TARGETS = ("exact_wide.cu", "exact_slices.cu")
 """Files with instructions of one architecture alone: compiled for sm_90a."""
 BEFORE = {
     "codes": ("common.cuh", "batch.cuh", "codes.cuh"),
@@ -53,7 +53,8 @@ BEFORE = {
     "plane": ("common.cuh", "about.cuh", "chain.cuh", "plane.cuh", "plane_end.cuh", "plane_scan.cuh"),
     "batch": ("common.cuh", "copies.cuh", "batch.cuh"),
     "rank": ("common.cuh", "batch.cuh", "about.cuh"),
-    "wide": ("common.cuh", "copies.cuh", "batch.cuh"),
+    "wide": ("common.cuh", "copies.cuh", "batch.cuh", "warpgroups.cuh", "wide.cuh"),
+    "slices": ("common.cuh", "copies.cuh", "batch.cuh", "warpgroups.cuh", "wide.cuh"),
     "few": ("common.cuh", "batch.cuh"),
     "fallback": ("common.cuh", "copies.cuh", "all_rows.cuh"),
     "direct": ("common.cuh", "copies.cuh", "all_rows.cuh"),
@@ -99,8 +100,10 @@ COPIED = (64, 128, 256)
 """WIDE of the files that read all rows."""
 RANKS = (256, 1024, 512)
 """Threads of a block that ranks."""
-WARPGROUPS = ((384, 2, 7), (256, 2, 8), (768, 1, 7))
+WIDE = ((384, 2, 7), (256, 2, 8), (640, 1, 8))
 """WIDTH, TALL and AHEAD of exact_wide.cu."""
+SLICES = ((768, 2, 1, 2, 7), (1024, 2, 1, 1, 5), (1536, 1, 2, 4, 6), (2048, 1, 2, 2, 4))
+"""WIDTH, TALL, TILES, SHARING and AHEAD of exact_slices.cu."""
 
 
 def all_sources() -> Iterator[Source]:
@@ -127,7 +130,10 @@ def all_sources() -> Iterator[Source]:
                 yield exact("plane", (*macros, ("THREADS", plane_threads(leading)), ("QUERIES", most)))
         yield exact("batch", (*macros, ("QUERIES", queries)))
         yield exact("rank", (*macros, ("RANK", RANKS[number % len(RANKS)]), ("SHARP", number % 2)))
-    for width, tall, ahead in WARPGROUPS:
-        yield exact(
-            "wide", (("CELL", 0), ("METRIC", 0), ("FULL", width), ("WIDTH", width), ("TALL", tall), ("AHEAD", ahead))
-        )
+    for part, names, layouts in (
+        ("wide", ("TALL", "AHEAD"), WIDE),
+        ("slices", ("TALL", "TILES", "SHARING", "AHEAD"), SLICES),
+    ):
+        for width, *layout in layouts:
+            own = zip(names, layout, strict=True)
+            yield exact(part, (("CELL", 0), ("METRIC", 0), ("FULL", width), ("WIDTH", width), *own))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from knnscope.certified.cuda import wide
 from knnscope.kernels import sources
 from knnscope.store import make_folder
 from tests.conftest import KEPT
@@ -21,10 +22,13 @@ HOST = Path(__file__).parent / "host"
 COMPILER = shutil.which("c++")
 PTX = re.compile(r'asm(\s+volatile)?\s*\((?:[^;"]|"[^"]*")*\);')
 HOSTS_OWN = re.compile(r"(?<=void )multiply(?=\()|(?<=uint4 )stream(?=\()")
-"""What is an instruction on a GPU, and a function of the host's own here; so is all of copies.cuh."""
+"""What is an instruction on a GPU, and a function of the host's own here; so is all of some files."""
+HOSTS_FILES = ("copies.cuh", "warpgroups.cuh")
 DYNAMIC = re.compile(r"extern __shared__ (?:__align__\(16\) )?(\w+) (\w+)\[\];")
 KINDS = {"float32": (0, 0, 128), "bfloat16, cosine": (2, 2, 64), "float64": (3, 0, 256), "uint8, ip": (5, 1, 64)}
 """CELL, METRIC and WIDE."""
+H200_SHARED = 232_448
+"""Bytes of shared memory that a block may have there."""
 FULL = {"together": 4, "held": 512, "stages": 3, "masked": 1, "offset": 0}
 
 
@@ -50,7 +54,7 @@ def built(folder: Path, name: str, source: sources.Source) -> Path:
     if COMPILER is None:
         pytest.skip("no C++ compiler")
     macros = "".join(f"#define {macro} {value}\n" for macro, value in source.macros)
-    source = replace(source, before=tuple(file for file in source.before if file != "copies.cuh"))
+    source = replace(source, before=tuple(file for file in source.before if file not in HOSTS_FILES))
     code = HOSTS_OWN.sub("of_a_gpu", PTX.sub(";", source.code))
     code = DYNAMIC.sub(r"alignas(16) static \1 \2[SHARED_BYTES / sizeof(\1)];", code)
     included = macros + code
@@ -163,3 +167,37 @@ def test_a_team_adds_as_one_thread_does(tmp_path: Path, seed: int) -> None:
     """Starts that are guessed, and such that are not: sums that vanish, ties, infinities, all to the last bit."""
     source = sources.Source("chain.cuh", (("CELL", 0), ("METRIC", 0), ("FULL", 384)), ("common.cuh", "about.cuh"))
     run(built(tmp_path, "chain", source), seed, 120)
+
+
+@pytest.mark.parametrize(
+    ("width", "count"),
+    [
+        (384, 300), (768, 300), (1536, 100),
+        *(pytest.param(width, count, marks=pytest.mark.slow) for width in (128, 640, 1152, 1536, 2176) for count in (100, 300)),
+    ],
+)  # fmt: skip
+def test_warpgroups_give_each_other_turns_and_clusters_share_rows(tmp_path: Path, width: int, count: int) -> None:
+    """Products, groups and hits are those of the components in their own order, whichever warp goes on and in whatever order copies come."""
+    chosen = wide.layout(width, count, H200_SHARED)
+    assert chosen
+    program = built(tmp_path, "wide", wide_source(width, chosen.name, chosen.macros))
+    for seed, (rows, queries, clusters, each) in enumerate(((700, count, 1, 2), (385, count - 87, 2, 3))):
+        for late in (0, 1):
+            run(program, rows, queries, clusters, each, seed, late, chosen.shared)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("slices", (2, 1, 1, 2)), ("slices", (1, 2, 2, 4)), ("wide", (1, 3)), ("slices", (2, 1, 4, 3))],
+)
+def test_a_ring_that_is_hardly_long_enough_still_turns(tmp_path: Path, name: str, values: tuple[int, ...]) -> None:
+    """Items of one tile, which one warpgroup alone has, and of several."""
+    names = ("TALL", "AHEAD") if name == "wide" else ("TALL", "TILES", "SHARING", "AHEAD")
+    source = wide_source(256, name, tuple(zip(names, values, strict=True)))
+    program = built(tmp_path, "wide", source)
+    for seed in range(3):
+        run(program, 300 + 37 * seed, 130 + 31 * seed, 1 + seed % 3, 1 + seed % 3, seed, 1, 1 << 18)
+
+
+def wide_source(width: int, name: str, macros: tuple[tuple[str, int], ...]) -> sources.Source:
+    return sources.exact(name, (("CELL", 0), ("METRIC", 0), ("FULL", width), ("WIDTH", width), *macros))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified import bound
-from knnscope.certified.cuda import few
+from knnscope.certified.cuda import few, wide
 from knnscope.certified.cuda.answer import Mask, Told
 from knnscope.certified.cuda.codes import SLICE, Codes, Map
 from knnscope.certified.cuda.fallback import Fallback
@@ -31,6 +31,7 @@ from knnscope.certified.cuda.launch import (
 from knnscope.certified.cuda.passes import Grid, Kernels, Passes, Stops
 from knnscope.certified.cuda.streaming import CODES, TILE
 from knnscope.certified.cuda.table import Table, most_shared, processors
+from knnscope.certified.cuda.wide import Layout
 from knnscope.kernels import sources
 
 MOST_K = 512
@@ -49,10 +50,6 @@ SHARP, SHARP_FEW, SHARP_WIDE = 1 << 18, 1 << 22, 1024
 """Rows from which thresholds are made of distances, with many queries and with few; components from which they always are."""
 ROOMIER, TIMES = 1 << 24, 4
 """Rows from which lists are so many times as long, as far as a block has room: as many rows more are about as near as each other."""
-LEAST_WIDE = 64
-"""Queries from which on products by warpgroups are faster, where there are any."""
-SIDES, WAITING = 3, 8 * 12 * 144 + 68
-"""Tiles of rows whose numbers are on their way, and bytes of lines that wait to be looked at, in exact_wide.cu."""
 FEW = 1024
 """Queries up to which directions are read again for each eight of them."""
 _ASKED = dict.fromkeys(
@@ -101,8 +98,8 @@ class Shape:
     """How queries are tiled.
 
     queries: of a tile. threads, shared: of a block, and bytes of its shared memory. blocks: that a multiprocessor holds. groups: of a tile
-    of rows, whose nearest row makes a threshold. tall, ahead: of exact_wide.cu, 0 where exact_batch.cu does it. few: macros of exact_few.cu
-    where that does it: a warp's rows are a group there.
+    of rows, whose nearest row makes a threshold. wide: of products by warpgroups, None where exact_batch.cu does it: queries are those of a cluster.
+    few: macros of exact_few.cu where that does it: a warp's rows are a group there.
     """
 
     queries: int
@@ -110,8 +107,7 @@ class Shape:
     shared: int
     blocks: int
     groups: int
-    tall: int = 0
-    ahead: int = 0
+    wide: Layout | None = None
     few: tuple[tuple[str, int], ...] = ()
 
 
@@ -120,12 +116,10 @@ def shape(width: int, count: int, may_be_few: bool) -> Shape | None:
     macros = sources.few_macros(width, count) if may_be_few else None
     if macros:
         return Shape(dict(macros)["QUERIES"], few.THREADS, 0, few.BLOCKS, 0, few=macros)
-    if str(cp.cuda.Device().compute_capability) == "90" and count > LEAST_WIDE:
-        for tall in (2, 1):
-            fixed = 128 * tall * width + SIDES * TILE * 12 + WAITING + 512
-            ahead = min(8, (most_shared() - fixed) // (TILE * SLICE))
-            if ahead >= width // SLICE + 2 and (tall == 1 or count > 128):
-                return Shape(128 * tall, 384, fixed + ahead * TILE * SLICE, 1, 4, tall, ahead)
+    if str(cp.cuda.Device().compute_capability) == "90" and count > wide.LEAST:
+        found = wide.layout(width, count, most_shared())
+        if found and found.name in wide.ON_GPUS:
+            return Shape(found.queries, wide.THREADS, found.shared, 1, 4, found)
     for queries in (128, 64, 32):
         shared = queries * width + STAGES * TILE * SLICE + _sides(width) * TILE * 12 + 4 * 4 * queries
         if shared <= most_shared() and (queries == 32 or queries // 2 < count):
@@ -286,9 +280,9 @@ class Workspace:
         table, codes, chosen = self.table, self.codes, self.shape
         macros = table.macros(**codes.macros())
         scan, names = sources.exact("batch", (*macros, ("QUERIES", chosen.queries))), ("batch_sample", "batch_scan")
-        if chosen.tall:
-            scan = sources.exact("wide", (*macros, ("TALL", chosen.tall), ("AHEAD", chosen.ahead)))
-            names = ("wide_sample", "wide_scan")
+        if chosen.wide:
+            scan = sources.exact(chosen.wide.name, (*macros, *chosen.wide.macros))
+            names = wide.KERNELS[chosen.wide.name]
         elif chosen.few:
             scan, names = sources.exact("few", (*macros, *chosen.few)), ("few_sample", "few_scan")
         rank = self._rank_source()
@@ -302,14 +296,24 @@ class Workspace:
             None, None, pointer(self.query_codes), self.asked, pointer(self.counts), pointer(self.hits), pointer(self.groups), self.room,
             bars.groups_stride, 0, 0, len(table.rows), 0, query_tiles, self.count,
         )  # fmt: skip
-        slots = self.blocks if chosen.few else processors() * chosen.blocks
+        slots, together = self.blocks if chosen.few else processors() * chosen.blocks, 1
+        if chosen.wide and chosen.wide.blocks > 1:
+            together = chosen.wide.blocks
+            slots = products.clusters(together, chosen.threads, chosen.shared)
         return Passes(
             codes,
             given,
             Kernels(
                 sample, products, Prepared(first, (self.count, rank_threads(self.count), first_shared), bars), refresh
             ),
-            Grid(chosen.threads, chosen.shared, slots, bool(chosen.few)),
+            Grid(
+                chosen.threads,
+                chosen.shared,
+                slots,
+                bool(chosen.few),
+                together,
+                chosen.wide.tiles if chosen.wide else 1,
+            ),
             Stops(self.sampled, self.stops, self.tiles),
         )
 

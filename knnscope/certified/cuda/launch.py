@@ -74,6 +74,24 @@ class Launcher:
         stream = cp.cuda.get_current_stream().ptr
         driver.launchKernel(self.function, x, y, z, threads, 1, 1, shared, stream, ctypes.addressof(pointers), 0)
 
+    def clusters(self, blocks: int, threads: int, shared: int) -> int:
+        """How many clusters of so many blocks the current device has room for at once.
+
+        Args:
+            blocks: of a cluster, as the kernel says.
+            threads: of a block.
+            shared: bytes of its dynamic shared memory.
+
+        Raises:
+            KnnscopeError: it has room for none.
+        """
+        found = ctypes.c_int()
+        config = _Config(blocks, 1, 1, threads, 1, 1, shared, None, None, 0)
+        code = _cuda().cuOccupancyMaxActiveClusters(ctypes.byref(found), POINTER(self.function), ctypes.byref(config))
+        if code or not found.value:
+            raise KnnscopeError(f"this GPU has no room for clusters of {blocks} blocks (CUDA error {code})")
+        return found.value
+
 
 class Prepared:
     """A kernel that is started again and again with arguments of the same memory: what is made for a launch is made once."""

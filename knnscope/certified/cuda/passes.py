@@ -19,13 +19,16 @@ DEEP = 40
 class Grid:
     """Blocks of a pass.
 
-    threads, shared: of a block, and bytes of its shared memory. slots: blocks that there is room for at once. fixed: every pass has as many.
+    threads, shared: of a block, and bytes of its shared memory. slots: blocks, or clusters of them, that there is room for at once.
+    fixed: every pass has as many. together: blocks of a cluster. step: tiles of rows that a warpgroup multiplies at once.
     """
 
     threads: int
     shared: int
     slots: int
     fixed: bool
+    together: int = 1
+    step: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,8 @@ class Passes:
             for waves in range(1, 1 << 20)
             if (each := math.ceil((end - begin) * given.query_tiles / (waves * grid.slots))) <= DEEP
         )
+        each = -(-each // grid.step) * grid.step
         items = grid.slots if grid.fixed else -(-(end - begin) // each) * given.query_tiles
         given.codes, given.sides = here
         given.first, given.last, given.each = begin, end, each
-        return Prepared(run, (min(items, grid.slots), grid.threads, grid.shared), given)
+        return Prepared(run, (min(items, grid.slots) * grid.together, grid.threads, grid.shared), given)

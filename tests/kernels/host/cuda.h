@@ -1,4 +1,4 @@
-// As much of CUDA C++ as some kernels need, on the host: a process a block, whose threads take turns where they meet. A warp runs as far as it may
+// As much of CUDA C++ as some kernels need, on the host: a process a block, or a cluster of them, whose threads take turns where they meet. A warp runs as far as it may
 // before the next one begins, and so does a thread among those of its warp, in one order and then in the other: who reads what was not waited for is
 // found. Instructions of a warp are meetings of all of its lanes.
 #include <sched.h>
@@ -33,52 +33,63 @@ using std::min;
 #define __align__(bytes) __attribute__((aligned(bytes)))
 
 constexpr int SHARED_BYTES = 256 << 10;  // that a block may have
-constexpr int WARP = 32, MOST_WARPS = 32;
+constexpr int WARP = 32, MOST_WARPS = 64, MOST_BLOCKS = 4;  // of a cluster
 
 struct Place { int x, y, z; };
 struct uint4 { unsigned x, y, z, w; };
 struct uint2 { unsigned x, y; };
+struct int4 { int x, y, z, w; };
 struct int2 { int x, y; };
 struct float2 { float x, y; };
 struct float4 { float x, y, z, w; };
 struct double2 { double x, y; };
 static int2 make_int2(int x, int y) { return {x, y}; }
+static uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 static float2 make_float2(float x, float y) { return {x, y}; }
 static float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 static Place threadIdx, blockIdx, gridDim, blockDim;
 
 struct Thread { ucontext_t begin; jmp_buf here; bool begun, ended; int turn; };
-static std::vector<Thread> threads_of_block;
+static std::vector<Thread> threads;  // of a block, or of all blocks of a cluster
+static int blocks_of_cluster = 1, own_block;
+static int own_thread() { return own_block * blockDim.x + threadIdx.x; }
+static int own_warp() { return own_thread() / WARP; }
 static jmp_buf scheduler;
 struct Meeting { int arrived, round; };
-static Meeting of_block, of_warps[MOST_WARPS];
-static long steps;  // that threads of this block have made: they came to a meeting, or to their end
-static int said[2];
+static Meeting of_blocks[MOST_BLOCKS], of_warps[MOST_WARPS];
+static long steps;  // that these threads have made: they came to a meeting, or to their end
+static bool paused;  // a warp waits for what another one does
+static int said[MOST_BLOCKS][2];
+
+static void yield()
+{
+    if (!_setjmp(threads[own_thread()].here)) _longjmp(scheduler, 1);
+}
 
 static void meet(Meeting& own, int size)
 {
     const int round = own.round;
     ++steps;
     if (++own.arrived == size) own.arrived = 0, ++own.round;
-    while (own.round == round)
-        if (!_setjmp(threads_of_block[threadIdx.x].here)) _longjmp(scheduler, 1);
+    while (own.round == round) yield();
 }
-static void __syncthreads() { meet(of_block, blockDim.x); }
-static void __syncwarp() { meet(of_warps[threadIdx.x / WARP], WARP); }
+static void __syncthreads() { meet(of_blocks[own_block], blockDim.x); }
+static void __syncwarp() { meet(of_warps[own_warp()], WARP); }
 static int __syncthreads_or(int own)
 {
-    int& turn = threads_of_block[threadIdx.x].turn;
-    if (own) said[turn] = 1;
+    int& turn = threads[own_thread()].turn;
+    if (own) said[own_block][turn] = 1;
     __syncthreads();
-    const int all = said[turn];
+    const int all = said[own_block][turn];
     __syncthreads();
-    if (threadIdx.x == 0) said[turn] = 0;
+    if (threadIdx.x == 0) said[own_block][turn] = 0;
     turn ^= 1;
     __syncthreads();
     return all;
 }
 static void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
-static void __nanosleep(unsigned) { sched_yield(); }
+static void __threadfence_block() { __threadfence(); }
+static void __nanosleep(unsigned) { paused = true, sched_yield(); }
 template <class T, class U> static T atomicAdd(T* place, U value) { return __atomic_fetch_add(place, (T)value, __ATOMIC_SEQ_CST); }
 template <class T, class U> static T atomicOr(T* place, U value) { return __atomic_fetch_or(place, (T)value, __ATOMIC_SEQ_CST); }
 template <class T, class U> static T atomicSub(T* place, U value) { return __atomic_fetch_sub(place, (T)value, __ATOMIC_SEQ_CST); }
@@ -92,7 +103,7 @@ static unsigned long long exchanged[MOST_WARPS][2][WARP][3];
 template <class T, class Use> static auto among_warp(const T& mine, Use use)
 {
     static_assert(sizeof(T) <= sizeof exchanged[0][0][0]);
-    const int warp = threadIdx.x / WARP;
+    const int warp = own_warp();
     auto& lanes = exchanged[warp][of_warps[warp].round & 1];
     std::memcpy(lanes[threadIdx.x % WARP], &mine, sizeof mine);
     __syncwarp();
@@ -105,6 +116,18 @@ template <class T, class Use> static auto among_warp(const T& mine, Use use)
 template <class T> static T __shfl_xor_sync(unsigned, T value, int mask)
 {
     return among_warp(value, [&](auto of) { return of(threadIdx.x % WARP ^ mask); });
+}
+template <class T> static T __shfl_sync(unsigned, T value, int lane)
+{
+    return among_warp(value, [&](auto of) { return of(lane % WARP); });
+}
+static unsigned __ballot_sync(unsigned, bool own)
+{
+    return among_warp(own, [&](auto of) {
+        unsigned all = 0;
+        for (int lane = 0; lane < WARP; ++lane) all |= (unsigned)of(lane) << lane;
+        return all;
+    });
 }
 static double __dadd_rn(double a, double b) { return a + b; }
 static double __dsub_rn(double a, double b) { return a - b; }
@@ -140,13 +163,13 @@ static void copy_ahead(void* to, const void* from, int bytes = 16)
 {
     if (((uintptr_t)to | (uintptr_t)from) & 15 || bytes < 1 || bytes > 16) _exit(4);
     std::memset(to, 0x7b, 16);
-    if (late) groups[threadIdx.x].back().push_back({to, from, bytes});
+    if (late) groups[own_thread()].back().push_back({to, from, bytes});
     else std::memcpy(to, from, bytes);
 }
-static void copies_end() { groups[threadIdx.x].emplace_back(); }
+static void copies_end() { groups[own_thread()].emplace_back(); }
 template <int LEFT> static void await_copies()
 {
-    auto& own = groups[threadIdx.x];
+    auto& own = groups[own_thread()];
     for (; own.size() > LEFT + 1; own.erase(own.begin()))
         for (const Copy& one : own.front()) std::memcpy(one.to, one.from, one.bytes);
 }
@@ -162,14 +185,16 @@ static void thread_of_block()
 {
     kernel();
     ++steps;
-    threads_of_block[threadIdx.x].ended = true;
+    threads[own_thread()].ended = true;
     _longjmp(scheduler, 1);
 }
 // Until this thread has to wait, or ends.
+static int first_block;  // of the cluster, along x
 static void resume(int number)
 {
-    threadIdx = {number, 0, 0};
-    Thread& own = threads_of_block[number];
+    own_block = number / blockDim.x;
+    threadIdx = {number % blockDim.x, 0, 0}, blockIdx.x = first_block + own_block;
+    Thread& own = threads[number];
     if (own.ended) return;
     if (_setjmp(scheduler)) return;
     if (own.begun) _longjmp(own.here, 1);
@@ -179,30 +204,43 @@ static void resume(int number)
 // Until all threads of this warp have to wait for others, or have ended.
 static void run_warp(int warp, bool down)
 {
-    for (long before = -1; steps != before;) {
+    paused = false;
+    for (long before = -1; steps != before && !paused;) {
         before = steps;
         for (int lane = 0; lane < WARP; ++lane) resume(warp * WARP + (down ? WARP - 1 - lane : lane));
         down = !down;
     }
 }
+static bool nothing_happens() { return false; }
+static bool (*meanwhile)() = nothing_happens;  // what happens beside threads; whether anything did
+static bool at_random;  // warps go on in any order, and now and then one does not
+static std::mt19937 chance;
 static void run_block()
 {
     constexpr size_t STACK = 1 << 17;
-    const int count = blockDim.x, warps = count / WARP;
+    const int count = blockDim.x * blocks_of_cluster, warps = count / WARP;
     char* const stacks = everywhere<char>(count * STACK);
     if (count % WARP) _exit(6);
-    threads_of_block.resize(count), groups.assign(count, std::vector<std::vector<Copy>>(1));
+    threads.resize(count), groups.assign(count, std::vector<std::vector<Copy>>(1));
     for (int i = 0; i < count; ++i) {
-        ucontext_t& begin = threads_of_block[i].begin;
+        ucontext_t& begin = threads[i].begin;
         getcontext(&begin);
         begin.uc_stack.ss_sp = stacks + i * STACK, begin.uc_stack.ss_size = STACK, begin.uc_link = nullptr;
         makecontext(&begin, thread_of_block, 0);
     }
     auto ended = [](const Thread& one) { return one.ended; };
-    for (bool down = false; !std::all_of(threads_of_block.begin(), threads_of_block.end(), ended); down = !down) {
+    std::vector<int> order(warps);
+    std::iota(order.begin(), order.end(), 0);
+    while (!std::all_of(threads.begin(), threads.end(), ended)) {
         const long before = steps;
-        for (int i = 0; i < warps; ++i) run_warp(down ? warps - 1 - i : i, down);
-        if (steps == before) _exit(5);  // all wait for one that does not come
+        bool all = true;
+        for (int warp : order) {
+            if (at_random && chance() % 4 == 0) all = false;
+            else run_warp(warp, order[0]);
+        }
+        if (at_random) std::shuffle(order.begin(), order.end(), chance);
+        else std::reverse(order.begin(), order.end());
+        if (!meanwhile() && steps == before && all) _exit(5);  // all wait for one that does not come
     }
 }
 static bool in_turn;  // a block begins when the one before has ended, as on a GPU that has no room for two
@@ -211,12 +249,12 @@ static void launch(int blocks, int threads, int lines = 1)
 {
     int status;
     gridDim = {blocks, lines, 1}, blockDim = {threads, 1, 1};
-    for (int block = 0; block < blocks * lines; ++block) {
+    for (int block = 0; block < blocks * lines; block += blocks_of_cluster) {
         if (fork()) {
             if (in_turn && wait(&status) > 0 && status) std::exit(3);
             continue;
         }
-        blockIdx = {block % blocks, block / blocks, 0};
+        blockIdx = {block % blocks, block / blocks, 0}, first_block = blockIdx.x;
         run_block();
         _exit(0);
     }

@@ -1,0 +1,135 @@
+// What exact_wide.cu and exact_slices.cu share: two warpgroups take turns, one multiplies while the other compares. Of the third, one warp copies codes
+// ahead; the others look at what the comparing ones pass on: the 32 sums of a thread that hold a row below its query's limit, perhaps. So who multiplies
+// never waits for a list in global memory. It comes after batch.cuh and warpgroups.cuh.
+
+constexpr int WIDE_THREADS = 384;
+constexpr int COMPARING = 8, LOOKING = 3;             // warps
+constexpr int WAITING = 12;                           // of a comparing warp, lines of sums that wait to be looked at
+
+// A thread's sums for one query, padded so that lines begin at different banks; the query, and the tile of rows with the thread's place in it.
+struct __align__(16) Line {
+    int2 sums[16];
+    uint2 from;
+    u32 unused[2];
+};
+
+struct Passed {
+    Line lines[COMPARING][WAITING];
+    u32 put[COMPARING], taken[COMPARING], ended;      // lines so far; warps
+};
+__device__ __forceinline__ void nothing_passed(Passed& shared)
+{
+    if (threadIdx.x < COMPARING) shared.put[threadIdx.x] = shared.taken[threadIdx.x] = 0;
+    if (threadIdx.x == 0) shared.ended = 0;
+}
+
+// The same for all threads of a warp.
+__device__ __forceinline__ u32 glance(const u32& word)
+{
+    const u32 value = __shfl_sync(ALL, acquired(word), 0);
+    __syncwarp();  // a shuffle alone orders no memory
+    return value;
+}
+// By all threads of a warp: whoever sees the value sees what each of them did before.
+__device__ __forceinline__ void announce(u32& word, u32 value)
+{
+    __syncwarp();
+    if ((threadIdx.x & 31) == 0) released(word, value);
+}
+
+// The sums of threads of a warp become lines. PARTS: of sums, each for 64 queries and a tile of rows; SAME of them have the same queries. ``masks``: which threads, of each 8 queries; ``put``, ``taken``: lines so far, and those known to be looked at.
+template <int SAME, int PARTS> __device__ __forceinline__ void pass_on(Passed& shared, int own, const int (&sums)[PARTS][64], u32 (&masks)[PARTS][2], u32 first_query, u32 place, u32& put, u32 taken)
+{
+    const int lane = threadIdx.x & 31;
+    for (;;) {
+        const u32 room = WAITING - (put - taken);
+        u32 count = 0;
+        UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h) {
+            if (!masks[i][h]) continue;
+            const u32 rank = count + __popc(masks[i][h] & ((1u << lane) - 1));
+            if ((masks[i][h] >> lane & 1) && rank < room) {
+                Line& line = shared.lines[own][(put + rank) % WAITING];
+                UNROLL for (int j = 0; j < 16; ++j) put_pair(line.sums[j], sums[i][4 * j + 2 * h], sums[i][4 * j + 2 * h + 1]);
+                line.from = make_uint2(first_query + i / SAME * 64 + h * 8, place + (i % SAME << 2));
+            }
+            count += __popc(masks[i][h]);
+        }
+        if (room) announce(shared.put[own], put += min(count, room));
+        if (count <= room) return;
+        u32 gone = room;
+        UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h)
+            for (; gone && masks[i][h]; --gone) masks[i][h] &= masks[i][h] - 1;
+        taken = glance(shared.taken[own]);
+    }
+}
+
+// An eighth of a line: rows that are below their query's limit go to its list.
+__device__ __forceinline__ void look_at(const Batch& p, const Line& line, int part)
+{
+    const int4 four = *reinterpret_cast<const int4*>(line.sums + 2 * part);
+    const i64 query = line.from.x, tile = line.from.y >> 2;
+    const int t = line.from.y & 3;
+    const float* of_tile = p.sides + tile * SIDE;
+    const float4 *sides = reinterpret_cast<const float4*>(of_tile) + 8 * part + t;
+    const float2 *errors_of = reinterpret_cast<const float2*>(of_tile + 2 * ROWS) + 8 * part + t;
+    const float4 side[2] = {__ldg(sides), __ldg(sides + 4)};
+    const float2 e[2] = {__ldg(errors_of), __ldg(errors_of + 4)};
+    const float step = p.asked.steps[query], coefficient = p.asked.coefficients[query], limit = p.asked.limits[query];
+    UNROLL for (int x = 0; x < 4; ++x) {
+        const int j = x >> 1, sum = ZERO + (x == 0 ? four.x : x == 1 ? four.y : x == 2 ? four.z : four.w);
+        const float bound = part_of_bound(sum, x & 1 ? side[j].z : side[j].x, x & 1 ? side[j].w : side[j].y, step);
+        const i64 row = tile * ROWS + (2 * part + j) * 8 + 2 * t + (x & 1);
+        if (!(fmaf(-coefficient, x & 1 ? e[j].y : e[j].x, bound) <= limit) || row >= p.count) continue;
+        const u32 at = atomicAdd(p.counts + query, 1u);
+        if (at < p.room) p.hits[query * p.room + at] = make_int2((int)row, sum - ZERO);
+    }
+}
+
+// A number whose last five bits say which it is (``TAGGED``); no number where it was infinite, which fminf passes over.
+__device__ __forceinline__ float tagged(float x, int which) { return __int_as_float((__float_as_int(x) & ~31) | which); }
+
+// What a warp of the third group does until all that compare have ended: every third of these is its own. A lane knows one of them.
+__device__ __forceinline__ void look(const Batch& p, Passed& shared, int first)
+{
+    const int lane = threadIdx.x & 31;
+    u32 taken = 0;
+    for (;;) {
+        const bool ended = glance(shared.ended) == COMPARING;
+        const u32 put = lane < COMPARING && lane % LOOKING == first ? acquired(shared.put[lane]) : 0;
+        __syncwarp();
+        u32 waiting = __ballot_sync(ALL, put != taken);
+        if (!waiting && ended) return;
+        if (!waiting) __nanosleep(128);
+#pragma unroll 1
+        for (; waiting; waiting &= waiting - 1) {
+            const int own = __ffs(waiting) - 1;
+            const u32 begin = __shfl_sync(ALL, taken, own), some = min(__shfl_sync(ALL, put, own) - begin, 4u);
+            if (lane >> 3 < some) look_at(p, shared.lines[own][(begin + (lane >> 3)) % WAITING], lane & 7);
+            announce(shared.taken[own], begin + some);
+            if (lane == own) taken += some;
+        }
+    }
+}
+
+// The smallest bounds of a query and a tile's rows that a thread has: rows eight apart, and the ones beside them.
+template <bool SAMPLE> __device__ __forceinline__ void compare(const int (&sums)[64], int j, float4 line, const float (&steps)[2], const float (&starts)[2], float (&least)[2])
+{
+    UNROLL for (int h = 0; h < 2; ++h) {
+        const int x = ZERO + sums[4 * j + 2 * h], y = ZERO + sums[4 * j + 2 * h + 1];
+        if (SAMPLE) {
+            least[h] = fminf(least[h], tagged(part_of_bound(x, line.x, line.y, steps[h]), 2 * j));
+            least[h] = fminf(least[h], tagged(part_of_bound(y, line.z, line.w, steps[h]), 2 * j + 1));
+        } else {
+            least[h] = fminf(least[h], loose_bound(x, line.x, line.y, steps[h], starts[h]));
+            least[h] = fminf(least[h], loose_bound(y, line.z, line.w, steps[h], starts[h]));
+        }
+    }
+}
+
+// The nearest row of a group: every fourth pair of a tile's rows.
+__device__ __forceinline__ void keep_group(const Batch& p, i64 query, i64 tile, float least)
+{
+    const int t = threadIdx.x & 3, tag = __float_as_int(least) & 31;
+    if (query >= p.queries) return;
+    p.groups[query * p.groups_stride + (tile - p.first) * 4 + t] = make_float2(least, __int_as_float((int)tile * ROWS + (tag >> 1) * 8 + 2 * t + (tag & 1)));
+}
