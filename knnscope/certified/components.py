@@ -117,8 +117,8 @@ def choose(
     rows: npt.NDArray[Any],
     metric: int,
     centre: npt.NDArray[np.float64],
-    seed: int = 0,
     vectors: npt.NDArray[np.float64] | None = None,
+    of: int | None = None,
 ) -> Directions | None:
     """The directions of least predicted cost for ten neighbors.
 
@@ -126,13 +126,13 @@ def choose(
         rows: (rows, dim), as ``dtypes.computable`` gives them.
         metric: 0 l2, 1 ip, 2 cosine.
         centre: float64, (dim,).
-        seed: of the sample and the rotation.
         vectors: principal directions, (dim, dim), the longest first, where they are known.
+        of: how many rows there are, where these are an even sample of them: their neighbors are then nearer than those in the sample.
 
     Returns:
         None where no width is worth its bytes.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     sample = _sample(rows, metric, centre, random)
     dim = sample.shape[1]
     if vectors is None:
@@ -147,7 +147,7 @@ def choose(
     queries = turned[asked] + (vectors @ centre).astype(np.float32) * bool(metric)
     lengths2 = np.einsum("ij,ij->i", turned, turned)
     proxies = _Sample(turned, queries, asked, lengths2 if metric == 0 else np.zeros_like(lengths2), lengths2)
-    thresholds = _thresholds(rows, metric, centre, vectors.T @ queries.T.astype(np.float64))
+    thresholds = _thresholds(rows, metric, centre, vectors.T @ queries.T.astype(np.float64), of or len(rows))
     best: Directions | None = None
     for m in sorted({min(dim // STEP * STEP, round(share * dim / STEP) * STEP) for share in SHARES} - {0}):
         if m > plane_bound.MOST or (best and best.looks(10) <= (m - len(best.matrix)) / 2):
@@ -165,9 +165,9 @@ def choose(
 
 
 def _thresholds(
-    rows: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64], queries: npt.NDArray[np.float64]
+    rows: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64], queries: npt.NDArray[np.float64], of: int
 ) -> list[npt.NDArray[np.float32]]:
-    """What the k-th neighbor of each query, (dim, queries), is ranked by, for k of ``KS``: of many rows, and scaled to all."""
+    """What the k-th neighbor of each query, (dim, queries), is ranked by, for k of ``KS``: of many rows, and scaled to all, which are ``of``."""
     count = len(rows)
     step = -(-count // min(DEEP, max(LEAST_DEEP, count // DEEP_SHARE)))
     asked, kept = queries.astype(np.float32), min(KS[-1] + 1, -(-count // step))
@@ -181,7 +181,8 @@ def _thresholds(
     nearest = np.partition(np.concatenate(found, axis=1), kept - 1, axis=1)[:, :kept]
     nearest = np.sort(nearest, axis=1)[:, 1:]  # a row is not its own neighbor
     last = nearest.shape[1] - 1
-    return [nearest[:, min(max(0, round(k / step) - 1), last)] for k in KS]
+    share = step * of / count
+    return [nearest[:, min(max(0, round(k / share) - 1), last)] for k in KS]
 
 
 def prepared(some: npt.NDArray[Any], metric: int, centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

@@ -177,7 +177,7 @@ def _directions(table: Table, sample: npt.NDArray[Any], centre: npt.NDArray[np.f
     vectors = vectors[:, np.argsort(values)[::-1]].T
     leading, survivors = 0, tuple[float, ...]()
     if dim >= PLANE_STEP:
-        chosen = components.choose(sample, table.metric, centre, vectors=vectors)
+        chosen = components.choose(sample, table.metric, centre, vectors, len(table.rows))
         if chosen is not None:
             leading = min(dim // PLANE_STEP * PLANE_STEP, -(-len(chosen.matrix) // PLANE_STEP) * PLANE_STEP)
             survivors = chosen.survivors

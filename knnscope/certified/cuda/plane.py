@@ -9,7 +9,8 @@ import cupy as cp
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified import components, plane_bound
+from knnscope.certified import plane_bound
+from knnscope.certified.cuda import prices
 from knnscope.certified.cuda.answer import Mask, Told
 from knnscope.certified.cuda.codes import PLANE_ROWS, Codes
 from knnscope.certified.cuda.fallback import Fallback
@@ -132,19 +133,12 @@ def step_of(_k: int, _rows: int) -> int:
     return TOGETHER
 
 
-SCAN_RATE, LINK_RATE, BEGIN, ROW = 3.5e6, 5e4, (10.0, 60.0), 1.5e-3
-"""Bytes a microsecond, of the GPU's memory and of its link to the host's; microseconds that one query takes whatever it reads, by the plane and by
-codes; and for each row that the plane leaves."""
-
-
 def pays(table: Table, codes: Codes, k: int) -> bool:
     """Whether the plane is faster than codes for few queries, predicted from a sample."""
-    rows = len(table.rows)
-    share = float(np.interp(np.log(k), np.log(components.KS), codes.survivors)) * max(1.0, k / components.KS[-1])
-    left = min(1.0, components.UNLIKE * share)
-    rate = SCAN_RATE if codes.streaming is None else LINK_RATE
-    plane = BEGIN[0] + rows * ((codes.leading / 2 + 8) / rate + left * ROW)
-    return plane < BEGIN[1] + rows * (codes.width + 12) / rate
+    rows, dim = table.rows.shape
+    row = dim * table.rows.dtype.itemsize
+    sizes = prices.Sizes(rows, codes.leading, codes.width, row, codes.streaming is not None)
+    return prices.by_plane(sizes, k, prices.left(codes.survivors, k)) < prices.by_codes(sizes, k)
 
 
 def usable(table: Table, codes: Codes | None, k: int) -> bool:
