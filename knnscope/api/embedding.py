@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -257,10 +258,18 @@ def as_texts(data: Any) -> Any:
     """A sequence of texts as a data set without queries; all else as it is.
 
     Raises:
-        KnnscopeError: a sequence of something else.
+        KnnscopeError: a sequence of something else, or of nothing; or a text that is no name.
     """
-    if isinstance(data, str | Path) or not isinstance(data, Sequence) or not data:
+    if isinstance(data, str) and " " in data and not os.path.exists(vector_files.split(data)[0]):
+        raise KnnscopeError(
+            f"no data set, folder or file named {short(data, 100)!r}: a string is a name; texts are given as a list, [text]"
+        )
+    if isinstance(data, np.ndarray) and data.dtype.kind in "UO":
+        raise KnnscopeError("texts in an array: give a list of them, array.tolist()")
+    if isinstance(data, str | Path) or not isinstance(data, Sequence):
         return data
+    if not data:
+        raise KnnscopeError("texts: there are none")
     if not all(isinstance(text, str) for text in data):
         raise KnnscopeError("texts: a sequence of str, a data set, or the name or path of one was expected")
     none = np.empty(0, np.int64)

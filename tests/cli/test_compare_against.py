@@ -204,7 +204,7 @@ def test_what_cannot_be_compared_with_is_refused_before_anything_is_measured(
     assert compare(vectors, *ENGINES, "--fail-on", "any")[0] in (0, 1), (
         "any is all that can be checked; a row may be noisy"
     )
-    refused(compare(vectors, "--against", tmp_path / "none"), "no such folder: a run of knnscope compare")
+    refused(compare(vectors, "--against", tmp_path / "none"), "no such folder: the folder of a run of knnscope compare")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "results.jsonl").write_text("{}\n")
     refused(compare(vectors, "--against", tmp_path / "odd"), r"results\.jsonl:1: not a row of knnscope compare")
