@@ -111,7 +111,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
-    """Refuse to write over a file that is read, by whatever name.
+    """Refuse to write over a file or folder that is read, by whatever name.
 
     Raises:
         KnnscopeError: names the file.

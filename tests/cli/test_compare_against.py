@@ -18,7 +18,7 @@ from knnscope.api import changing
 from knnscope.api.comparing import Comparison
 from knnscope.cli import compare as command
 from tests.analysis.test_verdict import failed
-from tests.cli.conftest import Compare, refused
+from tests.cli.conftest import Compare, Run, refused
 
 ENGINES = ("--engines", "Right,AlsoRight,Takes", "--batch", 1)
 
@@ -195,6 +195,18 @@ def test_other_data_is_no_failure_and_a_note(compare: Compare, vectors: Path, ea
     assert code == 0
     assert "not comparable: 3 rows: not the same: threads" in re.sub(r"\d+ rows", "3 rows", out)
     assert "--fail-on slower: no row could tell: threads: 7, then 1" in err
+
+
+def test_a_run_is_not_replaced_by_what_is_held_against_it(
+    knnscope: Run, vectors: Path, earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(earlier.parent)
+    before = (earlier / "results.jsonl").read_bytes()
+    refused(
+        knnscope("compare", vectors, *ENGINES, "--against", earlier, "--out", earlier.name),
+        f"{earlier.name}: is an input of this command, which would write over it",
+    )
+    assert (earlier / "results.jsonl").read_bytes() == before
 
 
 def test_what_cannot_be_compared_with_is_refused_before_anything_is_measured(
