@@ -14,6 +14,7 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u20
 
 
 COUNTED = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
+UNCOUNTED = "{desc} {n_fmt} [{elapsed}, {rate_fmt}]"
 UNLIKE = "{desc} {n_fmt}/{total_fmt} [{elapsed}]"
 EXPECTED = "{desc} {percentage:3.0f}% [{elapsed}<{remaining}]"
 
@@ -79,7 +80,7 @@ def bar(
         miniters=1,
         leave=False,
         delay=1.0 if terminal else 5.0,  # short work shows nothing
-        bar_format=None if total is None else form,
+        bar_format=UNCOUNTED if total is None else form,
     )
 
 

@@ -14,7 +14,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from lzma import LZMAError
 from pathlib import Path
 from tokenize import TokenError
@@ -49,6 +49,7 @@ def os_problem(error: OSError, path: object) -> KnnscopeError:
         errno.EACCES: "permission denied: choose a folder that you may write to",
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.ENOENT: "no such file or folder",
+        errno.EEXIST: "this is a file, a folder was expected",
         errno.EISDIR: "this is a folder, a file was expected",
         errno.EFBIG: "the file grows beyond what this process may write (ulimit -f): raise the limit",
         errno.EIO: "the disk cannot be read or written: it may be faulty",
@@ -107,6 +108,20 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield path
     finally:
         remove()
+
+
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
+    """Refuse to write over a file or folder that is read, by whatever name.
+
+    Raises:
+        KnnscopeError: names the file.
+    """
+    read = {path.resolve() for path in inputs if path is not None}
+    for path in outputs:
+        if path is not None and path.resolve() in read:
+            raise KnnscopeError(
+                f"{path}: is an input of this command, which would write over it: choose another output"
+            )
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import subprocess
 import sys
 import threading
@@ -28,6 +29,14 @@ def test_a_bar_starts_no_process(child_environment: dict[str, str]) -> None:
         "assert resource_tracker._resource_tracker._pid is None"
     )
     subprocess.run([sys.executable, "-c", code], env=child_environment, check=True, capture_output=True)
+
+
+def test_work_of_unknown_length_is_told_by_its_count(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.bar(None, "compile", "step") as bar:
+        bar.delay = 0
+        bar.update(3)
+        bar.refresh()
+    assert re.fullmatch(r"compile 3 \[00:00, .*step/s\]\n", capsys.readouterr().err)
 
 
 def test_one_that_is_stopped_while_it_is_made_leaves_no_message(capsys: pytest.CaptureFixture[str]) -> None:

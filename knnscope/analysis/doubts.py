@@ -90,12 +90,17 @@ def _throttled(environment: Mapping[str, Any]) -> list[Doubt]:
     return found
 
 
+def other_work(cores: float) -> str:
+    """That other programs kept so many cores busy."""
+    count = f"{cores:.2g}"
+    return f"other work kept {count} core{'s' * (count != '1')} busy meanwhile: on an idle machine times and ranking may differ"
+
+
 def _disturbed(environment: Mapping[str, Any]) -> list[Doubt]:
     found = []
     others = environment.get("other_cores")
     if isinstance(others, int | float) and others > OTHERS:
-        text = f"other work kept {others:.2g} cores busy meanwhile: on an idle machine times and ranking may differ"
-        found.append(Doubt("disturbed", text))
+        found.append(Doubt("disturbed", other_work(others)))
     total, stolen = _grown(environment, "total_ticks"), _grown(environment, "stolen_ticks")
     if total and stolen and stolen / total > STOLEN:
         text = f"the host of this virtual machine took {percent(stolen / total)} of its time for others"

@@ -174,17 +174,21 @@ def load_all(folder: str | Path) -> list[Run]:
     return [load(some) for some in (folder, *repeats(Path(folder)))]
 
 
-def load(folder: str | Path) -> Run:
+def load(folder: str | Path, commands: str = "compare or ladder") -> Run:
     """Read a saved run of compare or of the ladder, also one without run.json, as they were written once.
+
+    Args:
+        folder: where it is saved.
+        commands: whose runs are read, for the error.
 
     Raises:
         KnnscopeError: no such folder, or a file that is not what a run writes: names file, line and field.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise KnnscopeError(f"{folder}: no such folder: a run of knnscope compare or knnscope ladder was expected")
     if not (folder / ROWS).is_file():
-        raise KnnscopeError(f"{folder}: holds no {ROWS}: a run of knnscope compare or knnscope ladder was expected")
+        absent = "not a run" if folder.exists() else "no such folder"
+        what = f"holds no {ROWS}" if folder.is_dir() else absent
+        raise KnnscopeError(f"{folder}: {what}: the folder of a run of knnscope {commands} was expected")
     facts: CompareFacts | LadderFacts | None = None
     if (folder / FACTS).exists():
         facts = jsonl.read_one(folder / FACTS, CompareFacts | LadderFacts, f"knnscope {OLD}")

@@ -35,7 +35,7 @@ from knnscope.bench.task import Task
 from knnscope.bench.turns import AGAIN, PROCESSES, Plan
 from knnscope.datasets.registry import DatasetOptions
 from knnscope.errors import ArgumentError, unknown_name
-from knnscope.records import TextDataset
+from knnscope.records import TextDataset, VectorDataset
 from knnscope.report import comparison, html
 from knnscope.report.text import plain
 from knnscope.search import catalog
@@ -203,7 +203,7 @@ def compare(
         task = choose(workload, Choice(queries, how.metric, how.seed, QUICK_QUERIES if how.quick else QUERIES))
         if how.keep_own:
             task = replace(task, own={})
-        said = _said(workload, task, settings)
+        said = _said(workload, task, settings) + _without_effect(workload, task, grid, how)
         if beside is None:
             return recorded(workload, task, session.measure(task, grid, settings), said, folder)
         two = by_turns.measure(task, grid, replace(settings, cold=False), _plan(how), beside)
@@ -349,6 +349,16 @@ def _cases_here(grid: Grid) -> int:
         for entry in (catalog.ENGINES[name],)
     }
     return max(1, sum(here[case.engine] for case in grid.cases()))
+
+
+def _without_effect(workload: Workload, task: Task, grid: Grid, how: CompareOptions) -> list[str]:
+    """What was asked for and is not as it was asked."""
+    said = []
+    if isinstance(workload.dataset, VectorDataset) and how.encoder is not None and how.encoder.name is not None:
+        said.append(f"{task.name}: holds vectors: the encoder is not used")
+    if (largest := max(grid.batches)) > len(task.queries):
+        said.append(f"{len(task.queries):,} queries are fewer than {largest:,} a call: they are repeated")
+    return said
 
 
 def _said(workload: Workload, task: Task, settings: Options) -> list[str]:

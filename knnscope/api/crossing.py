@@ -25,7 +25,7 @@ from knnscope.bench.plan import QUICK_ROUNDS, Options
 from knnscope.bench.task import Task
 from knnscope.datasets.registry import DatasetOptions
 from knnscope.datasets.synthetic import Synthetic
-from knnscope.errors import ArgumentError, unknown_name
+from knnscope.errors import ArgumentError, KnnscopeError, unknown_name
 from knnscope.report import crossover as report
 from knnscope.search import catalog
 from knnscope.search.definition import METRICS
@@ -202,8 +202,11 @@ def _question(
         fixed = list(rows or [count])
     smallest, largest = (low, high) if how.over == "rows" else (min(fixed), max(fixed))
     if largest > count:
-        raise ArgumentError(f"rows {largest:,}: {task.name} has {count:,}")
-    check_k(how.k, smallest)
+        raise ArgumentError(f"rows {largest}: {task.name} has {count:,} rows beside its queries")
+    if check_k(how.k, count) > smallest:
+        raise KnnscopeError(
+            f"k = {how.k} is more than {smallest:,}, the fewest rows: take a smaller k, or begin with more rows"
+        )
     return Question(
         dataset=task.name,
         dim=task.rows.shape[1],

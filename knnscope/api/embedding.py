@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from knnscope import environment
 from knnscope.api.loading import opened, options_of
 from knnscope.api.workload import EncoderOptions, Workload
-from knnscope.datasets import saved
+from knnscope.datasets import saved, vector_files
 from knnscope.datasets.registry import DatasetOptions
 from knnscope.encoders import devices as runs
 from knnscope.encoders import embed as encoding
@@ -26,7 +27,7 @@ from knnscope.encoders.recipes import told
 from knnscope.errors import KnnscopeError
 from knnscope.records import EncodedBy, Qrels, TextDataset, Texts, VectorDataset, Vectors
 from knnscope.report.text import plain
-from knnscope.store import new_folder, whole_file, write_json
+from knnscope.store import check_outputs, new_folder, whole_file, write_json
 from knnscope.strings import Strings
 from knnscope.units import short
 
@@ -201,12 +202,23 @@ def embed(
         KnnscopeError: no texts, no such data set or encoder, or no room on the disk.
     """
     how = encoder if isinstance(encoder, EncoderOptions) else EncoderOptions(encoder)
+    check_out(texts_or_dataset, out)
     workload = opened(as_texts(texts_or_dataset), dataset, options_of(how, keywords))
     found = encoded(workload)
     if out is not None:
         with new_folder(Path(out)) as folder:
             found.save(folder)
     return found
+
+
+def check_out(texts_or_dataset: Any, out: str | Path | None) -> None:
+    """Refuse a folder in which the texts of the vectors would take the place of those that are read.
+
+    Raises:
+        KnnscopeError: names the file.
+    """
+    if out is not None and isinstance(texts_or_dataset, str | Path):
+        check_outputs([Path(out) / name for name in saved.FILES], [vector_files.split(str(texts_or_dataset))[0]])
 
 
 def encoded(workload: Workload) -> Embedding:
@@ -246,10 +258,18 @@ def as_texts(data: Any) -> Any:
     """A sequence of texts as a data set without queries; all else as it is.
 
     Raises:
-        KnnscopeError: a sequence of something else.
+        KnnscopeError: a sequence of something else, or of nothing; or a text that is no name.
     """
-    if isinstance(data, str | Path) or not isinstance(data, Sequence) or not data:
+    if isinstance(data, str) and " " in data and not os.path.exists(vector_files.split(data)[0]):
+        raise KnnscopeError(
+            f"no data set, folder or file named {short(data, 100)!r}: a string is a name; texts are given as a list, [text]"
+        )
+    if isinstance(data, np.ndarray) and data.dtype.kind in "UO":
+        raise KnnscopeError("texts in an array: give a list of them, array.tolist()")
+    if isinstance(data, str | Path) or not isinstance(data, Sequence):
         return data
+    if not data:
+        raise KnnscopeError("texts: there are none")
     if not all(isinstance(text, str) for text in data):
         raise KnnscopeError("texts: a sequence of str, a data set, or the name or path of one was expected")
     none = np.empty(0, np.int64)

@@ -15,13 +15,13 @@ from knnscope.analysis.significance import Difference
 from knnscope.api.loading import opened, options_of
 from knnscope.api.workload import EncoderOptions, Workload
 from knnscope.certified.index import ExactIndex
-from knnscope.datasets import qrels
+from knnscope.datasets import qrels, vector_files
 from knnscope.datasets.registry import DatasetOptions
 from knnscope.errors import ArgumentError, KnnscopeError, unknown_name
 from knnscope.progress import bar
 from knnscope.records import METRICS, Neighbors, Qrels, TextDataset
 from knnscope.report import retrieval as report
-from knnscope.store import read_json, write_json
+from knnscope.store import check_outputs, read_json, write_json
 
 BATCH = 1000
 """Queries that are searched between two steps of the bar."""
@@ -157,6 +157,9 @@ def run(
     given = [encoder] if encoder is None or isinstance(encoder, str) else list(dict.fromkeys(encoder))
     if not given:
         raise ArgumentError("encoder is empty: a name, a folder, or several")
+    if out is not None:
+        read = [vector_files.split(str(one))[0] for one in (dataset, how.qrels) if isinstance(one, str | Path)]
+        check_outputs([Path(out), Path(f"{out}{BEHIND}")], read)
     first = opened(dataset, how.dataset, replace(how.encoder, name=given[0] or how.encoder.name))
     others = [Workload(first.dataset, None, replace(how.encoder, name=name)) for name in given[1:]]
     judged = _judgements(first, how)

@@ -125,18 +125,18 @@ class Asked:
             raise KnnscopeError("the query is empty: give some words")
 
 
-def ask(workload: Workload, asked: Asked, engines: Sequence[str]) -> tuple[SideBySide, list[str]]:
-    """One query from several engines, and why an engine was left out.
+def ask(workload: Workload, asked: Asked, engines: Sequence[str] | None = None) -> tuple[SideBySide, list[str]]:
+    """One query from several engines (None: the usual ones), and why an engine was left out.
 
     Raises:
         KnnscopeError: no query, no such query, a k beyond the rows, or no engine can.
     """
     asked.check()
+    k = default_k(asked.k, len(workload.dataset.documents))
     row = workload.query_row(asked.query_id) if asked.query_id is not None else None
     query = workload.words(asked.words or "") if row is None else workload.query_vector(row)
-    k = default_k(asked.k, len(workload.dataset.documents))
     rows = Rows(workload.documents.values, asked.metric or workload.metric)
-    found, refused = search_all(engines, rows, query, k)
+    found, refused = search_all(engines_of(engines), rows, query, k)
     return side_by_side(workload, rows.metric, Question(query, row, asked.words), found), refused
 
 

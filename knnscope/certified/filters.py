@@ -123,7 +123,9 @@ def _by_ids(where: Keep, state: State) -> list[Mask]:
 
 def _one_each(where: Sequence[Any], state: State, queries: int) -> list[Mask]:
     if len(where) != queries:
-        raise KnnscopeError(f"where has {len(where)} filters: one for each of {queries} queries was expected")
+        raise KnnscopeError(
+            f"where has {len(where)} filter{'s' * (len(where) != 1)}: one for each of {queries} queries was expected"
+        )
     made = [np.empty((queries, len(part.segment.ids)), dtype=np.bool_) for part in state.parts]
     for number, one in enumerate(where):
         for own, lines in zip(made, masks(one, state, 1), strict=True):

@@ -118,6 +118,10 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
         Raises:
             KnnscopeError: no such file, a damaged one, a number in it that is not finite (names where), or memory that is too little.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise KnnscopeError(
+                f"path is of type {type(path).__name__}: build takes a file; rows in memory are given to ExactIndex(rows)"
+            )
         if metric not in definition.METRICS:
             raise unknown_name("metric", str(metric), definition.METRICS)
         if "cuda" in str(device):

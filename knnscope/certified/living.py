@@ -325,4 +325,4 @@ def _shown(called: Any) -> str:
 def _others(which: npt.NDArray[np.bool_]) -> str:
     """That there are more such ids."""
     count = int(np.count_nonzero(which)) - 1
-    return f" (nor are {count:,} others)" if count else ""
+    return f" ({count:,} other{'s' * (count > 1)} too)" if count else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ def as_rows(vectors: Any) -> npt.NDArray[Any]:
     Raises:
         KnnscopeError: another shape, type or device, or numbers that float64 does not hold.
     """
+    if isinstance(vectors, str | os.PathLike):
+        raise KnnscopeError("rows are a path: ExactIndex.build(path) searches a file of vectors")
     found = _array(vectors, "rows")
     if found.ndim != 2 or 0 in found.shape:
         raise KnnscopeError(f"rows have shape {found.shape}: two dimensions (rows, dim), neither zero, were expected")
@@ -153,6 +156,7 @@ def as_mask(where: Any, queries: int, rows: int) -> npt.NDArray[np.bool_]:
     if mask.dtype != np.bool_ or mask.shape not in ((rows,), (queries, rows)):
         raise KnnscopeError(
             f"where has shape {mask.shape} and type {mask.dtype}: bool, ({rows},) or ({queries}, {rows}), was expected"
+            + ("; ids to keep are given as knnscope.Keep(ids)" if mask.dtype.kind in "iu" else "")
         )
     return np.ascontiguousarray(np.atleast_2d(mask))
 

@@ -24,6 +24,7 @@ from knnscope.cli.notes import notes
 from knnscope.cli.show import show, show_rows, show_two
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.search import catalog
+from knnscope.store import check_outputs
 
 FAIL_ON = ("wrong", *FAILED, "noisy")
 NAMED = 4
@@ -63,6 +64,7 @@ class Compare:
         times = _times(args, SLOWER in fail_on)
         earlier = _earlier(args.against, args.dataset) if args.against is not None else None
         out = args.out or f"runs/compare-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        check_outputs([Path(out)], [Path(folder) for folder in args.against or ()])
         found = _measured(args, out, times)
         notes(reporting.beside(found.run))
         since, more = self._shown(args, earlier, found, times)

@@ -39,6 +39,7 @@ class Embed:
         """Encode."""
         devices = options.listed(args.device)
         embedding.check_devices(devices)
+        embedding.check_out(args.dataset, args.out)
         with new_folder(Path(args.out)) if args.out else nullcontext():  # before minutes of encoding, not after
             if len(devices) > 1:
                 return _time_devices(args, devices)

@@ -44,7 +44,7 @@ class Search:
         asked = Asked(args.text, args.query_id, args.k, args.metric)
         asked.check()
         with options.dashed():
-            engines = engines_of(options.listed(args.engines) if args.engines is not None else None)
+            engines = engines_of(options.listed(args.engines)) if args.engines is not None else None
         workload = Workload(args.dataset, inputs.dataset_options(args), inputs.encoder_options(args))
         answer, refused = ask(workload, asked, engines)
         notes([*workload.said(), *refused])

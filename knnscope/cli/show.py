@@ -41,7 +41,7 @@ class Show:
         if (Path(args.folder) / crossover.FILE).is_file():
             crossed(crossover.load(args.folder), args.json)
             return 0
-        found = run.load(args.folder)
+        found = run.load(args.folder, "compare, ladder or crossover")
         if (folder := run.beside(Path(args.folder))) is not None:
             show_two(run.load(folder), found, args.json)
         elif args.json:

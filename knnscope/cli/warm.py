@@ -8,7 +8,7 @@ from knnscope.certified import warm
 from knnscope.certified.cpu.code_cache import UnusableError
 from knnscope.compiling import SPENT
 from knnscope.errors import KnnscopeError
-from knnscope.progress import UNLIKE, bar
+from knnscope.progress import bar
 from knnscope.search import definition
 from knnscope.units import duration
 
@@ -43,10 +43,10 @@ class Warm:
             where = warm.kept()
         except UnusableError as error:
             raise KnnscopeError(f"compiled code cannot be kept: {error}") from error
-        with bar(None, "compile", "step", form=UNLIKE) as progress:
+        with bar(None, "compile", "step") as progress:
             for name in types:
                 for what, _ in warm.steps(warm.usual(name)):
-                    progress.set_description(f"compile for {name}: {what}")
+                    progress.set_description(f"compile for {name}, {what}", refresh=False)
                     progress.update()
         if not warm.is_kept():
             raise KnnscopeError(

@@ -116,9 +116,9 @@ def _array(path: Path) -> npt.NDArray[Any]:
         with warnings.catch_warnings(action="ignore"):
             values = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=numpy_files.MAX_HEADER)
     except BAD_HEADER as error:
-        raise KnnscopeError(
-            f"{path}: no .npy file of numbers, or cut off ({(str(error).splitlines() or [''])[0][:120]})"
-        ) from error
+        told = (str(error).splitlines() or [""])[0][:120]
+        why = "" if "pickle" in str(error) else f" ({told})"  # NumPy's advice is to unpickle it
+        raise KnnscopeError(f"{path}: no .npy file of numbers, or cut off{why}") from error
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "iuf" or not values.size:
         shape = getattr(values, "shape", "of an archive")
         raise KnnscopeError(f"{path}: an array of shape {shape}: numbers in two dimensions (queries, k) were expected")

@@ -72,6 +72,10 @@ def read_objects(path: Path, what: str = "") -> Iterator[tuple[int, dict[str, An
     for number, line in read_lines(path, what):
         try:
             value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise KnnscopeError(
+                f"{path}, line {number}: bad JSON at character {error.pos + 1} ({error.msg}): a JSON object was expected"
+            ) from error
         except (ValueError, RecursionError) as error:
             raise KnnscopeError(f"{path}, line {number}: bad JSON ({error})") from error
         if not isinstance(value, dict):

@@ -156,7 +156,9 @@ def _open_file(
         )
     if table or ((path.suffix or "/" in spec) and not near(spec, all_names())):
         raise KnnscopeError(f"{path}: no such file{'' if path.suffix else ' or folder'}")
-    raise unknown_name("data set, folder or file", spec, all_names(), "(knnscope data list)")
+    if near(spec, all_names()):
+        raise unknown_name("data set, folder or file", spec, all_names(), "(knnscope data list)")
+    raise KnnscopeError(f"no data set, folder or file named {spec!r}: knnscope data list names the data sets")
 
 
 def _endings() -> str:
@@ -240,7 +242,7 @@ def catalogue(options: DatasetOptions) -> list[Entry]:
     try:
         state = f"at {wordnet.find_folder(options.wordnet)}"
     except KnnscopeError:
-        state = "not found"
+        state = "knnscope data get"  # says how
     entries.append(Entry("wordnet", 117_659, 48_339, state, "definitions; queries are usage examples"))
     entries += [
         Entry(f"synthetic:{name}", 75_000, 1_000, "made on demand", "vectors; add ,rows=N,dim=N,seed=N,queries=N")

@@ -64,7 +64,7 @@ def parse(spec: str) -> Synthetic:
             raise unknown_name("setting", key, ("rows", "dim", "seed", "queries"), f"(in {spec})")
         digits = value.replace("_", "")
         if not (digits.isascii() and digits.isdigit()) or len(digits) > 12:
-            raise KnnscopeError(f"{spec}: {key} must be a whole number, found {value!r}")
+            raise KnnscopeError(f"{spec}: {key} must be a whole number from 0 up, in digits, found {value!r}")
         chosen[key] = int(digits)
     made = Synthetic(distribution, **chosen)
     if made.rows < 1 or not 1 <= made.dim <= MAX_DIM:

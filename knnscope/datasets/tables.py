@@ -14,6 +14,7 @@ from knnscope.errors import KnnscopeError
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
 """Place, for errors, and the cells of a row by column."""
+_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 _SHARD = re.compile(r"(?P<name>.+?)-(?P<number>\d{4,6})-of-(?P<count>\d{4,6})(?:-[0-9a-f]{16})?")
 
 
@@ -62,6 +63,8 @@ def texts(paths: Sequence[Path], what: str, column: str = "", numbered: bool = F
 
 
 def _check_column(path: Path, row: dict[str, Any], column: str) -> None:
+    if not column and row and all(_NUMBER.fullmatch(cell) for cell in (*row, *row.values()) if isinstance(cell, str)):
+        raise KnnscopeError(f"{path}: numbers and no texts: save vectors as .npy, with numpy.save")
     if (column and column not in row) or (not column and ending(path) != ".jsonl" and known_name(row, "text") is None):
         raise KnnscopeError(
             f"{path}: no column {column or 'of texts'} among {', '.join(row) or 'none'}: "

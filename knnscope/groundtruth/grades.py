@@ -136,7 +136,7 @@ def verify_inputs(inputs: Inputs, truth: GroundTruth, name: str, asked: Asked) -
             f"{name}: {k:,} neighbors of each query, {inputs.base.name} has {rows:,} rows: not its ground truth"
         )
     if asked.sample is not None and not 1 <= asked.sample <= queries:
-        raise ArgumentError(f"sample {asked.sample}: 1 to {queries:,} queries")
+        raise ArgumentError(f"sample {asked.sample}: there are {queries:,} queries")
     chance = np.random.default_rng(asked.seed)
     lines = np.arange(queries) if asked.sample is None else np.sort(chance.choice(queries, asked.sample, replace=False))
     some = inputs.queries.values if asked.sample is None else inputs.queries.values[lines]

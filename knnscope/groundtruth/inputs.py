@@ -118,6 +118,10 @@ class Inputs:
         """Of all files."""
         return tuple(one.stamp() for one in (self.base, self.queries, self.ids) if one is not None)
 
+    def paths(self) -> list[Path | None]:
+        """Of all files; None for what is none."""
+        return [one.path for one in (self.base, self.queries, self.ids) if one is not None]
+
 
 def open_inputs(base: Any, queries: Any = None, metric: str | None = None, ids: Any = None) -> Inputs:
     """Rows, queries and ids; queries and metric are the data's own where none are given.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from knnscope.analysis.doubts import OTHERS, other_work
 from knnscope.analysis.measurement import FAILED, Measurement
 from knnscope.analysis.run import ComparisonRun
 from knnscope.analysis.verdict import QUICK_MATTERS, Split, groups, sentences, splits
@@ -11,8 +12,6 @@ from knnscope.report import side_by_side
 from knnscope.report.text import Table, paragraph, plain, table
 from knnscope.units import duration, size
 
-OTHERS = 0.15
-"""Cores that others may keep busy unmentioned: the system itself takes a few hundredths."""
 HEAD = ("engine", "grade", "first", "cold", "hot", "95%", "p99", "CPU time", "of floor", "queries/s")
 OPTIONAL = ("cold", "p99", "of floor")
 """Columns that are left out where no line has them."""
@@ -85,9 +84,7 @@ def verdict(run: ComparisonRun) -> str:
     """The last words: a sentence for each batch size, and what speaks against them."""
     lines = [plain(line) for line in sentences(run.rows)]
     if (others := run.other_cores) is not None and others > OTHERS and lines:
-        lines.append(
-            f"other work kept {others:.2g} cores busy meanwhile: on an idle machine times and ranking may differ"
-        )
+        lines.append(other_work(others))
     if any(row.quick for row in run.rows):
         lines.append(
             f"quick: few rounds by one process an engine, which may be a fifth luckier than the next: below {QUICK_MATTERS:g} times nothing is told apart"

@@ -17,6 +17,8 @@ def machine_text(facts: Mapping[str, Any]) -> str:
     lines = [f"knnscope  {facts['knnscope']}, Python {facts['python']}, {facts['system']}", *_hardware(facts)]
     rows = [(f"  {n}", e["state"], e["problem"] or e["what"]) for n, e in facts["engines"].items()]
     lines += ["\nEngines", table(rows, ("  name", "state", "what, or how to get it"))]
+    if any(engine["state"] == "installed" for engine in facts["engines"].values()):
+        lines.append("  installed: its library is there, and was not loaded to see whether it works, which takes long")
     libraries: Mapping[str, str | None] = facts["libraries"]
     lines += [
         "\nLibraries",

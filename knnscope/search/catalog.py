@@ -42,7 +42,7 @@ ENGINES = {
         "knnscope.search.engines.faiss_tuned:FaissTunedEngine",
         "faiss",
         "cpu",
-        "IndexFlat, set as is fastest here",
+        "IndexFlat, with the settings that are fastest here",
         late=True,
     ),
     "faiss-panorama": Entry(

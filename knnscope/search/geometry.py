@@ -33,8 +33,11 @@ class Geometry:
             text = f"all vectors have norm {self.median:.4g}"
         else:
             text = f"norms lie between {low} and {high}, median {self.median:.4g}"
-        parts = [f"{name} on {count}" for name, count in self.alike.items()]
-        return f"{text}; of {self.queries} queries, {' and '.join(parts)} rank as {self.metric} does"
+        gives = f" the same neighbors as {self.metric} does"
+        parts = [
+            f"{name}{'' if i else ' gives'} {n}{'' if i else gives}" for i, (name, n) in enumerate(self.alike.items())
+        ]
+        return f"{text}; of {self.queries} queries, {', '.join(parts)}"
 
 
 def measure(rows: npt.NDArray[Any], queries: npt.NDArray[Any], k: int, metric: str) -> Geometry:

@@ -72,6 +72,9 @@ def test_refusals(tmp_path: Path) -> None:
         (tmp_path / "vectors.npy", {}, "holds vectors, no texts to encode"),
         ("sampel", {}, "did you mean sample"),
         (["a", 3], {}, "a sequence of str"),
+        ([], {}, "texts: there are none"),
+        (np.array(["a", "b"]), {}, r"texts in an array: give a list of them, array\.tolist\(\)"),
+        ("free trams", {}, r"no data set, folder or file named 'free trams': .*; texts are given as a list, \[text\]"),
         (TEXTS, {"devices": "cpu"}, "no option named 'devices': did you mean device"),
         (TEXTS, {"encoder": "nowhere"}, "no encoder"),
     ):

@@ -372,6 +372,18 @@ def test_what_is_refused_when_asked(arguments: dict[str, object], message: str) 
         index.search(**{"queries": np.ones((1, 3)), "k": 1, **arguments})  # type: ignore[arg-type]
 
 
+def test_a_file_and_an_array_in_each_others_place_name_the_other_way(tmp_path: Path) -> None:
+    for path in ("rows.npy", tmp_path):
+        with pytest.raises(
+            KnnscopeError, match=r"rows are a path: ExactIndex\.build\(path\) searches a file of vectors"
+        ):
+            knnscope.ExactIndex(path)
+    with pytest.raises(
+        KnnscopeError, match=r"path is of type ndarray: build takes a file; rows in memory are given to Ex"
+    ):
+        knnscope.ExactIndex.build(np.eye(3))  # type: ignore[arg-type]
+
+
 def test_not_finite_rows_far_into_a_memory_map_are_named(tmp_path: Path) -> None:
     rows = np.zeros((5000, 4), dtype=np.float32)
     rows[4321, 2] = np.nan

@@ -157,6 +157,15 @@ def test_types_of_later_rows() -> None:
         bytes_.add(np.ones((1, 4)))
 
 
+def test_how_many_more_ids_cannot_be_is_said() -> None:
+    index = knnscope.ExactIndex(np.eye(4), ids=["a", "b", "c", "d"])
+    with pytest.raises(KnnscopeError, match=r"ids: 'b' is in the index already \(2 others too\): update it, or give"):
+        index.add(np.eye(4), ids=["x", "b", "c", "d"])
+    with pytest.raises(KnnscopeError, match=r"ids: 'x' is not in the index \(1 other too\)"):
+        index.remove(["a", "x", "y"])
+    assert len(index) == 4
+
+
 def test_added_rows_are_copied() -> None:
     for count in (3, 400):
         buffer = data(count)

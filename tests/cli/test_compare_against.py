@@ -18,7 +18,7 @@ from knnscope.api import changing
 from knnscope.api.comparing import Comparison
 from knnscope.cli import compare as command
 from tests.analysis.test_verdict import failed
-from tests.cli.conftest import Compare, refused
+from tests.cli.conftest import Compare, Run, refused
 
 ENGINES = ("--engines", "Right,AlsoRight,Takes", "--batch", 1)
 
@@ -197,6 +197,18 @@ def test_other_data_is_no_failure_and_a_note(compare: Compare, vectors: Path, ea
     assert "--fail-on slower: no row could tell: threads: 7, then 1" in err
 
 
+def test_a_run_is_not_replaced_by_what_is_held_against_it(
+    knnscope: Run, vectors: Path, earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(earlier.parent)
+    before = (earlier / "results.jsonl").read_bytes()
+    refused(
+        knnscope("compare", vectors, *ENGINES, "--against", earlier, "--out", earlier.name),
+        f"{earlier.name}: is an input of this command, which would write over it",
+    )
+    assert (earlier / "results.jsonl").read_bytes() == before
+
+
 def test_what_cannot_be_compared_with_is_refused_before_anything_is_measured(
     compare: Compare, vectors: Path, tmp_path: Path
 ) -> None:
@@ -204,7 +216,7 @@ def test_what_cannot_be_compared_with_is_refused_before_anything_is_measured(
     assert compare(vectors, *ENGINES, "--fail-on", "any")[0] in (0, 1), (
         "any is all that can be checked; a row may be noisy"
     )
-    refused(compare(vectors, "--against", tmp_path / "none"), "no such folder: a run of knnscope compare")
+    refused(compare(vectors, "--against", tmp_path / "none"), "no such folder: the folder of a run of knnscope compare")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "results.jsonl").write_text("{}\n")
     refused(compare(vectors, "--against", tmp_path / "odd"), r"results\.jsonl:1: not a row of knnscope compare")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from knnscope import KnnscopeError, embed
 from knnscope.api import workload
 from knnscope.encoders import models
 from tests.cli.conftest import Run, refused
@@ -158,3 +159,16 @@ def test_one_batch_has_no_steady_state(knnscope: Run, monkeypatch: pytest.Monkey
     _, out, _ = knnscope("embed", "sample", "--limit", 1, "--device", "cpu,cuda")
     rows = [line.split() for line in out.splitlines() if line.startswith("cpu ")]
     assert [row[3:5] for row in rows] == [["-", "-"], ["-", "-"]]
+
+
+@pytest.mark.usefixtures("encoded")
+def test_embed_does_not_write_over_its_texts(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts are saved as texts.jsonl, which is what people call theirs."""
+    monkeypatch.chdir(tmp_path)
+    given = '{"id": "a", "text": "free trams", "year": 1999}\n'
+    Path("texts.jsonl").write_text(given, "utf-8")
+    refused(knnscope("embed", "texts.jsonl", "-o", "."), "texts.jsonl: is an input of this command")
+    with pytest.raises(KnnscopeError, match="is an input"):
+        embed(tmp_path / "texts.jsonl#text", out=tmp_path)
+    assert Path("texts.jsonl").read_text("utf-8") == given
+    assert [path.name for path in tmp_path.iterdir()] == ["texts.jsonl"]

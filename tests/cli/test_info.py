@@ -95,6 +95,8 @@ def test_info_names_missing_engines_clashes_and_what_hides(knnscope: Run, monkey
     _, out, _ = knnscope("info")
     assert re.search(r"faiss +missing +.*pip install -e .*\[cpu\]", out)
     assert "onnxruntime and onnxruntime-gpu are installed together" in out
+    assert re.search(r"^  sklearn +installed ", out, re.M)
+    assert "  installed: its library is there, and was not loaded to see whether it works, which takes long" in out
     assert "faiss-cpu and faiss-gpu-cuvs are installed together" in out
     assert "hides every GPU" in out
     assert "OMP_NUM_THREADS=1" in out

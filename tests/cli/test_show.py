@@ -190,8 +190,11 @@ def test_a_hostile_run_steers_no_terminal(here: Path, knnscope: Run) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "gone": (lambda out: out.rename(out.with_name("x")), "out: no such folder: a run of knnscope compare or"),
-    "no rows": (lambda out: (out / "results.jsonl").unlink(), "out: holds no results.jsonl: a run of"),
+    "gone": (
+        lambda out: out.rename(out.with_name("x")),
+        "out: no such folder: the folder of a run of knnscope compare",
+    ),
+    "no rows": (lambda out: (out / "results.jsonl").unlink(), "out: holds no results.jsonl: the folder of a run of"),
     "empty": (lambda out: (out / "results.jsonl").write_text(""), "results.jsonl: holds no row"),
     "not JSON": (
         lambda out: (out / "results.jsonl").write_text("{\n"),

@@ -52,6 +52,14 @@ def test_rows_to_warm_with_have_a_plane(dtype: str) -> None:
     assert "half a byte" in ExactIndex(warm.rows_of(warm.usual(dtype))).levels
 
 
+def test_steps_that_take_no_time_are_not_told(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is compiled already, as for whoever asks twice."""
+    monkeypatch.setattr(warm, "steps", lambda _: iter([("building codes", 1), ("batches of 1, 1 thread", 1)]))
+    monkeypatch.setattr(warm, "is_kept", lambda: True)
+    code, _, err = knnscope("warm")
+    assert (code, err) == (0, "")
+
+
 def test_a_folder_that_takes_nothing_is_an_error(knnscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", "/proc/knnscope")
     monkeypatch.setattr(warm, "steps", lambda _: iter([("nothing", 1)]))

@@ -86,7 +86,7 @@ def test_every_ending_has_a_line_and_a_writer() -> None:
         ("/nowhere/at/all/", "^/nowhere/at/all: no such file or folder$"),
         ("smaple", "^no data set, folder or file named 'smaple': did you mean sample"),
         ("cqadupstak/android", "did you mean cqadupstack/android"),
-        ("qwertz", "named 'qwertz': known: "),
+        ("qwertz", "named 'qwertz': knnscope data list names"),
     ],
 )
 def test_what_is_no_path_here_is_said(spec: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

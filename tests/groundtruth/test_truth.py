@@ -248,3 +248,25 @@ def test_any_rows(rows: np.ndarray, k: int) -> None:
     np.testing.assert_array_equal(found.ids, defined.ids)
     assert found.certificate["ties_at_k"]["queries"] <= 4
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("base", "queries", "out"),
+    [
+        ("base.npy", "queries.npy", "base.npy"),
+        ("base.npy", "queries.npy", "queries.npy"),
+        ("base.npy", "link.npy", "queries.npy"),  # by another name
+        ("gt.distances.npy", "queries.npy", "gt.npy"),  # what lies beside the answers
+    ],
+)
+def test_no_input_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str, queries: str, out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, values in (("base.npy", BASE), ("gt.distances.npy", BASE), ("queries.npy", QUERIES)):
+        np.save(name, values)
+    Path("link.npy").symlink_to("queries.npy")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(KnnscopeError, match=f"{out.split('.')[0]}.*: is an input of this command"):
+        truth(base, queries, k=3, out=out)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

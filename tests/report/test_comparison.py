@@ -67,6 +67,8 @@ def test_the_last_words() -> None:
     disturbed = comparison.verdict(run_of(made, {"other_cores": 0.9}, interrupted=True)).splitlines()
     assert disturbed[1] == "other work kept 0.9 cores busy meanwhile: on an idle machine times and ranking may differ"
     assert disturbed[2].startswith("interrupted: ")
+    alone = comparison.verdict(run_of(made, {"other_cores": 1.02})).splitlines()
+    assert alone[1].startswith("other work kept 1 core busy meanwhile")
 
 
 def test_engines_without_a_gpu_are_one_line() -> None:

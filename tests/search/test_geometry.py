@@ -47,10 +47,12 @@ def test_norms_alone_part_l2_from_cosine() -> None:
 def test_the_sentence() -> None:
     varied = Geometry(0.5, 1.25, 123456.0, "ip", 7, {"l2": 3, "cosine": 0})
     assert varied.said() == (
-        "norms lie between 0.5 and 1.235e+05, median 1.25; of 7 queries, l2 on 3 and cosine on 0 rank as ip does"
+        "norms lie between 0.5 and 1.235e+05, median 1.25; of 7 queries, l2 gives 3 the same neighbors as ip does, cosine 0"
     )
     alike = Geometry(9.99999, 10.00001, 10.00002, "l2", 50, {"ip": 50, "cosine": 50})
-    assert alike.said() == "all vectors have norm 10; of 50 queries, ip on 50 and cosine on 50 rank as l2 does"
+    assert alike.said() == (
+        "all vectors have norm 10; of 50 queries, ip gives 50 the same neighbors as l2 does, cosine 50"
+    )
     assert Geometry(9.998, 10.0, 10.0, "l2", 1, {}).said().startswith("norms lie between 9.998 and 10, median 10")
     assert Geometry(9.9998, 10.0, 10.0, "l2", 1, {}).said().startswith("all vectors have norm 10;"), "no '10 to 10'"
     assert Geometry(0.0, 0.0, 0.0, "l2", 1, {}).said().startswith("all vectors have norm 0")
