@@ -3,7 +3,9 @@
 // found. Instructions of a warp are meetings of all of its lanes.
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -254,6 +256,7 @@ static void launch(int blocks, int threads, int lines = 1)
             if (in_turn && wait(&status) > 0 && status) std::exit(3);
             continue;
         }
+        prctl(PR_SET_PDEATHSIG, SIGKILL);  // who hangs ends with the test that gives up
         blockIdx = {block % blocks, block / blocks, 0}, first_block = blockIdx.x;
         run_block();
         _exit(0);
