@@ -14,6 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, median
 
+import numpy as np
+import numpy.typing as npt
+
 LEVEL = 0.03
 """Chance of a verdict where there is no difference."""
 
@@ -148,9 +151,18 @@ def bootstrap(
     n = len(medians)
     if n == 1:
         return medians[0], medians[0]
-    chance = random.Random(seed)  # noqa: S311 - not a secret
-    found = sorted(median(chance.choices(medians, k=n)) for _ in range(draws))
+    values = np.array(medians, dtype=np.float64)[(_uniform(seed, draws * n) * n).astype(np.intp)].reshape(draws, n)
+    values.sort(axis=1)
+    found = np.sort((values[:, (n - 1) // 2] + values[:, n // 2]) / 2).tolist()
     normal = NormalDist()
     tail = normal.cdf(normal.inv_cdf((1 - level) / 2) * math.sqrt(n / (n - 1)))
     place = int(tail * draws)
     return found[place], found[draws - 1 - place]
+
+
+def _uniform(seed: int, count: int) -> npt.NDArray[np.float64]:
+    """What ``random.Random(seed).random()`` gives so many times, in a tenth of the time."""
+    _, state, _ = random.Random(seed).getstate()  # noqa: S311 - not a secret
+    generator = np.random.MT19937()
+    generator.state = {"bit_generator": "MT19937", "state": {"key": state[:-1], "pos": state[-1]}}
+    return np.random.Generator(generator).random(count)

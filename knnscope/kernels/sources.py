@@ -1,4 +1,4 @@
-"""Every kernel: its source, and what it is compiled with. Nothing here needs a GPU; CI compiles all of it for all architectures."""
+"""Every kernel: its source, and what it is compiled with. Nothing here needs a GPU; CI compiles every file for all architectures."""
 
 from __future__ import annotations
 

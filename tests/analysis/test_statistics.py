@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from statistics import NormalDist, median
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knnscope.analysis import statistics
@@ -75,6 +76,17 @@ def test_bootstrap_brackets_the_median_and_is_seeded() -> None:
     assert statistics.bootstrap([[2.0]]) == (2.0, 2.0)
     with pytest.raises(ValueError, match="no samples"):
         statistics.bootstrap([[]])
+
+
+@given(st.lists(st.one_of(st.integers(1, 10**13), st.floats(1e-9, 1e9)), min_size=2, max_size=25), st.integers(0, 99))
+@settings(max_examples=30)
+def test_bootstrap_draws_what_choices_draws(values: list[float], seed: int) -> None:
+    """Bit by bit: figures of earlier versions stay what they were."""
+    chance, n = random.Random(seed), len(values)
+    found = sorted(median(chance.choices(values, k=n)) for _ in range(200))
+    normal = NormalDist()
+    place = int(normal.cdf(normal.inv_cdf(0.025) * math.sqrt(n / (n - 1))) * 200)
+    assert statistics.bootstrap([[v] for v in values], draws=200, seed=seed) == (found[place], found[199 - place])
 
 
 class Machine:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from knnscope.certified.cpu import search as searches
 from knnscope.certified.index import ExactIndex
 from knnscope.datasets import registry
 from knnscope.errors import KnnscopeError, NoGpuError
-from knnscope.records import Neighbors
 from knnscope.search import definition
 from knnscope.search.device import gpu_problem
 from tests import oracle
@@ -60,29 +58,6 @@ def test_a_crowd_has_room_without_another_pass(isa: str, monkeypatch: pytest.Mon
     expected = definition.search(rows, queries, 10, "l2")
     np.testing.assert_array_equal(found.ids, expected.ids)
     np.testing.assert_array_equal(found.distances, expected.distances)
-
-
-@cache
-def made(data: str) -> tuple[np.ndarray, np.ndarray, dict[str, Neighbors]]:
-    """Rows, queries, and what every set of instructions answers by each metric."""
-    dataset, _ = registry.load(f"synthetic:{data},rows=3000,queries=40")
-    rows, queries = dataset.documents.values, dataset.queries.values
-    return rows, queries, {metric: definition.search(rows, queries, 100, metric) for metric in METRICS}
-
-
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("data", ["text", "isotropic", "near-duplicate", "large-norm", "ties"])
-def test_kinds_of_data(isa: str, data: str) -> None:
-    rows, queries, answers = made(data)
-    for metric, expected in answers.items():
-        index = ExactIndex(rows, metric, threads=2, device=f"cpu:{isa}")
-        for k in (1, 10, 100):
-            for batch in (1, 2, 4, 5, 13, 40) if k == 10 else (40,):
-                for threads in (1, 2):
-                    found = [index.search(queries[i : i + batch], k, threads=threads) for i in range(0, 40, batch)]
-                    np.testing.assert_array_equal(np.concatenate([f.ids for f in found]), expected.ids[:, :k])
-                    values = np.concatenate([f.distances for f in found])
-                    np.testing.assert_array_equal(values, expected.distances[:, :k])
 
 
 @pytest.mark.parametrize("metric", METRICS)

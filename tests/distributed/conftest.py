@@ -16,9 +16,9 @@ from knnscope.distributed.cluster import local_cluster
 distributed = pytest.importorskip("distributed")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def client() -> Iterator[Any]:
-    """Two workers, for the tests of a module."""
+    """Two workers, for all tests of this folder that leave them as they were."""
     with local_cluster(2, 1) as cluster, distributed.Client(cluster, timeout=10) as made:
         yield made
 

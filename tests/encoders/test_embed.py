@@ -86,9 +86,12 @@ def counts(log: Path, word: str) -> list[int]:
     )
 
 
+@pytest.mark.parametrize("marks", [(1, 90), pytest.param((1, 50, 110), marks=pytest.mark.slow)])
 def test_killed_again_and_again_it_ends_with_the_same_bits_and_no_work_twice(
-    tmp_path: Path, child_environment: dict[str, str]
+    tmp_path: Path, child_environment: dict[str, str], marks: tuple[int, ...]
 ) -> None:
+    """Each time when so many texts are done."""
+
     def run(name: str, until: int | None) -> int:
         environment = {**child_environment, "KNNSCOPE_HOME": str(tmp_path / name)}
         files = str(tmp_path / f"{name}.log"), str(tmp_path / f"{name}.npy")
@@ -104,8 +107,8 @@ def test_killed_again_and_again_it_ends_with_the_same_bits_and_no_work_twice(
 
     chance = random.Random(1)
     assert run("alone", None) == 0
-    kills = [run("killed", mark) for mark in (1, 50, 110)]
-    assert kills == [-signal.SIGKILL] * 3
+    kills = [run("killed", mark) for mark in marks]
+    assert kills == [-signal.SIGKILL] * len(marks)
     assert run("killed", None) == 0
     alone, killed = (np.load(tmp_path / f"{name}.npy") for name in ("alone", "killed"))
     np.testing.assert_array_equal(alone.view(np.uint32), killed.view(np.uint32))

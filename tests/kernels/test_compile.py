@@ -18,11 +18,34 @@ from tests.kernels.nvrtc import compiled
 SOURCES = [source for source in sources.all_sources() if source.file not in sources.OWN_TARGETS]
 OF_ONE_TARGET = [source for source in sources.all_sources() if source.file in sources.OWN_TARGETS]
 OLDEST, *NEWER = sources.ARCHITECTURES
+FAST = "--Ofast-compile=max"
+"""A fourth of the time: all that CUDA C++ or an architecture refuses is refused, little is optimised."""
 
 
-def compiles(chosen: Sequence[sources.Source], capability: int | str) -> None:
+def of_each_file() -> list[list[sources.Source]]:
+    """Files, each with all of its macros."""
+    found: dict[str, list[sources.Source]] = {}
+    for source in SOURCES:
+        found.setdefault(source.file, []).append(source)
+    return list(found.values())
+
+
+def shares(capability: int) -> list[tuple[sources.Source, bool]]:
+    """Every file with a share of its macros, at least one: for all newer architectures together, all of them.
+
+    Second is whether it is optimised as for users: each file is for one of these architectures.
+    """
+    number = NEWER.index(capability)
+    return [
+        (source, file % len(NEWER) == number)
+        for file, those in enumerate(of_each_file())
+        for source in those[number :: len(NEWER)] or [those[number % len(those)]]
+    ]
+
+
+def compiles(chosen: Sequence[sources.Source], capability: int | str, *more: str) -> None:
     with ThreadPoolExecutor(2) as pool:
-        binaries = list(pool.map(lambda s: compiled(s.code, s.options, capability), chosen))
+        binaries = list(pool.map(lambda s: compiled(s.code, (*s.options, *more), capability), chosen))
     for source, binary in zip(chosen, binaries, strict=True):
         assert binary.startswith(b"\x7fELF")
         assert source.kernels
@@ -31,14 +54,21 @@ def compiles(chosen: Sequence[sources.Source], capability: int | str) -> None:
 
 def test_every_file_compiles_for_the_oldest() -> None:
     """What it lacks has code of its own; ``--slow`` compiles every source for every architecture."""
-    compiles(list({source.file: source for source in SOURCES}.values()), OLDEST)
+    compiles([those[-1] for those in of_each_file()], OLDEST)
 
 
 @pytest.mark.parametrize("capability", NEWER)
-def test_every_source_compiles_for_a_newer_one_and_each_has_its_share(capability: int) -> None:
-    share = SOURCES[NEWER.index(capability) :: len(NEWER)]
-    assert share
-    compiles(share, capability)
+def test_every_file_compiles_for_a_newer_one(capability: int) -> None:
+    share = shares(capability)
+    assert {source.file for source, _ in share} == {source.file for source in SOURCES}
+    compiles([source for source, as_used in share if as_used], capability)
+    compiles([source for source, as_used in share if not as_used], capability, FAST)
+
+
+def test_no_source_is_left_out_of_the_shares() -> None:
+    share = [one for capability in NEWER for one in shares(capability)]
+    assert {source for source, _ in share} == set(SOURCES)
+    assert {source.file for source, as_used in share if as_used} == {source.file for source in SOURCES}
 
 
 def test_what_only_one_architecture_has_compiles_for_it() -> None:
@@ -70,9 +100,18 @@ def test_the_body_of_the_elementwise_rung_compiles(capability: int) -> None:
     assert compiled(kernel, (sources.STANDARD,), capability).startswith(b"\x7fELF")
 
 
-def test_what_does_not_compile_is_told() -> None:
+@pytest.mark.parametrize("more", [(), (FAST,)])
+def test_what_does_not_compile_is_told(more: tuple[str, ...]) -> None:
+    """Also a warning, and an instruction that an architecture lacks."""
+    options, begin = (sources.STANDARD, *more), 'extern "C" __global__ void broken('
     with pytest.raises(ValueError, match=r"(?s)sm_90 .*errors detected"):
-        compiled('extern "C" __global__ void broken( {', (sources.STANDARD,), 90)
+        compiled(begin + "{", options, 90)
+    with pytest.raises(ValueError, match="declared but never referenced"):
+        compiled(begin + ") { int unused; }", options, 90)
+    copies = begin + ') { asm volatile("cp.async.wait_all;"); }'
+    assert compiled(copies, options, 80)
+    with pytest.raises(ValueError, match=r"cp\.async"):
+        compiled(copies, options, 75)
 
 
 def test_every_cuda_file_is_among_the_sources() -> None:

@@ -36,9 +36,19 @@ def bound(path: Path) -> frozenset[str]:
     return frozenset(names)
 
 
+def statements(text: str) -> Iterator[ast.AST]:
+    """Of a module, however deep: expressions, which are most of its nodes, import nothing."""
+    waiting: list[ast.AST] = [ast.parse(text)]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting.extend(getattr(node, part, ()))
+
+
 def missing(text: str) -> Iterator[str]:
     """Names that a module imports from this repository, and that are not there."""
-    for node in ast.walk(ast.parse(text)):
+    for node in statements(text):
         if not isinstance(node, ast.ImportFrom) or not node.module or node.module.partition(".")[0] not in FOLDERS:
             continue
         path = file_of(node.module)
@@ -58,6 +68,18 @@ def test_every_name_that_is_imported_is_there() -> None:
     assert len(paths) > 500
     found = {str(path.relative_to(ROOT)): list(missing(path.read_text("utf-8"))) for path in paths}
     assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_imports_are_found_however_deep() -> None:
+    """As many as a walk of all nodes finds."""
+    everywhere = "def f():\n for x in y:\n  try:\n   import a\n  except E:\n   from b import c\n  else:\n   import d\n  finally:\n   import e\n"
+    match = "match x:\n case 1:\n  from f import g\n case _:\n  with y: import h\nclass C:\n if x: import i\n else: import j\n"
+    for text in (everywhere, match, Path(__file__).read_text("utf-8")):
+        of, every = (
+            [type(n) for n in some if isinstance(n, ast.Import | ast.ImportFrom)]
+            for some in (statements(text), ast.walk(ast.parse(text)))
+        )
+        assert len(of) == len(every) > 0
 
 
 def test_a_name_that_has_moved_is_missed() -> None:

@@ -41,6 +41,8 @@ BEYOND = 4096
 DTYPES = {"<f8", "<f4", "<f2", "|i1", "|u1", "<i2", "<i4", "<i8"}
 SMALL = 1 << 16
 """Bytes of an array up to which it is summed whenever its file is opened."""
+ALONE = 1 << 20
+"""Bytes that are summed in less time than threads take to start."""
 
 
 class Place(NamedTuple):
@@ -135,7 +137,7 @@ def check(found: Sections, names: set[str] | None = None) -> None:
         for number, piece in enumerate(_pieces(found.arrays[name]))
     ]
     with ThreadPoolExecutor(max(1, budgets.budget())) as pool:
-        sums = map if len(work) < 2 else pool.map
+        sums = map if len(work) < 2 or sum(len(piece) for _, piece, _ in work) <= ALONE else pool.map
         for (name, _, expected), summed in zip(work, sums(zlib.crc32, [piece for _, piece, _ in work]), strict=True):
             if f"{summed:08x}" != expected:
                 raise damaged(found.path, f"the checksum of {name!r} is wrong")

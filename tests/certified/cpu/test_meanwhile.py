@@ -45,7 +45,7 @@ def search():
 end = time.monotonic() + 600
 while search() == ("plain",) and "once" not in sys.argv:
     assert time.monotonic() < end
-    time.sleep(0.01)
+    time.sleep(0.1)  # the compiler has the core meanwhile
 while "stay" in sys.argv:
     time.sleep(0.1)  # in turns: a signal between Python's last look and a long sleep is noticed after it
 """
