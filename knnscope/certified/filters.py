@@ -121,11 +121,20 @@ def _by_ids(where: Keep, state: State) -> list[Mask]:
     return made
 
 
-def _one_each(where: Sequence[Any], state: State, queries: int) -> list[Mask]:
+def check_count(where: Sequence[Any], queries: int) -> None:
+    """Whether there is a filter for each query.
+
+    Raises:
+        KnnscopeError: there are more or fewer.
+    """
     if len(where) != queries:
         raise KnnscopeError(
             f"where has {len(where)} filter{'s' * (len(where) != 1)}: one for each of {queries} queries was expected"
         )
+
+
+def _one_each(where: Sequence[Any], state: State, queries: int) -> list[Mask]:
+    check_count(where, queries)
     made = [np.empty((queries, len(part.segment.ids)), dtype=np.bool_) for part in state.parts]
     for number, one in enumerate(where):
         for own, lines in zip(made, masks(one, state, 1), strict=True):

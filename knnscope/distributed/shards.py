@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.filters import Bits, Keep
+from knnscope.certified.filters import Bits, Keep, check_count
 from knnscope.certified.ids import STRING, Strings
 from knnscope.certified.rows import as_mask
 from knnscope.certified.scanner import Ranked, Within, too_many
@@ -121,8 +121,7 @@ def filters(where: Any, queries: int, shards: Sequence[range]) -> list[Any]:
     if where is None or isinstance(where, Keep):
         return [where] * len(shards)
     if isinstance(where, (list, tuple)) and any(isinstance(one, (Keep, Bits)) for one in where):
-        if len(where) != queries:
-            raise KnnscopeError(f"where has {len(where)} filters: one for each of {queries} queries was expected")
+        check_count(where, queries)
         each = [_one(some, shards, rows) for some in where]
         return [list(own) for own in zip(*each, strict=True)]
     mask = as_mask(where.mask(rows) if isinstance(where, Bits) else where, queries, rows)
