@@ -17,7 +17,6 @@ from knnscope.certified.scanner import Ranked, Within, too_many
 from knnscope.certified.state import joined_certificate
 from knnscope.certified.state import merged as ranked
 from knnscope.certified.within import joined
-from knnscope.errors import KnnscopeError
 from knnscope.ragged import RadiusNeighbors
 from knnscope.records import Certificate, Neighbors
 
