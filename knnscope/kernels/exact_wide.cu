@@ -73,11 +73,7 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
         const i64 first_query = item % p.query_tiles * WIDE_QUERIES + group * TALL * 64 + warp * 16 + g;
         const i64 begin = p.first + item / p.query_tiles * p.each, end = begin + p.each < p.last ? begin + p.each : p.last;
         float steps[TALL][2], starts[TALL][2], limits[TALL][2];
-        UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) {
-            const i64 query = first_query + i * 64 + h * 8;
-            steps[i][h] = p.asked.steps[query];
-            starts[i][h] = SAMPLE ? 0 : p.asked.starts[query], limits[i][h] = SAMPLE ? 0 : p.asked.limits[query];
-        }
+        read_limits<SAMPLE>(p.asked, first_query, steps, starts, limits);
         await(shared.queries_full, turn);
         for (i64 tile = begin; tile < end; ++tile) {
             int sums[TALL][64];

@@ -111,6 +111,16 @@ __device__ __forceinline__ void look(const Batch& p, Passed& shared, int first)
     }
 }
 
+// What a thread compares with: of blocks of 64 queries, two each, eight apart.
+template <bool SAMPLE, int BLOCKS> __device__ __forceinline__ void read_limits(const Asked& asked, i64 first_query, float (&steps)[BLOCKS][2], float (&starts)[BLOCKS][2], float (&limits)[BLOCKS][2])
+{
+    UNROLL for (int i = 0; i < BLOCKS; ++i) UNROLL for (int h = 0; h < 2; ++h) {
+        const i64 query = first_query + i * 64 + h * 8;
+        steps[i][h] = asked.steps[query];
+        starts[i][h] = SAMPLE ? 0 : asked.starts[query], limits[i][h] = SAMPLE ? 0 : asked.limits[query];
+    }
+}
+
 // The smallest bounds of a query and a tile's rows that a thread has: rows eight apart, and the ones beside them.
 template <bool SAMPLE> __device__ __forceinline__ void compare(const int (&sums)[64], int j, float4 line, const float (&steps)[2], const float (&starts)[2], float (&least)[2])
 {

@@ -21,3 +21,67 @@ static int failed(const char* what, int query, int row)
     std::printf("%s: query %d, row %d\n", what, query, row);
     return 1;
 }
+
+// Rows and queries that are drawn, what a scan of them is given, and what it must find.
+struct Drawn {
+    const int count, queries, tiles, padded;
+    const Written rows, asked;
+    std::vector<int> products;
+    Batch p = {};
+    // padded: queries with those that are nobody's. groups: of rows, of which the nearest is told.
+    Drawn(int count, int queries, int padded, int groups)
+        : count(count), queries(queries), tiles((count + ROWS - 1) / ROWS), padded(padded), rows(count, tiles * ROWS),
+          asked(queries, max(padded, 128)), products((size_t)queries * count)
+    {
+        float* sides = everywhere<float>((size_t)tiles * SIDE);
+        const float ratio = 3;
+        for (int row = 0; row < tiles * ROWS; ++row) {
+            float* tile = sides + row / ROWS * SIDE;
+            const int line = row % ROWS;
+            const bool there = row < count;
+            tile[2 * line] = there ? between(0.001f, 0.002f) : 0, tile[2 * line + 1] = there ? between(0, 3) : infinite();
+            tile[2 * ROWS + line] = there ? between(0, ratio) * tile[2 * line] : 0;
+        }
+        p.codes = rows.codes, p.sides = sides, p.query_codes = asked.codes, p.count = count, p.queries = queries, p.room = count, p.groups_stride = groups;
+        p.asked.steps = everywhere<float>(padded), p.asked.limits = everywhere<float>(padded);
+        p.asked.starts = everywhere<float>(padded), p.asked.coefficients = everywhere<float>(padded);
+        p.counts = everywhere<u32>(padded), p.hits = everywhere<int2>((size_t)padded * count), p.groups = everywhere<float2>((size_t)queries * groups);
+        for (int query = 0; query < padded; ++query) {
+            p.asked.steps[query] = between(0.02f, 0.04f), p.asked.coefficients[query] = between(1, 2);
+            p.asked.starts[query] = p.asked.coefficients[query] * ratio - p.asked.steps[query] * OFF;
+            p.asked.limits[query] = query < queries ? between(-1, query % 8 ? 0 : 1) : -infinite();
+        }
+        for (int query = 0; query < queries; ++query)
+            for (int row = 0; row < count; ++row) products[(size_t)query * count + row] = std::inner_product(this->rows[row], this->rows[row] + WIDTH, asked[query], 0);
+    }
+    int product(int query, int row) const { return products[(size_t)query * count + row]; }
+    float part(int query, int row) const
+    {
+        const float4 side = side_of(p.sides, row);
+        return part_of_bound(product(query, row) + ZERO, side.x, side.y, p.asked.steps[query]);
+    }
+    // After a pass over all rows: 0 where every hit is right, and every row that is near is a hit.
+    int hits_failed() const
+    {
+        long kept = 0;
+        for (int query = 0; query < padded; ++query) {
+            if (query >= queries && p.counts[query]) return failed("a hit of nobody", query, 0);
+            if (query >= queries) continue;
+            std::vector<char> hit(count);
+            for (u32 i = 0; i < p.counts[query]; ++i) {
+                const int2 one = p.hits[(size_t)query * count + i];
+                if (one.x < 0 || one.x >= count || hit[one.x]) return failed("a hit is no row, or twice there", query, one.x);
+                if (one.y != product(query, one.x)) return failed("a product is wrong", query, one.x);
+                hit[one.x] = 1;
+            }
+            for (int row = 0; row < count; ++row) {
+                const float4 side = side_of(p.sides, row);
+                const float bound = fmaf(-p.asked.coefficients[query], side.z, part(query, row)), limit = p.asked.limits[query];
+                if (hit[row] && !(bound <= limit)) return failed("a hit is not below the limit", query, row);
+                if (!hit[row] && bound <= limit - 1.01f * p.asked.steps[query] * side.x) return failed("a row is lost", query, row);  // set_bar
+                kept += hit[row];
+            }
+        }
+        return !kept || kept == (long)queries * count ? failed("limits that tell nothing", 0, (int)kept) : 0;
+    }
+};

@@ -34,34 +34,10 @@ int main(int, char** given)
 {
     const int count = atoi(given[1]), queries = atoi(given[2]), blocks = atoi(given[3]);
     draw.seed(atoi(given[4]));
-    const int tiles = (count + ROWS - 1) / ROWS, padded = tiles * ROWS, room = count, groups = blocks * WARPS;
-    const Written rows(count, padded), asked(queries, 128);
-    float* sides = everywhere<float>((size_t)tiles * SIDE);
-    const float ratio = 3;
-    for (int row = 0; row < padded; ++row) {
-        float* tile = sides + row / ROWS * SIDE;
-        const int line = row % ROWS;
-        const bool there = row < count;
-        tile[2 * line] = there ? between(0.001f, 0.002f) : 0, tile[2 * line + 1] = there ? between(0, 3) : infinite();
-        tile[2 * ROWS + line] = there ? between(0, ratio) * tile[2 * line] : 0;
-    }
-    Batch p = {};
-    p.codes = rows.codes, p.sides = sides, p.query_codes = asked.codes, p.count = count, p.queries = queries, p.room = room, p.groups_stride = groups;
-    p.asked.steps = everywhere<float>(QUERIES), p.asked.limits = everywhere<float>(QUERIES);
-    p.asked.starts = everywhere<float>(QUERIES), p.asked.coefficients = everywhere<float>(QUERIES);
-    p.counts = everywhere<u32>(QUERIES), p.hits = everywhere<int2>((size_t)QUERIES * room), p.groups = everywhere<float2>((size_t)queries * groups);
-    for (int query = 0; query < QUERIES; ++query) {
-        p.asked.steps[query] = between(0.02f, 0.04f), p.asked.coefficients[query] = between(1, 2);
-        p.asked.starts[query] = p.asked.coefficients[query] * ratio - p.asked.steps[query] * OFF;
-        p.asked.limits[query] = query < queries ? between(-1, 1) : -infinite();
-    }
-    std::vector<int> products((size_t)queries * count);
-    for (int query = 0; query < queries; ++query)
-        for (int row = 0; row < count; ++row) products[query * count + row] = std::inner_product(rows[row], rows[row] + WIDTH, asked[query], 0);
-    auto part = [&](int query, int row) {
-        const float4 side = side_of(sides, row);
-        return part_of_bound(products[query * count + row] + ZERO, side.x, side.y, p.asked.steps[query]);
-    };
+    const int groups = blocks * WARPS;
+    Drawn drawn(count, queries, QUERIES, groups);
+    const int tiles = drawn.tiles;
+    Batch& p = drawn.p;
 
     p.first = tiles > 2, p.last = tiles;  // not from the first row on
     kernel = [&] { scan<true>(p); };
@@ -70,13 +46,13 @@ int main(int, char** given)
         std::vector<float> least(groups, infinite());
         for (int row = (int)p.first * ROWS; row < count; ++row) {
             float& group = least[(row - (int)p.first * ROWS) / STEP % groups];
-            group = fminf(group, part(query, row));
+            group = fminf(group, drawn.part(query, row));
         }
         for (int group = 0; group < groups; ++group) {
             const float2 found = p.groups[query * groups + group];
             const int row = __float_as_int(found.y);
             if (found.x != least[group]) return failed("a group's bound is not its smallest", query, group);
-            if (found.x < infinite() && found.x != part(query, row)) return failed("a group's row has another bound", query, row);
+            if (found.x < infinite() && found.x != drawn.part(query, row)) return failed("a group's row has another bound", query, row);
         }
     }
     const int cut = tiles / 2;
@@ -85,24 +61,5 @@ int main(int, char** given)
         kernel = [&] { scan<false>(p); };
         launch(blocks, THREADS);
     }
-    long kept = 0;
-    for (int query = 0; query < QUERIES; ++query) {
-        if (query >= queries && p.counts[query]) return failed("a hit of nobody", query, 0);
-        if (query >= queries) continue;
-        std::vector<char> hit(count);
-        for (u32 i = 0; i < p.counts[query]; ++i) {
-            const int2 one = p.hits[query * room + i];
-            if (one.x < 0 || one.x >= count || hit[one.x]) return failed("a hit is no row, or twice there", query, one.x);
-            if (one.y != products[query * count + one.x]) return failed("a product is wrong", query, one.x);
-            hit[one.x] = 1;
-        }
-        for (int row = 0; row < count; ++row) {
-            const float4 side = side_of(sides, row);
-            const float bound = fmaf(-p.asked.coefficients[query], side.z, part(query, row)), limit = p.asked.limits[query];
-            if (hit[row] && !(bound <= limit)) return failed("a hit is not below the limit", query, row);
-            if (!hit[row] && bound <= limit - 1.01f * p.asked.steps[query] * side.x) return failed("a row is lost", query, row);  // set_bar
-            kept += hit[row];
-        }
-    }
-    if (!kept || kept == (long)queries * count) return failed("limits that tell nothing", 0, (int)kept);
+    return drawn.hits_failed();
 }
