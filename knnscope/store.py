@@ -119,9 +119,7 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None])
     read = {path.resolve() for path in inputs if path is not None}
     for path in outputs:
         if path is not None and path.resolve() in read:
-            raise KnnscopeError(
-                f"{path}: is an input of this command, which would write over it: choose another output"
-            )
+            raise KnnscopeError(f"{path}: this command reads it, and would write over it: choose another output")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from knnscope.report import explanation as report
 from knnscope.report import perfetto
 from knnscope.report.text import plain
 from knnscope.report.timeline_page import page as timeline_page
-from knnscope.store import read_json, whole_file, write_json
+from knnscope.store import check_outputs, read_json, whole_file, write_json
 from knnscope.trace import asking, excerpt, reader
 from knnscope.trace import explain as explaining
 from knnscope.trace.asking import LIMIT
@@ -223,10 +223,11 @@ class Trace:
             part: which part of the trace; by default all of it.
 
         Raises:
-            KnnscopeError: another ending, nothing there, or matplotlib is missing.
+            KnnscopeError: another ending, the trace itself, nothing there, or matplotlib is missing.
         """
         out, part = Path(out), part or Part()
         ending = check_ending(out)
+        check_outputs([out], [self.path])
         part.check()
         if ending in PICTURES:
             require("knnscope.report.timeline", "report", "matplotlib")  # before minutes of reading

@@ -12,6 +12,7 @@ from knnscope.cli import options
 from knnscope.cli.notes import notes
 from knnscope.search import catalog
 from knnscope.search.definition import METRICS
+from knnscope.store import check_outputs
 
 
 class Grade:
@@ -61,6 +62,7 @@ class Grade:
 
     def run(self, args: argparse.Namespace) -> int:
         """Ask and print."""
+        check_outputs([Path(args.out) if args.out else None], [Path(args.hold) if args.hold else None])
         held = Grades.load(args.hold) if args.hold else None
         how = GradeOptions(options.threads_of(args.threads), args.timeout, args.memory)
         with options.dashed():

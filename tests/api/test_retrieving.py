@@ -98,7 +98,7 @@ def test_saved_vectors_with_judgements_beside(tmp_path: Path, knnscope: Run) -> 
     assert without.systems[0].means == {}
     assert "no judgements" in without.notes[-1]
     (tmp_path / "other.tsv").write_text("query-id\tcorpus-id\tscore\na\tb\t1\n")
-    with pytest.raises(KnnscopeError, match=r"other\.tsv: is an input of this command"):
+    with pytest.raises(KnnscopeError, match=r"other\.tsv: this command reads it"):
         run(tmp_path / "v", out=tmp_path / "other.tsv", qrels=tmp_path / "other.tsv")
     with pytest.raises(KnnscopeError, match="judges no pair"):
         run(tmp_path / "v", qrels=tmp_path / "other.tsv")

@@ -204,7 +204,7 @@ def test_a_run_is_not_replaced_by_what_is_held_against_it(
     before = (earlier / "results.jsonl").read_bytes()
     refused(
         knnscope("compare", vectors, *ENGINES, "--against", earlier, "--out", earlier.name),
-        f"{earlier.name}: is an input of this command, which would write over it",
+        f"{earlier.name}: this command reads it, and would write over it",
     )
     assert (earlier / "results.jsonl").read_bytes() == before
 

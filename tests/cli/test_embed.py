@@ -167,8 +167,8 @@ def test_embed_does_not_write_over_its_texts(knnscope: Run, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     given = '{"id": "a", "text": "free trams", "year": 1999}\n'
     Path("texts.jsonl").write_text(given, "utf-8")
-    refused(knnscope("embed", "texts.jsonl", "-o", "."), "texts.jsonl: is an input of this command")
-    with pytest.raises(KnnscopeError, match="is an input"):
+    refused(knnscope("embed", "texts.jsonl", "-o", "."), "texts.jsonl: this command reads it")
+    with pytest.raises(KnnscopeError, match="this command reads it"):
         embed(tmp_path / "texts.jsonl#text", out=tmp_path)
     assert Path("texts.jsonl").read_text("utf-8") == given
     assert [path.name for path in tmp_path.iterdir()] == ["texts.jsonl"]

@@ -29,6 +29,11 @@ def test_it_prints_saves_and_holds(knnscope: Run, tmp_path: Path, monkeypatch: p
     assert code == 1
     assert {g["outcome"] for g in json.loads(out)["grades"] if g["engine"] == "odd"} == {"wrong"}
     assert "note: --hold: odd, ties, l2, 1 query a call: was exact, is wrong on 20 of 20 queries" in err
+    before = (tmp_path / "g.json").read_bytes()
+    code, out, err = knnscope(*ask, "--hold", tmp_path / "g.json", "--out", tmp_path / "g.json")
+    assert (code, out) == (2, "")
+    assert "g.json: this command reads it, and would write over it" in err
+    assert (tmp_path / "g.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

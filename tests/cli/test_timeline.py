@@ -97,6 +97,13 @@ def test_a_script_that_the_font_lacks(knnscope: Run, tmp_path: Path, ending: str
     assert knnscope("timeline", path, "-o", tmp_path / f"x{ending}")[0] == 0
 
 
+def test_a_trace_is_not_written_over(knnscope: Run, trace: Path, tmp_path: Path) -> None:
+    named = tmp_path / "trace.json"
+    named.write_bytes(trace.read_bytes())
+    refused(knnscope("timeline", named, "-o", named), "trace.json: this command reads it, and would write over it")
+    assert named.read_bytes() == trace.read_bytes()
+
+
 def test_json_needs_no_matplotlib(knnscope: Run, trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "knnscope.report.timeline", raising=False)

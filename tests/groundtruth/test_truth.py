@@ -267,6 +267,6 @@ def test_no_input_is_written_over(
         np.save(name, values)
     Path("link.npy").symlink_to("queries.npy")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(KnnscopeError, match=f"{out.split('.')[0]}.*: is an input of this command"):
+    with pytest.raises(KnnscopeError, match=f"{out.split('.')[0]}.*: this command reads it"):
         truth(base, queries, k=3, out=out)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
