@@ -37,9 +37,8 @@ class Layout:
 def layout(width: int, count: int, room: int) -> Layout | None:
     """For so many queries of so many components; None where none fits.
 
-    As many queries as fit lie in shared memory: whatever does not takes a row's bytes from the second-level cache once more. Where those of both
-    warpgroups fit, rows stay until both have multiplied them, and some more are on their way. Where they do not, rows go as they come, and the blocks
-    of a cluster fetch them together.
+    The more queries lie in shared memory, the less often a row is read from the second-level cache. Where there is room for queries of both warpgroups,
+    rows stay until both have multiplied them. Where there is not, each slice of rows is multiplied once, and the blocks of a cluster fetch it together.
 
     Args:
         width: bytes of a vector's codes.
