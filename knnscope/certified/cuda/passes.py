@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
+from knnscope.certified.cuda import items
 from knnscope.certified.cuda.codes import Codes
 from knnscope.certified.cuda.launch import Launcher, Prepared, pointer
 from knnscope.certified.cuda.streaming import CODES, TILE, Streaming
 from knnscope.certified.cuda.written import SIDE
-
-DEEP = 40
-"""Tiles of rows of one item at most: its queries are loaded once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +103,8 @@ class Passes:
     def _over(self, run: Launcher, begin: int, end: int, here: tuple[int, int]) -> Prepared:
         """Products of some tiles of rows with all queries; here: where codes and sides of the first of all rows lie, or would."""
         given, grid = type(self._given).from_buffer_copy(self._given), self._grid
-        each = next(
-            each
-            for waves in range(1, 1 << 20)
-            if (each := math.ceil((end - begin) * given.query_tiles / (waves * grid.slots))) <= DEEP
-        )
-        each = -(-each // grid.step) * grid.step
-        items = grid.slots if grid.fixed else -(-(end - begin) // each) * given.query_tiles
+        each = items.tiles_of(end - begin, given.query_tiles, grid.slots, grid.step)
+        count = grid.slots if grid.fixed else -(-(end - begin) // each) * given.query_tiles
         given.codes, given.sides = here
         given.first, given.last, given.each = begin, end, each
-        return Prepared(run, (min(items, grid.slots) * grid.together, grid.threads, grid.shared), given)
+        return Prepared(run, (min(count, grid.slots) * grid.together, grid.threads, grid.shared), given)
