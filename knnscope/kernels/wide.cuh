@@ -63,26 +63,40 @@ template <int SAME, int PARTS> __device__ __forceinline__ void pass_on(Passed& s
     }
 }
 
-// An eighth of a line: rows that are below their query's limit go to its list.
-__device__ __forceinline__ void look_at(const Batch& p, const Line& line, int part)
+// Rows of a query that are below its limit: bit x of ``which`` is of first + x % 2 + 8 (x / 2). ``at``: where they go in its list, when that has been told.
+struct Found {
+    u32 which, at, query;
+    int first;
+    int4 sums;
+};
+__device__ __forceinline__ void keep(const Batch& p, Found& found)
 {
-    const int4 four = *reinterpret_cast<const int4*>(line.sums + 2 * part);
-    const i64 query = line.from.x, tile = line.from.y >> 2;
-    const int t = line.from.y & 3;
+    const int sums[4] = {found.sums.x, found.sums.y, found.sums.z, found.sums.w};
+    UNROLL for (int x = 0; x < 4; ++x)
+        if (found.which >> x & 1 && found.at++ < p.room) p.hits[found.query * p.room + found.at - 1] = make_int2(found.first + 8 * (x >> 1) + (x & 1), sums[x]);
+    found.which = 0;
+}
+
+// An eighth of a line. The list's end is far away: it is asked for, and what was found before is kept meanwhile.
+__device__ __forceinline__ void look_at(const Batch& p, int4 four, uint2 from, int part, Found& found)
+{
+    const i64 query = from.x, tile = from.y >> 2;
+    const int t = from.y & 3;
     const float* of_tile = p.sides + tile * SIDE;
     const float4 *sides = reinterpret_cast<const float4*>(of_tile) + 8 * part + t;
     const float2 *errors_of = reinterpret_cast<const float2*>(of_tile + 2 * ROWS) + 8 * part + t;
     const float4 side[2] = {__ldg(sides), __ldg(sides + 4)};
     const float2 e[2] = {__ldg(errors_of), __ldg(errors_of + 4)};
     const float step = p.asked.steps[query], coefficient = p.asked.coefficients[query], limit = p.asked.limits[query];
+    keep(p, found);
+    found.query = from.x, found.first = (int)tile * ROWS + 16 * part + 2 * t, found.sums = four;
+    const int sums[4] = {four.x, four.y, four.z, four.w};
     UNROLL for (int x = 0; x < 4; ++x) {
-        const int j = x >> 1, sum = ZERO + (x == 0 ? four.x : x == 1 ? four.y : x == 2 ? four.z : four.w);
-        const float bound = part_of_bound(sum, x & 1 ? side[j].z : side[j].x, x & 1 ? side[j].w : side[j].y, step);
-        const i64 row = tile * ROWS + (2 * part + j) * 8 + 2 * t + (x & 1);
-        if (!(fmaf(-coefficient, x & 1 ? e[j].y : e[j].x, bound) <= limit) || row >= p.count) continue;
-        const u32 at = atomicAdd(p.counts + query, 1u);
-        if (at < p.room) p.hits[query * p.room + at] = make_int2((int)row, sum - ZERO);
+        const int j = x >> 1;
+        const float bound = part_of_bound(ZERO + sums[x], x & 1 ? side[j].z : side[j].x, x & 1 ? side[j].w : side[j].y, step);
+        if (fmaf(-coefficient, x & 1 ? e[j].y : e[j].x, bound) <= limit && found.first + 8 * j + (x & 1) < p.count) found.which |= 1u << x;
     }
+    if (found.which) found.at = atomicAdd(p.counts + query, (u32)__popc(found.which));
 }
 
 // A number whose last five bits say which it is (``TAGGED``); no number where it was infinite, which fminf passes over.
@@ -93,19 +107,25 @@ __device__ __forceinline__ void look(const Batch& p, Passed& shared, int first)
 {
     const int lane = threadIdx.x & 31;
     u32 taken = 0;
+    Found found = {};
     for (;;) {
         const bool ended = glance(shared.ended) == COMPARING;
         const u32 put = lane < COMPARING && lane % LOOKING == first ? acquired(shared.put[lane]) : 0;
         __syncwarp();
         u32 waiting = __ballot_sync(ALL, put != taken);
+        if (!waiting) keep(p, found);
         if (!waiting && ended) return;
         if (!waiting) __nanosleep(128);
 #pragma unroll 1
         for (; waiting; waiting &= waiting - 1) {
             const int own = __ffs(waiting) - 1;
             const u32 begin = __shfl_sync(ALL, taken, own), some = min(__shfl_sync(ALL, put, own) - begin, 4u);
-            if (lane >> 3 < some) look_at(p, shared.lines[own][(begin + (lane >> 3)) % WAITING], lane & 7);
+            const bool there = lane >> 3 < some;
+            const Line& line = shared.lines[own][(begin + (there ? lane >> 3 : 0)) % WAITING];
+            const int4 four = *reinterpret_cast<const int4*>(line.sums + 2 * (lane & 7));
+            const uint2 from = line.from;
             announce(shared.taken[own], begin + some);
+            if (there) look_at(p, four, from, lane & 7, found);
             if (lane == own) taken += some;
         }
     }

@@ -11,8 +11,6 @@ LEAST = 64
 THREADS, MOST_AHEAD, LEAST_AHEAD = 384, 8, 4
 KERNELS = {"wide": ("wide_sample", "wide_scan"), "slices": ("slices_sample", "slices_scan")}
 """Of each file: the one of a sample of rows, and the one of all."""
-ON_GPUS = ("wide",)
-"""Kernels that are chosen. exact_slices.cu is not yet: it has run on the host alone (tests/kernels/test_on_the_host.py)."""
 LINES = 8 * 12 * 144 + 68
 """Bytes of lines that wait to be looked at, and the words that count them."""
 BARRIERS = 512
@@ -46,14 +44,14 @@ def layout(width: int, count: int, room: int) -> Layout | None:
         room: bytes of shared memory that a block may have.
     """
     many = count > 2 * LEAST
-    for tall in (2, 1) if many else (1,):
-        ahead, shared = _ahead(2 * tall, 1, width, room)
-        if ahead >= width // SLICE + 2:
-            return Layout("wide", (("TALL", tall), ("AHEAD", ahead)), 128 * tall, 1, 1, shared)
+    tall = 2 if many else 1
+    ahead, shared = _ahead(2 * tall, 1, width, room)
+    if ahead >= width // SLICE + 2:
+        return Layout("wide", (("TALL", tall), ("AHEAD", ahead)), 128 * tall, 1, 1, shared)
     for tall, tiles in ((2, 1), (1, 2)):
         ahead, shared = _ahead(tall, tiles, width, room)
         if ahead >= LEAST_AHEAD:
-            blocks = (4 if many else 2) // tall
+            blocks = 2 if many or tall == 1 else 1
             macros = (("TALL", tall), ("TILES", tiles), ("SHARING", blocks), ("AHEAD", ahead))
             return Layout("slices", macros, 64 * tall * blocks, tiles, blocks, shared)
     return None
