@@ -61,20 +61,3 @@ __device__ __forceinline__ float loose_bound(int sum, float s, float n, float st
 {
     return fmaf(-s, fmaf(step, __int_as_float(sum), start), n);
 }
-
-// Rows of a thread that are below a query's limit become hits: bit i of ``which`` is of row0 + 8 (i / 2) + i % 2. They are rare: one loop for
-// all of them, over numbers that lie in registers.
-template <int PAIRS> __device__ __forceinline__ void keep_hits(const Batch& p, i64 query, i64 row0, u32 which, const int (&products)[PAIRS])
-{
-#pragma unroll 1
-    while (which) {
-        const int bit = __ffs(which) - 1;
-        which &= which - 1;
-        int product = 0;
-        UNROLL for (int x = 0; x < PAIRS; ++x) product = x == bit ? products[x] : product;
-        const i64 row = row0 + (bit >> 1) * 8 + (bit & 1);
-        if (row >= p.count) continue;
-        const u32 at = atomicAdd(p.counts + query, 1u);
-        if (at < p.room) p.hits[query * p.room + at] = make_int2((int)row, product - ZERO);
-    }
-}

@@ -40,6 +40,23 @@ __device__ __forceinline__ uint4 piece_of(const From& from, int n)
     const int part = n / EIGHTS, eight = n % EIGHTS;
     return stream(from.halves[part & 1] + (part >> 1) * (ROWS * SLICE) + eight * (8 * SLICE));
 }
+// Rows of a thread that are below a query's limit become hits: bit i of ``which`` is of row0 + 8 (i / 2) + i % 2. They are rare: one loop for
+// all of them, over numbers that lie in registers. The list's end is far away, and asked for once.
+template <int PAIRS> __device__ __forceinline__ void keep_hits(const Batch& p, i64 query, i64 row0, u32 which, const int (&products)[PAIRS])
+{
+    UNROLL for (int x = 0; x < PAIRS; ++x) if (row0 + (x >> 1) * 8 + (x & 1) >= p.count) which &= ~(1u << x);
+    if (!which) return;
+    u32 at = atomicAdd(p.counts + query, (u32)__popc(which));
+#pragma unroll 1
+    for (; which && at < p.room; ++at) {
+        const int bit = __ffs(which) - 1;
+        which &= which - 1;
+        int product = 0;
+        UNROLL for (int x = 0; x < PAIRS; ++x) product = x == bit ? products[x] : product;
+        p.hits[query * p.room + at] = make_int2((int)(row0 + (bit >> 1) * 8 + (bit & 1)), product - ZERO);
+    }
+}
+
 template <bool SAMPLE> __device__ __forceinline__ void scan(const Batch& p)
 {
     __shared__ uint4 queries[PARTS][HIGH][2][32];

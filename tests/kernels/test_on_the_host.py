@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from knnscope.certified.cuda import wide
+from knnscope.certified.cuda import tiled, wide
 from knnscope.kernels import sources
 from knnscope.store import make_folder
 from tests.conftest import KEPT
@@ -21,10 +21,10 @@ from tests.conftest import KEPT
 HOST = Path(__file__).parent / "host"
 COMPILER = shutil.which("c++")
 PTX = re.compile(r'asm(\s+volatile)?\s*\((?:[^;"]|"[^"]*")*\);')
-HOSTS_OWN = re.compile(r"(?<=void )multiply(?=\()|(?<=uint4 )stream(?=\()")
+HOSTS_OWN = re.compile(r"(?<=void )multiply(?=\()|(?<=uint4 )stream(?=\()|(?<=void )load_four(?=\()")
 """What is an instruction on a GPU, and a function of the host's own here; so is all of some files."""
 HOSTS_FILES = ("copies.cuh", "warpgroups.cuh")
-DYNAMIC = re.compile(r"extern __shared__ (?:__align__\(16\) )?(\w+) (\w+)\[\];")
+DYNAMIC = re.compile(r"extern __shared__ (?:__align__\(\d+\) )?(\w+) (\w+)\[\];")
 KINDS = {"float32": (0, 0, 128), "bfloat16, cosine": (2, 2, 64), "float64": (3, 0, 256), "uint8, ip": (5, 1, 64)}
 """CELL, METRIC and WIDE."""
 H200_SHARED = 232_448
@@ -150,6 +150,22 @@ def test_fragments_are_loaded_as_codes_lie(
     program = built(tmp_path, "few", source)
     for rows, queries, blocks in shapes:
         run(program, rows, queries, blocks, 1)
+
+
+@pytest.mark.parametrize(
+    ("width", "queries"),
+    [(384, 128), (128, 64), (256, 32), *(pytest.param(width, 128, marks=pytest.mark.slow) for width in (128, 768))],
+)
+def test_tiles_of_a_block_find_what_is_near(tmp_path: Path, width: int, queries: int) -> None:
+    """Products, groups and hits of exact_batch.cu, with more lines than wait at once, and queries that are nobody's."""
+    macros = (("CELL", 0), ("METRIC", 0), ("FULL", width), ("WIDTH", width), ("QUERIES", queries))
+    program = built(tmp_path, "batch", sources.exact("batch", macros))
+    shared = tiled.shared(width, queries)
+    for seed, (rows, count, blocks, each) in enumerate(
+        ((700, queries, 2, 2), (385, queries + 9, 3, 3), (100, 5, 1, 1))
+    ):
+        for late in (0, 1):
+            run(program, rows, count, blocks, each, seed, late, shared)
 
 
 @pytest.mark.parametrize(
