@@ -43,16 +43,23 @@ template <typename Keep> __device__ __forceinline__ void prepare(const Queries& 
         }
     }
     double length2 = 0;
-#pragma unroll 4
-    for (int j = lane; j < FULL; j += 32) {
-        double x = 0;
-        if (!padding && j < map.dim) {
-            const double q = query[j];
-            if (tell) p.values[i * map.dim + j] = q;
-            if (!far) x = (q * factor - map.centre[j]) * map.scaling;
+    constexpr int STEPS = FULL / 32, AT_ONCE = STEPS < 12 ? STEPS : 12;
+    for (int start = 0; start < STEPS; start += AT_ONCE) {
+        double of_query[AT_ONCE], of_centre[AT_ONCE];  // read before anything is written, which might be what is read
+        UNROLL for (int c = 0; c < AT_ONCE; ++c) {
+            const int j = (start + c) * 32 + lane;
+            const bool is_there = !padding && j < map.dim;
+            of_query[c] = is_there ? query[j] : 0, of_centre[c] = is_there ? map.centre[j] : 0;
         }
-        keep(j, (float)x);
-        length2 += x * x;
+        UNROLL for (int c = 0; c < AT_ONCE; ++c) {
+            const int j = (start + c) * 32 + lane;
+            if (STEPS % AT_ONCE && j >= FULL) break;
+            const bool is_there = !padding && j < map.dim;
+            if (is_there && tell) p.values[i * map.dim + j] = of_query[c];
+            const double x = is_there && !far ? (of_query[c] * factor - of_centre[c]) * map.scaling : 0;
+            keep(j, (float)x);
+            length2 += x * x;
+        }
     }
     length2 = warp_sum(length2);
     if (lane == 0 && tell) {
@@ -129,6 +136,41 @@ extern "C" __global__ void __launch_bounds__(256) rotate_few(const float* x, con
             if (lane == 0) out[(first + v) * FULL + component] = sums[v];
         }
     }
+}
+
+// The same for more queries: 64 by 32 components a block, 4 x 4 a thread, which reads four steps of both at once.
+extern "C" __global__ void __launch_bounds__(128) rotate_some(const float* x, const float* directions, float* out)
+{
+    constexpr int HIGH = 64, WIDE = 32, DEEP = 32, ROOM = DEEP + 4;  // eight lines begin at different banks
+    __shared__ __align__(16) float a[2][HIGH][ROOM], b[2][WIDE][ROOM];
+    let_next_begin();
+    const int thread = threadIdx.x, ty = thread / 8, tx = thread % 8;
+    const float *left = x + (i64)blockIdx.x * HIGH * FULL, *right = directions + (i64)blockIdx.y * WIDE * FULL;
+    auto fetch = [&](float* to, const float* from, int lines, int k) {
+        UNROLL for (int i = thread; i < lines * DEEP / 4; i += 128) copy_ahead(to + i / (DEEP / 4) * ROOM + i % (DEEP / 4) * 4, from + (i64)(i / (DEEP / 4)) * FULL + k + i % (DEEP / 4) * 4);
+    };
+    fetch(b[0][0], right, WIDE, 0);
+    await_before();
+    fetch(a[0][0], left, HIGH, 0);
+    copies_end();
+    float sums[4][4] = {};
+    for (int k = 0, stage = 0; k < FULL; k += DEEP, stage ^= 1) {
+        if (k + DEEP < FULL) fetch(b[stage ^ 1][0], right, WIDE, k + DEEP), fetch(a[stage ^ 1][0], left, HIGH, k + DEEP);
+        copies_end();
+        await_copies<1>();
+        __syncthreads();
+        UNROLL for (int d = 0; d < DEEP; d += 4) {
+            float u[4][4], v[4][4];
+            UNROLL for (int i = 0; i < 4; ++i) {
+                *reinterpret_cast<float4*>(u[i]) = *reinterpret_cast<const float4*>(&a[stage][ty + 16 * i][d]);
+                *reinterpret_cast<float4*>(v[i]) = *reinterpret_cast<const float4*>(&b[stage][tx + 8 * i][d]);
+            }
+            UNROLL for (int c = 0; c < 4; ++c) UNROLL for (int i = 0; i < 4; ++i) UNROLL for (int j = 0; j < 4; ++j) sums[i][j] = fmaf(u[i][c], v[j][c], sums[i][j]);
+        }
+        __syncthreads();
+    }
+    UNROLL for (int i = 0; i < 4; ++i) UNROLL for (int j = 0; j < 4; ++j)
+        out[((i64)blockIdx.x * HIGH + ty + 16 * i) * FULL + blockIdx.y * WIDE + tx + 8 * j] = sums[i][j];
 }
 
 // All three for few queries. A block prepares eight and multiplies them by eight directions, which it reads before the queries are there. The last

@@ -5,8 +5,6 @@
 //   SHARP    1: thresholds are made of distances, of the rows with the smallest lower bounds, though codes bound distances from above as well:
 //            they let fewer rows in, which pays where there are many
 
-constexpr int CANDIDATES = 1024;
-
 // A number that at least k of these ordered ones, in shared memory, are not above, and at most ``more`` others; ALL where there are fewer.
 __device__ u32 kth(const u32* values, int count, int k, int more)
 {
@@ -197,10 +195,14 @@ struct Rank {
     const u32* counts; const int2* hits; i64 room;
     double widen;
     double* values; i64* ids;
-    u32 *candidates, *computed, *errors;  // errors: 1 no number, 2 a row is not where its bound says, 4 answer by all rows
+    u32 *candidates, *computed, *errors;  // errors: 1 no number, 2 a row is not where its bound says, 4 answer by all rows, LONG
     double *rests, *bases, *gains;        // no row that was not computed has a smaller distance; see Asked
-    int k;
+    int k, count;
 };
+
+// A launch: the only one, the first of two, or the second, which ranks what the first had no room for. held, most: hits and candidates that a block has room for.
+struct Turn { int number, held, most; };
+constexpr u32 LONG = 8;  // of errors: that is left to the second one
 
 // At most the length of what codes leave out of a row: its last component, and its error.
 __device__ __forceinline__ double tail_of(const u8* codes, i64 row, float step, float e)
@@ -244,85 +246,88 @@ template <typename Rows, typename Keep> __device__ __forceinline__ void values_o
     }
 }
 
-// Values as defined of the hits that the last threshold leaves, ranked. A block a query: the rows that are nearest by their bounds are looked at
+// Values as defined of the hits that the last threshold leaves, ranked, by a block: the rows that are nearest by their bounds are looked at
 // first; how far the k-th of them is, within rounding, leaves few of the others.
-extern "C" __global__ void __launch_bounds__(RANK, 1024 / RANK) batch_rank(const Rank p)
+__device__ __forceinline__ void rank_query(const Rank& p, const Turn& turn, i64 query, u8* memory)
 {
-    extern __shared__ __align__(16) u8 memory[];
-    u64* keys = reinterpret_cast<u64*>(memory);                    // (CANDIDATES,)
-    i64* names = reinterpret_cast<i64*>(keys + CANDIDATES);        // (CANDIDATES,)
-    u32* chosen = reinterpret_cast<u32*>(names + CANDIDATES);      // (CANDIDATES,)
-    float* lower_of = reinterpret_cast<float*>(chosen + CANDIDATES);  // (CANDIDATES,), bounds of those
-    u32* first = reinterpret_cast<u32*>(lower_of + CANDIDATES);    // (room,), bounds in order: upper ones, or lower ones
-    float* lowers = reinterpret_cast<float*>(first + p.room);      // (room,)
+    u64* keys = reinterpret_cast<u64*>(memory);                    // (most,)
+    i64* names = reinterpret_cast<i64*>(keys + turn.most);            // (most,)
+    u32* chosen = reinterpret_cast<u32*>(names + turn.most);          // (most,)
+    float* lower_of = reinterpret_cast<float*>(chosen + turn.most);   // (most,), bounds of those
+    u32* first = reinterpret_cast<u32*>(lower_of + turn.most);        // (held,), bounds in order: upper ones, or lower ones
+    float* lowers = reinterpret_cast<float*>(first + turn.held);      // (held,), where codes are whole
     double* terms = reinterpret_cast<double*>(first);              // of values_of, when these are no longer needed
-    u16* picked = reinterpret_cast<u16*>(first + max(2 * p.room, (i64)(2 * AT_ONCE * (CHUNK + 1))));  // (room,), hits that the threshold leaves
+    u16* picked = reinterpret_cast<u16*>(first + max((WHOLE ? 2 : 1) * turn.held, 2 * AT_ONCE * (CHUNK + 1)));  // (held,), hits that the threshold leaves
     __shared__ int left, near, kept;
     __shared__ u32 error;
     __shared__ u64 rest_key;
-    let_next_begin();
-    await_before();
-    const i64 query = blockIdx.x;
     const int count = p.counts[query], lane = threadIdx.x & 31, own = threadIdx.x >> 5;
     const int2* hits = p.hits + query * p.room;
     const double* q = p.table.queries + query * p.table.dim;
     const double length = METRIC == 2 ? p.table.query_norms[query] : 0, e_q = p.asked.errors[query];
     const double blur = p.asked.blurs[query], base = p.asked.bases[query], gain = p.asked.gains[query];
-    bool lost = p.asked.far[query] || count > p.room || count < p.k;
+    const bool lost = p.asked.far[query] || count > p.room || count < p.k;
     if (threadIdx.x == 0) left = near = kept = 0, error = 0, rest_key = LAST, p.bases[query] = base, p.gains[query] = gain;
     double bar = p.asked.bars[query];
-    u32 nearest = 0;
-    if (!lost) {
-        for (int i = threadIdx.x; i < count; i += RANK) {
-            float4 side;
-            double least, most;
-            bounds_of(p.asked, query, p.sides, hits[i], side, least, most);
-            lowers[i] = down(lower(least, side.z, e_q));
-            first[i] = ordered(WHOLE ? up(upper(most, side.z, e_q)) : lowers[i]);
-        }
-        const int wanted = min(first_of(p.k), count);
-        nearest = kth(first, count, wanted, wanted / 8 + 1);
-        if (WHOLE) bar = fmin(bar, (double)value_from(nearest));
+    auto by_all_rows = [&](u32 how) {
+        if (threadIdx.x == 0) p.errors[query] = how, p.candidates[query] = p.computed[query] = 0;
+    };
+    if (lost) return by_all_rows(4);
+    const u32 without_room = turn.number == 1 ? LONG : 4;
+    if (count > turn.held) return by_all_rows(without_room);
+    for (int i = threadIdx.x; i < count; i += RANK) {
+        float4 side;
+        double least, most;
+        bounds_of(p.asked, query, p.sides, hits[i], side, least, most);
+        const float at_least = down(lower(least, side.z, e_q));
+        if (WHOLE) lowers[i] = at_least;
+        first[i] = ordered(WHOLE ? up(upper(most, side.z, e_q)) : at_least);
     }
+    const int wanted = min(first_of(p.k), count);
+    u32 nearest = kth(first, count, wanted, wanted / 8 + 1);
+    if (WHOLE) bar = fmin(bar, (double)value_from(nearest));
+    auto lower_bound = [&](int hit) { return WHOLE ? lowers[hit] : value_from(first[hit]); };
     __syncthreads();
     const double far_enough = reach(bar, p.widen, blur);
     if (WHOLE) nearest = ordered(up(bar));
-    if (!lost) {
-        for (int pass = 0; pass < 2; ++pass) {
-            for (int i = threadIdx.x; i < count; i += RANK) {
-                if (lowers[i] > far_enough || (first[i] <= nearest) != (pass == 0)) continue;
-                picked[atomicAdd(&left, 1)] = (u16)i;
-            }
-            __syncthreads();
-            if (pass == 0 && threadIdx.x == 0) near = left;
-            __syncthreads();
+    for (int pass = 0; pass < 2; ++pass) {
+        for (int i = threadIdx.x; i < count; i += RANK) {
+            if (lower_bound(i) > far_enough || (first[i] <= nearest) != (pass == 0)) continue;
+            picked[atomicAdd(&left, 1)] = (u16)i;
         }
+        __syncthreads();
+        if (pass == 0 && threadIdx.x == 0) near = left;
+        __syncthreads();
     }
-    auto by_all_rows = [&] {
-        if (threadIdx.x == 0) p.errors[query] = 4, p.candidates[query] = p.computed[query] = 0;
-    };
-    if (lost || near > CANDIDATES) return by_all_rows();
+    if (near > turn.most) return by_all_rows(without_room);
     keys_of(p.table, query, [&](int i) { return (i64)(u32)hits[picked[i]].x; }, near, keys);
     __syncthreads();
     const double enough = kth_key(keys, near, p.k);  // a bar for keys
     // the distance that this key is: rows whose bound is above it need not be looked at
     const double enough_far = enough < endless() ? fmin(far_enough, reach(distance_of(p.asked, query, enough), p.widen, blur)) : far_enough;
     __syncthreads();
-    for (int i = own; i < left; i += RANK / 32) {
-        const int hit = picked[i];
-        double least = -endless(), most;
-        bool out = lowers[hit] > enough_far;
-        if (!out && i >= near) about(p.table, (u32)hits[hit].x, q, length, least, most);
-        if (lane == 0) {
-            if (!out && least > enough) atomicMin(&rest_key, ordered(least)), out = true;
-            const int at = out ? CANDIDATES : atomicAdd(&kept, 1);
-            if (at < CANDIDATES) chosen[at] = (u32)hit, lower_of[at] = lowers[hit];
+    u64 own_rest = LAST;
+    for (int begin = own; begin < left; begin += RANK) {  // a hit a lane: where its row is takes long to come
+        const int i = begin + lane * (RANK / 32), hit = i < left ? picked[i] : 0;
+        const float bound = lower_bound(hit);
+        bool out = i >= left || bound > enough_far;
+        const u32 row = (u32)hits[hit].x;
+        double at_least = -endless();
+        for (u32 rows = __ballot_sync(ALL, !out && i >= near); rows; rows &= rows - 1) {
+            const int of = __ffs(rows) - 1;
+            double least, most;
+            about(p.table, __shfl_sync(ALL, row, of), q, length, least, most);
+            if (lane == of) at_least = least;
         }
+        if (!out && at_least > enough) own_rest = min(own_rest, ordered(at_least)), out = true;
+        const int at = out ? turn.most : atomicAdd(&kept, 1);
+        if (at < turn.most) chosen[at] = (u32)hit, lower_of[at] = bound, names[at] = row;
     }
+    if (own_rest != LAST) atomicMin(&rest_key, own_rest);
     __syncthreads();
     const int computed = kept;
-    if (computed > CANDIDATES) return by_all_rows();
-    values_of(p.table, query, [&](int i) { return (i64)(u32)hits[chosen[i]].x; }, computed, terms, [&](int i, i64 row, double value) {
+    if (computed > turn.most) return by_all_rows(without_room);
+    values_of(p.table, query, [&](int i) { return names[i]; }, computed, terms, [&](int i, i64 row, double value) {
         if (isnan(value)) atomicOr(&error, 1u);
         const double square = base + gain * value, distance = square > 0 ? sqrt(square) : 0;
         const int at = (int)chosen[i];
@@ -355,5 +360,24 @@ extern "C" __global__ void __launch_bounds__(RANK, 1024 / RANK) batch_rank(const
             rest = fmin(rest, square > 0 ? sqrt(square) / WIDEN : 0);
         }
         p.rests[query] = rest;
+    }
+}
+
+// A block a query; in the second turn blocks look through all for those that had no room.
+extern "C" __global__ void __launch_bounds__(RANK, RANK == 128 ? 7 : 1024 / RANK) batch_rank(const Rank p, const Turn turn)
+{
+    extern __shared__ __align__(16) u8 memory[];
+    let_next_begin();
+    await_before();
+    const bool is_second = turn.number == 2;
+    const i64 step = is_second ? RANK : 1;
+    for (i64 begin = blockIdx.x * step; begin < p.count; begin += gridDim.x * step) {
+        const i64 own = begin + threadIdx.x;
+        if (is_second && !__syncthreads_or(own < p.count && p.errors[own] == LONG)) continue;
+        for (i64 query = begin; query < min(begin + step, (i64)p.count); ++query) {
+            if (is_second && p.errors[query] != LONG) continue;
+            __syncthreads();
+            rank_query(p, turn, query, memory);
+        }
     }
 }

@@ -49,7 +49,7 @@ OWN_TARGETS = ("exact_wide.cu", "exact_slices.cu")
 """Files with instructions of one architecture alone: compiled for sm_90a."""
 BEFORE = {
     "codes": ("common.cuh", "batch.cuh", "codes.cuh"),
-    "queries": ("common.cuh", "batch.cuh", "codes.cuh"),
+    "queries": ("common.cuh", "copies.cuh", "batch.cuh", "codes.cuh"),
     "plane": ("common.cuh", "about.cuh", "chain.cuh", "plane.cuh", "plane_end.cuh", "plane_scan.cuh"),
     "batch": ("common.cuh", "copies.cuh", "batch.cuh"),
     "rank": ("common.cuh", "batch.cuh", "about.cuh"),

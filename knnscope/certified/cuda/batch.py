@@ -5,6 +5,7 @@ Products are those of kernels/exact_few.cu, exact_batch.cu or exact_wide.cu, by 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified import bound
-from knnscope.certified.cuda import few, wide
+from knnscope.certified.cuda import few, ranking, tiled, wide
 from knnscope.certified.cuda.answer import Mask, Told
-from knnscope.certified.cuda.codes import SLICE, Codes, Map
+from knnscope.certified.cuda.codes import Codes, Map
 from knnscope.certified.cuda.fallback import Fallback
 from knnscope.certified.cuda.launch import (
     DOUBLE,
@@ -36,8 +37,8 @@ from knnscope.kernels import sources
 
 MOST_K = 512
 """Neighbors up to which the lists of hits have room."""
-STAGES, THREADS, REFRESH, CANDIDATES, CHUNK, AT_ONCE = 3, 128, 256, 1024, 128, 16
-"""As the kernels have them."""
+REFRESH = 256
+"""Threads of a block that makes a threshold again."""
 BLOCK_BYTES = 1 << 30
 """Of hits: so many queries share a pass."""
 ROOMY = 4096
@@ -50,8 +51,8 @@ SHARP, SHARP_FEW, SHARP_WIDE = 1 << 18, 1 << 22, 1024
 """Rows from which thresholds are made of distances, with many queries and with few; components from which they always are."""
 ROOMIER, TIMES = 1 << 24, 4
 """Rows from which lists are so many times as long, as far as a block has room: as many rows more are about as near as each other."""
-FEW = 1024
-"""Queries up to which directions are read again for each eight of them."""
+FEW, HIGH, LOW = 6 << 20, 64, 32
+"""Numbers of directions up to which these are read again for each eight queries; queries and directions of a block of rotate_some."""
 _ASKED = dict.fromkeys(
     (
         "lengths2",
@@ -89,8 +90,9 @@ Bars = structure(
 Rank = structure(
     "Rank",
     table=Rows, names=POINTER, asked=Asked, codes=POINTER, sides=POINTER, counts=POINTER, hits=POINTER, room=LONG, widen=DOUBLE,
-    values=POINTER, ids=POINTER, candidates=POINTER, computed=POINTER, errors=POINTER, rests=POINTER, bases=POINTER, gains=POINTER, k=INT,
+    values=POINTER, ids=POINTER, candidates=POINTER, computed=POINTER, errors=POINTER, rests=POINTER, bases=POINTER, gains=POINTER, k=INT, count=INT,
 )  # fmt: skip
+Turn = structure("Turn", number=INT, held=INT, most=INT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +120,13 @@ def shape(width: int, count: int, may_be_few: bool) -> Shape | None:
         return Shape(dict(macros)["QUERIES"], few.THREADS, 0, few.BLOCKS, 0, few=macros)
     if str(cp.cuda.Device().compute_capability) == "90" and count > wide.LEAST:
         found = wide.layout(width, count, most_shared())
-        if found and found.name in wide.ON_GPUS:
+        if found:
             return Shape(found.queries, wide.THREADS, found.shared, 1, 4, found)
-    for queries in (128, 64, 32):
-        shared = queries * width + STAGES * TILE * SLICE + _sides(width) * TILE * 12 + 4 * 4 * queries
-        if shared <= most_shared() and (queries == 32 or queries // 2 < count):
-            return Shape(queries, THREADS, shared, max(1, min(2, most_shared() // shared)), 8 if queries == 128 else 16)
-    return None
-
-
-def _sides(width: int) -> int:
-    """Tiles of rows whose numbers lie in shared memory: that which is looked at, and those on their way (SIDES of exact_batch.cu)."""
-    return -(-(STAGES - 1) * SLICE // width) + 1
+    queries = tiled.height(width, count, most_shared())
+    if queries is None:
+        return None
+    shared = tiled.shared(width, queries)
+    return Shape(queries, tiled.THREADS, shared, max(1, min(2, most_shared() // shared)), 8 if queries == 128 else 16)
 
 
 def usable(table: Table, codes: Codes | None, k: int) -> bool:
@@ -138,7 +135,7 @@ def usable(table: Table, codes: Codes | None, k: int) -> bool:
         codes is not None
         and k <= MOST_K
         and 16 * k <= len(table.rows) < 2**31 - TILE
-        and _ranking_bytes(_room(k, ROOMY + 1, 0)) <= most_shared()
+        and ranking.bytes_of(_room(k, ROOMY + 1, 0)) <= most_shared()
         and shape(codes.width, 1, False) is not None
     )
 
@@ -152,14 +149,9 @@ def _room(k: int, count: int, rows: int) -> int:
     """Hits that a query's list has room for: more where few queries ask, since one that overflows costs as much as hundreds; and where rows are many."""
     room = max(2048, 16 * k)
     wanted = (4 if count <= sources.MOST_FEW else 2 if count <= ROOMY else 1) * (TIMES if rows >= ROOMIER else 1)
-    while wanted > 1 and _ranking_bytes(2 * room) <= most_shared():
+    while wanted > 1 and ranking.bytes_of(2 * room) <= most_shared():
         room, wanted = 2 * room, wanted // 2
     return room
-
-
-def _ranking_bytes(room: int) -> int:
-    """Shared memory of a block that ranks so many hits."""
-    return 24 * CANDIDATES + max(8 * room, 8 * AT_ONCE * (CHUNK + 1)) + 2 * room
 
 
 TOLD_BYTES = 3 * 8 + 3 * 4
@@ -179,12 +171,6 @@ def margins(last: Any, rests: Any, bases: Any, gains: Any, metric: int) -> Any:
     with np.errstate(all="ignore"):
         found = rests / np.sqrt(gains) - np.sqrt(last) if metric == 0 else last - (rests * rests - bases) / gains
     return np.where(np.isfinite(rests) & np.isfinite(last), np.maximum(found, 0.0), np.inf)
-
-
-def rank_threads(count: int) -> int:
-    """Threads of a block that makes a query's first threshold or ranks its rows: as many as let blocks of all queries run at once."""
-    several = -(-count // processors())
-    return 1024 if several <= 1 else 512 if several <= 2 else 256
 
 
 def is_sharp(rows: int, width: int, count: int) -> bool:
@@ -247,9 +233,9 @@ class Workspace:
         )  # fmt: skip
         self.ranked = Rank(
             given, pointer(table.names), self.asked, pointer(codes.codes), pointer(codes.sides), pointer(self.counts), pointer(self.hits),
-            self.room, widen, None, None, None, None, None, None, None, None, k,
+            self.room, widen, None, None, None, None, None, None, None, None, k, count,
         )  # fmt: skip
-        self.kernels: list[Callable[[int], None]] = [*self._prepared(), self._scanned(bars), self._rank()]
+        self.kernels: list[Callable[[int], None]] = [*self._prepared(), self._scanned(bars), *self._rank()]
 
     def _prepared(self) -> list[Prepared]:
         """Kernels that write queries as codes."""
@@ -262,13 +248,16 @@ class Workspace:
             take = kernel(source, "take_few", device, shared)
             return [Prepared(take, (blocks, 32 * few.EIGHT, shared), self.queries, directions, done)]
         prepare, encode = (kernel(source, name, device) for name in ("prepare_queries", "encode_queries"))
-        if self.count <= FEW:
-            some = (-(-self.count // few.EIGHT), codes.full // few.EIGHT)
-            rotate = Prepared(kernel(source, "rotate_few", device), (some, 256, 0), flat, directions, rotated)
+        tiles = (self.padded // TILE, codes.full // TILE)
+        if -(-self.count // few.EIGHT) * codes.full**2 <= FEW:
+            blocks = (-(-self.count // few.EIGHT), codes.full // few.EIGHT)
+            rotate = Prepared(kernel(source, "rotate_few", device), (blocks, 256, 0), flat, directions, rotated)
+        elif math.prod(tiles) < processors():  # too few blocks of the next one
+            blocks = (-(-self.count // HIGH), codes.full // LOW)
+            rotate = Prepared(kernel(source, "rotate_some", device), (blocks, 128, 0), flat, directions, rotated)
         else:
-            tiles, padded = (self.padded // TILE, codes.full // TILE), LONG(self.padded)
             by_all = kernel(sources.exact("codes", macros), "rotate", device)
-            rotate = Prepared(by_all, (tiles, 256, 0), flat, padded, directions, rotated)
+            rotate = Prepared(by_all, (tiles, 256, 0), flat, LONG(self.padded), directions, rotated)
         return [
             Prepared(prepare, (warps, 256, 0), self.queries),
             rotate,
@@ -304,7 +293,10 @@ class Workspace:
             codes,
             given,
             Kernels(
-                sample, products, Prepared(first, (self.count, rank_threads(self.count), first_shared), bars), refresh
+                sample,
+                products,
+                Prepared(first, (self.count, ranking.threads_of(self.count, processors()), first_shared), bars),
+                refresh,
             ),
             Grid(
                 chosen.threads,
@@ -318,24 +310,25 @@ class Workspace:
         )
 
     def _rank_source(self) -> sources.Source:
+        sharp = is_sharp(len(self.table.rows), self.codes.width, self.count)
         return sources.exact(
-            "rank",
-            self.table.macros(
-                **self.codes.macros(),
-                RANK=rank_threads(self.count),
-                SHARP=int(is_sharp(len(self.table.rows), self.codes.width, self.count)),
-            ),
+            "rank", self.table.macros(**self.codes.macros(), RANK=self._turns()[0].threads, SHARP=int(sharp))
         )
 
-    def _rank(self) -> Prepared:
-        """The kernel that orders what is left."""
-        threads = rank_threads(self.count)
-        shared = _ranking_bytes(self.room)
-        return Prepared(
-            kernel(self._rank_source(), "batch_rank", self.table.device, shared),
-            (self.count, threads, shared),
-            self.ranked,
+    def _turns(self) -> tuple[ranking.Turn, ...]:
+        is_whole = self.codes.width == self.codes.full and not is_sharp(
+            len(self.table.rows), self.codes.width, self.count
         )
+        return ranking.turns(self.count, self.k, self.room, is_whole, processors())
+
+    def _rank(self) -> list[Prepared]:
+        """The kernels that order what is left."""
+        found = []
+        for turn in self._turns():
+            run = kernel(self._rank_source(), "batch_rank", self.table.device, turn.shared)
+            given = Turn(turn.number, turn.held, turn.most)
+            found.append(Prepared(run, (turn.blocks, turn.threads, turn.shared), self.ranked, given))
+        return found
 
     def queue(self, stream: int, queries: Any, mask: Mask, told: int, answer: tuple[int, int]) -> None:
         """Queue a search.
