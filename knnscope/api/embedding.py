@@ -212,13 +212,16 @@ def embed(
 
 
 def check_out(texts_or_dataset: Any, out: str | Path | None) -> None:
-    """Refuse a folder in which the texts of the vectors would take the place of those that are read.
+    """Refuse a folder in which vectors and their texts would take the place of those that are read, or of what others wrote.
 
     Raises:
         KnnscopeError: names the file.
     """
-    if out is not None and isinstance(texts_or_dataset, str | Path):
+    if out is None:
+        return
+    if isinstance(texts_or_dataset, str | Path):
         check_outputs([Path(out) / name for name in saved.FILES], [vector_files.split(str(texts_or_dataset))[0]])
+    saved.check_own(Path(out))
 
 
 def encoded(workload: Workload) -> Embedding:

@@ -13,7 +13,7 @@ from knnscope.analysis.side_by_side import Question, side_by_side
 from knnscope.api import reporting
 from knnscope.api.choosing import Choice, choose
 from knnscope.api.comparing import CompareOptions, recorded, settings_of
-from knnscope.api.embedding import encoded
+from knnscope.api.embedding import check_out, encoded
 from knnscope.api.searching import Rows, search_all, top
 from knnscope.api.workload import Workload
 from knnscope.bench import session
@@ -51,6 +51,7 @@ class Demo:
 
     def run(self, args: argparse.Namespace) -> int:
         """All steps in turn."""
+        check_out(None, args.out)
         with new_folder(Path(args.out)) as folder:
             workload = Workload("sample", None, inputs.encoder_options(args))
             texts = workload.texts

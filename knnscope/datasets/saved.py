@@ -19,6 +19,34 @@ from knnscope.store import os_problem, read_json, whole_file, write_json
 from knnscope.strings import Strings
 
 FILES = ("vectors.npy", "ids.txt", "texts.jsonl", "meta.json")
+UNFINISHED = {"unfinished": True}
+"""What meta.json says while the other files are written."""
+
+
+def check_own(folder: Path) -> None:
+    """Refuse to write over files of a folder, or of its queries/, that this program did not write.
+
+    Raises:
+        KnnscopeError: names the file.
+    """
+    for part in (folder, folder / "queries"):
+        _check_own(part)
+
+
+def _check_own(folder: Path) -> None:
+    there = [name for name in FILES if (folder / name).exists()]
+    said = _says(folder / "meta.json")
+    if there and said != UNFINISHED and not (isinstance(said.get("rows"), int) and isinstance(said.get("dim"), int)):
+        raise KnnscopeError(
+            f"{folder / there[0]}: knnscope did not write it, and would write over it: choose another folder"
+        )
+
+
+def _says(meta: Path) -> dict[str, Any]:
+    try:
+        return read_json(meta)
+    except KnnscopeError:
+        return {}
 
 
 def write(
@@ -34,8 +62,9 @@ def write(
         facts: what meta.json says beside the shape; ``load`` reads encoder, encoder_folder, sha256 and recipe.
 
     Raises:
-        KnnscopeError: the folder cannot be written, or the disk is full.
+        KnnscopeError: the folder holds files of others, or cannot be written, or the disk is full.
     """
+    _check_own(folder)
     if not len(texts):
         try:
             for name in FILES:
@@ -48,6 +77,7 @@ def write(
         np.lib.format.write_array_header_1_0(file, header)
         for block in blocks:
             file.write(np.ascontiguousarray(block, dtype="<f4").data)
+        write_json(folder / "meta.json", UNFINISHED)  # from here on files of two runs may lie beside each other
     with whole_file(folder / "ids.txt") as file:
         file.writelines(f"{key}\n".encode() for key in texts.ids)
     with whole_file(folder / "texts.jsonl") as file:
@@ -80,6 +110,8 @@ def facts(folder: Path) -> dict[str, Any]:
 
 
 def _part(folder: Path) -> Vectors:
+    if (folder / "meta.json").is_file() and _says(folder / "meta.json") == UNFINISHED:
+        raise KnnscopeError(f"{folder}: was not finished when it was written: write it again")
     values = vector_files.load(str(folder / "vectors.npy")).documents.values
     check_finite(values, str(folder / "vectors.npy"))
     path, words = folder / "ids.txt", folder / "texts.jsonl"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +124,46 @@ def test_any_damage_gives_a_data_set_or_one_line(
         assert "\n" not in str(error)
     else:
         assert len(found.documents.ids) == len(found.documents.texts) == 3
+
+
+@pytest.mark.parametrize("name", ["vectors.npy", "ids.txt", "queries/vectors.npy", "queries/meta.json"])
+@pytest.mark.parametrize("meta", [None, "{}", "no JSON", '{"rows": "3"}'])
+def test_what_others_wrote_is_neither_replaced_nor_removed(tmp_path: Path, name: str, meta: str | None) -> None:
+    place = tmp_path / name
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(b"somebody's")
+    if meta is not None and place.name != "meta.json":
+        (place.parent / "meta.json").write_text(meta)
+    before = {path: path.read_bytes() for path in place.parent.iterdir()}
+    with pytest.raises(KnnscopeError, match=r"knnscope did not write it.*another folder"):
+        saved.check_own(tmp_path)
+    for texts in (Texts(["a"], ["b"]), Texts((), ())):
+        with pytest.raises(KnnscopeError, match="did not write it"):
+            write(place.parent, texts)
+    assert {path: path.read_bytes() for path in place.parent.iterdir()} == before
+
+
+def test_a_folder_of_this_program_is_written_again_whole_or_half(tmp_path: Path) -> None:
+    write(tmp_path, Texts(["a", "b"], ["x", "y"]))
+    write(tmp_path, Texts(["c"], ["z"]))
+    assert list(registry.load(str(tmp_path))[0].documents.ids) == ["c"]
+
+    def ends_early() -> Iterator[np.ndarray]:
+        yield np.zeros((1, 3), dtype=np.float32)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        saved.write(tmp_path, Texts(["d", "e"], ["1", "2"]), ends_early(), 3, FACTS)
+    assert list(registry.load(str(tmp_path))[0].documents.ids) == ["c"], (
+        "nothing has changed before all vectors are there"
+    )
+    (tmp_path / "ids.txt").unlink()
+    (tmp_path / "ids.txt").mkdir()  # which no file takes the place of
+    with pytest.raises(KnnscopeError):
+        write(tmp_path, Texts(["d", "e"], ["1", "2"]))
+    (tmp_path / "ids.txt").rmdir()
+    with pytest.raises(KnnscopeError, match="was not finished"):
+        registry.load(str(tmp_path))
+    saved.check_own(tmp_path)
+    write(tmp_path, Texts(["d", "e"], ["1", "2"]))
+    assert list(registry.load(str(tmp_path))[0].documents.ids) == ["d", "e"]
