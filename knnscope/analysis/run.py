@@ -130,12 +130,39 @@ Run = ComparisonRun | LadderRun
 R = TypeVar("R", ComparisonRun, LadderRun)
 
 
+def check_own(folder: Path) -> None:
+    """Refuse to write over files of a folder that are not a run's.
+
+    Raises:
+        KnnscopeError: names the file.
+    """
+    there = [name for name in FILES if (folder / name).exists()]
+    if there and not _is_run(folder):
+        raise KnnscopeError(
+            f"{folder / there[0]}: no run of knnscope, which would write over it: choose another folder"
+        )
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether the first line is a row, of today or of once; one that was stopped before its first row has the facts alone."""
+    try:
+        with (folder / ROWS).open("rb") as file:
+            line = file.readline(jsonl.LONGEST)
+        found = msgspec.json.decode(line or (folder / FACTS).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and (
+        "rows" in found and ("engine" in found or "rung" in found) if line else "command" in found
+    )
+
+
 def save(run: R, folder: Path) -> R:
     """Write the files of a run; returns the run that knows its folder. What was measured with a run that was there, or measured it again, goes.
 
     Raises:
-        KnnscopeError: the folder cannot be written, or a figure is not finite.
+        KnnscopeError: the folder has files of others, or cannot be written, or a figure is not finite.
     """
+    check_own(folder)
     _forget_repeats(folder)
     jsonl.write(folder / ROWS, run.rows)
     write_json(folder / ENVIRONMENT, run.environment)

@@ -111,6 +111,8 @@ def climb(
     how = options_of(options or ClimbOptions(), keywords)
     names = _known(rungs)
     workload, plan, problems = _plan(vectors_or_dataset, k, how)
+    if out is not None:
+        runs.check_own(Path(out))
     with new_folder(Path(out)) if out is not None else nullcontext() as folder:
         rows: list[RungMeasurement] = []
         interrupted = False

@@ -194,6 +194,8 @@ def compare(
     beside = _found(how) if how.beside is not None else None
     if how.metric is not None and how.metric not in METRICS:
         raise unknown_name("metric", how.metric, METRICS)
+    if out is not None:
+        runs.check_own(Path(out))
     with new_folder(Path(out)) if out is not None else nullcontext() as folder:
         workload = opened(vectors_or_dataset, how.dataset, how.encoder)
         for number in grid.ks:

@@ -23,6 +23,8 @@ from knnscope.report.html import comparison_html, ladder_html
 from tests.analysis.test_verdict import failed, rows
 from tests.report.test_comparison import GEOMETRY
 
+RUNS = Path(__file__).parents[1] / "fixtures" / "runs"
+
 ANSWERS = SideBySide(
     dataset="made up",
     metric="l2",
@@ -167,3 +169,34 @@ def test_texts_of_html_are_escaped() -> None:
     assert "<script>" not in found
     assert "&lt;script&gt;" in found
     assert found.count("<table>") == found.count("</table>") == 1
+
+
+@pytest.mark.parametrize("name", runs.FILES)
+@pytest.mark.parametrize("content", ["", "mine", '{"engine": "combustion", "power": 3}', '[{"schema_version": 1}]'])
+def test_what_others_wrote_is_not_replaced(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(
+        KnnscopeError, match=rf"{name}: no run of knnscope, which would write over it: choose another folder"
+    ):
+        runs.check_own(tmp_path)
+    run = runs.load(RUNS / "compare-sample")
+    with pytest.raises(KnnscopeError, match="choose another folder"):
+        runs.save(run, tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, content)]
+
+
+@pytest.mark.parametrize("name", ["compare-sample"])
+def test_a_run_may_take_the_place_of_any_run(tmp_path: Path, name: str) -> None:
+    run = runs.load(RUNS / name)
+    runs.check_own(RUNS / name)
+    runs.save(run, tmp_path)
+    runs.check_own(tmp_path)
+    runs.save(run, tmp_path)
+
+
+def test_a_run_without_a_row_and_a_climb_may_be_written_again(tmp_path: Path) -> None:
+    runs.save(ComparisonRun(()), tmp_path)
+    runs.check_own(tmp_path)
+    for rung in RUNGS:
+        runs.save(LadderRun((rung,), LadderFacts(dataset="x", rows=1, dim=1, k=1, device="cpu")), tmp_path)
+        runs.check_own(tmp_path)
