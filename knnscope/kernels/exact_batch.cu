@@ -2,8 +2,9 @@
 // (certified/bound.py has the proof). Tiles of QUERIES queries by 128 rows, four warps.
 //
 //   QUERIES  32, 64 or 128
+//   STAGES   slices of rows that there is room for: 2 or 3
 
-constexpr int STAGES = 3, THREADS = 128;
+constexpr int THREADS = 128;
 constexpr int ALONG = QUERIES == 128 ? 2 : 1;         // warps along the queries, others along the rows
 constexpr int HIGH = QUERIES / ALONG / 16;            // products of 16 queries in a warp
 constexpr int WIDE = ROWS / (4 / ALONG) / 8;          // products of 8 rows

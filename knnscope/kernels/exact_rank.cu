@@ -370,12 +370,12 @@ extern "C" __global__ void __launch_bounds__(RANK, RANK == 128 ? 7 : 1024 / RANK
     let_next_begin();
     await_before();
     const bool is_second = turn.number == 2;
-    const i64 step = is_second ? RANK : 1;
-    for (i64 begin = blockIdx.x * step; begin < p.count; begin += gridDim.x * step) {
-        const i64 own = begin + threadIdx.x;
+    for (i64 begin = blockIdx.x; begin < p.count; begin += (is_second ? RANK : 1) * (i64)gridDim.x) {
+        const i64 own = begin + threadIdx.x * (i64)gridDim.x;
         if (is_second && !__syncthreads_or(own < p.count && p.errors[own] == LONG)) continue;
-        for (i64 query = begin; query < min(begin + step, (i64)p.count); ++query) {
-            if (is_second && p.errors[query] != LONG) continue;
+        for (int i = 0; i < (is_second ? RANK : 1); ++i) {
+            const i64 query = begin + i * (i64)gridDim.x;
+            if (query >= p.count || (is_second && p.errors[query] != LONG)) continue;
             __syncthreads();
             rank_query(p, turn, query, memory);
         }

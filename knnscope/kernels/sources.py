@@ -98,11 +98,11 @@ FEW = (16, 32, 32, 16)
 """Queries that exact_few.cu has at each of them."""
 COPIED = (64, 128, 256)
 """WIDE of the files that read all rows."""
-RANKS = (256, 1024, 512)
+RANKS = (256, 128, 1024, 512)
 """Threads of a block that ranks."""
 WIDE = ((384, 2, 7), (256, 2, 8), (640, 1, 8))
 """WIDTH, TALL and AHEAD of exact_wide.cu."""
-SLICES = ((768, 2, 1, 2, 7), (1024, 2, 1, 1, 5), (1536, 1, 2, 4, 6), (2048, 1, 2, 2, 4))
+SLICES = ((768, 2, 1, 2, 7), (1024, 2, 1, 1, 5), (1536, 1, 2, 2, 7), (2048, 1, 2, 2, 4))
 """WIDTH, TALL, TILES, SHARING and AHEAD of exact_slices.cu."""
 
 
@@ -128,7 +128,7 @@ def all_sources() -> Iterator[Source]:
         if leading:
             for most in PLANE_QUERIES:
                 yield exact("plane", (*macros, ("THREADS", plane_threads(leading)), ("QUERIES", most)))
-        yield exact("batch", (*macros, ("QUERIES", queries)))
+        yield exact("batch", (*macros, ("QUERIES", queries), ("STAGES", 3 - number % 2)))
         yield exact("rank", (*macros, ("RANK", RANKS[number % len(RANKS)]), ("SHARP", number % 2)))
     for part, names, layouts in (
         ("wide", ("TALL", "AHEAD"), WIDE),

@@ -70,6 +70,29 @@ def test_dimensions(dim: int, metric: str) -> None:
     same(index.search(queries, 10), rows, queries, 10, metric)
 
 
+@pytest.mark.parametrize("dim", [900, 1536, 2100, 2200, 3000])
+@pytest.mark.parametrize("metric", METRICS)
+def test_many_queries_of_many_components(dim: int, metric: str) -> None:
+    """Products by warpgroups in slices, by tiles of 64 and of 32 queries, which are not those of few."""
+    random = np.random.default_rng(dim)
+    rows = (random.standard_normal((6000, dim)) * (np.arange(dim) + 1.0) ** -0.3).astype(np.float32)
+    queries = rows[:300] + np.float32(0.1) * random.standard_normal((300, dim)).astype(np.float32)
+    index = ExactIndex(rows, metric, device="cuda")
+    for batch in (33, 65, 100, 300):
+        same(index.search(queries[:batch], 10), rows, queries[:batch], 10, metric)
+
+
+@pytest.mark.parametrize("batch", [1000, 3000])
+def test_lists_that_small_blocks_have_no_room_for(batch: int) -> None:
+    """Near-duplicates: hundreds of rows of each query are as near as each other, and are ranked in a second turn."""
+    random = np.random.default_rng(batch)
+    rows = (
+        random.standard_normal((20, 64))[random.integers(0, 20, 20_000)] + 1e-3 * random.standard_normal((20_000, 64))
+    ).astype(np.float32)
+    queries = (rows[:batch] + np.float32(1e-3) * random.standard_normal((batch, 64))).astype(np.float32)
+    same(ExactIndex(rows, device="cuda").search(queries, 10), rows, queries, 10, "l2")
+
+
 @pytest.mark.parametrize("dim", [100, 128, 200, 256, 384])
 @pytest.mark.parametrize("batch", [5, 16, 33, 64, 65])
 def test_many_tiles_of_rows_of_few_components(dim: int, batch: int) -> None:

@@ -158,14 +158,42 @@ def test_fragments_are_loaded_as_codes_lie(
 )
 def test_tiles_of_a_block_find_what_is_near(tmp_path: Path, width: int, queries: int) -> None:
     """Products, groups and hits of exact_batch.cu, with more lines than wait at once, and queries that are nobody's."""
-    macros = (("CELL", 0), ("METRIC", 0), ("FULL", width), ("WIDTH", width), ("QUERIES", queries))
+    stages = 2 if width == 256 else 3
+    macros = (("CELL", 0), ("METRIC", 0), ("FULL", width), ("WIDTH", width), ("QUERIES", queries), ("STAGES", stages))
     program = built(tmp_path, "batch", sources.exact("batch", macros))
-    shared = tiled.shared(width, queries)
+    shared = tiled.shared(width, queries, stages)
     for seed, (rows, count, blocks, each) in enumerate(
         ((700, queries, 2, 2), (385, queries + 9, 3, 3), (100, 5, 1, 1))
     ):
         for late in (0, 1):
             run(program, rows, count, blocks, each, seed, late, shared)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sharp", "shapes"),
+    [
+        ("float32", 0, ((30, 10, 200, 1), (12, 40, 200, 0))),
+        pytest.param("float32", 1, ((30, 10, 200, 1), (12, 90, 200, 0)), marks=pytest.mark.slow),
+        ("uint8, ip", 1, ((24, 1, 150, 1),)),
+        pytest.param("float64", 0, ((24, 5, 150, 1),), marks=pytest.mark.slow),
+    ],
+)
+def test_what_is_left_is_ranked(tmp_path: Path, kind: str, sharp: int, shapes: tuple[tuple[int, ...], ...]) -> None:
+    """Lists that a small block has no room for are ranked in the second turn, by more blocks than there are such lists or by one; ties by their names."""
+    cell, metric, _ = KINDS[kind]
+    macros = (
+        ("CELL", cell),
+        ("METRIC", metric),
+        ("FULL", 128),
+        ("WIDTH", 128),
+        ("LEADING", 0),
+        ("RANK", 128),
+        ("SHARP", sharp),
+    )
+    program = built(tmp_path, "rank", sources.exact("rank", macros))
+    for seed, (queries, k, room, two) in enumerate(shapes):
+        for blocks in (1, 7) if two else (0,):
+            run(program, queries, k, room, seed, 100 * two, 70, room, room, blocks)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ Products are those of kernels/exact_few.cu, exact_batch.cu or exact_wide.cu, by 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified import bound
-from knnscope.certified.cuda import few, ranking, tiled, wide
+from knnscope.certified.cuda import few, query_kernels, ranking, tiled, wide
 from knnscope.certified.cuda.answer import Mask, Told
 from knnscope.certified.cuda.codes import Codes, Map
 from knnscope.certified.cuda.fallback import Fallback
@@ -35,24 +34,16 @@ from knnscope.certified.cuda.table import Table, most_shared, processors
 from knnscope.certified.cuda.wide import Layout
 from knnscope.kernels import sources
 
-MOST_K = 512
-"""Neighbors up to which the lists of hits have room."""
 REFRESH = 256
 """Threads of a block that makes a threshold again."""
 BLOCK_BYTES = 1 << 30
 """Of hits: so many queries share a pass."""
-ROOMY = 4096
-"""Queries up to which lists are twice as long; those of few queries are four times as long."""
 SAMPLE = 32768
 """Rows that make the first threshold."""
 STOPS = tuple(1 << shift for shift in range(16, 32, 2))
 """Rows after which thresholds are made again: the first two always, others where three times as many follow."""
 SHARP, SHARP_FEW, SHARP_WIDE = 1 << 18, 1 << 22, 1024
 """Rows from which thresholds are made of distances, with many queries and with few; components from which they always are."""
-ROOMIER, TIMES = 1 << 24, 4
-"""Rows from which lists are so many times as long, as far as a block has room: as many rows more are about as near as each other."""
-FEW, HIGH, LOW = 6 << 20, 64, 32
-"""Numbers of directions up to which these are read again for each eight queries; queries and directions of a block of rotate_some."""
 _ASKED = dict.fromkeys(
     (
         "lengths2",
@@ -101,7 +92,7 @@ class Shape:
 
     queries: of a tile. threads, shared: of a block, and bytes of its shared memory. blocks: that a multiprocessor holds. groups: of a tile
     of rows, whose nearest row makes a threshold. wide: of products by warpgroups, None where exact_batch.cu does it: queries are those of a cluster.
-    few: macros of exact_few.cu where that does it: a warp's rows are a group there.
+    few: macros of exact_few.cu where that does it: a warp's rows are a group there. tiles: of exact_batch.cu.
     """
 
     queries: int
@@ -111,6 +102,7 @@ class Shape:
     groups: int
     wide: Layout | None = None
     few: tuple[tuple[str, int], ...] = ()
+    tiles: tiled.Tiles | None = None
 
 
 def shape(width: int, count: int, may_be_few: bool) -> Shape | None:
@@ -122,36 +114,27 @@ def shape(width: int, count: int, may_be_few: bool) -> Shape | None:
         found = wide.layout(width, count, most_shared())
         if found:
             return Shape(found.queries, wide.THREADS, found.shared, 1, 4, found)
-    queries = tiled.height(width, count, most_shared())
-    if queries is None:
+    tiles = tiled.layout(width, count, most_shared())
+    if tiles is None:
         return None
-    shared = tiled.shared(width, queries)
-    return Shape(queries, tiled.THREADS, shared, max(1, min(2, most_shared() // shared)), 8 if queries == 128 else 16)
+    shared = tiled.shared(width, tiles.queries, tiles.stages)
+    blocks = max(1, min(2, most_shared() // shared))
+    return Shape(tiles.queries, tiled.THREADS, shared, blocks, 8 if tiles.queries == 128 else 16, tiles=tiles)
 
 
 def usable(table: Table, codes: Codes | None, k: int) -> bool:
     """Whether codes answer so many neighbors."""
     return (
         codes is not None
-        and k <= MOST_K
+        and ranking.usable(k, most_shared())
         and 16 * k <= len(table.rows) < 2**31 - TILE
-        and ranking.bytes_of(_room(k, ROOMY + 1, 0)) <= most_shared()
         and shape(codes.width, 1, False) is not None
     )
 
 
 def step_of(k: int, rows: int) -> int:
     """Queries that share a pass: their hits fill ``BLOCK_BYTES``."""
-    return max(128, BLOCK_BYTES // (8 * _room(k, ROOMY + 1, rows)) // 128 * 128)
-
-
-def _room(k: int, count: int, rows: int) -> int:
-    """Hits that a query's list has room for: more where few queries ask, since one that overflows costs as much as hundreds; and where rows are many."""
-    room = max(2048, 16 * k)
-    wanted = (4 if count <= sources.MOST_FEW else 2 if count <= ROOMY else 1) * (TIMES if rows >= ROOMIER else 1)
-    while wanted > 1 and ranking.bytes_of(2 * room) <= most_shared():
-        room, wanted = 2 * room, wanted // 2
-    return room
+    return max(128, BLOCK_BYTES // (8 * ranking.room_of(k, ranking.ROOMY + 1, rows, most_shared())) // 128 * 128)
 
 
 TOLD_BYTES = 3 * 8 + 3 * 4
@@ -192,7 +175,11 @@ class Workspace:
         may_be_few = few.usable(rows, k) and codes.streaming is None
         chosen = shape(codes.width, count, may_be_few)
         assert chosen is not None
-        self.shape, self.room, self.fallback = chosen, _room(k, count, rows), Fallback(table, count, k)
+        self.shape, self.room, self.fallback = (
+            chosen,
+            ranking.room_of(k, count, rows, most_shared()),
+            Fallback(table, count, k),
+        )
         self.tiles = -(-rows // TILE)
         piece = self.tiles if codes.streaming is None else codes.streaming.least(CODES)
         self.sampled = min(piece, max(SAMPLE, 64 * k) // TILE)
@@ -208,7 +195,7 @@ class Workspace:
                 plan.stops,
                 few.WARPS * plan.blocks,
             )
-        padded = chosen.queries if count <= chosen.queries < TILE else -(-count // 256) * 256
+        padded = query_kernels.padded(count, chosen.queries)
         self.values, self.norms = cp.empty((count, dim)), cp.empty(count if table.metric == 2 else 0)
         self.flat, self.rotated = (cp.empty((padded, codes.full), dtype=cp.float32) for _ in range(2))
         self.query_codes = cp.empty(max(padded, TILE) * codes.width, dtype=cp.uint8)
@@ -241,23 +228,19 @@ class Workspace:
         """Kernels that write queries as codes."""
         codes, device, warps = self.codes, self.table.device, -(-self.padded // 8)
         macros = self.table.macros(**codes.macros())
-        source, shared = sources.exact("queries", macros), 4 * few.EIGHT * codes.full
+        source = sources.exact("queries", macros)
         flat, directions, rotated = (POINTER(pointer(a)) for a in (self.flat, codes.directions, self.rotated))
-        if self.shape.queries <= sources.MOST_FEW and shared < most_shared():
-            blocks, done = (self.shape.queries // few.EIGHT, codes.full // few.EIGHT), POINTER(pointer(self.done))
-            take = kernel(source, "take_few", device, shared)
-            return [Prepared(take, (blocks, 32 * few.EIGHT, shared), self.queries, directions, done)]
+        chosen = query_kernels.launch(self.count, self.padded, codes.full, most_shared(), processors())
+        shape = chosen.blocks, chosen.threads, chosen.shared
+        if chosen.name == "take_few":
+            take = kernel(source, chosen.name, device, chosen.shared)
+            return [Prepared(take, shape, self.queries, directions, POINTER(pointer(self.done)))]
         prepare, encode = (kernel(source, name, device) for name in ("prepare_queries", "encode_queries"))
-        tiles = (self.padded // TILE, codes.full // TILE)
-        if -(-self.count // few.EIGHT) * codes.full**2 <= FEW:
-            blocks = (-(-self.count // few.EIGHT), codes.full // few.EIGHT)
-            rotate = Prepared(kernel(source, "rotate_few", device), (blocks, 256, 0), flat, directions, rotated)
-        elif math.prod(tiles) < processors():  # too few blocks of the next one
-            blocks = (-(-self.count // HIGH), codes.full // LOW)
-            rotate = Prepared(kernel(source, "rotate_some", device), (blocks, 128, 0), flat, directions, rotated)
+        if chosen.name == "rotate":
+            by_all = kernel(sources.exact("codes", macros), chosen.name, device)
+            rotate = Prepared(by_all, shape, flat, LONG(self.padded), directions, rotated)
         else:
-            by_all = kernel(sources.exact("codes", macros), "rotate", device)
-            rotate = Prepared(by_all, (tiles, 256, 0), flat, LONG(self.padded), directions, rotated)
+            rotate = Prepared(kernel(source, chosen.name, device), shape, flat, directions, rotated)
         return [
             Prepared(prepare, (warps, 256, 0), self.queries),
             rotate,
@@ -268,11 +251,13 @@ class Workspace:
         """Products of rows and queries, and the thresholds before and between."""
         table, codes, chosen = self.table, self.codes, self.shape
         macros = table.macros(**codes.macros())
-        scan, names = sources.exact("batch", (*macros, ("QUERIES", chosen.queries))), ("batch_sample", "batch_scan")
-        if chosen.wide:
+        names = "batch_sample", "batch_scan"
+        if chosen.tiles:
+            scan = sources.exact("batch", (*macros, ("QUERIES", chosen.queries), ("STAGES", chosen.tiles.stages)))
+        elif chosen.wide:
             scan = sources.exact(chosen.wide.name, (*macros, *chosen.wide.macros))
             names = wide.KERNELS[chosen.wide.name]
-        elif chosen.few:
+        else:
             scan, names = sources.exact("few", (*macros, *chosen.few)), ("few_sample", "few_scan")
         rank = self._rank_source()
         first_shared, shared = 4 * bars.group_count, 4 * self.room

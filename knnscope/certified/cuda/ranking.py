@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from knnscope.kernels.sources import MOST_FEW
+
 CHUNK, AT_ONCE = 128, 16
 """As the kernel has them."""
 MOST, SHORT = 1024, 256
@@ -40,6 +42,30 @@ def threads_of(count: int, processors: int) -> int:
 def bytes_of(held: int, most: int = MOST, is_whole: bool = True) -> int:
     """Shared memory of a block. is_whole: whether codes bound distances from above as well (WHOLE of the kernel)."""
     return 24 * most + max((8 if is_whole else 4) * held, 8 * AT_ONCE * (CHUNK + 1)) + 2 * held
+
+
+OWN = 1024
+"""Bytes of shared memory that a kernel has beside, at most."""
+MOST_K = 512
+"""Neighbors up to which lists of hits have room."""
+ROOMY = 4096
+"""Queries up to which lists are twice as long; those of few queries are four times as long."""
+ROOMIER, TIMES = 1 << 24, 4
+"""Rows from which lists are so many times as long, as far as a block has room: as many rows more are about as near as each other."""
+
+
+def usable(k: int, shared: int) -> bool:
+    """Whether blocks with so many bytes of shared memory can rank so many neighbors."""
+    return k <= MOST_K and bytes_of(room_of(k, ROOMY + 1, 0, shared)) + OWN <= shared
+
+
+def room_of(k: int, count: int, rows: int, shared: int) -> int:
+    """Hits that a query's list has room for: more where few queries ask, since one that overflows costs as much as hundreds; and where rows are many."""
+    room = max(2048, 16 * k)
+    wanted = (4 if count <= MOST_FEW else 2 if count <= ROOMY else 1) * (TIMES if rows >= ROOMIER else 1)
+    while wanted > 1 and bytes_of(2 * room) + OWN <= shared:
+        room, wanted = 2 * room, wanted // 2
+    return room
 
 
 def turns(count: int, k: int, room: int, is_whole: bool, processors: int) -> tuple[Turn, ...]:

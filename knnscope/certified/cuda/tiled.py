@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from knnscope.certified.cuda.wide import SLICE, TILE
 
-THREADS = 128
-STAGES, WAITING = 3, 16
-"""Slices of rows that there is room for, and lines of sums that wait to be looked at, of each warp."""
-HEIGHTS = 128, 64, 32
-"""Queries of a tile."""
+THREADS, WAITING = 128, 16
+"""Of a block; lines of sums of a warp that wait to be looked at."""
+HEIGHTS = ((128, 3), (64, 3), (32, 3), (32, 2))
+"""Queries of a tile, and slices of rows that there is room for."""
 
 
-def height(width: int, count: int, room: int) -> int | None:
-    """Queries of a tile, for so many of so many components: the most that fit and are not half empty; None where none fits.
+class Tiles(NamedTuple):
+    """Macros of the kernel: queries of a tile, and slices of rows that there is room for."""
+
+    queries: int
+    stages: int
+
+
+def layout(width: int, count: int, room: int) -> Tiles | None:
+    """For so many queries of so many components: the highest tiles that fit and are not half empty; None where none fits.
 
     Args:
         width: bytes of a vector's codes.
@@ -20,15 +28,15 @@ def height(width: int, count: int, room: int) -> int | None:
         room: bytes of shared memory that a block may have.
     """
     fits = (
-        queries
-        for queries in HEIGHTS
-        if shared(width, queries) <= room and (queries == HEIGHTS[-1] or queries // 2 < count)
+        Tiles(queries, stages)
+        for queries, stages in HEIGHTS
+        if shared(width, queries, stages) <= room and (queries == HEIGHTS[-1][0] or queries // 2 < count)
     )
     return next(fits, None)
 
 
-def shared(width: int, queries: int) -> int:
+def shared(width: int, queries: int, stages: int = 3) -> int:
     """Bytes of shared memory of a block (``Shared`` of the kernel)."""
-    tiles = -(-(STAGES - 1) * SLICE // width) + 1  # of rows: that which is looked at, and those on their way
+    tiles = -(-(stages - 1) * SLICE // width) + 1  # of rows: that which is looked at, and those on their way
     lines = THREADS // 32 * WAITING * (80 if queries == 128 else 48)
-    return queries * width + STAGES * TILE * SLICE + tiles * TILE * 12 + 3 * 4 * queries + lines
+    return queries * width + stages * TILE * SLICE + tiles * TILE * 12 + 3 * 4 * queries + lines

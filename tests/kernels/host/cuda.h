@@ -19,6 +19,7 @@
 #include <functional>
 #include <numeric>
 #include <random>
+#include <utility>
 #include <vector>
 
 using std::isinf;
@@ -94,6 +95,9 @@ static void __threadfence_block() { __threadfence(); }
 static void __nanosleep(unsigned) { paused = true, sched_yield(); }
 template <class T, class U> static T atomicAdd(T* place, U value) { return __atomic_fetch_add(place, (T)value, __ATOMIC_SEQ_CST); }
 template <class T, class U> static T atomicOr(T* place, U value) { return __atomic_fetch_or(place, (T)value, __ATOMIC_SEQ_CST); }
+// Of one block's threads, which take turns.
+template <class T> static T atomicMin(T* place, T value) { return std::exchange(*place, min(*place, value)); }
+template <class T> static T atomicMax(T* place, T value) { return std::exchange(*place, max(*place, value)); }
 template <class T, class U> static T atomicSub(T* place, U value) { return __atomic_fetch_sub(place, (T)value, __ATOMIC_SEQ_CST); }
 template <class T, class U> static T atomicExch(T* place, U value) { return __atomic_exchange_n(place, (T)value, __ATOMIC_SEQ_CST); }
 template <class T> static T __ldcg(const T* place) { return *(volatile const T*)place; }
