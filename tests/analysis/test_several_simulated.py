@@ -107,7 +107,7 @@ def check(scene: Scene, share: float, cases: int) -> None:
     assert found["found"] >= share * cases
 
 
-@pytest.mark.parametrize("cases", [40, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [30, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "scene",
     [
@@ -120,7 +120,7 @@ def test_few_false_changes_and_what_is_planted_is_found(scene: Scene, cases: int
     check(scene, 0.9, cases)
 
 
-@pytest.mark.parametrize("cases", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [10, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("scene", "share"),
     [

@@ -15,6 +15,7 @@ import pytest
 from knnscope.encoders import bert_graph, models, onnx_encoder, recipes
 from knnscope.encoders.onnx_encoder import OnnxEncoder, Placement, plan
 from knnscope.errors import KnnscopeError
+from tests.encoders import folders
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 TEXTS: list[str] = json.loads((FIXTURES / "texts.json").read_text("utf-8"))
@@ -27,8 +28,14 @@ def model() -> models.Model:
 
 
 @pytest.fixture(scope="module")
-def encoder(model: models.Model) -> OnnxEncoder:
-    return OnnxEncoder(model, model.recipe)
+def tiny() -> models.Model:
+    """A BERT of 27 KB, in the place of one that takes more than a second to load where any will do."""
+    return models.resolve(str(folders.FIXTURES / "bert"))
+
+
+@pytest.fixture(scope="module")
+def encoder(shipped_encoder: OnnxEncoder) -> OnnxEncoder:
+    return shipped_encoder
 
 
 def encode(encoder: OnnxEncoder, texts: list[str], budget: int) -> np.ndarray:
@@ -49,18 +56,18 @@ def test_the_fixture_covers_what_it_should() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "step"), [(1, 1), (1024, 1), (1 << 20, 4), pytest.param(1 << 20, 1, marks=pytest.mark.slow)]
+    ("budget", "step"), [(1, 1), (1024, 1), (1 << 20, 8), pytest.param(1 << 20, 1, marks=pytest.mark.slow)]
 )
 def test_equal_to_sentence_transformers(encoder: OnnxEncoder, budget: int, step: int) -> None:
-    """In one batch each text is as long as the longest: of every fourth, which is among them, in the suite."""
+    """In one batch each text is as long as the longest: of every eighth, which is among them, in the suite."""
     chosen = TEXTS[::step]
     assert max(len(encoder.tokenizer([text])[0]) for text in chosen) == encoder.recipe.max_tokens
     np.testing.assert_allclose(encode(encoder, chosen, budget), EXPECTED[::step], rtol=0, atol=1e-5)
 
 
 def test_padding_to_a_fixed_length_changes_nothing(model: models.Model, encoder: OnnxEncoder) -> None:
-    short = [t for t in TEXTS[::3] if len(encoder.tokenizer([t])[0]) <= 128]
-    padded = OnnxEncoder(model, replace(model.recipe, pad_to=128, max_tokens=128))
+    short = [t for t in TEXTS[::3] if len(encoder.tokenizer([t])[0]) <= 64]
+    padded = OnnxEncoder(model, replace(model.recipe, pad_to=64, max_tokens=64))
     np.testing.assert_allclose(encode(padded, short, 4096), encode(encoder, short, 4096), rtol=0, atol=1e-5)
 
 
@@ -95,33 +102,40 @@ def test_the_notebooks_recipe(model: models.Model) -> None:
 
 
 @pytest.mark.parametrize("layout", ["model.onnx", "onnx/model.onnx", "model.safetensors"])
-def test_a_folder_of_ones_own(model: models.Model, tmp_path: Path, layout: str) -> None:
+def test_a_folder_of_ones_own(model: models.Model, tiny: models.Model, tmp_path: Path, layout: str) -> None:
+    """The shipped model as one file of ONNX; where else a folder may have it does not depend on its size."""
+    shipped = layout == "model.onnx"
+    model = model if shipped else tiny
     (tmp_path / layout).parent.mkdir(exist_ok=True)
     if layout.endswith("safetensors"):
         shutil.copy(model.weights, tmp_path / layout)
     else:
         graph = bert_graph.build(bert_graph.read_weights(model.weights), model.config, model.weights)
         onnx.save(graph, tmp_path / layout)
-    for path in (
-        model.tokenizer,
-        model.weights.parent / "config.json",
-        model.weights.parent / "sentence_bert_config.json",
-    ):
+    for path in (model.tokenizer, model.weights.parent / "config.json"):
         shutil.copy(path, tmp_path)
+    longest = 256 if shipped else 20
+    folders.write(tmp_path, "sentence_bert_config.json", {"max_seq_length": longest})
     own = models.resolve(str(tmp_path))
-    assert (own.recipe.max_tokens, own.recipe.pooling, own.recipe.normalise) == (256, "mean", True)
+    assert (own.recipe.max_tokens, own.recipe.pooling, own.recipe.normalise) == (longest, "mean", True)
     assert "assumed" in own.notes[0] or "sentence_bert_config.json" in own.notes[0]
-    np.testing.assert_allclose(encode(OnnxEncoder(own, own.recipe), TEXTS[50:], 1024), EXPECTED[50:], rtol=0, atol=1e-5)
+    if shipped:
+        texts, expected = TEXTS[50:], EXPECTED[50:]
+    else:
+        short = [i for i, text in enumerate(folders.TEXTS) if len(text.split()) < longest - 2]
+        texts, expected = [folders.TEXTS[i] for i in short], folders.VECTORS["normalised.document"][short]
+    np.testing.assert_allclose(encode(OnnxEncoder(own, own.recipe), texts, 1024), expected, rtol=0, atol=1e-5)
 
 
-def test_keys_differ_by_what_decides_the_vectors(model: models.Model, encoder: OnnxEncoder) -> None:
-    other = OnnxEncoder(model, replace(model.recipe, max_tokens=64))
-    named = OnnxEncoder(model, replace(model.recipe, name="another name", metric="ip", query_prompt="query: "))
+def test_keys_differ_by_what_decides_the_vectors(tiny: models.Model) -> None:
+    encoder = OnnxEncoder(tiny, tiny.recipe)
+    other = OnnxEncoder(tiny, replace(tiny.recipe, max_tokens=tiny.recipe.max_tokens // 2))
+    named = OnnxEncoder(tiny, replace(tiny.recipe, name="another name", metric="ip", query_prompt="query: "))
     assert other.key != encoder.key
     assert named.key == encoder.key
 
 
-def test_bad_models_are_one_line(model: models.Model, tmp_path: Path) -> None:
+def test_bad_models_are_one_line(tiny: models.Model, tmp_path: Path) -> None:
     with pytest.raises(KnnscopeError, match="did you mean all-MiniLM-L6-v2"):
         models.resolve("all-MiniLM-L6-v3")
     with pytest.raises(KnnscopeError, match=r"no model.onnx or model.safetensors there"):
@@ -133,16 +147,16 @@ def test_bad_models_are_one_line(model: models.Model, tmp_path: Path) -> None:
         folder = models.resolve(str(tmp_path))
         with pytest.raises(KnnscopeError, match="no tokenizer file"):
             OnnxEncoder(folder, folder.recipe)
-        shutil.copy(model.tokenizer, tokenizer)
+        shutil.copy(tiny.tokenizer, tokenizer)
         with pytest.raises(KnnscopeError, match=r"no safetensors file|no tensor embeddings"):
             OnnxEncoder(folder, folder.recipe)
-    shutil.copy(model.weights, weights)
+    shutil.copy(tiny.weights, weights)
     folder = models.resolve(str(tmp_path))
     with pytest.raises(KnnscopeError, match="num_attention_heads"):
         OnnxEncoder(folder, folder.recipe)
     for text, message in (
         ('{"num_attention_heads": 7}', "do not divide"),
-        ('{"num_attention_heads": 12, "hidden_act": "relu"}', "only gelu"),
+        ('{"num_attention_heads": 2, "hidden_act": "relu"}', "only gelu"),
     ):
         config.write_text(text)
         folder = models.resolve(str(tmp_path))
@@ -194,20 +208,20 @@ class Session:
         return []
 
 
-def test_a_cuda_session_that_fell_back_whole_is_an_error(model: models.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cuda_session_that_fell_back_whole_is_an_error(tiny: models.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
     with pytest.raises(KnnscopeError, match="built without CUDA"):
-        OnnxEncoder(model, model.recipe, "cuda")
+        OnnxEncoder(tiny, tiny.recipe, "cuda")
     monkeypatch.setattr(
         onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     )
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     with pytest.raises(KnnscopeError, match="fell back to the CPU as a whole"):
-        OnnxEncoder(model, model.recipe, "cuda")
+        OnnxEncoder(tiny, tiny.recipe, "cuda")
 
 
-def test_a_gpu_that_cannot_be_used_is_one_line(model: models.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_cannot_be_used_is_one_line(tiny: models.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """The text that ONNX Runtime 1.31 raised on an H200 with CUDA_VISIBLE_DEVICES empty."""
     import onnxruntime
 
@@ -224,7 +238,7 @@ def test_a_gpu_that_cannot_be_used_is_one_line(model: models.Model, monkeypatch:
     with pytest.raises(
         KnnscopeError, match=r"CUDA cannot be used \(CUDA failure 100: no CUDA-capable device is detected\)"
     ):
-        OnnxEncoder(model, model.recipe, "cuda")
+        OnnxEncoder(tiny, tiny.recipe, "cuda")
 
 
 def test_nodes_that_strayed_are_named(tmp_path: Path) -> None:
@@ -250,18 +264,18 @@ def own_copy(model: models.Model, folder: Path) -> dict[str, object]:
     return config
 
 
-def test_a_changed_configuration_is_another_encoder(model: models.Model, tmp_path: Path) -> None:
-    config = own_copy(model, tmp_path)
+def test_a_changed_configuration_is_another_encoder(tiny: models.Model, tmp_path: Path) -> None:
+    config = own_copy(tiny, tmp_path)
     first = OnnxEncoder(found := models.resolve(str(tmp_path)), found.recipe)
-    (tmp_path / "config.json").write_text(json.dumps({**config, "num_attention_heads": 6}))
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_attention_heads": 4}))
     second = OnnxEncoder(found := models.resolve(str(tmp_path)), found.recipe)
     assert np.abs(first.encode(["a text"]) - second.encode(["a text"])).max() > 1e-3
     assert first.key != second.key
 
 
-def test_weights_in_a_file_beside_the_graph_are_part_of_the_key(model: models.Model, tmp_path: Path) -> None:
-    own_copy(model, tmp_path)
-    graph = bert_graph.build(bert_graph.read_weights(model.weights), model.config, model.weights)
+def test_weights_in_a_file_beside_the_graph_are_part_of_the_key(tiny: models.Model, tmp_path: Path) -> None:
+    own_copy(tiny, tmp_path)
+    graph = bert_graph.build(bert_graph.read_weights(tiny.weights), tiny.config, tiny.weights)
     (tmp_path / "model.safetensors").unlink()
     onnx.save(graph, tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin")
     first = OnnxEncoder(found := models.resolve(str(tmp_path)), found.recipe)
@@ -270,38 +284,38 @@ def test_weights_in_a_file_beside_the_graph_are_part_of_the_key(model: models.Mo
     assert OnnxEncoder(found, found.recipe).key != first.key
 
 
-def test_models_and_tokenizers_that_do_not_belong_together_are_one_line(model: models.Model, tmp_path: Path) -> None:
-    config = own_copy(model, tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 64}))
+def test_models_and_tokenizers_that_do_not_belong_together_are_one_line(tiny: models.Model, tmp_path: Path) -> None:
+    config = own_copy(tiny, tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 24}))
     found = models.resolve(str(tmp_path))
-    with pytest.raises(KnnscopeError, match=r"512 positions, but its config\.json says 64"):
+    with pytest.raises(KnnscopeError, match=r"48 positions, but its config\.json says 24"):
         OnnxEncoder(found, found.recipe)
-    with pytest.raises(KnnscopeError, match="has 64 positions"):
+    with pytest.raises(KnnscopeError, match="has 24 positions"):
         OnnxEncoder(found, recipes.NOTEBOOK)
-    weights = bert_graph.read_weights(model.weights)
-    weights["embeddings.word_embeddings.weight"] = weights["embeddings.word_embeddings.weight"][:500]
-    onnx.save(bert_graph.build(weights, model.config, tmp_path), tmp_path / "model.onnx")
+    weights = bert_graph.read_weights(tiny.weights)
+    weights["embeddings.word_embeddings.weight"] = weights["embeddings.word_embeddings.weight"][:10]
+    onnx.save(bert_graph.build(weights, tiny.config, tmp_path), tmp_path / "model.onnx")
     (tmp_path / "config.json").write_text(json.dumps(config))
     small = OnnxEncoder(found := models.resolve(str(tmp_path)), found.recipe)
     with pytest.raises(KnnscopeError, match="do tokenizer and model belong together"):
-        small.encode(["words beyond the first five hundred"])
+        small.encode([folders.TEXTS[0]])
 
 
-def test_vectors_that_are_not_finite_never_reach_the_cache(model: models.Model, tmp_path: Path) -> None:
-    own_copy(model, tmp_path)
-    weights = bert_graph.read_weights(model.weights)
-    weights["encoder.layer.5.output.LayerNorm.bias"] = weights["encoder.layer.5.output.LayerNorm.bias"] + np.float32(
+def test_vectors_that_are_not_finite_never_reach_the_cache(tiny: models.Model, tmp_path: Path) -> None:
+    own_copy(tiny, tmp_path)
+    weights = bert_graph.read_weights(tiny.weights)
+    weights["encoder.layer.1.output.LayerNorm.bias"] = weights["encoder.layer.1.output.LayerNorm.bias"] + np.float32(
         "nan"
     )
-    onnx.save(bert_graph.build(weights, model.config, tmp_path), tmp_path / "model.onnx")
+    onnx.save(bert_graph.build(weights, tiny.config, tmp_path), tmp_path / "model.onnx")
     broken = OnnxEncoder(found := models.resolve(str(tmp_path)), found.recipe)
     with pytest.raises(KnnscopeError, match="not finite"):
         broken.encode(["a text"])
 
 
-def test_a_tokenizer_without_special_tokens_and_an_empty_text(model: models.Model, tmp_path: Path) -> None:
-    own_copy(model, tmp_path)
-    tokenizer = json.loads(model.tokenizer.read_text())
+def test_a_tokenizer_without_special_tokens_and_an_empty_text(tiny: models.Model, tmp_path: Path) -> None:
+    own_copy(tiny, tmp_path)
+    tokenizer = json.loads(tiny.tokenizer.read_text())
     tokenizer["post_processor"] = None
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
     encoder = OnnxEncoder(found := models.resolve(str(tmp_path)), found.recipe)

@@ -30,14 +30,19 @@ def of_each_file() -> list[list[sources.Source]]:
     return list(found.values())
 
 
+def as_used(file: int) -> int:
+    """For which architecture a file is optimised as for users; it is for one, and for the others compiled ``FAST``."""
+    return sources.ARCHITECTURES[file % len(sources.ARCHITECTURES)]
+
+
 def shares(capability: int) -> list[tuple[sources.Source, bool]]:
     """Every file with a share of its macros, at least one: for all newer architectures together, all of them.
 
-    Second is whether it is optimised as for users: each file is for one of these architectures.
+    Second is whether it is optimised as for users.
     """
     number = NEWER.index(capability)
     return [
-        (source, file % len(NEWER) == number)
+        (source, as_used(file) == capability)
         for file, those in enumerate(of_each_file())
         for source in those[number :: len(NEWER)] or [those[number % len(those)]]
     ]
@@ -53,27 +58,45 @@ def compiles(chosen: Sequence[sources.Source], capability: int | str, *more: str
 
 
 def test_every_file_compiles_for_the_oldest() -> None:
-    """What it lacks has code of its own; ``--slow`` compiles every source for every architecture."""
-    compiles([those[-1] for those in of_each_file()], OLDEST)
+    """What it lacks has code of its own; ``--slow`` compiles every source for every architecture, as for users."""
+    last = [those[-1] for those in of_each_file()]
+    compiles([source for file, source in enumerate(last) if as_used(file) == OLDEST], OLDEST)
+    compiles([source for file, source in enumerate(last) if as_used(file) != OLDEST], OLDEST, FAST)
 
 
 @pytest.mark.parametrize("capability", NEWER)
 def test_every_file_compiles_for_a_newer_one(capability: int) -> None:
     share = shares(capability)
     assert {source.file for source, _ in share} == {source.file for source in SOURCES}
-    compiles([source for source, as_used in share if as_used], capability)
-    compiles([source for source, as_used in share if not as_used], capability, FAST)
+    compiles([source for source, optimised in share if optimised], capability)
+    compiles([source for source, optimised in share if not optimised], capability, FAST)
 
 
 def test_no_source_is_left_out_of_the_shares() -> None:
     share = [one for capability in NEWER for one in shares(capability)]
     assert {source for source, _ in share} == set(SOURCES)
-    assert {source.file for source, as_used in share if as_used} == {source.file for source in SOURCES}
+    optimised = {source.file for source, optimised in share if optimised}
+    of_the_oldest = {those[0].file for file, those in enumerate(of_each_file()) if as_used(file) == OLDEST}
+    assert optimised | of_the_oldest == {source.file for source in SOURCES}
 
 
-def test_what_only_one_architecture_has_compiles_for_it() -> None:
-    assert OF_ONE_TARGET
-    compiles(OF_ONE_TARGET, "90a")
+WARPGROUPS = [dict(source.macros) for source in OF_ONE_TARGET]
+EXTREMES = [
+    source
+    for source, macros in zip(OF_ONE_TARGET, WARPGROUPS, strict=True)
+    if (source.file, macros["WIDTH"])
+    in (("exact_wide.cu", 384), ("exact_wide.cu", 640), ("exact_slices.cu", 1024), ("exact_slices.cu", 1536))
+]
+
+
+@pytest.mark.parametrize("chosen", [EXTREMES, pytest.param(OF_ONE_TARGET, marks=pytest.mark.slow)], ids=["some", "all"])
+def test_what_only_one_architecture_has_compiles_for_it(chosen: list[sources.Source]) -> None:
+    """Optimised: only then is it told that products wait for each other. ``some`` have each value of all macros but those of sizes."""
+    assert {source.file for source in chosen} == {source.file for source in OF_ONE_TARGET}
+    for name in ("TALL", "TILES"):
+        assert {dict(source.macros).get(name) for source in chosen} == {macros.get(name) for macros in WARPGROUPS}
+    assert {1, 4} <= {dict(source.macros).get("SHARING") for source in chosen}
+    compiles(chosen, "90a")
 
 
 @pytest.mark.slow

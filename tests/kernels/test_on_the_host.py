@@ -10,12 +10,13 @@ import subprocess
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from knnscope.certified.cuda import tiled, wide
 from knnscope.kernels import sources
-from knnscope.store import make_folder
+from knnscope.store import locked, make_folder
 from tests.conftest import KEPT
 
 HOST = Path(__file__).parent / "host"
@@ -45,6 +46,18 @@ def surroundings() -> bytes:
     return b"\0".join((version, repr(OPTIONS).encode(), *files))
 
 
+def standard_library() -> Path:
+    """host/standard.h, compiled once for all programs: read by each, it would be half of its compiling."""
+    kept = make_folder(KEPT / "host") / f"standard-{hashlib.sha256(surroundings()).hexdigest()}"
+    with locked(kept.with_suffix(".lock")):  # the others wait for the first
+        if not kept.exists():
+            with TemporaryDirectory(dir=kept.parent) as folder:
+                made = shutil.copy(HOST / "standard.h", make_folder(Path(folder) / "made"))
+                subprocess.run([COMPILER, *OPTIONS, "-x", "c++-header", made, "-o", f"{made}.gch"], check=True)
+                Path(made).parent.rename(kept)
+    return kept / "standard.h"
+
+
 def built(folder: Path, name: str, source: sources.Source) -> Path:
     """A program of host/NAME.cpp and a source; one that was built of the same words before is kept.
 
@@ -63,7 +76,15 @@ def built(folder: Path, name: str, source: sources.Source) -> Path:
     if not program.exists():
         (folder / "kernel.inc").write_text(included)
         made = program.with_name(f"{name}-{os.getpid()}.part")
-        paths = (f"-I{folder}", f"-I{HOST}", str(HOST / f"{name}.cpp"), "-o", str(made))
+        paths = (
+            "-include",
+            str(standard_library()),
+            f"-I{folder}",
+            f"-I{HOST}",
+            str(HOST / f"{name}.cpp"),
+            "-o",
+            str(made),
+        )
         subprocess.run([COMPILER, *OPTIONS, *paths], check=True)
         made.replace(program)
     return program

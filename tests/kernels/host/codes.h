@@ -52,7 +52,8 @@ struct Drawn {
             p.asked.limits[query] = query < queries ? between(-1, query % 8 ? 0 : 1) : -infinite();
         }
         for (int query = 0; query < queries; ++query)
-            for (int row = 0; row < count; ++row) products[(size_t)query * count + row] = std::inner_product(this->rows[row], this->rows[row] + WIDTH, asked[query], 0);
+            for (int row = 0; row < count; ++row)
+                for (int k = 0; k < WIDTH; k += 32) products[(size_t)query * count + row] += inner(*(const Bytes*)(rows[row] + k), *(const Bytes*)(asked[query] + k));
     }
     int product(int query, int row) const { return products[(size_t)query * count + row]; }
     float part(int query, int row) const

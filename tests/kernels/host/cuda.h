@@ -1,26 +1,7 @@
 // As much of CUDA C++ as some kernels need, on the host: a process a block, or a cluster of them, whose threads take turns where they meet. A warp runs as far as it may
 // before the next one begins, and so does a thread among those of its warp, in one order and then in the other: who reads what was not waited for is
 // found. Instructions of a warp are meetings of all of its lanes.
-#include <sched.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <ucontext.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <numeric>
-#include <random>
-#include <utility>
-#include <vector>
+#include "standard.h"
 
 using std::isinf;
 using std::isnan;
@@ -144,6 +125,13 @@ static float __double2float_rn(double a) { return (float)a; }
 static unsigned __funnelshift_r(unsigned low, unsigned high, unsigned bits)
 {
     return (unsigned)(((unsigned long long)high << 32 | low) >> (bits & 31));
+}
+typedef signed char Bytes[32];
+__attribute__((optimize("O3"))) static int inner(const Bytes& a, const Bytes& b)
+{
+    int sum = 0;
+    for (int k = 0; k < 32; ++k) sum += a[k] * b[k];
+    return sum;
 }
 static int __popc(unsigned x) { return __builtin_popcount(x); }
 static int __clz(int x) { return x ? __builtin_clz(x) : 32; }

@@ -2,18 +2,18 @@
 
 // m16n8k32 of bytes, as PTX says which lane holds which numbers.
 struct Operands { unsigned a[4], b[2]; };
-static int byte_of(unsigned word, int byte) { return (signed char)(word >> 8 * byte); }
 static void multiply(int (&sums)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1)
 {
     among_warp(Operands{{a0, a1, a2, a3}, {b0, b1}}, [&](auto of) {
         const int lane = threadIdx.x % WARP;
-        for (int c = 0; c < 4; ++c) {
-            const int row = lane / 4 + 8 * (c / 2), column = lane % 4 * 2 + c % 2;
-            for (int k = 0; k < 32; ++k) {
-                const Operands left = of(row % 8 * 4 + k % 16 / 4), right = of(column * 4 + k % 16 / 4);
-                sums[c] += byte_of(left.a[row / 8 + 2 * (k / 16)], k % 4) * byte_of(right.b[k / 16], k % 4);
+        Bytes rows[2], columns[2];
+        for (int i = 0; i < 2; ++i)
+            for (int word = 0; word < 8; ++word) {
+                const Operands left = of(lane / 4 * 4 + word % 4), right = of((lane % 4 * 2 + i) * 4 + word % 4);
+                std::memcpy(rows[i] + 4 * word, &left.a[i + 2 * (word / 4)], 4);
+                std::memcpy(columns[i] + 4 * word, &right.b[word / 4], 4);
             }
-        }
+        for (int c = 0; c < 4; ++c) sums[c] += inner(rows[c / 2], columns[c % 2]);
         return 0;
     });
 }

@@ -97,19 +97,12 @@ struct Product { int (*sums)[64]; u32 a, b; bool first; };
 struct Products { std::vector<Product> begun; std::vector<std::vector<Product>> ended; int made; };
 static std::vector<Products> products_of;  // of each thread
 static u64 operand(u32 shared) { return shared >> 4; }
-typedef signed char Bytes[32];
 static void bytes_of(u32 base, int line, Bytes& found)
 {
     for (int half = 0; half < 2; ++half) {
         const u32 at = base + line * 128 + half * 16;
         std::memcpy(found + half * 16, dynamic_memory() + (at ^ (at >> 7 & 7) << 4), 16);
     }
-}
-__attribute__((optimize("O3"))) static int product(const Bytes& a, const Bytes& b)
-{
-    int sum = 0;
-    for (int k = 0; k < 32; ++k) sum += a[k] * b[k];
-    return sum;
 }
 static void make(const Product& one, int thread)
 {
@@ -120,7 +113,7 @@ static void make(const Product& one, int thread)
         bytes_of(one.b, j / 2 * 8 + lane % 4 * 2 + j % 2, column);
         for (int h = 0; h < 2; ++h) {
             int& sum = (*one.sums)[j / 2 * 4 + 2 * h + j % 2];
-            sum = product(rows[h], column) + (one.first ? 0 : sum);
+            sum = inner(rows[h], column) + (one.first ? 0 : sum);
         }
     }
 }
