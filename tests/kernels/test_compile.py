@@ -95,7 +95,7 @@ def test_what_only_one_architecture_has_compiles_for_it(chosen: list[sources.Sou
     assert {source.file for source in chosen} == {source.file for source in OF_ONE_TARGET}
     for name in ("TALL", "TILES"):
         assert {dict(source.macros).get(name) for source in chosen} == {macros.get(name) for macros in WARPGROUPS}
-    assert {1, 4} <= {dict(source.macros).get("SHARING") for source in chosen}
+    assert {1, 2} <= {dict(source.macros).get("SHARING") for source in chosen}
     compiles(chosen, "90a")
 
 
