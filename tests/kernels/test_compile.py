@@ -84,7 +84,8 @@ WARPGROUPS = [dict(source.macros) for source in OF_ONE_TARGET]
 EXTREMES = [
     source
     for source, macros in zip(OF_ONE_TARGET, WARPGROUPS, strict=True)
-    if (source.file, macros["WIDTH"]) in (("exact_wide.cu", 384), ("exact_wide.cu", 640), ("exact_slices.cu", 1024), ("exact_slices.cu", 1536))
+    if (source.file, macros["WIDTH"])
+    in (("exact_wide.cu", 384), ("exact_wide.cu", 640), ("exact_slices.cu", 1024), ("exact_slices.cu", 1536))
 ]
 
 
