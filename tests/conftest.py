@@ -88,13 +88,13 @@ def pytest_collection_finish() -> None:
     """Work of libraries by one thread in this process, which runs beside others like it; how many a child has is its own.
 
     OpenBLAS' helpers look for more work for a tenth of a second after each product: on two cores the tests of synthetic data took eight times
-    the CPU time. OpenMP's wait for each other as busily: Faiss' panorama took twelve seconds for a hundred rows. What collecting made stays to the end:
+    the CPU time. Those of OpenMP, and of the OpenBLAS that Faiss brings, wait as busily. What collecting made stays to the end:
     whoever looks for what can be freed need not look at it each time.
     """
     if (told := blas._threads()) is not None:
         told[1](1)
-    if (faiss := sys.modules.get("faiss")) is not None:
-        faiss.omp_set_num_threads(1)
+    if (others := sys.modules.get("threadpoolctl")) is not None:  # scikit-learn brings it; it knows all that is loaded
+        others.threadpool_limits(1)
     gc.collect()
     gc.freeze()
 

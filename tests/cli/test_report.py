@@ -22,7 +22,6 @@ from knnscope.report.page import html as page_html
 from tests.cli.conftest import Compare, Run, refused
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = ROOT / "benchmarks" / "results" / "compare-gpu-75000"
 SAMPLE = ROOT / "tests" / "fixtures" / "runs" / "compare-sample"
 ABSENT = (
     "faiss",
@@ -186,7 +185,7 @@ def test_where_a_library_is_missing_compare_says_so_and_goes_on(
 def test_no_engine_s_library_is_loaded(tmp_path: Path) -> None:
     code = (
         f"import sys\nfor name in {ABSENT!r}: sys.modules[name] = None\n"
-        f"sys.argv = ['knnscope', 'report', {str(RUN)!r}, '-o', {str(tmp_path / 'x.html')!r}]\n"
+        f"sys.argv = ['knnscope', 'report', {str(SAMPLE)!r}, '-o', {str(tmp_path / 'x.html')!r}]\n"
         "from knnscope import cli\nsys.exit(cli.run())"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hypothesis.extra.numpy import arrays
 from knnscope import KnnscopeError, Truth, truth
 from knnscope.datasets import ground_truth, vector_files
 from knnscope.groundtruth import answers, parts
-from knnscope.records import METRICS
+from knnscope.records import METRICS, Neighbors
 from knnscope.search import definition
 from tests.cli.conftest import (
     Run,
@@ -31,11 +32,17 @@ from tests.groundtruth.blocks import BASE, QUERIES, in_blocks
 FORMATS = ("gt.npy", "gt.hdf5", "gt.h5", "gt.ivecs", "gt.ibin", "gt.bin")
 
 
+@cache
+def defined_of(metric: str) -> Neighbors:
+    """The answer that whatever blocks give is held to."""
+    return definition.search(BASE, QUERIES, 18, metric)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(("rows", "batch"), [(900, 40), (100, 40), (17, 7), (5, 13), (1, 40)])
 def test_blocks_of_any_size_give_the_same_bits(metric: str, rows: int, batch: int) -> None:
     found = in_blocks(rows, batch, metric, 18).found
-    defined = definition.search(BASE, QUERIES, 18, metric)
+    defined = defined_of(metric)
     np.testing.assert_array_equal(found.ids, defined.ids)
     np.testing.assert_array_equal(found.distances.view(np.int64), defined.distances.view(np.int64))
 
@@ -67,7 +74,7 @@ def test_any_plan_continues_the_work_of_any_other(steps: list[tuple[int, int]], 
             in_blocks(rows, batch, metric, 18, store)
     store.left = -1
     found = in_blocks(100, batch, metric, 18, store).found
-    defined = definition.search(BASE, QUERIES, 18, metric)
+    defined = defined_of(metric)
     np.testing.assert_array_equal(found.ids, defined.ids)
     np.testing.assert_array_equal(found.distances, defined.distances)
 

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("knnscope", "tests", "benchmarks", "notebooks", "pages")
@@ -18,11 +19,10 @@ def file_of(module: str) -> Path | None:
     return found[0] if found else None
 
 
-@cache
-def bound(path: Path) -> frozenset[str]:
+def bound(tree: ast.Module) -> frozenset[str]:
     """Names that a module binds anywhere outside of functions and classes, by whatever statement."""
     names: set[str] = set()
-    waiting: list[ast.AST] = [ast.parse(path.read_text("utf-8"))]
+    waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -36,9 +36,9 @@ def bound(path: Path) -> frozenset[str]:
     return frozenset(names)
 
 
-def statements(text: str) -> Iterator[ast.AST]:
+def statements(tree: ast.Module) -> Iterator[ast.AST]:
     """Of a module, however deep: expressions, which are most of its nodes, import nothing."""
-    waiting: list[ast.AST] = [ast.parse(text)]
+    waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
         yield node
@@ -46,27 +46,46 @@ def statements(text: str) -> Iterator[ast.AST]:
             waiting.extend(getattr(node, part, ()))
 
 
-def missing(text: str) -> Iterator[str]:
+class Module(NamedTuple):
+    """What it binds, and what it imports by name from this repository: a module and its names."""
+
+    bound: frozenset[str]
+    imports: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def understood(text: str) -> Module:
+    """Parsed once for both."""
+    tree = ast.parse(text)
+    found = (node for node in statements(tree) if isinstance(node, ast.ImportFrom))
+    own = (node for node in found if node.module and node.module.partition(".")[0] in FOLDERS)
+    return Module(bound(tree), tuple((str(node.module), tuple(one.name for one in node.names)) for node in own))
+
+
+@cache
+def of_file(path: Path) -> Module:
+    """A file of this repository."""
+    return understood(path.read_text("utf-8"))
+
+
+def missing(module: Module) -> Iterator[str]:
     """Names that a module imports from this repository, and that are not there."""
-    for node in statements(text):
-        if not isinstance(node, ast.ImportFrom) or not node.module or node.module.partition(".")[0] not in FOLDERS:
-            continue
-        path = file_of(node.module)
+    for name, parts in module.imports:
+        path = file_of(name)
         if path is None:
-            if not ROOT.joinpath(*node.module.split(".")).is_dir():
-                yield node.module
+            if not ROOT.joinpath(*name.split(".")).is_dir():
+                yield name
             continue
-        lazy = "__getattr__" in bound(path)
-        for alias in node.names:
-            there = alias.name in bound(path) or file_of(f"{node.module}.{alias.name}") is not None
-            if not there and not (lazy and f'"{alias.name}"' in path.read_text("utf-8")):
-                yield f"{node.module}.{alias.name}"
+        there = of_file(path).bound
+        for part in parts:
+            lazy = "__getattr__" in there and f'"{part}"' in path.read_text("utf-8")
+            if not (part in there or file_of(f"{name}.{part}") is not None or lazy):
+                yield f"{name}.{part}"
 
 
 def test_every_name_that_is_imported_is_there() -> None:
     paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
     assert len(paths) > 500
-    found = {str(path.relative_to(ROOT)): list(missing(path.read_text("utf-8"))) for path in paths}
+    found = {str(path.relative_to(ROOT)): list(missing(of_file(path))) for path in paths}
     assert {path: names for path, names in found.items() if names} == {}
 
 
@@ -77,13 +96,15 @@ def test_imports_are_found_however_deep() -> None:
     for text in (everywhere, match, Path(__file__).read_text("utf-8")):
         of, every = (
             [type(n) for n in some if isinstance(n, ast.Import | ast.ImportFrom)]
-            for some in (statements(text), ast.walk(ast.parse(text)))
+            for some in (statements(ast.parse(text)), ast.walk(ast.parse(text)))
         )
         assert len(of) == len(every) > 0
 
 
 def test_a_name_that_has_moved_is_missed() -> None:
     text = "from knnscope.certified.cuda.living import LISTS\nfrom knnscope.certified.cuda.merge import LISTS\n"
-    assert list(missing(text)) == ["knnscope.certified.cuda.living.LISTS"]
-    assert list(missing("from knnscope.nowhere import x\nfrom numpy import nothing\n")) == ["knnscope.nowhere"]
-    assert list(missing("from knnscope import ExactIndex\nfrom knnscope.kernels import sources\n")) == []
+    assert list(missing(understood(text))) == ["knnscope.certified.cuda.living.LISTS"]
+    assert list(missing(understood("from knnscope.nowhere import x\nfrom numpy import nothing\n"))) == [
+        "knnscope.nowhere"
+    ]
+    assert list(missing(understood("from knnscope import ExactIndex\nfrom knnscope.kernels import sources\n"))) == []
