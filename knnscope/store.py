@@ -122,6 +122,11 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None])
             raise KnnscopeError(f"{path}: this command reads it, and would write over it: choose another output")
 
 
+def not_ours(path: Path) -> KnnscopeError:
+    """What is said of a file that somebody else wrote, where a command would write its own."""
+    return KnnscopeError(f"{path}: knnscope did not write it, and would write over it: choose another folder")
+
+
 @contextlib.contextmanager
 def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """A file that takes its name only when all of it is on disk; on any error nothing is left behind.

@@ -20,7 +20,7 @@ from knnscope.analysis.side_by_side import SideBySide
 from knnscope.analysis.verdict import as_json
 from knnscope.errors import KnnscopeError
 from knnscope.search.geometry import Geometry
-from knnscope.store import write_json
+from knnscope.store import new_folder, not_ours, write_json
 
 ROWS, ENVIRONMENT, FACTS, VERDICT = "results.jsonl", "environment.json", "run.json", "verdict.json"
 FILES = (ROWS, ENVIRONMENT, FACTS, VERDICT)
@@ -130,6 +130,18 @@ Run = ComparisonRun | LadderRun
 R = TypeVar("R", ComparisonRun, LadderRun)
 
 
+def new(out: str | Path | None) -> contextlib.AbstractContextManager[Path | None]:
+    """The folder of a run that is to be measured, see ``new_folder``; None where it is not saved.
+
+    Raises:
+        KnnscopeError: as ``check_own``, before minutes of measuring.
+    """
+    if out is None:
+        return contextlib.nullcontext()
+    check_own(Path(out))
+    return new_folder(Path(out))
+
+
 def check_own(folder: Path) -> None:
     """Refuse to write over files of a folder that are not a run's.
 
@@ -138,9 +150,7 @@ def check_own(folder: Path) -> None:
     """
     there = [name for name in FILES if (folder / name).exists()]
     if there and not _is_run(folder):
-        raise KnnscopeError(
-            f"{folder / there[0]}: no run of knnscope, which would write over it: choose another folder"
-        )
+        raise not_ours(folder / there[0])
 
 
 def _is_run(folder: Path) -> bool:
@@ -151,9 +161,9 @@ def _is_run(folder: Path) -> bool:
         found = msgspec.json.decode(line or (folder / FACTS).read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and (
-        "rows" in found and ("engine" in found or "rung" in found) if line else "command" in found
-    )
+    if not isinstance(found, dict):
+        return False
+    return "rows" in found and ("engine" in found or "rung" in found) if line else "command" in found
 
 
 def save(run: R, folder: Path) -> R:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,6 @@ from knnscope.search import catalog
 from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k, check_matrix
 from knnscope.search.ladder import RUNGS
-from knnscope.store import new_folder
 from knnscope.units import short
 
 ROWS = 75_000
@@ -111,9 +109,7 @@ def climb(
     how = options_of(options or ClimbOptions(), keywords)
     names = _known(rungs)
     workload, plan, problems = _plan(vectors_or_dataset, k, how)
-    if out is not None:
-        runs.check_own(Path(out))
-    with new_folder(Path(out)) if out is not None else nullcontext() as folder:
+    with runs.new(out) as folder:
         rows: list[RungMeasurement] = []
         interrupted = False
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -42,7 +41,7 @@ from knnscope.search import catalog
 from knnscope.search.definition import METRICS
 from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k
-from knnscope.store import new_folder, write_json
+from knnscope.store import write_json
 from knnscope.units import short
 
 QUERIES = 1000
@@ -194,9 +193,7 @@ def compare(
     beside = _found(how) if how.beside is not None else None
     if how.metric is not None and how.metric not in METRICS:
         raise unknown_name("metric", how.metric, METRICS)
-    if out is not None:
-        runs.check_own(Path(out))
-    with new_folder(Path(out)) if out is not None else nullcontext() as folder:
+    with runs.new(out) as folder:
         workload = opened(vectors_or_dataset, how.dataset, how.encoder)
         for number in grid.ks:
             check_k(number, len(workload.dataset.documents))

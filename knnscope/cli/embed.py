@@ -20,6 +20,7 @@ class Embed:
 
     Vectors are cached by text, so nothing is encoded twice. With -o those of the documents are written to
     DIR/vectors.npy, beside ids.txt, texts.jsonl and meta.json, and those of the queries to the same files in DIR/queries.
+    Such files that knnscope did not write are left as they are, and nothing is encoded.
     Words that knnscope search DIR is given are then encoded with the same encoder. --device cpu,cuda encodes the documents on both and shows
     the times side by side.
     """

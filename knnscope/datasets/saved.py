@@ -15,7 +15,7 @@ from knnscope.datasets import vector_files
 from knnscope.datasets.lines import read_objects, string_field
 from knnscope.errors import KnnscopeError
 from knnscope.records import METRICS, EncodedBy, Texts, VectorDataset, Vectors
-from knnscope.store import os_problem, read_json, whole_file, write_json
+from knnscope.store import not_ours, os_problem, read_json, whole_file, write_json
 from knnscope.strings import Strings
 
 FILES = ("vectors.npy", "ids.txt", "texts.jsonl", "meta.json")
@@ -37,9 +37,7 @@ def _check_own(folder: Path) -> None:
     there = [name for name in FILES if (folder / name).exists()]
     said = _says(folder / "meta.json")
     if there and said != UNFINISHED and not (isinstance(said.get("rows"), int) and isinstance(said.get("dim"), int)):
-        raise KnnscopeError(
-            f"{folder / there[0]}: knnscope did not write it, and would write over it: choose another folder"
-        )
+        raise not_ours(folder / there[0])
 
 
 def _says(meta: Path) -> dict[str, Any]:

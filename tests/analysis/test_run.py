@@ -176,7 +176,7 @@ def test_texts_of_html_are_escaped() -> None:
 def test_what_others_wrote_is_not_replaced(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(
-        KnnscopeError, match=rf"{name}: no run of knnscope, which would write over it: choose another folder"
+        KnnscopeError, match=rf"{name}: knnscope did not write it, and would write over it: choose another folder"
     ):
         runs.check_own(tmp_path)
     run = runs.load(RUNS / "compare-sample")

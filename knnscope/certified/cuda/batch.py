@@ -175,11 +175,8 @@ class Workspace:
         may_be_few = few.usable(rows, k) and codes.streaming is None
         chosen = shape(codes.width, count, may_be_few)
         assert chosen is not None
-        self.shape, self.room, self.fallback = (
-            chosen,
-            ranking.room_of(k, count, rows, most_shared()),
-            Fallback(table, count, k),
-        )
+        self.shape, self.fallback = chosen, Fallback(table, count, k)
+        self.room, self.is_sharp = ranking.room_of(k, count, rows, most_shared()), is_sharp(rows, codes.width, count)
         self.tiles = -(-rows // TILE)
         piece = self.tiles if codes.streaming is None else codes.streaming.least(CODES)
         self.sampled = min(piece, max(SAMPLE, 64 * k) // TILE)
@@ -202,7 +199,7 @@ class Workspace:
         self.own2, self.lengths2, self.errors, self.bases, self.gains, self.blurs, self.bars = cp.empty((7, padded))
         self.steps, self.limits, self.coefficients, self.starts, self.tails = cp.empty((5, padded), dtype=cp.float32)
         self.far = cp.empty(padded, dtype=cp.uint8)
-        self.done = cp.zeros(chosen.queries // few.EIGHT, dtype=cp.uint32)
+        self.done = cp.zeros(chosen.queries // query_kernels.EIGHT, dtype=cp.uint32)
         self.counts = cp.empty(padded, dtype=cp.uint32)
         self.hits = cp.empty((padded, self.room, 2), dtype=cp.int32)
         self.groups = cp.empty((count, groups, 2), dtype=cp.float32)
@@ -295,15 +292,11 @@ class Workspace:
         )
 
     def _rank_source(self) -> sources.Source:
-        sharp = is_sharp(len(self.table.rows), self.codes.width, self.count)
-        return sources.exact(
-            "rank", self.table.macros(**self.codes.macros(), RANK=self._turns()[0].threads, SHARP=int(sharp))
-        )
+        macros = self.table.macros(**self.codes.macros(), RANK=self._turns()[0].threads, SHARP=int(self.is_sharp))
+        return sources.exact("rank", macros)
 
     def _turns(self) -> tuple[ranking.Turn, ...]:
-        is_whole = self.codes.width == self.codes.full and not is_sharp(
-            len(self.table.rows), self.codes.width, self.count
-        )
+        is_whole = self.codes.width == self.codes.full and not self.is_sharp
         return ranking.turns(self.count, self.k, self.room, is_whole, processors())
 
     def _rank(self) -> list[Prepared]:

@@ -104,7 +104,7 @@ class Passes:
         """Products of some tiles of rows with all queries; here: where codes and sides of the first of all rows lie, or would."""
         given, grid = type(self._given).from_buffer_copy(self._given), self._grid
         each = items.tiles_of(end - begin, given.query_tiles, grid.slots, grid.step)
-        count = grid.slots if grid.fixed else -(-(end - begin) // each) * given.query_tiles
+        blocks = grid.slots if grid.fixed else -(-(end - begin) // each) * given.query_tiles
         given.codes, given.sides = here
         given.first, given.last, given.each = begin, end, each
-        return Prepared(run, (min(count, grid.slots) * grid.together, grid.threads, grid.shared), given)
+        return Prepared(run, (min(blocks, grid.slots) * grid.together, grid.threads, grid.shared), given)

@@ -9,7 +9,7 @@ from knnscope.certified.cuda.wide import TILE
 from knnscope.kernels.sources import MOST_FEW
 
 EIGHT = 8
-"""Queries of a block of take_few and rotate_few, and directions of one."""
+"""Queries, and directions, of a block of take_few and rotate_few."""
 FEW = 6 << 20
 """Numbers of directions that are read, up to which reading them again for each eight queries is fastest (measured, H200)."""
 HIGH, LOW = 64, 32

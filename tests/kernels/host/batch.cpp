@@ -1,6 +1,6 @@
-// Runs exact_batch.cu on threads of the host: rows queries blocks each seed late shared. ``late``: copies come as late as waiting for them allows; ``shared``: bytes of
-// shared memory that a block is given. What comes out is
-// held against sums over components in their own order. Ends with 0 where every group and every hit is right, and every row that is near is a hit.
+// Runs exact_batch.cu on threads of the host: rows queries blocks each seed late shared. ``late``: copies come as late as waiting for them allows; ``shared``:
+// bytes of shared memory that a block is given. What comes out is held against sums over components in their own order. Ends with 0 where every group and
+// every hit is right, and every row that is near is a hit.
 #include "cuda.h"
 
 #include "products.h"
@@ -35,11 +35,6 @@ int main(int, char** given)
             if (found.x != least) return failed("a group's bound is not its smallest", query, group);
             if (least < infinite() && (row % ROWS / (WIDE * 8) != part || row / ROWS != tile || drawn.part(query, row) != least)) return failed("a group's row is another", query, row);
         }
-    const int cut = tiles / 2;
-    for (int pass = 0; pass < 2; ++pass) {
-        p.first = pass ? cut : 0, p.last = pass ? tiles : cut;
-        kernel = [&] { scan<false>(p); };
-        launch(blocks, THREADS);
-    }
-    return drawn.hits_failed();
+    kernel = [&] { scan<false>(p); };
+    return drawn.scans_failed([&] { launch(blocks, THREADS); });
 }

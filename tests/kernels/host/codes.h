@@ -61,6 +61,14 @@ struct Drawn {
         const float4 side = side_of(p.sides, row);
         return part_of_bound(product(query, row) + ZERO, side.x, side.y, p.asked.steps[query]);
     }
+    // Two passes, each over a part of the rows: as ``hits_failed``.
+    template <class Launch> int scans_failed(Launch scan)
+    {
+        const int cut = tiles / 2;
+        p.first = 0, p.last = cut, scan();
+        p.first = cut, p.last = tiles, scan();
+        return hits_failed();
+    }
     // After a pass over all rows: 0 where every hit is right, and every row that is near is a hit.
     int hits_failed() const
     {

@@ -40,11 +40,6 @@ int main(int, char** given)
             if (found.x < infinite() && found.x != drawn.part(query, row)) return failed("a group's row has another bound", query, row);
         }
     }
-    const int cut = tiles / 2;
-    for (int pass = 0; pass < 2; ++pass) {
-        p.first = pass ? cut : 0, p.last = pass ? tiles : cut;
-        kernel = [&] { scan<false>(p); };
-        launch(blocks, THREADS);
-    }
-    return drawn.hits_failed();
+    kernel = [&] { scan<false>(p); };
+    return drawn.scans_failed([&] { launch(blocks, THREADS); });
 }
