@@ -168,10 +168,14 @@ template <int LEFT> static void await_copies()
         for (const Copy& one : own.front()) std::memcpy(one.to, one.from, one.bytes);
 }
 
-// Memory that all blocks see, zero.
+// Memory that all blocks see, zero. Whoever goes 16 bytes beyond its end is ended by a signal.
 template <class T> static T* everywhere(size_t count)
 {
-    return (T*)mmap(nullptr, count * sizeof(T) + 64, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    constexpr size_t PAGE = 4096;
+    const size_t bytes = (count * sizeof(T) + 15) / 16 * 16, pages = (bytes + PAGE - 1) / PAGE * PAGE;
+    char* const all = (char*)mmap(nullptr, pages + PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (all == MAP_FAILED || mprotect(all + pages, PAGE, PROT_NONE)) _exit(10);
+    return (T*)(all + pages - bytes);
 }
 
 static std::function<void()> kernel;
@@ -239,13 +243,20 @@ static void run_block()
 }
 static bool in_turn;  // a block begins when the one before has ended, as on a GPU that has no room for two
 
+static void must_be_well(int status)
+{
+    if (!status) return;
+    std::fprintf(stderr, WIFSIGNALED(status) ? "a block was ended by signal %d\n" : "a block ended with %d\n", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    std::exit(3);
+}
+
 static void launch(int blocks, int threads, int lines = 1)
 {
     int status;
     gridDim = {blocks, lines, 1}, blockDim = {threads, 1, 1};
     for (int block = 0; block < blocks * lines; block += blocks_of_cluster) {
         if (fork()) {
-            if (in_turn && wait(&status) > 0 && status) std::exit(3);
+            if (in_turn && wait(&status) > 0) must_be_well(status);
             continue;
         }
         prctl(PR_SET_PDEATHSIG, SIGKILL);  // who hangs ends with the test that gives up
@@ -253,6 +264,5 @@ static void launch(int blocks, int threads, int lines = 1)
         run_block();
         _exit(0);
     }
-    while (wait(&status) > 0)
-        if (status) std::exit(3);
+    while (wait(&status) > 0) must_be_well(status);
 }

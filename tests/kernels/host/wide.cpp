@@ -21,9 +21,10 @@ int main(int, char** given)
     if (sizeof(Wide) > atoi(given[7])) return failed("shared memory is short of bytes", 0, (int)sizeof(Wide));
     clusters_of(BLOCKS);
     const int tiles = (count + ROWS - 1) / ROWS, groups = tiles * 4;
-    Drawn drawn(count, queries, (queries + 255) / 256 * 256, groups);
+    const int query_tiles = (queries + WIDE_QUERIES - 1) / WIDE_QUERIES;
+    Drawn drawn(count, queries, query_tiles * WIDE_QUERIES, groups);
     Batch& p = drawn.p;
-    p.each = each, p.query_tiles = (queries + WIDE_QUERIES - 1) / WIDE_QUERIES;
+    p.each = each, p.query_tiles = query_tiles;
 
     p.first = tiles > 2, p.last = tiles;  // not from the first row on
     kernel = [&] { scan<true>(p); };
