@@ -70,6 +70,10 @@ class NoGpuError(KnnscopeError):
     """There is no GPU, or it does not answer."""
 
 
+class GpuFullError(KnnscopeError):
+    """A GPU has no memory left for what is asked."""
+
+
 def install_line(extra: str) -> str:
     """The command that installs an extra of this package; in a checkout, from the checkout."""
     checkout = PACKAGE.parent

@@ -31,6 +31,8 @@ PAIR_S = 0.5e-9
 """Seconds that a row and query take, by one thread, at the very least: what a first search is predicted by."""
 AGAIN, HOPELESS = 64, 4.0
 """Searches of a kind after which the slower one is tried again, unless it took so many times as long."""
+FAILURES = (KnnscopeError, RuntimeError, MemoryError, OSError)
+"""Of a GPU: its memory is full, say, or its driver fails."""
 
 
 class Kind(NamedTuple):
@@ -117,7 +119,15 @@ class Either:
         there = self.there or self._started(len(request.queries))
         way = self._times.choose(kind) if there else 0
         began = time.perf_counter()
-        found = (there if way and there else self.here).nearest(request)
+        if way and there:
+            try:
+                found = there.nearest(request)
+            except FAILURES:
+                found = self.here.nearest(request)  # which says what is wrong with the request; else it is the GPU
+                self._there[os.getpid()] = None
+                return found
+        else:
+            found = self.here.nearest(request)
         took = time.perf_counter() - began
         self._times.took(kind, way, took)
         if not there and took > LEAST_S:
@@ -159,7 +169,7 @@ class Either:
         try:
             with np.errstate(all="ignore"), Ieee(), at_work():
                 found = self._build(self._given)
-        except (KnnscopeError, RuntimeError, MemoryError, OSError):  # its memory is full, say, or its driver fails
+        except FAILURES:
             found = None
         finally:
             self._there[os.getpid()] = found

@@ -270,7 +270,7 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
                 ``Without(ids)``; or a list of these three, one a query.
             threads: how many work at once (default: as built).
             out: ids, int64, and distances, float64, of the answer's shape, in the memory of the index's GPU, to be written. So a search can be
-                captured in a graph, once it has been made before with so many queries and neighbors.
+                captured in a graph, once it has been made before on that stream, with so many queries and neighbors (512 at most).
 
         Raises:
             KnnscopeError: a wrong shape, type, k or number; values that float64 cannot hold; rows that were changed after the index was

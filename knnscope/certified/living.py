@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ from knnscope.certified.saved.changes import ADD, REMOVE, UPDATE, Change
 from knnscope.certified.state import EMPTY, Part, Segment, State, state_of
 from knnscope.certified.tail import SEAL, Tail
 from knnscope.checks import check_finite
-from knnscope.errors import KnnscopeError
+from knnscope.errors import GpuFullError, KnnscopeError
 from knnscope.search.device import is_device
 
 
@@ -226,7 +226,9 @@ class Living:
         """Merge what is due, by a thread beside all others where there may be one."""
         if not self._is_due():
             return
-        if not self.maker.beside or not self.turns.beside(self._merge_due, self._is_due):
+        if self.maker.beside and self.turns.beside(self._merge_due, self._is_due):
+            return
+        with suppress(GpuFullError):  # what was asked is done: segments stay as they are, and ``merge`` says why
             self._merge_due(beside=False)
 
     def save(self) -> None:

@@ -27,10 +27,10 @@ struct Told {  // of one query, when it is answered
     u32 least, candidates, computed, errors;   // the smallest bound left out; errors: 1 no number, 2 a row is not where its bound says, 4 not answered
 };
 
-struct State {  // all 0 before the first search; hits are 0 after each
+struct State {  // all 0 before the first search
     u32 number;
     int deviations[3];                              // of the second to the last part of a sum (chain.cuh)
-    u32 hits[TOGETHER];                        // that blocks had no words for
+    u32 hits[2][TOGETHER];                     // that blocks had no words for, of this search and of the next, for which they are 0
 };
 
 // In the order in which it is needed: who reads the first of 64 bytes waits for hundreds of cycles.

@@ -64,7 +64,7 @@ __device__ __forceinline__ void keep(const Plane& p, Shared& own_block, int quer
         const u32 at = atomicAdd(&own_block.hits[query], 1u);
         if (at < SLOTS) own_block.words[query][2 + at] = {ordered(key), row, 0};
         else {
-            const u32 place = atomicAdd(&p.state->hits[query], 1u);
+            const u32 place = atomicAdd(&p.state->hits[own_block.number & 1][query], 1u);
             if (place < HITS) p.hit_keys[query * HITS + place] = ordered(key), p.hit_rows[query * HITS + place] = row;
             atomicOr(&own_block.errors(query), 8u);
         }
@@ -137,7 +137,7 @@ __device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const 
                 const int query = queue.query[i];
                 const u32 row = queue.rows[i];
                 const Asked& asked = own_block.asked[query];
-                if ((own_block.errors(query) & 8u) && *reinterpret_cast<volatile u32*>(&p.state->hits[query]) > HITS) continue;  // all rows have to answer it
+                if ((own_block.errors(query) & 8u) && *reinterpret_cast<volatile u32*>(&p.state->hits[own_block.number & 1][query]) > HITS) continue;  // all rows have to answer it
                 const uint2 side = side_of(p, row);
                 double least, most;
                 about(p, row, queries + query * p.dim, asked.defined, least, most);
@@ -270,6 +270,8 @@ __device__ __forceinline__ void rank(const Plane& p, Shared& own_block, u64* key
     };
     auto is_few = [&](int query) { return own_block.found[query].hits <= FEW_HITS && !(own_block.found[query].errors & 8u); };
     if (threadIdx.x == THREADS - 1) state.number = own_block.number;
+    // Of the next search: nobody adds to them now, and a block that nobody has waited for adds to those of this one.
+    if (threadIdx.x < TOGETHER) state.hits[(own_block.number + 1) & 1][threadIdx.x] = 0;
     for (int query = 0; query < asked_by(p); ++query) {
         if (!is_few(query)) continue;
         if (threadIdx.x == THREADS - 1) tell_host(p, own_block, query);
@@ -289,7 +291,7 @@ __device__ __forceinline__ void rank(const Plane& p, Shared& own_block, u64* key
     for (int query = 0; query < asked_by(p); ++query) {
         if (is_few(query)) continue;
         __threadfence();
-        const int told = (int)own_block.found[query].hits, more = own_block.found[query].errors & 8u ? (int)__ldcg(&state.hits[query]) : 0;
+        const int told = (int)own_block.found[query].hits, more = own_block.found[query].errors & 8u ? (int)__ldcg(&state.hits[own_block.number & 1][query]) : 0;
         const int many = min(told + more, HITS), size = power_from(many);
         __syncthreads();
         if (threadIdx.x == 0) own_block.waiting = 0;
@@ -307,7 +309,6 @@ __device__ __forceinline__ void rank(const Plane& p, Shared& own_block, u64* key
         sort_pairs(keys, names, size);
         for (int i = threadIdx.x; i < p.k; i += THREADS) write(query, i, i < many ? keys[i] : LAST, i < many ? names[i] : -1);
         if (threadIdx.x == 0) {
-            state.hits[query] = 0;
             if (told + more > HITS) own_block.found[query].errors |= 4u;
             tell_host(p, own_block, query);
         }

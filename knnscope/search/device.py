@@ -29,7 +29,12 @@ def is_device(array: Any) -> bool:
         return False
     if type(array).__module__.partition(".")[0] == "cupy":  # asking one of its arrays takes 2 us
         return True
-    if hasattr(array, "__cuda_array_interface__"):
+    try:
+        if hasattr(array, "__cuda_array_interface__"):
+            return True
+    except (
+        RuntimeError
+    ):  # PyTorch's, of one on a GPU that it keeps gradients of: whoever reads it tells why it cannot be
         return True
     where = getattr(array, "__dlpack_device__", None)
     return where is not None and int(where()[0]) == CUDA

@@ -134,6 +134,39 @@ def test_one_that_cannot_be_had_leaves_all_to_processors(error: Exception, monke
     assert first.asked == 30
 
 
+@pytest.mark.parametrize("error", [KnnscopeError("the GPU's memory is full"), RuntimeError("anything"), MemoryError()])
+def test_one_that_fails_later_leaves_all_to_processors(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may have taken the GPU's memory since."""
+    both, _, second = pair(monkeypatch, 0.01, 0.0)
+    until_there(both)
+
+    def fails(*_given: Any) -> Any:
+        second.asked += 1
+        raise error
+
+    monkeypatch.setattr(second, "nearest", fails)
+    before, expected = second.asked, definition.search(ROWS, ASKED.queries, 3, "l2").ids
+    for _ in range(20):
+        np.testing.assert_array_equal(both.nearest(ASKED).ids, expected)
+    assert second.asked == before + 1
+    assert both.there is None
+
+
+def test_what_is_wrong_with_a_request_is_said_and_the_gpu_asked_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    both, first, second = pair(monkeypatch, 0.01, 0.0)
+    until_there(both)
+
+    def overflows(*_given: Any) -> Any:
+        raise KnnscopeError("l2 of finite numbers overflows")
+
+    for scanner in (first, second):
+        monkeypatch.setattr(scanner, "nearest", overflows)
+    for _ in range(2):
+        with pytest.raises(KnnscopeError, match="overflows"):
+            both.nearest(ASKED)
+    assert both.there is second
+
+
 def test_who_asks_for_threads_asks_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     both, _, second = pair(monkeypatch, 0.01, 0.0)
     until_there(both)

@@ -257,7 +257,7 @@ def test_pinned_memory_is_given_back_with_the_index(monkeypatch: pytest.MonkeyPa
 
     let_go = list[int]()
     own = host_rows._wait
-    monkeypatch.setattr(host_rows, "_wait", lambda: (let_go.append(1), own()))
+    monkeypatch.setattr(host_rows, "_wait", lambda device: (let_go.append(1), own(device)))
     rows, queries = data(40_000, 64, 10)
     index = ExactIndex(rows, device="cuda", memory="1KB")
     index.search(queries, 5)

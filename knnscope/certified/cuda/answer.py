@@ -99,4 +99,5 @@ class LazyCertificate(Certificate):
         found = self._read()
         for field in Certificate.__slots__:
             object.__setattr__(self, field, getattr(found, field))
+        object.__setattr__(self, "_read", lambda: found)  # the index is kept no longer
         return getattr(found, name)

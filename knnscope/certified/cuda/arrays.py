@@ -9,7 +9,8 @@ from typing import Any
 import cupy as cp
 import numpy as np
 
-from knnscope.certified.cuda.table import CELLS
+from knnscope.certified.cuda.streams import capture
+from knnscope.certified.cuda.table import CELLS, on_gpu
 from knnscope.errors import KnnscopeError
 
 
@@ -20,8 +21,7 @@ def matrix(given: Any, what: str) -> Any:
         KnnscopeError: another type, or memory of another device.
     """
     if str(getattr(given, "dtype", "")).rpartition(".")[2] == "bfloat16" and hasattr(given, "view"):
-        bits = sys.modules[type(given).__module__.partition(".")[0]].int16
-        return _taken(given.view(bits), what)
+        return _taken(given.view(_library(given).int16), what)
     found = _taken(given, what)
     if found.dtype.kind == "b":
         found = found.view(cp.uint8)
@@ -30,9 +30,18 @@ def matrix(given: Any, what: str) -> Any:
     return found
 
 
+def _library(given: Any) -> Any:
+    """The library that an array is of."""
+    if hasattr(given, "__array_namespace__"):
+        return given.__array_namespace__()
+    return sys.modules.get(type(given).__module__.partition(".")[0])
+
+
 def _taken(given: Any, what: str) -> Any:
+    """An array over the same memory, which the current stream may read: DLPack makes it wait, and of PyTorch's it is the stream itself."""
     try:
-        found = cp.asarray(given) if hasattr(given, "__cuda_array_interface__") else cp.from_dlpack(given)
+        by_dlpack = hasattr(given, "__dlpack__") and not isinstance(given, cp.ndarray) and not _is_torch(given)
+        found = cp.from_dlpack(given) if by_dlpack else cp.asarray(given)
     except (BufferError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise KnnscopeError(f"{what} cannot be read from the GPU: {str(error).strip().splitlines()[0]}") from error
     here = cp.cuda.runtime.getDevice()
@@ -57,23 +66,27 @@ def queries(given: Any, dim: int) -> tuple[Any, bool]:
         raise KnnscopeError(f"queries lie on cuda:{found.device.id}, the index on cuda:{here}")
     if found.dtype.char in "fd":
         return cp.ascontiguousarray(found), single
-    wide = (found.astype(cp.int32) << 16).view(cp.float32) if found.dtype == cp.int16 else found
-    return cp.ascontiguousarray(wide, dtype=cp.float64 if wide.dtype == cp.int32 else cp.float32), single
+    if found.dtype != cp.int16:
+        return cp.ascontiguousarray(found, dtype=cp.float64 if found.dtype == cp.int32 else cp.float32), single
+    halves = cp.zeros(
+        (*found.shape, 2), dtype=cp.int16
+    )  # no array on the way, whose memory a graph would write to later
+    halves[..., 1] = found
+    return halves.view(cp.float32)[..., 0], single
 
 
 def stream_of(given: Any) -> AbstractContextManager[Any]:
     """The stream on which the library of an array works now: PyTorch has its own, the others say it when memory is handed over."""
-    torch = sys.modules.get("torch")
-    if torch is None or not isinstance(given, torch.Tensor):
+    if not _is_torch(given):
         return nullcontext()
+    torch: Any = sys.modules["torch"]
     stream = torch.cuda.current_stream(given.device)
     return cp.cuda.Stream.from_external(_Stream(stream.cuda_stream))
 
 
-def is_captured() -> bool:
-    """Whether the current stream is being captured in a graph."""
-    stream = cp.cuda.get_current_stream().ptr
-    return bool(stream and cp.cuda.runtime.streamIsCapturing(stream))
+def _is_torch(given: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(given, torch.Tensor)
 
 
 class _Stream:
@@ -107,7 +120,14 @@ def mask(given: Any, count: int, rows: int) -> Any:
     Raises:
         KnnscopeError: another shape or type.
     """
-    found = cp.asarray(given) if isinstance(given, np.ndarray | list | tuple) else _taken(given, "where")
+    if isinstance(given, np.ndarray | list | tuple):
+        if capture(cp.cuda.get_current_stream()):
+            raise KnnscopeError(
+                "where lies in host memory: a search that is captured in a CUDA graph needs it in the GPU's"
+            )
+        found = on_gpu(np.asarray(given))
+    else:
+        found = _taken(given, "where")
     if found.dtype != cp.bool_ or found.shape not in ((rows,), (count, rows)):
         raise KnnscopeError(
             f"where has shape {found.shape} and type {found.dtype}: bool, ({rows},) or ({count}, {rows}), was expected"
@@ -119,8 +139,5 @@ def like(array: Any, given: Any) -> Any:
     """An answer as an array of the library that the queries are of."""
     if isinstance(given, cp.ndarray):
         return array
-    library = sys.modules.get(type(given).__module__.partition(".")[0])
-    if hasattr(given, "__array_namespace__"):
-        library = given.__array_namespace__()
-    take = getattr(library, "from_dlpack", None)
+    take = getattr(_library(given), "from_dlpack", None)
     return array if take is None else take(array)

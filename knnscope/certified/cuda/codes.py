@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,7 +16,7 @@ from knnscope.certified import components, plane_bound
 from knnscope.certified.cuda.host_rows import Plan
 from knnscope.certified.cuda.launch import DOUBLE, LONG, POINTER, kernel, pointer, structure
 from knnscope.certified.cuda.streaming import TILE, Streaming
-from knnscope.certified.cuda.table import Table, host, processors
+from knnscope.certified.cuda.table import Table, host, on_gpu, processors
 from knnscope.certified.cuda.written import InHost, OnGpu, Written
 from knnscope.kernels import sources
 
@@ -30,6 +31,8 @@ SAMPLE = 1 << 16
 """Rows that the centre and the directions are taken from."""
 CHUNK = 1 << 17
 """Rows that are rotated at once."""
+WIDENED = 1 << 24
+"""Components that are float64 at once, several times: 128 MiB each, within what ``host_rows.LEFT`` leaves."""
 EXPONENTS = 60
 """Rows are scaled by a power of two up to this: float32 then holds what the bounds need."""
 MOST_LONG = 1e-3
@@ -114,7 +117,7 @@ def build(table: Table, place: Plan) -> Codes | None:
     if table.cell == "float16":
         sample = sample.view(np.uint16)
     exponent = math.frexp(largest or float(np.abs(centre).max()) or 1.0)[1] if math.isfinite(largest) else EXPONENTS + 1
-    longest2 = _longest2(table.rows) if table.metric == 1 else 1.0
+    longest2 = _longest2(_widened(table.rows, 1)) if table.metric == 1 else 1.0
     if abs(exponent) > EXPONENTS or not longest2 < math.inf:
         return None
     scaling = 2.0**-exponent
@@ -148,24 +151,28 @@ def _wide(rows: Any) -> Any:
     return ((rows.astype(cp.int32) << 16).view(cp.float32) if rows.dtype == cp.int16 else rows).astype(cp.float64)
 
 
+def _widened(rows: Any, metric: int) -> Iterator[Any]:
+    """Rows as float64, some at a time, of length 1 for cosine."""
+    step = max(1, WIDENED // rows.shape[1])
+    for first in range(0, len(rows), step):
+        values = _wide(rows[first : first + step])
+        if metric == 2:
+            lengths = cp.sqrt((values * values).sum(axis=1))[:, None]
+            values /= cp.where(lengths == 0, 1, lengths)
+        yield values
+
+
 def _centre(sample: Any, metric: int) -> tuple[npt.NDArray[np.float64], float]:
     """The mean of rows that lie on the GPU, and the largest distance from it; infinite where a number is not finite."""
-    values = _wide(sample)
-    if metric == 2:
-        lengths = cp.sqrt((values * values).sum(axis=1))[:, None]
-        values /= cp.where(lengths == 0, 1, lengths)
-    centre = values.mean(axis=0)
-    values -= centre
-    length2 = float((values * values).sum(axis=1).max())
+    centre = sum((values.sum(axis=0) for values in _widened(sample, metric)), cp.zeros(sample.shape[1])) / len(sample)
+    length2 = _longest2(values - centre for values in _widened(sample, metric))
     return (host(centre), math.sqrt(length2)) if math.isfinite(length2) else (np.zeros(len(centre)), math.inf)
 
 
-def _longest2(rows: Any) -> float:
-    """The largest squared length."""
-    longest = 0.0
-    for first in range(0, len(rows), CHUNK):
-        longest = max(longest, float((_wide(rows[first : first + CHUNK]) ** 2).sum(axis=1).max()))
-    return longest
+def _longest2(some: Iterable[Any]) -> float:
+    """The largest squared length of vectors; infinite where one is no number."""
+    found = [float((values * values).sum(axis=1).max()) for values in some]
+    return max(found) if all(map(math.isfinite, found)) else math.inf
 
 
 def _directions(table: Table, sample: npt.NDArray[Any], centre: npt.NDArray[np.float64]) -> _Rotation:
@@ -248,7 +255,7 @@ def _write(table: Table, plan: _Mapping, place: Plan) -> Codes | None:
         if place.codes_stay
         else OnGpu(count, width, leading)
     )
-    directions, centre = cp.asarray(rotation.directions), cp.asarray(plan.centre)
+    directions, centre = on_gpu(rotation.directions), on_gpu(plan.centre)
     source = sources.exact("codes", table.macros(FULL=full, WIDTH=width, LEADING=leading))
     prepare, rotate, encode = (kernel(source, name, table.device) for name in ("prepare_rows", "rotate", "encode_rows"))
     flat, rotated = (cp.empty((room, full), dtype=cp.float32) for _ in range(2))

@@ -14,59 +14,78 @@ import cupy as cp
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.errors import KnnscopeError
+from knnscope.errors import GpuFullError
 from knnscope.units import size as size_text
 
 MAPPED, READ_ONLY = 3, 8
 """cudaHostRegisterPortable and Mapped; cudaHostRegisterReadOnly."""
 PORTABLE = 1
 """cudaHostAllocPortable: pinned for every GPU."""
-LEFT = 1 << 30
-"""Bytes of a GPU's memory that are left for searches."""
+LEFT, LEFT_EACH = 1 << 30, 16
+"""Bytes of a GPU's memory that are left for building and searches, in all and for each row: four queries have bounds of all rows."""
 
-_lock = threading.Lock()
-_held: dict[tuple[int, int], int] = {}
-"""By how many indexes memory is pinned: address and bytes."""
+_Range = tuple[int, int]
+"""Memory: where it begins and ends."""
+_lock = threading.RLock()
+"""Whoever has it may be interrupted by the garbage collector, which lets memory go."""
+_held: dict[_Range, int] = {}
+"""By how many indexes memory is pinned."""
 
 
 class _Pinned:
     """Memory of rows that a GPU reads; let go with the last that has it."""
 
-    def __init__(self, rows: npt.NDArray[Any]) -> None:
-        self.rows, key = rows, (int(rows.ctypes.data), int(rows.nbytes))
+    def __init__(self, rows: npt.NDArray[Any], device: int) -> None:
+        self.rows = rows
+        begin = int(rows.ctypes.data)
+        own = begin, begin + int(rows.nbytes)
         with _lock:
-            if not _held.get(key):
-                _register(*key, rows)
-            _held[key] = _held.get(key, 0) + 1
-        weakref.finalize(self, _let_go, key)
+            held = next((one for one in _held if one[0] <= own[0] and own[1] <= one[1]), own)
+            _held[held] = _held.get(held, 0) + 1
+            try:
+                if _held[held] == 1:
+                    _register(own, rows)
+            except BaseException:
+                del _held[held]
+                raise
+        weakref.finalize(self, _let_go, held, device)
 
 
-def _register(address: int, size: int, rows: npt.NDArray[Any]) -> None:
+def _register(own: _Range, rows: npt.NDArray[Any]) -> None:
     flags = MAPPED if rows.flags.writeable else MAPPED | READ_ONLY
     try:
-        cp.cuda.runtime.hostRegister(address, size, flags)
+        cp.cuda.runtime.hostRegister(own[0], own[1] - own[0], flags)
     except cp.cuda.runtime.CUDARuntimeError as error:
-        raise refused("rows", size, error) from error
+        raise refused("rows", own[1] - own[0], error) from error
 
 
-def refused(what: str, size: int, error: Exception) -> KnnscopeError:
+def _meets_held(rows: npt.NDArray[Any]) -> bool:
+    """Whether a part of this memory is pinned, and a part is not: it cannot be pinned then."""
+    begin = int(rows.ctypes.data)
+    end = begin + int(rows.nbytes)
+    with _lock:
+        meets = any(one[0] < end and begin < one[1] for one in _held)
+        return meets and not any(one[0] <= begin and end <= one[1] for one in _held)
+
+
+def refused(what: str, size: int, error: Exception) -> GpuFullError:
     """The error for memory of the host that a GPU does not get to read: of rows, or of codes."""
     where, remedy = ("where they are", "read them into memory if they are mapped from a file")
     if what == "codes":
         where, remedy = "in the host's memory", "free some of it, share the rows out among GPUs"
-    return KnnscopeError(
+    return GpuFullError(
         f"{what} of {size_text(size)} do not fit into the GPU memory that may be used, and the system does not let it read them {where} "
         f"({str(error).partition(':')[0]}): {remedy}, or use device='cpu'"
     )
 
 
-def _let_go(key: tuple[int, int]) -> None:
+def _let_go(held: _Range, device: int) -> None:
     with _lock, contextlib.suppress(Exception):  # the process may be ending
-        _held[key] -= 1
-        if not _held[key]:
-            del _held[key]
-            cp.cuda.runtime.deviceSynchronize()  # no search reads it any more
-            cp.cuda.runtime.hostUnregister(key[0])
+        _wait(device)
+        _held[held] -= 1
+        if not _held[held]:
+            del _held[held]
+            cp.cuda.runtime.hostUnregister(held[0])
 
 
 def pinned(rows: npt.NDArray[Any], device: int) -> Any:
@@ -76,7 +95,9 @@ def pinned(rows: npt.NDArray[Any], device: int) -> Any:
         KnnscopeError: the system pins no such memory.
     """
     rows = np.ascontiguousarray(rows)
-    owner = _Pinned(rows)
+    if _meets_held(rows):
+        return copied(rows, device)
+    owner = _Pinned(rows, device)
     memory = cp.cuda.UnownedMemory(int(rows.ctypes.data), int(rows.nbytes), owner, device)
     return cp.ndarray(rows.shape, rows.dtype, cp.cuda.MemoryPointer(memory, 0))
 
@@ -84,14 +105,15 @@ def pinned(rows: npt.NDArray[Any], device: int) -> Any:
 class _Own:
     """Memory of the host that a GPU reads and nobody else has."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, device: int) -> None:
         self.memory = cp.cuda.PinnedMemory(size, PORTABLE)
-        weakref.finalize(self, _wait)
+        weakref.finalize(self, _wait, device)
 
 
-def _wait() -> None:
-    with contextlib.suppress(Exception):  # the process may be ending
-        cp.cuda.runtime.deviceSynchronize()  # no search reads it any more
+def _wait(device: int) -> None:
+    """Until no search of a GPU reads its memory any more."""
+    with contextlib.suppress(Exception), cp.cuda.Device(device):  # the process may be ending
+        cp.cuda.runtime.deviceSynchronize()
 
 
 def empty(shape: tuple[int, ...], dtype: Any, device: int) -> Any:
@@ -102,7 +124,7 @@ def empty(shape: tuple[int, ...], dtype: Any, device: int) -> Any:
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     try:
-        owner = _Own(max(1, size))
+        owner = _Own(max(1, size), device)
     except (cp.cuda.runtime.CUDARuntimeError, MemoryError) as error:
         raise refused("codes", size, error) from error
     memory = cp.cuda.UnownedMemory(int(owner.memory.ptr), size, owner, device)
@@ -143,6 +165,7 @@ def plan(rows: Any, most: int | None) -> Plan:
     """
     count, dim = rows.shape
     codes, free = count * (-(-dim // 128) * 128 + dim // 2 + 32), room(most)
+    free = free if most is not None else max(0, free - count * LEFT_EACH)
     is_host = isinstance(rows, np.ndarray)
     stay = is_host and rows.nbytes + codes > free
     rest = free - (rows.nbytes if not stay and (is_host or most is not None) else 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,12 +15,14 @@ import cupy as cp
 from cupy_backends.cuda.api import driver
 from cupy_backends.cuda.libs import nvrtc
 
-from knnscope.errors import KnnscopeError
+from knnscope.errors import GpuFullError, KnnscopeError
 from knnscope.kernels import sources
 from knnscope.store import home, make_folder, whole_file
 
 MAX_DYNAMIC_SHARED = 8
 """CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES."""
+NO_MEMORY, LASTING = 2, {700, 702, 709, 710, *range(714, 720)}
+"""CUDA_ERROR_OUT_OF_MEMORY; and those after which a process cannot go on, from CUDA_ERROR_ILLEGAL_ADDRESS to _LAUNCH_FAILED."""
 POINTER, LONG, INT, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
 SHORT, BYTE = ctypes.c_uint16, ctypes.c_uint8
 
@@ -120,10 +123,14 @@ class Prepared:
         """Queue it on a stream."""
         self._config.stream = stream
         if code := self._launch(*self._arguments):
-            raise KnnscopeError(
-                f"a kernel of certified search could not be started (CUDA error {code}): "
-                "after an error a process can do no more on the GPU, start a new one"
-            )
+            why = "a process can do no more on the GPU after such an error: start a new one"
+            if code == NO_MEMORY:
+                raise GpuFullError(
+                    "the GPU's memory is full: a kernel of certified search could not be started, use device='cpu'"
+                )
+            if code not in LASTING:
+                why = "see CUresult in the manual of CUDA's driver"
+            raise KnnscopeError(f"a kernel of certified search could not be started (CUDA error {code}): {why}")
 
 
 def _value(argument: Any) -> Any:
@@ -134,6 +141,7 @@ def _value(argument: Any) -> Any:
 
 _allowed: dict[int, int] = {}
 """Bytes of shared memory that functions may have."""
+_allowing = threading.Lock()
 
 
 @cache
@@ -141,9 +149,10 @@ def kernel(source: sources.Source, name: str, device: int, shared: int = 0) -> L
     """A kernel of a source on a device; ``shared``: bytes of dynamic shared memory that a launch may ask for."""
     with cp.cuda.Device(device):
         found = _module(source, device).get_function(name)
-        if shared > _allowed.get(found.ptr, 0):  # less would take room from who has asked for more
-            driver.funcSetAttribute(found.ptr, MAX_DYNAMIC_SHARED, shared)
-            _allowed[found.ptr] = shared
+        with _allowing:
+            if shared > _allowed.get(found.ptr, 0):  # less would take room from who has asked for more
+                driver.funcSetAttribute(found.ptr, MAX_DYNAMIC_SHARED, shared)
+                _allowed[found.ptr] = shared
         return Launcher(int(found.ptr), found, int(cp.cuda.Device(device).compute_capability) >= 90)
 
 

@@ -15,7 +15,8 @@ from knnscope.certified.cuda.answer import LazyCertificate
 from knnscope.certified.cuda.merge import merge_there, reading
 from knnscope.certified.cuda.scanner import CudaScanner, OnDevice
 from knnscope.certified.cuda.shards import Shards
-from knnscope.certified.cuda.table import host
+from knnscope.certified.cuda.streams import Readers, capture
+from knnscope.certified.cuda.table import host, on_gpu
 from knnscope.certified.ids import Strings
 from knnscope.certified.state import Part, State
 from knnscope.errors import KnnscopeError
@@ -70,7 +71,7 @@ def search_there(state: State, queries: Any, k: int, how: tuple[Any, Any, str, i
             "ids of this index are strings, which a GPU's arrays cannot hold: give queries in host memory"
         )
     with OnDevice(device), arrays.stream_of(queries):
-        if arrays.is_captured():
+        if capture(cp.cuda.get_current_stream()):
             raise KnnscopeError(
                 "a CUDA graph can be captured only of an index in one piece, without a filter by ids: call index.merge() before"
             )
@@ -97,7 +98,7 @@ def _masks(where: Any, state: State, queries: int) -> list[Any]:
     if where is None:
         return [None if part.live is None else _kept(part)[0] for part in state.parts]
     if filters.is_filter(where):
-        return [cp.asarray(mask) if len(mask) else None for mask in filters.masks(where, state, queries)]
+        return [on_gpu(mask) if len(mask) else None for mask in filters.masks(where, state, queries)]
     mask, made, first = arrays.mask(where, queries, state.rows), [], 0
     for part in state.parts:
         some = mask[:, first : first + part.left]
@@ -113,8 +114,17 @@ def _masks(where: Any, state: State, queries: int) -> list[Any]:
 def _kept(part: Part) -> tuple[Any, Any]:
     """The mask of a part's rows that are left, (1, rows), and these rows, on the GPU: copied once for each change."""
     scanner, live = part.segment.scanner, part.live
-    found: tuple[Any, Any, Any] | None = scanner.live
-    if found is None or found[0] is not live:
+    found: _Left | None = scanner.live
+    if found is None or found.live is not live:
         assert live is not None
-        found = scanner.live = live, cp.asarray(live), cp.asarray(np.flatnonzero(live))
-    return found[1], found[2]
+        found = scanner.live = _Left(live)
+    found.readers.add(cp.cuda.get_current_stream())
+    return found.mask, found.rows
+
+
+class _Left:
+    """Rows of a segment that are left: as the segment has them, and on the GPU as a mask, (1, rows), and as numbers."""
+
+    def __init__(self, live: npt.NDArray[np.bool_]) -> None:
+        self.live, self.mask, self.rows = live, on_gpu(live), on_gpu(np.flatnonzero(live))
+        self.readers = Readers(self)

@@ -47,7 +47,7 @@ TOLD = np.dtype(
 )
 """What the kernel says of a query."""
 TOLD_BYTES = TOLD.itemsize
-STATE = 4 + 3 * 4 + TOGETHER * 4
+STATE = 4 + 3 * 4 + 2 * TOGETHER * 4
 """Bytes of its own numbers."""
 
 

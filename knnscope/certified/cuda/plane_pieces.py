@@ -10,18 +10,16 @@ import cupy as cp
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cuda import plane
+from knnscope.certified.cuda import plane, streams
 from knnscope.certified.cuda.answer import EVERY, Queued
 from knnscope.certified.cuda.codes import Codes
 from knnscope.certified.cuda.merge import merge_there
 from knnscope.certified.cuda.streaming import PLANE, TILE, Streaming
 from knnscope.certified.cuda.table import Table, host
+from knnscope.certified.cuda.workspaces import Workspaces
 from knnscope.certified.state import joined_certificate
 from knnscope.records import Certificate
 from knnscope.search import definition
-
-KEPT = 8
-"""Shapes of searches whose memory is kept."""
 
 
 class PlaneInPieces:
@@ -30,7 +28,7 @@ class PlaneInPieces:
     def __init__(self, table: Table, codes: Codes, turn: Lock) -> None:
         """Of a table and its codes; turn: to queue what comes in pieces."""
         self._table, self._codes, self._turn = table, codes, turn
-        self._workspaces: dict[tuple[int, int, int, int], plane.Workspace] = {}
+        self._workspaces = Workspaces()
 
     def queue(self, queries: Any, k: int, allowed: Any, out: tuple[Any, Any] | None) -> Queued:
         """Queue a search; see ``CudaScanner.queue``. All queries share a piece's trip."""
@@ -86,12 +84,10 @@ class PlaneInPieces:
         return spans, told, best
 
     def _workspace(self, part: Table, count: int, k: int) -> plane.Workspace:
-        """Memory of so many queries and neighbors on the current stream for a piece of this size; the first one goes first."""
-        shape = cp.cuda.get_current_stream().ptr, count, k, len(part.rows)
-        found = self._workspaces.get(shape)
-        if found is None:
-            while len(self._workspaces) >= KEPT:
-                self._workspaces.pop(next(iter(self._workspaces)))
-            codes = replace(self._codes, streaming=None)
-            found = self._workspaces[shape] = plane.Workspace(part, codes, count, k)
+        """Memory of so many queries and neighbors on the current stream for a piece of this size."""
+        shape = streams.key(cp.cuda.get_current_stream()), count, k, len(part.rows)
+        codes = self._codes
+        found: plane.Workspace = self._workspaces.take(
+            shape, lambda: plane.Workspace(part, replace(codes, streaming=None), count, k)
+        )
         return found

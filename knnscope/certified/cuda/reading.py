@@ -89,4 +89,6 @@ def shape(dim: int, k: int, queries: int, wide: int, stages: int) -> Shape:
     held = all_of if lists + 8 * queries * all_of + 2 * stage <= most else HELD
     fixed = lists + 8 * queries * min(held, all_of)
     stages = min(stages, (most - fixed) // stage)
+    if stages < 2 and wide > 64:
+        return shape(dim, k, queries, wide // 2, 2)
     return Shape(queries, wide, room, min(held, all_of), stages, fixed + stages * stage)

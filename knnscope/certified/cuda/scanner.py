@@ -10,17 +10,18 @@ import cupy as cp
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cuda import all_rows, arrays, batch, direct, host_rows, plane, staging
+from knnscope.certified.cuda import all_rows, arrays, batch, direct, host_rows, plane, reading, staging, streams
 from knnscope.certified.cuda.answer import BY_ALL_ROWS, EVERY, NOT_A_NUMBER, NOT_FINITE, Queued, Told
 from knnscope.certified.cuda.codes import CHUNK, are_written, build
 from knnscope.certified.cuda.plane_pieces import PlaneInPieces
 from knnscope.certified.cuda.staging import Staged
-from knnscope.certified.cuda.table import Table, cell_of, host, values_source
+from knnscope.certified.cuda.table import Table, cell_of, host, on_gpu, values_source
 from knnscope.certified.cuda.there import answered
+from knnscope.certified.cuda.workspaces import Workspaces, not_made
 from knnscope.certified.dtypes import widened
 from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within, overflows, too_many
 from knnscope.checks import check_finite
-from knnscope.errors import KnnscopeError
+from knnscope.errors import GpuFullError, KnnscopeError
 from knnscope.records import Certificate, Neighbors
 from knnscope.search import definition
 
@@ -32,20 +33,17 @@ class OnDevice:
         self._device, self._before = device, cp.cuda.runtime.getDevice()
 
     def __enter__(self) -> None:
-        if self._before != self._device:
-            cp.cuda.runtime.setDevice(self._device)
+        cp.cuda.runtime.setDevice(
+            self._device
+        )  # also where it is the current one: a thread that has done nothing yet has no context
 
     def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
         if self._before != self._device:
             cp.cuda.runtime.setDevice(self._before)
         if isinstance(error, cp.cuda.memory.OutOfMemoryError):
-            raise KnnscopeError(
+            raise GpuFullError(
                 f"the GPU's memory is full ({str(error).rstrip('.')}): ask for less at once, or use device='cpu'"
             ) from error
-
-
-KEPT = 8
-"""Shapes of searches whose memory is kept."""
 
 
 class CudaScanner:
@@ -68,8 +66,8 @@ class CudaScanner:
         self.device, self._most, self._in_pieces = device, most, in_pieces
         self._lock = threading.Lock()
         self._paths: dict[tuple[bool, int, bool], Any] = {}
-        self._workspaces: dict[tuple[Any, ...], Any] = {}
-        self._captured: list[Any] = []  # what graphs use
+        self._workspaces = Workspaces()
+        self._captured: list[Any] = []  # what graphs read and write besides
         self._plane: PlaneInPieces | None = None  # where codes come in pieces
         self.live: Any = None  # what living.py has copied here: which rows are left
 
@@ -87,7 +85,7 @@ class CudaScanner:
             _check_finite(there)
 
             def put(array: npt.NDArray[Any]) -> Any:
-                return host_rows.copied(array, self.device) if stay else cp.asarray(array)
+                return host_rows.copied(array, self.device) if stay else on_gpu(array)
 
             called, order = (put(names), put(np.argsort(names))) if len(names) else (None, None)
             table = Table(there, cell_of(there), called, order, None, number, self.device)
@@ -98,6 +96,7 @@ class CudaScanner:
             self.codes = build(self.table, place)
             if self.codes is not None and self.codes.streaming is not None:
                 self._plane = PlaneInPieces(self.table, self.codes, self._lock)
+            self._readers = streams.Readers(self)
             cp.cuda.get_current_stream().synchronize()
         return self
 
@@ -107,8 +106,11 @@ class CudaScanner:
         Raises:
             KnnscopeError: another shape, type or device.
         """
-        with cp.cuda.Device(self.device):
-            found = arrays.matrix(vectors, "rows")
+        with OnDevice(self.device):
+            with arrays.stream_of(vectors):
+                found, written = arrays.matrix(vectors, "rows"), cp.cuda.Event(disable_timing=True)
+                written.record()
+            cp.cuda.get_current_stream().wait_event(written)  # who builds reads them there
             if found.ndim != 2 or 0 in found.shape:
                 raise KnnscopeError(
                     f"rows have shape {found.shape}: two dimensions (rows, dim), neither zero, were expected"
@@ -118,10 +120,6 @@ class CudaScanner:
     def search_there(self, queries: Any, k: int, where: Any, out: tuple[Any, Any] | None) -> Neighbors:
         """Queries that lie on the GPU: the answer lies there too, once the stream comes to it; see ``ExactIndex.search``."""
         with OnDevice(self.device), arrays.stream_of(queries):
-            if self._plane is not None and arrays.is_captured():
-                raise KnnscopeError(
-                    "a CUDA graph can be captured only of an index whose codes lie on the GPU: give it more memory, or search without a graph"
-                )
             return answered(self.queue, self.table.rows.shape, (queries, k, where, out))
 
     @property
@@ -154,7 +152,7 @@ class CudaScanner:
     @property
     def has_captured(self) -> bool:
         """Whether a graph was captured that reads this memory whenever it is started."""
-        return bool(self._captured)
+        return self._workspaces.has_graphs
 
     def prompt(self, queries: Any, k: int) -> Ranked | None:
         """Answer queries that are taken as they are; see ``Scanner``. The kernels say which are no vectors of finite numbers."""
@@ -172,7 +170,7 @@ class CudaScanner:
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:  # noqa: ARG002
         """Answer a request; see ``Scanner``."""
         with OnDevice(self.device):
-            allowed = cp.asarray(request.allowed) if len(request.allowed) else None
+            allowed = on_gpu(request.allowed) if len(request.allowed) else None
             return self._answered(request.queries, request.k, allowed)
 
     def _answered(self, queries: npt.NDArray[Any], k: int, allowed: Any) -> Ranked:
@@ -186,8 +184,8 @@ class CudaScanner:
         count, table, left = len(request.queries), self.table, request.most
         each, found = np.zeros(count, dtype=np.int64), []
         with OnDevice(self.device):
-            allowed = cp.asarray(request.allowed) if len(request.allowed) else None
-            parts = all_rows.within(table, cp.asarray(request.queries), cp.asarray(request.keys), allowed)
+            allowed = on_gpu(request.allowed) if len(request.allowed) else None
+            parts = all_rows.within(table, on_gpu(request.queries), on_gpu(request.keys), allowed)
             for first, numbers, rows, keys, wrong in parts if count else ():
                 if wrong:
                     raise overflows(definition.METRICS[table.metric])
@@ -219,33 +217,37 @@ class CudaScanner:
             allowed: bool, (1 or queries, rows), or None.
             out: ids, int64, and values, float64, (queries, k), to be written; None for new ones.
         """
-        table, count = self.table, len(queries)
+        table, count, stream = self.table, len(queries), cp.cuda.get_current_stream()
         path = self._path(count <= plane.TOGETHER, k, allowed is not None) if count else None
+        graph = streams.capture(stream)
+        if graph:
+            self._check_captured(path, k, out)
+            if not self._readers.has(stream):  # and cannot wait for what was not captured
+                raise not_made()
+        who = self._readers.add(stream)
         if path is None:
             return self._by_all(queries, k, allowed, out)
         if path is plane and self._plane is not None:
             return self._plane.queue(queries, k, allowed, out)
-        stream, each, size = cp.cuda.get_current_stream(), path.TOLD_BYTES, 8 * count * k
-        number, captured = stream.ptr, False
+        number, each, size = stream.ptr, path.TOLD_BYTES, 8 * count * k
         memory = cp.cuda.alloc(count * each + (2 * size if out is None else 0))
         if out is None:
             answer = memory.ptr, memory.ptr + size
             told = memory + 2 * size
         else:
             answer, told = (out[0].data.ptr, out[1].data.ptr), memory
-            captured = number != 0 and cp.cuda.runtime.streamIsCapturing(number)
-            if captured:  # a graph writes there whenever it is started
-                self._captured.append((told, queries, allowed, out))
         step, mask = path.step_of(k, len(table.rows)), EVERY
         with self._lock:
             for first in range(0, count, step):
                 some = queries if count <= step else queries[first : first + step]
-                workspace = self._workspace((path, number, len(some), k), captured)
+                workspace = self._workspace((path, who, len(some), k), graph)
                 if allowed is not None:
                     stride = 0 if len(allowed) == 1 else len(table.rows)
                     mask = (allowed.data.ptr + first * stride, stride)
                 past = 8 * k * first
                 workspace.queue(number, some, mask, told.ptr + first * each, (answer[0] + past, answer[1] + past))
+            if graph:
+                self._captured.append((told, queries, allowed, out))
         ids, values = out or (
             cp.ndarray((count, k), cp.int64, memory),
             cp.ndarray((count, k), cp.float64, memory + size),
@@ -282,29 +284,43 @@ class CudaScanner:
             self._paths[few, k, masked] = path
         return self._paths[few, k, masked]
 
-    def _workspace(self, shape: tuple[Any, ...], captured: bool) -> Any:
-        """Memory of a path, a stream, so many queries and neighbors: kept for the next search like it; the first goes first."""
-        workspace = self._workspaces.get(shape)
-        if workspace is None:
-            while len(self._workspaces) >= KEPT:
-                self._workspaces.pop(next(iter(self._workspaces)))
-            path, _, count, k = shape
-            workspace = self._workspaces[shape] = path.Workspace(self.table, self.codes, count, k)
-        if captured:
-            self._captured.append(workspace)
-        return workspace
+    def _workspace(self, shape: tuple[Any, ...], graph: int) -> Any:
+        """Memory of a path, a stream, so many queries and neighbors; ``graph``: that is captured, 0 for none."""
+        path, _, count, k = shape
+        if graph:
+            return self._workspaces.of_graph(graph, shape)
+        return self._workspaces.take(shape, lambda: path.Workspace(self.table, self.codes, count, k))
+
+    def _check_captured(self, path: Any, k: int, out: tuple[Any, Any] | None) -> None:
+        """Refuse a search that a graph cannot repeat."""
+        if self._plane is not None:
+            raise KnnscopeError(
+                "a CUDA graph can be captured only of an index whose codes lie on the GPU: give it more memory, or search without a graph"
+            )
+        if out is None:
+            raise KnnscopeError(
+                "a search that is captured in a CUDA graph writes into arrays of yours: give out=(ids, distances)"
+            )
+        if path is None:
+            raise KnnscopeError(
+                f"k = {k}: a search for so many neighbors cannot be captured in a CUDA graph, {reading.MOST_K} are the most"
+            )
 
     def _by_all(self, queries: Any, k: int, allowed: Any, out: tuple[Any, Any] | None) -> Queued:
         """Answer by all values, sorted; see ``queue``."""
         table, count, stream = self.table, len(queries), cp.cuda.get_current_stream()
+        finite = cp.isfinite(queries).all(
+            axis=1
+        )  # now: whoever asks for the certificate may have written other queries there
         ids, values, errors = all_rows.search(table, queries.astype(cp.float64, copy=False), k, allowed)
+        ids = cp.where(finite[:, None], ids, -1)
         if out is not None:
             out[0][...], out[1][...] = ids, values
 
         def read() -> Certificate:
             flags, none = np.full(count, BY_ALL_ROWS, dtype=np.uint32), np.zeros(count, dtype=np.int64)
             wrong = NOT_A_NUMBER if int(cp.asnumpy(errors, stream=stream)[0]) else 0
-            flags |= np.where(host(cp.isfinite(queries).all(axis=1)), wrong, NOT_FINITE).astype(np.uint32)
+            flags |= np.where(cp.asnumpy(finite, stream=stream), wrong, NOT_FINITE).astype(np.uint32)
             told = Told(none, none, np.full(count, np.inf), flags, "exhaustive")
             return told.certificate(table.metric, len(table.rows), _sums(allowed))
 

@@ -16,7 +16,8 @@ from knnscope.certified.cuda.answer import Queued
 from knnscope.certified.cuda.merge import LISTS, merge_beside, reading
 from knnscope.certified.cuda.scanner import CudaScanner, OnDevice
 from knnscope.certified.cuda.staging import ANYWHERE, Staged
-from knnscope.certified.cuda.table import host
+from knnscope.certified.cuda.streams import capture
+from knnscope.certified.cuda.table import host, on_gpu
 from knnscope.certified.cuda.there import answered
 from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within
 from knnscope.certified.within import joined, left_of
@@ -56,6 +57,9 @@ class Shards:
         each = -(-count // len(self._scanners))
         self._ends = [min(count, each * i) for i in range(len(self._scanners) + 1)]
         self._metric, self.kept = metric, rows
+        if not isinstance(rows, np.ndarray):
+            with OnDevice(self.device):  # other GPUs copy them by streams that know nothing of this one
+                cp.cuda.get_current_stream().synchronize()
         for scanner, first, last in self._shares():
             own = names[first:last] if len(names) else np.arange(first, last)
             some = rows[first:last]
@@ -93,7 +97,7 @@ class Shards:
         """Answer a request; see ``Scanner``."""
         with OnDevice(self.device):
             staged = Staged(request.queries)
-            allowed = cp.asarray(request.allowed) if len(request.allowed) else None
+            allowed = on_gpu(request.allowed) if len(request.allowed) else None
             ids, values, proof = self.queue(staged.there, request.k, allowed, None).brought()
             return Ranked(ids, values, proof.candidates, proof.computed, proof.margin, proof.path)
 
@@ -109,7 +113,7 @@ class Shards:
     def search_there(self, queries: Any, k: int, where: Any, out: tuple[Any, Any] | None) -> Neighbors:
         """Queries that lie on the first GPU; see ``CudaScanner.search_there``."""
         with OnDevice(self.device), arrays.stream_of(queries):
-            if arrays.is_captured():
+            if capture(cp.cuda.get_current_stream()):
                 raise KnnscopeError(
                     "a CUDA graph can be captured only of an index on one GPU: build it with device='cuda:0', say"
                 )
@@ -124,19 +128,25 @@ class Shards:
         masks = [None if allowed is None else cp.ascontiguousarray(allowed[:, first:last]) for _, first, last in shares]
         began, queued = cp.cuda.Event(disable_timing=True), list[Any]()
         began.record(here)
-        for number in reversed(range(len(shares))):  # the first GPU is this one: others have further to go
-            scanner, stream, wide = shares[number][0], self._streams[number], columns[number]
-            with OnDevice(scanner.device), stream:
-                stream.wait_event(began)
-                own, mask = (moved(array, scanner.device) for array in (queries, masks[number]))
-                found = scanner.queue(own, wide, mask, None)
-                for to, made in ((ids, found.ids), (values, found.values)):
-                    cp.cuda.runtime.memcpy2DAsync(
-                        to.data.ptr + 8 * ends[number], 8 * ends[-1], made.data.ptr, 8 * wide, 8 * wide, count, ANYWHERE, stream.ptr
-                    )  # fmt: skip
-                ended = cp.cuda.Event(disable_timing=True)
-                ended.record(stream)
-            queued.append((found, own, mask, ended))
+        try:
+            for number in reversed(range(len(shares))):  # the first GPU is this one: others have further to go
+                scanner, stream, wide = shares[number][0], self._streams[number], columns[number]
+                with OnDevice(scanner.device), stream:
+                    stream.wait_event(began)
+                    own, mask = (moved(array, scanner.device) for array in (queries, masks[number]))
+                    found = scanner.queue(own, wide, mask, None)
+                    for to, made in ((ids, found.ids), (values, found.values)):
+                        cp.cuda.runtime.memcpy2DAsync(
+                            to.data.ptr + 8 * ends[number], 8 * ends[-1], made.data.ptr, 8 * wide, 8 * wide, count, ANYWHERE, stream.ptr
+                        )  # fmt: skip
+                    ended = cp.cuda.Event(disable_timing=True)
+                    ended.record(stream)
+                queued.append((found, own, mask, ended))
+        except BaseException:  # those that have begun write to memory that is let go now
+            for (scanner, *_), stream in zip(shares, self._streams, strict=True):
+                with OnDevice(scanner.device):
+                    stream.synchronize()
+            raise
         for *_, ended in queued:
             here.wait_event(ended)
         ids, values = merge_beside((ids, values), columns, k, self._metric, out)

@@ -8,6 +8,8 @@ import cupy as cp
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.certified.cuda.table import on_gpu
+
 ANYWHERE = 4
 """cudaMemcpyDefault: addresses say where memory is."""
 MOST = 1 << 26
@@ -20,10 +22,11 @@ class Staged:
     __slots__ = ("_kept", "there")
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
-        if not 0 < array.nbytes <= MOST:
-            self._kept, self.there = None, cp.asarray(array)
+        memory = _pinned(array.nbytes)
+        if memory is None:
+            self._kept, self.there = None, on_gpu(array)
             return
-        self._kept = memory = cp.cuda.alloc_pinned_memory(array.nbytes)
+        self._kept = memory
         np.copyto(_view(memory, array.shape, array.dtype), array)
         self.there = cp.empty(array.shape, array.dtype)
         stream = cp.cuda.get_current_stream().ptr
@@ -35,13 +38,23 @@ class Staged:
 def brought(memory: Any, size: int) -> npt.NDArray[np.uint8]:
     """Bytes of the GPU in host memory, once the current stream has come to it: waits."""
     stream = cp.cuda.get_current_stream()
-    if size > MOST:
+    here = _pinned(size)
+    if here is None:
         found: npt.NDArray[np.uint8] = cp.asnumpy(cp.ndarray(size, cp.uint8, memory), stream=stream)
         return found
-    here = cp.cuda.alloc_pinned_memory(size)
     cp.cuda.runtime.memcpyAsync(here.ptr, memory.ptr, size, cp.cuda.runtime.memcpyDeviceToHost, stream.ptr)
     stream.synchronize()
     return _view(here, (size,), np.dtype(np.uint8)).copy()
+
+
+def _pinned(size: int) -> Any:
+    """Memory that the GPU reads and writes by itself; None where that is too much, or the system has none to give."""
+    if not 0 < size <= MOST:
+        return None
+    try:
+        return cp.cuda.alloc_pinned_memory(size)
+    except cp.cuda.runtime.CUDARuntimeError:
+        return None
 
 
 def _view(memory: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -11,6 +11,7 @@ import cupy as cp
 from knnscope.certified.cuda import host_rows
 from knnscope.certified.cuda.pieces import LEAST_PLACES, Places, Room, pieces_of, room_of
 from knnscope.certified.cuda.staging import ANYWHERE
+from knnscope.certified.cuda.streams import Readers
 from knnscope.units import size as size_text
 
 TILE = 128
@@ -87,6 +88,7 @@ class Streaming:
     def trip(self, kind: str) -> Iterator[Piece]:
         """Each piece of a kind once, when the current stream comes to it: what is queued there before the next one is asked for scans it."""
         pieces, stream = self._pieces(kind), cp.cuda.get_current_stream()
+        self._readers.add(stream)
         for step in self._order.steps(kind, len(pieces)):
             place, (first, last) = self._places[step.place], pieces[step.piece]
             if step.comes:
@@ -144,3 +146,5 @@ class Streaming:
                 break
         self._stream = cp.cuda.Stream(non_blocking=True)
         self._places, self._order, self._room = places, Places(len(places)), room
+        self._readers = Readers(self)
+        self._readers.add(self._stream)

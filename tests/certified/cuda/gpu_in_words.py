@@ -29,19 +29,31 @@ class Array(np.ndarray[Any, Any]):
         return made
 
     owner: Any = None
+    device: Any = SimpleNamespace(id=0)
     data = property(lambda self: SimpleNamespace(ptr=self.ctypes.data))  # type: ignore[assignment]
+
+
+class Buffer(Array):
+    """Bytes of the host, as CuPy gives them."""
+
+    def __new__(cls, size: int) -> Buffer:
+        """So many."""
+        return np.empty(size, np.uint8).view(cls)
+
+    ptr = property(lambda self: self.ctypes.data)
 
 
 class Event:
     """What was recorded last."""
 
-    def __init__(self, **_: Any) -> None:
+    def __init__(self, gpu: Gpu) -> None:
+        self.gpu = gpu
         self.mark: list[bool] | None = None
 
-    def record(self, stream: Stream) -> None:
+    def record(self, stream: Stream | None = None) -> None:
         """Behind all that the stream has."""
         mark = self.mark = [False]
-        stream.queue(lambda: mark.__setitem__(0, True))
+        (stream or self.gpu.current).queue(lambda: mark.__setitem__(0, True))
 
 
 class Stream:
@@ -50,7 +62,7 @@ class Stream:
     def __init__(self, gpu: Gpu) -> None:
         self.gpu, self.work = gpu, deque[tuple[list[bool] | None, Callable[[], Any]]]()
         gpu.streams.append(self)
-        self.ptr = len(gpu.streams)
+        self.ptr = 100 + len(gpu.streams)  # small numbers have a meaning
 
     def queue(self, work: Callable[[], Any]) -> None:
         """Do it later."""
@@ -66,9 +78,10 @@ class Stream:
 
 
 class Gpu:
-    """Memory and streams. free: bytes of memory. most: bytes that were taken at once."""
+    """Memory and streams. free: bytes of memory. graphs: numbers of those in which streams are captured."""
 
     def __init__(self, free: int, seed: int) -> None:
+        self.graphs = dict[Stream, int]()
         self.free, self.streams, self.random = free, list[Stream](), random.Random(seed)
         self.current, self.is_late = Stream(self), self.random.random() < 0.5
 
@@ -89,9 +102,17 @@ class Gpu:
         made.fill(0xA5)
         return SimpleNamespace(ptr=made.ctypes.data, owner=made)
 
+    def asarray(self, array: Any) -> Array:
+        """A copy, queued, until which there is what nobody has written; an array whose columns lie together stays so, as CuPy has it."""
+        taken = np.array(array, order="F" if array.flags.fnc else "C")
+        made = np.frombuffer(b"\xa5" * taken.nbytes, np.uint8).copy().view(taken.dtype)
+        made = made.reshape(taken.shape, order="F" if array.flags.fnc else "C").view(Array)
+        self.current.queue(lambda: np.copyto(made, taken))
+        return made
+
     def copy(self, to: int, source: int, size: int, _kind: int, stream: int) -> None:
         """Queue a copy."""
-        self.streams[stream - 1].queue(lambda: ctypes.memmove(to, source, size))
+        next(one for one in self.streams if one.ptr == stream).queue(lambda: ctypes.memmove(to, source, size))
 
     @property
     def cupy(self) -> Any:
@@ -131,10 +152,11 @@ def installed(monkeypatch: pytest.MonkeyPatch, free: int, seed: int = 0) -> Gpu:
         pass
 
     runtime = SimpleNamespace(
-        memcpyAsync=gpu.copy, memGetInfo=lambda: (gpu.free, 0), CUDARuntimeError=RuntimeError, deviceSynchronize=gpu.run
-    )
+        memcpyAsync=gpu.copy, memGetInfo=lambda: (gpu.free, 0), CUDARuntimeError=RuntimeError, deviceSynchronize=gpu.run,
+        getDevice=lambda: 0, setDevice=lambda _device: None, memcpyHostToDevice=1, memcpyDeviceToHost=2,
+    )  # fmt: skip
 
-    def pinned(size: int, _flags: int) -> Any:
+    def pinned(size: int, _flags: int = 0) -> Any:
         made = np.empty(size, np.uint8)
         return SimpleNamespace(ptr=made.ctypes.data, owner=made)
 
@@ -148,7 +170,8 @@ def installed(monkeypatch: pytest.MonkeyPatch, free: int, seed: int = 0) -> Gpu:
         return np.array(array)
 
     cuda = SimpleNamespace(
-        runtime=runtime, alloc=gpu.alloc, Event=Event, Stream=lambda **_: Stream(gpu), Device=Device, PinnedMemory=pinned,
+        runtime=runtime, alloc=gpu.alloc, Event=lambda **_: Event(gpu), Stream=lambda **_: Stream(gpu), Device=Device, PinnedMemory=pinned,
+        alloc_pinned_memory=Buffer,
         get_current_stream=lambda: gpu.current, memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         UnownedMemory=lambda ptr, _size, owner, _device: SimpleNamespace(ptr=ptr, owner=owner),
         MemoryPointer=lambda memory, past: SimpleNamespace(ptr=memory.ptr + past, owner=memory),
@@ -156,11 +179,11 @@ def installed(monkeypatch: pytest.MonkeyPatch, free: int, seed: int = 0) -> Gpu:
     cupy: Any = ModuleType("cupy")
     names = {
         name: getattr(np, name)
-        for name in ("uint8", "uint32", "uint64", "int32", "int64", "float32", "float64", "bool_", "inf")
+        for name in ("uint8", "uint32", "uint64", "int16", "int32", "int64", "float32", "float64", "bool_", "inf")
     }
     for name, value in names.items():
         setattr(cupy, name, value)
-    cupy.cuda, cupy.ndarray, cupy.asnumpy = cuda, Array, asnumpy
+    cupy.cuda, cupy.ndarray, cupy.asnumpy, cupy.asarray = cuda, Array, asnumpy, gpu.asarray
     cupy.empty = cupy.zeros = lambda shape, dtype=float: Array(shape, dtype)
     cupy.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 0)
     fakes = {"cupy": cupy}
@@ -171,6 +194,8 @@ def installed(monkeypatch: pytest.MonkeyPatch, free: int, seed: int = 0) -> Gpu:
     api.driver, libs.nvrtc = SimpleNamespace(), SimpleNamespace()
     for name, module in fakes.items():
         monkeypatch.setitem(sys.modules, name, module)
+    streams: Any = importlib.import_module(f"{PACKAGE}.streams")  # which asks the driver
+    monkeypatch.setattr(streams, "capture", lambda stream: gpu.graphs.get(stream, 0))
     return gpu
 
 
