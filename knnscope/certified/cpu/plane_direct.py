@@ -41,6 +41,15 @@ def ask(queries: npt.NDArray[np.float64]) -> EncodedQueries:
 
 
 @compiled()
+def reached(own: int, query: int, seen: Any, bar: float, ground: Any) -> None:
+    """As ``plane_ranking.reached``, from a k-th key."""
+    bars = ground.kept.bars
+    if bar < bars[query]:
+        bars[query] = bar
+    seen.limits[own] = min(seen.limits[own], limit_beyond(bars[query], query, ground))
+
+
+@compiled()
 def look(own: int, query: int, count: int, seen: Any, ground: Any) -> None:
     """Compute fresh rows, for a smaller V: where there is one already, not before sixteen have come. ``seen.uppers`` are keys here."""
     if count >= TOGETHER or (count > 0 and not seen.uppers[own, 0] < np.inf):
@@ -54,9 +63,7 @@ def look(own: int, query: int, count: int, seen: Any, ground: Any) -> None:
             for i in range(some):
                 if pool.keys[i] < seen.uppers[own, 0]:
                     replace_top(seen.uppers, own, pool.keys[i])
-        key = seen.uppers[own, 0]
-        if key < np.inf:
-            seen.limits[own] = min(seen.limits[own], limit_beyond(key, query, ground))
+        reached(own, query, seen, seen.uppers[own, 0], ground)
         seen.counts[own, 1] = 0
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -226,13 +227,16 @@ class Search:
             self.levels.steps.give_back(size, request.allowed, steps)
             return done
         asked = plane_queries.ask(request.queries, plane.map, *width), self._near(request, codes)
-        if codes is None:
+        if parts > 1:
             room = min(room, -(-blocks // parts) * LANES + LANES)
+            fits = (scratch.KEPT_BYTES // (4 * parts) - bounds_size(each, step) - LANES) // (2 * tiles * each)
+            room = min(room, fits) if fits >= LEAST_ROOM else room
+        if codes is None:
             group = max(1, min(GROUP, BLOCK_BYTES // (workers.count * (QUERY_BYTES * request.k + 8 * room))))
         elif step == blocks:
             group = max(GROUP, min(WHOLE_GROUP, (scratch.KEPT_BYTES // 4 - bounds_size(each, blocks)) // (2 * room)))
         groups = min(tiles, max(-(-tiles * each // group), min(tiles, workers.count) if parts == 1 else 1))
-        kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
+        kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k, True)
         kept.bars[: len(request.most)] = request.most
         work = [
             PlanePart(first, last, *some, part, min(step, last - first))
@@ -240,13 +244,23 @@ class Search:
             for part, (first, last) in enumerate(_shares(blocks, parts))
         ]
 
-        # groups of queries come one after another: memory for as many as there are threads
-        def scanned(part: PlanePart) -> None:
-            with scratch.floats("rows", part.needed(each, room)) as memory:
-                forms.scan(self.table, levels, asked, request, part, memory, kept)
+        self._pass(forms.scan, (self.table, levels, asked, request), work, (each, room), kept)
+        return bool(plane_search.merge(kept, self.table, asked[1], answers))
 
-        workers.map(scanned, work)
-        return bool(plane_search.merge(kept, self.table, answers))
+    def _pass(self, scan: Any, first: tuple[Any, ...], work: list[PlanePart], size: tuple[int, int], kept: Any) -> None:
+        """Pass the plane, part by part; ``size``: see ``PlanePart.needed``."""
+
+        def scanned(part: PlanePart) -> None:
+            with scratch.floats("rows", part.needed(*size)) as memory:
+                scan(*first, part, memory, kept)
+
+        ends = list(accumulate((part.needed(*size) for part in work), initial=0))
+        if 4 * ends[-1] > scratch.KEPT_BYTES:  # else each thread keeps its own, and uses it for one part after another
+            self.workers.map(scanned, work)
+            return
+        with scratch.floats("parts", ends[-1]) as memory:
+            given = [(part, memory[begin:end], kept) for part, (begin, end) in zip(work, pairwise(ends), strict=True)]
+            self.workers.call(scan, first, given)
 
     def _near(self, request: Request, codes: Codes | None) -> EncodedQueries:
         """Queries as lines are asked, or as rows are."""
