@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import product
 
-COLD = 0.12
-"""What each part of the rows costs a tile because it begins without a threshold, in units of a tile's time for 75,000 rows: 16 parts
-took three times the CPU time of one."""
-READ = 0.2
+COLD = 0.02
+"""What each part of the rows costs a tile because it begins without a threshold, in units of a tile's time for 75,000 rows."""
+READ = 1.0
 """What an item's rows cost beside products, because they come from a farther cache, in the same units."""
 
 

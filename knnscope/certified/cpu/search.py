@@ -19,15 +19,14 @@ from knnscope.certified.cpu import (
     ranking,
     scratch,
 )
-from knnscope.certified.cpu.grids import shortest
+from knnscope.certified.cpu.code_pass import CodePass, Scanned, shares
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_scan import FEW as FEW
 from knnscope.certified.cpu.plane_scan import PlanePart, bounds_size
-from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
-from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
+from knnscope.certified.cpu.quantise import Codes, chunk
+from knnscope.certified.cpu.queries import EncodedQueries
 from knnscope.certified.cpu.ranking import Answers, Batch
-from knnscope.certified.cpu.scan import Part, State
 from knnscope.certified.cpu.table import Table, part_of
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.scanner import Ranked, Request, changed, overflows
@@ -38,18 +37,6 @@ ROOMS = ((22, 512), (64, 4096))
 BLOCK = 1024
 """Queries that share a pass over the codes, if their candidates fit in ``BLOCK_BYTES``."""
 BLOCK_BYTES = 1 << 27
-PART_BYTES = 1 << 30
-"""Bytes of candidates of all threads together: where k is large, fewer threads take part."""
-RANKED = 16
-"""Queries whose candidates are ranked sooner than another thread has woken up."""
-NEAR = 1 << 26
-"""Bytes of codes that caches hold: each item has one tile of queries, as far as there are enough, and reads them for itself."""
-FAR_TILES = 8
-"""Tiles of queries a thread from which on each thread has its own queries, not its own rows, of more codes: there reading them twice is what counts
-(100 queries of 1,000,000 rows: 1.5 times one thread's time instead of 1.02)."""
-LEAD = 1 << 21
-"""Bytes of codes that the caller reads while another thread wakes up: so many more are its own. Who waits is put to sleep and woken, for
-0.03 ms of CPU time; with more than this the others would wait instead."""
 LEAST_ROOM = 4096
 """Rows of a query that the plane may leave at least, without its being asked in vain."""
 MANY_ROOM = 4
@@ -222,7 +209,7 @@ class Search:
         if parts > 1 and (told or not many):
             ground = plane_steps.Ground(self.table, plane, near, codes.mapping if codes else None)
             size = plane_steps.Size(isa, count, request.k, parts, workers.count, room, len(request.most) > 0)
-            steps = self.levels.steps.take(ground, size, request.allowed, _shares)
+            steps = self.levels.steps.take(ground, size, request.allowed, shares)
             done = steps.run(request, answers, workers)
             self.levels.steps.give_back(size, request.allowed, steps)
             return done
@@ -240,8 +227,8 @@ class Search:
         kept.bars[: len(request.most)] = request.most
         work = [
             PlanePart(first, last, *some, part, min(step, last - first))
-            for some in _shares(tiles, groups)
-            for part, (first, last) in enumerate(_shares(blocks, parts))
+            for some in shares(tiles, groups)
+            for part, (first, last) in enumerate(shares(blocks, parts))
         ]
 
         self._pass(forms.scan, (self.table, levels, asked, request), work, (each, room), kept)
@@ -289,9 +276,9 @@ class Search:
                 mask = mask[numbers]
             plan = dispatch.plan(self.isa, len(numbers))
             self.paths.add(plan.scan)
-            asked = ask(queries, codes, plan)
-            self.far[numbers] = asked.far[: len(numbers)]
-            _Pass(self, (codes, chosen), plan, asked, mask).run(queries, numbers, room)
+            scanned = Scanned(codes, chosen, self.codes or codes)
+            work = CodePass(self.table, scanned, plan, self.workers)
+            self.far[numbers] = work.run(Batch(queries, numbers, 0, len(numbers)), mask, room, self.answers)
 
     def _exhaust(self, numbers: npt.NDArray[np.int64]) -> None:
         """Let all rows compete for these queries."""
@@ -325,81 +312,3 @@ class Search:
         if len(moved):
             raise changed(int(self.answers.ids[moved[0], 0]))
         raise overflows(definition.METRICS[self.table.metric])
-
-
-class _Pass:
-    """One pass over the codes for some queries, by one thread or several: items of some rows and some tiles of queries, then ranking."""
-
-    def __init__(
-        self,
-        search: Search,
-        codes: tuple[Codes, npt.NDArray[np.int32] | None],
-        plan: Plan,
-        asked: EncodedQueries,
-        mask: npt.NDArray[np.bool_],
-    ) -> None:
-        self.search, self.plan, self.asked, self.mask = search, plan, asked, mask
-        self.codes, self.chosen = codes
-        self.each = plan.width // plan.digits
-        self.tiles, self.panels = len(asked.packed), len(self.codes.coded.scales) // PANEL
-        self.scan = dispatch.scan(plan)
-
-    def run(self, queries: npt.NDArray[np.float64], numbers: npt.NDArray[np.int64], room: int) -> None:
-        """Scan and rank; the answers go to ``numbers``."""
-        workers, k, count = self.search.workers, self.search.request.k, len(queries)
-        most = max(1, PART_BYTES // (count * (8 * k + 16 * room)))
-        parts, groups = self._grid(workers.count, most)
-        lead = 0
-        if groups == 1 and parts > 1:
-            lead = min(self.panels // 4, LEAD * self.panels // (self.tiles * self.codes.nbytes))
-        rows, tiles = _shares(self.panels, parts, lead), _shares(self.tiles, groups)
-        items = [(part, *one, *some) for part, one in enumerate(rows) for some in tiles]
-        whole = scratch.borrow("all", (parts, count), k, room)
-        wide = max(last - first for first, last in tiles) * self.each
-        own = scratch.borrow("own", (len(items), wide), k, room)
-        coded, search = self.codes.coded, self.search
-        # the caller takes the last item first, and with it what it may read while the others wake up
-        work = [
-            (
-                self._part(first, last, first_tile, last_tile),
-                _views(own.state, number, (last_tile - first_tile) * self.each),
-                _views(whole.state, part, count),
-            )
-            for number, (part, first, last, first_tile, last_tile) in enumerate(items)
-        ][::-1]
-        workers.call(self.scan, (coded, self.asked, self.mask), work)
-        if self.chosen is not None and search.codes is not None:
-            allowed.renamed(whole.state, self.chosen)
-            coded = search.codes.coded
-        batch = Batch(queries, numbers, 0, count)
-        pieces = _shares(count, min(workers.count, -(-count // RANKED)))
-        workers.call(
-            ranking.finish,
-            (search.table, coded, self.asked, whole.state),
-            [(batch._replace(first=first, last=last), search.answers) for first, last in pieces],
-        )
-        scratch.give_back("own", own)
-        scratch.give_back("all", whole)
-
-    def _grid(self, threads: int, most: int) -> tuple[int, int]:
-        """Parts of the rows, at most so many, and groups of tiles: an item has one of each."""
-        most = max(1, min(threads, self.panels, most))
-        if threads > 1 and self.codes.nbytes <= NEAR:
-            return shortest(threads, self.tiles, most)
-        return (1, threads) if self.tiles >= FAR_TILES * threads else (most, 1)
-
-    def _part(self, first: int, last: int, first_tile: int, last_tile: int) -> Part:
-        width, digits = self.plan.width, self.plan.digits
-        return Part(first, last, first_tile, last_tile, self.codes.rows, width, digits, self.search.table.widen)
-
-
-def _views(state: State, part: int, queries: int) -> State:
-    """What one item has of it."""
-    heaps, squares, ids, counts = state
-    return State(heaps[part, :queries], squares[part, :queries], ids[part, :queries], counts[part, :queries])
-
-
-def _shares(total: int, pieces: int, lead: int = 0) -> list[tuple[int, int]]:
-    """Shares of ``range(total)``; the caller, who has the first, gets so much more, and what division leaves."""
-    ends = [0, *(lead - (number * (lead - total) // pieces) for number in range(1, pieces + 1))]
-    return list(pairwise(ends))
