@@ -66,11 +66,14 @@ class CodePass:
         parts, groups = self._grid(tiles, count * (8 * k + 16 * room))
         some = shares(tiles, groups)
         wide = max(last - first for first, last in some) * self.each
-        whole, own = scratch.borrow("all", (parts, count), k, room), scratch.borrow("own", (parts * groups, wide), k, room)
+        whole, own = (
+            scratch.borrow("all", (parts, count), k, room),
+            scratch.borrow("own", (parts * groups, wide), k, room),
+        )
         shared = Shared(
             np.zeros((groups, 8), dtype=np.int64),
             np.full(tiles * self.each, np.inf),
-            np.full((parts, tiles * self.each, joint.counts(parts, k)), np.inf),
+            np.full((parts, tiles * self.each, joint.distances(parts, k)), np.inf),
         )
         rows, width, digits, widen = self.scanned.codes.rows, self.plan.width, self.plan.digits, self.table.widen
         items = [
@@ -95,8 +98,12 @@ class CodePass:
     def _asked(self, queries: npt.NDArray[np.float64]) -> EncodedQueries:
         count = len(queries)
         made = blank(count, self.coded.codes.shape[1], self.plan)
-        ends = [(LANES * first, min(LANES * last, count)) for first, last in shares(*_pieces(count, self.workers.count))]
-        self.workers.call(write, (queries, self.scanned.codes.mapping, self.plan.digits, made), [(one,) for one in ends])
+        ends = [
+            (LANES * first, min(LANES * last, count)) for first, last in shares(*_pieces(count, self.workers.count))
+        ]
+        self.workers.call(
+            write, (queries, self.scanned.codes.mapping, self.plan.digits, made), [(one,) for one in ends]
+        )
         return made
 
     def _grid(self, tiles: int, size: int) -> tuple[int, int]:

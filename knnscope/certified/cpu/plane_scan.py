@@ -280,7 +280,7 @@ def _shared(own: int, query: int, turn: tuple[int, int], seen: Any, ground: Any)
     bar, said = np.inf, ground.kept.said
     if number & (number - 1) == 0:
         joint.say(said, part, query, seen.uppers[own])
-        bar = joint.known(said, query, seen.uppers.shape[1])
+        bar = joint.known(said, query)
     reached(own, query, seen, bar, ground)
 
 

@@ -94,7 +94,7 @@ def new_kept(parts: int, queries: int, k: int, together: bool) -> Any:
     """Nothing known; ``together``: parts tell each other what they find."""
     keys, names = np.empty((parts, queries, k)), np.empty((parts, queries, k), dtype=np.int64)
     computed, rests = np.zeros((parts, queries), dtype=np.int64), np.full((parts, queries), np.inf)
-    said = np.full((parts, queries, joint.counts(parts, k) if together else 0), np.inf)
+    said = np.full((parts, queries, joint.distances(parts, k) if together else 0), np.inf)
     return Kept(keys, names, computed, rests, np.full(queries, np.inf), np.full(queries, np.inf), said)
 
 

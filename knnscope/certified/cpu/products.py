@@ -10,7 +10,6 @@ import ctypes
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.jit import compiled

@@ -52,12 +52,10 @@ def blank(count: int, groups: int, plan: Plan) -> EncodedQueries:
     each = plan.width // plan.digits
     total = -(-count // each) * each
     shape, dtype = packed_shape(groups, plan.scan, plan.width)
-    packed = np.zeros((total // each, *shape), dtype=dtype)
+    packed: npt.NDArray[Any] = np.zeros((total // each, *shape), dtype=dtype)
     biases, steps = np.zeros((total // each, plan.width), dtype=np.int32), np.zeros(total, dtype=np.float32)
     lengths2, errors, bases, gains, blurs = np.zeros((5, total))
-    return EncodedQueries(
-        packed, biases, steps, lengths2, errors, bases, gains, blurs, np.ones(total, dtype=np.bool_)
-    )
+    return EncodedQueries(packed, biases, steps, lengths2, errors, bases, gains, blurs, np.ones(total, dtype=np.bool_))
 
 
 def ask(queries: npt.NDArray[np.float64], codes: Codes, plan: Plan) -> EncodedQueries:
@@ -163,7 +161,9 @@ def write(queries: Any, mapping: Any, digits: int, made: Any, some: tuple[int, i
         made: EncodedQueries, written; ``packed`` is zero where nothing is written, and is so again where the same digits are.
         some: the first, and the one after the last.
     """
-    packed, biases, steps, lengths2, errors, bases, gains, blurs, far = made
+    packed, biases, steps, lengths2, errors, far = (
+        made.packed, made.biases, made.steps, made.lengths2, made.errors, made.far,
+    )  # fmt: skip
     dim, width, inside = queries.shape[1], packed.shape[2], packed.shape[3]
     lost = (mapping.roundings + 8) * 2.0**-53
     levels = LEVELS if digits == 1 else LEVELS * BASE
@@ -201,16 +201,15 @@ def write(queries: Any, mapping: Any, digits: int, made: Any, some: tuple[int, i
             number = start + lane
             if far[number]:
                 continue
-            vector, total, low_total = digits * number, 0, 0
+            vector, total, low_total = digits * number, np.int64(0), np.int64(0)
             tile, place = vector // width, vector % width
             next_tile, next_place = (vector + 1) // width, (vector + 1) % width
             for group in range((dim + inside - 1) // inside):
                 for j in range(min(inside, dim - group * inside)):
                     whole = np.int64(wholes[group * inside + j, lane])
                     if digits == 2:
-                        low = whole
-                        whole = np.int64(highs[group * inside + j, lane])
-                        low -= BASE * whole
+                        high = np.int64(highs[group * inside + j, lane])
+                        low, whole = whole - BASE * high, high
                         packed[next_tile, group, next_place, j] = low
                         low_total += low
                     packed[tile, group, place, j] = whole

@@ -209,7 +209,10 @@ def prepared(out: Any, masks: Any, asked: Any, low: int, part: Any, memory: Any)
     own_state, item, each = memory.own, part.item, part.width // part.digits
     size = (part.last_tile - part.first_tile) * each
     kept = State(
-        own_state.heaps[item, :size], own_state.squares[item, :size], own_state.ids[item, :size], own_state.counts[item, :size]
+        own_state.heaps[item, :size],
+        own_state.squares[item, :size],
+        own_state.ids[item, :size],
+        own_state.counts[item, :size],
     )
     limits = np.empty(size, dtype=np.float32)
     kept.heaps[:] = np.inf
@@ -239,7 +242,7 @@ def _taken(taken: Any, part: Any, parts: int) -> tuple[int, int]:
 @compiled(apart=True)
 def _heard(mine: Any, low: int, turn: int, part: Any, asked: Any, shared: Any) -> None:
     """What all threads know of their queries by now; each speaks after its first turn, its second, its fourth, and so on."""
-    bars, said, k = shared.bars, shared.said, mine.kept.heaps.shape[1]
+    bars, said = shared.bars, shared.said
     speaks = said.shape[2] > 0 and turn & (turn - 1) == 0
     for own in range(mine.bars.shape[0]):
         query = low + own
@@ -249,7 +252,7 @@ def _heard(mine: Any, low: int, turn: int, part: Any, asked: Any, shared: Any) -
         if speaks:
             if turn > 0:
                 joint.say(said, part.number, query, mine.kept.heaps[own])
-            bar = min(bar, joint.known(said, query, k))
+            bar = min(bar, joint.known(said, query))
         if bar < bars[query]:
             bars[query] = bar
         if bar < mine.bars[own]:

@@ -48,7 +48,7 @@ LIST_BYTES = 1 << 29
 QUERY_BYTES = 40
 """Memory of a query for each of its k neighbors while the plane passes: see plane_ranking.Seen."""
 TOLD = 1 << 24
-"""Bounds that all parts of a plane may write before they go on."""
+"""Bounds that all parts of a plane may write before they go on; of a large one so many as are kept until the next search, since new memory costs more."""
 WHOLE = 1 << 24
 """Bytes of a plane up to which all of it passes before the next tile of queries: it stays in the last cache, and V is near its end at once."""
 PASS, GROUP = 128, 64
@@ -192,7 +192,7 @@ class Search:
         width = plane_search.width(isa, count)
         blocks, each, self.paths = len(plane.blocks), width[0] // width[1], {"plane"}
         many = count > FEW
-        step, group = PASS if many and plane.blocks.nbytes > WHOLE else blocks, GROUP
+        large, group = plane.blocks.nbytes > WHOLE, GROUP
         room = room or max(LEAST_ROOM, int(plane.rows * dispatch.room(isa)) // (MANY_ROOM if many else 1))
         if many and not self.levels.scans:
             room = min(room, max(LEAST_ROOM, LIST_BYTES // (8 * GROUP * self.workers.count)))
@@ -201,12 +201,18 @@ class Search:
         levels, workers = (plane.blocks, near), self.workers
         if not many and (workers.count < 2 or blocks * count < SHARED * FEWEST_BLOCKS):
             both = (plane.blocks, plane.map, near, codes.mapping if codes else 0)
-            with scratch.floats("rows", bounds_size(each, step) + 2 * room * count) as memory:
-                return bool(forms.alone(self.table, both, (*width, step), request, memory, answers))
+            with scratch.floats("rows", bounds_size(each, blocks) + 2 * room * count) as memory:
+                return bool(forms.alone(self.table, both, (*width, blocks), request, memory, answers))
         tiles = -(-count // each)
         parts = 1 if tiles >= 2 * workers.count else max(1, min(workers.count, blocks // FEWEST_BLOCKS))
-        told = (tiles == 1 or step == blocks) and tiles * each * blocks * LANES <= TOLD
-        if parts > 1 and (told or not many):
+        most = (
+            min(TOLD, plane_steps.KEPT_BYTES // 4 - parts * tiles * 2 * min(room, blocks * LANES // parts))
+            if large
+            else TOLD
+        )
+        told = (tiles == 1 or not large) and bounds_size(tiles * each, blocks) <= most
+        step = PASS if large and (many or (parts > 1 and not told)) else blocks
+        if parts > 1 and told:
             ground = plane_steps.Ground(self.table, plane, near, codes.mapping if codes else None)
             size = plane_steps.Size(isa, count, request.k, parts, workers.count, room, len(request.most) > 0)
             steps = self.levels.steps.take(ground, size, request.allowed, shares)
