@@ -53,6 +53,53 @@ def test_it_is_at_least_the_kth_distance_at_any_time(data: st.DataObject) -> Non
     assert known(said, 0) == np.inf, "another query"
 
 
+@given(st.data())
+def test_it_is_at_least_the_kth_distance_whichever_of_its_numbers_are_old(data: st.DataObject) -> None:
+    """A reader meets each number of each part as it was at some moment, whatever the others were then."""
+    parts, k = data.draw(st.integers(2, 6)), data.draw(st.integers(1, 40))
+    random = np.random.default_rng(data.draw(st.integers(0, 9999)))
+    said, moments = np.full((parts, 1, joint.distances(parts, k)), np.inf), list[np.ndarray]()
+    rows: list[list[float]] = [[] for _ in range(parts)]
+    for _ in range(12):
+        part = int(random.integers(parts))
+        rows[part] += random.integers(0, 50, random.integers(1, k + 3)).astype(float).tolist()
+        moments.append(said.copy())
+        joint.say(said, part, 0, heap(np.array(rows[part]), k))
+    moments.append(said)
+    every = sorted(value for some in rows for value in some)
+    least = every[k - 1] if len(every) >= k else np.inf
+    for _ in range(20):
+        met = np.choose(random.integers(len(moments), size=said.shape), moments)
+        assert known(met, 0) >= least
+
+
+@compiled()
+def found_out(said: Any, rows: Any, k: int, least: Any, part: int) -> None:
+    """One part looks at its rows, says and listens all the time, and keeps the least it heard."""
+    uppers = np.full(k, np.inf)
+    for i in range(rows.shape[1]):
+        if rows[part, i] < uppers[0]:
+            uppers[0] = rows[part, i]
+            for j in range(1, k):  # the largest on top
+                if uppers[j] > uppers[0]:
+                    uppers[0], uppers[j] = uppers[j], uppers[0]
+        joint.say(said, part, 0, uppers)
+        least[part] = min(least[part], joint.known(said, 0))
+
+
+@pytest.mark.parametrize("k", [1, 2, 10, 17, 100])
+def test_parts_that_speak_all_the_time_never_hear_too_little(k: int) -> None:
+    random, parts = np.random.default_rng(k), 6
+    workers = Workers(4)
+    for _ in range(15):
+        rows = random.integers(0, 2000, (parts, 400)).astype(float)
+        said, least = np.full((parts, 1, joint.distances(parts, k)), np.inf), np.full(parts, np.inf)
+        workers.call(found_out, (said, rows, k, least), [(part,) for part in range(parts)])
+        every = np.sort(rows.ravel())
+        assert least.min() >= every[k - 1]
+        assert known(said, 0) <= every[(k if k <= joint.SAID else 2 * k) - 1], "and at last all have heard all"
+
+
 @pytest.mark.parametrize(("parts", "k", "rank"), [(2, 10, 10), (16, 10, 10), (16, 16, 16), (16, 100, 160), (7, 1, 1)])
 def test_it_is_that_of_all_rows_or_near_it(parts: int, k: int, rank: int) -> None:
     random = np.random.default_rng(0)
