@@ -111,7 +111,8 @@ class CodePass:
         threads = self.workers.count
         most = max(1, min(threads, self.panels, PART_BYTES // size))
         if threads > 1 and self.scanned.codes.nbytes <= NEAR:
-            return shortest(threads, tiles, max(1, min(most, scratch.KEPT_BYTES // size)))
+            most = max(1, min(most, scratch.KEPT_BYTES // size))
+            return shortest(threads, tiles, most, self.scanned.codes.rows.bit_length())
         return (1, threads) if tiles >= FAR_TILES * threads else (most, 1)
 
 
