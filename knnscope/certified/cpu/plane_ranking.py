@@ -28,7 +28,7 @@ class Kept(NamedTuple):
     keys, names: float64 and int64, (parts, queries, k), heaps. computed: int64, (parts, queries); -1 where there were too many,
     ranking.CHANGED where a row is not as it was. rests: float64, (parts, queries): every row not computed has a larger key. bars:
     float64, (queries,): the smallest k-th key of any part, or known before, which all read. reaches: float64, (queries,): the smallest upper bound of
-    a k-th distance, likewise. said: see joint.py.
+    a k-th distance, likewise; where there are no lines, the smallest k-th key of rows that need not be as they were. said: see joint.py.
     """
 
     keys: npt.NDArray[np.float64]
@@ -129,6 +129,13 @@ def reached(own: int, query: int, seen: Any, bar: float, ground: Any) -> None:
         reaches[query] = bar
     if reaches[query] < np.inf:
         seen.limits[own] = min(seen.limits[own], limit_of(reaches[query], query, ground))
+
+
+@compiled()
+def within(key: float, query: int, kept: Any, table: Any, near: Any) -> bool:
+    """Whether a k-th key is no further than what was known of it."""
+    reach, scale = kept.reaches[query], Scale(near.bases[query], near.gains[query], near.blurs[query])
+    return reach == np.inf or distance_of(key, table.metric, scale) <= bounds.reach(reach, table.widen, scale.blur)
 
 
 @compiled()

@@ -130,7 +130,7 @@ class Steps:
             asked = to_plane, lines.blank.py_func(size.queries, codes)
             digits = np.zeros((2 * size.queries, codes), dtype=np.int8)
             self._begin = begin.bound(self.queries, plane.map, mapping, width, asked, digits, kept)
-        self._merge = plane_search.merge.bound(kept, table, asked[1])
+        self._merge = forms.merge.bound(kept, table, asked[1])
         lists = [memory[first:last] for first, last in pairwise(ends)]
         first = table, (plane.blocks, near), asked, Request(self.queries, k, allowed)
         if size.is_known:  # then each part knows what it leaves from the beginning

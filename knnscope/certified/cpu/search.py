@@ -238,7 +238,7 @@ class Search:
         ]
 
         self._pass(forms.scan, (self.table, levels, asked, request), work, (each, room), kept)
-        return bool(plane_search.merge(kept, self.table, asked[1], answers))
+        return bool(forms.merge(kept, self.table, asked[1], answers))
 
     def _pass(self, scan: Any, first: tuple[Any, ...], work: list[PlanePart], size: tuple[int, int], kept: Any) -> None:
         """Pass the plane, part by part; ``size``: see ``PlanePart.needed``."""
