@@ -223,7 +223,8 @@ class Search:
         if parts > 1:
             room = min(room, -(-blocks // parts) * LANES + LANES)
             fits = (scratch.KEPT_BYTES // (4 * parts) - bounds_size(each, step) - LANES) // (2 * tiles * each)
-            room = min(room, fits) if fits >= LEAST_ROOM else room
+            if self.levels.scans and fits >= LEAST_ROOM:  # else all rows compete where there is no room
+                room = min(room, fits)
         if codes is None:
             group = max(1, min(GROUP, BLOCK_BYTES // (workers.count * (QUERY_BYTES * request.k + 8 * room))))
         elif step == blocks:
