@@ -86,6 +86,26 @@ def test_a_key_that_is_known_leaves_out_what_is_beyond_it_and_no_more(isa: str, 
                 _check(found, number, values[number], mask, (k, float(known[number]), metric))
 
 
+@pytest.mark.parametrize("memory", ["fast", "small"])
+@pytest.mark.parametrize("known", [None, 4.0, np.inf])
+def test_nothing_that_threads_told_each_other_is_left_for_the_next_search(
+    monkeypatch: pytest.MonkeyPatch, known: float | None, memory: str
+) -> None:
+    """A query in a crowd, then one far from all: what was near for the one would leave the other without rows, and the plane without an answer."""
+    planes_for_all(monkeypatch)
+    monkeypatch.setattr(searches, "FEWEST_BLOCKS", 1)
+    random, k = RANDOM(9), 10
+    rows = random.standard_normal((4000, 64)).astype(np.float32)
+    rows[::2] *= np.float32(0.01)
+    scanner = CpuScanner(ISAS[0], 4, memory).build(rows, np.empty(0, np.int64), "l2")
+    for query in (rows[:1], rows[1:2] * np.float32(1.5)) * 3:
+        expected = definition.search(rows, query, k, "l2")
+        given = () if known is None else (expected.distances[:, -1] * known,)
+        found = scanner.nearest(Request(query.astype(np.float64), k, np.empty((0, len(rows)), np.bool_), *given))
+        np.testing.assert_array_equal(found.ids, expected.ids)
+        assert found.path == ("plane",)
+
+
 def _check(found: Ranked, number: int, values: np.ndarray, mask: np.ndarray, asked: tuple[int, float, str]) -> None:
     """One query's answer against all values."""
     k, known, metric = asked

@@ -165,7 +165,7 @@ def _finish(table: Any, asked: Any, vector: Any, query: int, own: int, seen: Any
     near, count = _compacted(seen, own), seen.counts[own, 1]
     ids, values, k = answers.ids[query], answers.values[query], answers.ids.shape[1]
     scale = Scale(asked.bases[query], asked.gains[query], asked.blurs[query])
-    ranked = Asked(vector, length_of(vector), scale, new_pool(), np.inf)
+    ranked = Asked(vector, length_of(vector), scale, new_pool(), np.inf, np.inf)
     some = Near(seen.rows[own, :near], seen.lows[own, :near], seen.highs[own, :near])
     done, rest = nearest(table, some, ranked, ids, values)
     answers.candidates[query], answers.computed[query], answers.margins[query] = near, done, np.inf

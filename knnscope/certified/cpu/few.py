@@ -17,8 +17,8 @@ from knnscope.certified.cpu.jit import Bound, compiled, specialised
 from knnscope.certified.cpu.quantise import PANEL, Coded, Codes, Mapping
 from knnscope.certified.cpu.queries import EncodedQueries, Plan, write
 from knnscope.certified.cpu.ranking import Answers, Batch, exhaustive, finish, finish_heap, length_of
-from knnscope.certified.cpu.scan import Part, State
-from knnscope.certified.cpu.search import BLOCK, FEW, LEAD, MOST, ROOMS
+from knnscope.certified.cpu.scan import Memory, Part, Shared, State
+from knnscope.certified.cpu.search import BLOCK, FEW, MOST, ROOMS
 from knnscope.certified.cpu.table import Table
 from knnscope.certified.scanner import Ranked
 
@@ -28,8 +28,10 @@ WORK, AVX2_WORK, ROW = (72_000, 36_000, 20_000), (48_000, 28_000, 24_000), 110
 """Rows times their components and ``ROW`` up to which all rows compete: for one query, up to ``FEW``, and more. Measured where a row
 costs as much either way. EPYC with AVX-512: 160 rows of 384 components for one query, 350 of 64, 650 of 4; for 20 queries 50, 105 and 150.
 EPYC with AVX2: 95 rows of 384 components for one query, 300 of 64; for 20 queries 65 and 105."""
-ONLY = 16 * LEAD
-"""Bytes of codes, times tiles of queries, up to which one call answers where there is one thread; where there are several, ``LEAD``."""
+LITTLE = 1 << 21
+"""Bytes of codes, times tiles of queries, up to which one call answers, since they are read before another thread has woken up."""
+ONLY = 16 * LITTLE
+"""The same where there is one thread."""
 TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 """Of queries that need no conversion but this one."""
 
@@ -44,8 +46,8 @@ class _Call(NamedTuple):
 
 scan: Any = None
 asks: Any = None
-packed: Any = None
-"""The scan of a plan, ``_ask``, and how that packs digits: ``alone`` gives each compiled form its own."""
+unwritten: Any = None
+"""The scan of a plan, ``_ask``, and memory for its digits: ``alone`` gives each compiled form its own."""
 
 
 @compiled(unrolled=True)
@@ -94,16 +96,11 @@ def _alone(table: Any, coded: Any, mapping: Any, plan: tuple[int, int, int], que
     for number in range(count):
         if asked.far[number]:
             return False
-    own = _new_state(tiles * each, k, plan[2])
-    state = _new_state(count, k, plan[2])
-    part = Part(0, scales.shape[0] // PANEL, 0, tiles, rows.shape[0], plan[0], plan[1], widen)
-    scan(whole, asked, np.empty((0, rows.shape[0]), dtype=np.bool_), part, own, state)
-    every = State(
-        state.heaps.reshape(1, count, k),
-        state.squares.reshape(1, count, plan[2]),
-        state.ids.reshape(1, count, plan[2]),
-        state.counts.reshape(1, count),
-    )
+    every = _new_state(count, k, plan[2])
+    shared = Shared(np.zeros((1, 8), dtype=np.int64), np.empty(0), np.empty((1, 0, 0)))
+    memory = Memory(_new_state(tiles * each, k, plan[2]), shared, every)
+    part = Part(0, scales.shape[0] // PANEL, 0, tiles, rows.shape[0], plan[0], plan[1], widen, 0, 0, 0)
+    scan(whole, asked, np.empty((0, rows.shape[0]), dtype=np.bool_), memory, part)
     candidates[:] = -1
     batch, found = Batch(queries, np.arange(count), 0, count), Answers(ids, values, candidates, computed, margins)
     finish(Table(rows, names, metric, widen, handle, start), whole, asked, every, batch, found)
@@ -117,54 +114,38 @@ def _alone(table: Any, coded: Any, mapping: Any, plan: tuple[int, int, int], que
 
 @compiled()
 def _new_state(queries: int, k: int, room: int) -> Any:
-    """Memory of a scan, as it comes."""
-    heaps, squares = np.empty((queries, k)), np.empty((queries, room))
-    return State(heaps, squares, np.empty((queries, room), dtype=np.int64), np.empty(queries, dtype=np.int64))
+    """Memory of a scan by one thread, as it comes."""
+    heaps, squares = np.empty((1, queries, k)), np.empty((1, queries, room))
+    return State(heaps, squares, np.empty((1, queries, room), dtype=np.int64), np.empty((1, queries), dtype=np.int64))
 
 
 def _ask(queries: Any, mapping: Any, plan: tuple[int, int, int], groups: int) -> Any:
-    """As ``queries.ask``, packed word by word."""
+    """As ``queries.ask``."""
     metric, centre, scaling, reach2, factors, ends, roundings = mapping
     width, digits = plan[0], plan[1]
     tiles = (queries.shape[0] * digits + width - 1) // width
     total = tiles * width // digits
-    vectors = np.zeros((total * digits, groups * 4), dtype=np.int8)
-    biases, steps = np.zeros(total * digits, dtype=np.int32), np.zeros(total, dtype=np.float32)
+    biases, steps = np.zeros((tiles, width), dtype=np.int32), np.zeros(total, dtype=np.float32)
     lengths2, errors, bases, gains, blurs = (
         np.zeros(total), np.zeros(total), np.zeros(total), np.zeros(total), np.zeros(total),
     )  # fmt: skip
     far = np.ones(total, dtype=np.bool_)
-    made = EncodedQueries(vectors, biases, steps, lengths2, errors, bases, gains, blurs, far)
-    write(queries, Mapping(metric, centre, scaling, reach2, factors, ends, roundings), digits, made)
-    return EncodedQueries(
-        packed(vectors.view(np.int32), tiles, width), biases.reshape(tiles, width),
-        steps, lengths2, errors, bases, gains, blurs, far,
-    )  # fmt: skip
-
-
-@compiled(unrolled=True)
-def _bytes(words: Any, tiles: int, width: int) -> Any:
-    """Four digits of a vector in a word."""
-    groups = words.shape[1]
-    made = np.empty((tiles, groups, width), dtype=np.int32)
-    for tile in range(tiles):
-        for vector in range(width):
-            for group in range(groups):
-                made[tile, group, vector] = words[tile * width + vector, group]
-    return made.view(np.int8).reshape(tiles, groups, width, 4)
-
-
-@compiled(unrolled=True)
-def _shorts(words: Any, tiles: int, width: int) -> Any:
-    """The same, each digit in 16 bits."""
-    groups = words.shape[1]
-    made, digits = np.empty((tiles, groups, width, 4), dtype=np.int16), words.view(np.int8)
-    for tile in range(tiles):
-        for vector in range(width):
-            for group in range(groups):
-                for j in range(4):
-                    made[tile, group, vector, j] = digits[tile * width + vector, 4 * group + j]
+    made = EncodedQueries(unwritten(tiles, groups, width), biases, steps, lengths2, errors, bases, gains, blurs, far)
+    whole = Mapping(metric, centre, scaling, reach2, factors, ends, roundings)
+    write(queries, whole, digits, made, (0, queries.shape[0]))
     return made
+
+
+@compiled()
+def _bytes(tiles: int, groups: int, width: int) -> Any:
+    """Digits of eight bits, to be written."""
+    return np.zeros((tiles, groups, width, 4), dtype=np.int8)
+
+
+@compiled()
+def _shorts(tiles: int, groups: int, width: int) -> Any:
+    """The same, of 16 bits."""
+    return np.zeros((tiles, groups, width, 4), dtype=np.int16)
 
 
 def alone(plan: Plan) -> Any:
@@ -176,8 +157,8 @@ def alone(plan: Plan) -> Any:
 
 
 @cache
-def _form(name: str, scan: Any, packed: Any) -> Any:
-    return specialised(_alone, name, scan=scan, asks=specialised(_ask, f"{name}_asks", packed=packed))
+def _form(name: str, scan: Any, unwritten: Any) -> Any:
+    return specialised(_alone, name, scan=scan, asks=specialised(_ask, f"{name}_asks", unwritten=unwritten))
 
 
 class Few:
@@ -195,7 +176,7 @@ class Few:
         """
         self._rows, self._dim = table.rows.shape
         self._table, self._isa, self._otherwise = tuple(table), isa, otherwise
-        self._codes, self._most = codes, LEAD if threads > 1 else ONLY
+        self._codes, self._most = codes, LITTLE if threads > 1 else ONLY
         self._coded, self._mapping = (tuple(codes.coded), tuple(codes.mapping)) if codes else ((), ())
         self._direct = direct.bound(self._table)
         self._calls: dict[int, _Call | None] = {}

@@ -5,26 +5,28 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import product
 
-COLD = 0.12
-"""What each part of the rows costs a tile because it begins without a threshold, in units of a tile's time for 75,000 rows: 16 parts
-took three times the CPU time of one."""
-READ = 0.2
+COLD, BITS = 0.02, 17
+"""What each part of the rows costs a tile because it begins without a threshold, in units of a tile's time for 75,000 rows, a number of 17 bits: of half as
+many rows it is twice as much of a tile's time."""
+READ = 1.0
 """What an item's rows cost beside products, because they come from a farther cache, in the same units."""
 
 
 @lru_cache(1024)
-def shortest(threads: int, tiles: int, most: int) -> tuple[int, int]:
+def shortest(threads: int, tiles: int, most: int, bits: int = BITS) -> tuple[int, int]:
     """The grid whose items threads have done first, by what ``COLD`` and ``READ`` say of them.
 
     Args:
         threads: at work.
         tiles: of queries.
         most: parts of the rows.
+        bits: of the number of rows, since each number that is asked for is kept.
     """
+    cold = COLD * 2.0 ** (BITS - bits)
 
     def time(grid: tuple[int, int]) -> float:
         parts, groups = grid
         each = -(-tiles // groups)
-        return -(-parts * groups // threads) * (each * (1 / parts + COLD) + READ / parts)
+        return -(-parts * groups // threads) * (each * (1 / parts + cold) + READ / parts)
 
     return min(product(range(1, most + 1), range(1, min(tiles, 4 * threads) + 1)), key=time)

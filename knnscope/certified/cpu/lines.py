@@ -119,10 +119,12 @@ def write_lines(queries: Any, mapping: Any, digits: Any, made: Any) -> None:
         digits: int8, (2 queries, codes of a line), zeros; written over.
         made: EncodedQueries, written; ``packed``: int16, (queries, codes of a line).
     """
+    count, width = digits.shape
     apart = EncodedQueries(
-        digits, made.biases, made.steps, made.lengths2, made.errors, made.bases, made.gains, made.blurs, made.far
-    )
-    write(queries, mapping, 2, apart)
+        digits.reshape(count, 1, 1, width), made.biases.reshape(count, 1),
+        made.steps, made.lengths2, made.errors, made.bases, made.gains, made.blurs, made.far,
+    )  # fmt: skip
+    write(queries, mapping, 2, apart, (0, queries.shape[0]))
     for number in range(queries.shape[0]):
         for j in range(digits.shape[1]):
             made.packed[number, j] = BASE * np.int64(digits[2 * number, j]) + np.int64(digits[2 * number + 1, j])

@@ -41,6 +41,21 @@ def ask(queries: npt.NDArray[np.float64]) -> EncodedQueries:
 
 
 @compiled()
+def reached(own: int, query: int, seen: Any, bar: float, ground: Any) -> None:
+    """As ``plane_ranking.reached``, from a k-th key, of rows that are not held to their bounds yet: so it goes to ``reaches``, and ``within`` looks."""
+    reaches = ground.kept.reaches
+    if bar < reaches[query]:
+        reaches[query] = bar
+    seen.limits[own] = min(seen.limits[own], limit_beyond(reaches[query], query, ground))
+
+
+@compiled()
+def within(key: float, query: int, kept: Any, table: Any, near: Any) -> bool:  # noqa: ARG001
+    """As ``plane_ranking.within``, of keys: where no row that was held to its bound is as near as one was before, that one was changed."""
+    return bool(key <= kept.reaches[query])
+
+
+@compiled()
 def look(own: int, query: int, count: int, seen: Any, ground: Any) -> None:
     """Compute fresh rows, for a smaller V: where there is one already, not before sixteen have come. ``seen.uppers`` are keys here."""
     if count >= TOGETHER or (count > 0 and not seen.uppers[own, 0] < np.inf):
@@ -54,9 +69,7 @@ def look(own: int, query: int, count: int, seen: Any, ground: Any) -> None:
             for i in range(some):
                 if pool.keys[i] < seen.uppers[own, 0]:
                     replace_top(seen.uppers, own, pool.keys[i])
-        key = seen.uppers[own, 0]
-        if key < np.inf:
-            seen.limits[own] = min(seen.limits[own], limit_beyond(key, query, ground))
+        reached(own, query, seen, seen.uppers[own, 0], ground)
         seen.counts[own, 1] = 0
 
 
@@ -68,7 +81,7 @@ def opened(own: int, count: int, seen: Any, asked: Any, some: Any, ground: Any) 
 
 @compiled()
 def finish(own: int, one: Any, seen: Any, line: Any, ground: Any) -> int:
-    """Answer a query when all rows have passed, see ``plane_scan._finish``; -1 also where a value is no finite number and its row not held to a bound."""
+    """Answer a query when all rows have passed, see ``plane_ending._finish``; -1 where a value is no finite number and its row not held to a bound."""
     bars = ground.kept.bars
     line.counts[2], line.rests[0], line.rests[1] = 0, np.inf, np.inf
     for last in range(2):
@@ -76,7 +89,7 @@ def finish(own: int, one: Any, seen: Any, line: Any, ground: Any) -> int:
         if wrong < 0:
             return wrong
         bars[one.number] = min(bars[one.number], one.keys[0])
-    return line.counts[2] if not known(one, ground) > seen.uppers[own, 0] else -1
+    return int(line.counts[2])
 
 
 @compiled()
@@ -87,7 +100,7 @@ def _computed_of(last: bool, own: int, one: Any, seen: Any, given: Any) -> int:
     """
     line, ground = given
     (lows, rows), top, waiting = list_of(seen, own), seen.lowest[own, 0], 0
-    limit, plane = limit_of_key(known(one, ground), one.number, ground), ground.plane
+    limit, plane = _limit(one, ground), ground.plane
     for i in range(seen.counts[own, 0]):
         low = lows[i]
         if last and low > limit:
@@ -107,7 +120,7 @@ def _computed_of(last: bool, own: int, one: Any, seen: Any, given: Any) -> int:
             waiting = TOGETHER
             for j in range(TOGETHER):
                 line.places[j], line.found[0, j] = line.places[j + TOGETHER], line.found[0, j + TOGETHER]
-            limit = limit_of_key(known(one, ground), one.number, ground)
+            limit = _limit(one, ground)
     for first in range(0, waiting, TOGETHER):
         if first:
             for j in range(waiting - first):
@@ -116,6 +129,12 @@ def _computed_of(last: bool, own: int, one: Any, seen: Any, given: Any) -> int:
         if wrong < 0:
             return wrong
     return 0
+
+
+@compiled(inline=True)
+def _limit(one: Any, ground: Any) -> np.float32:
+    """V, by what has been computed, held to its bound or not."""
+    return limit_of_key(min(known(one, ground), ground.kept.reaches[one.number]), one.number, ground)
 
 
 @compiled()

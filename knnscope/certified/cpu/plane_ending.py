@@ -22,7 +22,6 @@ from knnscope.certified.cpu.plane_ranking import (
     admitted,
     emptied,
     first_rows,
-    known,
     limit_beyond,
     list_of,
     narrow,
@@ -31,9 +30,8 @@ from knnscope.certified.cpu.plane_ranking import (
     one_again,
     one_of,
     probed,
-    reach_of,
 )
-from knnscope.certified.cpu.ranking import CHANGED, Pool, distance_of, length_of, new_pool
+from knnscope.certified.cpu.ranking import CHANGED, Pool, length_of, new_pool
 
 CHUNK = 256
 """Rows that all queries pass before the next: their lines and the next ones' stay in the second-level cache."""
@@ -127,14 +125,13 @@ def _begun(own: int, one: Any, seen: Any, line: Any, ground: Any) -> bool:
 
 
 @compiled()
-def _answered(own: int, one: Any, seen: Any, line: Any, ground: Any) -> int:
-    """How many rows were computed, or ranking.CHANGED; -1 where what was found contradicts a bound."""
+def _answered(one: Any, line: Any, ground: Any) -> int:
+    """How many rows were computed, or ranking.CHANGED."""
     if not emptied(one, line, ground):
         return CHANGED
     bars = ground.kept.bars
     bars[one.number] = min(bars[one.number], one.keys[0])
-    most = reach_of(seen.uppers[own, 0], one, ground)
-    return line.counts[2] if not distance_of(known(one, ground), ground.table.metric, one.asked.scale) > most else -1
+    return int(line.counts[2])
 
 
 def _finish(own: int, one: Any, seen: Any, line: Any, ground: Any) -> int:
@@ -146,7 +143,7 @@ def _finish(own: int, one: Any, seen: Any, line: Any, ground: Any) -> int:
         evaluate(ground.lines, line.places, count, ground.near, one.number, line.found)
         if not admitted(one, line, count, ground):
             return CHANGED
-    return int(_answered(own, one, seen, line, ground))
+    return int(_answered(one, line, ground))
 
 
 @compiled()
@@ -262,5 +259,5 @@ def _together_ended(low: int, high: int, part: tuple[int, int, int], seen: Any, 
             line, pool = _of(many, own, own_line, own_pool)
             one = one_again(queries[low + own], many.lengths[own], low + own, ground, number, pool)
             if many.is_going[own]:
-                kept.computed[number, low + own] = _answered(own, one, seen, line, ground)
+                kept.computed[number, low + own] = _answered(one, line, ground)
             kept.rests[number, low + own] = _rest(own, one, seen, line, ground)

@@ -27,7 +27,8 @@ class Kept(NamedTuple):
 
     keys, names: float64 and int64, (parts, queries, k), heaps. computed: int64, (parts, queries); -1 where there were too many,
     ranking.CHANGED where a row is not as it was. rests: float64, (parts, queries): every row not computed has a larger key. bars:
-    float64, (queries,): the smallest k-th key of any part, or known before, which all read.
+    float64, (queries,): the smallest k-th key of any part, or known before, which all read. reaches: float64, (queries,): the smallest upper bound of
+    a k-th distance, likewise; where there are no lines, the smallest k-th key of rows that need not be as they were. said: see joint.py.
     """
 
     keys: npt.NDArray[np.float64]
@@ -35,6 +36,8 @@ class Kept(NamedTuple):
     computed: npt.NDArray[np.int64]
     rests: npt.NDArray[np.float64]
     bars: npt.NDArray[np.float64]
+    reaches: npt.NDArray[np.float64]
+    said: npt.NDArray[np.float64]
 
 
 class Ground(NamedTuple):
@@ -104,7 +107,8 @@ def one_again(query: Any, length: float, number: int, ground: Any, part: int, po
     """One, with what was found."""
     near, kept = ground.near, ground.kept
     scale = Scale(near.bases[number], near.gains[number], near.blurs[number])
-    asked = Asked(query, length, scale, pool, kept.bars[number])
+    reach = bounds.reach(kept.reaches[number], ground.table.widen, scale.blur)
+    asked = Asked(query, length, scale, pool, kept.bars[number], reach)
     return One(asked, number, kept.keys[part, number], kept.names[part, number])
 
 
@@ -118,14 +122,30 @@ def limit_of(bar: float, number: int, ground: Any) -> np.float32:
 
 
 @compiled()
+def reached(own: int, query: int, seen: Any, bar: float, ground: Any) -> None:
+    """A smaller V, by an upper bound of the k-th distance, and by what others know of it; they hear of a smaller one."""
+    reaches = ground.kept.reaches
+    if bar < reaches[query]:
+        reaches[query] = bar
+    if reaches[query] < np.inf:
+        seen.limits[own] = min(seen.limits[own], limit_of(reaches[query], query, ground))
+
+
+@compiled()
+def within(key: float, query: int, kept: Any, table: Any, near: Any) -> bool:
+    """Whether a k-th key is no further than what was known of it."""
+    reach, scale = kept.reaches[query], Scale(near.bases[query], near.gains[query], near.blurs[query])
+    return reach == np.inf or distance_of(key, table.metric, scale) <= bounds.reach(reach, table.widen, scale.blur)
+
+
+@compiled()
 def narrow(own: int, query: int, seen: Any, count: int, ground: Any) -> None:
     """A smaller V, by upper bounds of rows that were not looked at before."""
     for i in range(count):
         if seen.found[1, i] < seen.uppers[own, 0]:
             replace_top(seen.uppers, own, seen.found[1, i])
-    if seen.uppers[own, 0] < np.inf:
-        seen.limits[own] = min(seen.limits[own], limit_of(seen.uppers[own, 0], query, ground))
     seen.counts[own, 1] = 0
+    reached(own, query, seen, seen.uppers[own, 0], ground)
 
 
 @compiled(inline=True)
@@ -196,6 +216,7 @@ class Line(NamedTuple):
 def next_rows(seen: Any, own: int, one: Any, line: Any, end: int, ground: Any) -> int:
     """The next rows before row ``end`` that V leaves, by what has been computed so far, into ``line.places``: how many."""
     limit, count, (lows, rows) = limit_of_key(known(one, ground), one.number, ground), 0, list_of(seen, own)
+    limit = min(limit, seen.limits[own])
     place, rest, last = line.counts[0], line.rests[0], seen.counts[own, 0]
     while place < last and count < BLOCK:
         row, low = rows[place], lows[place]
@@ -215,7 +236,7 @@ def next_rows(seen: Any, own: int, one: Any, line: Any, end: int, ground: Any) -
 def admitted(one: Any, line: Any, count: int, ground: Any) -> bool:
     """Rows whose byte codes leave them wait, and are computed sixteen at a time; False where one is not as it was."""
     pool, waiting = one.asked.pool, line.counts[1]
-    bar = reach_of_key(known(one, ground), one, ground)
+    bar = min(one.asked.reach, reach_of_key(known(one, ground), one, ground))
     for i in range(count):
         lower = line.found[0, i]
         if lower > bar:
@@ -227,7 +248,7 @@ def admitted(one: Any, line: Any, count: int, ground: Any) -> bool:
             if not _computed(one, line, waiting, ground):
                 return False
             waiting = 0
-            bar = reach_of_key(known(one, ground), one, ground)
+            bar = min(one.asked.reach, reach_of_key(known(one, ground), one, ground))
     line.counts[1] = waiting
     return True
 

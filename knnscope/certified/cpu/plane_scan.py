@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.certified.cpu import joint
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.lines import ask_ahead
 from knnscope.certified.cpu.plane import LANES
@@ -41,11 +42,13 @@ lower_many: Any = None
 evaluate: Any = None
 """The kernels for one query, for tiles of four and for wider ones, and the bounds of lines.py: ``plane_search.forms`` gives each instruction set its own."""
 lowers: Any = None
+shared: Any = None
 look: Any = None
 opened: Any = None
+reached: Any = None
 ended: Any = None
-"""``_lowers``, ``_look``, how a query begins whose bounds are all known, and how queries are answered when all rows have passed (plane_ending.py),
-likewise."""
+"""``_lowers``, ``_look``, how a query begins whose bounds are all known, what a bound of its k-th distance says of V, and how queries are answered when
+all rows have passed (plane_ending.py), likewise."""
 
 
 def bounds_size(each: int, blocks: int) -> int:
@@ -263,6 +266,24 @@ def _look(own: int, query: int, count: int, seen: Any, ground: Any) -> None:
         narrow(own, query, seen, count, ground)
 
 
+def _shared(own: int, query: int, turn: tuple[int, int], seen: Any, ground: Any) -> None:
+    """Hear what all parts know of a query by now; each speaks after its first turn, its second, its fourth, and so on.
+
+    Args:
+        own: its number among those of ``seen``.
+        query: its number.
+        turn: the part's number, and which turn it is.
+        seen: Seen.
+        ground: Ground, whose Kept is written.
+    """
+    part, number = turn
+    bar, said = np.inf, ground.kept.said
+    if number & (number - 1) == 0:
+        joint.say(said, part, query, seen.uppers[own])
+        bar = joint.known(said, query)
+    reached(own, query, seen, bar, ground)
+
+
 def _lowers(plane: Any, begin: int, blocks: int, asked: Any, tile: int, out: Any) -> None:
     """Bounds of some blocks for a tile of queries: see plane_kernels.py."""
     each = asked.terms.shape[0] // asked.words.shape[0]
@@ -291,7 +312,7 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
     ground = Ground(table, plane, lines, to_plane, to_lines, kept, request.allowed)
     k, each = kept.keys.shape[2], to_plane.terms.shape[0] // to_plane.words.shape[0]
     low, high = part.first_tile * each, min(part.last_tile * each, request.queries.shape[0])
-    known = True
+    known, together = True, kept.said.shape[2] > 0
     size, blocks = part.step * LANES, part.last - part.first
     out, used = bounds_in(memory, each, part.step), each * (part.step + (part.step + LANES - 1) // LANES) * LANES
     seen = new_seen(high - low, k, memory[used:], lines)
@@ -310,8 +331,12 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
             some = Rows(out.values[place], out.leasts[place], part.first * LANES, size, True, apart)
             if not (to_plane.far[query] or to_lines.far[query]):
                 look(own, query, first_bounds(some, own, query, seen, request.allowed), seen, ground)
+                if together:
+                    shared(own, query, (part.part, 0), seen, ground)
                 seen.uppers[own, :] = np.inf  # a row is counted once: these come again
+    turn = 0
     for begin in range(part.first, part.last, part.step):
+        turn += 1
         row0, some_blocks = begin * LANES, min(part.last - begin, part.step)
         filled = min(some_blocks * LANES, table.rows.shape[0] - row0)
         for tile in range(part.first_tile, part.last_tile):
@@ -330,6 +355,8 @@ def _scan(table: Any, levels: Any, asked: Any, request: Any, part: Any, memory: 
                 else:
                     fresh = first_bounds(some, own, query, seen, request.allowed) if first else seen.counts[own, 1]
                     look(own, query, fresh, seen, ground)
+                if together:
+                    shared(own, query, (part.part, turn), seen, ground)
                 joined(some, own, query, seen, request.allowed)
                 if seen.limits[own] == WITHOUT:
                     seen.limits[own] = np.inf

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from knnscope.certified.cpu import lines, plane_direct, plane_ending, plane_parts, plane_scan
+from knnscope.certified.cpu import joint, lines, plane_direct, plane_ending, plane_parts, plane_ranking, plane_scan
 from knnscope.certified.cpu.heaps import further, sink
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.lines import HEAD
@@ -34,13 +34,19 @@ def width(isa: str, queries: int) -> tuple[int, int]:
     return FEW if few * NARROW < many or queries <= FEW[0] else MANY[isa]
 
 
-@compiled(apart=True)
-def merge(kept: Any, table: Any, answers: Any) -> bool:
-    """Put together what the parts found; whether that answers all queries.
+within: Any = None
+scanned: Any = None
+merged: Any = None
+"""What ``forms`` gives ``_merge`` and ``_alone`` in place of these."""
+
+
+def _merge(kept: Any, table: Any, near: Any, answers: Any) -> bool:
+    """Put together what the parts found; whether that answers all queries: not those where what was found contradicts a bound.
 
     Args:
         kept: Kept.
         table: ranking.Table.
+        near: the queries as lines are asked.
         answers: ranking.Answers, written.
     """
     parts, k, every = kept.keys.shape[0], kept.keys.shape[2], True
@@ -64,6 +70,8 @@ def merge(kept: Any, table: Any, answers: Any) -> bool:
                     sink(values, found, k, key, name)
         if total == CHANGED:
             answers.computed[query] = CHANGED
+        elif total >= 0 and not within(min(values[0], kept.bars[query]), query, kept, table, near):
+            total = -1
         if total < 0:
             every = False
             continue  # its candidates stay -1
@@ -80,15 +88,12 @@ def merge(kept: Any, table: Any, answers: Any) -> bool:
 
 
 @compiled()
-def new_kept(parts: int, queries: int, k: int) -> Any:
-    """Nothing known."""
+def new_kept(parts: int, queries: int, k: int, together: bool) -> Any:
+    """Nothing known; ``together``: parts tell each other what they find."""
     keys, names = np.empty((parts, queries, k)), np.empty((parts, queries, k), dtype=np.int64)
     computed, rests = np.zeros((parts, queries), dtype=np.int64), np.full((parts, queries), np.inf)
-    return Kept(keys, names, computed, rests, np.full(queries, np.inf))
-
-
-scanned: Any = None
-"""What ``forms`` gives ``_alone`` in place of this."""
+    said = np.full((parts, queries, joint.distances(parts, k) if together else 0), np.inf)
+    return Kept(keys, names, computed, rests, np.full(queries, np.inf), np.full(queries, np.inf), said)
 
 
 def _alone(table: Any, levels: Any, width: Any, request: Any, memory: Any, answers: Any) -> bool:
@@ -104,19 +109,24 @@ def _alone(table: Any, levels: Any, width: Any, request: Any, memory: Any, answe
     """
     plane, way, near, mapping = levels
     asked = ask_plane(request.queries, way, width[0], width[1])
-    kept = new_kept(1, asked.far.shape[0], request.k)
+    kept = new_kept(1, asked.far.shape[0], request.k, False)
     for query in range(request.most.shape[0]):
         kept.bars[query] = request.most[query]
     part = PlanePart(0, plane.shape[0], 0, asked.words.shape[0], 0, width[2])
     both = (asked, ask_lines(request.queries, mapping, near.shape[1] - HEAD))
     scanned(table, (plane, near), both, request, part, memory, kept)
-    return merge(kept, table, answers)
+    return bool(merged(kept, table, both[1], answers))
+
+
+merge = specialised(_merge, "plane_merge", apart=True, within=plane_ranking.within)
+merge_direct = specialised(_merge, "plane_merge_direct", apart=True, within=plane_direct.within)
 
 
 class Forms(NamedTuple):
-    """Compiled for one instruction set: a pass over the plane, ``_alone``, and the three steps of plane_parts.py."""
+    """Compiled for one instruction set: a pass over the plane, ``_merge``, ``_alone``, and the three steps of plane_parts.py."""
 
     scan: Any
+    merge: Any
     alone: Any
     bounded: Any
     between: Any
@@ -147,7 +157,7 @@ def forms(isa: str) -> Forms:
     opened = specialised(plane_ending._opened, f"plane_opened_{isa}", apart=True, evaluate=evaluate)
     together = {"begun": begun, "evaluate_near": near, "each_ended": each}
     every = specialised(plane_ending._together_ended, f"plane_together_{isa}", apart=True, **together)
-    return _forms(isa, "", (look, opened), (one, every), ask_lines)
+    return _forms(isa, "", (look, opened, plane_ranking.reached), (one, every, merge), ask_lines)
 
 
 @cache
@@ -155,17 +165,28 @@ def direct_forms(isa: str) -> Forms:
     """The same where there are no lines, but the rows in place of them (plane_direct.py)."""
     one = specialised(plane_ending._one_ended, f"plane_ended_{isa}_direct", apart=True, finish=plane_direct.finish)
     every = specialised(plane_ending._each_ended, f"plane_each_{isa}_direct", apart=True, one_ended=one)
-    return _forms(isa, "_direct", (plane_direct.look, plane_direct.opened), (one, every), plane_direct.asked)
+    begins = plane_direct.look, plane_direct.opened, plane_direct.reached
+    return _forms(isa, "_direct", begins, (one, every, merge_direct), plane_direct.asked)
 
 
-def _forms(isa: str, kind: str, begins: tuple[Any, Any], ends: tuple[Any, Any], asks: Any) -> Forms:
-    """``begins``: how fresh rows are looked at, and how a query begins whose bounds are all known; ``ends``: how one is answered, and how several are."""
-    name, lowered, (look, opened), (ended, every) = f"{isa}{kind}", lowers(isa), begins, ends
-    given = {"lowers": lowered, "look": look, "opened": opened, "ended": every}
+def _forms(isa: str, kind: str, begins: tuple[Any, Any, Any], ends: tuple[Any, Any, Any], asks: Any) -> Forms:
+    """Of one kind of what stands beside the plane.
+
+    Args:
+        isa: instruction set.
+        kind: its name.
+        begins: how fresh rows are looked at, how a query begins whose bounds are all known, and what follows for V from a bound of its k-th distance.
+        ends: how one query is answered, how several are, and how what parts found is put together.
+        asks: how queries are written for it.
+    """
+    name, lowered, (look, opened, further), (ended, every, put) = f"{isa}{kind}", lowers(isa), begins, ends
+    shared = specialised(plane_scan._shared, f"plane_shared_{name}", reached=further)
+    given = {"lowers": lowered, "look": look, "opened": opened, "shared": shared, "ended": every}
     scan = specialised(plane_scan._scan, f"plane_scan_{name}", apart=True, **given)
     return Forms(
         scan,
-        specialised(_alone, f"plane_alone_{name}", scanned=scan, ask_lines=asks),
+        put,
+        specialised(_alone, f"plane_alone_{name}", scanned=scan, merged=put, ask_lines=asks),
         specialised(plane_parts._bounded, f"plane_bounded_{name}", lowers=lowered),
         specialised(plane_parts._between, f"plane_between_{name}", look=look, ended=ended),
         specialised(plane_parts._remaining, f"plane_remaining_{name}", ended=ended),

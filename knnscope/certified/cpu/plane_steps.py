@@ -85,6 +85,8 @@ def _begin_plane(queries: Any, way: Any, digits: int, made: Any, kept: Any) -> N
                 words[tile, group, vector, 0] = words[tile, group, vector, 1] = 0
     made.far[:] = True
     kept.bars[:] = np.inf
+    kept.reaches[:] = np.inf
+    kept.said[:] = np.inf
     plane_queries.write(queries, way, digits, made)
 
 
@@ -107,7 +109,7 @@ class Steps:
         self.queries = np.zeros((size.queries, table.rows.shape[1]))
         to_plane = plane_queries.blank.py_func(size.queries, len(plane.map.matrix), *width)
         tiles, every = len(to_plane.words), len(to_plane.far)
-        self._kept = kept = plane_search.new_kept.py_func(parts + 1 - size.is_known, every, k)
+        self._kept = kept = plane_search.new_kept.py_func(parts + 1 - size.is_known, every, k, size.is_known)
         items = [
             PlanePart(first, last, tile, tile + 1, part, last - first)
             for tile in range(tiles)
@@ -128,7 +130,7 @@ class Steps:
             asked = to_plane, lines.blank.py_func(size.queries, codes)
             digits = np.zeros((2 * size.queries, codes), dtype=np.int8)
             self._begin = begin.bound(self.queries, plane.map, mapping, width, asked, digits, kept)
-        self._merge = plane_search.merge.bound(kept, table)
+        self._merge = forms.merge.bound(kept, table, asked[1])
         lists = [memory[first:last] for first, last in pairwise(ends)]
         first = table, (plane.blocks, near), asked, Request(self.queries, k, allowed)
         if size.is_known:  # then each part knows what it leaves from the beginning

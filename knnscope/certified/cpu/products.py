@@ -10,7 +10,6 @@ import ctypes
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.jit import compiled
@@ -253,23 +252,14 @@ def amx_permitted() -> bool:
         return False
 
 
-def pack(digits: npt.NDArray[np.int8], scan: str, count: int) -> npt.NDArray[Any]:
-    """Query vectors as a scan reads them.
+def packed_shape(groups: int, scan: str, count: int) -> tuple[tuple[int, int, int], type]:
+    """How a scan reads a tile of query vectors, and the type of their digits: some components of each vector, then of the next.
 
     Args:
-        digits: int8, (tiles * count, groups * 4).
+        groups: of four components.
         scan: its name.
         count: vectors of a tile.
-
-    Returns:
-        vnni, stream, portable: int8, (tiles, groups, count, 4). avx2: int16, the same. amx: int8, (tiles, steps, count, 64).
     """
-    tiles, width = len(digits) // count, digits.shape[1]
     if scan == "amx":
-        steps = -(-width // 64)
-        full = np.zeros((len(digits), steps * 64), dtype=np.int8)
-        full[:, :width] = digits
-        return np.ascontiguousarray(full.reshape(tiles, count, steps, 64).transpose(0, 2, 1, 3))
-    words = np.ascontiguousarray(digits).view(np.int32).reshape(tiles, count, width // 4)
-    packed = np.ascontiguousarray(words.transpose(0, 2, 1)).view(np.int8).reshape(tiles, width // 4, count, 4)
-    return packed.astype(np.int16) if scan == "avx2" else packed
+        return (-(-4 * groups // 64), count, 64), np.int8
+    return (groups, count, 4), np.int16 if scan == "avx2" else np.int8

@@ -76,13 +76,14 @@ class Pool(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A query that is ranked for: float64, (dim,), its length as defined, Scale, Pool to work in, and a key that no answer is above."""
+    """A query that is ranked for: float64, (dim,), its length as defined, Scale, Pool to work in, a key that no answer is above, and a distance."""
 
     query: npt.NDArray[np.float64]
     length: float
     scale: Scale
     pool: Pool
     most: float
+    reach: float
 
 
 @compiled()
@@ -197,9 +198,9 @@ def take(table: Any, near: Any, asked: Any, found: Any, values: Any) -> tuple[in
     order, done = heap_of(near.lowers), 0
     while done < count:
         lower = near.lowers[order[0]]
-        key, bar = min(values[0], asked.most), np.inf
+        key, bar = min(values[0], asked.most), asked.reach
         if key < np.inf:
-            bar = bounds.reach(distance_of(key, table.metric, scale), table.widen, scale.blur)
+            bar = min(bar, bounds.reach(distance_of(key, table.metric, scale), table.widen, scale.blur))
         if lower > bar:
             return done, lower
         some = 0
@@ -339,7 +340,7 @@ def _finish_one(query: int, total: int, uppers: Any, given: Any) -> None:
                 high[left] = bounds.upper(most, e, e_q)
                 left += 1
     near = Near(rows[:left], low[:left], high[:left])
-    ranked = Asked(batch.queries[query], length_of(batch.queries[query]), scale, new_pool(), np.inf)
+    ranked = Asked(batch.queries[query], length_of(batch.queries[query]), scale, new_pool(), np.inf, np.inf)
     done, rest = nearest(table, near, ranked, answers.ids[number], answers.values[number])
     if done != CHANGED and not _consistent(uppers, left, answers.values[number], table.metric, scale, bar):
         return  # its candidates stay -1

@@ -1,6 +1,8 @@
 """One pass over the codes: every row that its bound cannot exclude becomes a candidate.
 
-For each query a heap holds the k smallest upper bounds of distances seen so far; from its top follows T.
+For each query a heap holds the k smallest upper bounds of distances seen so far; from its top follows T. Where several threads share the rows, each takes
+some, then some more, fewer each time, until none are left: who wakes up late, or shares a core, has fewer. Between two turns they tell each
+other what they have found (joint.py).
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import bounds, products
+from knnscope.certified.cpu import bounds, joint, products
+from knnscope.certified.cpu.board import load, swap
 from knnscope.certified.cpu.jit import compiled, specialised
 from knnscope.certified.cpu.llvm import excluded, trailing_zeros
 from knnscope.certified.cpu.quantise import PANEL
@@ -20,6 +23,8 @@ BATCH = 2
 """Panels that stay in the first-level cache while the tiles of queries pass."""
 MARK = (11, 32)
 """The first of ``admit``'s marks: so many times k, and so many."""
+LEAST = 8
+"""Panels that a thread takes at least."""
 dots: Any = None
 begin: Any = None
 end: Any = None
@@ -27,10 +32,10 @@ end: Any = None
 
 
 class State(NamedTuple):
-    """What a part of the scan knows of each query.
+    """What each of some threads knows of each query: all arrays have a line for each.
 
-    heaps: float64, (queries, k): upper bounds of distances. squares: float64, (queries, room): lower bounds of candidates' |y - p|^2.
-    ids: int64, alike. counts: int64, (queries,): candidates; -1 where there was no room for all, and the query has to be answered
+    heaps: float64, (..., queries, k): upper bounds of distances. squares: float64, (..., queries, room): lower bounds of candidates' |y - p|^2.
+    ids: int64, alike. counts: int64, (..., queries): candidates; -1 where there was no room for all, and the query has to be answered
     otherwise.
     """
 
@@ -40,11 +45,32 @@ class State(NamedTuple):
     counts: npt.NDArray[np.int64]
 
 
+class Shared(NamedTuple):
+    """What the threads of a pass share.
+
+    taken: int64, (groups of tiles, 8), a cache line each: panels that have been given out. bars: float64, (queries,): the smallest upper bound of a k-th
+    distance that any of them knows. said: see joint.py.
+    """
+
+    taken: npt.NDArray[np.int64]
+    bars: npt.NDArray[np.float64]
+    said: npt.NDArray[np.float64]
+
+
+class Memory(NamedTuple):
+    """Of a pass: each item's own State, of its queries; Shared; and what is handed over of each part, of all queries."""
+
+    own: State
+    shared: Shared
+    whole: State
+
+
 class Part(NamedTuple):
     """What one call of a scan reads.
 
-    first, last: panels. first_tile, last_tile: tiles of queries. rows: without padding. width: query vectors in a tile. digits: 1 or 2 a
-    query. widen: what rounding in the definition may multiply a distance with.
+    first, last: panels, which it shares with others. first_tile, last_tile: tiles of queries. rows: without padding. width: query vectors in a tile.
+    digits: 1 or 2 a query. widen: what rounding in the definition may multiply a distance with. item, number, group: its own number, that of its share of
+    the rows, and that of its tiles.
     """
 
     first: int
@@ -55,6 +81,9 @@ class Part(NamedTuple):
     width: int
     digits: int
     widen: float
+    item: int = 0
+    number: int = 0
+    group: int = 0
 
 
 class Own(NamedTuple):
@@ -175,9 +204,16 @@ def admit(mask: int, spot: Any, part: Any, coded: Any, asked: Any, allowed: Any,
 
 
 @compiled()
-def prepared(out: Any, masks: Any, asked: Any, low: int, kept: Any) -> Any:
-    """Own of the queries from ``low`` on that ``kept`` is for: nothing found, T infinite; those that are far keep no row."""
-    size = kept.counts.shape[0]
+def prepared(out: Any, masks: Any, asked: Any, low: int, part: Any, memory: Any) -> Any:
+    """Own of the queries from ``low`` on: nothing found, T infinite; those that are far keep no row."""
+    own_state, item, each = memory.own, part.item, part.width // part.digits
+    size = (part.last_tile - part.first_tile) * each
+    kept = State(
+        own_state.heaps[item, :size],
+        own_state.squares[item, :size],
+        own_state.ids[item, :size],
+        own_state.counts[item, :size],
+    )
     limits = np.empty(size, dtype=np.float32)
     kept.heaps[:] = np.inf
     for own in range(size):
@@ -190,8 +226,53 @@ def prepared(out: Any, masks: Any, asked: Any, low: int, kept: Any) -> Any:
 
 
 @compiled()
-def hand_over(mine: Any, low: int, coded: Any, asked: Any, widen: float, state: Any) -> None:
-    """What is left of a thread's candidates of the queries from ``low`` on, by the smallest T that it knows; ``state`` is written."""
+def _taken(taken: Any, part: Any, parts: int) -> tuple[int, int]:
+    """The next panels that nobody has taken: all where there is one part, else fewer each time."""
+    at = taken.ctypes.data + 8 * taken.shape[1] * part.group
+    while True:
+        done = load(at)
+        left = part.last - part.first - done
+        if left <= 0:
+            return part.last, part.last
+        some = left if parts == 1 else min(left, max(LEAST, left // (2 * parts) // BATCH * BATCH))
+        if swap(at, done, done + some):
+            return part.first + done, part.first + done + some
+
+
+@compiled(apart=True)
+def _heard(mine: Any, low: int, turn: int, part: Any, asked: Any, shared: Any) -> None:
+    """What all threads know of their queries by now; each speaks after its first turn, its second, its fourth, and so on."""
+    bars, said = shared.bars, shared.said
+    speaks = said.shape[2] > 0 and turn & (turn - 1) == 0
+    for own in range(mine.bars.shape[0]):
+        query = low + own
+        if mine.kept.counts[own] < 0:
+            continue
+        bar = min(bars[query], mine.bars[own])
+        if speaks:
+            if turn > 0:
+                joint.say(said, part.number, query, mine.kept.heaps[own])
+            bar = min(bar, joint.known(said, query))
+        if bar < bars[query]:
+            bars[query] = bar
+        if bar < mine.bars[own]:
+            _tighten(bar, Spot(query, own, 0, 0), asked, part.widen, mine)
+
+
+@compiled(inline=True)
+def following(mine: Any, low: int, turn: int, part: Any, asked: Any, memory: Any) -> tuple[int, int]:
+    """The panels of a thread's next turn, from 0 on; none where the first is the last."""
+    shared = memory.shared
+    if shared.said.shape[0] > 1:
+        _heard(mine, low, turn, part, asked, shared)
+    return _taken(shared.taken, part, shared.said.shape[0])
+
+
+@compiled()
+def hand_over(mine: Any, low: int, coded: Any, asked: Any, part: Any, memory: Any) -> None:
+    """What is left of a thread's candidates of the queries from ``low`` on, by the smallest T that it knows; ``memory.whole`` is written."""
+    every, number, widen = memory.whole, part.number, part.widen
+    state = State(every.heaps[number], every.squares[number], every.ids[number], every.counts[number])
     squares, ids, counts, heaps, errors = (
         mine.kept.squares,
         mine.kept.ids,
@@ -221,43 +302,47 @@ def lines16(count: int, rows: int) -> Any:
     return raw[skip : skip + rows * count].reshape(count, rows)
 
 
-def _scan(coded: Any, asked: Any, allowed: Any, part: Any, kept: Any, state: Any) -> None:
+def _scan(coded: Any, asked: Any, allowed: Any, memory: Any, part: Any) -> None:
     """Scan some panels for the queries of some tiles.
 
     Args:
         coded: quantise.Coded.
         asked: queries.EncodedQueries.
         allowed: see ``admit``.
+        memory: Memory, written.
         part: Part.
-        kept: State of these queries, this thread's own. Written over.
-        state: written.
     """
     count, digits, tiles = part.width, part.digits, part.last_tile - part.first_tile
     each = count // digits
     low = part.first_tile * each
-    mine = prepared(lines16(count, PANEL), np.zeros(each, dtype=np.uint32), asked, low, kept)
+    mine = prepared(lines16(count, PANEL), np.zeros(each, dtype=np.uint32), asked, low, part, memory)
     out, masks = mine.out, mine.masks.ctypes.data
     scales, errors, terms = coded.scales.ctypes.data, coded.errors.ctypes.data, coded.terms.ctypes.data
     steps, slopes, limits = asked.steps.ctypes.data, mine.slopes.ctypes.data, mine.limits.ctypes.data
     lines = (16 + tiles - 1) // tiles
+    turn = 0
+    first, last = following(mine, low, turn, part, asked, memory)
     begin()
-    for panels in range(part.first, part.last, BATCH):
-        for tile in range(tiles):
-            base, ahead = tile * each, tile * lines
-            for panel in range(panels, min(panels + BATCH, part.last)):
-                row0 = panel * PANEL
-                soon = (ahead, min(lines, max(0, 16 - ahead)))
-                dots(count, coded.codes, panel * 2, (asked.packed, asked.biases), part.first_tile + tile, soon, out)
-                rows = (scales + 4 * row0, errors + 4 * row0, terms + 4 * row0)
-                queries = (steps + 4 * (low + base), slopes + 4 * base, limits + 4 * base)
-                some = excluded((out.ctypes.data, count, digits), rows, queries, masks)
-                while some:
-                    place = trailing_zeros(some)
-                    some &= some - 1
-                    spot = Spot(low + base + place, base + place, place, row0)
-                    admit(np.int64(mine.masks[place]), spot, part, coded, asked, allowed, mine)
+    while first < last:
+        for panels in range(first, last, BATCH):
+            for tile in range(tiles):
+                base, ahead = tile * each, tile * lines
+                for panel in range(panels, min(panels + BATCH, last)):
+                    row0 = panel * PANEL
+                    soon = (ahead, min(lines, max(0, 16 - ahead)))
+                    dots(count, coded.codes, panel * 2, (asked.packed, asked.biases), part.first_tile + tile, soon, out)
+                    rows = (scales + 4 * row0, errors + 4 * row0, terms + 4 * row0)
+                    queries = (steps + 4 * (low + base), slopes + 4 * base, limits + 4 * base)
+                    some = excluded((out.ctypes.data, count, digits), rows, queries, masks)
+                    while some:
+                        place = trailing_zeros(some)
+                        some &= some - 1
+                        spot = Spot(low + base + place, base + place, place, row0)
+                        admit(np.int64(mine.masks[place]), spot, part, coded, asked, allowed, mine)
+        turn += 1
+        first, last = following(mine, low, turn, part, asked, memory)
     end()
-    hand_over(mine, low, coded, asked, part.widen, state)
+    hand_over(mine, low, coded, asked, part, memory)
 
 
 PRODUCTS = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +19,14 @@ from knnscope.certified.cpu import (
     ranking,
     scratch,
 )
-from knnscope.certified.cpu.grids import shortest
+from knnscope.certified.cpu.code_pass import CodePass, Scanned, shares
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_scan import FEW as FEW
 from knnscope.certified.cpu.plane_scan import PlanePart, bounds_size
-from knnscope.certified.cpu.quantise import PANEL, Codes, chunk
-from knnscope.certified.cpu.queries import EncodedQueries, Plan, ask
+from knnscope.certified.cpu.quantise import Codes, chunk
+from knnscope.certified.cpu.queries import EncodedQueries
 from knnscope.certified.cpu.ranking import Answers, Batch
-from knnscope.certified.cpu.scan import Part, State
 from knnscope.certified.cpu.table import Table, part_of
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.scanner import Ranked, Request, changed, overflows
@@ -37,18 +37,6 @@ ROOMS = ((22, 512), (64, 4096))
 BLOCK = 1024
 """Queries that share a pass over the codes, if their candidates fit in ``BLOCK_BYTES``."""
 BLOCK_BYTES = 1 << 27
-PART_BYTES = 1 << 30
-"""Bytes of candidates of all threads together: where k is large, fewer threads take part."""
-RANKED = 16
-"""Queries whose candidates are ranked sooner than another thread has woken up."""
-NEAR = 1 << 26
-"""Bytes of codes that caches hold: each item has one tile of queries, as far as there are enough, and reads them for itself."""
-FAR_TILES = 8
-"""Tiles of queries a thread from which on each thread has its own queries, not its own rows, of more codes: there reading them twice is what counts
-(100 queries of 1,000,000 rows: 1.5 times one thread's time instead of 1.02)."""
-LEAD = 1 << 21
-"""Bytes of codes that the caller reads while another thread wakes up: so many more are its own. Who waits is put to sleep and woken, for
-0.03 ms of CPU time; with more than this the others would wait instead."""
 LEAST_ROOM = 4096
 """Rows of a query that the plane may leave at least, without its being asked in vain."""
 MANY_ROOM = 4
@@ -60,7 +48,7 @@ LIST_BYTES = 1 << 29
 QUERY_BYTES = 40
 """Memory of a query for each of its k neighbors while the plane passes: see plane_ranking.Seen."""
 TOLD = 1 << 24
-"""Bounds that all parts of a plane may write before they go on."""
+"""Bounds that all parts of a plane may write before they go on; of a large one so many as are kept until the next search, since new memory costs more."""
 WHOLE = 1 << 24
 """Bytes of a plane up to which all of it passes before the next tile of queries: it stays in the last cache, and V is near its end at once."""
 PASS, GROUP = 128, 64
@@ -204,7 +192,7 @@ class Search:
         width = plane_search.width(isa, count)
         blocks, each, self.paths = len(plane.blocks), width[0] // width[1], {"plane"}
         many = count > FEW
-        step, group = PASS if many and plane.blocks.nbytes > WHOLE else blocks, GROUP
+        large, group = plane.blocks.nbytes > WHOLE, GROUP
         room = room or max(LEAST_ROOM, int(plane.rows * dispatch.room(isa)) // (MANY_ROOM if many else 1))
         if many and not self.levels.scans:
             room = min(room, max(LEAST_ROOM, LIST_BYTES // (8 * GROUP * self.workers.count)))
@@ -213,40 +201,60 @@ class Search:
         levels, workers = (plane.blocks, near), self.workers
         if not many and (workers.count < 2 or blocks * count < SHARED * FEWEST_BLOCKS):
             both = (plane.blocks, plane.map, near, codes.mapping if codes else 0)
-            with scratch.floats("rows", bounds_size(each, step) + 2 * room * count) as memory:
-                return bool(forms.alone(self.table, both, (*width, step), request, memory, answers))
+            with scratch.floats("rows", bounds_size(each, blocks) + 2 * room * count) as memory:
+                return bool(forms.alone(self.table, both, (*width, blocks), request, memory, answers))
         tiles = -(-count // each)
         parts = 1 if tiles >= 2 * workers.count else max(1, min(workers.count, blocks // FEWEST_BLOCKS))
-        told = (tiles == 1 or step == blocks) and tiles * each * blocks * LANES <= TOLD
-        if parts > 1 and (told or not many):
+        most = (
+            min(TOLD, plane_steps.KEPT_BYTES // 4 - parts * tiles * 2 * min(room, blocks * LANES // parts))
+            if large
+            else TOLD
+        )
+        told = (tiles == 1 or not large) and bounds_size(tiles * each, blocks) <= most
+        step = PASS if large and (many or (parts > 1 and not told)) else blocks
+        if parts > 1 and told:
             ground = plane_steps.Ground(self.table, plane, near, codes.mapping if codes else None)
             size = plane_steps.Size(isa, count, request.k, parts, workers.count, room, len(request.most) > 0)
-            steps = self.levels.steps.take(ground, size, request.allowed, _shares)
+            steps = self.levels.steps.take(ground, size, request.allowed, shares)
             done = steps.run(request, answers, workers)
             self.levels.steps.give_back(size, request.allowed, steps)
             return done
         asked = plane_queries.ask(request.queries, plane.map, *width), self._near(request, codes)
-        if codes is None:
+        if parts > 1:
             room = min(room, -(-blocks // parts) * LANES + LANES)
+            fits = (scratch.KEPT_BYTES // (4 * parts) - bounds_size(each, step) - LANES) // (2 * tiles * each)
+            if self.levels.scans and fits >= LEAST_ROOM:  # else all rows compete where there is no room
+                room = min(room, fits)
+        if codes is None:
             group = max(1, min(GROUP, BLOCK_BYTES // (workers.count * (QUERY_BYTES * request.k + 8 * room))))
         elif step == blocks:
             group = max(GROUP, min(WHOLE_GROUP, (scratch.KEPT_BYTES // 4 - bounds_size(each, blocks)) // (2 * room)))
         groups = min(tiles, max(-(-tiles * each // group), min(tiles, workers.count) if parts == 1 else 1))
-        kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k)
+        kept = plane_search.new_kept.py_func(parts, len(asked[0].far), request.k, True)
         kept.bars[: len(request.most)] = request.most
         work = [
             PlanePart(first, last, *some, part, min(step, last - first))
-            for some in _shares(tiles, groups)
-            for part, (first, last) in enumerate(_shares(blocks, parts))
+            for some in shares(tiles, groups)
+            for part, (first, last) in enumerate(shares(blocks, parts))
         ]
 
-        # groups of queries come one after another: memory for as many as there are threads
-        def scanned(part: PlanePart) -> None:
-            with scratch.floats("rows", part.needed(each, room)) as memory:
-                forms.scan(self.table, levels, asked, request, part, memory, kept)
+        self._pass(forms.scan, (self.table, levels, asked, request), work, (each, room), kept)
+        return bool(forms.merge(kept, self.table, asked[1], answers))
 
-        workers.map(scanned, work)
-        return bool(plane_search.merge(kept, self.table, answers))
+    def _pass(self, scan: Any, first: tuple[Any, ...], work: list[PlanePart], size: tuple[int, int], kept: Any) -> None:
+        """Pass the plane, part by part; ``size``: see ``PlanePart.needed``."""
+
+        def scanned(part: PlanePart) -> None:
+            with scratch.floats("rows", part.needed(*size)) as memory:
+                scan(*first, part, memory, kept)
+
+        ends = list(accumulate((part.needed(*size) for part in work), initial=0))
+        if 4 * ends[-1] > scratch.KEPT_BYTES:  # else each thread keeps its own, and uses it for one part after another
+            self.workers.map(scanned, work)
+            return
+        with scratch.floats("parts", ends[-1]) as memory:
+            given = [(part, memory[begin:end], kept) for part, (begin, end) in zip(work, pairwise(ends), strict=True)]
+            self.workers.call(scan, first, given)
 
     def _near(self, request: Request, codes: Codes | None) -> EncodedQueries:
         """Queries as lines are asked, or as rows are."""
@@ -275,9 +283,9 @@ class Search:
                 mask = mask[numbers]
             plan = dispatch.plan(self.isa, len(numbers))
             self.paths.add(plan.scan)
-            asked = ask(queries, codes, plan)
-            self.far[numbers] = asked.far[: len(numbers)]
-            _Pass(self, (codes, chosen), plan, asked, mask).run(queries, numbers, room)
+            scanned = Scanned(codes, chosen, self.codes or codes)
+            work = CodePass(self.table, scanned, plan, self.workers)
+            self.far[numbers] = work.run(Batch(queries, numbers, 0, len(numbers)), mask, room, self.answers)
 
     def _exhaust(self, numbers: npt.NDArray[np.int64]) -> None:
         """Let all rows compete for these queries."""
@@ -311,81 +319,3 @@ class Search:
         if len(moved):
             raise changed(int(self.answers.ids[moved[0], 0]))
         raise overflows(definition.METRICS[self.table.metric])
-
-
-class _Pass:
-    """One pass over the codes for some queries, by one thread or several: items of some rows and some tiles of queries, then ranking."""
-
-    def __init__(
-        self,
-        search: Search,
-        codes: tuple[Codes, npt.NDArray[np.int32] | None],
-        plan: Plan,
-        asked: EncodedQueries,
-        mask: npt.NDArray[np.bool_],
-    ) -> None:
-        self.search, self.plan, self.asked, self.mask = search, plan, asked, mask
-        self.codes, self.chosen = codes
-        self.each = plan.width // plan.digits
-        self.tiles, self.panels = len(asked.packed), len(self.codes.coded.scales) // PANEL
-        self.scan = dispatch.scan(plan)
-
-    def run(self, queries: npt.NDArray[np.float64], numbers: npt.NDArray[np.int64], room: int) -> None:
-        """Scan and rank; the answers go to ``numbers``."""
-        workers, k, count = self.search.workers, self.search.request.k, len(queries)
-        most = max(1, PART_BYTES // (count * (8 * k + 16 * room)))
-        parts, groups = self._grid(workers.count, most)
-        lead = 0
-        if groups == 1 and parts > 1:
-            lead = min(self.panels // 4, LEAD * self.panels // (self.tiles * self.codes.nbytes))
-        rows, tiles = _shares(self.panels, parts, lead), _shares(self.tiles, groups)
-        items = [(part, *one, *some) for part, one in enumerate(rows) for some in tiles]
-        whole = scratch.borrow("all", (parts, count), k, room)
-        wide = max(last - first for first, last in tiles) * self.each
-        own = scratch.borrow("own", (len(items), wide), k, room)
-        coded, search = self.codes.coded, self.search
-        # the caller takes the last item first, and with it what it may read while the others wake up
-        work = [
-            (
-                self._part(first, last, first_tile, last_tile),
-                _views(own.state, number, (last_tile - first_tile) * self.each),
-                _views(whole.state, part, count),
-            )
-            for number, (part, first, last, first_tile, last_tile) in enumerate(items)
-        ][::-1]
-        workers.call(self.scan, (coded, self.asked, self.mask), work)
-        if self.chosen is not None and search.codes is not None:
-            allowed.renamed(whole.state, self.chosen)
-            coded = search.codes.coded
-        batch = Batch(queries, numbers, 0, count)
-        pieces = _shares(count, min(workers.count, -(-count // RANKED)))
-        workers.call(
-            ranking.finish,
-            (search.table, coded, self.asked, whole.state),
-            [(batch._replace(first=first, last=last), search.answers) for first, last in pieces],
-        )
-        scratch.give_back("own", own)
-        scratch.give_back("all", whole)
-
-    def _grid(self, threads: int, most: int) -> tuple[int, int]:
-        """Parts of the rows, at most so many, and groups of tiles: an item has one of each."""
-        most = max(1, min(threads, self.panels, most))
-        if threads > 1 and self.codes.nbytes <= NEAR:
-            return shortest(threads, self.tiles, most)
-        return (1, threads) if self.tiles >= FAR_TILES * threads else (most, 1)
-
-    def _part(self, first: int, last: int, first_tile: int, last_tile: int) -> Part:
-        width, digits = self.plan.width, self.plan.digits
-        return Part(first, last, first_tile, last_tile, self.codes.rows, width, digits, self.search.table.widen)
-
-
-def _views(state: State, part: int, queries: int) -> State:
-    """What one item has of it."""
-    heaps, squares, ids, counts = state
-    return State(heaps[part, :queries], squares[part, :queries], ids[part, :queries], counts[part, :queries])
-
-
-def _shares(total: int, pieces: int, lead: int = 0) -> list[tuple[int, int]]:
-    """Shares of ``range(total)``; the caller, who has the first, gets so much more, and what division leaves."""
-    ends = [0, *(lead - (number * (lead - total) // pieces) for number in range(1, pieces + 1))]
-    return list(pairwise(ends))

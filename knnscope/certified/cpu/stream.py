@@ -16,7 +16,7 @@ from knnscope.certified.cpu.compiler import ir
 from knnscope.certified.cpu.jit import specialised
 from knnscope.certified.cpu.llvm import Emit, Rows16, T, instructions, two_digits
 from knnscope.certified.cpu.quantise import PANEL
-from knnscope.certified.cpu.scan import Spot, admit, hand_over, lines16, prepared
+from knnscope.certified.cpu.scan import Spot, admit, following, hand_over, lines16, prepared
 
 WIDTHS = (2, 4, 8)
 """Query vectors that one pass takes. Twelve took 3.1 ms for 10 queries and products.vnni, which shares each query's load among 32 rows, 2.7."""
@@ -137,26 +137,31 @@ stream: Any = None
 """The instructions for one width: each compiled scan has its own, so that a first search waits for one."""
 
 
-def _scan(coded: Any, asked: Any, allowed: Any, part: Any, kept: Any, state: Any) -> None:
+def _scan(coded: Any, asked: Any, allowed: Any, memory: Any, part: Any) -> None:
     """As scan.SCANS, for a single tile of queries whose width is one of ``WIDTHS``."""
-    count, queries = part.width, state.counts.shape[0]
-    mine = prepared(lines16(count, 16), np.zeros(count // part.digits, dtype=np.int32), asked, 0, kept)
-    block, end = part.first * PANEL // 16, min(part.last * PANEL // 16, (part.rows + 15) // 16)
+    count, queries = part.width, memory.whole.counts.shape[1]
+    mine = prepared(lines16(count, 16), np.zeros(count // part.digits, dtype=np.int32), asked, 0, part, memory)
     codes = (coded.codes.ctypes.data, coded.codes.shape[1])
     vectors = (asked.packed.ctypes.data, asked.biases.ctypes.data)
     rows = (coded.scales.ctypes.data, coded.errors.ctypes.data, coded.terms.ctypes.data)
     test = (asked.steps.ctypes.data, mine.slopes.ctypes.data, mine.limits.ctypes.data)
     found = (mine.out.ctypes.data, mine.masks.ctypes.data)
-    while block < end:
-        block = stream((block, end), codes, vectors, rows, test, found)
-        if block >= end:
-            break
-        for query in range(queries):
-            if mine.masks[query]:
-                spot = Spot(query, query, query, block * 16)
-                admit(np.int64(mine.masks[query]), spot, part, coded, asked, allowed, mine)
-        block += 1
-    hand_over(mine, 0, coded, asked, part.widen, state)
+    turn = 0
+    first, last = following(mine, 0, turn, part, asked, memory)
+    while first < last:
+        block, end = first * PANEL // 16, min(last * PANEL // 16, (part.rows + 15) // 16)
+        while block < end:
+            block = stream((block, end), codes, vectors, rows, test, found)
+            if block >= end:
+                break
+            for query in range(queries):
+                if mine.masks[query]:
+                    spot = Spot(query, query, query, block * 16)
+                    admit(np.int64(mine.masks[query]), spot, part, coded, asked, allowed, mine)
+            block += 1
+        turn += 1
+        first, last = following(mine, 0, turn, part, asked, memory)
+    hand_over(mine, 0, coded, asked, part, memory)
 
 
 SCANS = {

@@ -221,7 +221,7 @@ class _ByCodes:
         mask = request.allowed
         allowed = mask if len(mask) < 2 else mask[item.queries]
         coded = self.codes.coded
-        within_codes.form(self.plan.scan)(coded, asked, allowed, part, (kept, radii), 0)
+        within_codes.form(self.plan.scan)(coded, asked, allowed, (kept, radii), part)
         queries = request.queries[item.queries]
         return int(within_codes.rank(self.table, coded, asked, queries, radii, kept))
 

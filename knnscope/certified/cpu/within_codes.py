@@ -63,7 +63,7 @@ def reached(asked: Any, keys: Any, metric: int, widen: float, reaches: Any) -> N
 
 
 @compiled()
-def _begun(out: Any, masks: Any, asked: Any, low: int, kept: Any) -> Any:
+def _begun(out: Any, masks: Any, asked: Any, low: int, part: Any, kept: Any) -> Any:  # noqa: ARG001
     """Mine, in place of ``scan.prepared``; padding keeps no row."""
     size, (own, radii) = asked.far.shape[0], kept
     slopes, limits = np.zeros(size, dtype=np.float32), np.full(size, -np.inf, dtype=np.float32)
@@ -99,15 +99,21 @@ def _admit(mask: int, spot: Any, part: Any, coded: Any, asked: Any, allowed: Any
             counts[query, 0] = now + 1
 
 
+@compiled(inline=True)
+def _whole(mine: Any, low: int, turn: int, part: Any, asked: Any, kept: Any) -> tuple[int, int]:  # noqa: ARG001
+    """All panels in one turn, in place of ``scan.following``."""
+    return part.first if turn == 0 else part.last, part.last
+
+
 @compiled()
-def _ended(mine: Any, low: int, coded: Any, asked: Any, widen: float, state: Any) -> None:
+def _ended(mine: Any, low: int, coded: Any, asked: Any, part: Any, kept: Any) -> None:
     """Nothing to hand over, in place of ``scan.hand_over``."""
 
 
 @cache
 def form(name: str) -> Any:
-    """``scan._scan`` of an instruction set for known thresholds; what it is given as ``kept`` are Kept and Radii."""
-    own = {"prepared": _begun, "admit": _admit, "hand_over": _ended}
+    """``scan._scan`` of an instruction set for known thresholds; what it is given as ``memory`` are Kept and Radii."""
+    own = {"prepared": _begun, "following": _whole, "admit": _admit, "hand_over": _ended}
     return specialised(scan._scan, f"within_{name}", apart=True, **scan.PRODUCTS[name], **own)
 
 

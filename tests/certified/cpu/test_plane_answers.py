@@ -42,6 +42,7 @@ def test_any_small_data(isa: str, data: st.DataObject) -> None:
         patch.setattr(searches, "FEWEST_BLOCKS", 1)
         patch.setattr(searches, "WHOLE", data.draw(st.sampled_from((0, 1 << 24))))
         patch.setattr(searches, "PASS", data.draw(st.integers(1, 4)))
+        patch.setattr(searches, "TOLD", data.draw(st.sampled_from((0, 1 << 24))))
         for name in ("GROUP", "WHOLE_GROUP"):
             patch.setattr(searches, name, data.draw(st.sampled_from((5, 10, 64))))
         if data.draw(st.booleans()):  # lists that run full

@@ -38,6 +38,14 @@ def test_a_batch_leaves_as_little_of_its_tiles_empty_as_their_widths_allow() -> 
     assert [dispatch.plan("amx", queries).width for queries in (13, 16, 17, 40)] == [16, 16, 32, 32]
 
 
+def pack(digits: np.ndarray, isa: str, count: int) -> np.ndarray:
+    """Query vectors, (2 count, components), as ``products.packed_shape`` says."""
+    (pieces, _, inside), dtype = products.packed_shape(digits.shape[1] // 4, isa, count)
+    full = np.zeros((2, count, pieces * inside), dtype=dtype)
+    full[:, :, : digits.shape[1]] = digits.reshape(2, count, -1)
+    return np.ascontiguousarray(full.reshape(2, count, pieces, inside).transpose(0, 2, 1, 3))
+
+
 @pytest.mark.parametrize("groups", [1, 15, 16, 17, 96, 100])
 @pytest.mark.parametrize("isa", ISAS)
 def test_products_are_the_defined_whole_numbers(isa: str, groups: int) -> None:
@@ -54,7 +62,7 @@ def test_products_are_the_defined_whole_numbers(isa: str, groups: int) -> None:
             out = np.zeros((count, 32), dtype=np.int32)
             if isa == "amx":
                 products.begin_amx()
-            packed = (products.pack(digits, isa, count), biases)
+            packed = (pack(digits, isa, count), biases)
             getattr(products, isa)(count, codes, 2, packed, 1, (ahead, lines), out)
             if isa == "amx":
                 products.end_amx()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from knnscope.certified.cpu import plane
+from knnscope.certified.cpu import plane, plane_steps, scratch
 from knnscope.certified.cpu import search as searches
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.index import ExactIndex
@@ -85,6 +85,27 @@ def test_small_memory_with_a_row_far_too_long_for_a_plane(small: pytest.MonkeyPa
     assert said[0] == said[1]
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_row_that_has_come_nearer_is_not_lost(small: pytest.MonkeyPatch, threads: int, metric: str) -> None:
+    """What is known of it is beyond its own distance by now, so that it would be left out by itself; with all others, which are further."""
+    small.setattr(searches, "FEWEST_BLOCKS", 1)
+    random, fall = RANDOM(1), np.arange(1, 65) ** -0.8
+    rows = (random.standard_normal((3000, 64)) * fall).astype(np.float32)
+    queries = (random.standard_normal((6, 64)) * fall * 4).astype(np.float32)
+    index = ExactIndex(rows, metric, threads=threads, memory="small")
+    near = int(index.search(queries[:1], 1).ids[0, 0])
+    rows[near] = queries[0] * np.float32(8 if metric == "ip" else 1)
+    for batch in (1, 6):
+        for k in (1, 3):
+            try:
+                found = index.search(queries[:batch], k)
+            except KnnscopeError as error:
+                assert "were changed after the index was built" in str(error)
+            else:
+                np.testing.assert_array_equal(found.ids, definition.search(rows, queries[:batch], k, metric).ids)
+
+
 def test_a_memory_that_there_is_not_is_refused() -> None:
     with pytest.raises(KnnscopeError, match="memory"):
         ExactIndex(np.zeros((3, 4), dtype=np.float32), memory="tiny")
@@ -93,13 +114,19 @@ def test_a_memory_that_there_is_not_is_refused() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_small_memory_has_room_for_every_row(small: pytest.MonkeyPatch, metric: str) -> None:
-    """Rows that no bound tells apart, and a mask of rows for each query."""
+@pytest.mark.parametrize("threads", [1, 4])
+def test_small_memory_has_room_for_every_row(small: pytest.MonkeyPatch, threads: int, metric: str) -> None:
+    """Rows that no bound tells apart, and a mask of rows for each query; where threads share a large plane, those that are near lie in one part."""
     small.setattr(searches, "LEAST_ROOM", 16)
+    small.setattr(searches, "FEWEST_BLOCKS", 1)
+    small.setattr(searches, "WHOLE", 0)
+    small.setattr(scratch, "KEPT_BYTES", 5 << 15)
+    small.setattr(plane_steps, "KEPT_BYTES", 0)
     rows = np.repeat(RANDOM(3).standard_normal((4, 64)).astype(np.float32), 1500, axis=0)
     where = RANDOM(4).random((9, 6000)) < 0.5
     for count in (1, 4):
-        found = ExactIndex(rows, metric, memory="small").search(rows[:count] + np.float32(0.1), 20, where[:count])
+        index = ExactIndex(rows, metric, threads=threads, memory="small")
+        found = index.search(rows[:count] + np.float32(0.1), 20, where[:count])
         assert found.certificate.path == ("plane",)
         for number in range(count):
             left = np.flatnonzero(where[number])

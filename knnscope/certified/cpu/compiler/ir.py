@@ -314,9 +314,13 @@ class Builder:
         words = f"{type_} {one.name}, {type_} {other.name}, {places.type.text} {places.name}"
         return self.new(VectorType(one.type.element, places.type.count), f"shufflevector {words}")
 
-    def load_atomic(self, pointer: Register, type_: Any, align: int) -> Register:
-        """What lies there, in one order for all threads."""
-        return self.new(type_, f"load atomic {type_.text}, ptr {pointer.name} seq_cst, align {align}")
+    def load_atomic(self, pointer: Register, type_: Any, align: int, order: str = "seq_cst") -> Register:
+        """What lies there, in one order for all threads; ``monotonic``: in one for this place alone."""
+        return self.new(type_, f"load atomic {type_.text}, ptr {pointer.name} {order}, align {align}")
+
+    def store_atomic(self, value: Register, pointer: Register, align: int, order: str = "seq_cst") -> None:
+        """Write there, likewise."""
+        self._lines.append(f"store atomic {value.type.text} {value.name}, ptr {pointer.name} {order}, align {align}")
 
     def atomic_rmw(self, how: str, pointer: Register, value: Register) -> Register:
         """Change what lies there, in one order for all threads: what it was."""
