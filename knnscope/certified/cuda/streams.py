@@ -44,7 +44,7 @@ def capture(stream: Any) -> int:
     code = _capture_info()(ctypes.c_void_p(stream.ptr), ctypes.byref(status), ctypes.byref(number), None, None, None)
     if code:
         raise KnnscopeError(f"the driver does not say whether this stream is captured in a graph (CUDA error {code})")
-    return number.value if status.value == CAPTURED else 0
+    return number.value + 1 if status.value == CAPTURED else 0  # the driver does not say where its numbers begin
 
 
 class Readers:

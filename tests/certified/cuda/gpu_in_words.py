@@ -110,6 +110,12 @@ class Gpu:
         self.current.queue(lambda: np.copyto(made, taken))
         return made
 
+    def captured(self, stream: Any, status: Any, number: Any, *_nothing: None) -> int:
+        """What the driver says of a stream: whether it is captured, and in which graph."""
+        found = next((self.graphs[one] for one in self.graphs if one.ptr == stream.value), None)
+        status._obj.value, number._obj.value = found is not None, found or 0
+        return 0
+
     def copy(self, to: int, source: int, size: int, _kind: int, stream: int) -> None:
         """Queue a copy."""
         next(one for one in self.streams if one.ptr == stream).queue(lambda: ctypes.memmove(to, source, size))
@@ -195,7 +201,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, free: int, seed: int = 0) -> Gpu:
     for name, module in fakes.items():
         monkeypatch.setitem(sys.modules, name, module)
     streams: Any = importlib.import_module(f"{PACKAGE}.streams")  # which asks the driver
-    monkeypatch.setattr(streams, "capture", lambda stream: gpu.graphs.get(stream, 0))
+    monkeypatch.setattr(streams, "_capture_info", lambda: gpu.captured)
     return gpu
 
 

@@ -235,3 +235,22 @@ def test_streams_of_threads_are_all_waited_for(monkeypatch: pytest.MonkeyPatch) 
     other.queue(lambda: read.append(1))
     del owner
     assert read == [1]
+
+
+@pytest.mark.parametrize(("status", "number", "graph"), [(0, 5, 0), (1, 5, 6), (1, 0, 1), (2, 5, 0)])
+def test_a_capture_is_what_the_driver_says(
+    status: int, number: int, graph: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(monkeypatch, 1 << 20)
+    from knnscope.certified.cuda import streams
+
+    def driver(_stream: Any, said: Any, own: Any, *_nothing: None) -> int:
+        said._obj.value, own._obj.value = status, number
+        return 0
+
+    monkeypatch.setattr(streams, "_capture_info", lambda: driver)
+    assert streams.capture(SimpleNamespace(ptr=77)) == graph
+    assert streams.capture(SimpleNamespace(ptr=0)) == 0
+    monkeypatch.setattr(streams, "_capture_info", lambda: lambda *_: 3)
+    with pytest.raises(KnnscopeError, match=r"\(CUDA error 3\)"):
+        streams.capture(SimpleNamespace(ptr=77))
