@@ -106,7 +106,9 @@ class EngineRung(Rung):
         self.index = engine.build(self.rows, "l2")
 
     def ready(self, query: Any) -> Any:
-        """One line of a batch, where the engine computes."""
+        """One line of a batch, where the engine computes; before any call, and untimed, so it is checked here."""
+        if (held := getattr(self.index, "range", None)) is not None:
+            held.check(np.asarray(query)[None])
         return (self.xp.asarray(query) if self.on_gpu else np.asarray(query))[None]
 
     def search(self, query: Any, k: int) -> Any:

@@ -81,10 +81,16 @@ class Worker:
         return HostClock() if self._library is None else CudaClock(self._library)
 
     def build(self) -> Built:
-        """Make the index; the rows are given up by this process, an engine that copied them need not hold them twice."""
+        """Make the index; the rows are given up by this process, an engine that copied them need not hold them twice.
+
+        Raises:
+            KnnscopeError: rows that cannot be searched, or queries outside of what the index says that it can sum.
+        """
         check_build(self._engine, self._rows, self._metric, "this engine")
         with peak(self._library, self._free_before) as found:
             sample, self._index, compiled = apart(lambda: self._engine.build(self._rows, self._metric), self._clock())
+        if (held := getattr(self._index, "range", None)) is not None:  # once, and outside of what is timed
+            held.check(self._queries)
         self._rows = np.empty((0, self._rows.shape[1]), self._rows.dtype)  # a slice would hold all of them
         return Built(sample.wall_ns, found.host, found.gpu, compiled, str(getattr(self._index, "how", "")))
 

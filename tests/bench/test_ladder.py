@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,13 @@ def test_a_loop_over_fewer_rows_is_scaled_and_marked_and_judged_by_what_it_saw()
     assert loop.grade in ("exact", "float32")
     assert max(loop.ids) < 30
     assert (whole.scaled, whole.visited) == (False, 300)
+
+
+def test_an_engine_whose_sums_would_overflow_is_refused_before_it_is_timed() -> None:
+    p = plan()
+    row = rows_of(["faiss"], replace(p, queries=p.queries * np.float32(1e19)))["faiss"]
+    assert (row.status, row.wall_ns) == ("unsupported", None)
+    assert "l2 of these numbers overflows float32" in row.reason
 
 
 def test_rungs_for_a_gpu_are_rows_without_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from knnscope.bench.plan import Case
 from knnscope.errors import KnnscopeError, UnsupportedError
 from knnscope.records import Neighbors
+from knnscope.search.ranges import Range
 from tests.bench import planted
 from tests.bench.planted import Right
 from tests.bench.small import ANSWERS, QUERIES, ROWS, Here, case
@@ -96,3 +97,16 @@ def test_a_worker_refuses_what_its_engine_has_not() -> None:
         worker(planted.Shallow()).warm(Case("x", 6, 1, "host"))
     with pytest.raises(KnnscopeError, match="row 0 has nan"):
         worker(planted.Right(), np.full((9, 2), np.nan, np.float32))
+
+
+def test_queries_are_held_against_a_range_once_and_not_in_what_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ranged(Right):
+        def build(self, vectors: Any, metric: str) -> Right:
+            self.range = Range(vectors, metric)
+            return super().build(vectors, metric)
+
+    with pytest.raises(KnnscopeError, match="l2 of these numbers overflows float32"):
+        worker(Ranged(), np.full((9, 2), 1e19, np.float32))
+    one = worker(Ranged())
+    monkeypatch.setattr(Range, "check", None)
+    assert len(one.turn(case("x"), [0]).samples) == 1

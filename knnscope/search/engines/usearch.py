@@ -66,4 +66,4 @@ class UsearchIndex:
     def _some(self, queries: Array, k: int) -> tuple[Array, Array]:
         found = exact_search(self._rows, queries, k, self.NAMES[self._metric], exact=True, threads=budget())
         shape = (len(queries), k)
-        return np.asarray(found.distances).reshape(shape), np.asarray(found.keys, dtype=np.int64).reshape(shape)
+        return np.asarray(found.distances).reshape(shape), np.asarray(found.keys).reshape(shape)
