@@ -74,8 +74,13 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     reason: Annotated[str | None, _say("one line, where the status is not ok")]
     formula: Annotated[str | None, _say("how the engine says that it computes; grades hold it to that")]
     grade: GradeName | None
-    judged: Annotated[Count, _say("queries whose answers were compared with the definition")]
-    differing: Annotated[Count, _say("of those, queries whose ids are not the defined ones")]
+    judged: Annotated[
+        Count, _say("queries whose answers were compared with the definition; one that was asked again counts once")
+    ]
+    differing: Annotated[
+        Count,
+        _say("of those, queries whose ids are not the defined ones, or whose distances rounding does not explain"),
+    ]
     beyond: Annotated[Count, _say("of those, queries where rounding does not explain it")]
     evidence: Annotated[Evidence | None, _say("where an answer departs from the definition furthest")]
     samples_ns: Annotated[

@@ -67,7 +67,9 @@ def tables(run: ComparisonRun) -> list[Table]:
         if not shown:
             continue
         where = "" if boundary == "host" else ", from and to GPU memory"
-        lines = [_line(r, by_state) for r in sorted(shown, key=lambda r: r.median_ns or float("inf"))]
+        lines = [
+            _line(r, by_state, run.facts.queries) for r in sorted(shown, key=lambda r: r.median_ns or float("inf"))
+        ]
         kept = [i for i, name in enumerate(HEAD) if name not in OPTIONAL or any(line[i] for line in lines)]
         found.append(
             Table(
@@ -98,12 +100,21 @@ def _spent(row: Measurement) -> int:
     return sum(map(sum, row.samples_ns))
 
 
-def _line(row: Measurement, by_state: Mapping[tuple[str, int, int, str, str], Measurement]) -> tuple[str, ...]:
+def judged(row: Measurement, queries: int | None) -> str:
+    """How many queries a grade rests on, where that is not all of them."""
+    return f"{row.judged:,} of {queries:,} queries" if queries and 0 < row.judged < queries else ""
+
+
+def _line(
+    row: Measurement, by_state: Mapping[tuple[str, int, int, str, str], Measurement], queries: int | None
+) -> tuple[str, ...]:
     first, cold = by_state.get((*row.case, "first")), by_state.get((*row.case, "cold"))
     grade: str = row.grade or row.status
     if row.differing:
         count = row.beyond if row.grade == "wrong" else row.differing
-        grade += f" ({count} of {row.judged} {'wrong' if row.grade == 'wrong' else 'differ'})"
+        grade += f" ({count} of {judged(row, queries) or row.judged} {'wrong' if row.grade == 'wrong' else 'differ'})"
+    elif row.grade and (some := judged(row, queries)):
+        grade += f" ({some})"
     median = row.median_ns
     interval = ""
     if row.low_ns is not None and row.high_ns is not None:
@@ -204,7 +215,7 @@ def _wrong(rows: Sequence[Measurement]) -> list[str]:
             )
         lines = [
             f"{plain(engine)} is wrong at batch {row.batch}, k = {row.k}: {row.beyond} of {row.judged} queries",
-            f"  query {e.query}, rank {e.rank}: row {e.row} stands where one {plain(e.why)}{gap}",
+            f"  query {e.query}, rank {e.rank}: {plain(e.said)}{gap}",
             f"  found    {' '.join(map(str, e.ids[:20]))}",
             f"  defined  {' '.join(map(str, e.expected[:20]))}",
         ]

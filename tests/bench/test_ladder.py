@@ -21,7 +21,6 @@ from knnscope.search import catalog, device, ladder
 from knnscope.search.ladder.rung import Rung
 from tests.bench.test_result import CEILINGS
 
-
 FIRST_CLIMB = """
 import json, os
 import numpy as np

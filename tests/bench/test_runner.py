@@ -48,7 +48,7 @@ class Scripted:
         self.script.turns.append((case, tuple(firsts), cold, prime))
         ids = ANSWERS.ids[[0] * case.batch]
         wall = self.script.wall.get(case.engine, 1_000_000)
-        return Turn([Sample(wall, 1)] * len(firsts), [(first, ids) for first in firsts])
+        return Turn([Sample(wall, 1)] * len(firsts), [(first, ids, None) for first in firsts])
 
     def answers(self, k: int, batch: int, count: int) -> Neighbors:
         self.note("answers")
