@@ -61,7 +61,7 @@ class Exam:
         found: Grade | None = None
         for number, (line, distances) in enumerate(zip(given.ids, given.distances, strict=True)):
             query = number % len(self.judge.queries)
-            key = f"{formula} {formula.extra}", query, line.tobytes() + distances.tobytes()
+            key = repr(formula), query, line.tobytes() + distances.tobytes()
             if key not in self.known:
                 self.known[key] = self.judge.grade(line[None], query, formula, distances[None])
             found = self.known[key] if found is None else found.with_others(self.known[key])

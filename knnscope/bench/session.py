@@ -227,7 +227,8 @@ def _rows(
             lines = quality.ranked(run.answers[case.engine], task.metric, task.own, task.query_rows)
             good[case.engine, case.k] = quality.measures(lines, task.qrels, case.k, task.query_rows)
         formula = str(formulas[case.engine](case.batch)) if case.engine in formulas else None
-        about = result.About(catalog.ENGINES[case.engine].device, formula, good.get((case.engine, case.k), {}))
+        entry = catalog.ENGINES[case.engine]
+        about = result.About(entry.device, formula, good.get((case.engine, case.k), {}), entry.elsewhere)
         found += result.rows_of(m, facts, about)
     return found
 

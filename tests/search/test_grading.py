@@ -329,3 +329,14 @@ def test_a_query_that_is_judged_twice_counts_once_by_its_worst_answer() -> None:
     assert (folded.queries, folded.differing, folded.beyond) == (2, 1, 1)
     assert folded.evidence is not None
     assert folded.evidence.query == 1
+
+
+def test_a_product_that_was_told_as_one_minus_itself_is_rounded_twice() -> None:
+    """As usearch tells it: 1 - s in float32, turned back."""
+    rows, queries = np.array([[0.3], [1e-4]], np.float32), np.array([[0.7]], np.float32)
+    truth = definition.search(rows, queries, 2, "ip")
+    told = (np.float32(1) - (np.float32(1) - truth.distances.astype(np.float32))).astype(np.float32)
+    judge = Judge(rows, queries, truth, "ip")
+    assert judge.grade(truth.ids, 0, Formula("difference"), told).grade == "wrong"
+    assert judge.grade(truth.ids, 0, Formula("difference", shifted=True), told).grade == "exact"
+    assert judge.grade(truth.ids, 0, Formula("difference", shifted=True), told + 1e-6).grade == "wrong"

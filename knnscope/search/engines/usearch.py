@@ -26,8 +26,8 @@ class UsearchEngine:
     )
 
     def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
-        """Differences."""
-        return Formula("difference")
+        """Differences; of products the library gives 1 - s."""
+        return Formula("difference", shifted=metric == "ip")
 
     def build(self, vectors: Array, metric: str) -> UsearchIndex:
         """Keep the rows as contiguous float32.
