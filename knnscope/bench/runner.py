@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from knnscope.bench.failures import FailedError
 from knnscope.bench.forecast import START_SECONDS, TOLD_FROM, Forecast, about
-from knnscope.bench.plan import COLD_ROUNDS, FAR, Case, Options, Schedule, schedule, starts
+from knnscope.bench.plan import COLD_ROUNDS, FAR, Case, Options, Schedule, asked, schedule, starts
 from knnscope.bench.timing import Sample, WarmUp
 from knnscope.bench.worker import Answer, Built, Turn, Warmed
 from knnscope.progress import EXPECTED, UNLIKE, bar, say
@@ -212,9 +212,7 @@ class Runner:
 
     def _turn(self, executor: Executor, m: Measured, number: int) -> None:
         assert m.schedule is not None
-        firsts = starts(self._queries, m.case.batch)
-        place = number * m.schedule.samples
-        chosen = [firsts[(place + i) % len(firsts)] for i in range(m.schedule.samples)]
+        chosen = asked(number, m.schedule.samples, starts(self._queries, m.case.batch))
         called = self._called[m.case.engine]
         if not called and not m.schedule.prime:
             executor.turn(replace(m.case, batch=1), chosen[:1], prime=False)  # wakes a new process for a long call
