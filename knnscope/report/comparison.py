@@ -41,7 +41,7 @@ def figures(run: ComparisonRun) -> str:
         parts += ["", "how they compute", *named]
     for part in (quality(rows), *_wrong(rows), divided(rows), memory(rows)):
         parts += ["", part.text() if isinstance(part, Table) else part] if part else []
-    if said := notes(rows):
+    if said := notes(rows, run.facts.queries):
         parts += ["", *said]
     return "\n".join(parts)
 
@@ -110,10 +110,11 @@ def _line(
 ) -> tuple[str, ...]:
     first, cold = by_state.get((*row.case, "first")), by_state.get((*row.case, "cold"))
     grade: str = row.grade or row.status
+    some = judged(row, queries) if row.grade else ""
     if row.differing:
-        count = row.beyond if row.grade == "wrong" else row.differing
-        grade += f" ({count} of {judged(row, queries) or row.judged} {'wrong' if row.grade == 'wrong' else 'differ'})"
-    elif row.grade and (some := judged(row, queries)):
+        count, word = (row.beyond, "wrong") if row.grade == "wrong" else (row.differing, "differ")
+        grade += f" ({count} {word}; {some})" if some else f" ({count} of {row.judged} {word})"
+    elif some:
         grade += f" ({some})"
     median = row.median_ns
     interval = ""
@@ -310,8 +311,20 @@ def _compiling(rows: Sequence[Measurement]) -> list[str]:
     ]
 
 
-def notes(rows: Sequence[Measurement]) -> list[str]:
-    """What a reader has to know to trust the figures."""
+def _again(rows: Sequence[Measurement], queries: int | None) -> list[str]:
+    """Where all calls asked the same batch: an engine that keeps an answer is timed by keeping it."""
+    if queries is None:
+        return []
+    batches = sorted({r.batch for r in rows if queries < 2 * r.batch})
+    return [
+        f"batch {batch:,}: every call asked the same queries again, since there are {queries:,}: an engine that keeps answers would be timed without "
+        f"searching; {2 * batch:,} queries or more tell"
+        for batch in batches
+    ]
+
+
+def notes(rows: Sequence[Measurement], queries: int | None = None) -> list[str]:
+    """What a reader has to know to trust the figures, where so many queries were asked."""
     said = []
     hot = [r for r in rows if r.cache == "hot" and r.median_ns]
     overheads = [r.overhead_ns for r in hot if r.overhead_ns]
@@ -319,6 +332,7 @@ def notes(rows: Sequence[Measurement]) -> list[str]:
         share = max(r.overhead_ns / r.took_ns for r in hot if r.overhead_ns)
         said.append(f"timing itself takes {duration(max(overheads))}, at most {100 * share:.2g}% of any time above")
     said += _compiling(rows)
+    said += _again(hot, queries)
     said += [
         f"{plain(r.engine)} kept {r.cores:.1f} cores busy at batch {r.batch}: more than its {r.threads} threads"
         for r in hot

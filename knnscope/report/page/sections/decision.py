@@ -109,8 +109,14 @@ def sure(v: Verdict, stopped: bool = False) -> str:
 
 def right(row: Measurement, queries: int | None = None) -> str:
     """What was found about its answers, where there are so many queries."""
-    some = judged(row, queries) or f"{row.judged:,}"
-    return f"exact, {some} checked" if row.grade == "exact" else f"float32: {row.differing:,} of {some} differ"
+    some = judged(row, queries)
+    if row.grade == "exact":
+        return f"exact, {some or f'{row.judged:,}'} checked"
+    return (
+        f"float32: {row.differing:,} differ, {some} checked"
+        if some
+        else f"float32: {row.differing:,} of {row.judged:,} differ"
+    )
 
 
 def _wrong(c: Choice) -> str:
