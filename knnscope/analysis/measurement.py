@@ -26,7 +26,7 @@ MOST = 2**62
 """No whole number is larger: 146 years in nanoseconds, four exbibytes."""
 
 Status = Literal["ok", "wrong", "unsupported", "missing", "no-gpu", "oom", "timeout", "crashed", "interrupted"]
-GradeName = Literal["exact", "float32", "wrong"]
+GradeName = Literal["exact", "float32", "undecided", "wrong"]
 Device = Literal["cpu", "cuda"]
 Metric = Literal["l2", "ip", "cosine"]
 Count = Annotated[int, Meta(ge=0, le=MOST)]
@@ -148,7 +148,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if self.status in ("ok", "wrong"):
             _need(self.median_ns is not None, "median_ns", f"a row that is {self.status} has one")
             _need(self.cpu_ns is not None, "cpu_ns", f"a row that is {self.status} has one")
-            right = ("wrong",) if self.status == "wrong" else ("exact", "float32")
+            right = ("wrong",) if self.status == "wrong" else ("exact", "float32", "undecided")
             _need(self.grade in right, "grade", f"{self.grade} does not go with {self.status}")
         if self.grade == "wrong":
             _need(self.evidence is not None, "evidence", "a wrong answer has some")
@@ -236,7 +236,7 @@ class RungMeasurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         measured = self.status in ("ok", "wrong")
         _need((self.wall_ns is not None) == measured, "wall_ns", f"does not go with {self.status}")
         if measured:
-            right = ("wrong",) if self.status == "wrong" else ("exact", "float32")
+            right = ("wrong",) if self.status == "wrong" else ("exact", "float32", "undecided")
             _need(self.grade in right, "grade", f"{self.grade} does not go with {self.status}")
         else:
             _need(self.reason is not None, "reason", f"a row that is {self.status} says why")

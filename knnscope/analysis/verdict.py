@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 from knnscope.analysis import statistics
 from knnscope.analysis.measurement import NOT_HERE, Measurement
+from knnscope.search.grading import RIGHT
 from knnscope.units import duration
 
 MATTERS = 1.05
@@ -84,7 +85,7 @@ def verdicts(rows: Iterable[Measurement]) -> list[Verdict]:
     """For each group, the fastest ``exact`` engine, then the fastest ``float32`` one; a grade that none has is left out."""
     found = []
     for group, members in groups(rows).items():
-        for grade in ("exact", "float32"):
+        for grade in RIGHT:
             right = [r for r in members if r.grade == grade and r.median_ns is not None]
             if right:
                 found.append(leading(group, grade, right))
@@ -119,7 +120,7 @@ def as_json(rows: Sequence[Measurement]) -> dict[str, object]:
 
 
 def sentences(rows: Sequence[Measurement]) -> list[str]:
-    """One for each group: who is fastest among the right, by how much, and who was faster and wrong."""
+    """One for each group: who is fastest among the right, by how much, and who was faster and wrong, or undecided."""
     by_group = groups(rows)
     several_k = len({group[0] for group in by_group}) > 1
     said: dict[Group, list[str]] = {group: [] for group in by_group}
@@ -133,15 +134,21 @@ def sentences(rows: Sequence[Measurement]) -> list[str]:
         name += ", on the device" if boundary == "device" else ""
         best = min((v.median_ns for v in found if (v.k, v.batch, v.boundary) == (k, batch, boundary)), default=None)
         wrong = [
-            f"{r.engine} took {duration(r.took_ns)} and was wrong on {r.beyond} of {r.judged} queries"
+            f"{r.engine} took {duration(r.took_ns)} and {_not_right(r)}"
             for r in by_group[k, batch, boundary]
-            if r.grade == "wrong" and r.median_ns is not None and (best is None or r.median_ns < best)
+            if r.grade not in (None, *RIGHT) and r.median_ns is not None and (best is None or r.median_ns < best)
         ]
-        none = "no engine gave a right answer"
+        none = "no engine gave an answer known to be right"
         if _stopped(by_group[k, batch, boundary]):
             none = "interrupted before any right answer was timed"
         lines.append(f"{name}: {'; '.join([*(parts or [none]), *wrong])}")
     return lines
+
+
+def _not_right(row: Measurement) -> str:
+    if row.grade == "wrong":
+        return f"was wrong on {row.beyond} of {row.judged} queries"
+    return f"is undecided: {row.differing} of {row.judged} queries differ, and its rounding would excuse wrong rows as well"
 
 
 def _stopped(rows: Iterable[Measurement]) -> bool:

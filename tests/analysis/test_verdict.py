@@ -169,9 +169,12 @@ def test_a_wrong_one_never_wins_and_is_mentioned_where_it_was_faster() -> None:
 
 def test_no_right_answer() -> None:
     (line,) = sentences(rows("cheat", 10, "wrong", noise=0) + failed("b", "crashed"))
-    assert line == "1 query: no engine gave a right answer; cheat took 10.0 µs and was wrong on 4 of 50 queries"
+    assert (
+        line
+        == "1 query: no engine gave an answer known to be right; cheat took 10.0 µs and was wrong on 4 of 50 queries"
+    )
     assert verdicts(rows("cheat", 10, "wrong", noise=0)) == []
-    assert sentences(failed("b", "oom")) == ["1 query: no engine gave a right answer"]
+    assert sentences(failed("b", "oom")) == ["1 query: no engine gave an answer known to be right"]
     assert sentences(failed("b", "missing") + failed("c", "no-gpu") + failed("d", "unsupported")) == []
 
 

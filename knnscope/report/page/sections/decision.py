@@ -72,7 +72,7 @@ def answers(choices: Sequence[Choice]) -> list[tuple[str, Table]]:
 def _line(c: Choice) -> tuple[object, ...]:
     batch = f"{c.group[1]:,}"
     if c.best is None or c.verdict is None:
-        return (batch, "none", "", "", "", "no engine gave a right answer" + _wrong(c), "")
+        return (batch, "none", "", "", "", "no engine gave an answer known to be right" + _wrong(c), "")
     exact: object = ""
     if c.best.grade != "exact":
         exact = "none" if c.exact is None else Engine(c.exact.engine, f"{c.exact.engine}, {duration(c.exact.took_ns)}")
@@ -114,8 +114,9 @@ def right(row: Measurement) -> str:
 
 
 def _wrong(c: Choice) -> str:
-    """Who would be faster and is wrong."""
-    return f"; {', '.join(r.engine for r in c.wrong)} faster, and wrong" if c.wrong else ""
+    """Who would be faster, and is wrong or undecided."""
+    some = ((c.wrong, "wrong"), (c.undecided, "undecided"))
+    return "".join(f"; {', '.join(r.engine for r in rows)} faster, and {grade}" for rows, grade in some if rows)
 
 
 def _main(choices: Sequence[Choice]) -> list[Choice]:
@@ -130,7 +131,7 @@ def _take(choices: Sequence[Choice]) -> str:
     if len(spans) == 1:
         name, some = spans[0]
         where = "at every batch size measured" if len(some) > 1 else f"for {_queries(some[0].group[1])} a call"
-        return f"Take {name} {where}" if name else f"No engine gave a right answer {where}"
+        return f"Take {name} {where}" if name else f"No engine gave an answer known to be right {where}"
     parts = []
     for place, (name, some) in enumerate(spans):
         batches = [c.group[1] for c in some]

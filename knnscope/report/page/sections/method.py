@@ -17,7 +17,8 @@ COMPARE = (
     f"{statistics.LEVEL:g}, rounds of the same two processes counted once) and the ratio is {MATTERS:g} or more. Otherwise they are not told apart.",
     "Times run from queries in memory to ids and distances in the same memory: host or GPU, as the table says. p99 needs 100 samples.",
     "exact: the ids of float64, ties to the smaller row. float32: only rows were exchanged whose float64 distances differ by less than "
-    "float32 rounding of the engine's own formula explains. wrong: anything else; it never wins.",
+    "float32 rounding of the engine's own formula explains. undecided: that rounding is not small against what tells rows "
+    "apart, and would excuse wrong rows as well. wrong: anything else. Neither of the two wins.",
 )
 CLIMB = (
     "All rungs run in one process, one after the other, with the same queries in turn. A time is the median of the searches after the "
