@@ -83,7 +83,10 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         _say("wall time of every call, by round; an empty list where the case took no part"),
     ]
     median_ns: Annotated[Positive | None, _say("median of the rounds' medians")]
-    low_ns: Annotated[Count | None, _say("95% interval of the median, bootstrapped over rounds")]
+    low_ns: Annotated[
+        Count | None,
+        _say("95% interval of the median, bootstrapped over processes and their rounds; null of one process"),
+    ]
     high_ns: Count | None
     p99_ns: Annotated[Count | None, _say("from 100 samples up")]
     cpu_ns: Annotated[Count | None, _say("median CPU time of all threads of the process in one call")]

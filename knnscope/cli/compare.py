@@ -218,7 +218,7 @@ def _add_effort(parser: argparse.ArgumentParser) -> None:
         "--rounds",
         type=options.positive,
         metavar="N",
-        help=f"at least 5; at least 7 for a verdict (default {statistics.ROUNDS}; with --beside {PROCESSES}, each by new processes)",
+        help=f"at least 5; at least 7 for a verdict on two engines, more for more (default {statistics.ROUNDS}; --beside: {PROCESSES}, each by new processes)",
     )
     parser.add_argument(
         "--seconds",

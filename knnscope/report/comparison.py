@@ -14,7 +14,7 @@ from knnscope.search.grading import RIGHT
 from knnscope.units import duration, size
 
 HEAD = ("engine", "grade", "first", "cold", "hot", "95%", "p99", "CPU time", "of floor", "queries/s")
-OPTIONAL = ("cold", "p99", "of floor")
+OPTIONAL = ("cold", "95%", "p99", "of floor")
 """Columns that are left out where no line has them."""
 
 TOLD_FROM_NS = 200_000_000

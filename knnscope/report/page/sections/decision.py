@@ -92,12 +92,14 @@ def sure(v: Verdict, stopped: bool = False) -> str:
     """How far ahead it is, or with whom it is level."""
     if not v.rivals:
         return "the only right one"
-    if (most := v.too_few_rounds) is not None:
+    most, after = v.too_few_rounds, v.next
+    if most is not None and after is None:
         return f"{most} rounds are too few to tell"
     parts = []
     if near := v.near:
-        parts.append(f"not told apart from {', '.join(r.engine for r in near)}")
-    if after := v.next:
+        few = f" ({most} rounds are too few to tell)" if most is not None else ""
+        parts.append(f"not told apart from {', '.join(r.engine for r in near)}{few}")
+    if after is not None:
         parts.append(f"{times(after.ratio)}× ({times(after.low)} to {times(after.high)}) as fast as {after.engine}")
     if loud := [r.engine for r in v.level_with if r not in near]:
         parts.append(f"too noisy to place: {', '.join(loud)}")
