@@ -151,15 +151,17 @@ def totals(told: ExplanationRecord) -> list[str]:
     """What all findings of a GPU save together."""
     several = len(told.bounds) > 1
     return [
-        f"together{f' on GPU {total.gpu}' if several else ''} they would save about {milli(total.saving_ms)} of the whole run "
-        f"({100 * total.share:.0f}%){_beyond(total)}; time that several of them count is counted once"
+        f"together{f' on GPU {total.gpu}' if several else ''} they would save {_together(total)}; time that several of them count is counted once"
         for total in told.totals
     ]
 
 
-def _beyond(total: TotalRecord) -> str:
-    """What may come on top, where only a bound is known."""
-    return f", and up to {milli(total.up_to_ms)} more of what the host itself does" if total.up_to_ms else ""
+def _together(total: TotalRecord) -> str:
+    """An estimate, and what may come on top where only a bound is known."""
+    if not total.saving_ms and total.up_to_ms:
+        return f"up to {milli(total.up_to_ms)} of the whole run, in which the host itself does something"
+    more = f", and up to {milli(total.up_to_ms)} more of what the host itself does" if total.up_to_ms else ""
+    return f"about {milli(total.saving_ms)} of the whole run ({100 * total.share:.0f}%){more}"
 
 
 def saves(finding: FindingRecord) -> str:
