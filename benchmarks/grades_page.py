@@ -35,6 +35,8 @@ A table has a mark for each engine, case and metric, or three where it depends o
 Whether rounding exchanges two rows, and whether an engine is wrong on a case at all, may depend on processor, threads, batch size and BLAS.
 [What of this page is held to](decisions/033-what-a-grade-is-held-to.md) by the tests does not.
 
+The results below were recorded before `undecided` was told from float32: a `≈` at large norms, offsets or many components may be a `~` by now.
+
 ## The cases
 
 {cases}

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from knnscope.analysis.choice import RIGHT
 from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.verdict import groups, rival
+from knnscope.search.grading import RIGHT
 
 
 @dataclass(frozen=True, slots=True)

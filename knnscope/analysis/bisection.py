@@ -16,8 +16,8 @@ from statistics import NormalDist, median, stdev
 from knnscope.analysis import statistics
 from knnscope.analysis.crossover import Axis, CrossoverRun, Probe
 from knnscope.analysis.measurement import Measurement
+from knnscope.search.grading import RIGHT
 
-RIGHT = ("exact", "float32")
 SIGMAS = 3
 LUCK = math.sqrt(2) * math.log(1.2) / SIGMAS
 """Standard deviation of a pair's log ratio from one process to the next: each may be a fifth faster or slower (decision 005), which is

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from knnscope.analysis.measurement import FAILED, Measurement
 from knnscope.analysis.verdict import Group, Verdict, groups, leading
-
-RIGHT = ("exact", "float32")
-"""Grades of an engine that may be taken."""
+from knnscope.search.grading import RIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +15,8 @@ class Choice:
     """The fastest right engine of a group.
 
     best: its row; None where no engine gave a right answer. verdict: it against all other right ones. exact: the fastest of those
-    that have the ids of float64. wrong: rows that were faster than ``best`` and wrong. stopped: others were not measured to the end.
+    that have the ids of float64. wrong, undecided: rows that were faster than ``best`` and have that grade. stopped: others were not measured
+    to the end.
     """
 
     group: Group
@@ -25,6 +24,7 @@ class Choice:
     verdict: Verdict | None
     exact: Measurement | None
     wrong: tuple[Measurement, ...]
+    undecided: tuple[Measurement, ...]
     stopped: bool
 
     @property
@@ -41,13 +41,15 @@ def choices(rows: Iterable[Measurement]) -> list[Choice]:
 def _choice(group: Group, rows: Sequence[Measurement]) -> Choice:
     right = sorted((r for r in rows if r.grade in RIGHT and r.median_ns), key=lambda r: r.took_ns)
     best = right[0] if right else None
-    wrong = [r for r in rows if r.grade == "wrong" and r.median_ns and (best is None or r.took_ns < best.took_ns)]
+    timed = sorted((r for r in rows if r.median_ns), key=lambda r: r.took_ns)
+    faster = [r for r in timed if best is None or r.took_ns < best.took_ns]
     return Choice(
         group,
         best,
         leading(group, "right", right) if right else None,
         next((r for r in right if r.grade == "exact"), None),
-        tuple(sorted(wrong, key=lambda r: r.took_ns)),
+        tuple(r for r in faster if r.grade == "wrong"),
+        tuple(r for r in faster if r.grade == "undecided"),
         any(r.status == "interrupted" for r in rows),
     )
 

@@ -12,11 +12,10 @@ from msgspec import Meta
 
 from knnscope.analysis import jsonl
 from knnscope.analysis.measurement import Count, Device, Metric, Positive
-from knnscope.search.grading import Evidence
+from knnscope.search.grading import GRADES, Evidence
 from knnscope.store import whole_file
 
-Outcome = Literal["exact", "float32", "wrong", "refused", "not offered", "failed", "not asked"]
-RIGHT = ("exact", "float32")
+Outcome = Literal["exact", "float32", "undecided", "wrong", "refused", "not offered", "failed", "not asked"]
 SHOWN = 20
 """Ids of a list that evidence keeps."""
 
@@ -67,7 +66,7 @@ class Graded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Raises:
             ValueError: names the field that does not fit.
         """
-        answered = self.outcome in (*RIGHT, "wrong")
+        answered = self.outcome in GRADES
         if answered != (self.judged > 0):
             raise ValueError(f"judged: {self.judged} does not go with {self.outcome}")
         if not answered and self.reason is None:
@@ -142,7 +141,7 @@ def differences(held: Grades, now: Grades) -> list[str]:
 
     Held is: an engine of exact answers has no other; a refusal stays one, with any reason, and an answer stays an answer; an engine that
     was right throughout a case is not wrong on it. Not held, since processor, threads and BLAS decide it: whether an answer that rounding
-    explains is the defined one, and whether an engine that was wrong on a case for some metric or batch is so again.
+    explains, or cannot decide, is the defined one, and whether an engine that was wrong on a case for some metric or batch is so again.
     """
     exact = {e.name for e in now.engines if e.exact}
     wrong = {(g.engine, g.case) for g in held.grades if g.outcome == "wrong"}
@@ -151,7 +150,7 @@ def differences(held: Grades, now: Grades) -> list[str]:
     for g in now.grades:
         where = f"{g.engine}, {g.case}, {g.metric}, {_queries(g.batch)}"
         then = before.get((g.engine, g.case, g.metric, g.batch))
-        if g.engine in exact and g.outcome in ("float32", "wrong"):
+        if g.engine in exact and g.outcome in GRADES[1:]:
             said.append(f"{where}: {g.outcome}, and is exact by what it says of itself")
         elif then is None or "not asked" in (then.outcome, g.outcome):
             continue

@@ -26,7 +26,7 @@ MOST = 2**62
 """No whole number is larger: 146 years in nanoseconds, four exbibytes."""
 
 Status = Literal["ok", "wrong", "unsupported", "missing", "no-gpu", "oom", "timeout", "crashed", "interrupted"]
-GradeName = Literal["exact", "float32", "wrong"]
+GradeName = Literal["exact", "float32", "undecided", "wrong"]
 Device = Literal["cpu", "cuda"]
 Metric = Literal["l2", "ip", "cosine"]
 Count = Annotated[int, Meta(ge=0, le=MOST)]
@@ -88,7 +88,10 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         _say("wall time of every call, by round; an empty list where the case took no part"),
     ]
     median_ns: Annotated[Positive | None, _say("median of the rounds' medians")]
-    low_ns: Annotated[Count | None, _say("95% interval of the median, bootstrapped over rounds")]
+    low_ns: Annotated[
+        Count | None,
+        _say("95% interval of the median, bootstrapped over processes and their rounds; null of one process"),
+    ]
     high_ns: Count | None
     p99_ns: Annotated[Count | None, _say("from 100 samples up")]
     cpu_ns: Annotated[
@@ -159,7 +162,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if self.status in ("ok", "wrong"):
             _need(self.median_ns is not None, "median_ns", f"a row that is {self.status} has one")
             _need(self.cpu_ns is not None or self.cores is None, "cpu_ns", "goes with cores")
-            right = ("wrong",) if self.status == "wrong" else ("exact", "float32")
+            right = ("wrong",) if self.status == "wrong" else ("exact", "float32", "undecided")
             _need(self.grade in right, "grade", f"{self.grade} does not go with {self.status}")
         if self.grade == "wrong":
             _need(self.evidence is not None, "evidence", "a wrong answer has some")
@@ -247,7 +250,7 @@ class RungMeasurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         measured = self.status in ("ok", "wrong")
         _need((self.wall_ns is not None) == measured, "wall_ns", f"does not go with {self.status}")
         if measured:
-            right = ("wrong",) if self.status == "wrong" else ("exact", "float32")
+            right = ("wrong",) if self.status == "wrong" else ("exact", "float32", "undecided")
             _need(self.grade in right, "grade", f"{self.grade} does not go with {self.status}")
         else:
             _need(self.reason is not None, "reason", f"a row that is {self.status} says why")

@@ -73,6 +73,11 @@ def compare(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], together
     return Comparison(math.exp(centre(logs)), math.exp(low), math.exp(high), signed_rank_p(logs), len(logs))
 
 
+def least_p(rounds: int) -> float:
+    """The smallest p that any outcome of so many rounds has."""
+    return min(1.0, 2.0 ** (1 - rounds))
+
+
 def signed_rank_p(groups: Sequence[Sequence[float]]) -> float:
     """Exact two-sided p of Wilcoxon's signed-rank test where the differences of a group change sign together.
 
@@ -135,29 +140,50 @@ def _edge(groups: Sequence[Sequence[float]], means: Sequence[float], alpha: floa
 
 
 def bootstrap(
-    rounds: Sequence[Sequence[float]], level: float = 0.95, draws: int = 2000, seed: int = 0
+    rounds: Sequence[Sequence[float]], level: float = 0.95, draws: int = 2000, seed: int = 0, together: int = 1
 ) -> tuple[float, float]:
-    """Interval of the median of the rounds' medians, by drawing rounds anew.
+    """Interval of the median of the rounds' medians, by drawing processes anew, and of each its rounds.
 
-    Percentiles are widened for few rounds as in Hesterberg 2015, The American Statistician 69(4), section 5.3, with the normal
+    Rounds of one process share what stays for its life, so they are no independent draws (two-stage bootstrap: Davison and Hinkley 1997,
+    section 3.8). Percentiles are widened for few processes as in Hesterberg 2015, The American Statistician 69(4), section 5.3, with the normal
     quantile in the place of Student's.
+
+    Args:
+        rounds: times, a sequence for each round.
+        level: of the interval.
+        draws: how often to draw.
+        seed: of the draws.
+        together: rounds in a row that one process answered.
 
     Raises:
         ValueError: no round has a sample.
     """
-    medians = [median(r) for r in rounds if r]
+    medians = by_process([median(r) if r else None for r in rounds], together)
     if not medians:
         raise ValueError("no samples")
-    n = len(medians)
+    n, most = len(medians), max(map(len, medians))
     if n == 1:
-        return medians[0], medians[0]
-    values = np.array(medians, dtype=np.float64)[(_uniform(seed, draws * n) * n).astype(np.intp)].reshape(draws, n)
+        return min(medians[0]), max(medians[0])
+    table = np.array([[*some, *[math.nan] * (most - len(some))] for some in medians], dtype=np.float64)
+    counts = np.array([len(some) for some in medians])
+    process = (_uniform(seed, draws * n) * n).astype(np.intp).reshape(draws, n, 1)
+    place: npt.NDArray[np.intp] = np.zeros((draws, n, 1), dtype=np.intp)
+    if most > 1:
+        place = (_uniform(seed + 1, draws * n * most).reshape(draws, n, most) * counts[process]).astype(np.intp)
+    values = table[process, place].reshape(draws, -1)
     values.sort(axis=1)
-    found = np.sort((values[:, (n - 1) // 2] + values[:, n // 2]) / 2).tolist()
+    width = values.shape[1]
+    found = np.sort((values[:, (width - 1) // 2] + values[:, width // 2]) / 2).tolist()
     normal = NormalDist()
     tail = normal.cdf(normal.inv_cdf((1 - level) / 2) * math.sqrt(n / (n - 1)))
-    place = int(tail * draws)
-    return found[place], found[draws - 1 - place]
+    at = int(tail * draws)
+    return found[at], found[draws - 1 - at]
+
+
+def by_process(medians: Sequence[float | None], together: int) -> list[list[float]]:
+    """Medians of rounds by the process that answered them; rounds and processes without a sample are left out."""
+    chunks = (medians[i : i + together] for i in range(0, len(medians), together))
+    return [some for chunk in chunks if (some := [m for m in chunk if m is not None])]
 
 
 def _uniform(seed: int, count: int) -> npt.NDArray[np.float64]:

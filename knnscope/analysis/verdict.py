@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 
 from knnscope.analysis import statistics
 from knnscope.analysis.measurement import NOT_HERE, Measurement
+from knnscope.analysis.significance import holm
+from knnscope.search.grading import RIGHT
 from knnscope.units import duration
 
 MATTERS = 1.05
@@ -49,9 +51,12 @@ class Verdict:
 
     @property
     def too_few_rounds(self) -> int | None:
-        """Rounds, where they are too few to tell those apart that are level; of a quick run that is no matter of rounds."""
-        most = max((r.rounds for r in self.level_with), default=statistics.FEWEST_ROUNDS)
-        return most if not self.quick and most < statistics.FEWEST_ROUNDS else None
+        """Rounds, where they are too few to tell so many apart as are level; of a quick run that is no matter of rounds."""
+        level = self.level_with
+        if self.quick or not level:
+            return None
+        most = max(r.rounds for r in level)
+        return most if statistics.least_p(most) * len(level) > statistics.LEVEL else None
 
     @property
     def near(self) -> tuple[Rival, ...]:
@@ -84,7 +89,7 @@ def verdicts(rows: Iterable[Measurement]) -> list[Verdict]:
     """For each group, the fastest ``exact`` engine, then the fastest ``float32`` one; a grade that none has is left out."""
     found = []
     for group, members in groups(rows).items():
-        for grade in ("exact", "float32"):
+        for grade in RIGHT:
             right = [r for r in members if r.grade == grade and r.median_ns is not None]
             if right:
                 found.append(leading(group, grade, right))
@@ -94,21 +99,48 @@ def verdicts(rows: Iterable[Measurement]) -> list[Verdict]:
 def leading(group: Group, grade: str, rows: Sequence[Measurement]) -> Verdict:
     """The fastest of these rows, which have medians and are of one group, and all others against it."""
     first, *others = sorted(rows, key=lambda r: r.took_ns)
-    rivals = tuple(rival(first, other) for other in others)
+    rivals = _rivals(first, others)
     return Verdict(*group, grade, first.engine, first.took_ns, bool(first.noisy), rivals, first.quick)
 
 
 def rival(leader: Measurement, other: Measurement) -> Rival:
-    """Another row against the leader's, over the rounds in which both were timed."""
-    quick = leader.quick
+    """Another row against the leader's, over the rounds in which both were timed, as the only one."""
+    return _rivals(leader, [other])[0]
+
+
+def _rivals(leader: Measurement, others: Sequence[Measurement]) -> tuple[Rival, ...]:
+    """Others against the leader. Who leads follows from the same times, so with many engines one looks slower by chance.
+
+    Told apart are those that take 1.5 times as long in every round, which no luck of a process explains; of all others, those that
+    Holm's correction leaves significant, so that of engines alike one is called slower in ``statistics.LEVEL`` of all groups.
+    """
+    compared = [_compared(leader, other) for other in others]
+    apart = [c is not None and _apart(c, leader.quick) for c in compared]
+    open_ = [i for i, c in enumerate(compared) if c is not None and not apart[i]]
+    if not leader.quick:
+        for i, p in zip(open_, holm([c.p for i in open_ if (c := compared[i])]), strict=True):
+            c = compared[i]
+            apart[i] = c is not None and p <= statistics.LEVEL and c.ratio >= MATTERS
+    return tuple(_rival(leader, *found) for found in zip(others, compared, apart, strict=True))
+
+
+def _compared(leader: Measurement, other: Measurement) -> statistics.Comparison | None:
+    """None where it was stopped before a round had both."""
     try:
-        together = 1 if quick else leader.rounds_a_process
-        c = statistics.compare(other.samples_ns, leader.samples_ns, together)
-    except ValueError:  # stopped before a round had both
+        return statistics.compare(other.samples_ns, leader.samples_ns, 1 if leader.quick else leader.rounds_a_process)
+    except ValueError:
+        return None
+
+
+def _apart(c: statistics.Comparison, quick: bool) -> bool:
+    enough = c.rounds >= statistics.QUICK_FEWEST if quick else c.p <= statistics.LEVEL
+    return c.low >= QUICK_MATTERS and enough
+
+
+def _rival(leader: Measurement, other: Measurement, c: statistics.Comparison | None, significant: bool) -> Rival:
+    if c is None:
         ratio = other.took_ns / leader.took_ns
         return Rival(other.engine, other.took_ns, ratio, ratio, ratio, False, 0)
-    apart = c.low >= QUICK_MATTERS and c.rounds >= statistics.QUICK_FEWEST
-    significant = apart if quick else c.verdict == "slower" and c.ratio >= MATTERS
     return Rival(other.engine, other.took_ns, c.ratio, c.low, c.high, significant, c.rounds)
 
 
@@ -119,7 +151,7 @@ def as_json(rows: Sequence[Measurement]) -> dict[str, object]:
 
 
 def sentences(rows: Sequence[Measurement]) -> list[str]:
-    """One for each group: who is fastest among the right, by how much, and who was faster and wrong."""
+    """One for each group: who is fastest among the right, by how much, and who was faster and wrong, or undecided."""
     by_group = groups(rows)
     several_k = len({group[0] for group in by_group}) > 1
     said: dict[Group, list[str]] = {group: [] for group in by_group}
@@ -133,15 +165,21 @@ def sentences(rows: Sequence[Measurement]) -> list[str]:
         name += ", on the device" if boundary == "device" else ""
         best = min((v.median_ns for v in found if (v.k, v.batch, v.boundary) == (k, batch, boundary)), default=None)
         wrong = [
-            f"{r.engine} took {duration(r.took_ns)} and was wrong on {r.beyond} of {r.judged} queries"
+            f"{r.engine} took {duration(r.took_ns)} and {_not_right(r)}"
             for r in by_group[k, batch, boundary]
-            if r.grade == "wrong" and r.median_ns is not None and (best is None or r.median_ns < best)
+            if r.grade not in (None, *RIGHT) and r.median_ns is not None and (best is None or r.median_ns < best)
         ]
-        none = "no engine gave a right answer"
+        none = "no engine gave an answer known to be right"
         if _stopped(by_group[k, batch, boundary]):
             none = "interrupted before any right answer was timed"
         lines.append(f"{name}: {'; '.join([*(parts or [none]), *wrong])}")
     return lines
+
+
+def _not_right(row: Measurement) -> str:
+    if row.grade == "wrong":
+        return f"was wrong on {row.beyond} of {row.judged} queries"
+    return f"is undecided: {row.differing} of {row.judged} queries differ, and its rounding would excuse wrong rows as well"
 
 
 def _stopped(rows: Iterable[Measurement]) -> bool:
@@ -152,12 +190,15 @@ def _stopped(rows: Iterable[Measurement]) -> bool:
 def _sentence(v: Verdict, stopped: bool) -> str:
     grade = "exact" if v.grade == "exact" else "right up to float32 rounding"
     told, after = v.level_with, v.next
-    if (most := v.too_few_rounds) is not None:
+    most = v.too_few_rounds
+    if most is not None and after is None:
         return f"{grade}: {_listed(v, v.rivals)}: too few rounds ({most}) to tell which is fastest"
     level = v.near
     text = f"fastest of what was measured, {grade}: " if stopped else f"fastest {grade}: "
     if level:
         why = "too noisy to tell them apart" if v.noisy else "the difference is not significant"
+        if most is not None:
+            why = f"too few rounds ({most}) to tell them apart"
         if v.quick:
             why = "too near for a quick run to tell them apart"
         text += f"{_listed(v, level)}: {why}"

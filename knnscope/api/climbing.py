@@ -28,6 +28,7 @@ from knnscope.report.text import plain
 from knnscope.search import catalog
 from knnscope.search.device import gpu_problem
 from knnscope.search.engine import check_k, check_matrix
+from knnscope.search.grading import RIGHT
 from knnscope.search.ladder import RUNGS
 from knnscope.units import short
 
@@ -73,7 +74,7 @@ class Ladder(RunResult[LadderRun]):
         return ladder.text(self.run)
 
     def __repr__(self) -> str:
-        right = [row for row in self.run.rows if row.wall_ns is not None and row.grade != "wrong"]
+        right = [row for row in self.run.rows if row.wall_ns is not None and row.grade in RIGHT]
         best = min(right, key=lambda row: row.wall_ns or 0).rung if right else "none"
         on = short(ladder.heading(self.run), 200)
         return f"<Ladder of {len(self.run.rows)} rungs on {on}; fastest right: {short(plain(best), 100)}>"

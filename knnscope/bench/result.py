@@ -87,7 +87,7 @@ def _row(m: Measured, facts: Facts, about: About, cache: str, rounds: Sequence[S
         "differing": grade.differing if grade else 0,
         "beyond": grade.beyond if grade else 0,
         "evidence": grade.evidence if grade else None,
-        **timings(rounds),
+        **timings(rounds, len(rounds) if facts.quick else facts.rounds_a_process),
         **({"cpu_ns": None, "cores": None} if about.elsewhere else {}),
         "fresh": warmed.fresh if warmed and cache == "first" else None,
         "warmup_calls": warmed.warm.calls if warmed else None,
@@ -112,18 +112,23 @@ def _row(m: Measured, facts: Facts, about: About, cache: str, rounds: Sequence[S
     return Measurement(**values)
 
 
-def timings(rounds: Sequence[Sequence[Sample]]) -> dict[str, Any]:
-    """Samples by round, their median and its interval, and a 99th percentile where there are enough."""
+def timings(rounds: Sequence[Sequence[Sample]], together: int = 1) -> dict[str, Any]:
+    """Samples by round, their median and its interval, and a 99th percentile where there are enough.
+
+    Args:
+        rounds: samples of each round.
+        together: rounds in a row that one process answered. Of one process alone there is no interval: the next may take a fifth longer.
+    """
     walls = [[s.wall_ns for s in samples] for samples in rounds]
     flat = [s for samples in rounds for s in samples]
     if not flat:
         empty = dict.fromkeys(("median_ns", "low_ns", "high_ns", "p99_ns", "cpu_ns", "cores", "event_ns", "noisy"))
         return {"samples_ns": [], **empty}
     middle = median(median(w) for w in walls if w)
-    low, high = statistics.bootstrap(walls)
+    low, high = statistics.bootstrap(walls, together=max(1, together))
     events = [s.event_ns for s in flat if s.event_ns is not None]
     cores = sum(s.cpu_ns for s in flat) / sum(s.wall_ns for s in flat)
-    several = sum(map(bool, walls)) > 1
+    several = len(statistics.by_process([1.0 if w else None for w in walls], max(1, together))) > 1
     return {
         "samples_ns": walls,
         "median_ns": round(middle),

@@ -26,7 +26,7 @@ from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.search import catalog
 from knnscope.store import check_outputs
 
-FAIL_ON = ("wrong", *FAILED, "noisy")
+FAIL_ON = ("wrong", "undecided", *FAILED, "noisy")
 NAMED = 4
 """Rows that a line names."""
 SLOWER = "slower"
@@ -38,7 +38,8 @@ class Compare:
 
     Each engine runs in a process of its own with the same thread budget, in rounds of random order. The first call, calls
     with cold caches and calls with hot ones are measured apart. An answer is exact (the ids that float64 defines), float32
-    (only rows exchanged that float32 rounding may exchange) or wrong; a wrong engine never wins. Ctrl-C keeps what was measured.
+    (only rows exchanged that float32 rounding may exchange), undecided (so much rounding may exchange any rows) or wrong; only
+    the first two win. Ctrl-C keeps what was measured.
 
     knnscope compare wordnet --limit 75000 --batch 1,10,100,1000
     knnscope compare base.fbin --queries queries.fbin -k 10,100 --engines faiss,usearch
@@ -217,7 +218,7 @@ def _add_effort(parser: argparse.ArgumentParser) -> None:
         "--rounds",
         type=options.positive,
         metavar="N",
-        help=f"at least 5; at least 7 for a verdict (default {statistics.ROUNDS}; with --beside {PROCESSES}, each by new processes)",
+        help=f"at least 5; at least 7 for a verdict on two engines, more for more (default {statistics.ROUNDS}; --beside: {PROCESSES}, each by new processes)",
     )
     parser.add_argument(
         "--seconds",
@@ -315,9 +316,15 @@ def _failing(rows: Sequence[Measurement], more: Sequence[Comparison], fail_on: S
     found = []
     for row in rows:
         noisy = "noisy" if row.noisy and row.cache == "hot" else ""
-        found += [f"{row.engine} {why}" for why in (row.status, noisy) if why in fail_on]
-    found += [f"{row.engine} {row.status}" for one in more for row in one.measurements if row.status in fail_on]
+        found += [f"{row.engine} {why}" for why in (*_states(row), noisy) if why in fail_on]
+    found += [
+        f"{row.engine} {why}" for one in more for row in one.measurements for why in _states(row) if why in fail_on
+    ]
     return list(dict.fromkeys(found))
+
+
+def _states(row: Measurement) -> tuple[str, ...]:
+    return (row.status, "undecided") if row.grade == "undecided" else (row.status,)
 
 
 def _unchecked(since: Changes) -> list[str]:

@@ -11,11 +11,11 @@ from knnscope.cli.notes import notes
 
 
 class Verify:
-    """Is this ground truth right? Anyone's file, graded by the definition: exact, right up to ties or float32 rounding, or wrong.
+    """Is this ground truth right? Anyone's file, graded by the definition: exact, right up to ties or float32 rounding, undecided, or wrong.
 
     Each wrong query has its evidence: the place, the row that stands there, the row that should, and both distances. Recall is told
     by ids, and where rows as near as the last place count as found. Stored distances are graded as well. The exit code is 1 where
-    ids or distances are wrong.
+    ids or distances are wrong or undecided.
 
     knnscope verify base.fbin gt.bin --queries queries.fbin
     knnscope verify glove-100-angular.hdf5 glove-100-angular.hdf5 --sample 500

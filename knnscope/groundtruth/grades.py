@@ -1,4 +1,4 @@
-"""Anyone's ground truth, judged by the definition: exact, right up to ties, right up to float32 rounding, or wrong, with the evidence."""
+"""Anyone's ground truth, judged by the definition: exact, right up to ties, right up to float32 rounding, undecided, or wrong, with the evidence."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from knnscope.groundtruth.stored import Distances, Stored
 from knnscope.progress import bar
 from knnscope.records import GroundTruth, IdArray, Neighbors
 from knnscope.search import definition
-from knnscope.search.grading import Judge
+from knnscope.search.grading import RIGHT, Judge
 from knnscope.search.rounding import Formula
 
 FLOAT32 = Formula("expanded", "float32")
 """What float32 may do: the formula that loses most, |x|^2 - 2 x.q + |q|^2."""
 SHOWN = 10
 """Queries whose evidence is kept."""
-ORDER = ("exact", "ties", "float32", "wrong")
+ORDER = ("exact", "ties", "float32", "undecided", "wrong")
 """From best to worst. Ties count as float32 in the grade: search/grading.py has no word for them."""
 
 
@@ -49,7 +49,7 @@ class Wrong:
 class Verified:
     """The grade of a file of ground truth.
 
-    grade: exact, float32 or wrong. told: the same with ties apart. counts: queries of each. recall: share of the defined ids that are there.
+    grade: exact, float32, undecided or wrong. told: the same with ties apart. counts: queries of each. recall: share of the defined ids that are there.
     recall_with_ties: share of places with a row as near as the defined last place. evidence: of the worst queries. unshown: as many have more.
     """
 
@@ -71,7 +71,7 @@ class Verified:
     @property
     def ok(self) -> bool:
         """Whether ids are right up to float32 rounding, and so are distances, where there are any."""
-        return self.grade != "wrong" and (self.distances is None or self.distances.fit)
+        return self.grade in RIGHT and (self.distances is None or self.distances.fit)
 
     def to_dict(self) -> dict[str, Any]:
         """In JSON's own types; None for what is not finite."""

@@ -10,10 +10,11 @@ from knnscope.analysis.run import ComparisonRun
 from knnscope.analysis.verdict import QUICK_MATTERS, Split, groups, sentences, splits
 from knnscope.report import side_by_side
 from knnscope.report.text import Table, paragraph, plain, table
+from knnscope.search.grading import RIGHT
 from knnscope.units import duration, size
 
 HEAD = ("engine", "grade", "first", "cold", "hot", "95%", "p99", "CPU time", "of floor", "queries/s")
-OPTIONAL = ("cold", "p99", "of floor")
+OPTIONAL = ("cold", "95%", "p99", "of floor")
 """Columns that are left out where no line has them."""
 
 TOLD_FROM_NS = 200_000_000
@@ -229,6 +230,31 @@ def _wrong(rows: Sequence[Measurement]) -> list[str]:
     return said
 
 
+def _undecided(rows: Sequence[Measurement]) -> list[str]:
+    """Of each engine whose answers are neither right nor wrong, the case with most of them: why, and what to do."""
+    found: dict[str, Measurement] = {}
+    for row in rows:
+        if row.grade == "undecided" and row.cache == "hot":
+            known = found.setdefault(row.engine, row)
+            if row.differing / row.judged > known.differing / known.judged:
+                found[row.engine] = row
+    return [f"{plain(engine)} is {undecided(row)}" for engine, row in found.items()]
+
+
+def undecided(row: Measurement) -> str:
+    """What is known of such a row's answers, and what to do."""
+    e = row.evidence
+    assert e is not None  # a row that differs has some
+    gap = ""
+    if e.allowed is not None and e.spread is not None:
+        gap = f" (query {e.query}: rounding explains {e.allowed:.3g}, half of all rows are within {e.spread:.3g} of the last neighbor)"
+    what = "subtract the rows' mean from rows and queries" if row.metric == "l2" else "use an exact engine"
+    return (
+        f"undecided at batch {row.batch}, k = {row.k}: {row.differing} of {row.judged} queries differ, and the rounding of its formula, "
+        f"{row.formula}, would excuse wrong rows as well{gap}: {what}"
+    )
+
+
 def divided(rows: Sequence[Measurement]) -> Table | None:
     """Where a GPU's time goes, and what that means beside the fastest engine on the CPU."""
     found = splits(rows)
@@ -236,7 +262,7 @@ def divided(rows: Sequence[Measurement]) -> Table | None:
         return None
     best: dict[tuple[int, int], Measurement] = {}
     for row in rows:
-        if row.device == "cpu" and row.cache == "hot" and row.median_ns and row.grade in ("exact", "float32"):
+        if row.device == "cpu" and row.cache == "hot" and row.median_ns and row.grade in RIGHT:
             key = row.k, row.batch
             if key not in best or row.took_ns < best[key].took_ns:
                 best[key] = row
@@ -331,6 +357,7 @@ def notes(rows: Sequence[Measurement], queries: int | None = None) -> list[str]:
     if overheads:
         share = max(r.overhead_ns / r.took_ns for r in hot if r.overhead_ns)
         said.append(f"timing itself takes {duration(max(overheads))}, at most {100 * share:.2g}% of any time above")
+    said += _undecided(rows)
     said += _compiling(rows)
     said += _again(hot, queries)
     said += [

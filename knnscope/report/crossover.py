@@ -10,7 +10,7 @@ from knnscope.report import markup
 from knnscope.report.text import Table, plain
 from knnscope.units import duration
 
-NONE = "no engine gave a right answer"
+NONE = "no engine gave an answer known to be right"
 
 
 def text(run: CrossoverRun) -> str:
@@ -141,14 +141,14 @@ def _fastest(size: Seen) -> str:
 
 
 def _failures(run: CrossoverRun) -> list[str]:
-    """A line for each engine that failed or was wrong, with the sizes."""
+    """A line for each engine that failed, or was wrong or undecided, with the sizes."""
     found: dict[tuple[str, str], dict[int, None]] = {}
     for probe in run.probes:
         for row in probe.measurements:
             if row.status in FAILED:
                 found.setdefault((row.engine, f"{row.status}: {row.reason}"), {})[probe.at] = None
-            elif row.grade == "wrong" and row.cache == "hot":
-                found.setdefault((row.engine, "wrong"), {})[probe.at] = None
+            elif row.grade in ("undecided", "wrong") and row.cache == "hot":
+                found.setdefault((row.engine, row.grade), {})[probe.at] = None
     return [
         f"{plain(engine)} at {', '.join(f'{at:,}' for at in sizes)}: {plain(what)}"
         for (engine, what), sizes in found.items()

@@ -10,7 +10,7 @@ from knnscope.report import markup
 from knnscope.report.text import plain, table
 from knnscope.trace.compare import SAME
 from knnscope.trace.model import Gpu
-from knnscope.trace.record import BoundRecord, ExplanationRecord, PairRecord
+from knnscope.trace.record import BoundRecord, ExplanationRecord, FindingRecord, PairRecord, TotalRecord
 from knnscope.units import duration, percent
 
 NOTHING = "nothing was recorded on the GPU: record with knnscope profile, or with nsys profile -t cuda,nvtx PROGRAM"
@@ -56,8 +56,7 @@ def html(told: ExplanationRecord) -> str:
     parts = [markup.paragraph(line) for line in bounds(told)]
     parts.append(markup.table(PHASE_HEAD, phases(told), right=NUMBERS))
     lines = [
-        (f.severity, f.rule, f.phase, f.title, f"{milli(f.saving_ms)} ({percent(f.share)})", f.remedy)
-        for f in told.findings
+        (f.severity, f.rule, f.phase, f.title, f"{saves(f)} ({percent(f.share)})", f.remedy) for f in told.findings
     ]
     parts.append(markup.table(("severity", "rule", "phase", "what", "would save", "remedy"), lines))
     for pair in (told.against or [])[:PAIRS]:
@@ -141,7 +140,7 @@ def _findings(told: ExplanationRecord) -> list[str]:
         )
         parts += [
             f"{finding.severity:<6} {plain(finding.rule)} in {where}: {plain(finding.title)}",
-            f"       would save about {milli(finding.saving_ms)} of each time through it ({100 * finding.share:.0f}%).{overlap} {plain(finding.remedy)}",
+            f"       would save {saves(finding)} of each time through it ({100 * finding.share:.0f}%).{overlap} {plain(finding.remedy)}",
             f"       evidence: {finding.rows:,} rows of: {plain(finding.sql)}",
         ]
     parts += totals(told)
@@ -152,10 +151,22 @@ def totals(told: ExplanationRecord) -> list[str]:
     """What all findings of a GPU save together."""
     several = len(told.bounds) > 1
     return [
-        f"together{f' on GPU {total.gpu}' if several else ''} they would save about {milli(total.saving_ms)} of the whole run "
-        f"({100 * total.share:.0f}%); time that several of them count is counted once"
+        f"together{f' on GPU {total.gpu}' if several else ''} they would save {_together(total)}; time that several of them count is counted once"
         for total in told.totals
     ]
+
+
+def _together(total: TotalRecord) -> str:
+    """An estimate, and what may come on top where only a bound is known."""
+    if not total.saving_ms and total.up_to_ms:
+        return f"up to {milli(total.up_to_ms)} of the whole run, in which the host itself does something"
+    more = f", and up to {milli(total.up_to_ms)} more of what the host itself does" if total.up_to_ms else ""
+    return f"about {milli(total.saving_ms)} of the whole run ({100 * total.share:.0f}%){more}"
+
+
+def saves(finding: FindingRecord) -> str:
+    """An estimate, or a bound, in words."""
+    return f"{'up to' if finding.at_most else 'about'} {milli(finding.saving_ms)}"
 
 
 def _pair(pair: PairRecord) -> str:
@@ -177,7 +188,7 @@ def _pair(pair: PairRecord) -> str:
         head = ("", "", "name", "before", "after", "time before", "time after")
         lines.append(table(cells, head, right=(3, 4, 5, 6)))
     else:
-        lines.append(f"no kernel or call differs in number, or in time by more than {percent(SAME)}")
+        lines.append(f"no kernel, copy or call differs in number, or in time by more than {percent(SAME)}")
     if len(pair.changes) > CHANGES:
         lines.append(f"... and {len(pair.changes) - CHANGES} more")
     if pair.gone:
@@ -186,7 +197,7 @@ def _pair(pair: PairRecord) -> str:
 
 
 def _heading(pair: PairRecord) -> str:
-    was, now = pair.before.host_ms, pair.after.host_ms
+    was, now = (p.host_ms if p.long_ms is None else p.long_ms for p in (pair.before, pair.after))
     faster = f"{was / max(now, 1e-9):,.2f} times as fast"
     return f"{plain(pair.before.phase)} -> {plain(pair.after.phase)}: {milli(was)} -> {milli(now)}, {faster}"
 

@@ -13,6 +13,7 @@ from knnscope.units import percent
 MARKS = {
     "exact": "=",
     "float32": "≈",
+    "undecided": "~",
     "wrong": "✗",
     "refused": "R",
     "not offered": "–",
@@ -23,6 +24,7 @@ MARKS = {
 LEGEND = {
     "exact": "the neighbors of float64, ties by the smallest number",
     "float32": "only rows exchanged that the rounding of the engine's own formula cannot tell apart",
+    "undecided": "rows exchanged where that rounding is not small against what tells rows apart: it excuses wrong answers as well",
     "wrong": "by more than rounding",
     "refused": "with a reason",
     "not offered": "the engine takes no rows after it is built",

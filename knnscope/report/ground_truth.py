@@ -18,6 +18,7 @@ IN_WORDS = {
     "exact": "exact: the ids that float64 defines, ties by the smallest id",
     "ties": "right up to ties: rows that are exactly as near stand in another order, or for each other",
     "float32": "right up to float32 rounding: only rows that it cannot tell apart were exchanged",
+    "undecided": "undecided: float32 rounding is not small against what tells these rows apart, and would excuse wrong rows as well",
     "wrong": "wrong",
 }
 

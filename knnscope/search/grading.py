@@ -1,4 +1,9 @@
-"""Is an answer right? ``exact``, right up to the rounding of ``float32``, or ``wrong``, with the evidence.
+"""Is an answer right? ``exact``, right up to the rounding of ``float32``, ``undecided`` or ``wrong``, with the evidence.
+
+A bound on rounding says something of an answer only where it is small against what tells rows apart. Squared distances of vectors far
+from the origin, by the expanded form, have a bound larger than all differences between them: held to it, any rows would do. So an answer
+in the wrong order is ``undecided`` where the bound of the k-th neighbor and another row is more than ``SMALL`` of what that row is
+further than the k-th neighbor, for half of all other rows or more.
 
 Ids are held to the definition. Distances, where there are any, are held to the bound of the engine's own formula (``rounding``).
 """
@@ -17,11 +22,17 @@ from knnscope.checks import COMPONENTS
 from knnscope.errors import KnnscopeError
 from knnscope.records import IdArray, Neighbors
 from knnscope.search import definition
-from knnscope.search.rounding import UNITS, Formula, norms
+from knnscope.search.rounding import UNITS, Float64, Formula, norms
 
-GRADES = ("exact", "float32", "wrong")
+GRADES = ("exact", "float32", "undecided", "wrong")
 """From best to worst."""
-WRONG = GRADES.index("wrong")
+FLOAT32, UNDECIDED, WRONG = range(1, len(GRADES))
+RIGHT = ("exact", "float32")
+"""Those of an answer that is known to be right."""
+SMALL = 0.1
+"""Share of the way from the k-th neighbor to an ordinary row that rounding may take up: what float32 excuses lies in the first tenth."""
+ORDINARY = 1000
+"""Rows drawn to know how far ordinary rows are: a median of so many is within 3% of the ranks of all, 19 times of 20."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +41,7 @@ class Evidence:
 
     query: row of the query. rank: from 1. row: what stands there. rival: the row that should stand before it. distance, rival_distance:
     both by definition. allowed: how much rounding explains. ids, expected: both lists. why: in words. Without a rival, but with a distance, it is
-    the distance that was given which departs.
+    the distance that was given which departs. spread: of an undecided answer, how much further than the k-th neighbor half of the other rows are at most.
     """
 
     query: int
@@ -43,6 +54,7 @@ class Evidence:
     ids: tuple[int, ...]
     expected: tuple[int, ...]
     why: str
+    spread: float | None = None
 
     @property
     def said(self) -> str:
@@ -129,22 +141,22 @@ class Judge:
         held_to = formula if formula.precision != "tf32" else Formula(formula.form, "float32")
         levels = dict.fromkeys(range(first, first + len(ids)), 0)
         worst: Evidence | None = None
-        share = 0.0
+        badness = 0, 0.0
         for line in differing.tolist():
-            found = self._worst(ids[line], expected[line], first + line, held_to)
-            levels[first + line] = WRONG if found[0] > 1 else 1
-            if found[0] > share:
-                share, worst = found
+            ratio, found = self._worst(ids[line], expected[line], first + line, held_to)
+            level = levels[first + line] = WRONG if ratio > 1 else FLOAT32 if found.spread is None else UNDECIDED
+            if (level, ratio) > badness:
+                badness, worst = (level, ratio), found
         if distances is not None:
             step = max(1, COMPONENTS // max(1, k * self.rows.shape[1]))
             for start in range(0, len(ids), step):
                 some = slice(start, start + step)
-                for query, off in self._off(ids[some], distances[some], first + start, formula):
-                    worst = worst if share > 1 else off  # ids that are wrong say more
+                for query, off in self._off_distances(ids[some], distances[some], first + start, formula):
+                    worst = worst if badness[0] == WRONG else off  # ids that are wrong say more
                     levels[query] = WRONG
         return Grade.of(levels, worst)
 
-    def _off(
+    def _off_distances(
         self, ids: IdArray, distances: npt.NDArray[Any], first: int, formula: Formula
     ) -> list[tuple[int, Evidence]]:
         """Of each query with a distance that rounding does not explain: its number, and the distance furthest off."""
@@ -182,7 +194,7 @@ class Judge:
         found: list[tuple[int, Evidence]] = []
         for line in range(len(ids)):
             if not _malformed(ids[line], len(self.rows)):
-                found += self._off(ids[line : line + 1], distances[line : line + 1], first + line, formula)
+                found += self._off_distances(ids[line : line + 1], distances[line : line + 1], first + line, formula)
         return found
 
     def _worst(self, ids: IdArray, expected: IdArray, query: int, formula: Formula) -> tuple[float, Evidence]:
@@ -198,9 +210,7 @@ class Judge:
         asked = self.queries[query : query + 1]
         values = definition.distances(self.rows[chosen], asked, self.metric)[0]
         lengths = self.metric, self.rows.shape[1], values, norms(self.rows[chosen]), norms(asked)
-        off = formula.bound(*lengths)
-        if not formula.defined:  # the values that they are compared with are rounded as well
-            off = off + Formula("difference", "float64").bound(*lengths)
+        off = _off(formula, *lengths)
         keys = -values if definition.descending(self.metric) else values
         gaps = keys[:k, None] - keys[None, :]  # how much further the row at this rank is than one that comes later
         allowed = off[:k, None] + off[None, :]
@@ -214,6 +224,10 @@ class Judge:
         why = "is nearer and comes later" if rival < k else "is nearer and is missing"
         if gaps[rank, rival] == 0:
             why = "is as near and has the smaller number"
+        spread = None
+        if 0 < ratio[rank, rival] <= 1:
+            last = int(np.flatnonzero(chosen == expected[-1])[0])
+            spread = self._vacuous(query, formula, chosen, (float(values[last]), float(off[last])))
         evidence = Evidence(
             query,
             int(rank) + 1,
@@ -224,8 +238,37 @@ class Judge:
             float(allowed[rank, rival]),
             *lists,
             why,
+            spread,
         )
         return max(float(ratio[rank, rival]), np.finfo(float).tiny), evidence
+
+    def _vacuous(self, query: int, formula: Formula, chosen: IdArray, last: tuple[float, float]) -> float | None:
+        """How much further than the k-th neighbor ordinary rows are, where the bound is not small against that; else None.
+
+        Args:
+            query: row of the query.
+            formula: what the answer is held to.
+            chosen: rows of the answer and of the defined one, which are left out where there are others.
+            last: value of the k-th neighbor, and its bound.
+        """
+        some = np.random.default_rng(0).choice(len(self.rows), min(ORDINARY, len(self.rows)), replace=False)
+        others = some[~np.isin(some, chosen)]
+        rows = self.rows[np.sort(others if len(others) else some)]
+        asked = self.queries[query : query + 1]
+        values = definition.distances(rows, asked, self.metric)[0]
+        off = _off(formula, self.metric, rows.shape[1], values, norms(rows), norms(asked))
+        apart = np.abs(values - last[0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(apart > 0, (off + last[1]) / apart, np.inf)
+        return float(np.median(apart)) if np.median(share) > SMALL else None
+
+
+def _off(formula: Formula, metric: str, dim: int, values: Float64, row_norms: Float64, query_norms: Float64) -> Float64:
+    """The bound of a formula; but for the definition's own, the values compared with are rounded as well."""
+    off = formula.bound(metric, dim, values, row_norms, query_norms)
+    if not formula.defined:
+        off = off + Formula("difference", "float64").bound(metric, dim, values, row_norms, query_norms)
+    return off
 
 
 def _malformed(ids: IdArray, rows: int) -> tuple[int, str] | None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from knnscope.trace.explain import Explanation, figures
+from knnscope.trace.explain import Explanation, figures, free_shares
 from knnscope.trace.findings import CannotTellError, Finding
 from knnscope.trace.phases import Phase
+from knnscope.trace.rows import COPIES, OTHER_COPIES
 from knnscope.trace.rules import rule
 
 OFF = 0.3
@@ -17,10 +18,12 @@ OFF = 0.3
 SAME = 0.1
 """As many kernels or calls that take as long to within this have not changed: recordings of one program differ by so much."""
 
+_WAYS = {kind: way for way, kinds in COPIES for kind in kinds}
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A kernel or API call, each of one time through the phase: how often, and milliseconds, before and after."""
+    """A kernel, copy or API call, each of one time through the phase: how often, and milliseconds, before and after."""
 
     what: str
     name: str
@@ -41,8 +44,8 @@ class Change:
 class Pair:
     """A phase in both traces.
 
-    predicted_ms: what the findings promised whose own events became fewer or shorter; they may overlap, and never exceed the phase's time.
-    gone: the rules of those findings.
+    predicted_ms: what the findings promised whose own events became fewer or shorter; time that several count, counts once, and what is an upper
+    bound is no promise. gone: the rules of those findings.
     """
 
     before: Phase
@@ -53,8 +56,8 @@ class Pair:
 
     @property
     def measured_ms(self) -> float:
-        """What was saved of one time through it."""
-        return (self.before.host_ns / self.before.times - self.after.host_ns / self.after.times) / 1e6
+        """What was saved of one time through it, the GPU's work for it included: what a finding's share is of."""
+        return (self.before.long_ns / self.before.times - self.after.long_ns / self.after.times) / 1e6
 
     @property
     def came_true(self) -> bool | None:
@@ -89,7 +92,8 @@ def pairs(before: Explanation, after: Explanation) -> list[Pair]:
             continue
         left = {f.rule: f.saving_ms for f in after.findings if (f.phase, f.gpu) == (other.name, other.gpu)}
         mended = [f for f in before.findings if (f.phase, f.gpu) == (phase.name, phase.gpu) and _less(f, other)]
-        promised = sum(max(0.0, f.saving_ms - left.get(f.rule, 0.0)) for f in mended)
+        estimated = [f for f in mended if not f.at_most]
+        promised = sum(max(0.0, f.saving_ms - left.get(f.rule, 0.0)) * free for f, free in free_shares(estimated))
         limit = phase.long_ns / phase.times / 1e6
         gone = tuple(f.rule for f in mended)
         found.append(Pair(phase, other, tuple(_changes(phase, other)), min(promised, limit), gone))
@@ -114,9 +118,9 @@ def _role(phase: Phase) -> str:
 
 def _changes(before: Phase, after: Phase) -> list[Change]:
     found = []
-    for what in ("kernels", "calls"):
+    for what, one in (("kernels", "kernel"), ("copies", "copy"), ("calls", "call")):
         a, b = _table(before, what), _table(after, what)
-        found += [Change(what[:-1], name, a.get(name, (0.0, 0.0)), b.get(name, (0.0, 0.0))) for name in {**a, **b}]
+        found += [Change(one, name, a.get(name, (0.0, 0.0)), b.get(name, (0.0, 0.0))) for name in {**a, **b}]
     found = [
         c
         for c in found
@@ -130,10 +134,13 @@ def _table(phase: Phase, what: str) -> dict[str, tuple[float, float]]:
     events = getattr(phase, what)
     if not len(events):
         return {}
-    names, places = np.unique(events.name, return_inverse=True)
+    names, places = np.unique(events.kind if what == "copies" else events.name, return_inverse=True)
     counts = np.bincount(places) / phase.times
     spent = np.bincount(places, events.duration) / phase.times / 1e6
     return {
-        phase.trace.names[int(n)]: (round(float(c), 3), round(float(s), 6))
+        _WAYS.get(int(n), OTHER_COPIES) if what == "copies" else phase.trace.names[int(n)]: (
+            round(float(c), 3),
+            round(float(s), 6),
+        )
         for n, c, s in zip(names, counts, spent, strict=True)
     }

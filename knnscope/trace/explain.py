@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -14,7 +15,7 @@ from knnscope.trace.findings import CannotTellError, Finding
 from knnscope.trace.intervals import NOWHERE, Spans
 from knnscope.trace.model import PAGED_BACK, PAGED_UP, TO_DEVICE, TO_HOST, UNKNOWN, Trace, Work
 from knnscope.trace.phases import Phase, phases
-from knnscope.trace.rules import ON_GPU, RULES, rule
+from knnscope.trace.rules import AT_MOST, ON_GPU, RULES, rule
 
 SHARED = 0.1
 """Two findings overlap that count so much of the smaller one's time alike."""
@@ -22,12 +23,15 @@ SHARED = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """What all findings of a GPU save together, of all times looked at; time that several count, counts once."""
+    """What all findings of a GPU save together, of all times looked at; time that several count, counts once.
+
+    share: of the trace's time. up_to_ms: what those of ``AT_MOST`` may save at most beyond that.
+    """
 
     gpu: int
     saving_ms: float
     share: float
-    """Of the trace's time."""
+    up_to_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,10 @@ class Explanation:
         return {
             "bounds": [bound.to_json() for bound in self.bounds],
             "findings": [finding.to_json() for finding in self.findings],
-            "totals": [{"gpu": t.gpu, "saving_ms": round(t.saving_ms, 6), "share": t.share} for t in self.totals],
+            "totals": [
+                {"gpu": t.gpu, "saving_ms": round(t.saving_ms, 6), "share": t.share, "up_to_ms": round(t.up_to_ms, 6)}
+                for t in self.totals
+            ],
             "phases": [figures(phase) for phase in self.phases],
             "outside": [part.to_json() for part in self.outside],
             "whole": [part.to_json() for part in self.whole],
@@ -86,7 +93,8 @@ def explain(trace: Trace) -> Explanation:
             continue
         for name in RULES:
             try:
-                found += [f for f in rule(name).find(phase) if f.severity is not None]
+                some = (replace(f, at_most=name in AT_MOST) for f in rule(name).find(phase))
+                found += [f for f in some if f.severity is not None]
             except CannotTellError as why:
                 unanswered[name, str(why)] = None
         phase.release()
@@ -119,20 +127,35 @@ def _shared(one: Spans, other: Spans) -> int:
 
 
 def _total(trace: Trace, every: list[Phase], found: list[Finding], gpu: int) -> Total:
-    """The largest finding counts whole, each later one as far as its time is not counted yet; the host saves no more than the GPU is idle."""
+    """The largest estimate counts whole, each later one as far as its time is not counted yet, bounds last; the host saves no more than the GPU is idle."""
     idle = intervals.total(intervals.parts(*(phase.idle for phase in every if phase.gpu == gpu))) / 1e6
     for phase in every:
         phase.release()
-    taken, of_host, of_gpu = NOWHERE, 0.0, 0.0
-    for f in found:
-        if f.gpu == gpu and f.cause.ns:
-            free = intervals.total(intervals.without_parts(f.cause.claim, intervals.sliced(taken)))
-            saving = f.saving_ms * f.times * free / f.cause.ns
-            of_host, of_gpu = (of_host, of_gpu + saving) if f.rule in ON_GPU else (of_host + saving, of_gpu)
-            taken = intervals.spans(taken, f.cause.claim)
+    of_host, of_gpu, at_most = 0.0, 0.0, 0.0
+    mine = [f for f in found if f.gpu == gpu]
+    known = [f for f in mine if f.rule not in AT_MOST]
+    for f, free in free_shares([*known, *(f for f in mine if f.rule in AT_MOST)]):
+        saving = f.saving_ms * f.times * free
+        if f.rule in AT_MOST:
+            at_most += saving
+        elif f.rule in ON_GPU:
+            of_gpu += saving
+        else:
+            of_host += saving
     low, high = trace.span
-    saving = min(of_host, idle) + of_gpu
-    return Total(gpu, saving, saving * 1e6 / max(1, high - low))
+    of_host = min(of_host, idle)
+    saving = of_host + of_gpu
+    return Total(gpu, saving, saving * 1e6 / max(1, high - low), min(at_most, idle - of_host))
+
+
+def free_shares(found: Iterable[Finding]) -> Iterator[tuple[Finding, float]]:
+    """Each finding with the share of its time that none before it counts: together they save no time twice."""
+    taken = NOWHERE
+    for f in found:
+        if f.cause.ns:
+            free = intervals.total(intervals.without_parts(f.cause.claim, intervals.sliced(taken)))
+            yield f, free / f.cause.ns
+            taken = intervals.spans(taken, f.cause.claim)
 
 
 def part(phase: Phase) -> Part:
@@ -184,6 +207,7 @@ def figures(phase: Phase) -> dict[str, Any]:
         "gpu": phase.gpu,
         "times": len(phase.windows[0]),
         "host_ms": round(phase.host_ns / each / 1e6, 6),
+        "long_ms": round(phase.long_ns / each / 1e6, 6),
         "api_ms": round(phase.api_ns / each / 1e6, 6),
         "gpu_busy_ms": round(phase.busy_ns / each / 1e6, 6),
         "gpu_work_ms": round(phase.work_ns / each / 1e6, 6),

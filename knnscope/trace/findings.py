@@ -48,7 +48,7 @@ class Finding:
     """A reason for slowness, with its evidence.
 
     gpu: number of the GPU. saving_ms: predicted, of one time through the phase. share: of the phase's time. sql, rows: a query over the trace, and how many
-    rows it gives. overlaps: rules whose findings count some of the same time.
+    rows it gives. overlaps: rules whose findings count some of the same time. at_most: the saving is an upper bound and no estimate.
     """
 
     rule: str
@@ -63,6 +63,7 @@ class Finding:
     times: int = 1
     cause: Cause = field(default_factory=lambda: Cause(0, NOWHERE))
     overlaps: tuple[str, ...] = ()
+    at_most: bool = False
 
     @property
     def severity(self) -> str | None:
@@ -88,6 +89,7 @@ class Finding:
             "title": self.title,
             "evidence": {"sql": self.sql, "rows": self.rows},
             "saving_ms": round(self.saving_ms, 6),
+            "at_most": self.at_most,
             "share": self.share,
             "overlaps": list(self.overlaps),
             "remedy": self.remedy,

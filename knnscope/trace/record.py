@@ -49,7 +49,10 @@ class Evidence(msgspec.Struct, frozen=True):
 
 
 class FindingRecord(msgspec.Struct, frozen=True):
-    """A reason for slowness, as ``findings.Finding`` has it, without the events. saving_ms: of one time through the phase."""
+    """A reason for slowness, as ``findings.Finding`` has it, without the events.
+
+    saving_ms: of one time through the phase. at_most: that is an upper bound.
+    """
 
     rule: str
     severity: Literal["high", "medium", "low"]
@@ -61,6 +64,7 @@ class FindingRecord(msgspec.Struct, frozen=True):
     share: float
     overlaps: list[str]
     remedy: str
+    at_most: bool = False
 
     @property
     def sql(self) -> str:
@@ -74,11 +78,12 @@ class FindingRecord(msgspec.Struct, frozen=True):
 
 
 class TotalRecord(msgspec.Struct, frozen=True):
-    """What all findings of a GPU save together: milliseconds, and the share of the trace's time."""
+    """What all findings of a GPU save together: milliseconds, and the share of the trace's time; ``up_to_ms``: at most beyond."""
 
     gpu: int
     saving_ms: float
     share: float
+    up_to_ms: float = 0.0
 
 
 class PartRecord(msgspec.Struct, frozen=True):
@@ -92,7 +97,7 @@ class PartRecord(msgspec.Struct, frozen=True):
 
 
 class PhaseRecord(msgspec.Struct, frozen=True):
-    """A phase in numbers, of one time through it; ``total`` counts every time."""
+    """A phase in numbers, of one time through it; ``total`` counts every time. long_ms: the host was in it, or the GPU at work for it."""
 
     phase: str
     gpu: int
@@ -107,6 +112,7 @@ class PhaseRecord(msgspec.Struct, frozen=True):
     bytes_to_host: int
     kernel_share: float
     total: PartRecord | None
+    long_ms: float | None = None
 
 
 class Unanswered(msgspec.Struct, frozen=True):
@@ -117,7 +123,7 @@ class Unanswered(msgspec.Struct, frozen=True):
 
 
 class ChangeRecord(msgspec.Struct, frozen=True):
-    """A kernel or API call of one time through a phase: how often, and milliseconds, before and after."""
+    """A kernel, copy or API call of one time through a phase: how often, and milliseconds, before and after."""
 
     what: str
     name: str

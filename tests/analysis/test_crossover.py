@@ -82,7 +82,7 @@ def measuring(
             return Here(engine, ROWS, QUERIES, "l2", lambda: MachineClock(machine))  # type: ignore[arg-type]
 
         options = Options(seed=at, rounds=5, seconds=0.2, cold=False, quick=True)
-        runner = Runner(start, lambda _, first, ids: judge.grade(ids, first, DEFINITION), len(QUERIES), options)
+        runner = Runner(start, lambda _, answer: judge.grade(answer[1], answer[0], DEFINITION), len(QUERIES), options)
         run = runner.run([Case(name, 2, fixed, "host") for name in engines])
         facts = replace(FACTS, rows=at, quick=True, rounds_a_process=5)
         return [row for m in run.measured for row in result.rows_of(m, facts, result.About("cpu"))], {"cpu": {}}

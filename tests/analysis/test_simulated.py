@@ -63,7 +63,7 @@ def simulated(seed: int, costs: dict[str, float], wrong: str = "") -> tuple[list
         return Here(engine, ROWS, QUERIES, "l2", lambda: MachineClock(machine))
 
     options = Options(seed=seed, seconds=60, cold=False)
-    runner = Runner(start, lambda _, first, ids: judge.grade(ids, first, DEFINITION), len(QUERIES), options)
+    runner = Runner(start, lambda _, answer: judge.grade(answer[1], answer[0], DEFINITION), len(QUERIES), options)
     run = runner.run([Case(name, 2, 1, "host") for name in costs])
     facts = replace(FACTS, rounds_a_process=options.per_process)
     rows = [jsonl.check(row) for m in run.measured for row in result.rows_of(m, facts, result.About("cpu"))]

@@ -7,6 +7,7 @@ import math
 import random
 from statistics import NormalDist, median
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,8 +75,27 @@ def test_bootstrap_brackets_the_median_and_is_seeded() -> None:
         hits += low <= 1 <= high
     assert hits >= 180
     assert statistics.bootstrap([[2.0]]) == (2.0, 2.0)
+    assert statistics.bootstrap([[2.0], [3.0], []], together=3) == (2.0, 3.0), "one process: what was seen"
     with pytest.raises(ValueError, match="no samples"):
         statistics.bootstrap([[]])
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.05, 0.1])
+def test_the_interval_of_a_time_holds_although_processes_differ(spread: float) -> None:
+    """Ten processes of two rounds each, as compare has them."""
+    chance, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        rounds = np.exp(chance.normal(0, spread, (10, 1)) + chance.normal(0, 0.02, (10, 2))).reshape(-1, 1).tolist()
+        low, high = statistics.bootstrap(rounds, draws=500, together=2)
+        hits += low <= 1 <= high
+    assert 0.9 * 400 <= hits <= 0.99 * 400
+
+
+def test_processes_that_lack_a_round_take_part() -> None:
+    rounds = [[1.0], [], [2.0], [2.0], [], [], [9.0], []]
+    assert statistics.by_process([r[0] if r else None for r in rounds], 2) == [[1.0], [2.0, 2.0], [9.0]]
+    low, high = statistics.bootstrap(rounds, together=2)
+    assert (low, high) == (1.0, 9.0)
 
 
 @given(st.lists(st.one_of(st.integers(1, 10**13), st.floats(1e-9, 1e9)), min_size=2, max_size=25), st.integers(0, 99))

@@ -6,10 +6,12 @@ import json
 import random
 import re
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from knnscope.analysis import jsonl
+from knnscope.analysis.choice import choices
 from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.verdict import MATTERS, Split, as_json, groups, sentences, splits, verdicts
 from knnscope.bench import result
@@ -48,6 +50,9 @@ def rows(
     found = {
         "exact": Grade("exact", 50, 0, 0),
         "float32": Grade("float32", 50, 3, 0),
+        "undecided": Grade(
+            "undecided", 50, 50, 0, Evidence(0, 1, 5, 6, 2.0, 1.0, 3.0, (5,), (6,), "is nearer and is missing", 2.5)
+        ),
         "wrong": Grade("wrong", 50, 9, 4, Evidence(0, 1, 5, 6, 2.0, 1.0, 0.1, (5,), (6,), "is nearer and is missing")),
     }[grade]
     hot = [
@@ -167,11 +172,29 @@ def test_a_wrong_one_never_wins_and_is_mentioned_where_it_was_faster() -> None:
     assert "lame" not in line
 
 
+def test_an_undecided_one_never_wins_and_is_mentioned_where_it_was_faster() -> None:
+    found = rows("right", 100, "float32") + rows("anything", 10, "undecided", noise=0) + rows("lame", 500, "undecided")
+    (verdict,) = verdicts(found)
+    assert (verdict.engine, verdict.rivals) == ("right", ())
+    (line,) = sentences(found)
+    said = "anything took 10.0 µs and is undecided: 50 of 50 queries differ, and its rounding would excuse wrong rows as well"
+    assert line.endswith(f"; {said}")
+    assert "lame" not in line
+    (choice,) = choices(found)
+    assert choice.best is not None
+    assert (choice.best.engine, choice.wrong, [r.engine for r in choice.undecided]) == ("right", (), ["anything"])
+    (line,) = sentences(rows("anything", 10, "undecided", noise=0))
+    assert line == f"1 query: no engine gave an answer known to be right; {said}"
+
+
 def test_no_right_answer() -> None:
     (line,) = sentences(rows("cheat", 10, "wrong", noise=0) + failed("b", "crashed"))
-    assert line == "1 query: no engine gave a right answer; cheat took 10.0 µs and was wrong on 4 of 50 queries"
+    assert (
+        line
+        == "1 query: no engine gave an answer known to be right; cheat took 10.0 µs and was wrong on 4 of 50 queries"
+    )
     assert verdicts(rows("cheat", 10, "wrong", noise=0)) == []
-    assert sentences(failed("b", "oom")) == ["1 query: no engine gave a right answer"]
+    assert sentences(failed("b", "oom")) == ["1 query: no engine gave an answer known to be right"]
     assert sentences(failed("b", "missing") + failed("c", "no-gpu") + failed("d", "unsupported")) == []
 
 
@@ -225,3 +248,66 @@ def test_where_the_time_of_a_gpu_goes() -> None:
         Split("odd", 10, 1, 500 * US, 60 * US, 0, 0, 80 * US),
     ]
     assert all(part >= 0 for s in splits(some) for part in (s.transfer_ns, s.launch_ns, s.compute_ns))
+
+
+def of_processes(times: np.ndarray) -> list[Measurement]:
+    """Rows of engines, from times of shape (engines, processes, 2 rounds of one process), in units of 1 ms."""
+    some = next(row for row in rows("e", 1000) if row.cache == "hot")
+    ns = np.rint(times.reshape(len(times), -1) * 1e6).astype(int)
+    return [
+        replace(
+            some,
+            engine=f"e{number}",
+            samples_ns=[[t] * 3 for t in of_one.tolist()],
+            median_ns=round(float(np.median(of_one))),
+            rounds_a_process=2,
+        )
+        for number, of_one in enumerate(ns)
+    ]
+
+
+def drawn(chance: np.random.Generator, engines: int, spread: float, processes: int = 10) -> np.ndarray:
+    """Engines that take 1 ms, with noise by process and by round."""
+    by_process = chance.normal(0, spread, (engines, processes, 1))
+    return np.exp(by_process + chance.normal(0, 0.03, (engines, processes, 2)))
+
+
+@pytest.mark.parametrize("engines", [2, 7])
+def test_of_equal_engines_one_is_rarely_called_slower(engines: int) -> None:
+    """At a level of 3% for all rivals together; by three standard errors of 200 runs that is 13."""
+    chance = np.random.default_rng(engines)
+    some = [verdicts(of_processes(drawn(chance, engines, 0.05)))[0] for _ in range(200)]
+    assert sum(v.next is not None for v in some) <= 13
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.1])
+def test_a_true_difference_of_1_3_is_told_from_six_rivals(spread: float) -> None:
+    chance = np.random.default_rng(3)
+    cost = np.array([1, *[1.3] * 6])[:, None, None]
+    some = [verdicts(of_processes(drawn(chance, 7, spread) * cost))[0] for _ in range(50)]
+    assert sum(v.engine == "e0" and not v.level_with for v in some) >= 45
+
+
+def test_far_engines_with_few_rounds_are_told_beside_many_others() -> None:
+    """An engine that takes three times as long as the best is timed by 7 processes: no p of 2^-6 survives a correction for six."""
+    chance = np.random.default_rng(4)
+    made = of_processes(drawn(chance, 7, 0.05) * np.array([1, 1, 1, 3, 4, 5, 9])[:, None, None])
+    cut = [replace(row, samples_ns=[*row.samples_ns[:14], *[[]] * 6]) if row.took_ns > 2e6 else row for row in made]
+    (verdict,) = verdicts(cut)
+    assert [r.engine for r in verdict.rivals if r.significant] == ["e3", "e4", "e5", "e6"]
+    assert [r.rounds for r in verdict.rivals if r.significant] == [7] * 4
+    assert verdict.too_few_rounds is None
+
+
+def test_many_engines_need_more_rounds() -> None:
+    chance = np.random.default_rng(5)
+    made = of_processes(drawn(chance, 5, 0.01, 7) * np.array([1, 1.3, 1.3, 1.3, 4])[:, None, None])
+    (verdict,) = verdicts(made)
+    assert (verdict.too_few_rounds, {r.engine for r in verdict.level_with}) == (7, {"e1", "e2", "e3"})
+    (line,) = sentences(made)
+    assert ": too few rounds (7) to tell them apart; e0 is " in line
+    assert line.endswith(" as fast as e4")
+    (line,) = sentences(made[:4])
+    assert line.endswith(": too few rounds (7) to tell which is fastest")
+    (two,) = verdicts(made[:2])
+    assert two.next is not None, "two engines need seven"

@@ -155,6 +155,20 @@ def test_noisy_is_an_interval_wider_than_a_fifth() -> None:
     assert timed([[], []]) == {"samples_ns": [], **dict.fromkeys([k for k in timed([[1]]) if k != "samples_ns"])}
 
 
+def test_one_process_has_no_interval() -> None:
+    """What differs between processes is not seen in its rounds."""
+    walls = [[Sample(100 + i, 1)] for i in range(6)]
+    for together, several in ((1, True), (2, True), (5, True), (6, False), (20, False)):
+        found = result.timings(walls, together)
+        assert found["median_ns"] == 102
+        assert {found[name] is None for name in ("low_ns", "high_ns", "noisy")} == {not several}
+    quick = Facts("made up", 1000, 16, "float32", 4, "l2", 2, quick=True)
+    shared = Facts("made up", 1000, 16, "float32", 4, "l2", 2, rounds_a_process=7)
+    for facts in (quick, shared):
+        hot = result.rows_of(measured(), facts, result.About("cpu"))[-1]
+        assert (hot.low_ns, hot.high_ns, hot.noisy) == (None, None, None)
+
+
 def test_events_of_a_gpu() -> None:
     assert timed([[10, 20]], event=7)["event_ns"] == 7
     assert timed([[10, 20]])["event_ns"] is None

@@ -87,7 +87,7 @@ def test_a_right_file_of_each_kind_is_exact_and_a_wrong_one_is_not(files: Path, 
     assert code == 1, err
     found = json.loads(out)
     assert found["grade"] == "wrong"
-    assert found["counts"] == {"exact": 24, "ties": 0, "float32": 0, "wrong": 1}
+    assert found["counts"] == {"exact": 24, "ties": 0, "float32": 0, "undecided": 0, "wrong": 1}
     assert found["recall"] == pytest.approx(1 - 1 / (25 * K))
     evidence = found["evidence"][0]
     assert (evidence["query"], evidence["rank"], evidence["row"]) == (7, 5, farthest)
@@ -158,6 +158,9 @@ def test_what_float32_cannot_tell_apart_is_float32_and_a_little_more_is_wrong() 
     query = np.zeros((1, 2))
     ids = definition.search(base, query, 5, "l2").ids
     swapped = ids[:, [1, 0, 2, 3, 4]]
+    found = verify(base, swapped, query)
+    assert (found.grade, found.ok) == ("undecided", False), "it cannot tell any of the rows apart"
+    base[15:, 0] = 2000
     found = verify(base, swapped, query)
     assert (found.grade, found.record.told, found.ok) == ("float32", "float32", True)
     assert found.record.evidence[0].allowed is not None
@@ -340,3 +343,16 @@ def judged(path: Path) -> None:
     assert (found.grade == "exact") == same
     json.dumps(found.to_dict(), allow_nan=False)
     assert str(found)
+
+
+def test_random_answers_far_from_the_origin_are_undecided() -> None:
+    """The expanded form in float32 excuses any row there; the defined ids are exact all the same."""
+    chance = np.random.default_rng(0)
+    base, queries = ((chance.standard_normal((n, 128)) + 1000).astype(np.float32) for n in (500, 20))
+    drawn = np.stack([chance.permutation(500)[:10] for _ in queries])
+    found = verify(base, drawn, queries, metric="l2").record
+    assert (found.grade, found.told, found.ok) == ("undecided", "undecided", False)
+    assert found.counts["undecided"] == 20
+    assert found.recall < 0.1
+    defined = definition.search(base, queries, 10, "l2").ids
+    assert verify(base, defined, queries, metric="l2").record.ok

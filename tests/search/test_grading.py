@@ -13,7 +13,7 @@ from knnscope.datasets import registry
 from knnscope.errors import KnnscopeError
 from knnscope.records import VectorDataset
 from knnscope.search import definition, reference
-from knnscope.search.grading import GRADES, Evidence, Grade, Judge
+from knnscope.search.grading import GRADES, WRONG, Evidence, Grade, Judge
 from knnscope.search.rounding import DEFINITION, Formula
 from tests import oracle
 
@@ -150,7 +150,7 @@ def test_batches_add_up() -> None:
         assert one.with_others(other) == Grade("float32", 12, 2, 0, shown[0])
     for one, other in ((wrong, close), (close, wrong)):
         assert one.with_others(other) == Grade("wrong", 8, 3, 1, shown[1])
-    assert GRADES.index("exact") < GRADES.index("float32") < GRADES.index("wrong")
+    assert GRADES == ("exact", "float32", "undecided", "wrong")
 
 
 def by_difference(rows: np.ndarray, queries: np.ndarray, metric: str) -> np.ndarray:
@@ -265,9 +265,85 @@ def test_the_expanded_form_that_claims_differences_is_wrong(kind: str) -> None:
     found = judged.grade(ids, 0, DIFFERENCE)
     assert found.grade == "wrong"
     assert found.beyond > 10  # of 50; how many depends on the processor's BLAS
-    assert judged.grade(ids, 0, EXPANDED).grade == "float32"
+    assert judged.grade(ids, 0, EXPANDED).grade == ("undecided" if kind == "large-norm" else "float32")
     plain = order(by_difference(rows, queries, "l2"), "l2", 10)
     assert judged.grade(plain, 0, DIFFERENCE).grade in ("exact", "float32")
+
+
+def shifted(offset: float, dim: int = 128) -> tuple[np.ndarray, np.ndarray]:
+    values = np.random.default_rng(0).standard_normal((2100, dim)) + offset
+    return values[:2000].astype(np.float32), values[2000:].astype(np.float32)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 10, 100, 1000])
+@pytest.mark.parametrize("k", [1, 10])
+def test_random_answers_are_never_right(offset: float, k: int) -> None:
+    """However far the vectors are from the origin, and however much the bound allows there."""
+    rows, queries = shifted(offset)
+    ids = np.random.default_rng(1).integers(2000 // k, size=(len(queries), k)) + 2000 // k * np.arange(k)
+    found = judge(rows, queries, k).grade(ids, 0, EXPANDED)
+    assert found.grade == ("undecided" if offset == 1000 else "wrong")
+    if found.grade == "undecided":
+        shown = evidence(found)
+        assert (found.beyond, found.differing) == (0, 100)
+        assert shown.spread is not None
+        assert shown.allowed is not None
+        assert shown.spread < shown.allowed
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("metric", definition.METRICS)
+@pytest.mark.parametrize("dim", [3, 384])
+def test_an_honest_search_keeps_its_grade_on_ordinary_data(offset: float, metric: str, dim: int) -> None:
+    rows, queries = shifted(offset, dim)
+    rows, queries = rows[:500], queries[:40]
+    judged = judge(rows, queries, 10, metric)
+    for formula, search in ((DIFFERENCE, by_difference), (EXPANDED, expanded)):
+        found = judged.grade(order(search(rows, queries, metric), metric, 10), 0, formula)
+        assert found.grade in ("exact", "float32"), found.evidence
+
+
+@pytest.mark.parametrize(("offset", "grade"), [(10, "float32"), (100, "undecided"), (1000, "undecided")])
+def test_an_exchange_is_excused_only_where_the_bound_is_small(offset: float, grade: str) -> None:
+    """128 components: 131 * 2^-24 * (2 |x|)^2 for two rows; from the 10th neighbor to the median row it is about 85."""
+    rows, queries = shifted(offset)
+    judged = judge(rows, queries, 10)
+    gaps = np.diff(judged.truth.distances)
+    query = int(gaps.min(axis=1).argmin())
+    place = int(gaps[query].argmin())
+    ids = judged.truth.ids[query].copy()
+    ids[[place, place + 1]] = ids[[place + 1, place]]
+    found = judged.grade(ids[None], query, EXPANDED)
+    assert (found.grade, found.beyond) == (grade, 0)
+    assert (evidence(found).spread is None) == (grade == "float32")
+    assert judged.grade(judged.truth.ids, 0, EXPANDED).grade == "exact", "the defined ids are right whatever the bound"
+    assert judged.grade(judged.truth.ids[:, :1], 0, EXPANDED) == Grade("exact", 100, 0, 0)
+
+
+def test_undecided_comes_between_float32_and_wrong() -> None:
+    shown = [Evidence(i, 1, 0, 1, 1.0, 0.0, 0.0, (0,), (1,), "") for i in range(3)]
+    close, open_, wrong = (Grade(g, 1, 1, int(g == "wrong"), e) for g, e in zip(GRADES[1:], shown, strict=True))
+    assert close.with_others(open_) == open_.with_others(close) == Grade("undecided", 2, 2, 0, shown[1])
+    assert wrong.with_others(open_) == open_.with_others(wrong) == Grade("wrong", 2, 2, 1, shown[2])
+
+
+def test_copies_far_from_the_origin_are_told_from_other_rows() -> None:
+    """The bound is 4,000 and hides everything between the 20 copies, and nothing of what is 1.28e8 further."""
+    rows, _ = shifted(0)
+    rows[:20] = 1000 + rows[:20] / 1000
+    judged = judge(rows, rows[:1], 10)
+    assert judged.grade(judged.truth.ids[:, ::-1], 0, EXPANDED).grade == "float32"
+
+
+def test_more_neighbors_than_half_of_the_rows_are_judged_as_well() -> None:
+    rows, queries = shifted(0)
+    for few, k in ((20, 11), (20, 20), (3, 2), (2, 1)):
+        judged = judge(rows[:few], queries, k)
+        found = judged.grade(order(expanded(rows[:few], queries, "l2"), "l2", k), 0, EXPANDED)
+        assert found.grade in ("exact", "float32")
+        far = judge(rows[:few] + 1000, queries + 1000, k)
+        found = far.grade(far.truth.ids[:, ::-1] if k > 1 else 1 - far.truth.ids, 0, EXPANDED)
+        assert found.grade == "undecided"
 
 
 def test_a_truth_that_overflows_judges_nobody() -> None:
@@ -321,10 +397,10 @@ def test_the_expanded_form_may_lose_what_it_cancels() -> None:
 
 def test_a_query_that_is_judged_twice_counts_once_by_its_worst_answer() -> None:
     evidence = Evidence(5, 1, 2, 3, 1.0, 2.0, 0.1, (2,), (3,), "is nearer")
-    first, second = Grade.of({4: 0, 5: 2, 6: 1}, evidence), Grade.of({5: 1, 6: 2, 7: 0}, None)
+    first, second = Grade.of({4: 0, 5: WRONG, 6: 1}, evidence), Grade.of({5: 1, 6: WRONG, 7: 0}, None)
     for both in (first.with_others(second), second.with_others(first)):
         assert (both.grade, both.queries, both.differing, both.beyond) == ("wrong", 4, 2, 2)
-        assert both.levels == {4: 0, 5: 2, 6: 2, 7: 0}
+        assert both.levels == {4: 0, 5: WRONG, 6: WRONG, 7: 0}
     folded = first.numbered({4: 0, 5: 1, 6: 1})
     assert (folded.queries, folded.differing, folded.beyond) == (2, 1, 1)
     assert folded.evidence is not None

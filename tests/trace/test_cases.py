@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from knnscope.errors import KnnscopeError
+from knnscope.report import explanation as report
 from knnscope.trace import reader
 from knnscope.trace.compare import pairs
 from knnscope.trace.database import Tables, connect
 from knnscope.trace.explain import Explanation, figures
 from knnscope.trace.queries import QUERIES
+from knnscope.trace.record import record_of
 from tests.trace.test_laws import held
 from tests.trace.write import ALL, LAUNCH, MS, SECOND, US, WAIT, Trace, rules_of, steps
 
@@ -283,3 +287,64 @@ def test_what_was_saved_elsewhere_makes_no_prediction_true(path: Path, tmp_path:
     assert "tiny-copies" not in pair.gone
     assert pair.predicted_ms == 0
     assert pair.came_true is None
+
+
+def copied(path: Path, ns: int) -> Explanation:
+    """Ten copies of 100 MB that outlast the range that began them, and a quick one, by which the link's rate is known."""
+    trace = Trace(path)
+    for i in range(10):
+        at = SECOND + i * 30 * MS
+        trace.range("step", at, at + 100 * US)
+        call = trace.call("cudaMemcpyAsync_v3020", at + 10 * US, at + 16 * US)
+        trace.copy(1, at + 20 * US, at + 20 * US + ns, 100_000_000, call, source=2)
+        trace.call(WAIT, at + 200 * US, at + 21 * MS)
+    call = trace.call("cudaMemcpyAsync_v3020", SECOND + 400 * MS, SECOND + 400 * MS + 6 * US)
+    trace.copy(1, SECOND + 401 * MS, SECOND + 405 * MS, 100_000_000, call)
+    return held(trace.done())
+
+
+def test_what_a_gpu_saves_is_held_against_its_own_time(path: Path, tmp_path: Path) -> None:
+    """The host is in the range for 100 µs before and after; the GPU works for it 20 ms before, 4 ms after."""
+    before = copied(path, 20 * MS)
+    (pair,) = pairs(before, copied(tmp_path / "after.sqlite", 4 * MS))
+    assert "slow-transfer" in pair.gone
+    assert pair.measured_ms == pytest.approx(16, rel=0.01)
+    assert pair.predicted_ms == pytest.approx(16, rel=0.05)
+    assert pair.came_true is True
+    assert [(c.what, c.name, c.word, c.before, c.after) for c in pair.changes] == [
+        ("copy", "host to device", "shrank", (1, 20), (1, 4))
+    ]
+    told = report.text(record_of(before, [pair]))
+    assert "step -> step: 20.0 ms -> 4.02 ms" in told
+
+
+def idle(path: Path, gap: int) -> Explanation:
+    """Two kernels, and between them what only the host can do."""
+    trace = Trace(path)
+    for i in range(5):
+        at = SECOND + i * 200 * MS
+        trace.range("step", at, at + gap + 12 * MS)
+        for offset in (10 * US, gap + 6 * MS):
+            call = trace.call(LAUNCH, at + offset, at + offset + 6 * US)
+            trace.kernel("k", at + offset + 8 * US, at + offset + 8 * US + 5 * MS, call)
+        trace.call(WAIT, at + gap + 6 * MS + 50 * US, at + gap + 12 * MS - 20 * US)
+    return held(trace.done())
+
+
+def test_what_only_a_bound_is_known_of_is_no_estimate(path: Path, tmp_path: Path) -> None:
+    before = idle(path, 40 * MS)
+    assert {f.rule for f in before.findings if f.at_most} == {"host-compute", "gpu-idle"}
+    (total,) = before.totals
+    estimates = sum(f.saving_ms * f.times for f in before.findings if not f.at_most)
+    assert total.saving_ms == pytest.approx(estimates)
+    idle_ms = 5 * 41  # and what lies around the kernels
+    assert 0.75 * idle_ms < total.up_to_ms < 1.1 * idle_ms, "the two rules count the same time once"
+    told = report.text(record_of(before, pairs(before, idle(tmp_path / "after.sqlite", 20 * MS))))
+    assert re.search(r"would save up to 4\d\.\d ms of each time through it", told)
+    assert re.search(
+        r"together they would save up to 1\d\d ms of the whole run, in which the host itself does something;", told
+    )
+    assert "predicted to save" not in told, "a bound is no promise"
+    both = report.text(record_of(replace(before, totals=(replace(total, saving_ms=5.0, share=0.01),))))
+    said = r"together they would save about 5\.00 ms of the whole run \(1%\), and up to 1\d\d ms more of what the host itself does;"
+    assert re.search(said, both)

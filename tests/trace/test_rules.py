@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from knnscope.search import ladder
+from knnscope.trace import intervals
 from knnscope.trace.compare import pairs
 from knnscope.trace.explain import Explanation, explain, figures
 from knnscope.trace.findings import CannotTellError, Finding
@@ -152,6 +154,19 @@ def test_predictions_are_held_against_the_next_trace(folder: Path) -> None:
     assert not any(pair.changes for pair in same), "what is the same did not grow"
 
 
+def test_what_findings_that_overlap_promise_counts_once(folder: Path) -> None:
+    """Tiny copies, copies that block and waits after them are the same time to a large part."""
+    before, after = told("nsys-vectorized", folder), told("nsys-fused-topk", folder)
+    found = [f for f in before.findings if f.phase == "search vectorized"]
+    assert any(f.overlaps for f in found)
+    (search, other) = (next(p for p in e.phases if p.name.startswith("search")) for e in (before, after))
+    same = replace(after, phases=(replace(other, name=search.name),))
+    (pair,) = pairs(replace(before, phases=(search,)), same)
+    assert set(pair.gone) == {"tiny-copies", "blocking-copies", "sync-in-loop"}
+    once = intervals.length(intervals.spans(*(f.cause.claim for f in found))) / 1e6 / search.times
+    assert 0 < pair.predicted_ms <= once < sum(f.saving_ms for f in found)
+
+
 def made(
     kernels: list[tuple[int, int, str]] | None = None,
     copies: list[tuple[int, int, int, int]] | None = None,
@@ -246,6 +261,12 @@ def test_a_kernel_below_its_floor_needs_a_shape() -> None:
     found = rules_of(made(kernels, calls=calls, ranges=ranges))["below-floor"]
     assert found.saving_ms == pytest.approx(0.3 - 40e6 / 0.85e12 * 1e3, rel=0.01)
     assert "below-floor" not in rules_of(made(kernels, calls=calls, ranges=ranges, bandwidth=1.3e11))
+    many = [(s, e, name.replace("batch=1", "batch=9")) for s, e, name in ranges]
+    several = explain(made(kernels, calls=calls, ranges=many))
+    assert "below-floor" not in {f.rule for f in several.findings}, (
+        "a perfect product of 127 queries took two and a half readings"
+    )
+    assert "products of 9 queries" in dict(several.unanswered)["below-floor"]
     told = explain(made(kernels, calls=calls, ranges=[(s, e, "mine") for s, e, _ in ranges]))
     assert "no range says" in dict(told.unanswered)["below-floor"]
 

@@ -99,7 +99,7 @@ def layer(mark: Spec, at: Spec, data: str = "marks", only: Sequence[str] = (SHOW
 
 
 def marks(at: Spec, *only: str) -> Spec:
-    """A mark for each line of the data: filled where the answer is right, hollow where it is wrong."""
+    """A mark for each line of the data: filled where the answer is right, hollow where it is wrong or undecided."""
     look = {
         "color": COLOUR,
         "fill": name("colour", scale=None),

@@ -139,7 +139,8 @@ def _finding(finding: Finding, count: int, sizes: list[int]) -> dict[str, Any]:
 
 
 def _saves(finding: Finding) -> str:
-    return f"{duration(finding.saving_ms * 1e6)} of each time through it ({percent(finding.share)})"
+    about = "up to" if finding.at_most else "about"
+    return f"{about} {duration(finding.saving_ms * 1e6)} of each time through it ({percent(finding.share)})"
 
 
 def _document(title: str, body: Iterable[str]) -> Iterator[str]:

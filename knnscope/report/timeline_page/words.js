@@ -127,7 +127,7 @@ class Says {
 
   /** A finding's own lines. @param {any} finding */
   finding(finding) {
-    return [`${finding.rule} (${finding.severity})`, finding.title, `in ${finding.phase}: would save about ${finding.saves}`, finding.remedy];
+    return [`${finding.rule} (${finding.severity})`, finding.title, `in ${finding.phase}: would save ${finding.saves}`, finding.remedy];
   }
 }
 

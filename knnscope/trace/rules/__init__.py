@@ -31,6 +31,9 @@ RULES = (
 ON_GPU = ("unfused-chain", "sort-for-topk", "slow-transfer", "copy-bound", "unified-memory", "below-floor")
 """Rules that save GPU time, which recording does not change. The others save host time, which recording lengthens."""
 
+AT_MOST = ("gpu-idle", "host-compute")
+"""Rules that say how much could be saved at most: how much of the host's own work has to be done, no trace tells."""
+
 
 class Rule(Protocol):
     """A rule's module. Both functions raise ``CannotTellError`` where the trace lacks what the rule needs."""

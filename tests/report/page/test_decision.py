@@ -40,7 +40,7 @@ CASES = {
         *(quiet("a", 100) + quiet("b", 200) + quiet("a", 300, k=3) + quiet("b", 200, k=3)),
     ],
     "Take right for 1 query a call.": quiet("wrong one", 10, "wrong") + quiet("right", 100, "float32"),
-    "No engine gave a right answer for 1 query a call.": quiet("a", 10, "wrong") + failed("b", "crashed"),
+    "No engine gave an answer known to be right for 1 query a call.": quiet("a", 10, "wrong") + failed("b", "crashed"),
     "No engine was measured.": failed("b", "missing"),
     "Take a for 1 query a call. ": quiet("a", 100) + quiet("b", 50, boundary="device"),
 }

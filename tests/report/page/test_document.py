@@ -222,7 +222,7 @@ def test_an_environment_of_any_kind_does_no_harm(bad: object) -> None:
 def test_a_run_in_which_nothing_was_measured_has_a_page() -> None:
     run = run_of(failed("a", "crashed") + failed("b", "missing"))
     text = markdown.render(document(of_run(run)))
-    assert "No engine gave a right answer" in text
+    assert "No engine gave an answer known to be right" in text
     assert "for a reason" in text
     assert "<h1" in html.render(document(of_run(run)))
 

@@ -16,9 +16,10 @@ from knnscope.units import short
 HEAD = ("engine", "grade", "k", "queries checked", "not as defined", "beyond rounding", "at batch")
 HOW = (
     "Answers are compared with the float64 definition. exact: the same ids. float32: only rows are exchanged whose distances differ "
-    "by less than the rounding of the engine's own formula explains. wrong: anything else, or a distance that is further from the defined one than "
-    "that rounding explains. The counts are those of each engine's worst case; queries that were not checked were not asked, or only outside of "
-    "what was timed."
+    "by less than the rounding of the engine's own formula explains. undecided: other rows, where that rounding is "
+    "not small against what tells rows apart, so that it would excuse wrong ones. wrong: anything else, or a distance that is "
+    "further from the defined one than that rounding explains. The counts are those of each engine's worst case; queries that were "
+    "not checked were not asked, or only outside of what was timed."
 )
 RANKS = 20
 """Of an answer that is shown."""
@@ -34,19 +35,20 @@ def section(run: ComparisonRun) -> Section | None:
     blocks: list[Block] = [Text(HOW), Grid(_grades(judged, run.facts.queries))]
     for row in comparison.worst_of(run.rows).values():
         blocks += _evidence(row)
+    blocks += [Text(f"{r.engine} is {comparison.undecided(r)}.") for r in _undecided(judged)]
     blocks += _exchanges(judged)
     blocks += _texts(run)
     return Section("correctness", "Correctness", blocks)
 
 
+def _undecided(rows: Sequence[Measurement]) -> list[Measurement]:
+    """One for each engine and k that is neither right nor wrong: its worst case."""
+    return [r for r in _worst(rows).values() if r.grade == "undecided"]
+
+
 def _grades(rows: Sequence[Measurement], queries: int | None) -> Table:
     """A line for each engine and k: its worst case."""
-    worst: dict[tuple[str, int], Measurement] = {}
-    for row in rows:
-        key = row.engine, row.k
-        if key not in worst or _badness(row) > _badness(worst[key]):
-            worst[key] = row
-    ranked = sorted(worst.values(), key=lambda r: -GRADES.index(r.grade or "exact"))
+    ranked = sorted(_worst(rows).values(), key=lambda r: -GRADES.index(r.grade or "exact"))
     lines: list[tuple[object, ...]] = [
         (Engine(r.engine), r.grade, r.k, _checked(r, queries), f"{r.differing:,}", f"{r.beyond:,}", f"{r.batch:,}")
         for r in ranked
@@ -56,6 +58,16 @@ def _grades(rows: Sequence[Measurement], queries: int | None) -> Table:
 
 def _checked(row: Measurement, queries: int | None) -> str:
     return f"{row.judged:,} of {queries:,}" if comparison.judged(row, queries) else f"{row.judged:,}"
+
+
+def _worst(rows: Sequence[Measurement]) -> dict[tuple[str, int], Measurement]:
+    """By engine and k."""
+    worst: dict[tuple[str, int], Measurement] = {}
+    for row in rows:
+        key = row.engine, row.k
+        if key not in worst or _badness(row) > _badness(worst[key]):
+            worst[key] = row
+    return worst
 
 
 def _badness(row: Measurement) -> tuple[float, ...]:

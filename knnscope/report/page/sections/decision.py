@@ -73,7 +73,7 @@ def answers(choices: Sequence[Choice], queries: int | None = None) -> list[tuple
 def _line(c: Choice, queries: int | None) -> tuple[object, ...]:
     batch = f"{c.group[1]:,}"
     if c.best is None or c.verdict is None:
-        return (batch, "none", "", "", "", "no engine gave a right answer" + _wrong(c), "")
+        return (batch, "none", "", "", "", "no engine gave an answer known to be right" + _wrong(c), "")
     exact: object = ""
     if c.best.grade != "exact":
         exact = "none" if c.exact is None else Engine(c.exact.engine, f"{c.exact.engine}, {duration(c.exact.took_ns)}")
@@ -93,12 +93,14 @@ def sure(v: Verdict, stopped: bool = False) -> str:
     """How far ahead it is, or with whom it is level."""
     if not v.rivals:
         return "the only right one"
-    if (most := v.too_few_rounds) is not None:
+    most, after = v.too_few_rounds, v.next
+    if most is not None and after is None:
         return f"{most} rounds are too few to tell"
     parts = []
     if near := v.near:
-        parts.append(f"not told apart from {', '.join(r.engine for r in near)}")
-    if after := v.next:
+        few = f" ({most} rounds are too few to tell)" if most is not None else ""
+        parts.append(f"not told apart from {', '.join(r.engine for r in near)}{few}")
+    if after is not None:
         parts.append(f"{times(after.ratio)}× ({times(after.low)} to {times(after.high)}) as fast as {after.engine}")
     if loud := [r.engine for r in v.level_with if r not in near]:
         parts.append(f"too noisy to place: {', '.join(loud)}")
@@ -120,8 +122,9 @@ def right(row: Measurement, queries: int | None = None) -> str:
 
 
 def _wrong(c: Choice) -> str:
-    """Who would be faster and is wrong."""
-    return f"; {', '.join(r.engine for r in c.wrong)} faster, and wrong" if c.wrong else ""
+    """Who would be faster, and is wrong or undecided."""
+    some = ((c.wrong, "wrong"), (c.undecided, "undecided"))
+    return "".join(f"; {', '.join(r.engine for r in rows)} faster, and {grade}" for rows, grade in some if rows)
 
 
 def _main(choices: Sequence[Choice]) -> list[Choice]:
@@ -136,7 +139,7 @@ def _take(choices: Sequence[Choice]) -> str:
     if len(spans) == 1:
         name, some = spans[0]
         where = "at every batch size measured" if len(some) > 1 else f"for {_queries(some[0].group[1])} a call"
-        return f"Take {name} {where}" if name else f"No engine gave a right answer {where}"
+        return f"Take {name} {where}" if name else f"No engine gave an answer known to be right {where}"
     parts = []
     for place, (name, some) in enumerate(spans):
         batches = [c.group[1] for c in some]

@@ -8,6 +8,7 @@ from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.run import ComparisonRun
 from knnscope.report.page.content import Chart, Engine, Folded, Grid, Section, Text
 from knnscope.report.text import Table
+from knnscope.search.grading import RIGHT
 from knnscope.units import duration, percent
 
 HOW = (
@@ -51,7 +52,7 @@ def _roofline(rows: Sequence[Measurement]) -> Chart:
             "batch": r.batch,
             "intensity": _operations(r) / r.bytes_moved,
             "value": _operations(r) / r.took_ns * 1e9,
-            "right": r.grade != "wrong",
+            "right": r.grade in RIGHT,
             "hint": f"{r.batch:,} a call: {duration(r.took_ns)}, {share(r)} of the floor",
         }
         for r in rows

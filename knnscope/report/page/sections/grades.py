@@ -7,6 +7,7 @@ from knnscope.report import grades
 from knnscope.report.page.content import Block, Document, Grid, Heading, Listed, Section, Text
 from knnscope.report.page.sections import machine
 from knnscope.report.text import Table
+from knnscope.search.grading import GRADES
 
 
 def document(run: Grades) -> Document:
@@ -41,7 +42,7 @@ def document(run: Grades) -> Document:
 def lead(run: Grades) -> str:
     """Who answered exactly whatever it answered."""
     counts = {e.name: run.counts(e.name) for e in run.engines}
-    always = [name for name, c in counts.items() if c["exact"] and not c["float32"] and not c["wrong"]]
+    always = [name for name, c in counts.items() if c["exact"] and not any(c[o] for o in GRADES[1:])]
     if always:
         return f"All answers of {', '.join(always)} are exact."
     return "No engine's answers are all exact." if counts else "No engine was asked."

@@ -7,17 +7,22 @@ from typing import Any
 from knnscope.analysis import statistics
 from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.run import ComparisonRun, LadderRun
-from knnscope.analysis.verdict import MATTERS
+from knnscope.analysis.verdict import MATTERS, QUICK_MATTERS
 from knnscope.report.page.content import Block, Facts, Listed, Section
 
 COMPARE = (
     "Every engine runs in a process of its own with the same budget of threads. Rounds visit all cases in random order; a round takes "
-    "several samples of each. A time is the median of the rounds' medians; its 95% interval is bootstrapped over rounds.",
+    "several samples of each. A time is the median of the rounds' medians; its 95% interval is bootstrapped over processes and their rounds, so a "
+    "quick run, of one process, has none.",
     f"One engine is faster than another if a signed-rank test over the rounds that both took part in says so (p at most "
-    f"{statistics.LEVEL:g}, rounds of the same two processes counted once) and the ratio is {MATTERS:g} or more. Otherwise they are not told apart.",
+    f"{statistics.LEVEL:g}, rounds of the same two processes counted once) and the ratio is {MATTERS:g} or more. Of several engines with the "
+    "same k, batch size and boundary, the p values are corrected by Holm's method, so that of engines that are equally fast one is called slower "
+    f"in about {statistics.LEVEL:.0%} of such groups at most; but {QUICK_MATTERS:g} times as long in every round is told without it. Otherwise they are "
+    "not told apart.",
     "Times run from queries in memory to ids and distances in the same memory: host or GPU, as the table says. p99 needs 100 samples.",
     "exact: the ids of float64, ties to the smaller row. float32: only rows were exchanged whose float64 distances differ by less than "
-    "float32 rounding of the engine's own formula explains. wrong: anything else; it never wins.",
+    "float32 rounding of the engine's own formula explains. undecided: that rounding is not small against what tells rows "
+    "apart, and would excuse wrong rows as well. wrong: anything else. Neither of the two wins.",
 )
 CLIMB = (
     "All rungs run in one process, one after the other, with the same queries in turn. A time is the median of the searches after the "

@@ -11,17 +11,18 @@ from knnscope.report import ladder
 from knnscope.report.page.content import Block, Chart, Engine, Grid, Section, Text
 from knnscope.report.page.sections.decision import warning
 from knnscope.report.text import Table
+from knnscope.search.grading import RIGHT
 from knnscope.units import duration, percent, times
 
 HOW = (
-    "A mark is the median time of a search with its answer copied back; hollow is wrong; the grey stroke is the time in which the device "
+    "A mark is the median time of a search with its answer copied back; hollow is wrong or undecided; the grey stroke is the time in which the device "
     "reads all rows once."
 )
 
 
 def lead(run: LadderRun) -> str:
     """The fastest right rung, and by how much."""
-    right = [r for r in run.rows if r.wall_ns and r.grade != "wrong"]
+    right = [r for r in run.rows if r.wall_ns and r.grade in RIGHT]
     if not right:
         return "No rung gave a right answer."
     best = min(right, key=lambda r: r.wall_ns or 0)
@@ -88,7 +89,7 @@ def _chart(rows: Sequence[RungMeasurement]) -> Chart | None:
                 "engine": r.rung,
                 "value": ns,
                 "text": text,
-                "right": r.grade != "wrong",
+                "right": r.grade in RIGHT,
                 "hint": hint,
                 **({"floor": r.floor_ns} if r.floor_ns else {}),
             }

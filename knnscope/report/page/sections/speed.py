@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from knnscope.analysis.choice import RIGHT
 from knnscope.analysis.measurement import CACHES, FAILED, Measurement
 from knnscope.analysis.run import ComparisonRun
 from knnscope.analysis.verdict import Group, groups
 from knnscope.report import comparison
 from knnscope.report.page.content import Block, Chart, Charts, Engine, Folded, Grid, Heading, Section, Text
 from knnscope.report.text import Table
+from knnscope.search.grading import RIGHT
 from knnscope.units import duration
 
 HOW = (
     "Time of one call: the median over rounds, hot unless it says otherwise. A bar across a mark is the 95% interval of the median; "
-    "a hollow mark is an engine that was wrong; a broken line computes on a GPU. Queries a second are the batch over that time."
+    "a hollow mark is an engine that was wrong or undecided; a broken line computes on a GPU. Queries a second are the batch over that time."
 )
 STATES = {
     "hot": "A filled mark is the hot call, repeated at once, with its 95% interval",

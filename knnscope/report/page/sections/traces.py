@@ -64,7 +64,9 @@ def _lead(told: Sequence[ExplanationRecord]) -> str:
     if not findings:
         return "No rule finds anything worth changing."
     share, most = max(findings, key=lambda found: found[0])
-    where = f"{most.rule} in {most.phase} would save about {explanation.milli(most.saving_ms)} of each time through it, {percent(share)}"
+    where = (
+        f"{most.rule} in {most.phase} would save {explanation.saves(most)} of each time through it, {percent(share)}"
+    )
     return f"Begin with {where}."
 
 
@@ -105,8 +107,7 @@ def _told(told: ExplanationRecord) -> list[Block]:
 
 def _findings(found: Sequence[FindingRecord]) -> Table:
     lines: list[tuple[object, ...]] = [
-        (f.severity, f.rule, f.phase, f.title, f"{explanation.milli(f.saving_ms)} ({percent(f.share)})", f.remedy)
-        for f in found
+        (f.severity, f.rule, f.phase, f.title, f"{explanation.saves(f)} ({percent(f.share)})", f.remedy) for f in found
     ]
     head = ("severity", "rule", "phase", "what", "would save, a time", "remedy")
     return Table("Findings, the largest predicted saving first", head, lines, right=(4,))
