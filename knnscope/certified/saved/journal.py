@@ -80,6 +80,7 @@ class Journal:
 
         Raises:
             OSError: it cannot be written; the file is as before then.
+            MemoryError: likewise.
             KnnscopeError: nor can that be.
         """
         pieces = changes.written(change)
@@ -98,7 +99,7 @@ class Journal:
                 at += memoryview(piece).nbytes
             os.fdatasync(self._handle)
             self._acknowledge(at)
-        except OSError:
+        except (OSError, MemoryError):
             self._restore()
             raise
         self.end, self.count = at, self.count + 1
