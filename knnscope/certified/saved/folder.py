@@ -32,6 +32,7 @@ from knnscope.certified.saved.files import (
     MANIFEST,
     Lock,
     damaged,
+    is_own,
     journal_name,
     numbers,
     open_plain,
@@ -40,6 +41,7 @@ from knnscope.certified.saved.files import (
     segment_name,
     strangers,
     sync_folder,
+    told,
 )
 from knnscope.certified.saved.journal import Found, Journal
 from knnscope.certified.saved.manifest import Entry, Manifest
@@ -90,12 +92,12 @@ def save(living: Living, folder: Path) -> None:
         KnnscopeError: the folder holds something else, or another writer has it, or it cannot be written.
     """
     keeper = living.keeper
-    if isinstance(keeper, Kept) and folder.exists() and folder.samefile(keeper.path):
-        living.save()
-        return
-    make_folder(folder)
-    try:
-        if not (folder / MANIFEST).exists() and (strange := strangers(folder)):
+    with told(folder):
+        if isinstance(keeper, Kept) and keeper.is_at(folder):
+            living.save()
+            return
+        make_folder(folder)
+        if not is_own(folder / MANIFEST) and (strange := strangers(folder)):
             raise KnnscopeError(
                 f"{folder}: not an index, and not empty ({strange[0][:60]!r} is there): choose a folder of its own"
             )
@@ -103,14 +105,14 @@ def save(living: Living, folder: Path) -> None:
         try:
             files = Files(secrets.token_hex(16), max(numbers(folder, "segment"), default=0) + 1)
             first = max(numbers(folder, "journal"), default=0) + 1
+            while os.path.lexists(folder / journal_name(first)):  # another's
+                first += 1
             Journal.create(folder, first, files.token).close()
             _write_segments(folder, living, files, first, living.state)
             with suppress(PermissionError):  # the name of the folder itself
                 sync_folder(folder.absolute().parent)
         finally:
             lock.release()
-    except OSError as error:
-        raise os_problem(error, folder) from error
 
 
 def load(folder: Path, how: How, maker_of: Callable[[str], Maker]) -> Living:
@@ -124,6 +126,11 @@ def load(folder: Path, how: How, maker_of: Callable[[str], Maker]) -> Living:
     Raises:
         KnnscopeError: there is none, it is damaged, or another writer has it.
     """
+    with told(folder):
+        return _loaded(folder, how, maker_of)
+
+
+def _loaded(folder: Path, how: How, maker_of: Callable[[str], Maker]) -> Living:
     if not (folder / MANIFEST).exists():
         has_part = folder.is_dir() and numbers(folder, "segment")
         why = "saving was not finished" if has_part else "ExactIndex.save writes one"
@@ -163,6 +170,13 @@ class Kept:
         self._process, self._is_half, self._is_closed = os.getpid(), False, False
         _open.add(self)
 
+    def is_at(self, folder: Path) -> bool:
+        """Whether it is this folder, by whatever name, and not another in its place."""
+        try:
+            return self._lock.is_there() and folder.samefile(self.path)
+        except FileNotFoundError:
+            return False
+
     @contextmanager
     def recorded(self, change: Change) -> Iterator[None]:
         """See ``Keeper``."""
@@ -191,19 +205,15 @@ class Kept:
             is_known = all(part.segment in files.entries for part in living.state.parts)
             if is_known and not before.count and files.first == before.number:
                 return
-            try:
+            with told(self.path):
                 after = Journal.create(self.path, before.number + 1, files.token)
                 with self.recorded(changes.NEXT_ONE):
                     self._journal = after
-            except OSError as error:
-                raise os_problem(error, self.path) from error
             before.close()
             files.behind += before.end
             state = living.state
-        try:
+        with told(self.path):
             _write_segments(self.path, living, files, after.number, state)
-        except OSError as error:
-            raise os_problem(error, self.path) from error
 
     def close(self) -> None:
         """Let others write to the folder."""
@@ -219,6 +229,10 @@ class Kept:
             )
         if self._is_closed:
             raise KnnscopeError(f"{self.path}: the index is closed: load it again with writable=True to change it")
+        if not self._lock.is_there():
+            raise KnnscopeError(
+                f"{self.path}: no longer the folder that this index was loaded from: save the index to a new folder, by name"
+            )
         if self._is_half:
             raise KnnscopeError(
                 f"{self.path}: a change was interrupted while it was written, and may be there or not: load the index again"
@@ -264,11 +278,11 @@ def _write_segments(folder: Path, living: Living, files: Files, first: int, stat
     entries = tuple(made[part.segment]._replace(live=part.live) for part in state.parts)
     kind = state.parts[0].segment.ids.kind if state.parts else ""
     dtype = "" if living.dtype is None else np.dtype(living.dtype).newbyteorder("<").str
-    told = living.metric, living.dim, dtype, living.maker.memory, kind, state.next_id
-    manifest.write(folder, Manifest(files.token, *told, first, files.following, entries))
+    about = living.metric, living.dim, dtype, living.maker.memory, kind, state.next_id
+    manifest.write(folder, Manifest(files.token, *about, first, files.following, entries))
     files.entries.update({part.segment: made[part.segment] for part in state.parts})
     files.behind = 0
-    journals = {journal_name(one) for one in numbers(folder, "journal") if one >= first}
+    journals = {journal_name(one) for one in numbers(folder, "journal", by_name=True) if one >= first}
     remove_files(folder, {segment_name(entry.number) for entry in entries} | journals)
     files.first = first
 

@@ -12,7 +12,7 @@ from knnscope.certified.cpu.saved import Arrays
 from knnscope.certified.ids import Numbers, Strings
 from knnscope.certified.memory import is_memory
 from knnscope.certified.saved import sections
-from knnscope.certified.saved.files import MANIFEST, damaged
+from knnscope.certified.saved.files import MANIFEST, check_free, damaged
 from knnscope.certified.saved.segments import ROWS
 from knnscope.errors import KnnscopeError
 from knnscope.search import definition
@@ -57,6 +57,7 @@ def write(folder: Path, made: Manifest) -> None:
         KnnscopeError: it would not be read, or cannot be written, or what is in place is another's.
     """
     path = folder / MANIFEST
+    check_free(path)
     meta: dict[str, Any] = {name: getattr(made, name) for name in FIELDS}
     meta["parts"] = [[entry.number, entry.mark, entry.rows] for entry in made.entries]
     masks = {f"left-{entry.number}": np.packbits(entry.live[0]) for entry in made.entries if entry.live is not None}

@@ -27,11 +27,11 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope import threads as budgets
-from knnscope.certified.saved.files import WRITE_BYTES, damaged, open_plain, read_at, sync_folder
+from knnscope.certified.saved.files import BEGINS, WRITE_BYTES, damaged, open_plain, read_at, sync_folder
 from knnscope.errors import KnnscopeError
 from knnscope.store import os_problem, whole_file
 
-MAGIC, VERSION = b"knnscope", 1
+MAGIC, VERSION = BEGINS["segment"], 1
 FRONT = struct.Struct("<8sIII")
 HEAD_AT, PAGE = 64, 4096
 MOST_HEAD = 1 << 24
