@@ -296,7 +296,7 @@ def _read(folder: Path, how: How, maker_of: Callable[[str], Maker], lock: Lock |
     parts = []
     for entry in named.entries:
         path = folder / segment_name(entry.number)
-        found = sections.read(path, "segment", how.mapped)
+        found = sections.read(path, "segment", how.mapped, lambda _: segments.NAMES)
         if found.mark != entry.mark:
             raise damaged(path, "it is not the one that the manifest names")
         if how.mapped:

@@ -77,11 +77,18 @@ def read(folder: Path) -> Manifest:
         KnnscopeError: there is none, or it is not as it was written.
     """
     path = folder / MANIFEST
-    found = sections.read(path, MANIFEST, mapped=False)
     try:
+        found = sections.read(path, MANIFEST, mapped=False, names=_masks)
         return _parsed(found.meta, found.arrays)
     except (ValueError, TypeError, KeyError) as error:
         raise damaged(path, f"it does not hold together ({str(error)[:80]})") from error
+
+
+def _masks(meta: dict[str, Any]) -> set[str]:
+    """Names of the arrays that it may have."""
+    if not _is_sound(meta):
+        raise ValueError("what it says of the index")
+    return {f"left-{number}" for number, _, _ in meta["parts"]}
 
 
 def _parsed(meta: dict[str, Any], arrays: Arrays) -> Manifest:
