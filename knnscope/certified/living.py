@@ -232,7 +232,7 @@ class Living:
             self._merge_due(beside=False)
         except GpuFullError:
             pass  # segments stay as they are, and ``merge`` says why
-        except (KnnscopeError, MemoryError) as error:
+        except Exception as error:
             self.turns.keep_error(error, self._is_due())
 
     def save(self) -> None:

@@ -280,7 +280,7 @@ def _write_segments(folder: Path, living: Living, files: Files, first: int, stat
     dtype = "" if living.dtype is None else np.dtype(living.dtype).newbyteorder("<").str
     about = living.metric, living.dim, dtype, living.maker.memory, kind, state.next_id
     manifest.write(folder, Manifest(files.token, *about, first, files.following, entries))
-    files.entries.update({part.segment: made[part.segment] for part in state.parts})
+    files.entries = weakref.WeakKeyDictionary({part.segment: made[part.segment] for part in state.parts})
     files.behind = 0
     journals = {journal_name(one) for one in numbers(folder, "journal", by_name=True) if one >= first}
     remove_files(folder, {segment_name(entry.number) for entry in entries} | journals)
