@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -228,8 +228,12 @@ class Living:
             return
         if self.maker.beside and self.turns.beside(self._merge_due, self._is_due):
             return
-        with suppress(GpuFullError):  # what was asked is done: segments stay as they are, and ``merge`` says why
+        try:  # what was asked is done
             self._merge_due(beside=False)
+        except GpuFullError:
+            pass  # segments stay as they are, and ``merge`` says why
+        except Exception as error:
+            self.turns.keep_error(error, self._is_due())
 
     def save(self) -> None:
         """Write segments to the folder that has the changes, if there is one."""

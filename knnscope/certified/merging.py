@@ -111,7 +111,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._write, self._merge = _Turn("changed"), _Turn("merged")
-        self._at_work, self._error = False, list[BaseException]()
+        self._at_work, self._error = False, list[tuple[BaseException, bool]]()
 
     def writing(self) -> AbstractContextManager[None]:
         """The turn to put another state in place."""
@@ -122,16 +122,22 @@ class Turns:
         return self._merge.taken()
 
     def raise_error(self) -> None:
-        """Raise what merging beside all others has met, once.
+        """Raise what an index has met that it did by itself, once.
 
         Raises:
             KnnscopeError: it.
         """
         if self._error:
-            error = self._error.pop()
+            error, is_due = self._error.pop()
+            again = " and will be tried again with the next change" if is_due else ""
             raise KnnscopeError(
-                f"merging in the background failed, and will be tried again; answers are right, and this call has changed nothing: {error!r}"
+                f"merging or saving in the background failed{again}; answers are right, and this call has changed nothing: "
+                f"{error if isinstance(error, KnnscopeError) else repr(error)}"
             ) from error
+
+    def keep_error(self, error: BaseException, is_due: bool) -> None:
+        """For the next call to raise. is_due: whether it is tried again."""
+        self._error.append((error, is_due))
 
     def beside(self, work: Callable[[], None], is_due: Callable[[], bool]) -> bool:
         """Let a thread work beside all others for as long as something is due, if none does yet; False where the system gives none."""
@@ -155,5 +161,5 @@ class Turns:
                             return
         except BaseException as error:
             if not isinstance(error, EndingError):
-                self._error.append(error)
+                self.keep_error(error, is_due())
             self._at_work = False

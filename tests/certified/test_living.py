@@ -216,7 +216,9 @@ def test_an_error_of_the_background_thread_is_told_once_and_answers_stay(
         while not index._living.turns._error and time.monotonic() < deadline:
             time.sleep(0.01)
         same(index, rows[:150], rows[:3], 5)
-    with pytest.raises(KnnscopeError, match=r"merging in the background failed, and will be tried again.*no room"):
+    with pytest.raises(
+        KnnscopeError, match=r"in the background failed and will be tried again with the next change; .*no room"
+    ):
         index.add(rows[150:])
     assert len(index) == 150
     index.add(rows[150:])

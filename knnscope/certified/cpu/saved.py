@@ -20,6 +20,10 @@ from knnscope.certified.cpu.quantise import FAR, MOST_DIM, PANEL, Coded, Codes, 
 
 LAYOUT = 3
 """Of codes, plane and lines: larger with every change of what their bytes mean. Others are written again from the rows."""
+NAMES = (
+    "codes", "scales", "errors", "terms", "centre", "factors", "plane", "plane.matrix", "plane.centre", "lines",
+)  # fmt: skip
+"""Of all arrays that there may be."""
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -80,7 +84,7 @@ def levels_of(numbers: dict[str, Any], arrays: Arrays, shape: tuple[int, int], m
             beside = _array(
                 arrays, "lines", np.int8, (shape[0], lines.HEAD + -(-groups * 4 // lines.STEP) * lines.STEP)
             )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UnfitError(str(error)) from error
     return Kept(codes, leading, beside)
 

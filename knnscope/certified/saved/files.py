@@ -8,12 +8,16 @@ import os
 import re
 import stat
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from knnscope.errors import KnnscopeError
-from knnscope.store import open_own, os_problem
+from knnscope.store import not_ours, open_own, os_problem
 
 MANIFEST, LOCK = "manifest", "lock"
+BEGINS = {"manifest": b"knnscope", "segment": b"knnscope", "journal": b"knnsjrnl"}
+"""The first bytes of each kind of file."""
 NUMBERED = re.compile(r"(segment|journal)-([0-9]{6,15})")
 PART = re.compile(r"\.(manifest|(segment|journal)-[0-9]{6,15})\.[a-z0-9_]+\.part")
 """What store.whole_file leaves where its process is killed."""
@@ -42,19 +46,57 @@ def journal_name(number: int) -> str:
     return f"journal-{number:06}"
 
 
-def numbers(folder: Path, what: str) -> set[int]:
-    """Of the files of one kind, segment or journal, that are there."""
+def is_own(path: Path) -> bool:
+    """Whether an index wrote this file: it has such a name, and begins as such files do; while it is half written it may begin with zeros.
+
+    Raises:
+        OSError: it cannot be opened, for a reason that is not the file's.
+    """
+    numbered, part = NUMBERED.fullmatch(path.name), PART.fullmatch(path.name)
+    kind = numbered[1] if numbered else (part[2] or MANIFEST) if part else path.name
+    if kind not in (*BEGINS, LOCK):
+        return False
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (
+            errno.ELOOP,
+            errno.ENOENT,
+            errno.ENXIO,
+            errno.EACCES,
+        ):  # a link, nothing, a socket, somebody else's
+            return False
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return False
+        front = os.pread(handle, 8, 0)
+    finally:
+        os.close(handle)
+    if kind == LOCK:
+        return not front
+    return front == BEGINS[kind] or (part is not None and not front.strip(b"\0"))
+
+
+def check_free(path: Path) -> None:
+    """Refuse to write over a file that no index wrote.
+
+    Raises:
+        KnnscopeError: names it.
+    """
+    if os.path.lexists(path) and not is_own(path):
+        raise not_ours(path)
+
+
+def numbers(folder: Path, what: str, by_name: bool = False) -> set[int]:
+    """Of the files of one kind, segment or journal, that are there and that an index wrote; by_name: or that are only called so."""
     found = (NUMBERED.fullmatch(name) for name in os.listdir(folder))
-    return {int(match[2]) for match in found if match and match[1] == what}
+    return {int(match[2]) for match in found if match and match[1] == what and (by_name or is_own(folder / match[0]))}
 
 
 def strangers(folder: Path) -> list[str]:
-    """Names in the folder that no index gives."""
-    return sorted(
-        name
-        for name in os.listdir(folder)
-        if name not in (MANIFEST, LOCK) and not NUMBERED.fullmatch(name) and not PART.fullmatch(name)
-    )
+    """Names in the folder of what no index wrote."""
+    return sorted(name for name in os.listdir(folder) if not is_own(folder / name))
 
 
 def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
@@ -116,6 +158,7 @@ class Lock:
             KnnscopeError: another index has it.
         """
         file = open_own(folder / LOCK)
+        self._path, self._file = folder / LOCK, os.fstat(file.fileno())
         self.release = weakref.finalize(self, file.close)
         """Give it back; in a forked process that closes a copy of the descriptor, and the parent keeps the lock."""
         try:
@@ -128,9 +171,46 @@ class Lock:
                 ) from error
             raise os_problem(error, folder / LOCK) from error
 
+    def is_there(self) -> bool:
+        """Whether the folder still has it: neither was removed, nor put in place anew."""
+        try:
+            return os.path.samestat(os.stat(self._path, follow_symlinks=False), self._file)
+        except OSError:
+            return False
+
 
 def remove_files(folder: Path, kept: set[str]) -> None:
     """Remove segments, journals and what was half written, but for these."""
     for name in os.listdir(folder):
-        if name not in kept and (NUMBERED.fullmatch(name) or PART.fullmatch(name)):
+        if name not in {MANIFEST, LOCK, *kept} and is_own(folder / name):
             (folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """Errors of the system, and too little memory, as one line.
+
+    Raises:
+        KnnscopeError: either.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise os_problem(error, folder) from error
+    except MemoryError as error:
+        raise KnnscopeError(f"{folder}: there is not enough memory for what it holds") from error
+
+
+def folder_of(name: str | os.PathLike[str]) -> Path:
+    """The folder of this name.
+
+    Raises:
+        KnnscopeError: no file can have it.
+    """
+    try:
+        raw = os.fsencode(name)
+    except UnicodeEncodeError:
+        raw = b"\0"
+    if b"\0" in raw:
+        raise KnnscopeError(f"{os.fspath(name)!a}: no folder can be called so: choose another name")
+    return Path(name)

@@ -32,6 +32,7 @@ from knnscope.certified.saved.files import (
     MANIFEST,
     Lock,
     damaged,
+    is_own,
     journal_name,
     numbers,
     open_plain,
@@ -40,6 +41,7 @@ from knnscope.certified.saved.files import (
     segment_name,
     strangers,
     sync_folder,
+    told,
 )
 from knnscope.certified.saved.journal import Found, Journal
 from knnscope.certified.saved.manifest import Entry, Manifest
@@ -54,7 +56,25 @@ SUMMED = ("ids", "strings", "ranks")
 AGAIN = 10
 """Times that a folder is read which its writer changes meanwhile."""
 
-Files = weakref.WeakKeyDictionary[Segment, Entry]
+
+class Files:
+    """What a folder has, for its writer.
+
+    token: of the folder. entries: segments that the manifest in place names. first: the first journal that it names; -1 until a save is through. behind:
+    bytes of journals from that one up to the last.
+    """
+
+    def __init__(self, token: str, following: int) -> None:
+        """None yet. following: a number for the next segment."""
+        self.entries = weakref.WeakKeyDictionary[Segment, Entry]()
+        self.token, self.following, self.first, self.behind = token, following, -1, 0
+
+    def number(self, folder: Path) -> int:
+        """One that no file has, nor gets again: what a save has left that failed is never written over."""
+        while True:
+            self.following += 1
+            if not os.path.lexists(folder / segment_name(self.following - 1)):
+                return self.following - 1
 
 
 class How(NamedTuple):
@@ -72,28 +92,27 @@ def save(living: Living, folder: Path) -> None:
         KnnscopeError: the folder holds something else, or another writer has it, or it cannot be written.
     """
     keeper = living.keeper
-    if isinstance(keeper, Kept) and folder.exists() and folder.samefile(keeper.path):
-        living.save()
-        return
-    make_folder(folder)
-    try:
-        if not (folder / MANIFEST).exists() and (strange := strangers(folder)):
+    with told(folder):
+        if isinstance(keeper, Kept) and keeper.is_at(folder):
+            living.save()
+            return
+        make_folder(folder)
+        if not is_own(folder / MANIFEST) and (strange := strangers(folder)):
             raise KnnscopeError(
                 f"{folder}: not an index, and not empty ({strange[0][:60]!r} is there): choose a folder of its own"
             )
         lock = Lock(folder)
         try:
-            token = secrets.token_hex(16)
+            files = Files(secrets.token_hex(16), max(numbers(folder, "segment"), default=0) + 1)
             first = max(numbers(folder, "journal"), default=0) + 1
-            Journal.create(folder, first, token).close()
-            next_file = max(numbers(folder, "segment"), default=0) + 1
-            _write_segments(folder, living, Files(), (token, first, next_file))
+            while os.path.lexists(folder / journal_name(first)):  # another's
+                first += 1
+            Journal.create(folder, first, files.token).close()
+            _write_segments(folder, living, files, first, living.state)
             with suppress(PermissionError):  # the name of the folder itself
                 sync_folder(folder.absolute().parent)
         finally:
             lock.release()
-    except OSError as error:
-        raise os_problem(error, folder) from error
 
 
 def load(folder: Path, how: How, maker_of: Callable[[str], Maker]) -> Living:
@@ -107,6 +126,11 @@ def load(folder: Path, how: How, maker_of: Callable[[str], Maker]) -> Living:
     Raises:
         KnnscopeError: there is none, it is damaged, or another writer has it.
     """
+    with told(folder):
+        return _loaded(folder, how, maker_of)
+
+
+def _loaded(folder: Path, how: How, maker_of: Callable[[str], Maker]) -> Living:
     if not (folder / MANIFEST).exists():
         has_part = folder.is_dir() and numbers(folder, "segment")
         why = "saving was not finished" if has_part else "ExactIndex.save writes one"
@@ -140,12 +164,18 @@ def _front(folder: Path) -> bytes:
 class Kept:
     """A folder, for its one writer: a ``Keeper``."""
 
-    def __init__(self, folder: Path, lock: Lock, end: Journal, about: tuple[str, int, Files]) -> None:
-        """A folder that was read; ``about``: token, a number for the next segment, and which segments it has."""
-        self.path, self._lock, self._journal = folder, lock, end
-        self._token, self._next_file, self._files = about
+    def __init__(self, folder: Path, lock: Lock, end: Journal, files: Files) -> None:
+        """A folder that was read."""
+        self.path, self._lock, self._journal, self._files = folder, lock, end, files
         self._process, self._is_half, self._is_closed = os.getpid(), False, False
         _open.add(self)
+
+    def is_at(self, folder: Path) -> bool:
+        """Whether it is this folder, by whatever name, and not another in its place."""
+        try:
+            return self._lock.is_there() and folder.samefile(self.path)
+        except FileNotFoundError:
+            return False
 
     @contextmanager
     def recorded(self, change: Change) -> Iterator[None]:
@@ -154,37 +184,36 @@ class Kept:
         self._is_half = True
         try:
             self._journal.append(change)
-        except OSError as error:  # and the journal is as before
+        except (OSError, MemoryError) as error:  # and the journal is as before
             self._is_half = False
-            raise os_problem(error, self._journal.path) from error
+            if isinstance(error, OSError):
+                raise os_problem(error, self._journal.path) from error
+            raise
         yield
         self._is_half = False
 
     def is_due(self) -> bool:
         """See ``Keeper``."""
         is_mine = self._process == os.getpid() and not self._is_closed and not self._is_half
-        return is_mine and self._journal.end > JOURNALLED
+        return is_mine and self._files.behind + self._journal.end > JOURNALLED
 
     def save(self, living: Living) -> None:
         """See ``Keeper``."""
         with living.turns.writing():
             self._refuse()
-            if not self._journal.count and all(part.segment in self._files for part in living.state.parts):
+            before, files = self._journal, self._files
+            is_known = all(part.segment in files.entries for part in living.state.parts)
+            if is_known and not before.count and files.first == before.number:
                 return
-            before = self._journal
-            try:
-                after = Journal.create(self.path, before.number + 1, self._token)
+            with told(self.path):
+                after = Journal.create(self.path, before.number + 1, files.token)
                 with self.recorded(changes.NEXT_ONE):
                     self._journal = after
-            except OSError as error:
-                raise os_problem(error, self.path) from error
             before.close()
+            files.behind += before.end
             state = living.state
-        try:
-            about = self._token, after.number, self._next_file
-            self._next_file = _write_segments(self.path, living, self._files, about, state)
-        except OSError as error:
-            raise os_problem(error, self.path) from error
+        with told(self.path):
+            _write_segments(self.path, living, files, after.number, state)
 
     def close(self) -> None:
         """Let others write to the folder."""
@@ -200,6 +229,10 @@ class Kept:
             )
         if self._is_closed:
             raise KnnscopeError(f"{self.path}: the index is closed: load it again with writable=True to change it")
+        if not self._lock.is_there():
+            raise KnnscopeError(
+                f"{self.path}: no longer the folder that this index was loaded from: save the index to a new folder, by name"
+            )
         if self._is_half:
             raise KnnscopeError(
                 f"{self.path}: a change was interrupted while it was written, and may be there or not: load the index again"
@@ -218,47 +251,52 @@ def _in_child() -> None:
 os.register_at_fork(after_in_child=_in_child)
 
 
-def _write_segments(
-    folder: Path, living: Living, files: Files, about: tuple[str, int, int], state: State | None = None
-) -> int:
-    """Write what has no file yet, put a manifest in place, remove the rest; returns a number for the next segment.
+def _write_segments(folder: Path, living: Living, files: Files, first: int, state: State) -> None:
+    """Write what has no file yet, put a manifest in place, remove the rest.
 
     Args:
         folder: the lock of which is held.
         living: the index.
-        files: segments that are there, added to.
-        about: token, number of the first journal, and a number for the next segment.
-        state: what is written (default: that of now).
+        files: what is there, and afterwards what is there then.
+        first: number of the first journal of changes since.
+        state: what is written.
     """
-    token, first, number = about
-    state = state or living.state
-    dtype = "" if living.dtype is None else np.dtype(living.dtype).newbyteorder("<").str
-    for part in state.parts:
-        if part.segment not in files:
-            meta, arrays = segments.told(part.segment, living.maker)
-            mark = sections.write(folder / segment_name(number), "segment", meta, arrays)
-            files[part.segment] = Entry(number, mark, len(part.segment.ids), None)
-            number += 1
-    entries = tuple(files[part.segment]._replace(live=part.live) for part in state.parts)
+    made = dict(files.entries)
+    begun = list[str]()
+    try:
+        for segment in (part.segment for part in state.parts if part.segment not in made):
+            meta, arrays = segments.told(segment, living.maker)
+            number = files.number(folder)
+            begun.append(segment_name(number))
+            mark = sections.write(folder / begun[-1], "segment", meta, arrays)
+            made[segment] = Entry(number, mark, len(segment.ids), None)
+    except BaseException:
+        with suppress(OSError):  # no manifest names them, and the disk may be full
+            for name in begun:
+                (folder / name).unlink(missing_ok=True)
+        raise
+    entries = tuple(made[part.segment]._replace(live=part.live) for part in state.parts)
     kind = state.parts[0].segment.ids.kind if state.parts else ""
-    made = Manifest(
-        token, living.metric, living.dim, dtype, living.maker.memory, kind, state.next_id, first, number, entries
-    )
-    manifest.write(folder, made)
-    journals = {journal_name(one) for one in numbers(folder, "journal") if one >= first}
+    dtype = "" if living.dtype is None else np.dtype(living.dtype).newbyteorder("<").str
+    about = living.metric, living.dim, dtype, living.maker.memory, kind, state.next_id
+    manifest.write(folder, Manifest(files.token, *about, first, files.following, entries))
+    files.entries = weakref.WeakKeyDictionary({part.segment: made[part.segment] for part in state.parts})
+    files.behind = 0
+    journals = {journal_name(one) for one in numbers(folder, "journal", by_name=True) if one >= first}
     remove_files(folder, {segment_name(entry.number) for entry in entries} | journals)
-    return number
+    files.first = first
 
 
 def _read(folder: Path, how: How, maker_of: Callable[[str], Maker], lock: Lock | None) -> Living:
     named = manifest.read(folder)
-    living, files = Living(maker_of(named.memory), named.metric, named.dim), Files()
+    living = Living(maker_of(named.memory), named.metric, named.dim)
+    entries = list[tuple[Segment, Entry]]()
     living.dtype = np.dtype(named.dtype) if named.dtype else None
     reader = segments.Reader(living.maker, named.metric, named.dim)
     parts = []
     for entry in named.entries:
         path = folder / segment_name(entry.number)
-        found = sections.read(path, "segment", how.mapped)
+        found = sections.read(path, "segment", how.mapped, lambda _: segments.NAMES)
         if found.mark != entry.mark:
             raise damaged(path, "it is not the one that the manifest names")
         if how.mapped:
@@ -267,7 +305,7 @@ def _read(folder: Path, how: How, maker_of: Callable[[str], Maker], lock: Lock |
             parts.append(_part(found, entry, (reader, named, entry is named.entries[-1])))
         except UnfitError as error:
             raise damaged(path, str(error)) from error
-        files[parts[-1].segment] = entry
+        entries.append((parts[-1].segment, entry))
     living.state = state_of(parts, named.next_id)
     done, journals = journal.replayed(folder, named.journal, named.token, named.dim)
     try:
@@ -276,7 +314,9 @@ def _read(folder: Path, how: How, maker_of: Callable[[str], Maker], lock: Lock |
         raise damaged(journals[-1].path, f"changes that are none of this index ({error})") from error
     reader.say(folder)
     if lock is not None:
-        _make_writable(living, folder, lock, (named, files, journals))
+        files = Files(named.token, named.next_file)
+        files.entries.update(entries)
+        living.keeper = _kept(folder, lock, files, (named, journals))
     return living
 
 
@@ -304,11 +344,11 @@ def _together(done: list[Change]) -> Iterator[Change]:
         yield changes.joined(run)
 
 
-def _make_writable(living: Living, folder: Path, lock: Lock, about: tuple[Manifest, Files, list[Found]]) -> None:
-    named, files, journals = about
+def _kept(folder: Path, lock: Lock, files: Files, found: tuple[Manifest, list[Found]]) -> Kept:
+    named, journals = found
     last = named.journal + len(journals) - 1
     stay = {journal_name(number) for number in range(named.journal, last + 1)}
     # a later journal was made by a process that was killed before a record said so: nothing in it was acknowledged
     remove_files(folder, stay | {segment_name(entry.number) for entry in named.entries})
-    end = Journal(journals[-1].path, last, journals[-1].count, journals[-1].end)
-    living.keeper = Kept(folder, lock, end, (named.token, named.next_file, files))
+    files.first, files.behind = named.journal, sum(one.end for one in journals[:-1])
+    return Kept(folder, lock, Journal(journals[-1].path, last, journals[-1].count, journals[-1].end), files)

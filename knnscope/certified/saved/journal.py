@@ -23,11 +23,20 @@ from pathlib import Path
 from knnscope.certified.cpu.saved import UnfitError
 from knnscope.certified.saved import changes
 from knnscope.certified.saved.changes import NEXT, Change
-from knnscope.certified.saved.files import damaged, journal_name, open_plain, read_at, sync_folder, write_at
+from knnscope.certified.saved.files import (
+    BEGINS,
+    check_free,
+    damaged,
+    journal_name,
+    open_plain,
+    read_at,
+    sync_folder,
+    write_at,
+)
 from knnscope.errors import KnnscopeError
 from knnscope.store import os_problem, whole_file
 
-MAGIC, VERSION = b"knnsjrnl", 1
+MAGIC, VERSION = BEGINS["journal"], 1
 FRONT, MARK, RECORD = struct.Struct("<8sIIQ16s"), struct.Struct("<Q"), struct.Struct("<IIQQ")
 SUM = struct.Struct("<I")
 MARK_AT, BEGIN = 64, 128
@@ -63,8 +72,13 @@ class Journal:
 
     @classmethod
     def create(cls, folder: Path, number: int, token: str) -> Journal:
-        """An empty one, on disk when this returns."""
+        """An empty one, on disk when this returns.
+
+        Raises:
+            KnnscopeError: another's file has its name, or it cannot be written.
+        """
         path = folder / journal_name(number)
+        check_free(path)
         front = FRONT.pack(MAGIC, VERSION, 0, number, bytes.fromhex(token))
         with whole_file(path) as file:
             file.write((front + SUM.pack(zlib.crc32(front))).ljust(MARK_AT, b"\0"))
@@ -80,6 +94,7 @@ class Journal:
 
         Raises:
             OSError: it cannot be written; the file is as before then.
+            MemoryError: likewise.
             KnnscopeError: nor can that be.
         """
         pieces = changes.written(change)
@@ -98,7 +113,7 @@ class Journal:
                 at += memoryview(piece).nbytes
             os.fdatasync(self._handle)
             self._acknowledge(at)
-        except OSError:
+        except (OSError, MemoryError):
             self._restore()
             raise
         self.end, self.count = at, self.count + 1

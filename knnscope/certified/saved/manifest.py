@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from knnscope.certified.cpu.saved import Arrays
 from knnscope.certified.ids import Numbers, Strings
 from knnscope.certified.memory import is_memory
 from knnscope.certified.saved import sections
-from knnscope.certified.saved.files import MANIFEST, damaged
+from knnscope.certified.saved.files import MANIFEST, check_free, damaged
 from knnscope.certified.saved.segments import ROWS
+from knnscope.errors import KnnscopeError
 from knnscope.search import definition
 
 MOST_PARTS = 1 << 16
@@ -49,11 +51,23 @@ class Manifest(NamedTuple):
 
 
 def write(folder: Path, made: Manifest) -> None:
-    """Put it in place, whole or not at all; on disk when this returns."""
+    """Put it in place, whole or not at all; on disk when this returns.
+
+    Raises:
+        KnnscopeError: it would not be read, or cannot be written, or what is in place is another's.
+    """
+    path = folder / MANIFEST
+    check_free(path)
     meta: dict[str, Any] = {name: getattr(made, name) for name in FIELDS}
     meta["parts"] = [[entry.number, entry.mark, entry.rows] for entry in made.entries]
     masks = {f"left-{entry.number}": np.packbits(entry.live[0]) for entry in made.entries if entry.live is not None}
-    sections.write(folder / MANIFEST, MANIFEST, meta, masks)
+    try:
+        _parsed(meta, masks)
+    except ValueError as error:
+        raise KnnscopeError(
+            f"{path}: not written, since it would not be read ({error}): save the index to a new folder"
+        ) from error
+    sections.write(path, MANIFEST, meta, masks)
 
 
 def read(folder: Path) -> Manifest:
@@ -63,22 +77,37 @@ def read(folder: Path) -> Manifest:
         KnnscopeError: there is none, or it is not as it was written.
     """
     path = folder / MANIFEST
-    found = sections.read(path, MANIFEST, mapped=False)
-    meta = found.meta
     try:
-        if not _is_sound(meta):
-            raise ValueError("what it says of the index")
-        entries = []
-        for number, mark, rows in meta["parts"]:
-            if any(type(one) is not int for one in (number, mark, rows)) or not 0 <= number < meta["next_file"]:
-                raise ValueError("a segment")
-            if not 0 < rows < MOST_NUMBER:
-                raise ValueError("the rows of a segment")
-            entries.append(Entry(number, mark, rows, _live(found.arrays.get(f"left-{number}"), rows)))
-        if len({entry.number for entry in entries}) < len(entries):
-            raise ValueError("a segment twice")
+        found = sections.read(path, MANIFEST, mapped=False, names=_masks)
+        return _parsed(found.meta, found.arrays)
     except (ValueError, TypeError, KeyError) as error:
         raise damaged(path, f"it does not hold together ({str(error)[:80]})") from error
+
+
+def _masks(meta: dict[str, Any]) -> set[str]:
+    """Names of the arrays that it may have."""
+    if not _is_sound(meta):
+        raise ValueError("what it says of the index")
+    return {f"left-{number}" for number, _, _ in meta["parts"]}
+
+
+def _parsed(meta: dict[str, Any], arrays: Arrays) -> Manifest:
+    """What it says.
+
+    Raises:
+        ValueError, TypeError, KeyError: it says nothing that can be.
+    """
+    if not _is_sound(meta):
+        raise ValueError("what it says of the index")
+    entries = []
+    for number, mark, rows in meta["parts"]:
+        if any(type(one) is not int for one in (number, mark, rows)) or not 0 <= number < meta["next_file"]:
+            raise ValueError("a segment")
+        if not 0 < rows < MOST_NUMBER:
+            raise ValueError("the rows of a segment")
+        entries.append(Entry(number, mark, rows, _live(arrays.get(f"left-{number}"), rows)))
+    if len({entry.number for entry in entries}) < len(entries):
+        raise ValueError("a segment twice")
     return Manifest(entries=tuple(entries), **{name: meta[name] for name in FIELDS})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +14,7 @@ from knnscope.certified.living import Living
 from knnscope.certified.making import Maker
 from knnscope.certified.saved import folder as folders
 from knnscope.certified.saved import pickled
+from knnscope.certified.saved.files import folder_of
 from knnscope.certified.saved.folder import How
 from knnscope.errors import KnnscopeError
 
@@ -45,7 +45,7 @@ class Savable(ABC):
         """
         with np.errstate(all="ignore"), Ieee():
             if folder is not None:
-                folders.save(self._living, Path(folder))
+                folders.save(self._living, folder_of(folder))
             elif self._living.keeper is None:
                 raise KnnscopeError(
                     "save() without a folder is for an index that was loaded with writable=True: name one"
@@ -82,7 +82,7 @@ class Savable(ABC):
         made = cls.__new__(cls)
         with np.errstate(all="ignore"), Ieee():
             made._living = folders.load(
-                Path(folder),
+                folder_of(folder),
                 How(mmap, writable, verify),
                 lambda memory: cls._maker_of(device, threads, "fast" if "cuda" in str(device) else memory),
             )

@@ -18,7 +18,7 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -27,22 +27,27 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope import threads as budgets
-from knnscope.certified.saved.files import WRITE_BYTES, damaged, open_plain, read_at, sync_folder
+from knnscope.certified.saved.files import BEGINS, WRITE_BYTES, damaged, open_plain, read_at, sync_folder
 from knnscope.errors import KnnscopeError
 from knnscope.store import os_problem, whole_file
 
-MAGIC, VERSION = b"knnscope", 1
+MAGIC, VERSION = BEGINS["segment"], 1
 FRONT = struct.Struct("<8sIII")
 HEAD_AT, PAGE = 64, 4096
 MOST_HEAD = 1 << 24
 """Bytes of a head; that of 1 TB of arrays has 600 KB."""
 BEYOND = 4096
 """Zeros after each array."""
+MOST_ITEMS = 1 << 48
+"""Numbers of an array, also where one of its dimensions is 0: NumPy refuses larger shapes."""
 DTYPES = {"<f8", "<f4", "<f2", "|i1", "|u1", "<i2", "<i4", "<i8"}
 SMALL = 1 << 16
 """Bytes of an array up to which it is summed whenever its file is opened."""
 ALONE = 1 << 20
 """Bytes that are summed in less time than threads take to start."""
+
+
+Names = Callable[[dict[str, Any]], Collection[str]]
 
 
 class Place(NamedTuple):
@@ -104,8 +109,14 @@ def write(path: Path, kind: str, meta: Mapping[str, Any], arrays: Mapping[str, n
     return mark
 
 
-def read(path: Path, kind: str, mapped: bool = True) -> Sections:
+def read(path: Path, kind: str, mapped: bool = True, names: Names | None = None) -> Sections:
     """What a file holds; small arrays are summed, and all of them where they are not mapped.
+
+    Args:
+        path: of the file.
+        kind: what it has to be.
+        mapped: arrays are mapped, not read.
+        names: by meta the names of arrays, where they are there; others are left alone. Default: all.
 
     Raises:
         KnnscopeError: it is not there, of another version, or not as it was written.
@@ -116,6 +127,9 @@ def read(path: Path, kind: str, mapped: bool = True) -> Sections:
             size = os.fstat(handle).st_size
             head, mark = _read_head(path, handle, size)
             meta, places = _checked(path, head, kind, size)
+            if names is not None:
+                asked = names(meta)
+                places = {name: place for name, place in places.items() if name in asked}
             arrays = _mapped(file, places) if mapped else _loaded(path, handle, places)
     except OSError as error:
         raise os_problem(error, path) from error
@@ -215,12 +229,16 @@ def _checked(path: Path, head: bytes, kind: str, size: int) -> tuple[dict[str, A
         if told["kind"] != kind:
             raise damaged(path, f"it is no {kind}")
         if told["size"] != size:
-            raise damaged(path, f"it has {size:,} bytes, and was written with {told['size']:,}")
+            raise damaged(path, f"it has {size:,} bytes, and was written with another size")
         meta, places = told["meta"], dict[str, Place]()
         if not isinstance(meta, dict):
             raise ValueError("no meta")
         for name, (dtype, shape, offset, sums) in told["arrays"].items():
-            if dtype not in DTYPES or len(shape) > 4 or any(type(n) is not int or not 0 <= n < 1 << 48 for n in shape):
+            if dtype not in DTYPES or type(shape) is not list or type(sums) is not str:
+                raise ValueError(f"the type of {name!r}")
+            if len(shape) > 4 or any(type(n) is not int or n < 0 for n in shape):
+                raise ValueError(f"the shape of {name!r}")
+            if math.prod(max(n, 1) for n in shape) >= MOST_ITEMS:
                 raise ValueError(f"the shape of {name!r}")
             place = Place(dtype, tuple(shape), offset, sums)
             if type(offset) is not int or offset % PAGE or offset < HEAD_AT + len(head):
@@ -228,9 +246,19 @@ def _checked(path: Path, head: bytes, kind: str, size: int) -> tuple[dict[str, A
             if offset + place.nbytes + BEYOND > size or len(sums) != 8 * -(-place.nbytes // WRITE_BYTES):
                 raise ValueError(f"the size of {name!r}")
             places[name] = place
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        _check_apart(places)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise damaged(path, f"its head does not hold together ({str(error)[:80]})") from error
     return meta, places
+
+
+def _check_apart(places: Mapping[str, Place]) -> None:
+    """Raises ValueError where arrays overlap: a small file would take any memory."""
+    last, end = "", 0
+    for name, place in sorted(places.items(), key=lambda one: one[1].offset):
+        if place.offset < end:
+            raise ValueError(f"{last[:20]!r} and {name[:20]!r} overlap")
+        last, end = name, place.offset + place.nbytes + BEYOND
 
 
 def _mapped(file: IO[bytes], places: Mapping[str, Place]) -> dict[str, npt.NDArray[Any]]:

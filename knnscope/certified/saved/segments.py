@@ -22,6 +22,8 @@ from knnscope.search import definition
 
 CODES = "codes."
 """What names of arrays beside the rows begin with."""
+NAMES = frozenset(["rows", "ids", "strings", "ranks", *(CODES + name for name in saved.NAMES)])
+"""Of all arrays that there may be."""
 ROWS = {"<f8", "<f4", "<f2", "|i1", "|u1", "<i2", "<i4"}
 """Types of rows; int16 is bfloat16."""
 ALIKE = {"amx": "vnni"}

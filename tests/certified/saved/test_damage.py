@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import os
 import shutil
 import zlib
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from knnscope import ExactIndex
 from knnscope.certified.saved import changes, journal, manifest, sections
 from knnscope.errors import KnnscopeError
+from tests.certified.cpu.planes import planes_for_all
 
 DIM = 8
 
@@ -168,9 +171,12 @@ def test_a_record_that_was_whole_and_not_acknowledged_is_kept(
 
 
 LEAVES = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 5), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False),
+    st.none(), st.booleans(), st.integers(-5, 5), st.integers(-(2**70), 2**70), st.sampled_from([10**400, -(10**400)]), st.floats(),
     st.sampled_from(["", "whole numbers", "strings", "../../etc/passwd", "<f4", "cosine", "avx2", "two\nlines"]), st.just([]), st.just({}),
 )  # fmt: skip
+FIELDS: list[Any] = [10**400, -(10**400), 2**63, -1, 0, None, True, [], {}, "x", float("nan"), float("inf"), [10**309] * 8, [1e300] * 8,
+    {str(n): n for n in range(8)}, [0, 2**47, 2**47, 2**47]]  # fmt: skip
+"""In place of every field, one after another."""
 
 
 def spots(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -186,6 +192,46 @@ def put(value: Any, at: tuple[Any, ...], leaf: Any) -> Any:
     return value
 
 
+def reheaded(folder: Path, name: str, head: Any) -> None:
+    """Give a file another head, with the right checksum; and the manifest that names it."""
+    mark = reheaded_alone(folder / name, head)
+    if name != "manifest":
+        named = manifest.read(folder)
+        entries = tuple(one._replace(mark=mark) if one.number == int(name[8:]) else one for one in named.entries)
+        manifest.write(folder, named._replace(entries=entries))
+
+
+def reheaded_alone(path: Path, head: Any) -> int:
+    """Returns the file's mark. A head that is longer than its room goes over the first array."""
+    with path.open("r+b") as file:
+        _, _, length, _ = sections.FRONT.unpack(file.read(sections.FRONT.size))
+        made = json.dumps(head).encode().ljust(length)
+        mark = zlib.crc32(made)
+        file.seek(0)
+        file.write(
+            sections.FRONT.pack(sections.MAGIC, sections.VERSION, len(made), mark).ljust(sections.HEAD_AT, b"\0")
+        )
+        file.write(made)
+    return mark
+
+
+def head_of(path: Path) -> Any:
+    before = path.read_bytes()
+    _, _, length, _ = sections.FRONT.unpack_from(before)
+    return json.loads(before[sections.HEAD_AT : sections.HEAD_AT + length])
+
+
+def asked(folder: Path, **how: Any) -> None:
+    """Load, search and add: an answer, or one line."""
+    try:
+        found = ExactIndex.load(folder, threads=1, **how)
+        found.search(np.zeros((2, found.shape[1])), min(5, len(found)))
+        found.add(np.zeros((1, found.shape[1])), ids=None if found.ids.dtype.kind == "i" else ["new"])
+    except KnnscopeError as error:
+        assert "\n" not in str(error)
+        assert len(str(error)) < 400
+
+
 @settings(max_examples=150)
 @given(st.data())
 def test_heads_with_right_checksums_that_say_anything(
@@ -193,29 +239,82 @@ def test_heads_with_right_checksums_that_say_anything(
 ) -> None:
     folder = copied(sample, tmp_path_factory)
     name = data.draw(st.sampled_from(["manifest", "segment-000001", "segment-000003"]))
-    path = folder / name
-    before = path.read_bytes()
-    _, _, length, _ = sections.FRONT.unpack_from(before)
-    head = json.loads(before[sections.HEAD_AT : sections.HEAD_AT + length])
+    head = head_of(folder / name)
     for _ in range(data.draw(st.integers(1, 2))):
         head = put(head, data.draw(st.sampled_from(spots(head))), data.draw(LEAVES))
-    made = json.dumps(head).encode()
-    if len(made) > length:
-        return
-    made = made.ljust(length)
-    mark = zlib.crc32(made)
-    front = sections.FRONT.pack(sections.MAGIC, sections.VERSION, length, mark).ljust(sections.HEAD_AT, b"\0")
-    path.write_bytes(front + made + before[len(front) + length :])
-    if name != "manifest":
-        named = manifest.read(folder)
-        entries = tuple(one._replace(mark=mark) if one.number == int(name[8:]) else one for one in named.entries)
-        manifest.write(folder, named._replace(entries=entries))
+    reheaded(folder, name, head)
     for verify in (True, False):
-        try:
-            found = ExactIndex.load(folder, verify=verify)
-            found.search(np.zeros((2, found.shape[1])), min(5, len(found)))
-        except KnnscopeError as error:
-            assert "\n" not in str(error)
+        asked(folder, verify=verify)
+
+
+@pytest.mark.parametrize("name", ["manifest", "segment-000001"])
+def test_every_field_of_a_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Of an index with codes, a plane and lines, and rows that are gone."""
+    planes_for_all(monkeypatch)
+    index = ExactIndex(np.random.default_rng(0).standard_normal((200, 64)).astype(np.float32), threads=1)
+    assert "half a byte" in index.levels
+    index.remove([3])
+    index.save(tmp_path)
+    before = {path: path.read_bytes() for path in (tmp_path / name, tmp_path / "manifest")}
+    whole = head_of(tmp_path / name)
+    some = [
+        spot for spot in spots(whole)[1:] if len(spot) < 3 or spot[0] == "meta" or spot[1] in ("rows", "codes.lines")
+    ]
+    for spot in some:
+        for leaf in FIELDS:
+            reheaded(tmp_path, name, put(copy.deepcopy(whole), spot, leaf))
+            try:
+                asked(tmp_path)
+            except Exception as error:
+                raise AssertionError(f"{spot} is {str(leaf)[:60]}") from error
+            for path, data in before.items():  # as another file: the index may still merge what it has mapped
+                (tmp_path / "new").write_bytes(data)
+                (tmp_path / "new").replace(path)
+
+
+def test_arrays_that_overlap(tmp_path: Path) -> None:
+    """A small file would take any memory."""
+    sections.write(tmp_path / "x", "segment", {}, {"a": np.arange(3), "b": np.arange(3)})
+    head = head_of(tmp_path / "x")
+    size = (tmp_path / "x").stat().st_size
+    for offset in (head["arrays"]["a"][2], head["arrays"]["b"][2] - sections.PAGE):  # or with the zeros behind it
+        made = copy.deepcopy(head)
+        made["arrays"]["b"][2] = offset
+        reheaded_alone(tmp_path / "x", made)
+        with pytest.raises(KnnscopeError, match=r"x: its head does not hold together \('a' and 'b' overlap\)"):
+            sections.read(tmp_path / "x", "segment", mapped=False)
+    assert (tmp_path / "x").stat().st_size == size
+
+
+def test_arrays_that_nobody_asks_for_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sparse file would take any memory."""
+    ExactIndex(np.eye(8, dtype=np.float32)).save(tmp_path)
+    for name in ("segment-000001", "manifest"):  # in this order: the manifest is written anew for the other
+        path = tmp_path / name
+        size, head = path.stat().st_size, head_of(path)
+        head["arrays"]["left-7"] = ["|u1", [1 << 31], size, "00000000" * (1 << 7)]
+        head["size"] = size + (1 << 31) + sections.BEYOND
+        reheaded(tmp_path, name, head)
+        os.truncate(path, head["size"])
+    room, made = sections._room, list[int]()
+    monkeypatch.setattr(sections, "_room", lambda dtype, shape: made.append(math.prod(shape)) or room(dtype, shape))
+    for mmap in (True, False):
+        assert ExactIndex.load(tmp_path, mmap=mmap, verify=not mmap).search(np.eye(8), 1).ids.ravel().tolist() == [
+            *range(8)
+        ]
+    assert made
+    assert max(made) < 1 << 20
+
+
+def test_too_little_memory_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ExactIndex(np.eye(8, dtype=np.float32)).save(tmp_path)
+
+    def none(*_: Any) -> None:
+        raise MemoryError("Unable to allocate")
+
+    monkeypatch.setattr(sections, "_room", none)
+    with pytest.raises(KnnscopeError, match="there is not enough memory for what it holds"):
+        ExactIndex.load(tmp_path, mmap=False)
 
 
 @settings(max_examples=150)

@@ -1,4 +1,4 @@
-"""The state machine of living_machine.py, and beside its rules: save, load, write to a folder, pickle, copy."""
+"""The state machine of living_machine.py, and beside its rules: save, save and fail, load, write to a folder, pickle, copy."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from knnscope.certified.saved import folder as folders
 from knnscope.errors import KnnscopeError
 from tests.certified import test_living_machine
 from tests.certified.living_machine import LivingMachine, of
+from tests.certified.saved.failing import Failure, failing
 
 
 class SavedMachine(LivingMachine):
@@ -39,6 +40,27 @@ class SavedMachine(LivingMachine):
                 self.folder, mmap=goes_on != "read", writable=goes_on == "writes", verify=True, threads=2
             )
             self.writes = goes_on == "writes"
+
+    @precondition(lambda self: self.writes)
+    @rule(
+        step=st.integers(0, 60),
+        error=st.sampled_from([OSError, MemoryError, KeyboardInterrupt]),
+        after=st.booleans(),
+        stays=st.booleans(),
+    )
+    def save_fails(self, step: int, error: type[BaseException], after: bool, stays: bool) -> None:
+        """All changes are there, and the index goes on; where it was interrupted within a record, the next one does."""
+        with failing(Failure(step, error, after, stays and error is OSError)) as steps:
+            try:
+                self.index.save()
+            except (KnnscopeError, MemoryError, KeyboardInterrupt):
+                assert steps.struck
+        assert ExactIndex.load(self.folder, verify=True).ids.tolist() == list(self.model.rows)
+        keeper = self.index._living.keeper
+        assert isinstance(keeper, folders.Kept)
+        if keeper._is_half:
+            self.index.close()
+            self.index = ExactIndex.load(self.folder, writable=True, threads=2)
 
     @precondition(lambda self: self.writes)
     @rule(goes_on=st.booleans(), verify=st.booleans())
