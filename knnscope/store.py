@@ -7,6 +7,8 @@ import errno
 import fcntl
 import json
 import os
+import secrets
+import shutil
 import stat
 import tempfile
 import zipfile
@@ -26,6 +28,10 @@ BAD_HEADER = (ValueError, EOFError, TypeError, SyntaxError, OverflowError, Recur
 """What NumPy raises for a damaged .npy file."""
 BAD_ZIP = (zipfile.BadZipFile, zlib.error, LZMAError, NotImplementedError, RuntimeError)
 """What ``zipfile`` raises for a damaged file, or one that it cannot unpack."""
+NAME_PART = 40
+"""Characters of a name that the temporary one begins with, so that it is never too long."""
+COPIED = 1 << 20
+"""Bytes that are copied at once."""
 
 
 def home() -> Path:
@@ -123,32 +129,92 @@ def not_ours(path: Path) -> KnnscopeError:
     return KnnscopeError(f"{path}: knnscope did not write it, and would write over it: choose another folder")
 
 
-@contextlib.contextmanager
-def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """A file that takes its name only when all of it is on disk; on any error nothing is left behind.
+def check_file(path: Path) -> None:
+    """Refuse a name that the user gave and that ``whole_file`` would refuse, before anything is computed.
 
     Raises:
-        KnnscopeError: the disk is full, or the folder cannot be written.
+        KnnscopeError: see ``is_stream``.
+    """
+    is_stream(path, follow=True)
+
+
+def is_stream(path: Path, *, follow: bool = False) -> bool:
+    """Whether what has this name is a pipe or a character device: it is written into, and not replaced.
+
+    Raises:
+        KnnscopeError: it is a folder, a socket or a disk, or cannot be looked at.
+    """
+    try:
+        kind = os.stat(path, follow_symlinks=follow).st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise os_problem(error, path) from error
+    if stat.S_ISDIR(kind):
+        raise os_problem(OSError(errno.EISDIR, ""), path)
+    if stat.S_ISSOCK(kind) or stat.S_ISBLK(kind):
+        raise KnnscopeError(f"{path}: no plain file, and would be replaced by one: choose another name")
+    return stat.S_ISFIFO(kind) or stat.S_ISCHR(kind)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, mode: str = "wb", *, follow: bool = False) -> Iterator[IO[Any]]:
+    """A file that takes its name only when all of it is on disk; on any error nothing is left behind.
+
+    A pipe or a character device stays what it is, and gets its bytes when all are there.
+
+    Args:
+        path: its name.
+        mode: wb, w+b or w, which is UTF-8.
+        follow: where the name is a link, what it leads to is written: for names that the user gave. Else the link is replaced, since others
+            may have laid it.
+
+    Raises:
+        KnnscopeError: the disk is full, the folder cannot be written, or see ``is_stream``.
     """
     make_folder(path.parent)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise os_problem(error, path) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+    if is_stream(path, follow=follow):
+        with _poured(path, mode) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
+        return
+    target = Path(os.path.realpath(path)) if follow else path
+    temporary = target.with_name(f".{target.name[:NAME_PART]}.{secrets.token_hex(8)}.part")
+    try:
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            with os.fdopen(handle, mode, encoding=_encoding(mode)) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if error.filename == str(temporary):  # a name that nobody asked for
+            error.filename = str(path)
+        raise os_problem(error, path) from error
+
+
+@contextlib.contextmanager
+def _poured(path: Path, mode: str) -> Iterator[IO[Any]]:
+    """A file without a name, which is copied into a pipe or a device: formats that end with their beginning can be written there too."""
+    try:
+        whole = tempfile.TemporaryFile(mode, encoding=_encoding(mode))  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise no_temporary_folder(error) from error
+    try:
+        with whole:
+            yield whole
+            whole.flush()
+            with open(whole.fileno(), "rb", closefd=False) as done, path.open("wb") as into:
+                done.seek(0)
+                shutil.copyfileobj(done, into, COPIED)
     except OSError as error:
         raise os_problem(error, path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def _encoding(mode: str) -> str | None:
+    return None if "b" in mode else "utf-8"
 
 
 def open_own(path: Path, mode: str = "ab") -> IO[bytes]:
@@ -185,9 +251,9 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write a record as indented JSON, whole or not at all; NaN is refused."""
-    with whole_file(path, "w") as file:
+def write_json(path: Path, value: object, *, follow: bool = False) -> None:
+    """Write a record as indented JSON, whole or not at all; NaN is refused. follow: see ``whole_file``."""
+    with whole_file(path, "w", follow=follow) as file:
         json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write("\n")
 
@@ -209,15 +275,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write arrays of any shape by name as an .npz file, whole or not at all, uncompressed.
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], *, follow: bool = False) -> None:
+    """Write arrays of any shape by name as an .npz file, whole or not at all, uncompressed. follow: see ``whole_file``.
 
     Raises:
         KnnscopeError: another ending, or the file cannot be written.
     """
     if path.suffix != ".npz":
         raise KnnscopeError(f"{path}: file name must end in .npz")
-    with whole_file(path) as file:
+    with whole_file(path, follow=follow) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import stat
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from knnscope import store
 from knnscope.certified.cpu import code_cache
 from knnscope.encoders.vector_cache import VectorCache
 from knnscope.errors import KnnscopeError
-from knnscope.store import home, whole_file, write_json
+from knnscope.store import check_file, home, whole_file, write_json
+from tests.processes import LONG
 
 
 def test_a_file_appears_whole_with_ordinary_rights(tmp_path: Path) -> None:
@@ -42,6 +45,137 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         break_off()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], bytes]]]:
+    """A pipe by name, and what somebody reads from it until it is closed."""
+    path, found = tmp_path / "pipe", list[bytes]()
+    os.mkfifo(path)
+    thread = threading.Thread(target=lambda: found.append(path.read_bytes()), daemon=True)
+    thread.start()
+
+    def read() -> bytes:
+        thread.join(LONG)
+        return found[0]
+
+    yield path, read
+    if thread.is_alive():  # nobody has written: let it end
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+
+
+@pytest.mark.parametrize("through", ["itself", "a link"])
+def test_a_pipe_gets_all_of_it_and_stays_one(
+    tmp_path: Path, reader: tuple[Path, Callable[[], bytes]], through: str
+) -> None:
+    path, read = reader
+    (tmp_path / "link").symlink_to(path)
+    with whole_file(tmp_path / "link" if through == "a link" else path, "w+b", follow=through == "a link") as file:
+        file.write(b"....of it")
+        file.seek(0)  # as formats do that end with their beginning
+        file.write(b"all ")
+    assert read() == b"all of it"
+    assert stat.S_ISFIFO(path.lstat().st_mode)
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_pipe_gets_nothing_of_what_broke_off(reader: tuple[Path, Callable[[], bytes]]) -> None:
+    path, read = reader
+
+    def break_off() -> None:
+        with whole_file(path) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
+    os.close(os.open(path, os.O_WRONLY))
+    assert read() == b""
+
+
+def test_arrays_and_text_go_into_a_pipe_as_well(reader: tuple[Path, Callable[[], bytes]]) -> None:
+    path, read = reader
+    write_json(path, {"ä": 1})
+    assert read().decode() == '{\n  "ä": 1\n}\n'
+
+
+def test_a_device_is_written_into(tmp_path: Path) -> None:
+    path = tmp_path / "link"
+    path.symlink_to("/dev/null")
+    write_json(path, {"a": 1}, follow=True)
+    assert path.is_symlink()
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+    assert os.listdir(tmp_path) == ["link"]
+
+
+@pytest.mark.parametrize("what", ["folder", "socket", "link to a folder"])
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "there"
+    with socket.socket(socket.AF_UNIX) as sock:
+        if what == "socket":
+            sock.bind(str(path))
+        else:
+            (tmp_path / "folder").mkdir()
+            path = tmp_path / "folder"
+        if what.startswith("link"):
+            (tmp_path / "there").symlink_to(path)
+            path = tmp_path / "there"
+        before = sorted(os.listdir(tmp_path))
+        said = f"^{path}: (this is a folder, a file was expected|no plain file)"
+        with pytest.raises(KnnscopeError, match=said), whole_file(path, follow=True):
+            raise AssertionError("it is refused before anything is written")
+        with pytest.raises(KnnscopeError, match=str(path)):
+            check_file(path)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_link_that_the_user_named_stays_and_leads_to_the_new_file(tmp_path: Path) -> None:
+    """A user keeps results on another disk; half a file must not appear there either."""
+    far, link = tmp_path / "far", tmp_path / "link"
+    far.mkdir()
+    link.symlink_to("far/file")
+    for said in (b"new", b"newer"):  # where nothing is yet, and where something is
+        with whole_file(link, follow=True) as file:
+            file.write(said)
+            assert [path.parent for path in tmp_path.rglob("*.part")] == [far]
+        assert os.readlink(link) == "far/file"
+        assert (far / "file").read_bytes() == said
+        assert not (far / "file").is_symlink()
+
+
+def test_a_link_under_a_name_of_ours_is_replaced(tmp_path: Path) -> None:
+    precious, link = tmp_path / "precious", tmp_path / "meta.json"
+    precious.write_text("precious")
+    link.symlink_to(precious)
+    write_json(link, {"a": 1})
+    assert precious.read_text() == "precious"
+    assert not link.is_symlink()
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ä" * 127, "\N{GRINNING FACE}" * 63])
+def test_a_name_may_be_as_long_as_the_file_system_takes_it(tmp_path: Path, name: str) -> None:
+    with whole_file(tmp_path / name) as file:
+        file.write(b"all of it")
+    assert (tmp_path / name).read_bytes() == b"all of it"
+
+
+def test_a_refusal_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(KnnscopeError, match=f"^{tmp_path}/{'x' * 256}: ") as caught, whole_file(tmp_path / ("x" * 256)):
+        pass
+    assert ".part" not in str(caught.value)
+
+
+def test_the_rights_of_new_files_of_other_threads_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mask is the whole process's: while it is 0, what another thread makes would be open to all."""
+
+    def refuse(_: int) -> None:
+        raise AssertionError("the mask was changed")
+
+    monkeypatch.setattr(os, "umask", refuse)
+    with whole_file(tmp_path / "file") as file:
+        file.write(b"all of it")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from knnscope.errors import ArgumentError, KnnscopeError, unknown_name
 from knnscope.progress import bar
 from knnscope.records import METRICS, Neighbors, Qrels, TextDataset
 from knnscope.report import retrieval as report
-from knnscope.store import check_outputs, read_json, write_json
+from knnscope.store import check_file, check_outputs, is_stream, read_json, write_json
 
 BATCH = 1000
 """Queries that are searched between two steps of the bar."""
@@ -83,13 +83,14 @@ class Retrieval:
         self.notes, self.files = tuple(notes), tuple[Path, ...]()
 
     def save(self, path: str | Path) -> None:
-        """Write the run, of several encoders one each (NAME-ENCODER), and the measures as PATH.measures.json.
+        """Write the run, of several encoders one each (NAME-ENCODER), and the measures as PATH.measures.json, but where PATH is a pipe or a device.
 
         Raises:
             KnnscopeError: an id with a blank, a loaded record, or a file that cannot be written.
         """
         self.files = written(Path(path), self.systems)
-        write_json(Path(f"{path}{BEHIND}"), self.to_dict())
+        if not is_stream(Path(path), follow=True):
+            write_json(Path(f"{path}{BEHIND}"), self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Retrieval:
@@ -160,6 +161,7 @@ def run(
     if out is not None:
         read = [vector_files.split(str(one))[0] for one in (dataset, how.qrels) if isinstance(one, str | Path)]
         check_outputs([Path(out), Path(f"{out}{BEHIND}")], read)
+        check_file(Path(out))
     first = opened(dataset, how.dataset, replace(how.encoder, name=given[0] or how.encoder.name))
     others = [Workload(first.dataset, None, replace(how.encoder, name=name)) for name in given[1:]]
     judged = _judgements(first, how)
@@ -168,7 +170,8 @@ def run(
     for name, workload in zip(names, (first, *others), strict=True):
         systems.append(_retrieved(name, workload, judged, how))
         notes += [note for note in workload.said() if note not in notes]
-        if out is not None:  # an answer is on disk before it is judged, and before the next encoder begins
+        if out is not None and not is_stream(Path(out), follow=True):
+            # an answer is on disk before it is judged, and before the next encoder begins
             written(Path(out), systems, len(given))
     if isinstance(first.dataset, TextDataset) and not how.keep_own:
         notes += [note for note in [quality.own_note(first.dataset, quality.own_documents(first.dataset))] if note]

@@ -64,7 +64,7 @@ class Verification:
         Raises:
             KnnscopeError: the file cannot be written.
         """
-        write_json(Path(path), self.to_dict())
+        write_json(Path(path), self.to_dict(), follow=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Verification:

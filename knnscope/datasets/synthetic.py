@@ -117,7 +117,7 @@ def write(recipe: Synthetic, path: Path) -> list[tuple[Path, int]]:
     if recipe.queries:
         targets.append((path.with_name(f"{path.stem}-queries.npy"), recipe.queries, 1))
     for target, rows, stream in targets:
-        with whole_file(target) as file, bar(rows, target.name, "row", scale=True) as progress:
+        with whole_file(target, follow=True) as file, bar(rows, target.name, "row", scale=True) as progress:
             header = {"descr": "<f4", "fortran_order": False, "shape": (rows, recipe.dim)}
             np.lib.format.write_array_header_2_0(file, header)
             for block in blocks(recipe, rows, stream):

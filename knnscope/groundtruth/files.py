@@ -97,7 +97,7 @@ def _npy(path: Path, answers: Answers) -> None:
     other = beside(path)
     assert other is not None
     for place, column, dtype in ((other, 1, "<f8"), (path, 0, "<i8")):
-        with whole_file(place) as file:
+        with whole_file(place, follow=True) as file:
             header = {"descr": dtype, "fortran_order": False, "shape": (answers.queries, answers.k)}
             np.lib.format.write_array_header_1_0(file, header)
             _all(file, answers, column, dtype)
@@ -106,7 +106,7 @@ def _npy(path: Path, answers: Answers) -> None:
 def _hdf5(path: Path, answers: Answers) -> None:
     h5py = require("h5py", "files")
     whole = np.int32 if answers.largest <= LARGEST else np.int64
-    with whole_file(path, "w+b") as raw, h5py.File(raw, "w") as file:
+    with whole_file(path, "w+b", follow=True) as raw, h5py.File(raw, "w") as file:
         file.attrs["distance"] = ANN_BENCHMARKS[answers.metric]
         ids = file.create_dataset("neighbors", (answers.queries, answers.k), whole)
         distances = file.create_dataset("distances", (answers.queries, answers.k), np.float32)
@@ -129,7 +129,7 @@ def _vecs(path: Path, answers: Answers) -> None:
     other = beside(path)
     assert other is not None
     for place, column, dtype in ((other, 1, "<f4"), (path, 0, "<i4")):
-        with whole_file(place) as file:
+        with whole_file(place, follow=True) as file:
             for both in answers.batches():
                 values = both[column]
                 lines = np.empty((len(values), answers.k + 1), dtype)
@@ -142,13 +142,13 @@ def _bin(path: Path, answers: Answers) -> None:
     other = beside(path)
     assert other is not None
     for place, column, dtype in ((other, 1, "<f4"), (path, 0, "<i4")):
-        with whole_file(place) as file:
+        with whole_file(place, follow=True) as file:
             file.write(np.array([answers.queries, answers.k], "<u4").tobytes())
             _all(file, answers, column, dtype)
 
 
 def _both(path: Path, answers: Answers) -> None:
-    with whole_file(path) as file:
+    with whole_file(path, follow=True) as file:
         file.write(np.array([answers.queries, answers.k], "<u4").tobytes())
         for column, dtype in ((0, "<i4"), (1, "<f4")):
             _all(file, answers, column, dtype)
