@@ -186,9 +186,9 @@ def _truth(inputs: Inputs, planned: Plan, out: str | Path | None, compute: Compu
     path = Path(out)
     files.check(path, _largest(inputs))
     check_outputs([path, files.beside(path), certificates.path_of(path)], inputs.paths())
-    began, stamps = time.monotonic(), inputs.stamps()
+    began = time.monotonic()
     with parts.work_folder(path) as folder:
-        key = certificates.key_of(inputs, planned.k)
+        key = _key(inputs, planned.k)
         known = certificates.load(path)
         if known is not None and certificates.holds(path, known, key):
             parts.remove(folder)
@@ -200,10 +200,11 @@ def _truth(inputs: Inputs, planned: Plan, out: str | Path | None, compute: Compu
             )
         store = parts.OnDisk(folder, certificates.bare(key), len(inputs.queries.values), planned.batch)
         compute(inputs, planned, store)
-        if inputs.stamps() != stamps:
-            raise KnnscopeError(
-                f"{inputs.base.name}: or the queries or ids were changed while they were read: delete {folder} and begin again"
-            )
+        try:
+            inputs.check(key)
+        except KnnscopeError:
+            parts.remove(folder)  # it may be of both
+            raise
         ties, work = _gathered(store, planned.k, inputs.metric)
         answers = files.Answers(
             len(inputs.queries.values), planned.k, inputs.metric, _largest(inputs), lambda: _batches(store, planned.k)
@@ -218,13 +219,25 @@ def _truth(inputs: Inputs, planned: Plan, out: str | Path | None, compute: Compu
 def _in_memory(inputs: Inputs, planned: Plan, compute: Compute) -> Truth:
     began = time.monotonic()
     store = parts.InMemory(len(inputs.queries.values), planned.batch)
-    key = certificates.key_of(inputs, planned.k)
+    key = _key(inputs, planned.k)
     compute(inputs, planned, store)
+    inputs.check(key)
     ties, work = _gathered(store, planned.k, inputs.metric)
     both = list(_batches(store, planned.k))
     ids, distances = (np.concatenate([pair[i] for pair in both]) for i in (0, 1))
     made = certificates.build(key, [], ties, certificates.Work(*work, time.monotonic() - began))
     return Truth(GroundTruth(ids, distances), made, None, inputs.notes)
+
+
+def _key(inputs: Inputs, k: int) -> dict[str, Any]:
+    """What the answer depends on.
+
+    Raises:
+        KnnscopeError: a file was changed since it was opened: its sum is that of another.
+    """
+    key = certificates.key_of(inputs, k)
+    inputs.check()
+    return key
 
 
 def _largest(inputs: Inputs) -> int:

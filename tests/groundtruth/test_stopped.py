@@ -145,7 +145,7 @@ def test_a_change_while_it_is_computed_is_noticed(files: Path, monkeypatch: pyte
         np.save(files / "q.npy", QUERIES[::-1])
 
     monkeypatch.setattr(parts.OnDisk, "put", put)
-    with pytest.raises(KnnscopeError, match="were changed while they were read"):
+    with pytest.raises(KnnscopeError, match="was changed or replaced while it was read"):
         truth(files / "b.npy", files / "q.npy", 10, files / "gt.bin")
     assert not (files / "gt.bin").exists()
 
