@@ -105,6 +105,8 @@ class Truth:
         if self.path is not None or self._found.distances is None:
             raise KnnscopeError(f"{path}: this ground truth lies in {self.path}: copy that, or compute it with out=")
         largest = int(self.ids.max())
+        files.check(path, largest)
+        certificates.check_beside(path, certificates.load(path))
         both = np.asarray(self.ids, np.int64), np.asarray(self._found.distances, np.float64)
         written = files.write(path, files.Answers(len(self.ids), self.k, self.metric, largest, lambda: iter([both])))
         certificates.save(path, certificates.with_files(self.certificate, written))
@@ -198,6 +200,8 @@ def _truth(inputs: Inputs, planned: Plan, out: str | Path | None, compute: Compu
                 path,
                 (*inputs.notes, f"{path}: is there already, computed from these inputs"),
             )
+        if not parts.is_writing(folder):
+            certificates.check_beside(path, known)
         store = parts.OnDisk(folder, certificates.bare(key), len(inputs.queries.values), planned.batch)
         compute(inputs, planned, store)
         try:
@@ -209,6 +213,7 @@ def _truth(inputs: Inputs, planned: Plan, out: str | Path | None, compute: Compu
         answers = files.Answers(
             len(inputs.queries.values), planned.k, inputs.metric, _largest(inputs), lambda: _batches(store, planned.k)
         )
+        parts.begin_writing(folder)
         written = files.write(path, answers)
         made = certificates.build(key, written, ties, certificates.Work(*work, time.monotonic() - began))
         certificates.save(path, made)

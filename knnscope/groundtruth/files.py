@@ -17,7 +17,7 @@ from knnscope.datasets import endings
 from knnscope.datasets.ground_truth import BESIDE
 from knnscope.errors import KnnscopeError, require
 from knnscope.records import FloatArray, IdArray
-from knnscope.store import whole_file
+from knnscope.store import is_stream, whole_file
 
 LARGEST = 2**31 - 1
 """Of an id in int32."""
@@ -64,10 +64,10 @@ def beside(path: Path) -> Path | None:
 
 
 def check(path: Path, largest: int) -> None:
-    """Refuse a format that cannot hold the ids, before anything is computed.
+    """Refuse a format that cannot hold the ids, or what is no file, before anything is computed.
 
     Raises:
-        KnnscopeError: it cannot, is none, or its library is missing.
+        KnnscopeError: it cannot, is none, or its library is missing; a name is a pipe's, a device's, or see ``store.is_stream``.
     """
     if ending(path) in (".hdf5", ".h5"):
         require("h5py", "files")
@@ -75,6 +75,9 @@ def check(path: Path, largest: int) -> None:
         raise KnnscopeError(
             f"{path}: ids go up to {largest:,}, {ending(path)} holds int32: write .npy or .hdf5, which hold int64"
         )
+    for place in (path, beside(path)):
+        if place is not None and is_stream(place, follow=True):
+            raise KnnscopeError(f"{place}: a pipe or a device, which cannot be read again for its sum: choose a file")
 
 
 def write(path: Path, answers: Answers) -> list[Path]:
