@@ -20,9 +20,7 @@ from knnscope.records import VectorDataset
 from knnscope.store import BAD_HEADER, BAD_ZIP
 
 MAX_HEADER = 10_000
-PICKLED = (
-    "an array of Python objects, or no .npy file; it is never unpickled: save it as np.asarray(x, dtype='float32')"
-)
+PICKLED = "an array of Python objects, or no .npy file; it is never unpickled: save it as numbers, like np.asarray(x, dtype='float32')"
 
 
 def _reason(error: Exception) -> str:
@@ -36,17 +34,27 @@ def npy(path: Path, _: str) -> VectorDataset:
     """One array, mapped, not read.
 
     Raises:
+        KnnscopeError: see ``mapped``; or no rows of numbers.
+    """
+    return VectorDataset(str(path), checked(path, mapped(path)))
+
+
+def mapped(path: Path) -> npt.NDArray[Any]:
+    """The array of an .npy file, of any shape and type, mapped, not read.
+
+    Raises:
         KnnscopeError: no .npy file, one of objects, or cut off.
+        OSError: it cannot be opened.
     """
     with path.open("rb") as file:
         if file.read(2) == b"PK":
             raise KnnscopeError(f"{path}: an .npz archive under the name of an .npy file: rename it")
     try:
         with warnings.catch_warnings(action="ignore"):  # of old names of types
-            values = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=MAX_HEADER)
-    except BAD_HEADER as error:
+            values: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=MAX_HEADER)
+    except (*BAD_HEADER, MemoryError) as error:  # a map takes none: its header is nested too deep
         raise KnnscopeError(f"{path}: {_reason(error)}") from error
-    return VectorDataset(str(path), checked(path, values))
+    return values
 
 
 def npz(path: Path, column: str) -> VectorDataset:
@@ -104,8 +112,11 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     }.get(version)
     if read is None:
         raise ValueError(f"version {version} of the format")
-    with warnings.catch_warnings(action="ignore"):
-        shape, fortran, dtype = read(file, max_header_size=MAX_HEADER)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            shape, fortran, dtype = read(file, max_header_size=MAX_HEADER)
+    except MemoryError as error:
+        raise ValueError("its header is nested too deep") from error
     return shape, fortran, dtype
 
 

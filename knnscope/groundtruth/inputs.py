@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.rows import as_ids, as_rows
-from knnscope.datasets import registry, vector_files
+from knnscope.datasets import numpy_files, registry, vector_files
 from knnscope.distributed import sources
 from knnscope.errors import ArgumentError, KnnscopeError
 from knnscope.progress import bar
@@ -22,8 +23,10 @@ from knnscope.store import os_problem
 Stamp = tuple[int, ...]
 CHUNK = 1 << 20
 """Bytes that are read at once for a checksum."""
-LINE = 20
-"""Digits of a whole number of 64 bits, and its sign."""
+LINE = 100
+"""Bytes of a line with a whole number, more than any has."""
+LARGEST = 2**63 - 2
+"""Of an id: certified/rows.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,21 +249,28 @@ def _names(ids: Any, rows: int) -> Input | None:
 
 
 def _numbers(path: Path) -> npt.NDArray[Any]:
+    """Whole numbers of a file.
+
+    Raises:
+        KnnscopeError: it cannot be read, or holds something else.
+    """
+    if path.exists() and not path.is_file():
+        raise KnnscopeError(f"{path}: no plain file, and is read twice, once for its sum: save the ids as a file")
     try:
         if path.suffix.lower() == ".npy":
-            found: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=10_000)
-            return found
-        numbers = []
+            return numpy_files.mapped(path)
         with path.open("rb") as file:
-            for at, line in enumerate(file, 1):
-                text = line.strip()
-                if len(text) > LINE or not text.isdigit():
-                    raise KnnscopeError(f"{path}, line {at:,}: a whole number from 0 up was expected")
-                numbers.append(int(text))
-        return np.array(numbers, dtype=np.uint64 if numbers and max(numbers) >= 2**63 else np.int64)
+            lines = enumerate(iter(partial(file.readline, LINE), b""), 1)
+            return np.array([_number(line, f"{path}, line {at:,}") for at, line in lines], np.int64)
     except OSError as error:
         raise os_problem(error, path) from error
-    except (ValueError, TypeError, SyntaxError, EOFError, OverflowError) as error:
-        raise KnnscopeError(
-            f"{path}: no .npy file of whole numbers ({(str(error).splitlines() or ['damaged'])[0]})"
-        ) from error
+
+
+def _number(line: bytes, where: str) -> int:
+    digits = line.strip()
+    if len(line) == LINE or not digits.isdigit():
+        raise KnnscopeError(f"{where}: a whole number from 0 up was expected")
+    found = int(digits)
+    if found > LARGEST:
+        raise KnnscopeError(f"{where}: {found} is too large: ids lie between 0 and 2^63 - 2")
+    return found
