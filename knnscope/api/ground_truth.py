@@ -25,7 +25,7 @@ from knnscope.groundtruth.on_workers import compute_on, plan_on
 from knnscope.groundtruth.ties import Ties
 from knnscope.records import FloatArray, GroundTruth, IdArray
 from knnscope.report import ground_truth as report
-from knnscope.store import check_outputs
+from knnscope.store import check_file, check_outputs
 
 Compute = Callable[[Inputs, Plan, parts.Store], None]
 """Asks every batch for every row."""
@@ -187,6 +187,7 @@ def _truth(inputs: Inputs, planned: Plan, out: str | Path | None, compute: Compu
         return _in_memory(inputs, planned, compute)
     path = Path(out)
     files.check(path, _largest(inputs))
+    check_file(certificates.path_of(path))
     check_outputs([path, files.beside(path), certificates.path_of(path)], inputs.paths())
     began = time.monotonic()
     with parts.work_folder(path) as folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from knnscope.errors import ArgumentError, KnnscopeError, unknown_name
 from knnscope.progress import bar
 from knnscope.records import METRICS, Neighbors, Qrels, TextDataset
 from knnscope.report import retrieval as report
-from knnscope.store import check_file, check_outputs, is_stream, read_json, write_json
+from knnscope.store import check_file, check_outputs, is_stream, not_ours, read_json, write_json
 
 BATCH = 1000
 """Queries that are searched between two steps of the bar."""
@@ -86,8 +87,9 @@ class Retrieval:
         """Write the run, of several encoders one each (NAME-ENCODER), and the measures as PATH.measures.json, but where PATH is a pipe or a device.
 
         Raises:
-            KnnscopeError: an id with a blank, a loaded record, or a file that cannot be written.
+            KnnscopeError: an id with a blank, a loaded record, measures' name is another file's, or a file that cannot be written.
         """
+        _check_own(Path(f"{path}{BEHIND}"))
         self.files = written(Path(path), self.systems)
         if not is_stream(Path(path), follow=True):
             write_json(Path(f"{path}{BEHIND}"), self.to_dict())
@@ -161,7 +163,9 @@ def run(
     if out is not None:
         read = [vector_files.split(str(one))[0] for one in (dataset, how.qrels) if isinstance(one, str | Path)]
         check_outputs([Path(out), Path(f"{out}{BEHIND}")], read)
-        check_file(Path(out))
+        for place in (Path(out), Path(f"{out}{BEHIND}")):
+            check_file(place)
+        _check_own(Path(f"{out}{BEHIND}"))
     first = opened(dataset, how.dataset, replace(how.encoder, name=given[0] or how.encoder.name))
     others = [Workload(first.dataset, None, replace(how.encoder, name=name)) for name in given[1:]]
     judged = _judgements(first, how)
@@ -190,6 +194,22 @@ def run(
     if out is not None:
         found.save(out)
     return found
+
+
+def _check_own(place: Path) -> None:
+    """Refuse to write over a file behind the run's that is no record of measures.
+
+    Raises:
+        KnnscopeError: it is none.
+    """
+    if not os.path.lexists(place):
+        return
+    try:
+        is_own = place.is_file() and read_json(place).keys() >= {"about", "systems", "differences"}
+    except KnnscopeError:
+        is_own = False
+    if not is_own:
+        raise not_ours(place)
 
 
 def _judged(systems: Sequence[Retrieved]) -> int:

@@ -25,6 +25,8 @@ PICKLED = "an array of Python objects, or no .npy file; it is never unpickled: s
 
 def _reason(error: Exception) -> str:
     told = str(error).splitlines() or [type(error).__name__]
+    if "<ast." in told[0]:  # and where that lies in memory
+        return "no .npy file, or cut off (its header is no dictionary of plain values)"
     if "object" in told[0].lower() or "pickle" in str(error).lower():
         return PICKLED
     return f"no .npy file, or cut off ({told[0]})"

@@ -170,5 +170,24 @@ def test_a_folder_is_no_run_file_and_that_is_said_at_once(
 ) -> None:
     monkeypatch.setattr(retrieving, "opened", None)
     refused(knnscope("run", "sample", "-o", tmp_path), "this is a folder, a file was expected")
+    refused(knnscope("run", "sample", "-o", tmp_path / ("x" * 250)), "x.measures.json: File name too long")
     monkeypatch.setattr(grading, "asking", None)
     refused(knnscope("grade", "--out", tmp_path), "this is a folder, a file was expected")
+
+
+def test_measures_are_not_written_over_another_file(
+    tmp_path: Path,
+    knnscope: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    np.save(tmp_path / "rows.npy", np.eye(8, dtype=np.float32))
+    np.save(tmp_path / "rows-queries.npy", np.eye(8, dtype=np.float32)[:3])
+    found = run(tmp_path / "rows.npy", None, tmp_path / "a.trec", k=2)
+    found.save(tmp_path / "a.trec")  # its own are replaced
+    (tmp_path / "a.trec.measures.json").write_text('{"mine": 1}')
+    said = r"a.trec.measures.json: knnscope did not write it, and would write over it"
+    with pytest.raises(KnnscopeError, match=said):
+        found.save(tmp_path / "a.trec")
+    monkeypatch.setattr(retrieving, "opened", None)
+    refused(knnscope("run", tmp_path / "rows.npy", "-o", tmp_path / "a.trec"), said)
+    assert (tmp_path / "a.trec.measures.json").read_text() == '{"mine": 1}'

@@ -212,6 +212,7 @@ def test_from_arrays_and_saved(tmp_path: Path) -> None:
         (("-o", "gt.bin", "--threads", "many"), "--threads: 'many' is not a whole number"),
         (("-o", "gt.bin", "--ids", "none.npy"), "none.npy: no such file"),
         (("-o", "gt.bin", "--ids", "q.npy"), "whole numbers"),
+        (("-o", f"{'x' * 245}.bin"), "x.bin.certificate.json: File name too long"),
         (("-o", "no/such/../folder/gt.bin", "--queries", "none.npy"), "none.npy"),
     ],
 )
@@ -263,7 +264,7 @@ def test_a_broken_header_is_one_line_whatever_the_file_is_for(
         "verify b.npy bad.npy --queries q.npy",
         "data show bad.npy",
     ):
-        refused(knnscope(*argv.split()), r"bad\.np[yz]: ")
+        refused(knnscope(*argv.split()), r"bad\.np[yz]: no \.npy file, or cut off")
 
 
 @pytest.mark.parametrize(
