@@ -256,6 +256,7 @@ def test_a_broken_header_is_one_line_whatever_the_file_is_for(
     Path("bad.npy").write_bytes(whole)
     with zipfile.ZipFile("bad.npz", "w") as bundle:
         bundle.writestr("rows.npy", whole)
+    said = r"bad\.np[yz]: (no \.np[yz] file, or (cut off|a damaged one)|0 arrays of two dimensions)"
     for argv in (
         "truth b.npy --queries q.npy -o o.npy --ids bad.npy",
         "truth bad.npy --queries q.npy -o o.npy",
@@ -264,7 +265,7 @@ def test_a_broken_header_is_one_line_whatever_the_file_is_for(
         "verify b.npy bad.npy --queries q.npy",
         "data show bad.npy",
     ):
-        refused(knnscope(*argv.split()), r"bad\.np[yz]: no \.npy file, or cut off")
+        refused(knnscope(*argv.split()), said)
 
 
 @pytest.mark.parametrize(
