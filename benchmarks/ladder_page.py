@@ -46,6 +46,9 @@ nsys profile -t cuda,nvtx python -m knnscope.search.ladder fused-topk --rows 750
 - *Moved* is what the array operations read and write, each by itself.
 - *Kernels* and *copies* (between host and GPU) are counted by CUPTI; ~ marks what follows from the code where a search is too long to be done once more for
   counting.
+- `certified` is timed as compiled code: the ladder waits for the compiler, outside of the times. (The runs on this page are of 27 November 2026.
+  Then every search waited, as it does in the ladder now, so that these figures are of compiled code as well. Where the first call
+  took two seconds or more, compiling is in it, and it is one of the six samples whose median stands here.)
 - *Of floor* is the time that reading the rows once takes at this GPU's measured best (`knnscope info --measure`), as a share of the events' time, or of
   the wall's where there are none.
 """

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 HOW = "KNNSCOPE_COMPILE"
 """The variable that says whether searches wait for the compiler ("wait"), or another path answers while it works ("beside", the default)."""
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Indexes built meanwhile in this process wait for the compiler: what is measured is compiled code, with no compiler at work beside it."""
+    before = os.environ.get(HOW)
+    os.environ[HOW] = "wait"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[HOW]
+        else:
+            os.environ[HOW] = before
 
 
 class Spent:

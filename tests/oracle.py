@@ -51,7 +51,7 @@ def distances(rows: np.ndarray, query: np.ndarray, metric: str) -> np.ndarray:
         if metric != "cosine":
             return total
         scale = np.sqrt(nx) * np.sqrt(nq)
-        return np.where(scale != 0, total / scale, 0.0)
+        return np.where(scale != 0, total / scale, 0.0) + 0.0
 
 
 def rational(x: list[float], q: list[float], metric: str) -> Fraction:

@@ -67,15 +67,20 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     status: Annotated[
         Status,
         _say(
-            "ok and wrong have a grade, median_ns and cpu_ns; interrupted has what there was; "
+            "ok and wrong have a grade and median_ns; interrupted has what there was; "
             "all others have a reason and no figures"
         ),
     ]
     reason: Annotated[str | None, _say("one line, where the status is not ok")]
     formula: Annotated[str | None, _say("how the engine says that it computes; grades hold it to that")]
     grade: GradeName | None
-    judged: Annotated[Count, _say("queries whose answers were compared with the definition")]
-    differing: Annotated[Count, _say("of those, queries whose ids are not the defined ones")]
+    judged: Annotated[
+        Count, _say("queries whose answers were compared with the definition; one that was asked again counts once")
+    ]
+    differing: Annotated[
+        Count,
+        _say("of those, queries whose ids are not the defined ones, or whose distances rounding does not explain"),
+    ]
     beyond: Annotated[Count, _say("of those, queries where rounding does not explain it")]
     evidence: Annotated[Evidence | None, _say("where an answer departs from the definition furthest")]
     samples_ns: Annotated[
@@ -86,7 +91,13 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     low_ns: Annotated[Count | None, _say("95% interval of the median, bootstrapped over rounds")]
     high_ns: Count | None
     p99_ns: Annotated[Count | None, _say("from 100 samples up")]
-    cpu_ns: Annotated[Count | None, _say("median CPU time of all threads of the process in one call")]
+    cpu_ns: Annotated[
+        Count | None,
+        _say(
+            "median over the rounds of the mean CPU time of a call, all threads of the process: the system counts other threads' time in ticks of up to 4 ms, "
+            "so that a single call may show none; null where processes of the engine's own compute, whose time is not counted"
+        ),
+    ]
     cores: Annotated[Ratio | None, _say("CPU time over wall time, all calls together")] = None
     event_ns: Annotated[Count | None, _say("median time between GPU events around the call")]
     noisy: Annotated[bool | None, _say("the interval is wider than a fifth of the median: too noisy to tell")]
@@ -147,7 +158,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             _need(not self.samples_ns and figures == (None,) * 5, "median_ns", f"{self.status} has no figures")
         if self.status in ("ok", "wrong"):
             _need(self.median_ns is not None, "median_ns", f"a row that is {self.status} has one")
-            _need(self.cpu_ns is not None, "cpu_ns", f"a row that is {self.status} has one")
+            _need(self.cpu_ns is not None or self.cores is None, "cpu_ns", "goes with cores")
             right = ("wrong",) if self.status == "wrong" else ("exact", "float32")
             _need(self.grade in right, "grade", f"{self.grade} does not go with {self.status}")
         if self.grade == "wrong":

@@ -7,9 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
-import numpy.typing as npt
-
 from knnscope import environment
 from knnscope.analysis import run as runs
 from knnscope.analysis.change import INTERPRETER
@@ -22,6 +19,7 @@ from knnscope.bench.runner import Run
 from knnscope.bench.session import Grid, Ready, Result
 from knnscope.bench.task import Task
 from knnscope.bench.turns import AFTER, BEFORE, TURNS, Both, Plan, Turns
+from knnscope.bench.worker import Answer
 from knnscope.errors import KnnscopeError
 from knnscope.search import catalog, device
 from knnscope.search.grading import Grade
@@ -66,8 +64,8 @@ def measure(task: Task, what: Grid, options: Options, plan: Plan, beside: Other)
                 raise FailedError(*_missing(name, told.problems[name]))
             return Child(told.entries[name], made.data, options, place)
 
-        def grade(side: str, case: Case, first: int, ids: npt.NDArray[np.int64]) -> Grade:
-            return made.grade(case, first, ids, told.formulas[case.engine, case.batch] if side == BEFORE else None)
+        def grade(side: str, case: Case, answer: Answer) -> Grade:
+            return made.grade(case, answer, told.formulas[case.engine, case.batch] if side == BEFORE else None)
 
         both = Turns(start, grade, len(made.order), options, plan).run(replace(what, engines=engines).cases())
         ended = environment.state()

@@ -146,7 +146,10 @@ class Child:
         answer = self._ask("turn", case=asdict(case), firsts=list(firsts), cold=cold, prime=prime)
         return Turn(
             [Sample(*s) for s in answer["samples"]],
-            [(first, _array(packed, np.int64)) for first, packed in answer["answers"]],
+            [
+                (first, _array(ids, np.int64), _array(distances[0], np.float64) if distances else None)
+                for first, ids, *distances in answer["answers"]  # an older version sends none
+            ],
         )
 
     def answers(self, k: int, batch: int, count: int) -> Neighbors:
@@ -293,7 +296,10 @@ def _turn(worker: Worker, message: Mapping[str, Any]) -> dict[str, Any]:
     made = worker.turn(Case(**message["case"]), message["firsts"], message["cold"], message["prime"])
     return {
         "samples": [(s.wall_ns, s.cpu_ns, s.event_ns) for s in made.samples],
-        "answers": [(first, _packed(ids)) for first, ids in made.answers],
+        "answers": [
+            (first, _packed(ids), *([] if distances is None else [_packed(distances)]))
+            for first, ids, distances in made.answers
+        ],
     }
 
 

@@ -12,9 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from knnscope import environment, threads
 from knnscope.analysis.grades import SHOWN, CaseFacts, EngineFacts, Graded, Grades, Outcome
 from knnscope.analysis.measurement import Metric
@@ -59,14 +56,14 @@ class Exam:
         """Components of a row."""
         return int(self.judge.rows.shape[1])
 
-    def grade(self, ids: npt.NDArray[np.int64], formula: Formula) -> Grade:
-        """Grade the answers to the first queries of the files, ids of shape (queries, k)."""
+    def grade(self, given: Neighbors, formula: Formula) -> Grade:
+        """Grade the answers to the first queries of the files."""
         found: Grade | None = None
-        for number, line in enumerate(ids):
+        for number, (line, distances) in enumerate(zip(given.ids, given.distances, strict=True)):
             query = number % len(self.judge.queries)
-            key = f"{formula} {formula.extra}", query, line.tobytes()
+            key = repr(formula), query, line.tobytes() + distances.tobytes()
             if key not in self.known:
-                self.known[key] = self.judge.grade(line[None], query, formula)
+                self.known[key] = self.judge.grade(line[None], query, formula, distances[None])
             found = self.known[key] if found is None else found.with_others(self.known[key])
         assert found is not None
         return found
@@ -247,7 +244,7 @@ class Candidate:
             engine = catalog.load(self._name)
         self._is_here(engine.capabilities.exact)
         formula = engine.formula(exam.metric, exam.judge.rows.dtype.name, batch, exam.dim)
-        given = exam.grade(found.ids, formula)
+        given = exam.grade(found, formula)
         return Graded(
             engine=self._name,
             case=exam.case.name,

@@ -17,7 +17,7 @@ from knnscope.analysis.measurement import SCHEMA_VERSION, RungMeasurement
 from knnscope.bench.failures import failure
 from knnscope.bench.timing import CudaClock, HostClock, LapClock, apart, timed
 from knnscope.ceilings.record import Ceilings
-from knnscope.compiling import SPENT
+from knnscope.compiling import SPENT, waiting
 from knnscope.errors import MissingLibraryError, NoGpuError, require
 from knnscope.profile.counts import Counts, count, recorded
 from knnscope.progress import bar
@@ -106,7 +106,9 @@ class EngineRung(Rung):
         self.index = engine.build(self.rows, "l2")
 
     def ready(self, query: Any) -> Any:
-        """One line of a batch, where the engine computes."""
+        """One line of a batch, where the engine computes; before any call, and untimed, so it is checked here."""
+        if (held := getattr(self.index, "range", None)) is not None:
+            held.check(np.asarray(query)[None])
         return (self.xp.asarray(query) if self.on_gpu else np.asarray(query))[None]
 
     def search(self, query: Any, k: int) -> Any:
@@ -198,7 +200,7 @@ def _measure(name: str, plan: Climb, machine: Machine, judges: dict[int, Judge])
     with annotate.phase("load", name, **shape):
         load_ns = timed(lambda: rung.load(rows), clock)[0].wall_ns
     before = SPENT.wall_ns
-    with annotate.phase("build", name, **shape):
+    with waiting(), annotate.phase("build", name, **shape):
         build_ns = apart(lambda: rung.build(k), clock)[0].wall_ns
     searched = _search(rung, plan, machine, Marked(name, shape))
     if visited not in judges:

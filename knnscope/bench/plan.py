@@ -9,6 +9,8 @@ from knnscope.analysis import statistics
 
 COLD_ROUNDS = 7
 """Overwriting the caches takes longer than most calls."""
+MOST_SAMPLES = 10
+"""Hot calls of a case in a round, at most."""
 SHORT_NS, MIDDLE_NS, LONG_NS = 10_000_000, 50_000_000, 500_000_000
 """Calls up to these long are made 10, 5, 3 times a round; longer ones once."""
 ROUNDS_A_LIFE = 2
@@ -101,7 +103,7 @@ class Schedule:
 def schedule(typical_ns: int, options: Options) -> Schedule:
     """Fit a case into its budget: fewer samples a round first, then one round a process, then as few as a verdict needs."""
     samples = (
-        10
+        MOST_SAMPLES
         if typical_ns < SHORT_NS
         else 5
         if typical_ns < MIDDLE_NS
@@ -123,6 +125,16 @@ def schedule(typical_ns: int, options: Options) -> Schedule:
 def starts(queries: int, batch: int) -> list[int]:
     """First query of each batch that the calls go through in turn."""
     return [i * batch for i in range(max(1, queries // batch))]
+
+
+def asked(number: int, samples: int, firsts: Sequence[int]) -> list[int]:
+    """First queries of the calls of a round: the same for every case of a batch size, of which one that makes fewer calls takes the beginning.
+
+    Each time through all queries the rounds begin one further on, so that few calls a round do not see the same few queries.
+    """
+    place = number * MOST_SAMPLES
+    place += place // len(firsts)
+    return [firsts[(place + i) % len(firsts)] for i in range(samples)]
 
 
 def grid(engines: Sequence[str], ks: Sequence[int], batches: Sequence[int], boundaries: Sequence[str]) -> list[Case]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median, quantiles
+from statistics import mean, median, quantiles
 from typing import Any
 
 from knnscope.analysis import statistics
@@ -47,6 +47,8 @@ class About:
     device: str
     formula: str | None = None
     quality: dict[str, float] = field(default_factory=dict)
+    elsewhere: bool = False
+    """It computes in processes of its own: the CPU time of the one that asks them is not what it takes."""
 
 
 def rows_of(m: Measured, facts: Facts, about: About) -> list[Measurement]:
@@ -86,6 +88,7 @@ def _row(m: Measured, facts: Facts, about: About, cache: str, rounds: Sequence[S
         "beyond": grade.beyond if grade else 0,
         "evidence": grade.evidence if grade else None,
         **timings(rounds),
+        **({"cpu_ns": None, "cores": None} if about.elsewhere else {}),
         "fresh": warmed.fresh if warmed and cache == "first" else None,
         "warmup_calls": warmed.warm.calls if warmed else None,
         "stable": warmed.warm.stable if warmed else None,
@@ -127,9 +130,7 @@ def timings(rounds: Sequence[Sequence[Sample]]) -> dict[str, Any]:
         "low_ns": round(low) if several else None,
         "high_ns": round(high) if several else None,
         "p99_ns": round(quantiles((s.wall_ns for s in flat), n=100)[98]) if len(flat) >= P99_FROM else None,
-        "cpu_ns": round(
-            middle * cores
-        ),  # the system counts other threads' time in ticks of 4 ms: right over many calls only
+        "cpu_ns": round(median(mean(s.cpu_ns for s in samples) for samples in rounds if samples)),
         "cores": round(cores, 2),
         "event_ns": round(median(events)) if events else None,
         "noisy": high - low > NOISY * middle if several else None,

@@ -10,20 +10,20 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from knnscope.bench.failures import FailedError
 from knnscope.bench.forecast import START_SECONDS, TOLD_FROM, Forecast, about
-from knnscope.bench.plan import COLD_ROUNDS, FAR, Case, Options, Schedule, schedule, starts
+from knnscope.bench.plan import COLD_ROUNDS, FAR, Case, Options, Schedule, asked, schedule, starts
 from knnscope.bench.timing import Sample, WarmUp
-from knnscope.bench.worker import Built, Turn, Warmed
+from knnscope.bench.worker import Answer, Built, Turn, Warmed
 from knnscope.progress import EXPECTED, UNLIKE, bar, say
 from knnscope.records import Neighbors
 from knnscope.search.grading import Grade
 
 SHORTEN_AFTER = 3
 """Processes after which it is clear who is far behind."""
+JUDGE_SECONDS = 10.0
+"""Judging the answers of an engine to all queries ends here; the row says how many were judged."""
+JUDGED_AT_ONCE = 100
 FATAL = ("oom", "timeout", "crashed")
 """After these a process is not used again."""
 
@@ -65,6 +65,10 @@ class Measured:
         """Median of the hot calls so far."""
         return median(s.wall_ns for samples in self.hot for s in samples)
 
+    def judged(self, found: Grade) -> None:
+        """Add the grade of further answers."""
+        self.grade = found if self.grade is None else self.grade.with_others(found)
+
     def fail(self, error: FailedError) -> None:
         """End with a status; what was measured before is dropped, since it is incomplete."""
         self.status, self.reason = error.status, error.reason
@@ -86,7 +90,7 @@ class Runner:
     def __init__(
         self,
         open_executor: Callable[[str], Executor],
-        judge: Callable[[Case, int, npt.NDArray[np.int64]], Grade],
+        judge: Callable[[Case, Answer], Grade],
         queries: int,
         options: Options,
         room: Callable[[], bool] = lambda: True,
@@ -95,7 +99,7 @@ class Runner:
 
         Args:
             open_executor: starts the worker of an engine by its name.
-            judge: grades the answers to the queries from a first one on.
+            judge: grades an answer.
             queries: how many there are.
             options: how to measure.
             room: whether memory allows one more executor beside those that are there.
@@ -208,9 +212,7 @@ class Runner:
 
     def _turn(self, executor: Executor, m: Measured, number: int) -> None:
         assert m.schedule is not None
-        firsts = starts(self._queries, m.case.batch)
-        place = number * m.schedule.samples
-        chosen = [firsts[(place + i) % len(firsts)] for i in range(m.schedule.samples)]
+        chosen = asked(number, m.schedule.samples, starts(self._queries, m.case.batch))
         called = self._called[m.case.engine]
         if not called and not m.schedule.prime:
             executor.turn(replace(m.case, batch=1), chosen[:1], prime=False)  # wakes a new process for a long call
@@ -226,12 +228,11 @@ class Runner:
             self._grade(m, turn)
 
     def _grade(self, m: Measured, turn: Turn) -> None:
-        for first, ids in turn.answers:
-            if self._seen.get((m.case, first)) == (raw := ids.tobytes()):
+        for answer in turn.answers:
+            if self._seen.get((m.case, answer[0])) == (raw := raw_of(answer)):
                 continue  # another process gave the same answer
-            self._seen[m.case, first] = raw
-            found = self._judge(m.case, first, ids)
-            m.grade = found if m.grade is None else m.grade.with_others(found)
+            self._seen[m.case, answer[0]] = raw
+            m.judged(self._judge(m.case, answer))
 
     def _ask(self, run: Run, k: int, batch: int, count: int) -> None:
         """Collect the answers to all queries of every engine that works, for retrieval quality and to be shown."""
@@ -243,6 +244,25 @@ class Runner:
                 run.answers[m.case.engine] = executor.answers(k, batch, count)
 
             self._guarded(m, answer)
+            if engine in run.answers:
+                self._judge_all(run, engine, batch)
+
+    def _judge_all(self, run: Run, engine: str, batch: int) -> None:
+        """Judge the answers to all queries as well, as far as that takes no longer than ``JUDGE_SECONDS``: what was timed may be a part of them.
+
+        They count for the case that they were asked as: the largest batch and the largest k. Of a longer list its beginning is judged.
+        """
+        m = max(
+            (m for m in run.measured if m.case.engine == engine and m.case.boundary == "host" and m.status == "ok"),
+            key=lambda m: (m.case.batch, m.case.k),
+        )
+        found, case = run.answers[engine], m.case
+        until = time.monotonic() + JUDGE_SECONDS
+        for first in range(0, len(found.ids), step := max(batch, JUDGED_AT_ONCE)):
+            if time.monotonic() > until:
+                break
+            some = slice(first, first + step)
+            m.judged(self._judge(case, (first, found.ids[some, : case.k], found.distances[some, : case.k])))
 
     def _guarded(self, m: Measured, work: Callable[[Executor, Measured], Any]) -> None:
         """Work with an engine's executor. If memory runs out beside other executors, try once more without them."""
@@ -303,6 +323,12 @@ class Runner:
             for engine in list(executors):
                 executors[engine].close()  # before it is forgotten: Ctrl-C may come in between
                 del executors[engine]
+
+
+def raw_of(answer: Answer) -> bytes:
+    """What is the same where an answer is."""
+    _, ids, distances = answer
+    return ids.tobytes() + (b"" if distances is None else distances.tobytes())
 
 
 def _shorten(measured: Sequence[Measured]) -> None:

@@ -26,6 +26,7 @@ from knnscope.bench.forecast import READ_NS
 from knnscope.bench.plan import Case, Options, grid
 from knnscope.bench.runner import Run, Runner
 from knnscope.bench.task import Task
+from knnscope.bench.worker import Answer
 from knnscope.ceilings import cache
 from knnscope.ceilings.record import Ceilings
 from knnscope.errors import KnnscopeError
@@ -137,12 +138,11 @@ class Ready:
             self.formulas[engine] = lambda batch: some.formula(self.task.metric, dtype, batch, dim)
         return self.formulas[engine]
 
-    def grade(self, case: Case, first: int, ids: npt.NDArray[np.int64], formula: Formula | None = None) -> Grade:
-        """Judge an engine's answers to the queries from a first one on, by its own formula or another."""
-        found = self.judge.grade(ids, first, formula or self.formula(case.engine)(case.batch))
-        if found.evidence is None:
-            return found
-        return replace(found, evidence=replace(found.evidence, query=int(self.order[found.evidence.query])))
+    def grade(self, case: Case, answer: Answer, formula: Formula | None = None) -> Grade:
+        """Judge an answer of an engine's, by its own formula or another."""
+        first, ids, distances = answer
+        found = self.judge.grade(ids, first, formula or self.formula(case.engine)(case.batch), distances)
+        return found.numbered(self.order)
 
     def rows_of(self, run: Run) -> list[Measurement]:
         """What was measured as rows."""
@@ -227,7 +227,8 @@ def _rows(
             lines = quality.ranked(run.answers[case.engine], task.metric, task.own, task.query_rows)
             good[case.engine, case.k] = quality.measures(lines, task.qrels, case.k, task.query_rows)
         formula = str(formulas[case.engine](case.batch)) if case.engine in formulas else None
-        about = result.About(catalog.ENGINES[case.engine].device, formula, good.get((case.engine, case.k), {}))
+        entry = catalog.ENGINES[case.engine]
+        about = result.About(entry.device, formula, good.get((case.engine, case.k), {}), entry.elsewhere)
         found += result.rows_of(m, facts, about)
     return found
 

@@ -24,8 +24,8 @@ from knnscope.analysis import turns
 from knnscope.bench.failures import FailedError
 from knnscope.bench.forecast import TOLD_FROM, about
 from knnscope.bench.plan import LONG_NS, Case, Options, Schedule, starts
-from knnscope.bench.runner import FATAL, Executor, Measured
-from knnscope.bench.worker import Built
+from knnscope.bench.runner import FATAL, Executor, Measured, raw_of
+from knnscope.bench.worker import Answer, Built
 from knnscope.progress import UNLIKE, bar, say
 from knnscope.search.grading import Grade
 
@@ -152,7 +152,7 @@ class Turns:
     def __init__(
         self,
         start: Callable[[str, str], Executor],
-        judge: Callable[[str, Case, int, npt.NDArray[np.int64]], Grade],
+        judge: Callable[[str, Case, Answer], Grade],
         queries: int,
         options: Options,
         plan: Plan,
@@ -161,7 +161,7 @@ class Turns:
 
         Args:
             start: starts the worker of a side and an engine.
-            judge: grades a side's answers to the queries from a first one on.
+            judge: grades an answer of a side's.
             queries: how many there are.
             options: how to measure; the plan takes the place of its rounds.
             plan: how many pairs of processes.
@@ -290,9 +290,8 @@ class Turns:
         turn = executor.turn(m.case, chosen, prime=m.schedule.prime)
         life.called[side].add(m.case)
         m.hot[number] = turn.samples
-        for start, ids in turn.answers:
-            if self._seen.get((side, m.case, start)) == (raw := ids.tobytes()):
+        for answer in turn.answers:
+            if self._seen.get((side, m.case, answer[0])) == (raw := raw_of(answer)):
                 continue  # another process gave the same answer
-            self._seen[side, m.case, start] = raw
-            found = self._judge(side, m.case, start, ids)
-            m.grade = found if m.grade is None else m.grade.with_others(found)
+            self._seen[side, m.case, answer[0]] = raw
+            m.judged(self._judge(side, m.case, answer))

@@ -15,7 +15,7 @@ from knnscope.bench.plan import NEW_CALLS, WARM_SECONDS, Case
 from knnscope.bench.timing import Clock, CudaClock, HostClock, Sample, WarmUp, apart, overhead_ns, timed, warm_up
 from knnscope.bench.timing import prime as wake
 from knnscope.environment import cpu
-from knnscope.errors import UnsupportedError
+from knnscope.errors import KnnscopeError, UnsupportedError
 from knnscope.records import Neighbors
 from knnscope.search import device
 from knnscope.search.engine import Engine, Index, build, check_build, check_k
@@ -47,12 +47,16 @@ class Warmed:
     overhead_ns: int
 
 
+Answer = tuple[int, npt.NDArray[np.int64], npt.NDArray[np.floating[Any]] | None]
+"""To the queries from a first one on: ids and distances, (queries, k); no distances from a process of an older version."""
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Timed calls, and the answers that this worker has not given before: first query and ids, (batch, k)."""
+    """Timed calls, and the answers that this worker has not given before: first query, ids and distances, (batch, k)."""
 
     samples: list[Sample]
-    answers: list[tuple[int, npt.NDArray[np.int64]]]
+    answers: list[Answer]
 
 
 class Worker:
@@ -81,10 +85,16 @@ class Worker:
         return HostClock() if self._library is None else CudaClock(self._library)
 
     def build(self) -> Built:
-        """Make the index; the rows are given up by this process, an engine that copied them need not hold them twice."""
+        """Make the index; the rows are given up by this process, an engine that copied them need not hold them twice.
+
+        Raises:
+            KnnscopeError: rows that cannot be searched, or queries outside of what the index says that it can sum.
+        """
         check_build(self._engine, self._rows, self._metric, "this engine")
         with peak(self._library, self._free_before) as found:
             sample, self._index, compiled = apart(lambda: self._engine.build(self._rows, self._metric), self._clock())
+        if (held := getattr(self._index, "range", None)) is not None:  # once, and outside of what is timed
+            held.check(self._queries)
         self._rows = np.empty((0, self._rows.shape[1]), self._rows.dtype)  # a slice would hold all of them
         return Built(sample.wall_ns, found.host, found.gpu, compiled, str(getattr(self._index, "how", "")))
 
@@ -128,22 +138,29 @@ class Worker:
             firsts: first query of each call's batch.
             cold: overwrite the caches before each call.
             prime: make untimed calls before, for 10 ms, and where the case is new to this process at least three.
+
+        Raises:
+            KnnscopeError: an answer that is no array yet: it would be computed when it is read, outside of the clock.
+            ValueError: not k ids and distances for each query.
         """
         clock = self._clock()
         calls = [self._call(case, first) for first in firsts]
         if prime and not cold:
             wake(calls[0], clock, calls=1 if case in self._called else NEW_CALLS)
         self._called.add(case)
-        samples, answers = [], []
+        samples: list[Sample] = []
+        answers: list[Answer] = []
         for first, call in zip(firsts, calls, strict=True):
             if cold:
                 self._flush()
             sample, found = timed(call, clock)
             samples.append(sample)
-            ids = _whole(self._on_host(found.ids), case)
-            if self._given.get((case, first)) != (raw := ids.tobytes()):
+            ids, distances = _whole(
+                self._on_host(found.ids, "ids", case), self._on_host(found.distances, "distances", case), case
+            )
+            if self._given.get((case, first)) != (raw := ids.tobytes() + distances.tobytes()):
                 self._given[case, first] = raw
-                answers.append((first, ids))
+                answers.append((first, ids, distances))
         return Turn(samples, answers)
 
     def answers(self, k: int, batch: int, count: int) -> Neighbors:
@@ -175,10 +192,15 @@ class Worker:
         k = case.k
         return lambda: index.search(some, k)
 
-    def _on_host(self, array: Any) -> npt.NDArray[Any]:
-        if self._library is not None and device.is_device(array):
+    def _on_host(self, array: Any, what: str, case: Case) -> npt.NDArray[Any]:
+        if isinstance(array, np.ndarray):
+            return array
+        if case.boundary == "device" and self._library is not None and device.is_device(array):
             return self._library.to_host(array)
-        return np.asarray(array)
+        raise KnnscopeError(
+            f"{case.engine} answers with {what} of type {type(array).__name__}, which may be computed only when read, after the clock "
+            f"has stopped: NumPy arrays{' or arrays in GPU memory' if case.boundary == 'device' else ''} were expected"
+        )
 
     def _flush(self) -> None:
         """Overwrite twice the last level of the caches of the processor that computes."""
@@ -191,11 +213,15 @@ class Worker:
                 np.frombuffer(room).fill(1.0)
 
 
-def _whole(ids: npt.NDArray[Any], case: Case) -> npt.NDArray[np.int64]:
-    """One line for each query and k ids in each, -1 where the engine found fewer, so that none goes unjudged."""
+def _whole(
+    ids: npt.NDArray[Any], distances: npt.NDArray[Any], case: Case
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """One line for each query with k of both, -1 and no number where the engine found fewer, so that none goes unjudged."""
     count = ids.shape[1] if ids.ndim == 2 else 0
     if len(ids) != case.batch or not 0 < count <= case.k:
         raise ValueError(f"ids of shape {ids.shape} for {case.batch} queries and k = {case.k}")
-    found = np.full((case.batch, case.k), -1, dtype=np.int64)
-    found[:, :count] = ids
-    return found
+    if distances.shape != ids.shape:
+        raise ValueError(f"distances of shape {distances.shape} for ids of shape {ids.shape}")
+    found, values = np.full((case.batch, case.k), -1, dtype=np.int64), np.full((case.batch, case.k), np.nan)
+    found[:, :count], values[:, :count] = ids, distances
+    return found, values

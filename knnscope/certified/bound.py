@@ -21,7 +21,7 @@ needs no code: it goes into |y|^2 as it is. Cosine divides rows and queries by t
 which float32 evaluates as g = N - (s b) f - C e > V. Rounding takes g by less than u (8 |y|^2 + 6 |p|^2 + 4 e^2 + 6 A e) from its
 value, u = 2^-24: three roundings of the product, whose size is at most |y|^2 + |p|^2, one more where v has two digits or c.v passes
 2^24, and one of each partial result. ``SLACK`` = 16 u is taken off N and added to C and V instead, so a row that g excludes is out.
-Underflow adds less than ``TINY``; scaled rows have norms around 1.
+Underflow adds less than ``TINY``, but where squares are added up (``error``); scaled rows have norms around 1.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def down(value: float) -> np.float32:
     return np.float32(value - abs(value) * (2 * U) - TINY)
 
 
-def error(residual2: float, length2: float, relative: float, lost: float) -> float:
+def error(residual2: float, length2: float, relative: float, lost: float, vanished: float) -> float:
     """At least |r| (e, or e_q), from the computed |z - s c|^2 and |z|^2.
 
     Args:
@@ -56,8 +56,9 @@ def error(residual2: float, length2: float, relative: float, lost: float) -> flo
         length2: the same of z.
         relative: what adding up may have taken off either, relative to its root.
         lost: what centring, rotating and subtracting may have cost, relative to the length.
+        vanished: what underflow may have taken off either sum: in float32 a square below 2^-150 is 0, and the root of many is more than ``TINY``.
     """
-    return (math.sqrt(residual2) + lost * math.sqrt(length2)) * (1 + relative) * WIDEN + TINY
+    return (math.sqrt(residual2 + vanished) + lost * math.sqrt(length2 + vanished)) * (1 + relative) * WIDEN + TINY
 
 
 def row_term(scale: np.float32, squares: int, extra: float, e: np.float32) -> np.float32:

@@ -132,7 +132,7 @@ def as_ids(ids: Any, rows: int) -> npt.NDArray[np.int64]:
     given = _plain(ids, "ids")
     if given.dtype.kind not in "iu" or given.shape != (rows,):
         raise KnnscopeError(
-            f"ids have shape {given.shape} and type {given.dtype}: whole numbers, ({rows},), were expected"
+            f"ids have shape {given.shape} and type {given.dtype}: whole numbers below 2^63 or strings, ({rows},), were expected"
         )
     if rows and (int(given.min()) < 0 or int(given.max()) >= np.iinfo(np.int64).max):
         raise KnnscopeError("ids lie between 0 and 2^63 - 2: -1 stands for no row")

@@ -20,7 +20,10 @@ from knnscope.records import VectorDataset
 from knnscope.store import BAD_HEADER, BAD_ZIP
 
 MAX_HEADER = 10_000
-PICKLED = "an array of Python objects, or no .npy file; it is never unpickled: save it as numbers, like np.asarray(x, dtype='float32')"
+MAGIC = b"\x93NUMPY"
+PICKLED = (
+    "an array of Python objects, which are never unpickled: save it as numbers, like np.asarray(x, dtype='float32')"
+)
 
 
 def _reason(error: Exception) -> str:
@@ -49,8 +52,11 @@ def mapped(path: Path) -> npt.NDArray[Any]:
         OSError: it cannot be opened.
     """
     with path.open("rb") as file:
-        if file.read(2) == b"PK":
-            raise KnnscopeError(f"{path}: an .npz archive under the name of an .npy file: rename it")
+        begin = file.read(len(MAGIC))
+    if begin.startswith(b"PK"):
+        raise KnnscopeError(f"{path}: an .npz archive under the name of an .npy file: rename it")
+    if begin != MAGIC:
+        raise KnnscopeError(f"{path}: no .npy file, whatever its name says: np.save writes one")
     try:
         with warnings.catch_warnings(action="ignore"):  # of old names of types
             values: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=MAX_HEADER)

@@ -7,6 +7,7 @@ from knnscope.faiss.arrays import METRIC_INNER_PRODUCT, METRIC_L2, RefusedError,
 from knnscope.faiss.flat import IndexFlat, IndexFlatIP, IndexFlatL2
 from knnscope.faiss.functions import knn, knn_ground_truth, range_search
 from knnscope.faiss.id_map import IndexIDMap, IndexIDMap2
+from knnscope.faiss.lengths import normalize_L2
 from knnscope.faiss.selectors import (
     IDSelector,
     IDSelectorAll,
@@ -40,5 +41,13 @@ __all__ = [
     "ShapeError",
     "knn",
     "knn_ground_truth",
+    "normalize_L2",
     "range_search",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Of what Faiss has and is not here."""
+    raise AttributeError(
+        f"knnscope.faiss has no {name}: flat indexes and what belongs to them are here, take the rest from faiss itself"
+    )

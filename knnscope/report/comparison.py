@@ -41,7 +41,7 @@ def figures(run: ComparisonRun) -> str:
         parts += ["", "how they compute", *named]
     for part in (quality(rows), *_wrong(rows), divided(rows), memory(rows)):
         parts += ["", part.text() if isinstance(part, Table) else part] if part else []
-    if said := notes(rows):
+    if said := notes(rows, run.facts.queries):
         parts += ["", *said]
     return "\n".join(parts)
 
@@ -67,7 +67,9 @@ def tables(run: ComparisonRun) -> list[Table]:
         if not shown:
             continue
         where = "" if boundary == "host" else ", from and to GPU memory"
-        lines = [_line(r, by_state) for r in sorted(shown, key=lambda r: r.median_ns or float("inf"))]
+        lines = [
+            _line(r, by_state, run.facts.queries) for r in sorted(shown, key=lambda r: r.median_ns or float("inf"))
+        ]
         kept = [i for i, name in enumerate(HEAD) if name not in OPTIONAL or any(line[i] for line in lines)]
         found.append(
             Table(
@@ -98,12 +100,22 @@ def _spent(row: Measurement) -> int:
     return sum(map(sum, row.samples_ns))
 
 
-def _line(row: Measurement, by_state: Mapping[tuple[str, int, int, str, str], Measurement]) -> tuple[str, ...]:
+def judged(row: Measurement, queries: int | None) -> str:
+    """How many queries a grade rests on, where that is not all of them."""
+    return f"{row.judged:,} of {queries:,} queries" if queries and 0 < row.judged < queries else ""
+
+
+def _line(
+    row: Measurement, by_state: Mapping[tuple[str, int, int, str, str], Measurement], queries: int | None
+) -> tuple[str, ...]:
     first, cold = by_state.get((*row.case, "first")), by_state.get((*row.case, "cold"))
     grade: str = row.grade or row.status
+    some = judged(row, queries) if row.grade else ""
     if row.differing:
-        count = row.beyond if row.grade == "wrong" else row.differing
-        grade += f" ({count} of {row.judged} {'wrong' if row.grade == 'wrong' else 'differ'})"
+        count, word = (row.beyond, "wrong") if row.grade == "wrong" else (row.differing, "differ")
+        grade += f" ({count} {word}; {some})" if some else f" ({count} of {row.judged} {word})"
+    elif some:
+        grade += f" ({some})"
     median = row.median_ns
     interval = ""
     if row.low_ns is not None and row.high_ns is not None:
@@ -111,7 +123,7 @@ def _line(row: Measurement, by_state: Mapping[tuple[str, int, int, str, str], Me
     return (
         row.engine,
         f"{grade}, interrupted" if row.status == "interrupted" != grade else grade,
-        duration(first.median_ns) if first and first.median_ns else "",
+        whole(first.median_ns, first.compile_ns) if first and first.median_ns else "",
         duration(cold.median_ns) if cold and cold.median_ns else "",
         duration(median) if median else "",
         interval,
@@ -120,6 +132,11 @@ def _line(row: Measurement, by_state: Mapping[tuple[str, int, int, str, str], Me
         _share(row),
         f"{row.batch / median * 1e9:,.0f}" if median else "",
     )
+
+
+def whole(ns: int, compiling_ns: int | None) -> str:
+    """A time from which compiling the engine's own code was taken out: all of it, and behind it what was compiling."""
+    return f"{duration(ns + compiling_ns)} ({duration(compiling_ns)} compiling)" if compiling_ns else duration(ns)
 
 
 def _interval(low: int, high: int) -> str:
@@ -204,7 +221,7 @@ def _wrong(rows: Sequence[Measurement]) -> list[str]:
             )
         lines = [
             f"{plain(engine)} is wrong at batch {row.batch}, k = {row.k}: {row.beyond} of {row.judged} queries",
-            f"  query {e.query}, rank {e.rank}: row {e.row} stands where one {plain(e.why)}{gap}",
+            f"  query {e.query}, rank {e.rank}: {plain(e.said)}{gap}",
             f"  found    {' '.join(map(str, e.ids[:20]))}",
             f"  defined  {' '.join(map(str, e.expected[:20]))}",
         ]
@@ -258,7 +275,7 @@ def memory(rows: Sequence[Measurement]) -> Table | None:
         lines.append(
             (
                 row.engine,
-                duration(row.build_ns or 0),
+                whole(row.build_ns or 0, row.build_compile_ns),
                 size(row.build_peak_host_bytes),
                 size(max(peaks) or None),
                 size(row.build_peak_gpu_bytes) if row.device == "cuda" else "",
@@ -288,14 +305,26 @@ def _compiling(rows: Sequence[Measurement]) -> list[str]:
             building = (row.build_compile_ns or 0) if row.fresh else 0
             spent[row.engine] = spent.get(row.engine, 0) + building + (row.compile_ns or 0)
     return [
-        f"{plain(engine)} compiled its code, or read it compiled, in {duration(ns)}: not in the times of build and first call"
+        f"{plain(engine)} compiled its code, or read it compiled, in {duration(ns)}: in the times of build and first call, and in no other"
         for engine, ns in spent.items()
         if ns
     ]
 
 
-def notes(rows: Sequence[Measurement]) -> list[str]:
-    """What a reader has to know to trust the figures."""
+def _again(rows: Sequence[Measurement], queries: int | None) -> list[str]:
+    """Where all calls asked the same batch: an engine that keeps an answer is timed by keeping it."""
+    if queries is None:
+        return []
+    batches = sorted({r.batch for r in rows if queries < 2 * r.batch})
+    return [
+        f"batch {batch:,}: every call asked the same queries again, since there are {queries:,}: an engine that keeps answers would be timed without "
+        f"searching; {2 * batch:,} queries or more tell"
+        for batch in batches
+    ]
+
+
+def notes(rows: Sequence[Measurement], queries: int | None = None) -> list[str]:
+    """What a reader has to know to trust the figures, where so many queries were asked."""
     said = []
     hot = [r for r in rows if r.cache == "hot" and r.median_ns]
     overheads = [r.overhead_ns for r in hot if r.overhead_ns]
@@ -303,6 +332,7 @@ def notes(rows: Sequence[Measurement]) -> list[str]:
         share = max(r.overhead_ns / r.took_ns for r in hot if r.overhead_ns)
         said.append(f"timing itself takes {duration(max(overheads))}, at most {100 * share:.2g}% of any time above")
     said += _compiling(rows)
+    said += _again(hot, queries)
     said += [
         f"{plain(r.engine)} kept {r.cores:.1f} cores busy at batch {r.batch}: more than its {r.threads} threads"
         for r in hot

@@ -168,7 +168,7 @@ def evidence(run: Grades) -> list[str]:
             gap = f", row {e.rival}, by {abs(e.distance - e.rival_distance):.3g}; rounding explains {e.allowed:.3g}"
         said.append(
             f"{plain(g.engine)}, {plain(g.case)}, {g.metric}, {g.batch:,} a call: wrong on {g.beyond:,} of {g.judged:,} queries; query "
-            f"{e.query}, rank {e.rank}: row {e.row} stands where one {plain(e.why)}{gap}"
+            f"{e.query}, rank {e.rank}: {plain(e.said)}{gap}"
         )
     return said
 

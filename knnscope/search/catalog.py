@@ -24,6 +24,8 @@ class Entry:
     """It is asked and timed only where it is named."""
     slow: bool = False
     """Its library takes half a second or more to load."""
+    elsewhere: bool = False
+    """It computes in processes of its own, whose CPU time is not told."""
 
 
 ENGINES = {
@@ -62,6 +64,7 @@ ENGINES = {
         "certified in shards, on Dask workers here",
         named=True,
         slow=True,
+        elsewhere=True,
     ),
     "certified-gpu": Entry(
         "knnscope.certified.engine:CertifiedGpuEngine", "cupy", "cuda13", "as certified, on a GPU", "cuda"

@@ -4,7 +4,7 @@ Inputs are widened to float64 without rounding. With x a row, q a query and d co
 
     l2      s = 0; for j = 0 .. d-1: t = x_j - q_j; s = s + t * t
     ip      s = 0; for j = 0 .. d-1: s = s + x_j * q_j
-    cosine  ip(x, q) / (sqrt(ip(x, x)) * sqrt(ip(q, q))), and 0 where either norm is 0
+    cosine  ip(x, q) / (sqrt(ip(x, x)) * sqrt(ip(q, q))), and 0 where either norm is 0, or the quotient is -0
 
 Every operation is one IEEE 754 float64 operation rounded to nearest, in this order, with no fused multiply-add. ``l2`` is the
 squared Euclidean distance and sorts ascending; ``ip`` and ``cosine`` are similarities and sort descending. Equal values are
@@ -77,7 +77,7 @@ def _norms(columns: Float64) -> Float64:
 def _cosine(products: Float64, row_norms: Float64, query_norms: Float64) -> Float64:
     scale = row_norms[None, :] * query_norms[:, None]
     scale[np.isinf(scale)] = np.nan  # a quotient by what has overflowed would be 0, as if it were known
-    return np.divide(products, scale, out=np.zeros_like(products), where=scale != 0)
+    return np.divide(products, scale, out=np.zeros_like(products), where=scale != 0) + 0.0
 
 
 def select(values: npt.NDArray[Any], k: int, metric: str, first_id: int = 0) -> Neighbors:

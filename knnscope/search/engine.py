@@ -23,7 +23,8 @@ Array = npt.NDArray[Any]
 class Index(Protocol):
     """Vectors made ready to be searched. One that has ``how`` tells there, in words, how it computes, for readers of a verdict.
 
-    One that has ``range`` (ranges.Range) would answer wrongly for queries that this refuses: ``CheckedIndex`` asks it.
+    One that has ``range`` (ranges.Range) would answer wrongly for queries that this refuses: ``CheckedIndex`` asks it, and a
+    measurement once for all queries. ``search`` is what is timed: it checks nothing and converts nothing that has the library's type already.
     One that has ``add`` takes further rows, (rows, dim), of the type that it was built over; they get the next numbers.
     """
 
@@ -208,7 +209,9 @@ def unit_rows(values: Array, dtype: type[np.floating[Any]] = np.float32) -> Arra
     """
     rows = np.asarray(values, dtype=dtype)
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))[:, None]  # squares overflow float32
-    if not np.isfinite(norms).all():
+    if (
+        values.dtype == np.float64 and not np.isfinite(norms).all()
+    ):  # squares of all other types stay below float64's end
         raise KnnscopeError("cosine of finite numbers overflows: scale the vectors down")
     unit: Array = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0, casting="same_kind")
     return unit

@@ -13,14 +13,15 @@ BLOCK = 1 << 12
 
 
 class Range:
-    """The longest of some rows, against which queries are held; float64 rows are summed in float64, all others in float32.
+    """The longest of some rows, against which queries are held.
 
+    Sums are taken to be in ``summed``; where it is not given, in float64 for float64 rows and in float32 for all others.
     For cosine that is for libraries that square rows and queries themselves: rows of length 1 need none.
     """
 
-    def __init__(self, rows: npt.NDArray[Any], metric: str) -> None:
+    def __init__(self, rows: npt.NDArray[Any], metric: str, summed: str | None = None) -> None:
         self._metric = metric
-        self._type = np.dtype(np.float64 if rows.dtype == np.float64 else np.float32)
+        self._type = np.dtype(summed or ("float64" if rows.dtype == np.float64 else "float32"))
         self._longest = 0.0
         self.add(rows)
 

@@ -35,13 +35,15 @@ class Formula:
     """How an engine computes a distance.
 
     form: difference, rooted or expanded; it matters for l2 only. precision: a key of ``UNITS``, or tf32. defined: by the definition itself, in its
-    order, so that no rounding is allowed at all. extra: roundings beside those of the form.
+    order, so that no rounding is allowed at all. extra: roundings beside those of the form. shifted: of ip, computed as 1 - s and turned back, which
+    rounds twice what is up to 1 + |s|.
     """
 
     form: str
     precision: str = "float32"
     defined: bool = False
     extra: int = 0
+    shifted: bool = False
 
     def __str__(self) -> str:
         return "definition" if self.defined else f"{self.form} {self.precision}"
@@ -64,6 +66,8 @@ class Formula:
             return self._relative(2 * dim + 8) + tiny + np.zeros_like(distances)
         if metric == "ip":
             bound = self._relative(dim) * row_norms * query_norms
+            if self.shifted:
+                bound = bound + gamma(2, UNITS["float32"]) * (1 + np.abs(distances) + bound)
         elif self.form in ("difference", "rooted"):  # a root's rounding is two of what is below it
             bound = self._relative(dim + (2 if self.form == "difference" else 4)) * distances
         else:

@@ -83,7 +83,7 @@ def measure(data: Data, names: list[str], batches: tuple[int, ...] = (1,), k: in
         memory = 1 << 29 if name.startswith("Exhausts") else None
         return Child(planted.ENGINES[name], data, Options(threads=1, timeout=patience, memory=memory))
 
-    runner = Runner(start, lambda _, first, ids: judge.grade(ids, first, formula), len(queries), options)
+    runner = Runner(start, lambda _, given: judge.grade(given[1], given[0], formula, given[2]), len(queries), options)
     return runner.run([Case(name, k, batch, "host") for name in names for batch in batches])
 
 

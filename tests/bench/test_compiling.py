@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from knnscope.analysis import jsonl
+from knnscope.analysis.run import CompareFacts, ComparisonRun
 from knnscope.bench import result
 from knnscope.bench.runner import Measured
 from knnscope.bench.timing import HostClock, Sample, apart, warm_up
@@ -17,9 +18,10 @@ from knnscope.bench.worker import Worker
 from knnscope.certified.cpu.jit import compiled
 from knnscope.compiling import SPENT, Spent
 from knnscope.records import Capabilities, Neighbors
-from knnscope.report.comparison import notes
+from knnscope.report.comparison import memory, notes, tables
 from knnscope.search.grading import Grade
 from knnscope.search.rounding import DEFINITION
+from knnscope.units import duration
 from tests.analysis.test_verdict import rows as made_up
 from tests.bench.small import ANSWERS, FACTS, QUERIES, ROWS, case
 
@@ -111,4 +113,21 @@ def test_it_is_said() -> None:
         if (row.engine, row.cache) == ("own", "first"):
             rows[i] = replace(row, build_compile_ns=700_000_000, compile_ns=4 * S)
     said = [line for line in notes(rows) if "compiled" in line]
-    assert said == ["own compiled its code, or read it compiled, in 4.70 s: not in the times of build and first call"]
+    assert said == [
+        "own compiled its code, or read it compiled, in 4.70 s: in the times of build and first call, and in no other"
+    ]
+
+
+def test_the_columns_of_first_call_and_build_have_the_whole_time_and_what_was_compiling_behind_it() -> None:
+    """Of an engine whose compiling is known, as of all others, whose is not."""
+    rows = [replace(row, build_ns=300_000_000) for row in made_up("own", 100) + made_up("other", 100)]
+    for i, row in enumerate(rows):
+        if row.engine == "own":
+            rows[i] = replace(row, build_compile_ns=700_000_000, compile_ns=4 * S if row.cache == "first" else None)
+    first = {row.engine: row.median_ns for row in rows if row.cache == "first"}
+    (table,) = tables(ComparisonRun(tuple(rows), {}, CompareFacts()))
+    cells = {line[0]: dict(zip(table.head, line, strict=True))["first"] for line in table.lines}
+    assert cells == {"own": f"{duration(first['own'] + 4 * S)} (4.00 s compiling)", "other": duration(first["other"])}
+    built = memory(rows)
+    assert built is not None
+    assert {line[0]: line[1] for line in built.lines} == {"own": "1.00 s (700 ms compiling)", "other": "300 ms"}

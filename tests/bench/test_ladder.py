@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +20,21 @@ from knnscope.errors import UnsupportedError
 from knnscope.search import catalog, device, ladder
 from knnscope.search.ladder.rung import Rung
 from tests.bench.test_result import CEILINGS
+
+FIRST_CLIMB = """
+import json, os
+import numpy as np
+from knnscope.bench.ladder import Climb, EngineRung, climb
+paths = []
+def search(self, query, k):
+    found = self.index.search(query, k)
+    paths.append(list(found.certificate.path))
+    return found.ids
+EngineRung.search = search
+rows = np.random.default_rng(0).standard_normal((900, 20)).astype(np.float32)
+(row,) = climb(["certified"], Climb("drawn", rows, rows[:4], 3, "cpu"))
+print(json.dumps([row.status, row.compile_ns, paths, os.environ["KNNSCOPE_COMPILE"]]))
+"""
 
 
 def plan(count: int = 300, dim: int = 16, k: int = 3, **options: Any) -> Climb:
@@ -64,6 +85,29 @@ def test_a_loop_over_fewer_rows_is_scaled_and_marked_and_judged_by_what_it_saw()
     assert loop.grade in ("exact", "float32")
     assert max(loop.ids) < 30
     assert (whole.scaled, whole.visited) == (False, 300)
+
+
+def test_where_nothing_is_compiled_yet_compiled_code_is_timed_and_no_compiler_works_beside_it(
+    tmp_path: Path, child_environment: dict[str, str]
+) -> None:
+    """As for whoever climbs first: in a process and a folder of its own."""
+    environment = {**child_environment, "NUMBA_CACHE_DIR": os.fspath(tmp_path), "KNNSCOPE_COMPILE": "beside"}
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_CLIMB], env=environment, capture_output=True, text=True, timeout=600, check=True
+    )
+    status, compile_ns, paths, left = json.loads(done.stdout)
+    assert status == "ok"
+    assert compile_ns > 100_000_000
+    assert len(paths) == 11, "the first, and ten that are timed"
+    assert ["plain"] not in paths
+    assert left == "beside"
+
+
+def test_an_engine_whose_sums_would_overflow_is_refused_before_it_is_timed() -> None:
+    p = plan()
+    row = rows_of(["faiss"], replace(p, queries=p.queries * np.float32(1e19)))["faiss"]
+    assert (row.status, row.wall_ns) == ("unsupported", None)
+    assert "l2 of these numbers overflows float32" in row.reason
 
 
 def test_rungs_for_a_gpu_are_rows_without_one(monkeypatch: pytest.MonkeyPatch) -> None:

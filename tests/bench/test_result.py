@@ -21,6 +21,7 @@ from knnscope.bench.runner import Measured
 from knnscope.bench.timing import Sample, WarmUp
 from knnscope.bench.worker import Built, Warmed
 from knnscope.ceilings.record import Ceilings, ReadRate
+from knnscope.search import catalog
 from knnscope.search.grading import Evidence, Grade
 
 CEILINGS = Ceilings("cpu", "some processor", 2, (ReadRate(1, 10e9, 2e9),), 5e9, {"float32": 100e9})
@@ -114,7 +115,23 @@ def test_median_and_interval(walls: list[list[int]]) -> None:
     assert all(value is None or isinstance(value, (int, list)) for name, value in found.items() if name != "cores")
 
 
-def test_cpu_time_is_told_from_all_calls_together() -> None:
+def test_cpu_time_is_the_median_over_rounds() -> None:
+    """A single call that stood still for two seconds says nothing of how long others compute."""
+    calls = [[Sample(1_000_000, 1_000_000)] * 3 for _ in range(19)]
+    found = result.timings([*calls, [Sample(1_000_000, 1_000_000)] * 2 + [Sample(2_000_000_000, 1_000_000)]])
+    assert (found["median_ns"], found["cpu_ns"]) == (1_000_000, 1_000_000)
+    busy = result.timings([*calls, [Sample(1_000_000, 900_000_000)] * 3])
+    assert busy["cpu_ns"] == 1_000_000
+
+
+def test_cpu_time_of_who_computes_in_other_processes_is_left_blank() -> None:
+    assert [catalog.ENGINES[name].elsewhere for name in ("dask", "certified")] == [True, False]
+    for row in rows(measured(), elsewhere=True):
+        assert (row.cpu_ns, row.cores) == (None, None)
+        assert row.median_ns
+
+
+def test_cpu_time_is_told_from_all_calls_of_a_round_together() -> None:
     """The time of other threads comes in ticks of 4 ms: no single call of 3 ms shows what it took."""
     calls = [Sample(3_000_000, 3_000_000 + (4_000_000 if i % 4 else 0), None) for i in range(40)]
     found = result.timings([calls])

@@ -12,7 +12,7 @@ import pytest
 from knnscope.analysis import jsonl
 from knnscope.bench import result
 from knnscope.bench.failures import FailedError
-from knnscope.bench.plan import COLD_ROUNDS, Case, Options
+from knnscope.bench.plan import COLD_ROUNDS, Case, Options, asked
 from knnscope.bench.runner import Run, Runner
 from knnscope.bench.timing import Sample, WarmUp
 from knnscope.bench.worker import Built, Turn, Warmed
@@ -48,7 +48,7 @@ class Scripted:
         self.script.turns.append((case, tuple(firsts), cold, prime))
         ids = ANSWERS.ids[[0] * case.batch]
         wall = self.script.wall.get(case.engine, 1_000_000)
-        return Turn([Sample(wall, 1)] * len(firsts), [(first, ids) for first in firsts])
+        return Turn([Sample(wall, 1)] * len(firsts), [(first, ids, None) for first in firsts])
 
     def answers(self, k: int, batch: int, count: int) -> Neighbors:
         self.note("answers")
@@ -156,6 +156,23 @@ def test_calls_go_through_the_queries_in_turn() -> None:
     asked = {batch: [f for c, firsts, *_ in script.turns if c.batch == batch for f in firsts] for batch in (1, 300)}
     assert asked[1] == list(range(200))
     assert asked[300][:4] == [0, 300, 600, 0]
+
+
+def test_in_a_round_all_answer_the_same_queries() -> None:
+    """Who makes three calls a round takes the first of those that others make ten of."""
+    for batch in (1, 100):
+        script = Script()
+        script.typical[case("b", batch)] = 60_000_000
+        script.run("ab", (batch,), Options(cold=False, seconds=100))
+        of = {name: [firsts for c, firsts, *_ in script.turns if c.engine == name] for name in "ab"}
+        assert [(len(a), len(b)) for a, b in zip(of["a"], of["b"], strict=True)] == [(10, 3)] * 20
+        assert all(a[:3] == b for a, b in zip(of["a"], of["b"], strict=True))
+        assert len({first for firsts in of["b"] for first in firsts}) == (60 if batch == 1 else 10)
+
+
+def test_few_calls_a_round_see_all_queries_in_the_end() -> None:
+    assert [asked(number, 1, range(20)) for number in range(6)] == [[0], [10], [1], [11], [2], [12]]
+    assert asked(3, 4, [0]) == [0, 0, 0, 0]
 
 
 def test_slow_cases_take_part_in_one_round_of_each_process() -> None:

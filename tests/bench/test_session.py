@@ -119,9 +119,35 @@ def test_fewer_queries_than_a_batch_are_repeated_and_named_by_their_own_numbers(
     measured = session.measure(task, Grid(["Right", "WrongAtTheEnd"], (3,), (1, 10)), QUICK)
     rows = hot(measured)
     assert rows["Right", 10].status == "ok"
-    assert rows["Right", 10].judged == 10
+    assert rows["Right", 10].judged == 3, "queries, not answers"
     assert rows["WrongAtTheEnd", 10].evidence.query == 0, "the tenth of 0 1 2 0 1 2 0 1 2 0"
     assert measured.answers["Right"].ids.shape == (3, 3)
+
+
+@pytest.mark.usefixtures("one_process")
+def test_all_answers_that_are_held_are_judged() -> None:
+    """Seven rounds of one call of a slow case see seven queries; the answers to all were asked for, and the 20th is wrong."""
+    rows = hot(session.measure(TASK, Grid(["WrongAtTheEnd"], (3, 5), (1, 20)), replace(QUICK, rounds=2)))
+    assert rows["WrongAtTheEnd", 20].judged == 20
+    late = replace(planted.ENGINES["Right"], path="tests.bench.planted:WrongInTheLast")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(catalog.ENGINES, "Late", late)
+        timed_alone = session.measure(TASK, Grid(["Late"], (3,), (1,)), replace(QUICK, rounds=2, seconds=0.001))
+    row = hot(timed_alone)["Late", 1]
+    assert len([ns for some in row.samples_ns for ns in some]) < 20
+    assert (row.grade, row.judged, row.beyond) == ("wrong", 20, 1)
+    assert row.evidence.query == 19
+
+
+@pytest.mark.usefixtures("one_process")
+def test_distances_are_judged_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        catalog.ENGINES, "Zeros", replace(planted.ENGINES["Right"], path="tests.bench.planted:ZeroDistances")
+    )
+    row = hot(session.measure(TASK, Grid(["Zeros"], (3,), (1,)), QUICK))["Zeros", 1]
+    assert (row.grade, row.judged, row.beyond) == ("wrong", 20, 20)
+    assert row.evidence.why.startswith("was given the distance 0, which is ")
+    assert row.evidence.rival is None
 
 
 @pytest.mark.usefixtures("one_process")

@@ -12,7 +12,7 @@ from knnscope.bench.failures import FailedError
 from knnscope.bench.plan import Case, Options
 from knnscope.bench.timing import Sample, WarmUp
 from knnscope.bench.turns import AFTER, BEFORE, SIDES, STEP, TURNS, Both, Plan, Turns, schedule
-from knnscope.bench.worker import Built, Turn, Warmed
+from knnscope.bench.worker import Answer, Built, Turn, Warmed
 from knnscope.records import Neighbors
 from knnscope.search.grading import Grade
 from tests.bench.small import ANSWERS, case
@@ -35,8 +35,8 @@ class Hosts:
     def start(self, side: str, name: str) -> Host:
         return Host(self, side, name)
 
-    def judge(self, side: str, case: Case, first: int, ids: object) -> Grade:
-        self.judged.append((side, case, first))
+    def judge(self, side: str, case: Case, answer: Answer) -> Grade:
+        self.judged.append((side, case, answer[0]))
         return Grade("exact", 1, 0, 0)
 
     def run(self, cases: Sequence[Case] = CASES, plan: Plan = Plan(2, 1), seconds: float = 20.0) -> Both:  # noqa: B008
@@ -75,7 +75,9 @@ class Host:
         assert not cold
         self.note("turn")
         self.hosts.turns.append((self.side, case, tuple(firsts), prime))
-        return Turn([Sample(self._wall, 1)] * len(firsts), [(first, ANSWERS.ids[[0] * case.batch]) for first in firsts])
+        return Turn(
+            [Sample(self._wall, 1)] * len(firsts), [(first, ANSWERS.ids[[0] * case.batch], None) for first in firsts]
+        )
 
     def answers(self, k: int, batch: int, count: int) -> Neighbors:
         raise AssertionError("nobody asks")

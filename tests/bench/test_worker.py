@@ -12,6 +12,7 @@ import pytest
 from knnscope.bench.plan import Case
 from knnscope.errors import KnnscopeError, UnsupportedError
 from knnscope.records import Neighbors
+from knnscope.search.ranges import Range
 from tests.bench import planted
 from tests.bench.planted import Right
 from tests.bench.small import ANSWERS, QUERIES, ROWS, Here, case
@@ -27,7 +28,7 @@ def test_a_worker_hands_over_an_answer_once_and_again_when_it_changes() -> None:
     """Each query of a fickle engine: right, right again (not handed over), then wrong, the same from then on."""
     one = worker(planted.Fickle())
     turns = [one.turn(case("x"), [0, 1], prime=False).answers for _ in range(5)]
-    assert [[first for first, _ in answers] for answers in turns] == [[0, 1], [], [0, 1], [], []]
+    assert [[first for first, *_ in answers] for answers in turns] == [[0, 1], [], [0, 1], [], []]
     np.testing.assert_array_equal(turns[0][1][1], ANSWERS.ids[1:2])
     np.testing.assert_array_equal(turns[2][1][1], ANSWERS.ids[1:2, ::-1])
     again = worker(planted.Right()).turn(Case("x", 2, 3, "host"), [0], cold=True)
@@ -87,6 +88,43 @@ def test_ids_of_another_shape_are_refused(engine: type[Right], message: str) -> 
         one.answers(2, 3, 3)
 
 
+class Later:
+    """An answer that is computed when it is read."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.asarray(self.answer, dtype)
+
+
+@pytest.mark.parametrize("what", ["ids", "distances"])
+def test_an_answer_that_is_computed_when_it_is_read_is_refused(what: str) -> None:
+    class Lazy(Right):
+        def search(self, queries: Any, k: int) -> Neighbors:
+            found = super().search(queries, k)
+            return Neighbors(
+                Later(found.ids) if what == "ids" else found.ids,  # type: ignore[arg-type]
+                Later(found.distances) if what == "distances" else found.distances,  # type: ignore[arg-type]
+            )
+
+    with pytest.raises(
+        KnnscopeError, match=f"^lazy answers with {what} of type Later, which may be computed only"
+    ) as e:
+        worker(Lazy()).turn(case("lazy"), [0])
+    assert "\n" not in str(e.value)
+
+
+def test_distances_of_another_shape_are_refused() -> None:
+    class Fewer(Right):
+        def search(self, queries: Any, k: int) -> Neighbors:
+            found = super().search(queries, k)
+            return Neighbors(found.ids, found.distances[:, :1])
+
+    with pytest.raises(ValueError, match=r"distances of shape \(1, 1\) for ids of shape \(1, 2\)"):
+        worker(Fewer()).turn(case("x"), [0])
+
+
 def test_a_worker_refuses_what_its_engine_has_not() -> None:
     with pytest.raises(UnsupportedError, match="no metric 'cosine'"):
         worker(planted.OnlyL2(), metric="cosine")
@@ -96,3 +134,16 @@ def test_a_worker_refuses_what_its_engine_has_not() -> None:
         worker(planted.Shallow()).warm(Case("x", 6, 1, "host"))
     with pytest.raises(KnnscopeError, match="row 0 has nan"):
         worker(planted.Right(), np.full((9, 2), np.nan, np.float32))
+
+
+def test_queries_are_held_against_a_range_once_and_not_in_what_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ranged(Right):
+        def build(self, vectors: Any, metric: str) -> Right:
+            self.range = Range(vectors, metric)
+            return super().build(vectors, metric)
+
+    with pytest.raises(KnnscopeError, match="l2 of these numbers overflows float32"):
+        worker(Ranged(), np.full((9, 2), 1e19, np.float32))
+    one = worker(Ranged())
+    monkeypatch.setattr(Range, "check", None)
+    assert len(one.turn(case("x"), [0]).samples) == 1

@@ -85,3 +85,17 @@ def test_answers_do_not_depend_on_what_a_library_set(register: Register, data: s
             for number in range(QUERIES):
                 one = found.ids[number * every].tolist(), found.distances[number * every].tolist()
                 assert one == expected[number], (name, who)
+
+
+@pytest.mark.parametrize("device", [f"cpu:{isa}" for isa in dispatch.available()])
+@pytest.mark.parametrize("count", [2, 5000])
+def test_no_answer_is_minus_zero(device: str, count: int) -> None:
+    """A cosine that underflows is 0 from either side, in every kind of search."""
+    rows = np.tile([[-5e-324, 1e10], [5e-324, 1e10], [-1.0, 0.0], [0.0, 0.0]], (count // 2, 1))
+    query = np.array([[1.0, 0.0]])
+    expected = definition.search(rows, query, len(rows), "cosine")
+    index = ExactIndex(rows, "cosine", device=device).wait()
+    for found in (expected, index.search(query, len(rows)), index.radius_search(query, -1.0)):
+        values = np.ravel(found.distances)
+        assert (values == 0).sum() == len(rows) * 3 // 4
+        assert not np.signbit(values[values == 0]).any()

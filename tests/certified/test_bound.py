@@ -154,7 +154,7 @@ def test_half_the_error_of_a_query_would_be_wrong() -> None:
     y, p = np.random.default_rng(6).integers(-127, 128, (2, 64))
     distance = float(np.linalg.norm(y - p))
     e_q = distance / 8  # the query lies that much nearer to the row than its code says
-    e = bound.up(bound.error(0.0, 0.0, 0.0, 0.0))
+    e = bound.up(bound.error(0.0, 0.0, 0.0, 0.0, 0.0))
     n = bound.row_term(np.float32(1), int(y @ y), 0.0, e)
     least, _ = bound.squares(n, float(e), float(p @ p), float(y @ p))
     assert 0.99 * (distance - e_q) < bound.lower(least, float(e), e_q) <= (distance - e_q) * (1 + 1e-12)

@@ -48,7 +48,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("show folder", "folder: holds no results.jsonl: the folder of a run of knnscope compare, ladder or crossover"),
         (
             "verify v.npy junk.npy --queries q.npy",
-            r"junk.npy: an array of Python objects, or no \.npy file; it is never unpickled",
+            r"junk.npy: no \.npy file, whatever its name says: np\.save writes one$",
         ),
         ("verify v.npy gt.npy --queries q.npy --sample 9", "--sample 9: there are 3 queries"),
     ],

@@ -5,6 +5,12 @@ A metric that an engine has not got is asked for as well, and has to be refused.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,6 +30,42 @@ LARGEST = {"float16": 2048, "float32": 2**24, "float64": 2**24, "int8": 127, "ui
 
 
 UNITS = {"tf32": oracle.UTF32, "float32": oracle.U32, "float64": oracle.U64}
+
+CHECKS_ITSELF = ("certified", "certified-gpu", "dask")
+"""The project's own search is also called without ``CheckedIndex``. It checks what it is given: that is part of it, and timed with it."""
+
+
+@contextmanager
+def work_of_ours(patched: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Checks and conversions that code of this package makes meanwhile, as "module: what"."""
+    found: list[str] = []
+    isfinite = np.isfinite
+
+    def finite(*values: Any, **more: Any) -> Any:
+        if (module := sys._getframe(1).f_globals["__name__"]).startswith("knnscope"):
+            found.append(f"{module}: isfinite")
+        return isfinite(*values, **more)
+
+    def seen(frame: FrameType, event: str, what: Any) -> None:
+        module = str(frame.f_globals.get("__name__"))
+        if not module.startswith("knnscope"):
+            return
+        if event == "call" and (
+            module in ("knnscope.checks", "knnscope.search.ranges")
+            or frame.f_code.co_name.lstrip("_").startswith("check")
+        ):
+            found.append(f"{module}: {frame.f_code.co_name}")
+        if event == "c_call" and what.__name__ == "astype":
+            found.append(f"{module}: astype")
+
+    with patched.context() as context:
+        context.setattr(np, "isfinite", finite)
+        before = sys.getprofile()
+        sys.setprofile(seen)
+        try:
+            yield found
+        finally:
+            sys.setprofile(before)
 
 
 def tried(name: str, metric: str, dtype: str = "float32") -> Engine:
@@ -201,6 +243,20 @@ class EngineContract:
         found = index.search(queries, 7)
         whole(found, 300, 4, 7)
         near(found, rows, queries, metric, engine.formula(metric, "float32", 4, 40).precision)
+
+    def test_a_bare_search_has_no_check_or_conversion_of_ours(
+        self, name: str, metric: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """``compare`` times the bare search: one engine would pay for what another is spared. Checks are ``CheckedIndex``'s and ``range``'s."""
+        engine = tried(name, metric)
+        rows = RANDOM(14).standard_normal((300, 40)).astype(np.float32)
+        queries = rows[:3] + np.float32(0.125)
+        index = engines.build(engine, rows, metric, name)
+        index.search(queries, 7)  # what is loaded or compiled at first
+        with work_of_ours(monkeypatch) as found:
+            answer = index.raw.search(queries, 7)
+        whole(Neighbors(np.asarray(answer.ids, dtype=np.int64), np.asarray(answer.distances)), 300, 3, 7)
+        assert not found or name in CHECKS_ITSELF
 
     def test_refusals(self, name: str) -> None:
         engine = catalog.load(name)

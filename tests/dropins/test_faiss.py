@@ -36,6 +36,40 @@ def both(make: Callable[[Any], Any]) -> tuple[Any, Any]:
     return make(faiss), make(ours)
 
 
+@given(
+    arrays(
+        np.float32, st.tuples(st.integers(0, 20), st.integers(1, 9)), elements=st.floats(-(2.0**60), 2.0**60, width=32)
+    )
+)
+def test_rows_become_of_length_one(rows: np.ndarray) -> None:
+    theirs, here = rows.copy(), rows.copy()
+    faiss.normalize_L2(theirs)
+    ours.normalize_L2(here)
+    sound = (np.linalg.norm(rows.astype(np.float64), axis=1) > 1e-15) | ~rows.any(
+        axis=1
+    )  # less has no square in float32
+    np.testing.assert_allclose(here[sound], theirs[sound], rtol=1e-6, atol=1e-30)
+    lengths = np.linalg.norm(here.astype(np.float64), axis=1)
+    assert (np.abs(lengths[rows.any(axis=1)] - 1) < 1e-6).all()
+
+
+def test_rows_that_cannot_be_changed_are_refused() -> None:
+    for given_ in (ROWS.tolist(), ROWS.astype(np.float64), ROWS[0]):
+        with pytest.raises(ours.ShapeError, match="float32"):
+            ours.normalize_L2(given_)
+    fixed = ROWS.copy()
+    fixed.flags.writeable = False
+    with pytest.raises(ours.ShapeError, match="may be written"):
+        ours.normalize_L2(fixed)
+
+
+@pytest.mark.parametrize("name", ["IndexHNSWFlat", "index_factory", "write_index"])
+def test_what_is_not_here_says_what_is(name: str) -> None:
+    with pytest.raises(AttributeError, match=f"knnscope.faiss has no {name}: .* from faiss itself"):
+        getattr(ours, name)
+    assert not hasattr(ours, name)
+
+
 def flat(library: Any, name: str) -> Any:
     index = getattr(library, name)(24)
     index.add(ROWS)

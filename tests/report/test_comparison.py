@@ -103,3 +103,22 @@ def test_a_huge_run_is_short_in_a_notebook() -> None:
     assert "<i>" not in page
     assert max(map(len, page.split("</"))) < 5 * markup.PARAGRAPH
     assert str(found).count("queries a call") == markup.LINES + 4
+
+
+def test_it_is_said_where_one_batch_was_asked_again_and_again() -> None:
+    made = made_up("a", 100, batch=1) + made_up("a", 100, batch=3)
+    assert [line for line in comparison.notes(made, 5) if "again" in line] == [
+        "batch 3: every call asked the same queries again, since there are 5: an engine that keeps answers would be timed without searching; "
+        "6 queries or more tell"
+    ]
+    assert not [line for queries in (6, None) for line in comparison.notes(made, queries) if "again" in line]
+
+
+def test_a_grade_says_how_many_of_the_queries_it_rests_on() -> None:
+    made = [replace(row, judged=30) for row in made_up("a", 100)]
+    for queries, said in ((1000, "exact (30 of 1,000 queries)"), (30, "exact"), (None, "exact")):
+        (table,) = comparison.tables(ComparisonRun(tuple(made), {}, CompareFacts(queries=queries)))
+        assert table.lines[0][1] == said
+    differ = [replace(row, grade="float32", judged=30, differing=2) for row in made]
+    (table,) = comparison.tables(ComparisonRun(tuple(differ), {}, CompareFacts(queries=1000)))
+    assert table.lines[0][1] == "float32 (2 differ; 30 of 1,000 queries)"

@@ -24,6 +24,7 @@ from knnscope.certified.cpu.kind import Kind, kind_of
 from knnscope.certified.cpu.plain import Plain
 from knnscope.certified.cpu.scanner import CpuScanner
 from knnscope.certified.cpu.threads import start_thread
+from knnscope.certified.memory import most_of
 from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Scanner, Within
 from knnscope.compiling import HOW
 from knnscope.errors import KnnscopeError
@@ -61,6 +62,8 @@ def build(scanner: CpuScanner, given: Given) -> Scanner:
         KnnscopeError: a number that is not finite; names where.
     """
     kind = kind_of(given.rows, scanner.isa, scanner.memory)
+    if most_of(scanner.memory) is not None:  # whether rows fit is said now: what is needed for that is compiled here
+        return scanner.build(*given)
     if waits() or kind.is_compiled() or not _can_start() or not code_cache.takes():
         return scanner.build(*given)
     return Meanwhile(scanner, given, kind)

@@ -285,7 +285,7 @@ class Plain:
         if self._metric == "cosine":
             scale = np.sqrt(_sums(x * x)) * np.sqrt(_sums(query[None] ** 2))
             scale[np.isinf(scale)] = np.nan  # as in the definition
-            products = np.divide(products, scale, out=np.zeros_like(products), where=scale != 0)
+            products = np.divide(products, scale, out=np.zeros_like(products), where=scale != 0) + 0.0
         return -products
 
 

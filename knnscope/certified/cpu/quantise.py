@@ -261,7 +261,7 @@ def _quantise(some: Any, offset: int, mapping: Any, steps: Any, made: Any) -> in
     """
     metric, centre, scaling, reach2 = mapping.metric, mapping.centre, mapping.scaling, mapping.reach2
     count, dim = some.shape
-    relative, lost = (dim + 8) * bounds.U, (mapping.roundings + 6) * bounds.U
+    relative, lost, vanished = (dim + 8) * bounds.U, (mapping.roundings + 6) * bounds.U, dim * 2.0**-149
     groups = made.codes.shape[1]
     words = made.codes.view(np.int32)
     z = np.zeros((4 * groups, LANES), dtype=np.float32)
@@ -330,7 +330,7 @@ def _quantise(some: Any, offset: int, mapping: Any, steps: Any, made: Any) -> in
                 words[block, group, lane, 0] = word[lane]
         for lane in range(filled):
             row = offset + start + lane
-            e = bounds.error(np.float64(residual2[lane]), np.float64(length2[lane]), relative, lost)
+            e = bounds.error(np.float64(residual2[lane]), np.float64(length2[lane]), relative, lost, vanished)
             e = bounds.up(math.sqrt(e * e + loose) * bounds.WIDEN)
             made.scales[row] = scale[lane]
             made.errors[row] = e

@@ -221,7 +221,7 @@ def write(queries: Any, mapping: Any, digits: int, made: Any, some: tuple[int, i
             steps[number] = np.float32(2) * steps[number]
             lengths2[number] = sizes[lane] * sizes[lane] * sums[1, lane]
             # the definition's own l2 is right to gamma_(d+2); bounds of squares carry it in blurs or widen
-            errors[number] = bounds.error(sums[0, lane], length2, (dim + 4) * 2.0**-53, lost)
+            errors[number] = bounds.error(sums[0, lane], length2, (dim + 4) * 2.0**-53, lost, 0.0)
 
 
 @compiled()

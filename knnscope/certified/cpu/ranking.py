@@ -124,7 +124,7 @@ def _keys_of(rows: Any, places: Any, asked: Any, pool: Any) -> None:
         for i in range(TOGETHER):
             scale = math.sqrt(norms[i]) * length
             # a quotient by what has overflowed would be 0, as if it were known
-            keys[i] = np.nan if scale == np.inf else keys[i] / scale if scale != 0 else 0.0
+            keys[i] = np.nan if scale == np.inf else keys[i] / scale + 0.0 if scale != 0 else 0.0
     if metric:
         for i in range(TOGETHER):
             keys[i] = -keys[i]

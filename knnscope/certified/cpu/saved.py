@@ -18,7 +18,7 @@ from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import Map, Most, Plane
 from knnscope.certified.cpu.quantise import FAR, MOST_DIM, PANEL, Coded, Codes, Mapping
 
-LAYOUT = 2
+LAYOUT = 3
 """Of codes, plane and lines: larger with every change of what their bytes mean. Others are written again from the rows."""
 Arrays = dict[str, npt.NDArray[Any]]
 

@@ -62,7 +62,7 @@ def _comparison(found: Contents, run: ComparisonRun) -> Document:
         title=comparison.heading(run),
         about="which exact vector search to take",
         lead=decision.lead(chosen),
-        head=decision.head(chosen, doubts(run, chosen)),
+        head=decision.head(chosen, doubts(run, chosen), run.facts.queries),
         sections=[section for section in sections if section is not None],
         engines=measured(run.rows),
     )

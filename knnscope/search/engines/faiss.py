@@ -34,14 +34,15 @@ class FaissEngine:
         flat = faiss.IndexFlatL2 if metric == "l2" else faiss.IndexFlatIP
         index, rows = flat(vectors.shape[1]), float32_rows(vectors, metric)
         index.add(rows)
-        return FaissIndex(index, metric, Range(rows, metric))
+        return FaissIndex(index, metric, rows)
 
 
 class FaissIndex:
     """A flat index. how: what it computes with, in words."""
 
-    def __init__(self, index: Any, metric: str, range_: Range) -> None:
-        self._index, self._metric, self._range = index, metric, range_
+    def __init__(self, index: Any, metric: str, rows: Array) -> None:
+        self._index, self._metric = index, metric
+        self.range = None if metric == "cosine" else Range(rows, metric)
         kernel = openblas.kernel_in_use()
         old = ", which leave most of this processor unused" if openblas.is_old(kernel) else ""
         self.how = (
@@ -52,12 +53,11 @@ class FaissIndex:
     def add(self, vectors: Array) -> None:
         """Further rows, with the next numbers."""
         rows = float32_rows(vectors, self._metric)
-        self._range.add(rows)
+        if self.range is not None:
+            self.range.add(rows)
         self._index.add(rows)
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """One call to Faiss."""
-        asked = float32_rows(queries, self._metric)
-        self._range.check(asked)
-        distances, ids = self._index.search(asked, k)
+        distances, ids = self._index.search(float32_rows(queries, self._metric), k)
         return Neighbors(ids, distances)

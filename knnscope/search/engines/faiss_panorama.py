@@ -68,12 +68,26 @@ class FaissPanoramaEngine:
         return FaissPanoramaIndex(float32_rows(vectors, metric), metric)
 
 
+class _Range(Range):
+    """Refuses queries that are too short as well."""
+
+    def check(self, queries: npt.NDArray[Any]) -> None:
+        """Refuse queries that are too long or too short.
+
+        Raises:
+            KnnscopeError: says what to do.
+        """
+        super().check(queries)
+        _check_short(np.asarray(queries, dtype=np.float32), "queries", self._metric)
+
+
 class FaissPanoramaIndex:
     """A rotation and a flat index. how: how many levels, and what the leading ones hold, in words."""
 
     def __init__(self, rows: npt.NDArray[np.float32], metric: str) -> None:
-        self._metric, self._range = metric, Range(rows, metric)
-        self._range.check(rows[:1])
+        self._metric, self.range = metric, None if metric == "cosine" else _Range(rows, metric)
+        if self.range is not None:
+            self.range.check(rows[:1])
         _check_short(rows, "rows", metric)
         some = np.asarray(rows[:: -(-len(rows) // SAMPLE)], dtype=np.float64)
         largest = float(np.abs(some).max())
@@ -111,15 +125,13 @@ class FaissPanoramaIndex:
         """Further rows, with the next numbers; components and levels stay those of the first rows."""
         rows = float32_rows(vectors, self._metric)
         _check_short(rows, "rows", self._metric)
-        self._range.add(rows)
+        if self.range is not None:
+            self.range.add(rows)
         self._found.add(self._rotated(rows))
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """Rotate and ask."""
-        asked = float32_rows(queries, self._metric)
-        self._range.check(asked)
-        _check_short(asked, "queries", self._metric)
-        distances, ids = self._found.search(self._rotated(asked), k)
+        distances, ids = self._found.search(self._rotated(float32_rows(queries, self._metric)), k)
         if self._metric == "l2":
             np.maximum(distances, 0, out=distances)
         return Neighbors(ids, distances)

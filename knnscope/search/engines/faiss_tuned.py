@@ -69,7 +69,7 @@ class FaissTunedIndex:
         some = flat(rows.shape[1])
         some.add(rows[:SAMPLE])
         self._from = self._crossing(some, rows)
-        self._range = Range(rows, metric)
+        self.range = None if metric == "cosine" else Range(rows, metric)
         self._index.add(rows)
         kernel = openblas.kernel_in_use()
         products = "no matrix products" if self._from >= NEVER else f"matrix products from {self._from} queries on"
@@ -78,14 +78,13 @@ class FaissTunedIndex:
     def add(self, vectors: Array) -> None:
         """Further rows, with the next numbers; the settings stay."""
         rows = float32_rows(vectors, self._metric)
-        self._range.add(rows)
+        if self.range is not None:
+            self.range.add(rows)
         self._index.add(rows)
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """One call to Faiss."""
-        asked = float32_rows(queries, self._metric)
-        self._range.check(asked)
-        return Neighbors(*self._at(self._from, self._index, asked, k))
+        return Neighbors(*self._at(self._from, self._index, float32_rows(queries, self._metric), k))
 
     def _at(self, threshold: int, index: Any, queries: Array, k: int) -> tuple[Array, Array]:
         """With a setting of the whole library's, which is left as it was."""

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from knnscope.errors import KnnscopeError
 from knnscope.records import Capabilities, Neighbors
 from knnscope.search import definition
 from knnscope.search.engine import Array
+from knnscope.search.ranges import Range
 from knnscope.search.rounding import Formula
 
 
@@ -26,15 +26,17 @@ class SklearnEngine:
     def build(self, vectors: Array, metric: str) -> SklearnIndex:
         """Fit the brute-force estimator."""
         model = NearestNeighbors(algorithm="brute", metric="sqeuclidean" if metric == "l2" else "cosine")
-        model.fit(_floats(vectors, metric))
-        return SklearnIndex(model, metric)
+        values = _floats(vectors)
+        model.fit(values)
+        return SklearnIndex(model, metric, Range(values, metric, "float64" if metric == "l2" else None))
 
 
 class SklearnIndex:
     """A fitted estimator."""
 
-    def __init__(self, model: Any, metric: str) -> None:
+    def __init__(self, model: Any, metric: str, range_: Range) -> None:
         self._model = model
+        self.range = range_  # the library does not notice where its squares overflow: its answer would be wrong
         self._metric = metric
         self.how = (
             "products of matrices in float64, a chunk of rows at a time, with the selection between"
@@ -44,19 +46,12 @@ class SklearnIndex:
 
     def search(self, queries: Array, k: int) -> Neighbors:
         """One call to kneighbors; cosine distance becomes similarity."""
-        distances, ids = self._model.kneighbors(_floats(queries, self._metric), n_neighbors=k)
+        distances, ids = self._model.kneighbors(_floats(queries), n_neighbors=k)
         return Neighbors(ids, distances if self._metric == "l2" else 1 - distances)
 
 
-def _floats(values: Array, metric: str) -> Array:
-    """Values as the library takes them.
-
-    Raises:
-        KnnscopeError: their squares overflow where the library adds them, which it does not notice: its answer would be wrong.
-    """
-    if values.dtype not in (np.float32, np.float64):
-        values = np.asarray(values, dtype=np.float64 if values.dtype == np.int32 else np.float32)
-    squares = np.einsum("ij,ij->i", values, values, dtype=np.float64 if metric == "l2" else values.dtype)
-    if not np.isfinite(4 * squares).all():  # |x|^2 - 2 x.q + |q|^2 is at most four times the larger
-        raise KnnscopeError(f"{metric} of finite numbers overflows scikit-learn's arithmetic: scale the vectors down")
-    return values
+def _floats(values: Array) -> Array:
+    """Values as the library takes them."""
+    if values.dtype in (np.float32, np.float64):
+        return values
+    return np.asarray(values, dtype=np.float64 if values.dtype == np.int32 else np.float32)

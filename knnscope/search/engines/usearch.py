@@ -26,8 +26,8 @@ class UsearchEngine:
     )
 
     def formula(self, metric: str, dtype: str, queries: int, dim: int) -> Formula:  # noqa: ARG002
-        """Differences."""
-        return Formula("difference")
+        """Differences; of products the library gives 1 - s."""
+        return Formula("difference", shifted=metric == "ip")
 
     def build(self, vectors: Array, metric: str) -> UsearchIndex:
         """Keep the rows as contiguous float32.
@@ -66,4 +66,4 @@ class UsearchIndex:
     def _some(self, queries: Array, k: int) -> tuple[Array, Array]:
         found = exact_search(self._rows, queries, k, self.NAMES[self._metric], exact=True, threads=budget())
         shape = (len(queries), k)
-        return np.asarray(found.distances).reshape(shape), np.asarray(found.keys, dtype=np.int64).reshape(shape)
+        return np.asarray(found.distances).reshape(shape), np.asarray(found.keys).reshape(shape)

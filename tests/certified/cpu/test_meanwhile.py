@@ -112,6 +112,15 @@ def test_the_first_answer_is_numpys_and_a_later_one_has_the_same_bits(start: Sta
         (folder / mark).unlink()
 
 
+def test_memory_that_is_too_little_is_refused_when_it_is_given(beside: threading.Event) -> None:
+    """Not by some search a minute later, when compiling ends."""
+    with pytest.raises(KnnscopeError, match=r"memory = 1,000 bytes: 900 rows of 20 components need"):
+        ExactIndex(ROWS, memory="1KB")
+    index = ExactIndex(ROWS, memory="1MB")
+    assert 0 < index.nbytes <= 1_000_000
+    assert path(index) != "plain"
+
+
 def test_the_child_ends_with_a_process_that_is_killed(start: Start) -> None:
     parent = start("once", "stay")
     assert parent.stdout is not None

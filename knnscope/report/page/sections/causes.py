@@ -31,7 +31,7 @@ def section(run: ComparisonRun) -> Section | None:
     if said := comparison.how(run.rows):
         lines: list[tuple[object, ...]] = [(Engine(name), text) for name, text in said.items()]
         blocks.append(Grid(Table("How they compute, in their own words", ("engine", "how"), lines), wide=(1,)))
-    if notes := comparison.notes(run.rows):
+    if notes := comparison.notes(run.rows, run.facts.queries):
         blocks.append(Listed(notes))
     return Section("causes", "Why the slow are slow", blocks) if blocks else None
 

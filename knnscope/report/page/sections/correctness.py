@@ -13,10 +13,12 @@ from knnscope.report.text import Table, plain
 from knnscope.search.grading import GRADES, Evidence
 from knnscope.units import short
 
-HEAD = ("engine", "grade", "k", "answers checked", "other ids than defined", "beyond rounding", "at batch")
+HEAD = ("engine", "grade", "k", "queries checked", "not as defined", "beyond rounding", "at batch")
 HOW = (
-    "Every answer is compared with the float64 definition. exact: the same ids. float32: only rows are exchanged whose distances differ "
-    "by less than the rounding of the engine's own formula explains. wrong: anything else. The counts are those of each engine's worst case."
+    "Answers are compared with the float64 definition. exact: the same ids. float32: only rows are exchanged whose distances differ "
+    "by less than the rounding of the engine's own formula explains. wrong: anything else, or a distance that is further from the defined one than "
+    "that rounding explains. The counts are those of each engine's worst case; queries that were not checked were not asked, or only outside of "
+    "what was timed."
 )
 RANKS = 20
 """Of an answer that is shown."""
@@ -29,7 +31,7 @@ def section(run: ComparisonRun) -> Section | None:
     judged = [r for r in run.rows if r.grade is not None]
     if not judged:
         return None
-    blocks: list[Block] = [Text(HOW), Grid(_grades(judged))]
+    blocks: list[Block] = [Text(HOW), Grid(_grades(judged, run.facts.queries))]
     for row in comparison.worst_of(run.rows).values():
         blocks += _evidence(row)
     blocks += _exchanges(judged)
@@ -37,7 +39,7 @@ def section(run: ComparisonRun) -> Section | None:
     return Section("correctness", "Correctness", blocks)
 
 
-def _grades(rows: Sequence[Measurement]) -> Table:
+def _grades(rows: Sequence[Measurement], queries: int | None) -> Table:
     """A line for each engine and k: its worst case."""
     worst: dict[tuple[str, int], Measurement] = {}
     for row in rows:
@@ -46,10 +48,14 @@ def _grades(rows: Sequence[Measurement]) -> Table:
             worst[key] = row
     ranked = sorted(worst.values(), key=lambda r: -GRADES.index(r.grade or "exact"))
     lines: list[tuple[object, ...]] = [
-        (Engine(r.engine), r.grade, r.k, f"{r.judged:,}", f"{r.differing:,}", f"{r.beyond:,}", f"{r.batch:,}")
+        (Engine(r.engine), r.grade, r.k, _checked(r, queries), f"{r.differing:,}", f"{r.beyond:,}", f"{r.batch:,}")
         for r in ranked
     ]
     return Table("", HEAD, lines, right=(2, 3, 4, 5, 6))
+
+
+def _checked(row: Measurement, queries: int | None) -> str:
+    return f"{row.judged:,} of {queries:,}" if comparison.judged(row, queries) else f"{row.judged:,}"
 
 
 def _badness(row: Measurement) -> tuple[float, ...]:
@@ -62,7 +68,7 @@ def _evidence(row: Measurement) -> list[Block]:
     assert e is not None  # a wrong row has some
     said = (
         f"{row.engine} is wrong at batch {row.batch:,}, k = {row.k}, on {row.beyond:,} of {row.judged:,} queries. Query {e.query}: "
-        f"at rank {e.rank}, row {e.row} stands where one {plain(e.why)}{_gap(e)}."
+        f"at rank {e.rank}, {plain(e.said)}{_gap(e)}."
     )
     return [Text(said), Grid(_lists(e))]
 

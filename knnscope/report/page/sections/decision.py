@@ -9,6 +9,7 @@ from knnscope.analysis.choice import Choice
 from knnscope.analysis.doubts import Doubt
 from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.verdict import Verdict
+from knnscope.report.comparison import judged
 from knnscope.report.page.content import Block, Engine, Folded, Grid, Text
 from knnscope.report.text import Table
 from knnscope.units import duration, times
@@ -37,9 +38,9 @@ def sure_of(choices: Sequence[Choice]) -> list[str]:
     return [" ".join(said)] if (said := _sure(_main(choices))) else []
 
 
-def head(choices: Sequence[Choice], doubts: Sequence[Doubt]) -> list[Block]:
-    """What follows the first sentence: reasons for doubt, and a line for each case."""
-    tables = answers(choices)
+def head(choices: Sequence[Choice], doubts: Sequence[Doubt], queries: int | None = None) -> list[Block]:
+    """What follows the first sentence: reasons for doubt, and a line for each case, of so many queries."""
+    tables = answers(choices, queries)
     blocks: list[Block] = [Text(said) for said in sure_of(choices)]
     blocks += warning(doubts)
     blocks += [Grid(table, WIDE) for boundary, table in tables if boundary == tables[0][0]]
@@ -56,12 +57,12 @@ def warning(doubts: Sequence[Doubt]) -> list[Text]:
     return [Text(f"Read with care ({kinds}): {'; '.join(d.text for d in doubts)}.", "warning")]
 
 
-def answers(choices: Sequence[Choice]) -> list[tuple[str, Table]]:
+def answers(choices: Sequence[Choice], queries: int | None = None) -> list[tuple[str, Table]]:
     """A boundary and a table for each k there, with a line for each batch size."""
     found = []
     by_shape = sorted(choices, key=lambda c: (c.group[2] != "host", c.group[0], c.group[1]))
     for (boundary, k), of_shape in groupby(by_shape, key=lambda c: (c.group[2], c.group[0])):
-        lines = [_line(c) for c in of_shape]
+        lines = [_line(c, queries) for c in of_shape]
         exact = any(line[-1] for line in lines)
         title = f"k = {k}{'' if boundary == 'host' else ', queries and answers in GPU memory'}"
         kept = lines if exact else [line[:-1] for line in lines]
@@ -69,7 +70,7 @@ def answers(choices: Sequence[Choice]) -> list[tuple[str, Table]]:
     return found
 
 
-def _line(c: Choice) -> tuple[object, ...]:
+def _line(c: Choice, queries: int | None) -> tuple[object, ...]:
     batch = f"{c.group[1]:,}"
     if c.best is None or c.verdict is None:
         return (batch, "none", "", "", "", "no engine gave a right answer" + _wrong(c), "")
@@ -83,7 +84,7 @@ def _line(c: Choice) -> tuple[object, ...]:
         duration(c.best.took_ns),
         speed,
         sure(c.verdict, c.stopped),
-        right(c.best) + _wrong(c),
+        right(c.best, queries) + _wrong(c),
         exact,
     )
 
@@ -106,11 +107,16 @@ def sure(v: Verdict, stopped: bool = False) -> str:
     return "; ".join(parts)
 
 
-def right(row: Measurement) -> str:
-    """What was found about its answers."""
+def right(row: Measurement, queries: int | None = None) -> str:
+    """What was found about its answers, where there are so many queries."""
+    some = judged(row, queries)
     if row.grade == "exact":
-        return f"exact, {row.judged:,} checked"
-    return f"float32: {row.differing:,} of {row.judged:,} differ"
+        return f"exact, {some or f'{row.judged:,}'} checked"
+    return (
+        f"float32: {row.differing:,} differ, {some} checked"
+        if some
+        else f"float32: {row.differing:,} of {row.judged:,} differ"
+    )
 
 
 def _wrong(c: Choice) -> str:

@@ -22,7 +22,9 @@ TIMES = {
     "event_ns": "GPU events",
     "floor_ns": "read floor",
     "product_floor_ns": "product floor",
-    "build_ns": "build",
+    "build_ns": "build, less compiling",
+    "build_compile_ns": "compiling in build",
+    "compile_ns": "compiling in first",
 }
 SIZES = {"peak_host_bytes": "peak host", "peak_gpu_bytes": "peak GPU"}
 NAMES = {
@@ -41,6 +43,7 @@ RUNG_TIMES = {
     "first_ns": "first",
     "load_ns": "load",
     "build_ns": "build",
+    "compile_ns": "compiling, in neither",
     "floor_ns": "floor",
 }
 RUNG_NAMES = {"device": "device", "status": "status", "grade": "grade"}
