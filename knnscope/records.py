@@ -265,7 +265,7 @@ def write_answer(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]], certi
     Raises:
         KnnscopeError: another ending, or the file cannot be written.
     """
-    write_arrays(Path(path), {**arrays, **(certificate.arrays() if certificate else {})})
+    write_arrays(Path(path), {**arrays, **(certificate.arrays() if certificate else {})}, follow=True)
 
 
 def read_answer(path: str | Path, kind: str, answer_of: Callable[[dict[str, npt.NDArray[Any]]], Answer]) -> Answer:

@@ -1,20 +1,19 @@
-"""Where things are kept: folders, files that appear whole or not at all, and the cache of encoded texts."""
+"""Where things are kept: folders, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
-import sqlite3
+import secrets
+import shutil
 import stat
-import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from lzma import LZMAError
 from pathlib import Path
 from tokenize import TokenError
@@ -23,13 +22,16 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope import progress
 from knnscope.errors import KnnscopeError
 
 BAD_HEADER = (ValueError, EOFError, TypeError, SyntaxError, OverflowError, RecursionError, TokenError)
 """What NumPy raises for a damaged .npy file."""
 BAD_ZIP = (zipfile.BadZipFile, zlib.error, LZMAError, NotImplementedError, RuntimeError)
 """What ``zipfile`` raises for a damaged file, or one that it cannot unpack."""
+NAME_PART = 40
+"""Characters of a name that the temporary one begins with, so that it is never too long."""
+COPIED = 1 << 20
+"""Bytes that are copied at once."""
 
 
 def home() -> Path:
@@ -127,32 +129,92 @@ def not_ours(path: Path) -> KnnscopeError:
     return KnnscopeError(f"{path}: knnscope did not write it, and would write over it: choose another folder")
 
 
-@contextlib.contextmanager
-def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """A file that takes its name only when all of it is on disk; on any error nothing is left behind.
+def check_file(path: Path) -> None:
+    """Refuse a name that the user gave and that ``whole_file`` would refuse, before anything is computed.
 
     Raises:
-        KnnscopeError: the disk is full, or the folder cannot be written.
+        KnnscopeError: see ``is_stream``.
+    """
+    is_stream(path, follow=True)
+
+
+def is_stream(path: Path, *, follow: bool = False) -> bool:
+    """Whether what has this name is a pipe or a character device: it is written into, and not replaced.
+
+    Raises:
+        KnnscopeError: it is a folder, a socket or a disk, or cannot be looked at.
+    """
+    try:
+        kind = os.stat(path, follow_symlinks=follow).st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise os_problem(error, path) from error
+    if stat.S_ISDIR(kind):
+        raise os_problem(OSError(errno.EISDIR, ""), path)
+    if stat.S_ISSOCK(kind) or stat.S_ISBLK(kind):
+        raise KnnscopeError(f"{path}: no plain file, and would be replaced by one: choose another name")
+    return stat.S_ISFIFO(kind) or stat.S_ISCHR(kind)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, mode: str = "wb", *, follow: bool = False) -> Iterator[IO[Any]]:
+    """A file that takes its name only when all of it is on disk; on any error nothing is left behind.
+
+    A pipe or a character device stays what it is, and gets its bytes when all are there.
+
+    Args:
+        path: its name.
+        mode: wb, w+b or w, which is UTF-8.
+        follow: where the name is a link, what it leads to is written: for names that the user gave. Else the link is replaced, since others
+            may have laid it.
+
+    Raises:
+        KnnscopeError: the disk is full, the folder cannot be written, or see ``is_stream``.
     """
     make_folder(path.parent)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise os_problem(error, path) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+    if is_stream(path, follow=follow):
+        with _poured(path, mode) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
+        return
+    target = Path(os.path.realpath(path)) if follow else path
+    temporary = target.with_name(f".{target.name[:NAME_PART]}.{secrets.token_hex(8)}.part")
+    try:
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            with os.fdopen(handle, mode, encoding=_encoding(mode)) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if error.filename == str(temporary):  # a name that nobody asked for
+            error.filename = str(path)
+        raise os_problem(error, path) from error
+
+
+@contextlib.contextmanager
+def _poured(path: Path, mode: str) -> Iterator[IO[Any]]:
+    """A file without a name, which is copied into a pipe or a device: formats that end with their beginning can be written there too."""
+    try:
+        whole = tempfile.TemporaryFile(mode, encoding=_encoding(mode))  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise no_temporary_folder(error) from error
+    try:
+        with whole:
+            yield whole
+            whole.flush()
+            with open(whole.fileno(), "rb", closefd=False) as done, path.open("wb") as into:
+                done.seek(0)
+                shutil.copyfileobj(done, into, COPIED)
     except OSError as error:
         raise os_problem(error, path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def _encoding(mode: str) -> str | None:
+    return None if "b" in mode else "utf-8"
 
 
 def open_own(path: Path, mode: str = "ab") -> IO[bytes]:
@@ -189,9 +251,9 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write a record as indented JSON, whole or not at all; NaN is refused."""
-    with whole_file(path, "w") as file:
+def write_json(path: Path, value: object, *, follow: bool = False) -> None:
+    """Write a record as indented JSON, whole or not at all; NaN is refused. follow: see ``whole_file``."""
+    with whole_file(path, "w", follow=follow) as file:
         json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write("\n")
 
@@ -213,15 +275,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write arrays of any shape by name as an .npz file, whole or not at all, uncompressed.
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], *, follow: bool = False) -> None:
+    """Write arrays of any shape by name as an .npz file, whole or not at all, uncompressed. follow: see ``whole_file``.
 
     Raises:
         KnnscopeError: another ending, or the file cannot be written.
     """
     if path.suffix != ".npz":
         raise KnnscopeError(f"{path}: file name must end in .npz")
-    with whole_file(path) as file:
+    with whole_file(path, follow=follow) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
@@ -244,127 +306,3 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     except (*BAD_HEADER, *BAD_ZIP, MemoryError) as error:
         raise KnnscopeError(f"{path}: no .npz file, or a damaged one ({str(error)[:120]})") from error
     return found
-
-
-class VectorCache:
-    """Vectors by the digest of their text, one SQLite file for each encoder; what is committed survives kill -9.
-
-    The digest of the encoder (weights, tokenizer, recipe, device) names the file, the digest of the text the row, so
-    the same text is encoded once however many datasets hold it.
-    """
-
-    def __init__(self, path: Path, dim: int) -> None:
-        make_folder(path.parent)
-        open_own(path).close()  # SQLite itself would follow a link
-        self.path = path
-        self.dim = dim
-        self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-        try:
-            with locked(
-                path.with_suffix(".open")
-            ):  # switching to the write-ahead log does not wait for other processes
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=NORMAL")
-                self._db.execute("CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, value BLOB NOT NULL)")
-        except sqlite3.Error as error:
-            self._db.close()
-            raise self._problem(error) from error
-        except BaseException:  # its lock is refused
-            self._db.close()
-            raise
-
-    def _problem(self, error: sqlite3.Error) -> KnnscopeError:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            return KnnscopeError(
-                f"{self.path}: the disk is full: free some space, or set KNNSCOPE_HOME to another disk"
-            )
-        if code == sqlite3.SQLITE_IOERR:
-            return KnnscopeError(
-                f"{self.path}: cannot be read or written: the disk is full or faulty, or ulimit -f is reached"
-            )
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return KnnscopeError(f"{self.path}: the cache is damaged ({error}): delete the file to start it afresh")
-        return KnnscopeError(
-            f"{self.path}: the cache cannot be used ({error}): is the folder writable, is another process busy with it?"
-        )
-
-    @contextlib.contextmanager
-    def writing(self, digests: Sequence[bytes]) -> Iterator[None]:
-        """Hold these texts for one writer: a second process with the same ones waits, says so, then finds them encoded. Other texts wait for nobody."""
-        texts = hashlib.blake2b(b"".join(sorted(digests)), digest_size=7).digest()
-        place = int.from_bytes(texts, "little")  # a byte of the file, which need not be there, stands for them
-        asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0)
-        with open_own(self.path.with_suffix(".lock")) as lock:
-            try:
-                fcntl.fcntl(lock, fcntl.F_OFD_SETLK, asked)
-            except BlockingIOError:
-                progress.say("another process encodes these texts: waiting for it (Ctrl-C ends this one only)")
-                fcntl.fcntl(lock, fcntl.F_OFD_SETLKW, asked)
-            yield
-
-    def have(self, digests: Sequence[bytes]) -> npt.NDArray[np.bool_]:
-        """Which of these texts are encoded already: bool, (digests,).
-
-        Raises:
-            KnnscopeError: the file cannot be read.
-        """
-        find = self._db.execute
-        try:
-            return np.fromiter(
-                (find("SELECT 1 FROM vectors WHERE digest = ?", (d,)).fetchone() is not None for d in digests),
-                dtype=bool,
-                count=len(digests),
-            )
-        except sqlite3.Error as error:
-            raise self._problem(error) from error
-
-    def add(self, digests: Sequence[bytes], values: npt.NDArray[np.float32]) -> None:
-        """Commit vectors, (digests, dim), in one transaction: after it they survive any kill.
-
-        Raises:
-            KnnscopeError: the disk is full, or the file cannot be written.
-            ValueError: another shape.
-        """
-        rows = np.ascontiguousarray(values, dtype="<f4")
-        if rows.shape != (len(digests), self.dim):
-            raise ValueError(f"{rows.shape} vectors for {len(digests)} texts of {self.dim} dimensions")
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.executemany(
-                    "INSERT OR IGNORE INTO vectors VALUES (?, ?)",
-                    [(d, row.tobytes()) for d, row in zip(digests, rows, strict=True)],
-                )
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # a full disk has rolled it back already
-                    self._db.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as error:
-            raise self._problem(error) from error
-
-    def read(self, digests: Sequence[bytes], into: npt.NDArray[np.float32]) -> None:
-        """Fill ``into``, shape (len(digests), dim), with the vectors of these texts.
-
-        Raises:
-            KnnscopeError: a text is missing, or the file was damaged.
-        """
-        find = self._db.execute
-        try:
-            for i, digest in enumerate(digests):
-                row = find("SELECT value FROM vectors WHERE digest = ?", (digest,)).fetchone()
-                if row is None or len(row[0]) != 4 * self.dim:
-                    raise KnnscopeError(
-                        f"{self.path}: the cache lost a vector: delete the file and run the command again"
-                    )
-                into[i] = np.frombuffer(row[0], dtype="<f4")
-        except sqlite3.Error as error:
-            raise self._problem(error) from error
-
-    def __len__(self) -> int:
-        return int(self._db.execute("SELECT count(*) FROM vectors").fetchone()[0])
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()

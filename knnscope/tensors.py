@@ -39,7 +39,7 @@ def write_named(path: Path, names: Sequence[str], embeddings: Any) -> None:
     """
     rows = detached(embeddings)
     rows = np.asarray(rows.float() if str(rows.dtype) == "torch.bfloat16" else rows)
-    with whole_file(path) as file:
+    with whole_file(path, follow=True) as file:
         np.savez(file, allow_pickle=False, names=np.array(names, dtype=np.str_), embeddings=rows)
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
-import sqlite3
+import socket
 import stat
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from knnscope import progress, store
+from knnscope import store
 from knnscope.certified.cpu import code_cache
+from knnscope.encoders.vector_cache import VectorCache
 from knnscope.errors import KnnscopeError
-from knnscope.store import VectorCache, home, whole_file, write_json
+from knnscope.store import check_file, home, whole_file, write_json
 from tests.processes import LONG
 
 
@@ -47,6 +47,137 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], bytes]]]:
+    """A pipe by name, and what somebody reads from it until it is closed."""
+    path, found = tmp_path / "pipe", list[bytes]()
+    os.mkfifo(path)
+    thread = threading.Thread(target=lambda: found.append(path.read_bytes()), daemon=True)
+    thread.start()
+
+    def read() -> bytes:
+        thread.join(LONG)
+        return found[0]
+
+    yield path, read
+    if thread.is_alive():  # nobody has written: let it end
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+
+
+@pytest.mark.parametrize("through", ["itself", "a link"])
+def test_a_pipe_gets_all_of_it_and_stays_one(
+    tmp_path: Path, reader: tuple[Path, Callable[[], bytes]], through: str
+) -> None:
+    path, read = reader
+    (tmp_path / "link").symlink_to(path)
+    with whole_file(tmp_path / "link" if through == "a link" else path, "w+b", follow=through == "a link") as file:
+        file.write(b"....of it")
+        file.seek(0)  # as formats do that end with their beginning
+        file.write(b"all ")
+    assert read() == b"all of it"
+    assert stat.S_ISFIFO(path.lstat().st_mode)
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_pipe_gets_nothing_of_what_broke_off(reader: tuple[Path, Callable[[], bytes]]) -> None:
+    path, read = reader
+
+    def break_off() -> None:
+        with whole_file(path) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
+    os.close(os.open(path, os.O_WRONLY))
+    assert read() == b""
+
+
+def test_arrays_and_text_go_into_a_pipe_as_well(reader: tuple[Path, Callable[[], bytes]]) -> None:
+    path, read = reader
+    write_json(path, {"ä": 1})
+    assert read().decode() == '{\n  "ä": 1\n}\n'
+
+
+def test_a_device_is_written_into(tmp_path: Path) -> None:
+    path = tmp_path / "link"
+    path.symlink_to("/dev/null")
+    write_json(path, {"a": 1}, follow=True)
+    assert path.is_symlink()
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+    assert os.listdir(tmp_path) == ["link"]
+
+
+@pytest.mark.parametrize("what", ["folder", "socket", "link to a folder"])
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "there"
+    with socket.socket(socket.AF_UNIX) as sock:
+        if what == "socket":
+            sock.bind(str(path))
+        else:
+            (tmp_path / "folder").mkdir()
+            path = tmp_path / "folder"
+        if what.startswith("link"):
+            (tmp_path / "there").symlink_to(path)
+            path = tmp_path / "there"
+        before = sorted(os.listdir(tmp_path))
+        said = f"^{path}: (this is a folder, a file was expected|no plain file)"
+        with pytest.raises(KnnscopeError, match=said), whole_file(path, follow=True):
+            raise AssertionError("it is refused before anything is written")
+        with pytest.raises(KnnscopeError, match=str(path)):
+            check_file(path)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_link_that_the_user_named_stays_and_leads_to_the_new_file(tmp_path: Path) -> None:
+    """A user keeps results on another disk; half a file must not appear there either."""
+    far, link = tmp_path / "far", tmp_path / "link"
+    far.mkdir()
+    link.symlink_to("far/file")
+    for said in (b"new", b"newer"):  # where nothing is yet, and where something is
+        with whole_file(link, follow=True) as file:
+            file.write(said)
+            assert [path.parent for path in tmp_path.rglob("*.part")] == [far]
+        assert os.readlink(link) == "far/file"
+        assert (far / "file").read_bytes() == said
+        assert not (far / "file").is_symlink()
+
+
+def test_a_link_under_a_name_of_ours_is_replaced(tmp_path: Path) -> None:
+    precious, link = tmp_path / "precious", tmp_path / "meta.json"
+    precious.write_text("precious")
+    link.symlink_to(precious)
+    write_json(link, {"a": 1})
+    assert precious.read_text() == "precious"
+    assert not link.is_symlink()
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ä" * 127, "\N{GRINNING FACE}" * 63])
+def test_a_name_may_be_as_long_as_the_file_system_takes_it(tmp_path: Path, name: str) -> None:
+    with whole_file(tmp_path / name) as file:
+        file.write(b"all of it")
+    assert (tmp_path / name).read_bytes() == b"all of it"
+
+
+def test_a_refusal_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(KnnscopeError, match=f"^{tmp_path}/{'x' * 256}: ") as caught, whole_file(tmp_path / ("x" * 256)):
+        pass
+    assert ".part" not in str(caught.value)
+
+
+def test_the_rights_of_new_files_of_other_threads_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mask is the whole process's: while it is 0, what another thread makes would be open to all."""
+
+    def refuse(_: int) -> None:
+        raise AssertionError("the mask was changed")
+
+    monkeypatch.setattr(os, "umask", refuse)
+    with whole_file(tmp_path / "file") as file:
+        file.write(b"all of it")
+
+
 @pytest.mark.parametrize(
     ("code", "message"), [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only")]
 )
@@ -75,127 +206,6 @@ def test_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert home() == Path("/somewhere/.cache/knnscope")
 
 
-def keys(*numbers: int) -> list[bytes]:
-    return [n.to_bytes(20, "big") for n in numbers]
-
-
-def test_cache_gives_back_the_same_bits(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
-    cache = VectorCache(tmp_path / "c.sqlite", 7)
-    cache.add(keys(1, 2, 3, 4, 5), values)
-    cache.add(keys(2), values[:1] + 1)  # what is there stays
-    assert cache.have(keys(0, 1, 5, 6)).tolist() == [False, True, True, False]
-    out = np.empty((2, 7), np.float32)
-    cache.read(keys(5, 2), out)
-    np.testing.assert_array_equal(out, values[[4, 1]])
-    assert len(cache) == 5
-    with pytest.raises(KnnscopeError, match="lost a vector"):
-        cache.read(keys(9), out)
-    cache.close()
-
-
-def test_a_damaged_cache_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "c.sqlite").write_bytes(b"this is no database, it only has its name" * 100)
-    with pytest.raises(KnnscopeError, match="delete the file to start it afresh"):
-        VectorCache(tmp_path / "c.sqlite", 7)
-
-
-def test_a_full_cache_disk_is_one_line_and_keeps_what_was_committed(tmp_path: Path) -> None:
-    cache = VectorCache(tmp_path / "c.sqlite", 100)
-    cache.add(keys(1), np.zeros((1, 100), np.float32))
-    cache._db.execute("PRAGMA max_page_count = 12")
-    with pytest.raises(KnnscopeError, match="the disk is full"):
-        cache.add(keys(*range(2, 2000)), np.zeros((1998, 100), np.float32))
-    assert len(cache) == 1
-    cache.close()
-
-
-def _hold(path: Path, began: multiprocessing.synchronize.Event, done: multiprocessing.synchronize.Event) -> None:
-    cache = VectorCache(path, 3)
-    with cache.writing(keys(1, 2)):
-        began.set()
-        done.wait(LONG)
-        cache.add(keys(1), np.ones((1, 3), np.float32))
-    cache.close()
-
-
-@pytest.mark.parametrize(("asked", "waits"), [(keys(1, 2), True), (keys(2, 1), True), (keys(1), False), ([], False)])
-def test_a_writer_waits_for_one_of_the_same_texts_only_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[bytes], waits: bool
-) -> None:
-    """A collection may take hours to encode, and nothing else should wait for it."""
-    context = multiprocessing.get_context("spawn")
-    began, done = context.Event(), context.Event()
-    said: list[str] = []
-
-    def say(line: str) -> None:
-        said.append(line)
-        done.set()
-
-    monkeypatch.setattr(progress, "say", say)
-    other = context.Process(target=_hold, args=(tmp_path / "c.sqlite", began, done))
-    other.start()
-    assert began.wait(LONG)
-    cache = VectorCache(tmp_path / "c.sqlite", 3)
-    with cache.writing(asked):
-        assert len(cache) == waits
-    assert len(said) == waits
-    cache.close()
-    done.set()
-    other.join()
-
-
-def test_the_file_is_plain_sqlite(tmp_path: Path) -> None:
-    VectorCache(tmp_path / "c.sqlite", 3).close()
-    with sqlite3.connect(tmp_path / "c.sqlite") as db:
-        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    db.close()
-
-
-def _open_many(path: Path, count: int) -> None:
-    for i in range(count):
-        VectorCache(path.with_name(f"{i}.sqlite"), 3).close()
-
-
-def test_many_processes_may_open_a_new_cache_at_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    others = [context.Process(target=_open_many, args=(tmp_path / "x", 30)) for _ in range(6)]
-    for other in others:
-        other.start()
-    for other in others:
-        other.join()
-    assert [other.exitcode for other in others] == [0] * 6
-
-
-def _fill(folder: Path, limit: int) -> None:
-    """In a process of its own: what a limit of file sizes does to the cache."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    try:
-        cache = VectorCache(folder / "c.sqlite", 100)
-        cache.add(keys(*range(2000)), np.zeros((2000, 100), np.float32))
-    except KnnscopeError as error:
-        (folder / "said").symlink_to(str(error).replace("/", "|"))  # no byte more may be written
-
-
-@pytest.mark.parametrize("limit", [0, 1000, 60_000])
-def test_a_limit_of_file_sizes_is_told_of_as_such(tmp_path: Path, limit: int) -> None:
-    process = multiprocessing.get_context("fork").Process(target=_fill, args=(tmp_path, limit))
-    process.start()
-    process.join()
-    assert "the disk is full or faulty, or ulimit -f is reached" in os.readlink(tmp_path / "said")
-
-
-def test_a_healthy_cache_is_never_advised_to_be_deleted(tmp_path: Path) -> None:
-    cache = VectorCache(tmp_path / "c.sqlite", 3)
-    cache._db.execute("PRAGMA query_only = 1")
-    with pytest.raises(KnnscopeError, match="is the folder writable") as caught:
-        cache.add(keys(1), np.zeros((1, 3), np.float32))
-    assert "delete" not in str(caught.value)
-    cache.close()
-
-
 @pytest.mark.parametrize("how", ["lock", "part", "cache", "open"])
 def test_what_others_laid_under_a_name_that_they_can_guess_is_not_followed(tmp_path: Path, how: str) -> None:
     """A home that others can write to: a link to a file of the user's own would be emptied or written to."""
@@ -206,8 +216,8 @@ def test_what_others_laid_under_a_name_that_they_can_guess_is_not_followed(tmp_p
     opens: dict[str, Callable[[], object]] = {
         "lock": lambda: store.locked(link).__enter__(),
         "part": lambda: store.open_own(link),
-        "cache": lambda: store.VectorCache(link, 4),
-        "open": lambda: store.VectorCache(tmp_path / "v.sqlite", 4),
+        "cache": lambda: VectorCache(link, 4),
+        "open": lambda: VectorCache(tmp_path / "v.sqlite", 4),
     }
     with pytest.raises(KnnscopeError, match="a link, which is not followed"):
         opens[how]()

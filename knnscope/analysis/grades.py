@@ -122,7 +122,7 @@ def save(run: Grades, path: Path) -> None:
     grades = plain.pop("grades")
     head = json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False).removesuffix("\n}")
     lines = ",\n".join(json.dumps(g, ensure_ascii=False, allow_nan=False) for g in grades)
-    with whole_file(path, "w") as file:
+    with whole_file(path, "w", follow=True) as file:
         file.write(f'{head},\n "grades": [\n{lines}\n]}}\n')
 
 

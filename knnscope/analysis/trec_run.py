@@ -59,7 +59,7 @@ def write(path: Path, run: TrecRun) -> None:
             if not key or BLANK.search(key):
                 raise KnnscopeError(f"{path}: {what} id {key!r}: a TREC run has no room for blanks in ids: rename it")
     tag = BLANK.sub("-", run.tag) or "knnscope"
-    with whole_file(path) as file:
+    with whole_file(path, follow=True) as file:
         for query, line, distances in zip(run.queries, run.lines, run.distances, strict=True):
             values = scores(np.asarray(distances), run.metric)
             told = (

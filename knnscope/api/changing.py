@@ -87,9 +87,9 @@ class Changes:
         path = Path(path)
         as_text = {".csv": report.csv_text, ".md": report.markdown}.get(path.suffix)
         if as_text is None:
-            write_json(path, self.to_dict())
+            write_json(path, self.to_dict(), follow=True)
             return
-        with whole_file(path, "w") as file:
+        with whole_file(path, "w", follow=True) as file:
             file.write(as_text(self.told))
 
     @classmethod

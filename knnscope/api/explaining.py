@@ -94,7 +94,7 @@ class Explanation:
         Raises:
             KnnscopeError: the file cannot be written.
         """
-        write_json(Path(path), self.to_dict())
+        write_json(Path(path), self.to_dict(), follow=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
@@ -236,7 +236,7 @@ class Trace:
         notes = (*trace.lacks, *trace.notes)
         if ending == ".html":
             findings = explaining.explain(self.recorded).findings
-            with whole_file(out, "w") as file:
+            with whole_file(out, "w", follow=True) as file:
                 events = timeline_page.write(trace, window, findings, file)
             what = f"{events:,} events, {out.stat().st_size:,} bytes: open it in a browser"
             if events > MANY:
@@ -244,12 +244,12 @@ class Trace:
                     f"a browser takes long to open {events:,} events: --phase, --around, or --from and --to, draw a part",
                 )
         elif ending == ".json":
-            with whole_file(out, "w") as file:
+            with whole_file(out, "w", follow=True) as file:
                 events = perfetto.write(trace, window, file)
             what = f"{events:,} events, {out.stat().st_size:,} bytes: open it at https://ui.perfetto.dev"
         else:
             draw = require("knnscope.report.timeline", "report", "matplotlib").draw
-            with whole_file(out) as file:
+            with whole_file(out, follow=True) as file:
                 width, height = draw(trace, window, file, ending[1:])
             what = f"{width} x {height} pixels, {out.stat().st_size:,} bytes"
         return Drawn(out, window, what, notes)

@@ -19,6 +19,7 @@ from knnscope.errors import ArgumentError
 from knnscope.report import grades as report
 from knnscope.search import catalog
 from knnscope.search.definition import METRICS
+from knnscope.store import check_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,8 @@ def grade(
     metrics = METRICS if metric is None else names(metric, METRICS, "metric")
     by_name = {case.name: case for case in HARD}
     chosen = HARD if cases is None else [by_name[name] for name in names(cases, tuple(by_name), "cases")]
+    if out is not None:
+        check_file(Path(out))
     found = Grades(asking.grade(asked, chosen, metrics, _settings(how)))
     if out is not None:
         found.save(out)

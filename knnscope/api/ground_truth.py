@@ -25,7 +25,7 @@ from knnscope.groundtruth.on_workers import compute_on, plan_on
 from knnscope.groundtruth.ties import Ties
 from knnscope.records import FloatArray, GroundTruth, IdArray
 from knnscope.report import ground_truth as report
-from knnscope.store import check_outputs
+from knnscope.store import check_file, check_outputs
 
 Compute = Callable[[Inputs, Plan, parts.Store], None]
 """Asks every batch for every row."""
@@ -105,6 +105,8 @@ class Truth:
         if self.path is not None or self._found.distances is None:
             raise KnnscopeError(f"{path}: this ground truth lies in {self.path}: copy that, or compute it with out=")
         largest = int(self.ids.max())
+        files.check(path, largest)
+        certificates.check_beside(path, certificates.load(path))
         both = np.asarray(self.ids, np.int64), np.asarray(self._found.distances, np.float64)
         written = files.write(path, files.Answers(len(self.ids), self.k, self.metric, largest, lambda: iter([both])))
         certificates.save(path, certificates.with_files(self.certificate, written))
@@ -185,10 +187,11 @@ def _truth(inputs: Inputs, planned: Plan, out: str | Path | None, compute: Compu
         return _in_memory(inputs, planned, compute)
     path = Path(out)
     files.check(path, _largest(inputs))
+    check_file(certificates.path_of(path))
     check_outputs([path, files.beside(path), certificates.path_of(path)], inputs.paths())
-    began, stamps = time.monotonic(), inputs.stamps()
+    began = time.monotonic()
     with parts.work_folder(path) as folder:
-        key = certificates.key_of(inputs, planned.k)
+        key = _key(inputs, planned.k)
         known = certificates.load(path)
         if known is not None and certificates.holds(path, known, key):
             parts.remove(folder)
@@ -198,16 +201,20 @@ def _truth(inputs: Inputs, planned: Plan, out: str | Path | None, compute: Compu
                 path,
                 (*inputs.notes, f"{path}: is there already, computed from these inputs"),
             )
+        if not parts.is_writing(folder):
+            certificates.check_beside(path, known)
         store = parts.OnDisk(folder, certificates.bare(key), len(inputs.queries.values), planned.batch)
         compute(inputs, planned, store)
-        if inputs.stamps() != stamps:
-            raise KnnscopeError(
-                f"{inputs.base.name}: or the queries or ids were changed while they were read: delete {folder} and begin again"
-            )
+        try:
+            inputs.check(key)
+        except KnnscopeError:
+            parts.remove(folder)  # it may be of both
+            raise
         ties, work = _gathered(store, planned.k, inputs.metric)
         answers = files.Answers(
             len(inputs.queries.values), planned.k, inputs.metric, _largest(inputs), lambda: _batches(store, planned.k)
         )
+        parts.begin_writing(folder)
         written = files.write(path, answers)
         made = certificates.build(key, written, ties, certificates.Work(*work, time.monotonic() - began))
         certificates.save(path, made)
@@ -218,13 +225,25 @@ def _truth(inputs: Inputs, planned: Plan, out: str | Path | None, compute: Compu
 def _in_memory(inputs: Inputs, planned: Plan, compute: Compute) -> Truth:
     began = time.monotonic()
     store = parts.InMemory(len(inputs.queries.values), planned.batch)
-    key = certificates.key_of(inputs, planned.k)
+    key = _key(inputs, planned.k)
     compute(inputs, planned, store)
+    inputs.check(key)
     ties, work = _gathered(store, planned.k, inputs.metric)
     both = list(_batches(store, planned.k))
     ids, distances = (np.concatenate([pair[i] for pair in both]) for i in (0, 1))
     made = certificates.build(key, [], ties, certificates.Work(*work, time.monotonic() - began))
     return Truth(GroundTruth(ids, distances), made, None, inputs.notes)
+
+
+def _key(inputs: Inputs, k: int) -> dict[str, Any]:
+    """What the answer depends on.
+
+    Raises:
+        KnnscopeError: a file was changed since it was opened: its sum is that of another.
+    """
+    key = certificates.key_of(inputs, k)
+    inputs.check()
+    return key
 
 
 def _largest(inputs: Inputs) -> int:

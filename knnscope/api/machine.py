@@ -47,7 +47,7 @@ class Machine:
         Raises:
             KnnscopeError: the file cannot be written.
         """
-        write_json(Path(path), self.to_dict())
+        write_json(Path(path), self.to_dict(), follow=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Machine:

@@ -137,6 +137,7 @@ def _rendered(page: Document, ending: str) -> str:
 
 
 def _written(out: Path, text: str) -> Path:
-    with whole_file(out, "w") as file:
+    ours = out.name in (PAGE, CHANGES)  # in the folder of a run, which may come from anywhere
+    with whole_file(out, "w", follow=not ours) as file:
         file.write(text)
     return out

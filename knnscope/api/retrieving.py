@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from knnscope.errors import ArgumentError, KnnscopeError, unknown_name
 from knnscope.progress import bar
 from knnscope.records import METRICS, Neighbors, Qrels, TextDataset
 from knnscope.report import retrieval as report
-from knnscope.store import check_outputs, read_json, write_json
+from knnscope.store import check_file, check_outputs, is_stream, not_ours, read_json, write_json
 
 BATCH = 1000
 """Queries that are searched between two steps of the bar."""
@@ -83,13 +84,15 @@ class Retrieval:
         self.notes, self.files = tuple(notes), tuple[Path, ...]()
 
     def save(self, path: str | Path) -> None:
-        """Write the run, of several encoders one each (NAME-ENCODER), and the measures as PATH.measures.json.
+        """Write the run, of several encoders one each (NAME-ENCODER), and the measures as PATH.measures.json, but where PATH is a pipe or a device.
 
         Raises:
-            KnnscopeError: an id with a blank, a loaded record, or a file that cannot be written.
+            KnnscopeError: an id with a blank, a loaded record, measures' name is another file's, or a file that cannot be written.
         """
+        _check_own(Path(f"{path}{BEHIND}"))
         self.files = written(Path(path), self.systems)
-        write_json(Path(f"{path}{BEHIND}"), self.to_dict())
+        if not is_stream(Path(path), follow=True):
+            write_json(Path(f"{path}{BEHIND}"), self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Retrieval:
@@ -160,6 +163,9 @@ def run(
     if out is not None:
         read = [vector_files.split(str(one))[0] for one in (dataset, how.qrels) if isinstance(one, str | Path)]
         check_outputs([Path(out), Path(f"{out}{BEHIND}")], read)
+        for place in (Path(out), Path(f"{out}{BEHIND}")):
+            check_file(place)
+        _check_own(Path(f"{out}{BEHIND}"))
     first = opened(dataset, how.dataset, replace(how.encoder, name=given[0] or how.encoder.name))
     others = [Workload(first.dataset, None, replace(how.encoder, name=name)) for name in given[1:]]
     judged = _judgements(first, how)
@@ -168,7 +174,8 @@ def run(
     for name, workload in zip(names, (first, *others), strict=True):
         systems.append(_retrieved(name, workload, judged, how))
         notes += [note for note in workload.said() if note not in notes]
-        if out is not None:  # an answer is on disk before it is judged, and before the next encoder begins
+        if out is not None and not is_stream(Path(out), follow=True):
+            # an answer is on disk before it is judged, and before the next encoder begins
             written(Path(out), systems, len(given))
     if isinstance(first.dataset, TextDataset) and not how.keep_own:
         notes += [note for note in [quality.own_note(first.dataset, quality.own_documents(first.dataset))] if note]
@@ -187,6 +194,22 @@ def run(
     if out is not None:
         found.save(out)
     return found
+
+
+def _check_own(place: Path) -> None:
+    """Refuse to write over a file behind the run's that is no record of measures.
+
+    Raises:
+        KnnscopeError: it is none.
+    """
+    if not os.path.lexists(place):
+        return
+    try:
+        is_own = place.is_file() and read_json(place).keys() >= {"about", "systems", "differences"}
+    except KnnscopeError:
+        is_own = False
+    if not is_own:
+        raise not_ours(place)
 
 
 def _judged(systems: Sequence[Retrieved]) -> int:

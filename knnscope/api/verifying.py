@@ -64,7 +64,7 @@ class Verification:
         Raises:
             KnnscopeError: the file cannot be written.
         """
-        write_json(Path(path), self.to_dict())
+        write_json(Path(path), self.to_dict(), follow=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Verification:
@@ -114,14 +114,16 @@ def verify(
         **keywords: fields of the options: ``sample=100``.
 
     Raises:
-        KnnscopeError: a damaged file, or one that answers other queries.
+        KnnscopeError: a damaged file, one that answers other queries, or inputs that are changed meanwhile.
     """
     how = options_of(options or VerifyOptions(), keywords)
     count = threads.chosen(how.threads)
     inputs = open_inputs(base, queries, how.metric, how.ids)
     found, name = _truth(truth)
     asked = Asked(how.sample, how.seed, how.memory, count)
-    return Verification(verify_inputs(inputs, found, name, asked), inputs.notes)
+    graded = verify_inputs(inputs, found, name, asked)
+    inputs.check()
+    return Verification(graded, inputs.notes)
 
 
 def _truth(given: Any) -> tuple[GroundTruth, str]:

@@ -50,11 +50,11 @@ class RowFile:
         for handle in (self.handle, self._ordered):
             weakref.finalize(self, os.close, handle)
         os.posix_fadvise(self.handle, 0, 0, os.POSIX_FADV_RANDOM)
-        self._stamp = self._facts()
+        self._stamp = _stamp(os.fstat(self.handle))
 
-    def _facts(self) -> tuple[int, int]:
-        facts = os.fstat(self.handle)
-        return facts.st_size, facts.st_mtime_ns
+    def is_whole(self, before: os.stat_result) -> bool:
+        """Whether all that was opened is the file that was there before."""
+        return all(_stamp(os.fstat(handle)) == _stamp(before) for handle in (self.handle, self._ordered))
 
     def check(self) -> None:
         """Refuse a file that was written to since it was opened.
@@ -62,7 +62,7 @@ class RowFile:
         Raises:
             KnnscopeError: it was.
         """
-        if self._facts() != self._stamp:
+        if _stamp(os.fstat(self.handle)) != self._stamp:
             raise KnnscopeError(f"{self.path}: the file was changed since it was opened: build the index again")
 
     def read(self, first: int, last: int, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -98,6 +98,11 @@ class RowFile:
 
     def _read(self, handle: int, made: npt.NDArray[Any], first: int) -> None:
         read_at(handle, made, self.start + first * self.width, self.path)
+
+
+def _stamp(facts: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is written to, or another is opened."""
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def read_at(handle: int, made: npt.NDArray[Any], at: int, path: object) -> None:
@@ -175,11 +180,15 @@ def opened(path: Path) -> npt.NDArray[Any]:
         raise KnnscopeError(
             f"{path}: the ending says the format, one of {' '.join(vector_files.READERS)}: save the rows as .npy"
         )
+    source = vector_files.split(str(place))[0]
+    before = os.stat(source) if source.is_file() else None
     values = np.asarray(vector_files.load(str(place)).documents.values)
     start = _start(values)
     if start is None or not values.flags.c_contiguous or values.dtype not in KNOWN:
         return as_rows(values)
-    file = RowFile(vector_files.split(str(place))[0], start, values.shape[1] * values.itemsize)
+    file = RowFile(source, start, values.shape[1] * values.itemsize)
+    if before is None or not file.is_whole(before):
+        raise KnnscopeError(f"{path}: the file was changed while it was opened: try again")
     rows = as_filed(values, file)
     for at in (0, len(rows) - 1):
         if file.read(at, at + 1, rows).tobytes() != values[at].tobytes():

@@ -9,6 +9,7 @@ from pathlib import Path
 from knnscope.api.retrieving import BEHIND, RunOptions, run
 from knnscope.cli import inputs, options
 from knnscope.cli.notes import notes
+from knnscope.store import is_stream
 
 
 class Run:
@@ -62,5 +63,6 @@ class Run:
             print()
             for path in found.files:
                 print(f"{path}: the run, qid Q0 docid rank score tag")
-            print(f"{Path(f'{args.out}{BEHIND}')}: measures, query by query")
+            if not is_stream(Path(args.out), follow=True):
+                print(f"{Path(f'{args.out}{BEHIND}')}: measures, query by query")
         return 0

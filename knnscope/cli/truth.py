@@ -17,7 +17,8 @@ class Truth:
     """Ground truth: the k nearest rows of each query as float64 defines them, with a certificate that anybody can check.
 
     The base may be larger than memory: it is read block by block. What is finished lies in OUT.work until all is, so after Ctrl-C,
-    or a kill at any moment, the same command goes on where it was; inputs that were changed meanwhile are refused.
+    or a kill at any moment, the same command goes on where it was; inputs that were changed meanwhile are refused, and so is a folder
+    OUT.work, or a file beside OUT, that knnscope did not write.
 
     The ending says the format: .hdf5 (neighbors and distances, as ANN-benchmarks has them), .npy (ids in int64, distances beside, in
     float64), .ivecs and .ibin (distances beside, .fvecs and .fbin), .bin (big-ann: ids and distances). All but .npy round distances

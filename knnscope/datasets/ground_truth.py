@@ -6,7 +6,6 @@ distances, and as .ivecs, it is a file of int32 vectors, and only its numbers te
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from knnscope.datasets import endings, hdf5_file, numpy_files, packed_files, vector_files
 from knnscope.errors import KnnscopeError
 from knnscope.records import GroundTruth, VectorDataset
-from knnscope.store import BAD_HEADER, os_problem
+from knnscope.store import os_problem
 
 ENDINGS = (".bin", ".ibin")
 HDF5 = (".hdf5", ".h5")
@@ -112,16 +111,11 @@ def _array(path: Path) -> npt.NDArray[Any]:
     Raises:
         KnnscopeError: it is none.
     """
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            values = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=numpy_files.MAX_HEADER)
-    except BAD_HEADER as error:
-        told = (str(error).splitlines() or [""])[0][:120]
-        why = "" if "pickle" in str(error) else f" ({told})"  # NumPy's advice is to unpickle it
-        raise KnnscopeError(f"{path}: no .npy file of numbers, or cut off{why}") from error
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "iuf" or not values.size:
-        shape = getattr(values, "shape", "of an archive")
-        raise KnnscopeError(f"{path}: an array of shape {shape}: numbers in two dimensions (queries, k) were expected")
+    values = numpy_files.mapped(path)
+    if values.ndim != 2 or values.dtype.kind not in "iuf" or not values.size:
+        raise KnnscopeError(
+            f"{path}: an array of shape {values.shape}: numbers in two dimensions (queries, k) were expected"
+        )
     return np.asarray(values)
 
 

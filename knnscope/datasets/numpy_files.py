@@ -21,11 +21,15 @@ from knnscope.store import BAD_HEADER, BAD_ZIP
 
 MAX_HEADER = 10_000
 MAGIC = b"\x93NUMPY"
-PICKLED = "an array of Python objects, which are never unpickled: save it as np.asarray(x, dtype='float32')"
+PICKLED = (
+    "an array of Python objects, which are never unpickled: save it as numbers, like np.asarray(x, dtype='float32')"
+)
 
 
 def _reason(error: Exception) -> str:
     told = str(error).splitlines() or [type(error).__name__]
+    if "<ast." in told[0]:  # and where that lies in memory
+        return "no .npy file, or cut off (its header is no dictionary of plain values)"
     if "object" in told[0].lower() or "pickle" in str(error).lower():
         return PICKLED
     return f"no .npy file, or cut off ({told[0]})"
@@ -35,7 +39,17 @@ def npy(path: Path, _: str) -> VectorDataset:
     """One array, mapped, not read.
 
     Raises:
+        KnnscopeError: see ``mapped``; or no rows of numbers.
+    """
+    return VectorDataset(str(path), checked(path, mapped(path)))
+
+
+def mapped(path: Path) -> npt.NDArray[Any]:
+    """The array of an .npy file, of any shape and type, mapped, not read.
+
+    Raises:
         KnnscopeError: no .npy file, one of objects, or cut off.
+        OSError: it cannot be opened.
     """
     with path.open("rb") as file:
         begin = file.read(len(MAGIC))
@@ -45,10 +59,10 @@ def npy(path: Path, _: str) -> VectorDataset:
         raise KnnscopeError(f"{path}: no .npy file, whatever its name says: np.save writes one")
     try:
         with warnings.catch_warnings(action="ignore"):  # of old names of types
-            values = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=MAX_HEADER)
-    except BAD_HEADER as error:
+            values: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=MAX_HEADER)
+    except (*BAD_HEADER, MemoryError) as error:  # a map takes none: its header is nested too deep
         raise KnnscopeError(f"{path}: {_reason(error)}") from error
-    return VectorDataset(str(path), checked(path, values))
+    return values
 
 
 def npz(path: Path, column: str) -> VectorDataset:
@@ -106,8 +120,11 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     }.get(version)
     if read is None:
         raise ValueError(f"version {version} of the format")
-    with warnings.catch_warnings(action="ignore"):
-        shape, fortran, dtype = read(file, max_header_size=MAX_HEADER)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            shape, fortran, dtype = read(file, max_header_size=MAX_HEADER)
+    except MemoryError as error:
+        raise ValueError("its header is nested too deep") from error
     return shape, fortran, dtype
 
 

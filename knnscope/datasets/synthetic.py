@@ -20,7 +20,7 @@ import numpy.typing as npt
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.progress import bar
 from knnscope.records import VectorDataset, Vectors
-from knnscope.store import whole_file
+from knnscope.store import not_ours, whole_file
 
 BLOCK = 4096
 MAX_DIM = 1 << 13
@@ -109,15 +109,18 @@ def write(recipe: Synthetic, path: Path) -> list[tuple[Path, int]]:
         The files, and how many rows each has.
 
     Raises:
-        KnnscopeError: the name ends in something else than .npy, or the file cannot be written.
+        KnnscopeError: the name ends in something else than .npy, queries are there without rows, or the file cannot be written.
     """
     if path.suffix != ".npy":
         raise KnnscopeError(f"{path}: file name must end in .npy")
     targets = [(path, recipe.rows, 0)]
     if recipe.queries:
-        targets.append((path.with_name(f"{path.stem}-queries.npy"), recipe.queries, 1))
+        beside = path.with_name(f"{path.stem}-queries.npy")
+        if beside.exists() and not path.exists():  # rows are written first
+            raise not_ours(beside)
+        targets.append((beside, recipe.queries, 1))
     for target, rows, stream in targets:
-        with whole_file(target) as file, bar(rows, target.name, "row", scale=True) as progress:
+        with whole_file(target, follow=True) as file, bar(rows, target.name, "row", scale=True) as progress:
             header = {"descr": "<f4", "fortran_order": False, "shape": (rows, recipe.dim)}
             np.lib.format.write_array_header_2_0(file, header)
             for block in blocks(recipe, rows, stream):

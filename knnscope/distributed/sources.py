@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,13 +17,18 @@ from knnscope.store import os_problem
 
 
 class File(NamedTuple):
-    """A file of rows as it was when it was first looked at. stamp: its size, and when it was written."""
+    """A file of rows as it was when it was first looked at. stamp: its size, and when it was written. place: machine, and its number there."""
 
     spec: str
     rows: int
     dim: int
     dtype: str
     stamp: tuple[int, int]
+    place: tuple[str, int]
+
+    def is_same(self, other: File) -> bool:
+        """Whether another look has found the same file; machines may number a file that they share each in its own way."""
+        return self == (other if other.place[0] == self.place[0] else other._replace(place=self.place))
 
 
 class Piece(NamedTuple):
@@ -37,27 +43,35 @@ def opened(spec: str) -> tuple[File, npt.NDArray[Any]]:
     """A file, and its rows, mapped.
 
     Raises:
-        KnnscopeError: no such file here, a damaged one, or one of a format that cannot be mapped.
+        KnnscopeError: no such file here, a damaged one, one of a format that cannot be mapped, or one that is changed meanwhile.
     """
     if not vector_files.is_vector_file(spec):
         raise KnnscopeError(f"{spec}: no file of vectors by its ending: workers map .npy and the bin and vecs families")
-    stamp = _stamp(spec)
+    before = _facts(spec)
     values = vector_files.load(spec).documents.values
-    if _map_of(values) is None:
+    if _facts(spec) != before:
+        raise KnnscopeError(f"{spec}: the file was changed while it was opened: try again")
+    if not is_mapped(values):
         raise KnnscopeError(
             f"{spec}: a file of this format is read whole, by every worker: write its rows as .npy (knnscope data get), which is mapped"
         )
     rows, dim = values.shape
-    return File(spec, rows, dim, values.dtype.name, stamp), values
+    return File(spec, rows, dim, values.dtype.name, *before), values
 
 
-def _stamp(spec: str) -> tuple[int, int]:
+def _facts(spec: str) -> tuple[tuple[int, int], tuple[str, int]]:
+    """Stamp and place."""
     path = vector_files.split(spec)[0]
     try:
         facts = Path(path).stat()
     except OSError as error:
         raise os_problem(error, path) from error
-    return facts.st_size, facts.st_mtime_ns
+    return (facts.st_size, facts.st_mtime_ns), (socket.gethostname(), facts.st_ino)
+
+
+def is_mapped(values: Any) -> bool:
+    """Whether an array lies in a file."""
+    return _map_of(values) is not None
 
 
 def _map_of(values: Any) -> mmap.mmap | None:
@@ -90,7 +104,7 @@ def read(some: Sequence[Piece]) -> npt.NDArray[Any]:
     parts = []
     for file, start, stop in some:
         now, values = opened(file.spec)
-        if now != file:
+        if not now.is_same(file):
             raise KnnscopeError(f"{file.spec}: the file was changed after its rows were split: make the index again")
         parts.append(values[start:stop])
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.encoders.onnx_encoder import OnnxEncoder, plan
+from knnscope.encoders.vector_cache import VectorCache
 from knnscope.progress import bar, skip
-from knnscope.store import VectorCache, home
+from knnscope.store import home
 
 WINDOW = 16_384
 """Texts tokenised at once; within a window batches are sorted by length."""

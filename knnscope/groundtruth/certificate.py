@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import time
@@ -16,10 +17,10 @@ from knnscope.environment import version
 from knnscope.errors import KnnscopeError
 from knnscope.fetch import digest
 from knnscope.groundtruth.answers import BESIDE
-from knnscope.groundtruth.files import AS_STORED, ending
+from knnscope.groundtruth.files import AS_STORED, beside, ending
 from knnscope.groundtruth.inputs import Inputs
 from knnscope.groundtruth.ties import Ties
-from knnscope.store import os_problem, read_json, write_json
+from knnscope.store import not_ours, os_problem, read_json, write_json
 
 KIND, VERSION = "knnscope ground truth", 1
 BEHIND = ".certificate.json"
@@ -175,14 +176,38 @@ def holds(output: Path, certificate: dict[str, Any], key: dict[str, Any]) -> boo
     for facts in files:
         if not isinstance(facts, dict) or Path(str(facts.get("name"))).name != facts.get("name"):
             return False
-        path = output.with_name(facts["name"])
-        try:
-            if (
-                not path.is_file()
-                or path.stat().st_size != facts.get("bytes")
-                or digest(path, "sha256") != facts.get("sha256")
-            ):
-                return False
-        except OSError as error:
-            raise os_problem(error, path) from error
+        if not _is_file(output.with_name(facts["name"]), facts):
+            return False
     return bool(files[0]["name"] == output.name)
+
+
+def _is_file(path: Path, facts: Mapping[str, Any]) -> bool:
+    """Whether a file is the one that was written.
+
+    Raises:
+        KnnscopeError: it cannot be read.
+    """
+    try:
+        return (
+            path.is_file()
+            and path.stat().st_size == facts.get("bytes")
+            and digest(path, "sha256") == facts.get("sha256")
+        )
+    except OSError as error:
+        raise os_problem(error, path) from error
+
+
+def check_beside(output: Path, certificate: dict[str, Any] | None) -> None:
+    """Refuse to write over a file that is not the user's choice by name, where the certificate that is there does not list it.
+
+    Raises:
+        KnnscopeError: names the file.
+    """
+    path = beside(output)
+    if path is None or not os.path.lexists(path):
+        return
+    listed = certificate.get("files") if certificate is not None else None
+    for facts in listed if isinstance(listed, list) else ():
+        if isinstance(facts, dict) and facts.get("name") == path.name and _is_file(path, facts):
+            return
+    raise not_ours(path)

@@ -17,7 +17,7 @@ from knnscope.datasets import endings
 from knnscope.datasets.ground_truth import BESIDE
 from knnscope.errors import KnnscopeError, require
 from knnscope.records import FloatArray, IdArray
-from knnscope.store import whole_file
+from knnscope.store import is_stream, whole_file
 
 LARGEST = 2**31 - 1
 """Of an id in int32."""
@@ -64,10 +64,10 @@ def beside(path: Path) -> Path | None:
 
 
 def check(path: Path, largest: int) -> None:
-    """Refuse a format that cannot hold the ids, before anything is computed.
+    """Refuse a format that cannot hold the ids, or what is no file, before anything is computed.
 
     Raises:
-        KnnscopeError: it cannot, is none, or its library is missing.
+        KnnscopeError: it cannot, is none, or its library is missing; a name is a pipe's, a device's, or see ``store.is_stream``.
     """
     if ending(path) in (".hdf5", ".h5"):
         require("h5py", "files")
@@ -75,6 +75,9 @@ def check(path: Path, largest: int) -> None:
         raise KnnscopeError(
             f"{path}: ids go up to {largest:,}, {ending(path)} holds int32: write .npy or .hdf5, which hold int64"
         )
+    for place in (path, beside(path)):
+        if place is not None and is_stream(place, follow=True):
+            raise KnnscopeError(f"{place}: a pipe or a device, which cannot be read again for its sum: choose a file")
 
 
 def write(path: Path, answers: Answers) -> list[Path]:
@@ -97,7 +100,7 @@ def _npy(path: Path, answers: Answers) -> None:
     other = beside(path)
     assert other is not None
     for place, column, dtype in ((other, 1, "<f8"), (path, 0, "<i8")):
-        with whole_file(place) as file:
+        with whole_file(place, follow=True) as file:
             header = {"descr": dtype, "fortran_order": False, "shape": (answers.queries, answers.k)}
             np.lib.format.write_array_header_1_0(file, header)
             _all(file, answers, column, dtype)
@@ -106,7 +109,7 @@ def _npy(path: Path, answers: Answers) -> None:
 def _hdf5(path: Path, answers: Answers) -> None:
     h5py = require("h5py", "files")
     whole = np.int32 if answers.largest <= LARGEST else np.int64
-    with whole_file(path, "w+b") as raw, h5py.File(raw, "w") as file:
+    with whole_file(path, "w+b", follow=True) as raw, h5py.File(raw, "w") as file:
         file.attrs["distance"] = ANN_BENCHMARKS[answers.metric]
         ids = file.create_dataset("neighbors", (answers.queries, answers.k), whole)
         distances = file.create_dataset("distances", (answers.queries, answers.k), np.float32)
@@ -129,7 +132,7 @@ def _vecs(path: Path, answers: Answers) -> None:
     other = beside(path)
     assert other is not None
     for place, column, dtype in ((other, 1, "<f4"), (path, 0, "<i4")):
-        with whole_file(place) as file:
+        with whole_file(place, follow=True) as file:
             for both in answers.batches():
                 values = both[column]
                 lines = np.empty((len(values), answers.k + 1), dtype)
@@ -142,13 +145,13 @@ def _bin(path: Path, answers: Answers) -> None:
     other = beside(path)
     assert other is not None
     for place, column, dtype in ((other, 1, "<f4"), (path, 0, "<i4")):
-        with whole_file(place) as file:
+        with whole_file(place, follow=True) as file:
             file.write(np.array([answers.queries, answers.k], "<u4").tobytes())
             _all(file, answers, column, dtype)
 
 
 def _both(path: Path, answers: Answers) -> None:
-    with whole_file(path) as file:
+    with whole_file(path, follow=True) as file:
         file.write(np.array([answers.queries, answers.k], "<u4").tobytes())
         for column, dtype in ((0, "<i4"), (1, "<f4")):
             _all(file, answers, column, dtype)

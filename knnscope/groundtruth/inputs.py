@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +13,49 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.rows import as_ids, as_rows
-from knnscope.datasets import registry, vector_files
+from knnscope.datasets import numpy_files, registry, vector_files
 from knnscope.distributed import sources
 from knnscope.errors import ArgumentError, KnnscopeError
 from knnscope.progress import bar
 from knnscope.records import TextDataset, VectorDataset
 from knnscope.store import os_problem
 
+Stamp = tuple[int, ...]
 CHUNK = 1 << 20
 """Bytes that are read at once for a checksum."""
-LINE = 20
-"""Digits of a whole number of 64 bits, and its sign."""
+LINE = 100
+"""Bytes of a line with a whole number, more than any has."""
+LARGEST = 2**63 - 2
+"""Of an id: certified/rows.py."""
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Numbers and where they come from: ``path`` is None for arrays and for what lies in several files."""
+    """Numbers and where they come from: ``path`` is None for arrays and for what lies in several files. stamp: the file's before it was opened."""
 
     name: str
     values: npt.NDArray[Any]
     path: Path | None = None
     column: str = ""
+    stamp: Stamp = ()
 
-    def stamp(self) -> tuple[int, ...]:
-        """What changes when the file is written to: size, time, number; nothing of an array.
+    def check(self, sha256: str | None = None) -> None:
+        """Refuse a file that is not the one that was opened, or was written to since.
+
+        Args:
+            sha256: of the values, as ``facts`` gave it: a map of an unknown file is summed again.
 
         Raises:
-            KnnscopeError: the file is gone.
+            KnnscopeError: it is another, was written to, or is gone.
         """
-        if self.path is None:
-            return ()
-        try:
-            facts = self.path.stat()
-        except OSError as error:
-            raise os_problem(error, self.path) from error
-        return facts.st_size, facts.st_mtime_ns, facts.st_ino
+        if self.path is not None:
+            same = _stamp(self.path) == self.stamp
+        else:
+            same = sha256 is None or not sources.is_mapped(self.values) or self.facts()["sha256"] == sha256
+        if not same:
+            raise KnnscopeError(
+                f"{self.name}: was changed or replaced while it was read: let it be, and run this again"
+            )
 
     def facts(self) -> dict[str, Any]:
         """Name, shape, type and SHA-256: of the file's bytes, as ``sha256sum`` gives it; of an array of its values, row by row.
@@ -82,7 +91,7 @@ class Input:
             sources.release(self.values)
 
     def _size(self) -> int:
-        return int(self.values.nbytes) if self.path is None else self.stamp()[0]
+        return int(self.values.nbytes) if self.path is None else _stamp(self.path)[-1]
 
     def _chunks(self) -> Iterator[memoryview | bytes]:
         if self.path is not None:
@@ -114,9 +123,18 @@ class Inputs:
         """Ids of the rows."""
         return None if self.ids is None else self.ids.values
 
-    def stamps(self) -> tuple[tuple[int, ...], ...]:
-        """Of all files."""
-        return tuple(one.stamp() for one in (self.base, self.queries, self.ids) if one is not None)
+    def check(self, key: Mapping[str, Any] | None = None) -> None:
+        """Refuse files that were replaced or written to since they were opened.
+
+        Args:
+            key: of ``certificate.key_of``: maps of unknown files are held to its sums.
+
+        Raises:
+            KnnscopeError: names the first one.
+        """
+        for name, one in (("base", self.base), ("queries", self.queries), ("ids", self.ids)):
+            if one is not None:
+                one.check(None if key is None else key[name]["sha256"])
 
     def paths(self) -> list[Path | None]:
         """Of all files; None for what is none."""
@@ -133,14 +151,17 @@ def open_inputs(base: Any, queries: Any = None, metric: str | None = None, ids: 
         ids: an array, or a file: .npy of one dimension, or text with a number a line.
 
     Raises:
-        KnnscopeError: no such file, texts, no queries, or shapes that do not fit.
+        KnnscopeError: no such file, texts, no queries, shapes that do not fit, or a file that is replaced meanwhile.
     """
+    stamps = _stamps(base)
     dataset, rows = _opened(base, "base")
     notes = dataset.notes if dataset is not None else ()
     if queries is not None:
         asked = _opened(queries, "queries")[1]
     elif dataset is not None and dataset.queries is not None:
-        asked = Input(f"queries of {dataset.name}", dataset.queries.values, _beside(rows), "queries")
+        beside = _beside(rows)
+        stamp = stamps.get(beside, ()) if beside is not None else ()
+        asked = Input(f"queries of {dataset.name}", dataset.queries.values, beside, "queries", stamp)
     else:
         raise ArgumentError("queries is missing: a file of vectors was expected, since the base has none of its own")
     if asked.values.shape[1] != rows.values.shape[1]:
@@ -149,7 +170,34 @@ def open_inputs(base: Any, queries: Any = None, metric: str | None = None, ids: 
             "use the same encoder for both"
         )
     declared = dataset.metric if dataset is not None else None
-    return Inputs(rows, asked, metric or declared or "l2", _names(ids, len(rows.values)), notes)
+    found = Inputs(rows, asked, metric or declared or "l2", _names(ids, len(rows.values)), notes)
+    found.check()
+    return found
+
+
+def _stamp(path: Path) -> Stamp:
+    """What changes when a file is replaced or written to: device, number, time, size; nothing where there is no file.
+
+    Raises:
+        KnnscopeError: it cannot be looked at.
+    """
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise os_problem(error, path) from error
+    return facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_size
+
+
+def _stamps(given: Any) -> dict[Path, Stamp]:
+    """Of the files that a name may lead to."""
+    if not isinstance(given, str | Path):
+        return {}
+    path = vector_files.split(str(given))[0]
+    folder = path if path.is_dir() else path.parent
+    places = (path, folder / "vectors.npy", folder / "queries" / "vectors.npy")
+    return {place: stamp for place in places if (stamp := _stamp(place))}
 
 
 def _beside(rows: Input) -> Path | None:
@@ -165,11 +213,11 @@ def _opened(given: Any, what: str) -> tuple[VectorDataset | None, Input]:
         return given, Input(given.name, given.documents.values)
     if not isinstance(given, str | Path):
         return None, Input(what, as_rows(given))
-    spec = str(given)
+    spec, stamps = str(given), _stamps(given)
     path, column = vector_files.split(spec)
     if vector_files.is_vector_file(spec) and not path.is_dir():
         dataset = vector_files.load(spec)  # rows are looked at when they are searched, not before
-        return dataset, Input(spec, dataset.documents.values, path, column)
+        return dataset, Input(spec, dataset.documents.values, path, column, stamps.get(path, ()))
     found, notes = registry.load(spec)
     if isinstance(found, TextDataset):
         raise KnnscopeError(
@@ -179,7 +227,7 @@ def _opened(given: Any, what: str) -> tuple[VectorDataset | None, Input]:
     source = alone if alone.is_file() else None
     return VectorDataset(
         found.name, found.documents, found.queries, found.metric, notes, found.encoded_by, found.truth
-    ), Input(spec, found.documents.values, source)
+    ), Input(spec, found.documents.values, source, stamp=stamps.get(alone, ()))
 
 
 def _names(ids: Any, rows: int) -> Input | None:
@@ -191,30 +239,38 @@ def _names(ids: Any, rows: int) -> Input | None:
     if ids is None:
         return None
     path = Path(ids) if isinstance(ids, str | Path) else None
+    stamp = _stamp(path) if path is not None else ()
     values = ids if path is None else _numbers(path)
     where = str(path) if path is not None else "ids"
     try:
-        return Input(where, as_ids(values, rows), path)
+        return Input(where, as_ids(values, rows), path, stamp=stamp)
     except KnnscopeError as error:
         raise KnnscopeError(f"{where}: {error}" if path is not None else str(error)) from error
 
 
 def _numbers(path: Path) -> npt.NDArray[Any]:
+    """Whole numbers of a file.
+
+    Raises:
+        KnnscopeError: it cannot be read, or holds something else.
+    """
+    if path.exists() and not path.is_file():
+        raise KnnscopeError(f"{path}: no plain file, and is read twice, once for its sum: save the ids as a file")
     try:
         if path.suffix.lower() == ".npy":
-            found: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=10_000)
-            return found
-        numbers = []
+            return numpy_files.mapped(path)
         with path.open("rb") as file:
-            for at, line in enumerate(file, 1):
-                text = line.strip()
-                if len(text) > LINE or not text.isdigit():
-                    raise KnnscopeError(f"{path}, line {at:,}: a whole number from 0 up was expected")
-                numbers.append(int(text))
-        return np.array(numbers, dtype=np.uint64 if numbers and max(numbers) >= 2**63 else np.int64)
+            lines = enumerate(iter(partial(file.readline, LINE), b""), 1)
+            return np.array([_number(line, f"{path}, line {at:,}") for at, line in lines], np.int64)
     except OSError as error:
         raise os_problem(error, path) from error
-    except (ValueError, TypeError, SyntaxError, EOFError, OverflowError) as error:
-        raise KnnscopeError(
-            f"{path}: no .npy file of whole numbers ({(str(error).splitlines() or ['damaged'])[0]})"
-        ) from error
+
+
+def _number(line: bytes, where: str) -> int:
+    digits = line.strip()
+    if len(line) == LINE or not digits.isdigit():
+        raise KnnscopeError(f"{where}: a whole number from 0 up was expected")
+    found = int(digits)
+    if found > LARGEST:
+        raise KnnscopeError(f"{where}: {found} is too large: ids lie between 0 and 2^63 - 2")
+    return found

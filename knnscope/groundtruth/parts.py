@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import shutil
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,24 @@ from knnscope.errors import KnnscopeError
 from knnscope.progress import say
 from knnscope.records import Neighbors
 from knnscope.search import definition
-from knnscope.store import make_folder, open_own, os_problem, read_arrays, read_json, write_arrays, write_json
+from knnscope.store import (
+    make_folder,
+    not_ours,
+    open_own,
+    os_problem,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_json,
+)
 
-VERSION = 1
+KIND, VERSION = "knnscope unfinished ground truth", 1
 WORK = ".work"
 """Behind the name of the output."""
+LOCK, ABOUT, WRITING = "lock", "work.json", "writing"
+"""Who works there; what of; and, once outputs are written, an empty file that says so."""
+PART = re.compile(r"queries-[0-9]{9,}\.npz|\.(work\.json|queries-[0-9]{9,}\.npz)\.[0-9a-z_]+\.part")
+"""Answers, and what store.whole_file leaves where its process is killed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,14 +116,12 @@ class OnDisk:
             KnnscopeError: it belongs to something else; says what differs.
         """
         self.folder = folder
-        about = folder / "work.json"
+        about = folder / ABOUT
         if about.is_file():
             known = read_json(about)
             batch = _same(folder, known, key)
         else:
-            for left in folder.glob("queries-*.npz"):  # whose they are is not known any more
-                left.unlink(missing_ok=True)
-            write_json(about, {"version": VERSION, "key": key, "batch": batch})
+            write_json(about, {"kind": KIND, "version": VERSION, "key": key, "batch": batch})
         self.batches = batches_of(queries, batch)
         self._done = [0] * len(self.batches)
         for number in range(len(self.batches)):
@@ -188,11 +200,12 @@ def work_folder(output: Path) -> Iterator[Path]:
     """The work folder beside an output, held by this process alone. It stays: who is done calls ``remove``.
 
     Raises:
-        KnnscopeError: another process works there, or it cannot be made.
+        KnnscopeError: another process works there, somebody else's files lie there, or it cannot be made.
     """
     folder = output.with_name(output.name + WORK)
+    _check_own(folder)
     make_folder(folder)
-    with open_own(folder / "lock") as lock:
+    with open_own(folder / LOCK) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -202,20 +215,68 @@ def work_folder(output: Path) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            only_lock = [path.name for path in folder.iterdir()] == ["lock"] if folder.is_dir() else False
-            if only_lock:  # nothing was computed: a refusal leaves nothing
-                shutil.rmtree(folder, ignore_errors=True)
+            if folder.is_dir() and os.listdir(folder) == [LOCK]:  # nothing was computed: a refusal leaves nothing
+                remove(folder)
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse a folder that this program did not make, before anything is written there.
+
+    Raises:
+        KnnscopeError: names the file.
+    """
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise os_problem(error, folder) from error
+    if ABOUT in names:
+        if _kind(folder / ABOUT) != KIND:
+            raise not_ours(folder / ABOUT)
+        return
+    for name in names:  # killed before it was said what the work is of, or after that was removed
+        is_empty = name in (LOCK, WRITING) and not (folder / name).lstat().st_size
+        if not is_empty and not (name.startswith(".") and PART.fullmatch(name)):
+            raise not_ours(folder / name)
+
+
+def _kind(about: Path) -> object:
+    try:
+        return read_json(about).get("kind") if about.is_file() else None
+    except KnnscopeError:
+        return None
+
+
+def begin_writing(folder: Path) -> None:
+    """Say that outputs are written from here on: what has their names is this program's.
+
+    Raises:
+        KnnscopeError: the disk is full.
+    """
+    open_own(folder / WRITING).close()
+
+
+def is_writing(folder: Path) -> bool:
+    """Whether a process was stopped while it wrote outputs."""
+    return (folder / WRITING).is_file()
 
 
 def remove(folder: Path) -> None:
-    """Remove a work folder whose result is written.
+    """Remove a work folder whose result is written, but for what others have put there.
 
     Raises:
         KnnscopeError: it cannot be.
     """
     try:
-        for part in folder.glob("queries-*.npz"):
-            part.unlink(missing_ok=True)
-        shutil.rmtree(folder)  # the parts went before the file that says whose they are
+        for name in os.listdir(folder):
+            if PART.fullmatch(name):
+                (folder / name).unlink(missing_ok=True)
+        for name in (WRITING, ABOUT, LOCK):  # answers go before the file that says whose they are
+            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise os_problem(error, folder) from error
+    try:
+        folder.rmdir()
+    except OSError:
+        say(f"{folder} stays: others have put something there")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from knnscope import KnnscopeError, Retrieval, load, run
 from knnscope.analysis import trec_run
+from knnscope.api import grading, retrieving
 from knnscope.records import TextDataset
 from knnscope.search import definition
 from tests.cli.conftest import (
@@ -139,3 +142,52 @@ def test_a_loaded_record_has_no_answers_to_write(tmp_path: Path) -> None:
     assert "<pre>" in again._repr_html_()
     with pytest.raises(KnnscopeError, match="was loaded and has no answers"):
         again.save(tmp_path / "b.trec")
+
+
+def test_a_run_goes_into_a_pipe_or_a_device_and_replaces_neither(tmp_path: Path, knnscope: Run) -> None:  # noqa: F811
+    np.save(tmp_path / "rows.npy", np.eye(8, dtype=np.float32))
+    np.save(tmp_path / "rows-queries.npy", np.eye(8, dtype=np.float32)[:3])
+    run(tmp_path / "rows.npy", None, tmp_path / "plain", k=2)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/null")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit((tmp_path / "pipe").read_bytes)
+        for name in ("pipe", "device"):
+            code, printed, err = knnscope("run", tmp_path / "rows.npy", "-k", 2, "-o", tmp_path / name)
+            assert code == 0, err
+            assert "measures, query by query" not in printed
+        assert read.result() == (tmp_path / "plain").read_bytes()
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "device").is_char_device()
+    there = {"rows.npy", "rows-queries.npy", "plain", "plain.measures.json", "pipe", "device"}
+    assert {path.name for path in tmp_path.iterdir()} == there
+
+
+def test_a_folder_is_no_run_file_and_that_is_said_at_once(
+    tmp_path: Path,
+    knnscope: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retrieving, "opened", None)
+    refused(knnscope("run", "sample", "-o", tmp_path), "this is a folder, a file was expected")
+    refused(knnscope("run", "sample", "-o", tmp_path / ("x" * 250)), "x.measures.json: File name too long")
+    monkeypatch.setattr(grading, "asking", None)
+    refused(knnscope("grade", "--out", tmp_path), "this is a folder, a file was expected")
+
+
+def test_measures_are_not_written_over_another_file(
+    tmp_path: Path,
+    knnscope: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    np.save(tmp_path / "rows.npy", np.eye(8, dtype=np.float32))
+    np.save(tmp_path / "rows-queries.npy", np.eye(8, dtype=np.float32)[:3])
+    found = run(tmp_path / "rows.npy", None, tmp_path / "a.trec", k=2)
+    found.save(tmp_path / "a.trec")  # its own are replaced
+    (tmp_path / "a.trec.measures.json").write_text('{"mine": 1}')
+    said = r"a.trec.measures.json: knnscope did not write it, and would write over it"
+    with pytest.raises(KnnscopeError, match=said):
+        found.save(tmp_path / "a.trec")
+    monkeypatch.setattr(retrieving, "opened", None)
+    refused(knnscope("run", tmp_path / "rows.npy", "-o", tmp_path / "a.trec"), said)
+    assert (tmp_path / "a.trec.measures.json").read_text() == '{"mine": 1}'

@@ -19,7 +19,9 @@ from knnscope.certified import memory, row_file
 from knnscope.certified.cpu import passing, plane
 from knnscope.certified.cpu import search as searches
 from knnscope.certified.index import ExactIndex
+from knnscope.datasets import vector_files
 from knnscope.errors import KnnscopeError
+from knnscope.records import VectorDataset
 from knnscope.search import definition
 from tests.certified import answers
 from tests.certified.cpu.planes import planes_for_all
@@ -308,6 +310,26 @@ def test_a_file_that_is_written_to_while_it_is_read(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(plane, "directions_of", touch)
     with pytest.raises(KnnscopeError, match="the file was changed"):
+        ExactIndex.build(path)
+
+
+def test_a_file_that_is_replaced_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its map and the file that rows are read from; by one of the same size, time, and first and last row."""
+    rows = falling(9003)
+    path, other = saved(tmp_path, rows), tmp_path / "other.npy"
+    rows[1:-1] = rows[1:-1][::-1].copy()
+    np.save(other, rows)
+    for one in (path, other):
+        os.utime(one, ns=(0, 10**18))
+    whole = vector_files.load
+
+    def replaced(spec: str) -> VectorDataset:
+        found = whole(spec)
+        other.rename(path)
+        return found
+
+    monkeypatch.setattr(vector_files, "load", replaced)
+    with pytest.raises(KnnscopeError, match=r"rows.npy: the file was changed while it was opened: try again"):
         ExactIndex.build(path)
 
 

@@ -46,7 +46,10 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("show v.npy", "v.npy: not a run: the folder of a run of knnscope compare, ladder or crossover was expected"),
         ("show nothere", "nothere: no such folder: the folder of a run of knnscope compare, ladder or crossover was"),
         ("show folder", "folder: holds no results.jsonl: the folder of a run of knnscope compare, ladder or crossover"),
-        ("verify v.npy junk.npy --queries q.npy", r"junk.npy: no \.npy file of numbers, or cut off$"),
+        (
+            "verify v.npy junk.npy --queries q.npy",
+            r"junk.npy: no \.npy file, whatever its name says: np\.save writes one$",
+        ),
         ("verify v.npy gt.npy --queries q.npy --sample 9", "--sample 9: there are 3 queries"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -89,3 +91,16 @@ def test_ties_has_many_equal_distances() -> None:
 def test_refusals(spec: str, message: str) -> None:
     with pytest.raises(KnnscopeError, match=message):
         synthetic.parse(spec)
+
+
+def test_queries_that_lie_there_alone_are_not_ours(tmp_path: Path) -> None:
+    recipe = synthetic.parse("synthetic:ties,rows=9,dim=2,queries=3")
+    beside = tmp_path / "rows-queries.npy"
+    beside.write_text("mine")
+    with pytest.raises(KnnscopeError, match=r"rows-queries.npy: knnscope did not write it, and would write over it"):
+        synthetic.write(recipe, tmp_path / "rows.npy")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+    beside.unlink()
+    for _ in range(2):  # both are written again
+        synthetic.write(recipe, tmp_path / "rows.npy")
+    assert np.load(beside).shape == (3, 2)

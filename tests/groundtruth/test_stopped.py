@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from knnscope import KnnscopeError, truth
 from knnscope.groundtruth import parts
-from tests.groundtruth.blocks import QUERIES, in_blocks
+from tests.groundtruth.blocks import BASE, QUERIES, in_blocks
 
 SLOW_CHILD = """
 import sys, time
@@ -145,7 +146,7 @@ def test_a_change_while_it_is_computed_is_noticed(files: Path, monkeypatch: pyte
         np.save(files / "q.npy", QUERIES[::-1])
 
     monkeypatch.setattr(parts.OnDisk, "put", put)
-    with pytest.raises(KnnscopeError, match="were changed while they were read"):
+    with pytest.raises(KnnscopeError, match="was changed or replaced while it was read"):
         truth(files / "b.npy", files / "q.npy", 10, files / "gt.bin")
     assert not (files / "gt.bin").exists()
 
@@ -193,3 +194,99 @@ def test_two_processes_do_not_write_one_output(files: Path, child_environment: d
     assert done.returncode == 2
     assert "another process is computing gt.bin" in done.stderr
     assert sorted(p.name for p in files.iterdir()) == ["b.npy", "q.npy"]
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.tex", "work.json", "lock", "writing", "queries-000000000.npz", ".hidden.part"]
+)
+def test_a_folder_of_others_is_refused_and_stays_as_it_is(
+    files: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = files / "gt.bin.work"
+    folder.mkdir()
+    (folder / name).write_text('{"version": 1, "key": {}, "batch": 9}')
+    monkeypatch.setattr("knnscope.groundtruth.certificate.key_of", None)  # before anything is computed
+    with pytest.raises(KnnscopeError, match=f"gt.bin.work/{name}: knnscope did not write it, and would write over it"):
+        truth(files / "b.npy", files / "q.npy", 10, files / "gt.bin")
+    assert [(path.name, path.read_text()[:9]) for path in folder.iterdir()] == [(name, '{"version')]
+
+
+def test_what_others_put_there_meanwhile_stays(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(files, monkeypatch)
+    folder = files / "gt.bin.work"
+    (folder / "thesis.tex").write_text("mine")
+    (folder / "queries").mkdir()
+    said: list[str] = []
+    monkeypatch.setattr(parts, "say", said.append)
+    truth(files / "b.npy", files / "q.npy", 10, files / "gt.bin")
+    assert sorted(path.name for path in folder.iterdir()) == ["queries", "thesis.tex"]
+    assert said == [f"{folder} stays: others have put something there"]
+
+
+@pytest.mark.parametrize("left", [(), ("lock",), ("lock", ".work.json.0123456789abcdef.part"), ("lock", "writing")])
+def test_what_a_killed_process_left_is_taken_over(files: Path, left: tuple[str, ...]) -> None:
+    folder = files / "gt.bin.work"
+    folder.mkdir()
+    for name in left:
+        (folder / name).touch()
+    truth(files / "b.npy", files / "q.npy", 10, files / "gt.bin")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "beside"), [("g.ivecs", "g.fvecs"), ("g.npy", "g.distances.npy"), ("g.ibin", "g.fbin")]
+)
+def test_a_file_that_happens_to_lie_beside_is_not_written_over(
+    files: Path, monkeypatch: pytest.MonkeyPatch, out: str, beside: str
+) -> None:
+    (files / beside).write_text("mine")
+    there = sorted(path.name for path in files.iterdir())
+    found = truth(BASE, QUERIES, 10)
+    with pytest.raises(KnnscopeError, match=f"{beside}: knnscope did not write it, and would write over it"):
+        found.save(files / out)
+    with monkeypatch.context() as patch:
+        patch.setattr("knnscope.api.ground_truth.compute", None)
+        with pytest.raises(KnnscopeError, match=f"{beside}: knnscope did not write it, and would write over it"):
+            truth(files / "b.npy", files / "q.npy", 10, files / out)
+    assert sorted(path.name for path in files.iterdir()) == there
+    assert (files / beside).read_text() == "mine"
+    (files / beside).unlink()
+    found.save(files / out)
+    for k in (10, 11, 9):  # its own are replaced
+        truth(files / "b.npy", files / "q.npy", k, files / out)
+    found.save(files / out)
+    (files / beside).write_text("mine")
+    with pytest.raises(KnnscopeError, match=f"{beside}: knnscope did not write it"):
+        truth(files / "b.npy", files / "q.npy", 9, files / out)
+
+
+def test_stopped_between_its_files_it_goes_on(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("knnscope.groundtruth.certificate.save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            truth(files / "b.npy", files / "q.npy", 10, files / "g.ivecs")
+    assert (files / "g.fvecs").exists()
+    truth(files / "b.npy", files / "q.npy", 10, files / "g.ivecs")
+    assert not (files / "g.ivecs.work").exists()
+
+
+@pytest.mark.parametrize("name", ["g.npy", "g.distances.npy"])
+def test_a_pipe_is_refused_at_once(files: Path, name: str) -> None:
+    """It would have to be read again for the sum in the certificate."""
+    os.mkfifo(files / name)
+    with pytest.raises(KnnscopeError, match=f"{name}: a pipe or a device, which cannot be read again for its sum"):
+        truth(files / "b.npy", files / "q.npy", 10, files / "g.npy")
+    assert (files / name).is_fifo()
+    assert not (files / "g.npy.work").exists()
+
+
+def test_an_output_that_is_a_link_leads_to_the_answers(files: Path) -> None:
+    (files / "far").mkdir()
+    (files / "g.npy").symlink_to("far/there.npy")
+    for _ in range(2):
+        truth(files / "b.npy", files / "q.npy", 10, files / "g.npy")
+        assert (files / "g.npy").is_symlink()
+        assert [path.name for path in (files / "far").iterdir()] == ["there.npy"]

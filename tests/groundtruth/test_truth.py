@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -210,6 +212,7 @@ def test_from_arrays_and_saved(tmp_path: Path) -> None:
         (("-o", "gt.bin", "--threads", "many"), "--threads: 'many' is not a whole number"),
         (("-o", "gt.bin", "--ids", "none.npy"), "none.npy: no such file"),
         (("-o", "gt.bin", "--ids", "q.npy"), "whole numbers"),
+        (("-o", f"{'x' * 245}.bin"), "x.bin.certificate.json: File name too long"),
         (("-o", "no/such/../folder/gt.bin", "--queries", "none.npy"), "none.npy"),
     ],
 )
@@ -224,6 +227,68 @@ def test_what_cannot_be_is_one_line(
     asked = () if "--queries" in given_ else ("--queries", "q.npy")
     refused(knnscope("truth", "b.npy", *asked, *given_), message)
     assert not list(files.glob("*.work"))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<i8', 'fortran_order': False, 'shape': (900,",
+        "{'descr': '<i8', 'fortran_order': False, 'shape': ('''",
+        "{'descr': '<i8', 'fortran_order': False, 'shape': (-5,)}",
+        "{'descr': '<i8', 'fortran_order': False, 'shape': (" + "9" * 40 + ",)}",
+        "(" * 100,
+        "-" * 9000 + "1",
+        "1+" * 4000 + "1",
+        "{" * 150 + "}" * 150,
+        "lambda: 0",
+    ],
+    ids=["cut", "quoted", "negative", "huge", "deep", "signs", "sums", "sets", "code"],
+)
+def test_a_broken_header_is_one_line_whatever_the_file_is_for(
+    files: Path,
+    knnscope: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    header: str,
+) -> None:
+    monkeypatch.chdir(files)
+    raw = header.encode().ljust(118) + b"\n"
+    whole = b"\x93NUMPY\1\0" + len(raw).to_bytes(2, "little") + raw + bytes(7200)
+    Path("bad.npy").write_bytes(whole)
+    with zipfile.ZipFile("bad.npz", "w") as bundle:
+        bundle.writestr("rows.npy", whole)
+    said = r"bad\.np[yz]: (no \.np[yz] file, or (cut off|a damaged one)|0 arrays of two dimensions)"
+    for argv in (
+        "truth b.npy --queries q.npy -o o.npy --ids bad.npy",
+        "truth bad.npy --queries q.npy -o o.npy",
+        "truth b.npy --queries bad.npy -o o.npy",
+        "truth bad.npz --queries q.npy -o o.npy",
+        "verify b.npy bad.npy --queries q.npy",
+        "data show bad.npy",
+    ):
+        refused(knnscope(*argv.split()), said)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1\n99999999999999999999\n", "line 2: 99999999999999999999 is too large: ids lie between 0 and 2^63 - 2"),
+        ("9223372036854775807\n", "line 1: 9223372036854775807 is too large"),
+        ("1\n-2\n", "line 2: a whole number from 0 up was expected"),
+        ("1\n" + "0" * 200 + "\n", "line 2: a whole number from 0 up was expected"),
+        ("1\n2.5\n", "line 2: a whole number from 0 up was expected"),
+        ("1\n\n", "line 2: a whole number from 0 up was expected"),
+    ],
+)
+def test_an_id_that_cannot_be_is_named_by_its_line(files: Path, text: str, message: str) -> None:
+    (files / "ids.txt").write_text(text)
+    with pytest.raises(KnnscopeError, match=f"ids.txt, {re.escape(message)}"):
+        truth(BASE, QUERIES, 10, ids=files / "ids.txt")
+
+
+def test_ids_of_a_pipe_are_refused_before_they_are_waited_for(files: Path) -> None:
+    os.mkfifo(files / "ids")
+    with pytest.raises(KnnscopeError, match="ids: no plain file, and is read twice, once for its sum"):
+        truth(BASE, QUERIES, 10, ids=files / "ids")
 
 
 def test_a_number_that_is_not_finite_is_named_by_its_row_among_all(files: Path) -> None:

@@ -262,7 +262,7 @@ def test_what_is_no_ground_truth_of_these_is_one_line(files: Path, knnscope: Run
         "long.npy": "701 neighbors of each query, b.npy has 700 rows",
         "float.npy": "ids were expected",
         "flat.npy": "numbers in two dimensions",
-        "objects.npy": "no .npy file of numbers",
+        "objects.npy": "an array of Python objects, which are never unpickled",
         "x.bin": "ids were expected",
         "x.txt": "ids were expected",
         "x.hdf5": "no dataset 'neighbors'",
