@@ -23,9 +23,9 @@ from pathlib import Path
 from knnscope.certified.cpu.saved import UnfitError
 from knnscope.certified.saved import changes
 from knnscope.certified.saved.changes import NEXT, Change
-from knnscope.certified.saved.files import damaged, journal_name, open_plain, read_at, sync_folder, write_at
+from knnscope.certified.saved.files import damaged, journal_name, open_plain, read_at, write_at
 from knnscope.errors import KnnscopeError
-from knnscope.store import os_problem, whole_file
+from knnscope.store import os_problem, sync_folder, whole_file
 
 MAGIC, VERSION = b"knnsjrnl", 1
 FRONT, MARK, RECORD = struct.Struct("<8sIIQ16s"), struct.Struct("<Q"), struct.Struct("<IIQQ")
