@@ -140,7 +140,9 @@ def test_without_room_for_anything_temporary_there_is_one_line(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
-    with pytest.raises(KnnscopeError, match=r"no temporary file can be written \(No space left on device\): set TMPDIR"):
+    with pytest.raises(
+        KnnscopeError, match=r"no temporary file can be written \(No space left on device\): set TMPDIR"
+    ):
         other.find(program("#!/bin/sh\necho Python 3.12.1\n"))
 
 
