@@ -38,7 +38,8 @@ class _Prober:
 
     def __init__(self, look: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, look, str(SECONDS), str(IDLE)],
+            # libraries have threads when it forks, of which Python warns
+            [sys.executable, "-W", "ignore", "-c", SERVE, look, str(SECONDS), str(IDLE)],
             env={**os.environ, **threads.environment(1), PARENT: str(os.getpid())},
             cwd=PACKAGE,
             stdin=subprocess.PIPE,
