@@ -34,14 +34,21 @@ STAND_IN = (
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No process waits yet, and one that does waits longer than a test takes."""
+    monkeypatch.setattr(probe, "_probers", {})
+    monkeypatch.setattr(probe, "IDLE", 600.0)
+    yield
+    probe._end()
+
+
+@pytest.fixture
+def here(tmp_path: Path, anew: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of files whose names say what a look at them does."""
     for name in ("abort", "loop", "raise", "fine", "also fine"):
         (tmp_path / name).write_text("x")
     monkeypatch.setattr(probe, "SERVE", STAND_IN)
-    monkeypatch.setattr(probe, "_probers", {})
-    yield tmp_path
-    probe._end()
+    return tmp_path
 
 
 def look(path: Path) -> None:
@@ -120,7 +127,7 @@ def test_a_file_is_looked_at_once_as_long_as_it_stays_the_same(here: Path, monke
     assert asked == ["fine", "also fine", "fine"]
 
 
-def test_a_table_of_several_uses_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_several_uses_is_looked_at_once(tmp_path: Path, anew: None, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
     ask = probe._Prober.ask
     monkeypatch.setattr(probe._Prober, "ask", lambda self, path: asked.append(path) or ask(self, path))
@@ -148,7 +155,7 @@ def test_the_process_that_looks_is_started_again(here: Path, monkeypatch: pytest
     (here / "fine").write_text("changed")
     look(here / "fine")
     until(lambda: gone(number()), "its end")
-    monkeypatch.setattr(probe, "IDLE", 60.0)
+    monkeypatch.setattr(probe, "IDLE", 600.0)
     (here / "fine").write_text("changed again")
     thread = threading.Thread(target=look, args=(here / "fine",))
     thread.start()
