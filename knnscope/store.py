@@ -217,6 +217,15 @@ def _encoding(mode: str) -> str | None:
     return None if "b" in mode else "utf-8"
 
 
+def sync_folder(folder: Path) -> None:
+    """Names in the folder are on disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def open_own(path: Path, mode: str = "ab") -> IO[bytes]:
     """A file of a predictable name, opened for writing: nothing in it is lost, and a link is not followed, which others may have laid there.
 

@@ -15,7 +15,7 @@ import pytest
 
 from knnscope import processes
 from knnscope.ceilings import cache
-from knnscope.datasets import hdf5_file
+from knnscope.datasets import probe
 from tests.processes import LONG, gone, until
 
 CHILD = """
@@ -88,22 +88,27 @@ def test_a_look_into_a_damaged_file_ends_with_the_command_that_takes_it(
 ) -> None:
     """libhdf5 loops on some, for all of the seconds that it is given; here a stand-in for h5py does."""
     note = tmp_path / "number"
+    (tmp_path / "x.h5").touch()
     (tmp_path / "h5py.py").write_text(
-        f"import os, signal, sys\nif sys.argv[0] == '-c' and len(sys.argv) > 1:\n"
-        f"    open({str(note)!r}, 'w').write(f'{{os.getpid()}} ')\n    while True: signal.pause()\n"
+        f"import os, signal\ndef File(path):\n    if path.name != 'x.h5': raise OSError\n"
+        f"    open({str(note)!r}, 'w').write(f'{{os.getppid()}} {{os.getpid()}} ')\n    while True: signal.pause()\n"
     )
-    code = "import pathlib, sys; from knnscope.datasets import hdf5_file as v; v.PROBE_SECONDS = 600; v._probe(pathlib.Path('x.h5'))"
+    code = (
+        "import pathlib; from knnscope.datasets import probe; probe.SECONDS = 600\n"
+        f"probe.look('hdf5_file:touch', pathlib.Path({str(tmp_path / 'x.h5')!r}), 'HDF5')"
+    )
     path = os.pathsep.join([str(tmp_path), child_environment["PYTHONPATH"]])
     parent = popen([sys.executable, "-c", code], env={**child_environment, "PYTHONPATH": path})
     until(lambda: note.exists() and note.read_text().endswith(" "), "the look")
-    child = int(note.read_text())
+    children = [int(word) for word in note.read_text().split()]
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     try:
-        until(lambda: gone(child), "the end of the child")
+        until(lambda: all(map(gone, children)), "the end of the process that looks, and of the look")
     finally:
-        if not gone(child):
-            os.kill(child, signal.SIGKILL)
+        for child in children:
+            if not gone(child):
+                os.kill(child, signal.SIGKILL)
 
 
 def test_a_look_into_a_file_takes_no_library_from_the_users_folder(
@@ -112,7 +117,7 @@ def test_a_look_into_a_file_takes_no_library_from_the_users_folder(
     (tmp_path / "h5py.py").write_text("open('taken', 'w')")
     (tmp_path / "x.h5").write_bytes(b"no HDF5")
     monkeypatch.chdir(tmp_path)
-    hdf5_file._probe(Path("x.h5"))
+    probe.look("hdf5_file:touch", Path("x.h5"), "HDF5")
     assert not (tmp_path / "taken").exists()
 
 

@@ -22,6 +22,7 @@ from knnscope.bench.child import PROTOCOL, Place
 from knnscope.errors import ArgumentError
 from knnscope.processes import PACKAGE
 from knnscope.search.rounding import Formula
+from knnscope.store import no_temporary_folder
 from knnscope.units import short
 
 NEEDS = (3, 11)
@@ -169,8 +170,13 @@ def _run(given: str | Path, command: Sequence[str], failed: str, place: Place | 
 
     Raises:
         ArgumentError: it cannot be run, fails, or takes too long; with its last line.
+        KnnscopeError: nothing temporary can be written.
     """
-    with tempfile.TemporaryDirectory() as empty:
+    try:
+        folder = tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise no_temporary_folder(error) from error
+    with folder as empty:
         where = place or Place(command[0], Path(empty), dict.fromkeys(STEERING))
         try:
             done = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from knnscope.errors import KnnscopeError
 from knnscope.progress import bar
-from knnscope.store import make_folder, os_problem
+from knnscope.store import make_folder, os_problem, sync_folder
 
 MAX_MEMBERS = 10_000
 MAX_GROWTH = 100
@@ -23,7 +24,7 @@ MAX_GROWTH = 100
 
 
 def unzip(archive: Path, folder: Path, check: Callable[[Path], None] = lambda _: None) -> None:
-    """Unpack a zip file into a new folder, which appears only when all of it is there.
+    """Unpack a zip file into a new folder, which appears only when all of it is on disk.
 
     Args:
         archive: the file.
@@ -31,10 +32,14 @@ def unzip(archive: Path, folder: Path, check: Callable[[Path], None] = lambda _:
         check: raises where the unpacked files, in a folder that it is given, are not what was wanted.
 
     Raises:
-        KnnscopeError: not a zip file, damaged, a member that would land outside, too many or too large members, or ``check``'s.
+        KnnscopeError: not a zip file, damaged, a member that would land outside, too many or too large members, the
+            folder cannot be written, or ``check``'s.
     """
     make_folder(folder.parent)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except OSError as error:  # without the temporary folder's name
+        raise os_problem(OSError(error.errno, error.strerror), folder.parent) from error
     try:
         with zipfile.ZipFile(archive) as bundle:
             members = [m for m in bundle.infolist() if not m.is_dir()]
@@ -47,9 +52,15 @@ def unzip(archive: Path, folder: Path, check: Callable[[Path], None] = lambda _:
                         while block := source.read(1 << 20):
                             target.write(block)
                             progress.update(len(block))
+                        target.flush()
+                        os.fsync(target.fileno())
         check(temporary)
         temporary.chmod(0o755)
+        for inner, _, _ in os.walk(temporary, topdown=False):
+            sync_folder(Path(inner))
         os.replace(temporary, folder)
+        with contextlib.suppress(PermissionError):  # a folder may be written and not read
+            sync_folder(folder.parent)
     except (
         zipfile.BadZipFile,
         zlib.error,

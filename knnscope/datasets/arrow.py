@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from knnscope import environment
+from knnscope.datasets import address_space, probe
 from knnscope.datasets.array_checks import MAX_GROWTH
 from knnscope.errors import KnnscopeError, require
 
@@ -51,21 +51,28 @@ class Table:
             number += 1
 
 
-@contextlib.contextmanager
-def _bounded(path: Path) -> Iterator[None]:
+def _bounded(path: Path) -> contextlib.AbstractContextManager[None]:
     """Hold what is allocated inside to what a file of this size may unpack to: a compressed buffer claims any size."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    available = environment.memory()["available"] or MAX_GROWTH * path.stat().st_size
-    room = min(available, MAX_GROWTH * path.stat().st_size) + SLACK
-    limit = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize() + room
-    if soft != resource.RLIM_INFINITY and soft <= limit:
-        yield
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    most = MAX_GROWTH * path.stat().st_size
+    return address_space.grows_by(min(environment.memory()["available"] or most, most) + SLACK)
+
+
+def touch(path: Path) -> None:
+    """What may crash in a damaged Parquet file, for ``probe.look``: pyarrow calls C++ that throws as if it did not."""
+    with contextlib.ExitStack() as stack:
+        metadata = _parquet(stack, path).metadata
+        for group in (metadata.row_group(i) for i in range(metadata.num_row_groups)):
+            for column in (group.column(i) for i in range(group.num_columns)):
+                _ = column.path_in_schema, column.num_values, column.total_compressed_size
+
+
+def _parquet(stack: contextlib.ExitStack, path: Path) -> Any:
+    pyarrow, parquet = require("pyarrow", "files"), require("pyarrow.parquet", "files")
+    file = stack.enter_context(parquet.ParquetFile(path, memory_map=True))
+    strings = [f.name for f in file.schema_arrow if pyarrow.types.is_string(f.type)]
+    if strings:  # a short dictionary stays one, however often its entries are repeated
+        file = stack.enter_context(parquet.ParquetFile(path, memory_map=True, read_dictionary=strings))
+    return file
 
 
 @contextlib.contextmanager
@@ -77,15 +84,12 @@ def opened(path: Path) -> Iterator[Table]:
     """
     pyarrow = require("pyarrow", "files")
     what = FORMATS[path.suffix.lower()]
+    if what == "Parquet":
+        probe.look("arrow:touch", path, what)
     try:
         with contextlib.ExitStack() as stack:
             if what == "Parquet":
-                strings: list[str] = []
-                parquet = require("pyarrow.parquet", "files")
-                file = stack.enter_context(parquet.ParquetFile(path, memory_map=True))
-                strings = [f.name for f in file.schema_arrow if pyarrow.types.is_string(f.type)]
-                if strings:  # a short dictionary stays one, however often its entries are repeated
-                    file = stack.enter_context(parquet.ParquetFile(path, memory_map=True, read_dictionary=strings))
+                file = _parquet(stack, path)
                 yield Table(path, file.schema_arrow, file.metadata, file)
             else:
                 source = stack.enter_context(pyarrow.memory_map(str(path)))

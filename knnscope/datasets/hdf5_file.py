@@ -5,9 +5,6 @@ Layout: https://github.com/erikbern/ann-benchmarks
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,36 +13,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.datasets import probe
 from knnscope.datasets.array_checks import MAX_DIM, checked, memory_limit
 from knnscope.errors import KnnscopeError, require
-from knnscope.processes import PACKAGE, PARENT
 from knnscope.records import GroundTruth, VectorDataset
 
-PROBE_SECONDS = 20
 METRICS = {"euclidean": "l2", "angular": "cosine", "dot": "ip", "ip": "ip", "l2": "l2", "cosine": "cosine"}
 
 
-def _probe(path: Path) -> None:
-    """Open a file once in a process of its own: libhdf5 loops or crashes on some damaged files, and cannot be stopped in this one.
-
-    Raises:
-        KnnscopeError: it did not come to an end.
-    """
-    code = "import sys; from knnscope import processes; processes.end_with_parent()\nimport h5py\n"
-    code += "with h5py.File(sys.argv[1]) as f: f.attrs.get('distance'), [f.get(n) for n in f]"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(path.absolute())],
-            env={**os.environ, PARENT: str(os.getpid())},
-            cwd=PACKAGE,
-            capture_output=True,
-            timeout=PROBE_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise KnnscopeError(f"{path}: a damaged HDF5 file: reading its header does not end") from error
-    if done.returncode < 0:
-        raise KnnscopeError(f"{path}: a damaged HDF5 file: reading its header crashes (signal {-done.returncode})")
+def touch(path: Path) -> None:
+    """What may crash or loop in a damaged file, for ``probe.look``."""
+    h5py = require("h5py", "files")
+    with h5py.File(path) as file:
+        file.attrs.get("distance")
+        for name in file:
+            file.get(name)
 
 
 @contextmanager
@@ -56,7 +38,7 @@ def _opened(path: Path) -> Iterator[Any]:
         KnnscopeError: h5py is missing, or the file is damaged.
     """
     h5py = require("h5py", "files")
-    _probe(path)
+    probe.look("hdf5_file:touch", path, "HDF5")
     try:
         with h5py.File(path, "r") as file:
             yield file

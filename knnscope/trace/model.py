@@ -18,6 +18,8 @@ PAGED_UP, PAGED_BACK, PAGED_BETWEEN = 11, 12, 13
 PAGEABLE, PINNED, DEVICE, ARRAY, MANAGED = 0, 1, 2, 3, 4
 """Types of memory as Nsight Systems numbers them; CUPTI's own numbers are one higher."""
 UNKNOWN = -1
+GPUS = 64
+"""So many are told of at most; each costs a look at all events."""
 
 
 class Lane(NamedTuple):
@@ -161,7 +163,7 @@ class Trace:
 
     @cached_property
     def used(self) -> tuple[int, ...]:
-        """Numbers of the GPUs that did anything, the one with most work first."""
+        """Numbers of the GPUs that did anything, the one with most work first; ``GPUS`` at most."""
         spent: dict[int, int] = {}
         for events in (self.kernels, self.copies):
             if len(events):
@@ -170,7 +172,7 @@ class Trace:
                 ):
                     spent[lane.gpu] = spent.get(lane.gpu, 0) + int(ns)
         there = {self.lanes[i].gpu for e in (self.kernels, self.copies) for i in np.unique(e.lane).tolist()}
-        return tuple(sorted(there, key=lambda number: (-spent[number], number)))
+        return tuple(sorted(there, key=lambda number: (-spent[number], number))[:GPUS])
 
     @property
     def gpu(self) -> Gpu:

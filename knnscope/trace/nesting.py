@@ -1,14 +1,15 @@
-"""Which calls started what, and which events lie inside others of their thread."""
+"""Which calls started what, which events lie inside others of their thread, and which ranges in a library's domain."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from knnscope.trace.model import UNKNOWN
-from knnscope.trace.windows import outermost
+from knnscope.trace.windows import outermost, process_of
 
 CHUNK = 1 << 15
 
@@ -58,6 +59,24 @@ def depth_of(start: Any, end: Any, thread: Any) -> Any:
         _nest(start[mine], end[mine], found)
         depth[mine] = found
     return depth
+
+
+def outside(thread: Any, domain: Any, programs: Collection[tuple[int, int]]) -> Any:
+    """Which ranges lie in a domain that is a library's, or nobody knows whose; domain 0 is always the program's.
+
+    Args:
+        thread: of each range, a global id.
+        domain: of each range.
+        programs: process and number of the other domains that are the program's.
+    """
+    found: Any = domain != 0
+    if programs and found.any():
+        numbers, place = np.unique(domain, return_inverse=True)
+        pairs, back = np.unique(place << 24 | process_of(thread), return_inverse=True)
+        known = frozenset(programs)
+        ours = [(pair & 0xFFFFFF, int(numbers[pair >> 24])) in known for pair in pairs.tolist()]
+        found &= ~np.asarray(ours)[back]
+    return found
 
 
 def _nest(start: Any, end: Any, depth: Any) -> None:

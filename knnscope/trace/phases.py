@@ -277,12 +277,14 @@ class Phase:
         found = launching[self.called]
         if len(inner):
             mine = self.calls
-            for thread in np.unique(calls.thread[inner]).tolist():
-                outer = np.flatnonzero(mine.thread == thread)
-                where = (
-                    np.searchsorted(mine.start[outer], calls.start[inner[calls.thread[inner] == thread]], "right") - 1
-                )
-                found[outer[where[where >= 0]]] = True
+            inner = inner[np.argsort(calls.thread[inner], kind="stable")]
+            threads, starts = calls.thread[inner], calls.start[inner]
+            for outer in self.by_thread if len(mine) else ():
+                some, thread = found[outer], mine.thread[outer][0]
+                a, b = (np.searchsorted(threads, thread, side) for side in ("left", "right"))
+                where = np.searchsorted(mine.start[outer], starts[a:b], "right") - 1
+                some[where[where >= 0]] = True
+                found[outer] = some
         return found
 
 

@@ -17,9 +17,9 @@ from knnscope.trace.columns import in_order, narrow, resized, short, size, small
 from knnscope.trace.database import Tables, connect
 from knnscope.trace.gpus import gpu_numbers, gpus_of
 from knnscope.trace.memory import by_number, memory_types
-from knnscope.trace.model import PAGEABLE, UNKNOWN, Calls, Copies, Kernels, Lane, Ranges, Source, Trace
+from knnscope.trace.model import GPUS, PAGEABLE, UNKNOWN, Calls, Copies, Kernels, Lane, Ranges, Source, Trace
 from knnscope.trace.names import NAME, NAMES, Names
-from knnscope.trace.nesting import depth_of, launches, outer_of
+from knnscope.trace.nesting import depth_of, launches, outer_of, outside
 from knnscope.trace.windows import process_of
 
 KERNEL = "CUPTI_ACTIVITY_KIND_KERNEL"
@@ -100,6 +100,8 @@ class Reader:
             for i in which:
                 columns[i] = narrow(columns[i])
         ranges, domains = self._ranges(max(ends, default=0))
+        if (many := len({lane.gpu for lane in self.lanes})) > GPUS:
+            self.notes.append(f"{many:,} GPUs did something: the {GPUS} with most work are told of")
         source = Source(
             {name: self.tables.actual[name] for name in self.tables.columns},
             self.tables.columns,
@@ -319,13 +321,7 @@ class Reader:
         self.open_until = max(end, int(start.max(initial=0)), int(stop[stop < LATEST].max(initial=0)))
         stop[stop == LATEST] = self.open_until
         programs = tuple(key for key, word in domains.items() if word and not LIBRARY.match(word))
-        library = np.zeros(len(start), dtype=bool)
-        for value in np.unique(domain[domain != 0]).tolist():
-            mine = domain == value
-            for thread in np.unique(tid[mine]).tolist():
-                key = (process_of(thread), value)
-                if key not in programs:  # a library's, or nobody knows whose
-                    library |= mine & (tid == thread)
+        library = outside(tid, domain, programs)
         return Ranges(start, stop, name.astype(np.int32), tid, depth_of(start, stop, tid), library), programs
 
     def _recorder(self) -> str:

@@ -128,8 +128,8 @@ def only_threads(trace: Trace, within: Windows) -> dict[int, int]:
     return {process: some[0] for process, some in threads.items() if len(some) == 1}
 
 
-def process_of(thread: int) -> int:
-    """Bits 24 to 47 of a global id."""
+def process_of(thread: Any) -> Any:
+    """Bits 24 to 47 of a global id, or of many."""
     return (thread >> 24) & 0xFFFFFF
 
 

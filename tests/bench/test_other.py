@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 from knnscope import environment
 from knnscope.bench import other
 from knnscope.bench.other import Other, Shape
-from knnscope.errors import ArgumentError
+from knnscope.errors import ArgumentError, KnnscopeError
 from knnscope.processes import PACKAGE
 from knnscope.search.rounding import Formula
 from tests import environments
@@ -128,6 +131,19 @@ def test_what_is_no_interpreter_is_refused_in_a_line(program: Program, tmp_path:
     refused(program("#!/bin/sh\necho Python 2.7.18\n"), r"Python 2\.7\.18: knnscope needs 3\.11 or later")
     answers = '#!/bin/sh\ncase "$2" in *version_info*) echo Python 3.12.1;; *) echo nonsense;; esac\n'
     refused(program(answers), "asked what it has, it says 'nonsense'")
+
+
+def test_without_room_for_anything_temporary_there_is_one_line(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    with pytest.raises(
+        KnnscopeError, match=r"no temporary file can be written \(No space left on device\): set TMPDIR"
+    ):
+        other.find(program("#!/bin/sh\necho Python 3.12.1\n"))
 
 
 def test_one_that_does_not_answer_is_given_up(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:

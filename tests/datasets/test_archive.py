@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import random
 import stat
+import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,6 +34,55 @@ def test_unpacks_whole(tmp_path: Path) -> None:
     unzip(archive, tmp_path / "out")
     assert (tmp_path / "out/set/corpus.jsonl").read_bytes() == b"x" * 1000
     assert (tmp_path / "out/set/qrels/test.tsv").read_bytes() == b"y"
+
+
+def test_all_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is there counts as the data set: power lost afterwards must not leave empty files in it."""
+    members = {"set/corpus.jsonl": random.Random(0).randbytes(1_500_000), "set/qrels/test.tsv": b"y", "note": b"z"}
+    done: list[tuple[str, int]] = []
+    sync, rename = os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        done.append((os.readlink(f"/proc/self/fd/{handle}"), os.fstat(handle).st_size))
+        sync(handle)
+
+    def renamed(source: Any, target: Any) -> None:
+        done.append(("renamed", 0))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    unzip(make(tmp_path / "a.zip", members), tmp_path / "out")
+    names = [name for name, _ in done]
+    before, after = done[: names.index("renamed")], names[names.index("renamed") + 1 :]
+    (temporary,) = {name.removesuffix("/note") for name, _ in before if name.endswith("/note")}
+    inside = {os.path.relpath(name, temporary): size for name, size in before}
+    assert {name: inside[name] for name in members} == {name: len(data) for name, data in members.items()}
+    assert set(inside) - set(members) == {".", "set", "set/qrels"}
+    for name in members:  # a folder's names are those of files that are there
+        assert list(inside).index(name) < list(inside).index(os.path.dirname(name) or ".")
+    assert after == [str(tmp_path)], "the archive may be deleted now: its folder's name is on disk"
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> str:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / ".out.x"))
+
+    archive = make(tmp_path / "a.zip", {"a": b"x"})
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    with pytest.raises(KnnscopeError, match=f"^{tmp_path}: permission denied: choose a folder that you may write to$"):
+        unzip(archive, tmp_path / "out")
+
+
+def test_a_full_disk_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    archive = make(tmp_path / "a.zip", {"a": b"x"})
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(KnnscopeError, match="the disk is full"):
+        unzip(archive, tmp_path / "out")
+    assert {p.name for p in tmp_path.iterdir()} == {"a.zip"}
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/etc/evil", "a\\..\\evil", "C:evil"])

@@ -15,10 +15,9 @@ import pyarrow.parquet
 import pytest
 from safetensors.numpy import save_file
 
-from knnscope.datasets import hdf5_file, registry, vector_files
+from knnscope.datasets import registry, vector_files
 from knnscope.errors import KnnscopeError
 from tests.datasets.vector_writers import X, make, write_cropped, write_fixed, write_hdf5
-from tests.processes import LONG
 
 
 def test_hdf5_links_are_not_followed(tmp_path: Path) -> None:
@@ -213,14 +212,3 @@ def test_small_files_with_large_claims_are_refused_before_they_are_decoded(tmp_p
         file.create_dataset("train", (2_000_000, 64), "f4", chunks=(1024, 64))
     with pytest.raises(KnnscopeError, match="claims 512,000,000 bytes of numbers and stores 0"):
         vector_files.load(str(tmp_path / "x.hdf5"))
-
-
-def test_a_library_that_does_not_end_or_crashes_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, _ = make(tmp_path, "a.hdf5")
-    monkeypatch.setattr(hdf5_file.sys, "executable", str(tmp_path / "stand-in"))
-    for script, message in (("kill -SEGV $$", "crashes \\(signal 11\\)"), ("sleep 3600", "does not end")):
-        (tmp_path / "stand-in").write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / "stand-in").chmod(0o755)
-        monkeypatch.setattr(hdf5_file, "PROBE_SECONDS", 1 if "sleep" in script else LONG)
-        with pytest.raises(KnnscopeError, match=message):
-            vector_files.load(str(path))

@@ -139,15 +139,6 @@ def write_at(handle: int, data: bytes | memoryview, offset: int) -> None:
         left, offset = left[done:], offset + done
 
 
-def sync_folder(folder: Path) -> None:
-    """Names in the folder are on disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 class Lock:
     """The right to write to a folder: it ends with the process, however that ends."""
 

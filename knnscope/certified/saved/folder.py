@@ -40,14 +40,13 @@ from knnscope.certified.saved.files import (
     remove_files,
     segment_name,
     strangers,
-    sync_folder,
     told,
 )
 from knnscope.certified.saved.journal import Found, Journal
 from knnscope.certified.saved.manifest import Entry, Manifest
 from knnscope.certified.state import Part, Segment, State, state_of
 from knnscope.errors import KnnscopeError
-from knnscope.store import make_folder, os_problem
+from knnscope.store import make_folder, os_problem, sync_folder
 
 JOURNALLED = 1 << 26
 """Bytes of a journal from which on segments are written in its place: reading so many back takes 0.1 s."""

@@ -30,11 +30,10 @@ from knnscope.certified.saved.files import (
     journal_name,
     open_plain,
     read_at,
-    sync_folder,
     write_at,
 )
 from knnscope.errors import KnnscopeError
-from knnscope.store import os_problem, whole_file
+from knnscope.store import os_problem, sync_folder, whole_file
 
 MAGIC, VERSION = BEGINS["journal"], 1
 FRONT, MARK, RECORD = struct.Struct("<8sIIQ16s"), struct.Struct("<Q"), struct.Struct("<IIQQ")

@@ -27,9 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope import threads as budgets
-from knnscope.certified.saved.files import BEGINS, WRITE_BYTES, damaged, open_plain, read_at, sync_folder
+from knnscope.certified.saved.files import BEGINS, WRITE_BYTES, damaged, open_plain, read_at
 from knnscope.errors import KnnscopeError
-from knnscope.store import os_problem, whole_file
+from knnscope.store import os_problem, sync_folder, whole_file
 
 MAGIC, VERSION = BEGINS["segment"], 1
 FRONT = struct.Struct("<8sIII")
