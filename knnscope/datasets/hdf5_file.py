@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,20 @@ def _opened(path: Path) -> Iterator[Any]:
         raise KnnscopeError(f"{path}: no HDF5 file, or a damaged one ({reason})") from error
 
 
-def hdf5(path: Path, _: str) -> VectorDataset:
-    """Rows, queries, metric and ground truth of an ANN-benchmarks file.
+def hdf5(path: Path, name: str) -> VectorDataset:
+    """Rows, queries, metric and ground truth of an ANN-benchmarks file; of one dataset alone where it is named.
 
     Raises:
         KnnscopeError: h5py is missing, or the file is damaged or holds something else.
     """
     with _opened(path) as file:
+        if name:
+            return VectorDataset(f"{path}#{name}", checked(path, _numbers(path, file, name)))
         parts = {name: checked(path, _numbers(path, file, name)) for name in ("train", "test") if _there(file, name)}
         if "train" not in parts:
             raise KnnscopeError(
-                f"{path}: no dataset 'train': an ANN-benchmarks file holds 'train' and 'test'; there is {', '.join(file) or 'nothing'}"
+                f"{path}: no dataset 'train': an ANN-benchmarks file holds 'train' and 'test'; there is {', '.join(file) or 'nothing'}: "
+                f"{path}#NAME takes one of another name"
             )
         truth, notes = _truth(path, file)
         declared = _text(file.attrs.get("distance"))
@@ -93,8 +97,14 @@ def _numbers(path: Path, file: Any, name: str) -> npt.NDArray[Any]:
         KnnscopeError: it is something else, lies elsewhere, or is too large.
     """
     h5py = require("h5py", "files")
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise KnnscopeError(f"{path}: {name!r} is a link to another place, which is not followed")
+    for outer in accumulate(
+        filter(None, name.split("/")), "{}/{}".format
+    ):  # each group on the way, before what is in it
+        link = file.get(outer, getlink=True)
+        if link is None:
+            raise KnnscopeError(f"{path}: no dataset {name!r}: there is {', '.join(file) or 'nothing'}")
+        if not isinstance(link, h5py.HardLink):
+            raise KnnscopeError(f"{path}: {outer!r} is a link to another place, which is not followed")
     item = file[name]
     if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
         raise KnnscopeError(f"{path}: {name!r} is no plain dataset of this file")

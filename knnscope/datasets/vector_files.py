@@ -35,6 +35,8 @@ READERS = {
     ".safetensors": "safetensors_file:safetensors",
 }
 """By ending, the function of a module beside this one that takes a path and what stands behind ``#``. The longest ending counts."""
+OF_ONE = ("numpy_files:npy", "packed_files:vecs", "packed_files:bin_")
+"""Formats of one array, which has no name."""
 
 
 def split(spec: str) -> tuple[Path, str]:
@@ -65,7 +67,10 @@ def load(spec: str) -> VectorDataset:
         KnnscopeError: missing, cut off, damaged, of another type, or too large for the memory it needs.
     """
     path, column = split(spec)
-    reader: Callable[[Path, str], VectorDataset] = endings.reader(READERS[ending(path)])
+    named = READERS[ending(path)]
+    if column and named in OF_ONE:
+        raise KnnscopeError(f"{path}: #{column} names nothing there: such a file holds one array")
+    reader: Callable[[Path, str], VectorDataset] = endings.reader(named)
     try:
         if not path.is_file():
             raise KnnscopeError(f"{path}: no such file")

@@ -47,6 +47,39 @@ def test_an_hdf5_file_without_rows_says_what_there_is(tmp_path: Path) -> None:
         vector_files.load(str(tmp_path / "x.hdf5"))
 
 
+def test_a_dataset_of_hdf5_is_taken_by_its_name(tmp_path: Path) -> None:
+    """Not the rows in its place: what is named as queries would be answered with, and certified, otherwise."""
+    random = np.random.default_rng(0)
+    train, test, own = (random.standard_normal((rows, 4)).astype(np.float32) for rows in (9, 3, 5))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["train"], file["test"], file["own"] = train, test, own
+        file["within/deep"] = own[:2]
+    for name, values in (("train", train), ("test", test), ("own", own), ("within/deep", own[:2])):
+        found = vector_files.load(f"{tmp_path / 'x.h5'}#{name}")
+        np.testing.assert_array_equal(found.documents.values, values)
+        assert found.queries is None
+    with pytest.raises(KnnscopeError, match=r"no dataset 'tset': there is .*test"):
+        vector_files.load(f"{tmp_path / 'x.h5'}#tset")
+
+
+@pytest.mark.parametrize("name", ["out", "out/own", "here/out/own", "soft", "/", "here/none", "here"])
+def test_a_name_leads_to_no_other_place(tmp_path: Path, name: str) -> None:
+    """Links within a group, and groups that are links."""
+    with h5py.File(tmp_path / "other.h5", "w") as other, h5py.File(tmp_path / "x.h5", "w") as file:
+        other["own"] = X
+        file["out"], file["here/out"] = (h5py.ExternalLink(str(tmp_path / "other.h5"), "/") for _ in range(2))
+        file["soft"] = h5py.SoftLink("/here")
+    with pytest.raises(KnnscopeError, match=r"not followed|no dataset|no plain dataset"):
+        vector_files.load(f"{tmp_path / 'x.h5'}#{name}")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.fvecs", "a.fbin"])
+def test_a_name_in_a_file_of_one_array_is_refused(tmp_path: Path, name: str) -> None:
+    path, _ = make(tmp_path, name)
+    with pytest.raises(KnnscopeError, match="#other names nothing there: such a file holds one array"):
+        vector_files.load(f"{path}#other")
+
+
 def test_hdf5_brings_queries_and_metric(tmp_path: Path) -> None:
     path, values = make(tmp_path, "a.hdf5")
     found = vector_files.load(str(path))
