@@ -174,6 +174,8 @@ def save(run: R, folder: Path) -> R:
     """
     check_own(folder)
     _forget_repeats(folder)
+    if _is_run(folder):  # its page would be taken for that of this one
+        (folder / PAGE).unlink(missing_ok=True)
     jsonl.write(folder / ROWS, run.rows)
     write_json(folder / ENVIRONMENT, run.environment)
     if isinstance(run, ComparisonRun):

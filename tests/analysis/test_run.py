@@ -200,3 +200,13 @@ def test_a_run_without_a_row_and_a_climb_may_be_written_again(tmp_path: Path) ->
     for rung in RUNGS:
         runs.save(LadderRun((rung,), LadderFacts(dataset="x", rows=1, dim=1, k=1, device="cpu")), tmp_path)
         runs.check_own(tmp_path)
+
+
+def test_the_page_of_a_run_that_was_there_goes_with_it(tmp_path: Path) -> None:
+    """One that somebody put into a folder without a run stays."""
+    page = tmp_path / runs.PAGE
+    page.write_text("mine")
+    runs.save(COMPARED, tmp_path)
+    assert page.read_text() == "mine"
+    runs.save(CLIMBED, tmp_path)
+    assert not page.exists()
