@@ -133,7 +133,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
             const Lengths lengths = lengths_of(p, queries + query * p.dim);
             if (lane == 0) own_block.lengths[query] = lengths;
             __syncwarp();
-            lengths_are_made(query);
+            arrive_at_pair(LENGTHS + query);
         }
         for (int i = threadIdx.x + queries_count * 2 * LINE / 4; i < 2 * TOGETHER * LINE / 4; i += 32 * SCANNING) reinterpret_cast<int*>(digits)[i] = 0;
         if (threadIdx.x < 2 * TOGETHER && threadIdx.x >= 2 * queries_count) own_block.biases[threadIdx.x] = 0;
@@ -148,7 +148,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
         const Lengths& lengths = own_block.lengths[min(query, TOGETHER - 1)];
         Reach reach = {0, 0};
         auto look_ahead = [&] {
-            if (METRIC) await_lengths(query);
+            if (METRIC) wait_at_pair(LENGTHS + query);
             reach = METRIC ? reach_of(p, lengths.own2) : reach_of(p, flat + query * FULL);
         };
         u64 words[LEADING / 32];
@@ -163,7 +163,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
         }
         arrive_at<READY, THREADS>();
         if (has_errors) {
-            if (!METRIC) await_lengths(query);
+            if (!METRIC) wait_at_pair(LENGTHS + query);
             const float t = step_of(words);
             if (lane == 0) complete(p, t, lengths, asked);
         }

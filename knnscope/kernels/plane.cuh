@@ -129,8 +129,8 @@ template <int APART, typename Word, int COUNT, typename Is> __device__ __forcein
 template <int NUMBER, int COUNT> __device__ __forceinline__ void wait_at() { asm volatile("bar.sync %0, %1;" ::"n"(NUMBER), "n"(COUNT) : "memory"); }
 template <int NUMBER, int COUNT> __device__ __forceinline__ void arrive_at() { asm volatile("bar.arrive %0, %1;" ::"n"(NUMBER), "n"(COUNT) : "memory"); }
 constexpr int READY = 1, MINIMA = 2, MEET = 3, LENGTHS = 4;  // READY: digits and errors of queries; LENGTHS: of the first query, then of the others
-__device__ __forceinline__ void lengths_are_made(int query) { asm volatile("bar.arrive %0, 64;" ::"r"(LENGTHS + query) : "memory"); }
-__device__ __forceinline__ void await_lengths(int query) { asm volatile("bar.sync %0, 64;" ::"r"(LENGTHS + query) : "memory"); }
+__device__ __forceinline__ void wait_at_pair(int number) { asm volatile("bar.sync %0, 64;" ::"r"(number) : "memory"); }  // of two warps
+__device__ __forceinline__ void arrive_at_pair(int number) { asm volatile("bar.arrive %0, 64;" ::"r"(number) : "memory"); }
 
 // The largest of numbers that are not negative.
 __device__ __forceinline__ float warp_largest(float x)

@@ -13,7 +13,7 @@ using std::min;
 #define __forceinline__ inline
 #define __noinline__
 #define __launch_bounds__(...)
-#define __shared__ static  // of a process
+#define __shared__ static __attribute__((section("shared")))  // of a process
 #define __align__(bytes) __attribute__((aligned(bytes)))
 
 constexpr int SHARED_BYTES = 256 << 10;  // that a block may have
@@ -27,6 +27,7 @@ struct int2 { int x, y; };
 struct float2 { float x, y; };
 struct float4 { float x, y, z, w; };
 struct double2 { double x, y; };
+struct ulonglong2 { unsigned long long x, y; };
 static int2 make_int2(int x, int y) { return {x, y}; }
 static uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 static float2 make_float2(float x, float y) { return {x, y}; }
@@ -116,6 +117,18 @@ static unsigned __ballot_sync(unsigned, bool own)
         return all;
     });
 }
+static bool __any_sync(unsigned all, bool own) { return __ballot_sync(all, own); }
+template <class Choose> static unsigned among_all(unsigned own, Choose choose)
+{
+    return among_warp(own, [&](auto of) {
+        unsigned found = of(0);
+        for (int lane = 1; lane < WARP; ++lane) found = choose(found, of(lane));
+        return found;
+    });
+}
+static unsigned __reduce_min_sync(unsigned, unsigned own) { return among_all(own, [](unsigned a, unsigned b) { return min(a, b); }); }
+static unsigned __reduce_max_sync(unsigned, unsigned own) { return among_all(own, [](unsigned a, unsigned b) { return max(a, b); }); }
+static int __reduce_add_sync(unsigned, int own) { return (int)among_all((unsigned)own, [](unsigned a, unsigned b) { return a + b; }); }
 static double __dadd_rn(double a, double b) { return a + b; }
 static double __dsub_rn(double a, double b) { return a - b; }
 static double __dmul_rn(double a, double b) { return a * b; }
@@ -127,7 +140,7 @@ static unsigned __funnelshift_r(unsigned low, unsigned high, unsigned bits)
     return (unsigned)(((unsigned long long)high << 32 | low) >> (bits & 31));
 }
 typedef signed char Bytes[32];
-__attribute__((optimize("O3"))) static int inner(const Bytes& a, const Bytes& b)
+template <class Left> __attribute__((optimize("O3"))) static int inner(const Left (&a)[32], const Bytes& b)
 {
     int sum = 0;
     for (int k = 0; k < 32; ++k) sum += a[k] * b[k];
@@ -178,6 +191,17 @@ template <class T> static T* everywhere(size_t count)
     return (T*)(all + pages - bytes);
 }
 
+// Shared memory begins as anything. What a launch has, beside what kernels name: whoever goes beyond it is ended as well.
+static size_t shared_bytes = SHARED_BYTES;
+static char* shared_memory;
+extern "C" char __start_shared[] __attribute__((weak)), __stop_shared[] __attribute__((weak));
+static void shared_memory_is_there()
+{
+    shared_memory = everywhere<char>(shared_bytes);
+    std::memset(shared_memory, 0x7b, shared_bytes);
+    if (__start_shared) std::memset(__start_shared, 0x7b, __stop_shared - __start_shared);
+}
+
 static std::function<void()> kernel;
 static void thread_of_block()
 {
@@ -211,6 +235,8 @@ static void run_warp(int warp, bool down)
 }
 static bool nothing_happens() { return false; }
 static bool (*meanwhile)() = nothing_happens;  // what happens beside threads; whether anything did
+static void nothing() {}
+static void (*at_end)() = nothing;  // of a block
 static bool at_random;  // warps go on in any order, and now and then one does not
 static std::mt19937 chance;
 static void run_block()
@@ -219,6 +245,7 @@ static void run_block()
     const int count = blockDim.x * blocks_of_cluster, warps = count / WARP;
     char* const stacks = everywhere<char>(count * STACK);
     if (count % WARP) _exit(6);
+    shared_memory_is_there();
     threads.resize(count), groups.assign(count, std::vector<std::vector<Copy>>(1));
     for (int i = 0; i < count; ++i) {
         ucontext_t& begin = threads[i].begin;
@@ -226,6 +253,7 @@ static void run_block()
         begin.uc_stack.ss_sp = stacks + i * STACK, begin.uc_stack.ss_size = STACK, begin.uc_link = nullptr;
         makecontext(&begin, thread_of_block, 0);
     }
+    chance.seed(chance() + first_block);  // blocks are not alike
     auto ended = [](const Thread& one) { return one.ended; };
     std::vector<int> order(warps);
     std::iota(order.begin(), order.end(), 0);
@@ -262,6 +290,7 @@ static void launch(int blocks, int threads, int lines = 1)
         prctl(PR_SET_PDEATHSIG, SIGKILL);  // who hangs ends with the test that gives up
         blockIdx = {block % blocks, block / blocks, 0}, first_block = blockIdx.x;
         run_block();
+        at_end();
         _exit(0);
     }
     while (wait(&status) > 0) must_be_well(status);
