@@ -125,6 +125,13 @@ def test_what_is_unlike_other_searches(planes: Planes) -> None:
     planes(CLUSTERED, 500, 10, 3, 2, room=SMALLEST_SHARED, late=1)
 
 
+def test_few_ties_go_by_their_names(planes: Planes) -> None:
+    """So few that blocks tell them by words alone."""
+    left, margins = planes(TIES, 800, 4, 4, 3, masked=20)
+    no_margin_is_overstated(margins)
+    assert not left
+
+
 def test_rows_without_bounds(planes: Planes) -> None:
     """Rows too long for float16 are looked at in every search."""
     left, margins = planes(FAR, 600, 3, 4, 2, far=1)
@@ -143,10 +150,10 @@ def test_more_hits_than_words(planes: Planes, late: int) -> None:
     assert len(margins) == 8
 
 
-@pytest.mark.parametrize("k", [10, 17])
-def test_the_last_neighbor_is_far_from_the_others(planes: Planes, k: int) -> None:
-    """Rows that make a threshold are the nearest of all: with one of them less it would leave out a neighbor."""
-    no_margin_is_overstated(planes(SPARSE, 512, k, 3, 2, seed=k, late=k % 2)[1])
+@pytest.mark.parametrize(("k", "blocks"), [(10, 2), (17, 5)])
+def test_the_last_neighbor_is_far_from_the_others(planes: Planes, k: int, blocks: int) -> None:
+    """Rows that make a threshold are the nearest of all: with one of them less it would leave out a neighbor. Several warps bring what it is made of."""
+    no_margin_is_overstated(planes(SPARSE, 512, k, 3, blocks, seed=k, late=k % 2)[1])
 
 
 def test_a_word_that_never_comes(planes: Planes) -> None:

@@ -223,6 +223,8 @@ static void resume(int number)
     own.begun = true;
     setcontext(&own.begin);
 }
+static bool at_random;  // warps go on in any order, stop where their own threads meet, and now and then one does not go on
+static std::mt19937 chance;
 // Until all threads of this warp have to wait for others, or have ended.
 static void run_warp(int warp, bool down)
 {
@@ -231,14 +233,13 @@ static void run_warp(int warp, bool down)
         before = steps;
         for (int lane = 0; lane < WARP; ++lane) resume(warp * WARP + (down ? WARP - 1 - lane : lane));
         down = !down;
+        if (at_random && chance() % 32 == 0) return;
     }
 }
 static bool nothing_happens() { return false; }
 static bool (*meanwhile)() = nothing_happens;  // what happens beside threads; whether anything did
 static void nothing() {}
 static void (*at_end)() = nothing;  // of a block
-static bool at_random;  // warps go on in any order, and now and then one does not
-static std::mt19937 chance;
 static void run_block()
 {
     constexpr size_t STACK = 1 << 17;
