@@ -2,6 +2,9 @@
 #pragma once
 #include <time.h>
 
+#undef __shared__  // a section can be found; functions that are inlined and templates may name nothing in one
+#define __shared__ static __attribute__((section("shared")))
+
 // A word is there at once, or when chance says so, also after its block has ended.
 struct Word64 { unsigned long long* to; unsigned long long word; };
 struct Word128 { ulonglong2* to; ulonglong2 word; };

@@ -13,7 +13,7 @@ using std::min;
 #define __forceinline__ inline
 #define __noinline__
 #define __launch_bounds__(...)
-#define __shared__ static __attribute__((section("shared")))  // of a process
+#define __shared__ static  // of a process
 #define __align__(bytes) __attribute__((aligned(bytes)))
 
 constexpr int SHARED_BYTES = 256 << 10;  // that a block may have
@@ -191,15 +191,19 @@ template <class T> static T* everywhere(size_t count)
     return (T*)(all + pages - bytes);
 }
 
-// Shared memory begins as anything. What a launch has, beside what kernels name: whoever goes beyond it is ended as well.
+static bool at_random;  // warps go on in any order, stop where their own threads meet, and now and then one does not go on
+static std::mt19937 chance;
+
+// Shared memory begins as anything, also what kernels name where that is in a section of its own (blocks.h). Of what a launch has nobody goes beyond the end.
 static size_t shared_bytes = SHARED_BYTES;
 static char* shared_memory;
 extern "C" char __start_shared[] __attribute__((weak)), __stop_shared[] __attribute__((weak));
 static void shared_memory_is_there()
 {
+    const int bytes[] = {0, 0x7b, 0xff}, anything = bytes[chance() % 3];
     shared_memory = everywhere<char>(shared_bytes);
-    std::memset(shared_memory, 0x7b, shared_bytes);
-    if (__start_shared) std::memset(__start_shared, 0x7b, __stop_shared - __start_shared);
+    std::memset(shared_memory, anything, shared_bytes);
+    if (__start_shared) std::memset(__start_shared, anything, __stop_shared - __start_shared);
 }
 
 static std::function<void()> kernel;
@@ -223,8 +227,6 @@ static void resume(int number)
     own.begun = true;
     setcontext(&own.begin);
 }
-static bool at_random;  // warps go on in any order, stop where their own threads meet, and now and then one does not go on
-static std::mt19937 chance;
 // Until all threads of this warp have to wait for others, or have ended.
 static void run_warp(int warp, bool down)
 {
@@ -246,6 +248,7 @@ static void run_block()
     const int count = blockDim.x * blocks_of_cluster, warps = count / WARP;
     char* const stacks = everywhere<char>(count * STACK);
     if (count % WARP) _exit(6);
+    chance.seed(chance() + first_block);  // blocks are not alike
     shared_memory_is_there();
     threads.resize(count), groups.assign(count, std::vector<std::vector<Copy>>(1));
     for (int i = 0; i < count; ++i) {
@@ -254,7 +257,6 @@ static void run_block()
         begin.uc_stack.ss_sp = stacks + i * STACK, begin.uc_stack.ss_size = STACK, begin.uc_link = nullptr;
         makecontext(&begin, thread_of_block, 0);
     }
-    chance.seed(chance() + first_block);  // blocks are not alike
     auto ended = [](const Thread& one) { return one.ended; };
     std::vector<int> order(warps);
     std::iota(order.begin(), order.end(), 0);
