@@ -118,6 +118,7 @@ def test_rows_around_centres(planes: Planes) -> None:
 def test_what_is_unlike_other_searches(planes: Planes) -> None:
     """Fewer rows than neighbors, or than blocks; few that make a threshold, too few for k among them; numbers in GPU memory, a query without a bound."""
     assert planes(CLUSTERED, 7, 10, 2, 2)[1] == [(math.inf, math.inf)] * 4
+    no_margin_is_overstated(planes(CLUSTERED, 3, 1, 4, 2, searches=6)[1])  # all that is left was computed, now and then
     planes(CLUSTERED, 100, 10, 4, 7, late=1)
     planes(CLUSTERED, 500, 4, 2, 3, each=2)
     planes(CLUSTERED, 300, 20, 2, 3, each=2)
