@@ -133,7 +133,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
             const Lengths lengths = lengths_of(p, queries + query * p.dim);
             if (lane == 0) own_block.lengths[query] = lengths;
             __syncwarp();
-            asm volatile("bar.arrive %0, 64;" ::"r"(LENGTHS + query) : "memory");
+            arrive_at_pair(LENGTHS + query);
         }
         for (int i = threadIdx.x + queries_count * 2 * LINE / 4; i < 2 * TOGETHER * LINE / 4; i += 32 * SCANNING) reinterpret_cast<int*>(digits)[i] = 0;
         if (threadIdx.x < 2 * TOGETHER && threadIdx.x >= 2 * queries_count) own_block.biases[threadIdx.x] = 0;
@@ -146,10 +146,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
         const bool has_digits = meeting < queries_count, has_errors = query < queries_count && (!halved || meeting >= MEETING / 2);
         Asked& asked = own_block.asked[min(query, TOGETHER - 1)];
         const Lengths& lengths = own_block.lengths[min(query, TOGETHER - 1)];
-        auto await_lengths = [&] { asm volatile("bar.sync %0, 64;" ::"r"(LENGTHS + query) : "memory"); };
         Reach reach = {0, 0};
         auto look_ahead = [&] {
-            if (METRIC) await_lengths();
+            if (METRIC) wait_at_pair(LENGTHS + query);
             reach = METRIC ? reach_of(p, lengths.own2) : reach_of(p, flat + query * FULL);
         };
         u64 words[LEADING / 32];
@@ -164,7 +163,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plane_search(const Plan
         }
         arrive_at<READY, THREADS>();
         if (has_errors) {
-            if (!METRIC) await_lengths();
+            if (!METRIC) wait_at_pair(LENGTHS + query);
             const float t = step_of(words);
             if (lane == 0) complete(p, t, lengths, asked);
         }

@@ -129,6 +129,8 @@ template <int APART, typename Word, int COUNT, typename Is> __device__ __forcein
 template <int NUMBER, int COUNT> __device__ __forceinline__ void wait_at() { asm volatile("bar.sync %0, %1;" ::"n"(NUMBER), "n"(COUNT) : "memory"); }
 template <int NUMBER, int COUNT> __device__ __forceinline__ void arrive_at() { asm volatile("bar.arrive %0, %1;" ::"n"(NUMBER), "n"(COUNT) : "memory"); }
 constexpr int READY = 1, MINIMA = 2, MEET = 3, LENGTHS = 4;  // READY: digits and errors of queries; LENGTHS: of the first query, then of the others
+__device__ __forceinline__ void wait_at_pair(int number) { asm volatile("bar.sync %0, 64;" ::"r"(number) : "memory"); }  // of two warps
+__device__ __forceinline__ void arrive_at_pair(int number) { asm volatile("bar.arrive %0, 64;" ::"r"(number) : "memory"); }
 
 // The largest of numbers that are not negative.
 __device__ __forceinline__ float warp_largest(float x)
@@ -192,13 +194,19 @@ __device__ __forceinline__ float step_of(const u64 (&words)[LEADING / 32])
     return fmaxf(warp_largest(peak) * (1.f / LEVELS), 0x1p-60f);
 }
 
+__device__ __forceinline__ float inverse_about(float x)
+{
+    float inverse;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(x));
+    return inverse;
+}
+
 // The digits of a query and its biases, by one warp: within 0.51 steps of its words, for what the reciprocal errs by is below 0.01 of LEVELS.
 constexpr int LINE = LEADING + 16;  // of digits, so that lanes of a warp read from 32 banks
 __device__ __forceinline__ void write_digits(const u64 (&words)[LEADING / 32], float t, float& step, signed char* high, signed char* low, int* biases)
 {
     const int lane = threadIdx.x & 31;
-    float inverse;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(t));
+    const float inverse = inverse_about(t);
     int sum_high = 0, sum_low = 0;
     UNROLL for (int i = 0; i < LEADING / 32; ++i) {
         const int j = 32 * i + lane;
@@ -291,12 +299,15 @@ __device__ __forceinline__ uint2 side_of(const Plane& p, i64 row)
 }
 
 // The same, asked for here: the compiler would wait until it is needed.
+__device__ __forceinline__ uint2 load_here(const u8* from)
+{
+    uint2 two;
+    asm volatile("ld.global.nc.v2.u32 {%0,%1}, [%2];" : "=r"(two.x), "=r"(two.y) : "l"(from));
+    return two;
+}
 __device__ __forceinline__ uint2 side_early(const Plane& p, i64 row)
 {
-    uint2 side;
-    const u8* from = p.tiles + (row >> 4) * TILE + 8 * LEADING + (row & 15) * 8;
-    asm volatile("ld.global.nc.v2.u32 {%0,%1}, [%2];" : "=r"(side.x), "=r"(side.y) : "l"(from));
-    return side;
+    return load_here(p.tiles + (row >> 4) * TILE + 8 * LEADING + (row & 15) * 8);
 }
 
 // The compiler takes numbers apart as soon as they are asked for, and so would wait for them.

@@ -137,7 +137,8 @@ __device__ __forceinline__ void finish(const Plane& p, Shared& own_block, const 
                 const int query = queue.query[i];
                 const u32 row = queue.rows[i];
                 const Asked& asked = own_block.asked[query];
-                if ((own_block.errors(query) & 8u) && *reinterpret_cast<volatile u32*>(&p.state->hits[own_block.number & 1][query]) > HITS) continue;  // all rows have to answer it
+                const bool many = (own_block.errors(query) & 8u) && *reinterpret_cast<volatile u32*>(&p.state->hits[own_block.number & 1][query]) > HITS;
+                if (__any_sync(ALL, many)) continue;  // all rows have to answer it; a lane may see the last hit before another does
                 const uint2 side = side_of(p, row);
                 double least, most;
                 about(p, row, queries + query * p.dim, asked.defined, least, most);

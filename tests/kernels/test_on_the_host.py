@@ -2,98 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-import shutil
-import subprocess
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from knnscope.certified.cuda import tiled, wide
 from knnscope.kernels import sources
-from knnscope.store import locked, make_folder
-from tests.conftest import KEPT
+from tests.kernels.on_the_host import built, run
 
-HOST = Path(__file__).parent / "host"
-COMPILER = shutil.which("c++")
-PTX = re.compile(r'asm(\s+volatile)?\s*\((?:[^;"]|"[^"]*")*\);')
-HOSTS_OWN = re.compile(r"(?<=void )multiply(?=\()|(?<=uint4 )stream(?=\()|(?<=void )load_four(?=\()")
-"""What is an instruction on a GPU, and a function of the host's own here; so is all of some files."""
-HOSTS_FILES = ("copies.cuh", "warpgroups.cuh")
-DYNAMIC = re.compile(r"extern __shared__ (?:__align__\(\d+\) )?(\w+) (\w+)\[\];")
 KINDS = {"float32": (0, 0, 128), "bfloat16, cosine": (2, 2, 64), "float64": (3, 0, 256), "uint8, ip": (5, 1, 64)}
 """CELL, METRIC and WIDE."""
 H200_SHARED = 232_448
 """Bytes of shared memory that a block may have there."""
 FULL = {"together": 4, "held": 512, "stages": 3, "masked": 1, "offset": 0}
-
-
-OPTIONS = ("-std=c++17", "-O1", "-w", "-fno-strict-aliasing", "-ffp-contract=off", "-U_FORTIFY_SOURCE")
-"""Threads jump from stack to stack, which a fortified longjmp takes for an error."""
-
-
-@cache
-def surroundings() -> bytes:
-    """All that decides a program beside its source: the compiler, its options, the host's files, and what stands here."""
-    assert COMPILER is not None
-    version = subprocess.run([COMPILER, "--version"], capture_output=True, check=True).stdout
-    files = (path.read_bytes() for path in (Path(__file__), *sorted(HOST.iterdir())) if path.is_file())
-    return b"\0".join((version, repr(OPTIONS).encode(), *files))
-
-
-def standard_library() -> Path:
-    """host/standard.h, compiled once for all programs: read by each, it would be half of its compiling."""
-    kept = make_folder(KEPT / "host") / f"standard-{hashlib.sha256(surroundings()).hexdigest()}"
-    with locked(kept.with_suffix(".lock")):  # the others wait for the first
-        if not kept.exists():
-            with TemporaryDirectory(dir=kept.parent) as folder:
-                made = shutil.copy(HOST / "standard.h", make_folder(Path(folder) / "made"))
-                subprocess.run([COMPILER, *OPTIONS, "-x", "c++-header", made, "-o", f"{made}.gch"], check=True)
-                Path(made).parent.rename(kept)
-    return kept / "standard.h"
-
-
-def built(folder: Path, name: str, source: sources.Source) -> Path:
-    """A program of host/NAME.cpp and a source; one that was built of the same words before is kept.
-
-    Raises:
-        subprocess.CalledProcessError: it does not compile.
-    """
-    if COMPILER is None:
-        pytest.skip("no C++ compiler")
-    macros = "".join(f"#define {macro} {value}\n" for macro, value in source.macros)
-    source = replace(source, before=tuple(file for file in source.before if file not in HOSTS_FILES))
-    code = HOSTS_OWN.sub("of_a_gpu", PTX.sub(";", source.code))
-    code = DYNAMIC.sub(r"alignas(16) static \1 \2[SHARED_BYTES / sizeof(\1)];", code)
-    included = macros + code
-    made_of = hashlib.sha256(b"\0".join((surroundings(), name.encode(), included.encode())))
-    program = make_folder(KEPT / "host") / f"{name}-{made_of.hexdigest()}"
-    if not program.exists():
-        (folder / "kernel.inc").write_text(included)
-        made = program.with_name(f"{name}-{os.getpid()}.part")
-        paths = (
-            "-include",
-            str(standard_library()),
-            f"-I{folder}",
-            f"-I{HOST}",
-            str(HOST / f"{name}.cpp"),
-            "-o",
-            str(made),
-        )
-        subprocess.run([COMPILER, *OPTIONS, *paths], check=True)
-        made.replace(program)
-    return program
-
-
-def run(program: Path, *given: int) -> None:
-    """Run it; 0 is its word that all is right."""
-    done = subprocess.run([str(program), *map(str, given)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, (program, given, done.returncode, done.stdout, done.stderr)
 
 
 class AllRows:

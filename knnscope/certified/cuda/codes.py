@@ -26,7 +26,8 @@ DIMS = (16, 4096)
 """Components with which rows are written as codes; others compete by their values."""
 FEWEST = 4096
 """Rows from which on codes are worth their launches."""
-PLANE_ROWS, PLANE_STEP = 16, 64
+PLANE_STEP = 64
+"""Leading components of a plane are a multiple of it."""
 SAMPLE = 1 << 16
 """Rows that the centre and the directions are taken from."""
 CHUNK = 1 << 17

@@ -96,9 +96,9 @@ class Workspace:
 
     def _tell(self, told: int, count: int) -> None:
         """Three candidates of each query, two of them computed."""
-        from knnscope.certified.cuda import plane
+        from knnscope.certified.cuda.plane_told import TOLD
 
-        written = np.zeros(count, plane.TOLD)
+        written = np.zeros(count, TOLD)
         for name, value in (
             ("alpha", 1),
             ("skipped", 2**64 - 1),

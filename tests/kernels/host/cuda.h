@@ -27,6 +27,7 @@ struct int2 { int x, y; };
 struct float2 { float x, y; };
 struct float4 { float x, y, z, w; };
 struct double2 { double x, y; };
+struct ulonglong2 { unsigned long long x, y; };
 static int2 make_int2(int x, int y) { return {x, y}; }
 static uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 static float2 make_float2(float x, float y) { return {x, y}; }
@@ -116,6 +117,18 @@ static unsigned __ballot_sync(unsigned, bool own)
         return all;
     });
 }
+static bool __any_sync(unsigned all, bool own) { return __ballot_sync(all, own); }
+template <class Choose> static unsigned among_all(unsigned own, Choose choose)
+{
+    return among_warp(own, [&](auto of) {
+        unsigned found = of(0);
+        for (int lane = 1; lane < WARP; ++lane) found = choose(found, of(lane));
+        return found;
+    });
+}
+static unsigned __reduce_min_sync(unsigned, unsigned own) { return among_all(own, [](unsigned a, unsigned b) { return min(a, b); }); }
+static unsigned __reduce_max_sync(unsigned, unsigned own) { return among_all(own, [](unsigned a, unsigned b) { return max(a, b); }); }
+static int __reduce_add_sync(unsigned, int own) { return (int)among_all((unsigned)own, [](unsigned a, unsigned b) { return a + b; }); }
 static double __dadd_rn(double a, double b) { return a + b; }
 static double __dsub_rn(double a, double b) { return a - b; }
 static double __dmul_rn(double a, double b) { return a * b; }
@@ -127,7 +140,7 @@ static unsigned __funnelshift_r(unsigned low, unsigned high, unsigned bits)
     return (unsigned)(((unsigned long long)high << 32 | low) >> (bits & 31));
 }
 typedef signed char Bytes[32];
-__attribute__((optimize("O3"))) static int inner(const Bytes& a, const Bytes& b)
+template <class Left> __attribute__((optimize("O3"))) static int inner(const Left (&a)[32], const Bytes& b)
 {
     int sum = 0;
     for (int k = 0; k < 32; ++k) sum += a[k] * b[k];
@@ -178,6 +191,21 @@ template <class T> static T* everywhere(size_t count)
     return (T*)(all + pages - bytes);
 }
 
+static bool at_random;  // warps go on in any order, stop where their own threads meet, and now and then one does not go on
+static std::mt19937 chance;
+
+// Shared memory begins as anything, also what kernels name where that is in a section of its own (blocks.h). Of what a launch has nobody goes beyond the end.
+static size_t shared_bytes = SHARED_BYTES;
+static char* shared_memory;
+extern "C" char __start_shared[] __attribute__((weak)), __stop_shared[] __attribute__((weak));
+static void shared_memory_is_there()
+{
+    const int bytes[] = {0, 0x7b, 0xff}, anything = bytes[chance() % 3];
+    shared_memory = everywhere<char>(shared_bytes);
+    std::memset(shared_memory, anything, shared_bytes);
+    if (__start_shared) std::memset(__start_shared, anything, __stop_shared - __start_shared);
+}
+
 static std::function<void()> kernel;
 static void thread_of_block()
 {
@@ -207,18 +235,21 @@ static void run_warp(int warp, bool down)
         before = steps;
         for (int lane = 0; lane < WARP; ++lane) resume(warp * WARP + (down ? WARP - 1 - lane : lane));
         down = !down;
+        if (at_random && chance() % 32 == 0) return;
     }
 }
 static bool nothing_happens() { return false; }
 static bool (*meanwhile)() = nothing_happens;  // what happens beside threads; whether anything did
-static bool at_random;  // warps go on in any order, and now and then one does not
-static std::mt19937 chance;
+static void nothing() {}
+static void (*at_end)() = nothing;  // of a block
 static void run_block()
 {
     constexpr size_t STACK = 1 << 17;
     const int count = blockDim.x * blocks_of_cluster, warps = count / WARP;
     char* const stacks = everywhere<char>(count * STACK);
     if (count % WARP) _exit(6);
+    chance.seed(chance() + first_block);  // blocks are not alike
+    shared_memory_is_there();
     threads.resize(count), groups.assign(count, std::vector<std::vector<Copy>>(1));
     for (int i = 0; i < count; ++i) {
         ucontext_t& begin = threads[i].begin;
@@ -262,6 +293,7 @@ static void launch(int blocks, int threads, int lines = 1)
         prctl(PR_SET_PDEATHSIG, SIGKILL);  // who hangs ends with the test that gives up
         blockIdx = {block % blocks, block / blocks, 0}, first_block = blockIdx.x;
         run_block();
+        at_end();
         _exit(0);
     }
     while (wait(&status) > 0) must_be_well(status);

@@ -2,11 +2,12 @@
 
 // m16n8k32 of bytes, as PTX says which lane holds which numbers.
 struct Operands { unsigned a[4], b[2]; };
-static void multiply(int (&sums)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1)
+template <class Left> static void multiply_bytes(int (&sums)[4], const Operands& own)
 {
-    among_warp(Operands{{a0, a1, a2, a3}, {b0, b1}}, [&](auto of) {
+    among_warp(own, [&](auto of) {
         const int lane = threadIdx.x % WARP;
-        Bytes rows[2], columns[2];
+        Left rows[2][32];
+        Bytes columns[2];
         for (int i = 0; i < 2; ++i)
             for (int word = 0; word < 8; ++word) {
                 const Operands left = of(lane / 4 * 4 + word % 4), right = of((lane % 4 * 2 + i) * 4 + word % 4);
@@ -17,11 +18,23 @@ static void multiply(int (&sums)[4], unsigned a0, unsigned a1, unsigned a2, unsi
         return 0;
     });
 }
+static void multiply(int (&sums)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1)
+{
+    multiply_bytes<signed char>(sums, {{a0, a1, a2, a3}, {b0, b1}});
+}
+static void multiply_unsigned(int (&sums)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1)
+{
+    multiply_bytes<unsigned char>(sums, {{a0, a1, a2, a3}, {b0, b1}});
+}
 
-// Addresses of 32 bits, counted from somewhere in this process.
-static const char of_addresses = 0;
-static unsigned address(const void* place) { return (unsigned)((const char*)place - &of_addresses + (1ll << 31)); }
-static const char* at_address(unsigned from) { return &of_addresses + ((long long)from - (1ll << 31)); }
+// Addresses of 32 bits, in the shared memory that a launch has.
+static unsigned address(const void* place)
+{
+    const size_t at = (const char*)place - shared_memory;
+    if (at >= shared_bytes) _exit(8);
+    return (unsigned)at;
+}
+static const char* at_address(unsigned from) { return shared_memory + from; }
 
 // ldmatrix, x4: lane i says where line i % 8 of matrix i / 8 begins, and has four bytes of line lane / 4 of each.
 static void load_four(unsigned from, unsigned (&to)[4])
