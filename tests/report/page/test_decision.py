@@ -23,7 +23,7 @@ CASES = {
     + quiet("b", 200)
     + quiet("a", 100, batch=9)
     + quiet("b", 200, batch=9),
-    "Take a for 1 queries a call and b for 10.": quiet("a", 100)
+    "Take a for 1 query a call and b for 10.": quiet("a", 100)
     + quiet("b", 200)
     + quiet("a", 300, batch=10)
     + quiet("b", 200, batch=10),

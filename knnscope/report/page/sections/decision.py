@@ -145,10 +145,10 @@ def _take(choices: Sequence[Choice]) -> str:
         batches = [c.group[1] for c in some]
         if place == len(spans) - 1:
             where = f"from {batches[0]:,}" if len(batches) > 1 else f"for {batches[0]:,}"
-        elif place == 0 and len(batches) > 1:
-            where = f"up to {_queries(batches[-1])} a call"
+        elif place == 0:
+            where = f"{'up to' if len(batches) > 1 else 'for'} {_queries(batches[-1])} a call"
         else:
-            where = f"for {_and([f'{b:,}' for b in batches])}{' queries a call' if place == 0 else ''}"
+            where = f"for {_and([f'{b:,}' for b in batches])}"
         parts.append(f"{name or 'none'} {where}")
     return f"Take {_and(parts)}"
 
