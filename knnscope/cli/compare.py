@@ -66,7 +66,12 @@ class Compare:
         earlier = _earlier(args.against, args.dataset) if args.against is not None else None
         out = args.out or f"runs/compare-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         check_outputs([Path(out)], [Path(folder) for folder in args.against or ()])
-        found = _measured(args, out, times)
+        try:
+            found = _measured(args, out, times)
+        except KeyboardInterrupt as stop:
+            if stop.args:  # a signal's number, or words of its own
+                raise
+            raise KeyboardInterrupt("interrupted before anything was measured: no run was written") from stop
         notes(reporting.beside(found.run))
         since, more = self._shown(args, earlier, found, times)
         if any(one.interrupted for one in (found, *more)) and found.folder is not None:

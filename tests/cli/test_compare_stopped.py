@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from knnscope import store
+from knnscope import cli, store
 from knnscope.analysis import jsonl
 from knnscope.analysis.measurement import Measurement
 from knnscope.ceilings import cache
+from knnscope.cli import compare
 from tests.bench.test_result import CEILINGS
 from tests.processes import LONG, gone, offspring, until
 
@@ -87,3 +89,17 @@ def is_engine(number: int) -> bool:
         return b"knnscope.bench.child" in Path(f"/proc/{number}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def test_before_anything_was_measured_nothing_is_said_to_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "v.npy", np.eye(9, dtype=np.float32))
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "_measured", stopped)
+    with pytest.raises(KeyboardInterrupt, match=r"^interrupted before anything was measured: no run was written$"):
+        cli.main(["compare", str(tmp_path / "v.npy"), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()

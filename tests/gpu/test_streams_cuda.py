@@ -91,18 +91,27 @@ def test_graphs_of_one_stream_run_beside_each_other_and_beside_searches(batch: i
         cp.cuda.runtime.deviceSynchronize()
 
 
-def test_a_graph_of_pytorch() -> None:
-    torch = pytest.importorskip("torch")
-    rows, queries = data(9000, 8)
-    expected, index = ExactIndex(rows, device="cpu").search(queries, K).ids, ExactIndex(rows, device="cuda")
-    asked, stream, graph = torch.as_tensor(queries[:4], device="cuda"), torch.cuda.Stream(), torch.cuda.CUDAGraph()
-    out = torch.zeros((4, K), dtype=torch.int64, device="cuda"), torch.zeros((4, K), dtype=torch.float64, device="cuda")
+def captured(index: ExactIndex, asked: Any) -> tuple[Any, Any, tuple[Any, Any]]:
+    """A search of PyTorch's queries in a graph of its own, the stream, and what it writes."""
+    import torch
+
+    stream, graph, shape = torch.cuda.Stream(), torch.cuda.CUDAGraph(), (len(asked), K)
+    out = torch.zeros(shape, dtype=torch.int64, device="cuda"), torch.zeros(shape, dtype=torch.float64, device="cuda")
     torch.cuda.synchronize()
     with torch.cuda.stream(stream):
         index.search(asked, K, out=out)
     stream.synchronize()
     with torch.cuda.graph(graph, stream=stream):
         index.search(asked, K, out=out)
+    return graph, stream, out
+
+
+def test_a_graph_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    rows, queries = data(9000, 8)
+    expected, index = ExactIndex(rows, device="cpu").search(queries, K).ids, ExactIndex(rows, device="cuda")
+    asked = torch.as_tensor(queries[:4], device="cuda")
+    graph, _, out = captured(index, asked)
     for first in (4, 0):
         asked.copy_(torch.as_tensor(queries[first : first + 4]))
         graph.replay()
@@ -117,14 +126,7 @@ def test_a_graph_writes_to_no_memory_but_its_own() -> None:
     narrow = torch.as_tensor(queries, device="cuda").bfloat16()
     index = ExactIndex(rows, device="cuda")
     expected = ExactIndex(rows, device="cpu").search(narrow.float().cpu().numpy(), K).ids
-    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
-    out = torch.zeros((4, K), dtype=torch.int64, device="cuda"), torch.zeros((4, K), dtype=torch.float64, device="cuda")
-    torch.cuda.synchronize()
-    with torch.cuda.stream(stream):
-        index.search(narrow, K, out=out)
-        stream.synchronize()
-    with torch.cuda.graph(graph, stream=stream):
-        index.search(narrow, K, out=out)
+    graph, stream, out = captured(index, narrow)
     with cp.cuda.ExternalStream(stream.cuda_stream):
         others = [cp.full(size, 91, cp.uint8) for size in (512, 1024, 2048, 4096) for _ in range(8)]
     for _ in range(3):
