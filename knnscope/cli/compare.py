@@ -69,7 +69,7 @@ class Compare:
         try:
             found = _measured(args, out, times)
         except KeyboardInterrupt as stop:
-            if stop.args:  # a signal's number, or words of its own
+            if stop.args:  # it has said what is kept
                 raise
             raise KeyboardInterrupt("interrupted before anything was measured: no run was written") from stop
         notes(reporting.beside(found.run))
