@@ -71,7 +71,7 @@ class Compare:
         except KeyboardInterrupt as stop:
             if stop.args:  # it has said what is kept
                 raise
-            raise KeyboardInterrupt("interrupted before anything was measured: no run was written") from stop
+            raise KeyboardInterrupt("interrupted; nothing was measured yet, no run was written") from stop
         notes(reporting.beside(found.run))
         since, more = self._shown(args, earlier, found, times)
         if any(one.interrupted for one in (found, *more)) and found.folder is not None:

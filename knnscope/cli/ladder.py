@@ -74,8 +74,11 @@ class Ladder:
             each=(lambda row: show_rows([row])) if args.json else None,
         )
         out = args.out or f"runs/ladder-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        with options.dashed():
-            found = climb(args.dataset, args.k, chosen, how, out)
+        try:
+            with options.dashed():
+                found = climb(args.dataset, args.k, chosen, how, out)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt("interrupted; no rung was climbed yet, no run was written") from stop
         notes(reporting.beside(found.run))
         if args.json:
             notes(found.notes)

@@ -100,6 +100,6 @@ def test_before_anything_was_measured_nothing_is_said_to_be_kept(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(compare, "_measured", stopped)
-    with pytest.raises(KeyboardInterrupt, match=r"^interrupted before anything was measured: no run was written$"):
+    with pytest.raises(KeyboardInterrupt, match=r"^interrupted; nothing was measured yet, no run was written$"):
         cli.main(["compare", str(tmp_path / "v.npy"), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
