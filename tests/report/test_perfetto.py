@@ -127,23 +127,32 @@ def test_a_recorded_trace_whole(tmp_path: Path) -> None:
     assert all(event["args"]["bytes"] > 0 for event in shown if event["cat"] == "copy")
 
 
-def test_memory_does_not_grow_with_the_text() -> None:
-    trace = loop(40_000)
-    window = whole(trace)
+def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each more event numbers stay, and no text."""
+    monkeypatch.setattr(perfetto, "CHUNK", 1 << 10)
 
     class Sink(io.StringIO):
-        size = 0
+        def __init__(self) -> None:
+            super().__init__()
+            self.size = 0
 
         def write(self, text: str) -> int:
-            Sink.size += len(text)
+            self.size += len(text)
             return len(text)
 
-    tracemalloc.start()
-    perfetto.write(trace, window, Sink())
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert Sink.size > 8e6
-    assert peak < Sink.size / 1.2, "arrays of the events, and the text of a few"
+    def written_of(kernels: int) -> tuple[int, int]:
+        trace, sink = loop(kernels), Sink()
+        window = whole(trace)
+        tracemalloc.start()
+        perfetto.write(trace, window, sink)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak, sink.size
+
+    written_of(100)  # what the first time alone loads
+    (some, some_text), (more, more_text) = written_of(5_000), written_of(10_000)
+    assert more_text - some_text > 1e6
+    assert more - some < more_text - some_text
 
 
 def launched(trace: Trace, kernels: list[int], copies: list[int]) -> Trace:
