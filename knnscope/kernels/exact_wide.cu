@@ -96,7 +96,6 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
                 if (tile + 1 == end) arrive(shared.queries_empty);
             }
             await(shared.sides_full[side], side_phase);
-            const u32 taken = SAMPLE ? 0 : glance(shared.passed.taken[own]);
             const float4* sides = reinterpret_cast<const float4*>(shared.sides[side]) + t;  // s and N of two rows
             float least[TALL][2];
             UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) least[i][h] = infinite();
@@ -109,14 +108,14 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
                 if (!SAMPLE) any |= masks[i][h] = __ballot_sync(ALL, least[i][h] <= limits[i][h]);
                 else keep_group(p, first_query + i * 64 + h * 8, tile, least[i][h]);
             }
-            if (any) pass_on<1>(shared.passed, own, sums, masks, (u32)first_query, (u32)tile << 2 | t, put, taken);
+            if (any) pass_on<1>(shared.passed, own, sums, masks, (u32)first_query, (u32)tile << 2 | t, put);
             __syncwarp();
             if (lane == 0) arrive(shared.sides_empty[side]);
             if (++side == SIDES) side = 0, side_phase ^= 1;
         }
     }
     __syncwarp();
-    if (lane == 0) __threadfence_block(), atomicAdd(&shared.passed.ended, 1u);
+    if (lane == 0) arrive(shared.passed.ended);
 }
 
 extern "C" __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_sample(const Batch p) { scan_wide<true>(p); }

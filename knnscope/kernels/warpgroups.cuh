@@ -37,6 +37,14 @@ __device__ __forceinline__ void await(u64& barrier, int phase)
                      : "=r"(done) : "r"(address(&barrier)), "r"(phase) : "memory");
     } while (!done);
 }
+// Whether that phase is over, and then what was done before.
+__device__ __forceinline__ bool is_over(u64& barrier, int phase)
+{
+    u32 done;
+    asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+                 : "=r"(done) : "r"(address(&barrier)), "r"(phase) : "memory");
+    return done;
+}
 __device__ __forceinline__ void copy_bulk(void* to, const void* from, int bytes, u64& barrier)
 {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(address(to)), "l"(from),
@@ -92,16 +100,4 @@ __device__ __forceinline__ void hold(int (&c)[64])
 __device__ __forceinline__ void put_pair(int2& to, int x, int y)
 {
     asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(address(&to)), "r"(x), "r"(y) : "memory");
-}
-// What another warp has announced, and what it did before that.
-__device__ __forceinline__ u32 acquired(const u32& word)
-{
-    u32 value;
-    asm volatile("ld.acquire.cta.shared::cta.u32 %0, [%1];" : "=r"(value) : "r"(address(&word)) : "memory");
-    return value;
-}
-// By one thread: whoever sees the value sees what it did before, and what it knew of.
-__device__ __forceinline__ void released(u32& word, u32 value)
-{
-    asm volatile("st.release.cta.shared::cta.u32 [%0], %1;" ::"r"(address(&word)), "r"(value) : "memory");
 }

@@ -11,8 +11,8 @@ LEAST = 64
 THREADS, MOST_AHEAD, LEAST_AHEAD = 384, 8, 4
 KERNELS = {"wide": ("wide_sample", "wide_scan"), "slices": ("slices_sample", "slices_scan")}
 """Of each file: the one of a sample of rows, and the one of all."""
-LINES = 8 * 12 * 144 + 68
-"""Bytes of lines that wait to be looked at, and the words that count them."""
+LINES = 8 * 12 * 144 + 8
+"""Bytes of lines that wait to be looked at, and of the barrier that counts who has ended."""
 BARRIERS = 512
 """Bytes that barriers and the gaps between all these have, at most."""
 

@@ -44,6 +44,12 @@ static void await(u64& barrier, int phase)
     while (bits_of<Phased>(barrier).phase == phase) yield();
 }
 
+static bool is_over(const u64& barrier, int phase)
+{
+    paused = true;
+    return bits_of<Phased>(barrier).phase != phase;
+}
+
 struct Bulk { u8* to; const u8* from; int bytes; u64* barrier; };
 static std::vector<Bulk> on_their_way;
 static void comes(const Bulk& one) { std::memcpy(one.to, one.from, one.bytes), change(*one.barrier, 0, -one.bytes); }
@@ -147,9 +153,3 @@ template <int LEFT> static void await_products()
 }
 static void hold(int (&)[64]) {}
 static void put_pair(int2& to, int x, int y) { to = {x, y}; }
-static u32 acquired(const u32& word)
-{
-    paused = true;
-    return *(volatile const u32*)&word;
-}
-static void released(u32& word, u32 value) { *(volatile u32*)&word = value; }
