@@ -2,9 +2,10 @@
 // of its own, and both have the same rows: these stay until both have multiplied them. It comes after wide.cuh.
 //
 //   TALL     blocks of 64 queries that a warpgroup has: 1 or 2
+//   HELD     of these, those whose codes it has in registers: 0 or 1
 //   AHEAD    slices of rows on their way
 
-constexpr int WIDE_QUERIES = 128 * TALL, SIDES = 3;
+constexpr int WIDE_QUERIES = 128 * TALL, SIDES = 3, STEPS = SLICE / 32;
 
 struct Wide {
     u8 queries[TALL][SLICES][128][SLICE];
@@ -13,6 +14,16 @@ struct Wide {
     Passed passed;
     u64 full[AHEAD], empty[AHEAD], queries_full, queries_empty, sides_full[SIDES], sides_empty[SIDES];
 };
+
+// What a thread has of a block of queries, as multiply_held wants it.
+__device__ __forceinline__ void hold_queries(const u8 (&queries)[SLICES][128][SLICE], int first, u32 (&held)[SLICES * STEPS][4])
+{
+    const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    UNROLL for (int step = 0; step < SLICES * STEPS; ++step) UNROLL for (int part = 0; part < 4; ++part) {
+        const u8* line = queries[step / STEPS][first + g + (part & 1) * 8];
+        held[step][part] = *reinterpret_cast<const u32*>(line + (((step % STEPS * 2 + (part >> 1)) ^ g) << 4) + 4 * t);
+    }
+}
 
 template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
 {
@@ -75,6 +86,8 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
         float steps[TALL][2], starts[TALL][2], limits[TALL][2];
         read_limits<SAMPLE>(p.asked, first_query, steps, starts, limits);
         await(shared.queries_full, turn);
+        u32 held[SLICES * STEPS][4];
+        if (HELD) hold_queries(shared.queries[group * TALL >> 1], (group * TALL & 1) * 64 + warp * 16, held);
         for (i64 tile = begin; tile < end; ++tile) {
             int sums[TALL][64];
             const int first_stage = stage;
@@ -83,8 +96,11 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
                 await(shared.full[stage], phase);
                 if (slice == 0) products_begin();
                 const u64 rows = operand(first_rows + stage * (ROWS * SLICE));
-                UNROLL for (int k = 0; k < SLICE / 32; ++k) UNROLL for (int i = 0; i < TALL; ++i)
-                    multiply_wide(sums[i], operand(own_queries + (slice * 128 + i * 64) * SLICE) + 2 * k, rows + 2 * k, slice == 0 && k == 0);
+                UNROLL for (int k = 0; k < STEPS; ++k) UNROLL for (int i = 0; i < TALL; ++i) {
+                    const bool begins = slice == 0 && k == 0;
+                    if (i < HELD) multiply_held(sums[i], held[slice * STEPS + k], rows + 2 * k, begins);
+                    else multiply_wide(sums[i], operand(own_queries + (slice * 128 + i * 64) * SLICE) + 2 * k, rows + 2 * k, begins);
+                }
                 if (++stage == AHEAD) stage = 0, phase ^= 1;
             }
             products_end();
