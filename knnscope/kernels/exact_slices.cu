@@ -157,7 +157,6 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_slices(const Batch& 
             UNROLL for (int i = 0; i < TILES; ++i) leave(shared, stage.before(TILES - i));
             if (lane == 0 && tile + 2 * TILES >= item.end) arrive(shared.queries_empty);  // our last one of the item
             await(shared.sides_full[side.at], side.phase);
-            const u32 taken = SAMPLE ? 0 : glance(shared.passed.taken[own]);
             float least[PARTS][2];
             UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h) least[i][h] = infinite();
             UNROLL for (int of = 0; of < TILES; ++of) {
@@ -173,14 +172,14 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_slices(const Batch& 
                 if (!SAMPLE) any |= masks[i][h] = __ballot_sync(ALL, is_there && least[i][h] <= limits[i / TILES][h]);
                 else if (is_there) keep_group(p, first_query + i / TILES * 64 + h * 8, tile + i % TILES, least[i][h]);
             }
-            if (any) pass_on<TILES>(shared.passed, own, sums, masks, (u32)first_query, (u32)tile << 2 | t, put, taken);
+            if (any) pass_on<TILES>(shared.passed, own, sums, masks, (u32)first_query, (u32)tile << 2 | t, put);
             __syncwarp();
             if (lane == 0) arrive(shared.sides_empty[side.at]);
             side.next();
         }
     }
     __syncwarp();
-    if (lane == 0) __threadfence_block(), atomicAdd(&shared.passed.ended, 1u);
+    if (lane == 0) arrive(shared.passed.ended);
     if (SHARING > 1) meet_cluster();  // others may still tell this block that they have read
 }
 

@@ -2,9 +2,10 @@
 // of its own, and both have the same rows: these stay until both have multiplied them. It comes after wide.cuh.
 //
 //   TALL     blocks of 64 queries that a warpgroup has: 1 or 2
+//   HELD     of these, those whose codes it has in registers: 0 or 1
 //   AHEAD    slices of rows on their way
 
-constexpr int WIDE_QUERIES = 128 * TALL, SIDES = 3;
+constexpr int WIDE_QUERIES = 128 * TALL, SIDES = 3, STEPS = SLICE / 32;
 
 struct Wide {
     u8 queries[TALL][SLICES][128][SLICE];
@@ -13,6 +14,16 @@ struct Wide {
     Passed passed;
     u64 full[AHEAD], empty[AHEAD], queries_full, queries_empty, sides_full[SIDES], sides_empty[SIDES];
 };
+
+// What a thread has of a block of queries, as multiply_held wants it.
+__device__ __forceinline__ void hold_queries(const u8 (&queries)[SLICES][128][SLICE], int first, u32 (&held)[SLICES * STEPS][4])
+{
+    const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    UNROLL for (int step = 0; step < SLICES * STEPS; ++step) UNROLL for (int part = 0; part < 4; ++part) {
+        const u8* line = queries[step / STEPS][first + g + (part & 1) * 8];
+        held[step][part] = *reinterpret_cast<const u32*>(line + (((step % STEPS * 2 + (part >> 1)) ^ g) << 4) + 4 * t);
+    }
+}
 
 template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
 {
@@ -75,6 +86,8 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
         float steps[TALL][2], starts[TALL][2], limits[TALL][2];
         read_limits<SAMPLE>(p.asked, first_query, steps, starts, limits);
         await(shared.queries_full, turn);
+        u32 held[SLICES * STEPS][4];
+        if (HELD) hold_queries(shared.queries[group * TALL >> 1], (group * TALL & 1) * 64 + warp * 16, held);
         for (i64 tile = begin; tile < end; ++tile) {
             int sums[TALL][64];
             const int first_stage = stage;
@@ -83,8 +96,11 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
                 await(shared.full[stage], phase);
                 if (slice == 0) products_begin();
                 const u64 rows = operand(first_rows + stage * (ROWS * SLICE));
-                UNROLL for (int k = 0; k < SLICE / 32; ++k) UNROLL for (int i = 0; i < TALL; ++i)
-                    multiply_wide(sums[i], operand(own_queries + (slice * 128 + i * 64) * SLICE) + 2 * k, rows + 2 * k, slice == 0 && k == 0);
+                UNROLL for (int k = 0; k < STEPS; ++k) UNROLL for (int i = 0; i < TALL; ++i) {
+                    const bool begins = slice == 0 && k == 0;
+                    if (i < HELD) multiply_held(sums[i], held[slice * STEPS + k], rows + 2 * k, begins);
+                    else multiply_wide(sums[i], operand(own_queries + (slice * 128 + i * 64) * SLICE) + 2 * k, rows + 2 * k, begins);
+                }
                 if (++stage == AHEAD) stage = 0, phase ^= 1;
             }
             products_end();
@@ -96,7 +112,6 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
                 if (tile + 1 == end) arrive(shared.queries_empty);
             }
             await(shared.sides_full[side], side_phase);
-            const u32 taken = SAMPLE ? 0 : glance(shared.passed.taken[own]);
             const float4* sides = reinterpret_cast<const float4*>(shared.sides[side]) + t;  // s and N of two rows
             float least[TALL][2];
             UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) least[i][h] = infinite();
@@ -109,14 +124,14 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
                 if (!SAMPLE) any |= masks[i][h] = __ballot_sync(ALL, least[i][h] <= limits[i][h]);
                 else keep_group(p, first_query + i * 64 + h * 8, tile, least[i][h]);
             }
-            if (any) pass_on<1>(shared.passed, own, sums, masks, (u32)first_query, (u32)tile << 2 | t, put, taken);
+            if (any) pass_on<1>(shared.passed, own, sums, masks, (u32)first_query, (u32)tile << 2 | t, put);
             __syncwarp();
             if (lane == 0) arrive(shared.sides_empty[side]);
             if (++side == SIDES) side = 0, side_phase ^= 1;
         }
     }
     __syncwarp();
-    if (lane == 0) __threadfence_block(), atomicAdd(&shared.passed.ended, 1u);
+    if (lane == 0) arrive(shared.passed.ended);
 }
 
 extern "C" __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_sample(const Batch p) { scan_wide<true>(p); }

@@ -6,60 +6,48 @@ constexpr int WIDE_THREADS = 384;
 constexpr int COMPARING = 8, LOOKING = 3;             // warps
 constexpr int WAITING = 12;                           // of a comparing warp, lines of sums that wait to be looked at
 
-// A thread's sums for one query, padded so that lines begin at different banks; the query, and the tile of rows with the thread's place in it.
+// A thread's sums for one query; the query, and the tile of rows with the thread's place in it. Its barrier says whose the line is: whoever has done with it
+// arrives, and then it is the other's. So no warp has to wait until all its threads have written, or until memory is known to all. The barrier makes
+// lines begin at different banks, too.
 struct __align__(16) Line {
     int2 sums[16];
     uint2 from;
-    u32 unused[2];
+    u64 whose;
 };
+constexpr int OF_COMPARING = 1, OF_LOOKING = 0;       // phases to wait for, the first one being over when it begins
 
 struct Passed {
     Line lines[COMPARING][WAITING];
-    u32 put[COMPARING], taken[COMPARING], ended;      // lines so far; warps
+    u64 ended;                                        // of warps that compare
 };
 __device__ __forceinline__ void nothing_passed(Passed& shared)
 {
-    if (threadIdx.x < COMPARING) shared.put[threadIdx.x] = shared.taken[threadIdx.x] = 0;
-    if (threadIdx.x == 0) shared.ended = 0;
+    if (threadIdx.x < COMPARING * WAITING) barrier_init(shared.lines[threadIdx.x / WAITING][threadIdx.x % WAITING].whose, 1);
+    if (threadIdx.x == 0) barrier_init(shared.ended, COMPARING);
 }
 
-// The same for all threads of a warp.
-__device__ __forceinline__ u32 glance(const u32& word)
-{
-    const u32 value = __shfl_sync(ALL, acquired(word), 0);
-    __syncwarp();  // a shuffle alone orders no memory
-    return value;
-}
-// By all threads of a warp: whoever sees the value sees what each of them did before.
-__device__ __forceinline__ void announce(u32& word, u32 value)
-{
-    __syncwarp();
-    if ((threadIdx.x & 31) == 0) released(word, value);
-}
+// The line behind so many others of a ring, of which there are fewer.
+__device__ __forceinline__ u32 further(u32 at, u32 lines) { return at + lines < WAITING ? at + lines : at + lines - WAITING; }
 
-// The sums of threads of a warp become lines. PARTS: of sums, each for 64 queries and a tile of rows; SAME of them have the same queries. ``masks``: which threads, of each 8 queries; ``put``, ``taken``: lines so far, and those known to be looked at.
-template <int SAME, int PARTS> __device__ __forceinline__ void pass_on(Passed& shared, int own, const int (&sums)[PARTS][64], u32 (&masks)[PARTS][2], u32 first_query, u32 place, u32& put, u32 taken)
+// The sums of threads of a warp become lines. PARTS: of sums, each for 64 queries and a tile of rows; SAME of them have the same queries. ``masks``: which threads, of each 8 queries; ``put``: the next line.
+template <int SAME, int PARTS> __device__ __forceinline__ void pass_on(Passed& shared, int own, const int (&sums)[PARTS][64], const u32 (&masks)[PARTS][2], u32 first_query, u32 place, u32& put)
 {
     const int lane = threadIdx.x & 31;
-    for (;;) {
-        const u32 room = WAITING - (put - taken);
-        u32 count = 0;
-        UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h) {
-            if (!masks[i][h]) continue;
-            const u32 rank = count + __popc(masks[i][h] & ((1u << lane) - 1));
-            if ((masks[i][h] >> lane & 1) && rank < room) {
-                Line& line = shared.lines[own][(put + rank) % WAITING];
+    UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h) {
+#pragma unroll 1
+        for (u32 mask = masks[i][h]; mask;) {
+            const u32 rank = __popc(mask & ((1u << lane) - 1));
+            const bool mine = (mask >> lane & 1) && rank < WAITING;
+            Line& line = shared.lines[own][further(put, mine ? rank : 0)];
+            while (!__all_sync(ALL, is_over(line.whose, OF_COMPARING))) {}
+            if (mine) {
                 UNROLL for (int j = 0; j < 16; ++j) put_pair(line.sums[j], sums[i][4 * j + 2 * h], sums[i][4 * j + 2 * h + 1]);
                 line.from = make_uint2(first_query + i / SAME * 64 + h * 8, place + (i % SAME << 2));
+                arrive(line.whose);
             }
-            count += __popc(masks[i][h]);
+            put = further(put, min(__popc(mask), WAITING));
+            mask = __ballot_sync(ALL, (mask >> lane & 1) && rank >= WAITING);
         }
-        if (room) announce(shared.put[own], put += min(count, room));
-        if (count <= room) return;
-        u32 gone = room;
-        UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h)
-            for (; gone && masks[i][h]; --gone) masks[i][h] &= masks[i][h] - 1;
-        taken = glance(shared.taken[own]);
     }
 }
 
@@ -102,31 +90,33 @@ __device__ __forceinline__ void look_at(const Batch& p, int4 four, uint2 from, i
 // A number whose last five bits say which it is (``TAGGED``); no number where it was infinite, which fminf passes over.
 __device__ __forceinline__ float tagged(float x, int which) { return __int_as_float((__float_as_int(x) & ~31) | which); }
 
-// What a warp of the third group does until all that compare have ended: every third of these is its own. A lane knows one of them.
+// What a warp of the third group does until all that compare have ended: every third of these is its own. A lane knows the next line of one of them.
 __device__ __forceinline__ void look(const Batch& p, Passed& shared, int first)
 {
     const int lane = threadIdx.x & 31;
-    u32 taken = 0;
+    u32 next = 0;
     Found found = {};
     for (;;) {
-        const bool ended = glance(shared.ended) == COMPARING;
-        const u32 put = lane < COMPARING && lane % LOOKING == first ? acquired(shared.put[lane]) : 0;
-        __syncwarp();
-        u32 waiting = __ballot_sync(ALL, put != taken);
+        const bool ended = __all_sync(ALL, is_over(shared.ended, 0));
+        u32 waiting = __ballot_sync(ALL, lane < COMPARING && lane % LOOKING == first && is_over(shared.lines[lane][next].whose, OF_LOOKING));
         if (!waiting) keep(p, found);
         if (!waiting && ended) return;
         if (!waiting) __nanosleep(128);
 #pragma unroll 1
         for (; waiting; waiting &= waiting - 1) {
             const int own = __ffs(waiting) - 1;
-            const u32 begin = __shfl_sync(ALL, taken, own), some = min(__shfl_sync(ALL, put, own) - begin, 4u);
-            const bool there = lane >> 3 < some;
-            const Line& line = shared.lines[own][(begin + (there ? lane >> 3 : 0)) % WAITING];
+            Line& line = shared.lines[own][further(__shfl_sync(ALL, next, own), lane >> 3)];
+            // Eight lanes have a line; those in front of the first one that is not there yet are looked at.
+            const u32 lack = ~__ballot_sync(ALL, is_over(line.whose, OF_LOOKING)) & 0x01010101;
+            const u32 some = lack ? __ffs(lack) >> 3 : 4;
+            __syncwarp();  // what the first of eight knows of, all do
             const int4 four = *reinterpret_cast<const int4*>(line.sums + 2 * (lane & 7));
             const uint2 from = line.from;
-            announce(shared.taken[own], begin + some);
+            __syncwarp();
+            const bool there = lane >> 3 < some;
+            if (there && (lane & 7) == 0) arrive(line.whose);
             if (there) look_at(p, four, from, lane & 7, found);
-            if (lane == own) taken += some;
+            if (lane == own) next = further(next, some);
         }
     }
 }

@@ -93,7 +93,7 @@ EXTREMES = [
 def test_what_only_one_architecture_has_compiles_for_it(chosen: list[sources.Source]) -> None:
     """Optimised: only then is it told that products wait for each other. ``some`` have each value of all macros but those of sizes."""
     assert {source.file for source in chosen} == {source.file for source in OF_ONE_TARGET}
-    for name in ("TALL", "TILES"):
+    for name in ("TALL", "HELD", "TILES"):
         assert {dict(source.macros).get(name) for source in chosen} == {macros.get(name) for macros in WARPGROUPS}
     assert {1, 2} <= {dict(source.macros).get("SHARING") for source in chosen}
     compiles(chosen, "90a")
