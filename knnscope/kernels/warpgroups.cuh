@@ -102,8 +102,8 @@ __device__ __forceinline__ void hold(int (&c)[64])
     UNROLL for (int x = 0; x < 64; ++x) asm volatile("" : "+r"(c[x])::"memory");
 }
 
-// Two sums, as they lie in registers: the compiler would move them first.
+// Two sums, as they lie in registers: were it not volatile, the compiler would move them, to store four at once.
 __device__ __forceinline__ void put_pair(int2& to, int x, int y)
 {
-    asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(address(&to)), "r"(x), "r"(y) : "memory");
+    asm volatile("st.volatile.shared.v2.u32 [%0], {%1, %2};" ::"r"(address(&to)), "r"(x), "r"(y) : "memory");
 }
