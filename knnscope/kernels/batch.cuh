@@ -13,7 +13,7 @@ struct Asked {
 };
 
 struct Batch {
-    const u8* codes; const float* sides;    // of rows: of 128, s and N side by side, then e; padding has N = infinity
+    const u8* codes; const float* sides;    // of rows: of 128, s and N side by side, then e, then N / s and 1 / s side by side; padding has N = infinity
     const u8* query_codes;
     Asked asked;
     u32* counts; int2* hits;                // (queries,), (queries, room): row and product
@@ -31,7 +31,8 @@ __device__ __forceinline__ u32* place(u8* codes, i64 row, int slice, int lane)
     return reinterpret_cast<u32*>(codes + ((tile * SLICES + slice) * 128 + line) * SLICE + (((lane >> 2) ^ (line & 7)) << 4)) + (lane & 3);
 }
 
-constexpr int SIDE = 3 * ROWS;               // numbers of a tile's sides
+constexpr int SIDE = 5 * ROWS;               // numbers of a tile's sides
+[[maybe_unused]] constexpr int PAIRS = 2 * ROWS, RATIOS = 3 * ROWS;  // of these, those of s and N, and those before N / s
 
 // A row's s, N and e.
 __device__ __forceinline__ float4 side_of(const float* sides, i64 row)
@@ -60,4 +61,22 @@ __device__ __forceinline__ float part_of_bound(int sum, float s, float n, float 
 __device__ __forceinline__ float loose_bound(int sum, float s, float n, float step, float start)
 {
     return fmaf(-s, fmaf(step, __int_as_float(sum), start), n);
+}
+
+// The same comparison the other way round: a row is below the limit V where its product is at least x = (N - V) / (2 t s) - C e / (2 t s). With OFF - x in
+// float32, whose bits are in the order of such numbers, an integer operation adds a product and keeps the largest. Errors are of some roundings: of
+// terms that are at most OFF, 4.5 in all, for 1.01 of which limits have room; of N / (2 t s) and V / (2 t s), at most 3 * 2^-24 of each, and a row below the
+// limit has a large N only where V is, or e^2: limits are wider by as much (set_bar). What is too much for float32 is infinite on the right side.
+struct Wanted { float limit, start, inverse; };  // V / 2 t, OFF + C e / (2 t s), 1 / 2 t
+[[maybe_unused]] constexpr int ENOUGH = ZERO - 4;             // what these bits and the product of a row below the limit are together, at least
+__device__ __forceinline__ Wanted wanted_of(float step, float start, float limit)
+{
+    if (!(step > 0)) return {-infinite(), 0, 0};  // far away: no row
+    return {limit / step, start / step + 2 * OFF, 1 / step};
+}
+// N / s and 1 / s of a row, and of padding.
+__device__ __forceinline__ float2 ratios_of(float s, float n) { return n < infinite() ? make_float2(n / s, 1 / s) : make_float2(3e38f, 1); }
+__device__ __forceinline__ int room_for_product(float2 ratios, const Wanted& query)
+{
+    return __float_as_int(fmaf(-ratios.x, query.inverse, fmaf(ratios.y, query.limit, query.start)));
 }

@@ -29,7 +29,7 @@ struct __align__(16) Line {
 struct Shared {
     u8 queries[SLICES][QUERIES][SLICE];
     u8 rows[STAGES][ROWS][SLICE];
-    float sides[SIDES][SIDE];
+    float sides[SIDES][PAIRS];
     float steps[QUERIES], limits[QUERIES], starts[QUERIES];
     Line lines[THREADS / 32][WAITING];
 };
@@ -99,7 +99,7 @@ template <bool SAMPLE> __device__ __forceinline__ void scan(const Batch& p)
                 u8* to = &shared.rows[ahead_at][0][0] + thread * 16;
                 UNROLL for (int i = 0; i < ROWS * SLICE / 16 / THREADS; ++i) copy_ahead(to + i * THREADS * 16, codes + i * THREADS * 16);
                 if (ahead_of == 0) {
-                    if (thread < SIDE / 4) copy_ahead(&shared.sides[sides_at][4 * thread], sides_from);
+                    if (thread < PAIRS / 4) copy_ahead(&shared.sides[sides_at][4 * thread], sides_from);
                     sides_from += SIDE, sides_at = sides_at + 1 == SIDES ? 0 : sides_at + 1;
                 }
                 codes += ROWS * SLICE, ++ahead, ahead_at = ahead_at + 1 == STAGES ? 0 : ahead_at + 1, ahead_of = ahead_of + 1 == SLICES ? 0 : ahead_of + 1;

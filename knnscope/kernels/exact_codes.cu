@@ -168,7 +168,7 @@ __device__ __forceinline__ void write_plane(const float* z, i64 row, double leng
 #endif
 }
 
-// Codes of rotated rows, a warp a row: ``sides``: of 128 rows, s and N of bound.py side by side, then e.
+// Codes of rotated rows, a warp a row, and their sides (Batch).
 extern "C" __global__ void encode_rows(const float* rotated, i64 first, i64 count, const Map map, const double* lengths2, const double* extras,
                                        u8* codes, float* sides, u8* plane, Most* most)
 {
@@ -185,8 +185,10 @@ extern "C" __global__ void encode_rows(const float* rotated, i64 first, i64 coun
         if (lane == 0) {
             const double e = error_of(coded.missed2, length2, (FULL + 8) * 0x1p-52, map.rho + SHORTENED);
             const float e_up = up(sqrt(e * e + loose) * WIDEN);
-            float* side = sides + ((first + i) >> 7) * 384 + 2 * ((first + i) & 127);
-            side[0] = step, side[1] = row_term(step, coded.squares, extras[i], e_up), side[256 - ((first + i) & 127)] = e_up;
+            const int line = (first + i) & 127;
+            float* side = sides + ((first + i) >> 7) * SIDE;
+            const float2 own = make_float2(step, row_term(step, coded.squares, extras[i], e_up));
+            reinterpret_cast<float2*>(side)[line] = own, side[2 * ROWS + line] = e_up, reinterpret_cast<float2*>(side + RATIOS)[line] = ratios_of(own.x, own.y);
             keep_most(&most->step, step), keep_most(&most->ratio, (double)e_up / step);
             keep_most(&most->coded2, (double)step * step * coded.squares + extras[i]);
         }

@@ -66,7 +66,8 @@ __device__ __forceinline__ void set_bar(const Bars& p, i64 query, double bar)
     const double a = reach(bar, p.widen, asked.blurs[query]) + asked.errors[query], step = asked.steps[query];
     const float c = coefficient(a);
     asked.bars[query] = bar;
-    asked.coefficients[query] = c, asked.limits[query] = up((double)limit(a, asked.lengths2[query]) + 1.01 * step * p.widest);
+    const double own = (double)limit(a, asked.lengths2[query]) + 1.01 * step * p.widest, error = p.ratio * p.widest;
+    asked.coefficients[query] = c, asked.limits[query] = up(own + 0x1p-21 * (fabs(own) + error * error));  // see room_for_product
     asked.starts[query] = (float)(c * p.ratio - step * OFF);
 }
 

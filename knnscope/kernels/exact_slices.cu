@@ -16,7 +16,7 @@ constexpr int SIDES = TILES == 1 ? 3 : 2;
 struct Wide {
     u8 queries[SLICES][OWN_QUERIES][SLICE];
     u8 rows[AHEAD][ROWS][SLICE];
-    float sides[SIDES][TILES][SIDE];
+    float sides[SIDES][TILES][PAIRS];                 // s and N, or N / s and 1 / s
     Passed passed;
     u64 full[AHEAD], empty[AHEAD], queries_full, queries_empty, sides_full[SIDES], sides_empty[SIDES];
 };
@@ -44,7 +44,7 @@ struct Item {
 };
 
 // Whoever copies: one thread. Slices of rows go to all blocks of a cluster, and each of these fetches its part of them.
-__device__ __forceinline__ void copy_codes(const Batch& p, Wide& shared, i64 first_item, i64 items)
+template <bool SAMPLE> __device__ __forceinline__ void copy_codes(const Batch& p, Wide& shared, i64 first_item, i64 items)
 {
     constexpr int PART = ROWS * SLICE / SHARING;
     const u32 rank = blockIdx.x % SHARING;
@@ -61,9 +61,9 @@ __device__ __forceinline__ void copy_codes(const Batch& p, Wide& shared, i64 fir
         }
         for (i64 tile = item.begin; tile < item.end; tile += TILES) {
             await(shared.sides_empty[side.at], side.phase ^ 1);
-            expect(shared.sides_full[side.at], TILES * SIDE * 4);
+            expect(shared.sides_full[side.at], TILES * PAIRS * 4);
             for (int i = 0; i < TILES; ++i)  // behind the last tile there may be none: then that comes twice, and is not looked at
-                copy_bulk(shared.sides[side.at][i], p.sides + min(tile + i, item.end - 1) * SIDE, SIDE * 4, shared.sides_full[side.at]);
+                copy_bulk(shared.sides[side.at][i], p.sides + min(tile + i, item.end - 1) * SIDE + (SAMPLE ? 0 : RATIOS), PAIRS * 4, shared.sides_full[side.at]);
             side.next();
             for (int slice = 0; slice < SLICES; ++slice) for (int i = 0; i < TILES; ++i) {
                 const u8* from = p.codes + (min(tile + i, item.end - 1) * SLICES + slice) * (ROWS * SLICE) + rank * PART;
@@ -106,7 +106,7 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_slices(const Batch& 
         if (threadIdx.x >= 256 + 32) {
             if (!SAMPLE) look(p, shared.passed, (threadIdx.x >> 5) - COMPARING - 1);
         } else if (threadIdx.x == 256) {
-            copy_codes(p, shared, first_item, items);
+            copy_codes<SAMPLE>(p, shared, first_item, items);
         }
         return;
     }
@@ -122,8 +122,8 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_slices(const Batch& 
     for (i64 number = first_item; number < items; number += gridDim.x / SHARING, turn ^= 1) {
         const Item item(p, number);
         const i64 first_query = item.query + warp * 16 + g;
-        float steps[TALL][2], starts[TALL][2], limits[TALL][2];
-        read_limits<SAMPLE>(p.asked, first_query, steps, starts, limits);
+        Compared<SAMPLE> read[TALL][2];
+        UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) read[i][h].read(p.asked, first_query + i * 64 + h * 8);
         await(shared.queries_full, turn);
         for (i64 tile = item.begin; tile < item.end; tile += TILES) {
             const bool ours = taker == group, alone = tile == item.begin && tile + TILES >= item.end;
@@ -157,20 +157,21 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_slices(const Batch& 
             UNROLL for (int i = 0; i < TILES; ++i) leave(shared, stage.before(TILES - i));
             if (lane == 0 && tile + 2 * TILES >= item.end) arrive(shared.queries_empty);  // our last one of the item
             await(shared.sides_full[side.at], side.phase);
-            float least[PARTS][2];
-            UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h) least[i][h] = infinite();
+            Compared<SAMPLE> asked[PARTS][2];
+            UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h] = read[i / TILES][h], asked[i][h].begin();
             UNROLL for (int of = 0; of < TILES; ++of) {
-                const float4* sides = reinterpret_cast<const float4*>(shared.sides[side.at][of]) + t;  // s and N of two rows
+                const float4* sides = reinterpret_cast<const float4*>(shared.sides[side.at][of]) + t;  // of two rows
                 UNROLL for (int j = 0; j < 16; ++j) {
-                    const float4 line = sides[4 * j];
-                    UNROLL for (int i = of; i < PARTS; i += TILES) compare<SAMPLE>(sums[i], j, line, steps[i / TILES], starts[i / TILES], least[i]);
+                    const float4 two = sides[4 * j];
+                    UNROLL for (int i = of; i < PARTS; i += TILES) UNROLL for (int h = 0; h < 2; ++h)
+                        asked[i][h].take(sums[i][4 * j + 2 * h], sums[i][4 * j + 2 * h + 1], two, j);
                 }
             }
             u32 masks[PARTS][2], any = 0;
             UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h) {
                 const bool is_there = TILES == 1 || tile + i % TILES < item.end;
-                if (!SAMPLE) any |= masks[i][h] = __ballot_sync(ALL, is_there && least[i][h] <= limits[i / TILES][h]);
-                else if (is_there) keep_group(p, first_query + i / TILES * 64 + h * 8, tile + i % TILES, least[i][h]);
+                if constexpr (!SAMPLE) any |= masks[i][h] = __ballot_sync(ALL, is_there && asked[i][h].is_near());
+                else if (is_there) keep_group(p, first_query + i / TILES * 64 + h * 8, tile + i % TILES, asked[i][h].least);
             }
             if (any) pass_on<TILES>(shared.passed, own, sums, masks, (u32)first_query, (u32)tile << 2 | t, put);
             __syncwarp();

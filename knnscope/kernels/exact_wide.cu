@@ -10,7 +10,7 @@ constexpr int WIDE_QUERIES = 128 * TALL, SIDES = 3, STEPS = SLICE / 32;
 struct Wide {
     u8 queries[TALL][SLICES][128][SLICE];
     u8 rows[AHEAD][ROWS][SLICE];
-    float sides[SIDES][SIDE];
+    float sides[SIDES][PAIRS];                        // s and N, or N / s and 1 / s
     Passed passed;
     u64 full[AHEAD], empty[AHEAD], queries_full, queries_empty, sides_full[SIDES], sides_empty[SIDES];
 };
@@ -57,8 +57,8 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
                 copy_bulk(&shared.queries[i], p.query_codes + (block + i) * (SLICES * 128 * SLICE), SLICES * 128 * SLICE, shared.queries_full);
             for (i64 tile = begin; tile < end; ++tile) {
                 await(shared.sides_empty[side], side_phase ^ 1);
-                expect(shared.sides_full[side], SIDE * 4);
-                copy_bulk(shared.sides[side], p.sides + tile * SIDE, SIDE * 4, shared.sides_full[side]);
+                expect(shared.sides_full[side], PAIRS * 4);
+                copy_bulk(shared.sides[side], p.sides + tile * SIDE + (SAMPLE ? 0 : RATIOS), PAIRS * 4, shared.sides_full[side]);
                 if (++side == SIDES) side = 0, side_phase ^= 1;
                 for (int slice = 0; slice < SLICES; ++slice) {
                     await(shared.empty[stage], phase ^ 1);
@@ -83,8 +83,8 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
     for (i64 item = blockIdx.x; item < items; item += gridDim.x, turn ^= 1) {
         const i64 first_query = item % p.query_tiles * WIDE_QUERIES + group * TALL * 64 + warp * 16 + g;
         const i64 begin = p.first + item / p.query_tiles * p.each, end = begin + p.each < p.last ? begin + p.each : p.last;
-        float steps[TALL][2], starts[TALL][2], limits[TALL][2];
-        read_limits<SAMPLE>(p.asked, first_query, steps, starts, limits);
+        Compared<SAMPLE> asked[TALL][2];
+        UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h].read(p.asked, first_query + i * 64 + h * 8);
         await(shared.queries_full, turn);
         u32 held[SLICES * STEPS][4];
         if (HELD) hold_queries(shared.queries[group * TALL >> 1], (group * TALL & 1) * 64 + warp * 16, held);
@@ -112,17 +112,16 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
                 if (tile + 1 == end) arrive(shared.queries_empty);
             }
             await(shared.sides_full[side], side_phase);
-            const float4* sides = reinterpret_cast<const float4*>(shared.sides[side]) + t;  // s and N of two rows
-            float least[TALL][2];
-            UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) least[i][h] = infinite();
+            const float4* sides = reinterpret_cast<const float4*>(shared.sides[side]) + t;  // of two rows
+            UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h].begin();
             UNROLL for (int j = 0; j < 16; ++j) {
-                const float4 line = sides[4 * j];
-                UNROLL for (int i = 0; i < TALL; ++i) compare<SAMPLE>(sums[i], j, line, steps[i], starts[i], least[i]);
+                const float4 two = sides[4 * j];
+                UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h].take(sums[i][4 * j + 2 * h], sums[i][4 * j + 2 * h + 1], two, j);
             }
             u32 masks[TALL][2], any = 0;
             UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) {
-                if (!SAMPLE) any |= masks[i][h] = __ballot_sync(ALL, least[i][h] <= limits[i][h]);
-                else keep_group(p, first_query + i * 64 + h * 8, tile, least[i][h]);
+                if constexpr (SAMPLE) keep_group(p, first_query + i * 64 + h * 8, tile, asked[i][h].least);
+                else any |= masks[i][h] = __ballot_sync(ALL, asked[i][h].is_near());
             }
             if (any) pass_on<1>(shared.passed, own, sums, masks, (u32)first_query, (u32)tile << 2 | t, put);
             __syncwarp();

@@ -121,30 +121,32 @@ __device__ __forceinline__ void look(const Batch& p, Passed& shared, int first)
     }
 }
 
-// What a thread compares with: of blocks of 64 queries, two each, eight apart.
-template <bool SAMPLE, int BLOCKS> __device__ __forceinline__ void read_limits(const Asked& asked, i64 first_query, float (&steps)[BLOCKS][2], float (&starts)[BLOCKS][2], float (&limits)[BLOCKS][2])
-{
-    UNROLL for (int i = 0; i < BLOCKS; ++i) UNROLL for (int h = 0; h < 2; ++h) {
-        const i64 query = first_query + i * 64 + h * 8;
-        steps[i][h] = asked.steps[query];
-        starts[i][h] = SAMPLE ? 0 : asked.starts[query], limits[i][h] = SAMPLE ? 0 : asked.limits[query];
+// What a thread compares products of a query with, and what it has found in a tile: of a sample the smallest bound, else whether any row is near.
+template <bool SAMPLE> struct Compared;
+template <> struct Compared<true> {
+    float step, least;
+    __device__ __forceinline__ void read(const Asked& asked, i64 query) { step = asked.steps[query]; }
+    __device__ __forceinline__ void begin() { least = infinite(); }
+    // Products with two rows beside each other, and s and N of these.
+    __device__ __forceinline__ void take(int x, int y, float4 sides, int pair)
+    {
+        least = fminf(least, tagged(part_of_bound(ZERO + x, sides.x, sides.y, step), 2 * pair));
+        least = fminf(least, tagged(part_of_bound(ZERO + y, sides.z, sides.w, step), 2 * pair + 1));
     }
-}
-
-// The smallest bounds of a query and a tile's rows that a thread has: rows eight apart, and the ones beside them.
-template <bool SAMPLE> __device__ __forceinline__ void compare(const int (&sums)[64], int j, float4 line, const float (&steps)[2], const float (&starts)[2], float (&least)[2])
-{
-    UNROLL for (int h = 0; h < 2; ++h) {
-        const int x = ZERO + sums[4 * j + 2 * h], y = ZERO + sums[4 * j + 2 * h + 1];
-        if (SAMPLE) {
-            least[h] = fminf(least[h], tagged(part_of_bound(x, line.x, line.y, steps[h]), 2 * j));
-            least[h] = fminf(least[h], tagged(part_of_bound(y, line.z, line.w, steps[h]), 2 * j + 1));
-        } else {
-            least[h] = fminf(least[h], loose_bound(x, line.x, line.y, steps[h], starts[h]));
-            least[h] = fminf(least[h], loose_bound(y, line.z, line.w, steps[h], starts[h]));
-        }
+};
+template <> struct Compared<false> {
+    Wanted wanted;
+    int most;
+    __device__ __forceinline__ void read(const Asked& asked, i64 query) { wanted = wanted_of(asked.steps[query], asked.starts[query], asked.limits[query]); }
+    __device__ __forceinline__ void begin() { most = 0; }
+    // The same, and N / s and 1 / s.
+    __device__ __forceinline__ void take(int x, int y, float4 ratios, int)
+    {
+        most = __viaddmax_s32(room_for_product(make_float2(ratios.x, ratios.y), wanted), x, most);
+        most = __viaddmax_s32(room_for_product(make_float2(ratios.z, ratios.w), wanted), y, most);
     }
-}
+    __device__ __forceinline__ bool is_near() const { return most >= ENOUGH; }
+};
 
 // The nearest row of a group: every fourth pair of a tile's rows.
 __device__ __forceinline__ void keep_group(const Batch& p, i64 query, i64 tile, float least)

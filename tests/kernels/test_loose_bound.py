@@ -1,6 +1,7 @@
-"""The bound that products of many queries are compared by (kernels/batch.cuh, loose_bound), in its float32 arithmetic against exact numbers.
+"""The comparisons that products of many queries go through (kernels/batch.cuh), in their float32 arithmetic against exact numbers.
 
-It may be above the bound that it stands for by what limits have room for (set_bar in exact_rank.cu), and by the rounding of its own value.
+A row is below a limit by ``loose_bound``, a bound that may be above the one that it stands for by what limits have room for (set_bar in exact_rank.cu), and
+by the rounding of its own value; or by ``room_for_product``, where a product is large enough.
 """
 
 from __future__ import annotations
@@ -80,3 +81,81 @@ def test_neither_the_room_nor_the_widening_can_be_left_out() -> None:
         without_widening += over > ROOM * exact(tiny) * exact(s) + U * abs(exact(found)) * ROOM
     assert without_room > 0
     assert without_widening > 0
+
+
+ZERO, ENOUGH = 0x4B400000, 4
+"""Bits of OFF, and by how much less bits and a product may be together."""
+WIDER = 2.0**-21
+"""By which set_bar widens limits."""
+
+
+def up(value: Fraction) -> np.float32:
+    """As common.cuh has it: the next float32 above the nearest one."""
+    return np.nextafter(np.float32(float(value)), np.float32(np.inf))
+
+
+def is_near(x: int, s: np.float32, n: np.float32, step: np.float32, start: np.float32, limit: np.float32) -> int:
+    """Whether a row with such a product is taken for one below the limit, by how much: as the kernels compute it, 32 bits and all."""
+    with np.errstate(over="ignore"):
+        first, inverse, wanted = n / s, np.float32(1) / step, limit / step
+        begin = start / step + np.float32(2 * OFF)
+    inner = (
+        nearest_or_endless(exact(np.float32(1) / s) * exact(wanted) + exact(begin)) if np.isfinite(wanted) else wanted
+    )
+    room = nearest_or_endless(-exact(first) * exact(inverse) + exact(inner)) if np.isfinite(inner) else inner
+    total = int(room.view(np.int32)) + x
+    return (total + 2**31) % 2**32 - 2**31 - ZERO
+
+
+def nearest_or_endless(value: Fraction) -> np.float32:
+    if abs(value) >= 2**128:
+        return np.float32(np.inf if value > 0 else -np.inf)
+    return nearest(value)
+
+
+def case(
+    x: int, s: np.float32, n: np.float32, step: np.float32, c: np.float32, ratio: float, wider: float, room: Fraction
+) -> int:
+    """Of a row whose bound is just below the limit."""
+    e = np.float32(ratio * float(s))
+    e = e if float(e) <= ratio * float(s) else np.nextafter(e, np.float32(0))
+    bound = exact(n) - exact(s) * exact(step) * x - exact(c) * exact(e)
+    own = exact(up(bound)) + room * exact(step) * exact(s)
+    limit = up(own + Fraction(wider) * (abs(own) + Fraction(ratio * float(s)) ** 2))
+    start = np.float32(np.float64(c) * ratio * WIDENED - np.float64(step) * OFF)
+    return is_near(x, s, n, step, start, limit)
+
+
+@given(
+    st.integers(-2047 * 2047, 2047 * 2047),
+    st.floats(2.0**-60, 2.0**30, width=32).map(np.float32),
+    st.floats(2.0**-60, 2.0**30, width=32).map(np.float32),
+    st.floats(2.0**-60, 2.0**30, width=32).map(np.float32),
+    st.floats(0.5, 40),
+    st.floats(-1, 2.0**44),
+)
+def test_no_row_below_the_limit_is_passed_over(
+    x: int, s: np.float32, step: np.float32, c: np.float32, ratio: float, longer: float
+) -> None:
+    """Lengths N in units of s: a row's own, those of ip, which may be any, and the least that there are."""
+    n = np.float32(longer * float(s) ** 2 if longer > 0 else longer * (ratio * float(s)) ** 2)
+    assume(np.isfinite(n) and np.isfinite(n / s))
+    assert case(x, s, n, step, c, ratio, WIDER, ROOM) >= -ENOUGH
+
+
+def test_rows_well_above_the_limit_are_passed_over_and_no_room_can_be_left_out() -> None:
+    draw = np.random.default_rng(1)
+    without_room = without_widening = above = 0
+    for _ in range(3000):
+        x = int(draw.integers(-(2047**2), 2047**2))
+        s, step = (np.float32(2.0 ** draw.uniform(-8, 2)) for _ in range(2))
+        n = np.float32(2.0 ** draw.uniform(10, 24) * float(s) ** 2)
+        without_room += case(x, s, n, step, np.float32(1), 6.5, 0, Fraction(0)) < 0
+        long = np.float32(2.0 ** draw.uniform(40, 44) * float(s) ** 2)
+        without_widening += case(x, s, long, step, np.float32(1), 6.5, 0, ROOM) < -ENOUGH
+        limit = np.float32(exact(n) - exact(s) * exact(step) * (x + 40) - exact(s) * Fraction(6.5))
+        start = np.float32(6.5 - np.float64(step) * OFF)
+        above += is_near(x, s, n, step, start, limit) < -ENOUGH
+    assert without_room > 0
+    assert without_widening > 0
+    assert above > 2900

@@ -61,7 +61,8 @@ class Codes:
 
     full: components, padded. width: those that are written, of which the last is the length of what is left out where there are fewer (exact_codes.cu).
     leading: of the plane, 0 where there is none. directions: float32, (full, full). centre: float64, (dim,).
-    codes: uint8, tiles of ``TILE`` rows. sides: float32, (tiles, 3 TILE): s and N of bound.py side by side, then e. plane: uint8, or None.
+    codes: uint8, tiles of ``TILE`` rows. sides: float32, (tiles, 5 TILE): s and N of bound.py side by side, e, N / s and 1 / s side by side.
+    plane: uint8, or None.
     survivors: share of rows that the plane leaves, by k of components.KS. scaling, reach2, rho:
     as in quantise.Mapping and plane_bound.py. streaming: how codes and plane come from host memory; None where all lies on the GPU.
     """

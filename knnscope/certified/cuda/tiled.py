@@ -39,4 +39,4 @@ def shared(width: int, queries: int, stages: int = 3) -> int:
     """Bytes of shared memory of a block (``Shared`` of the kernel)."""
     tiles = -(-(stages - 1) * SLICE // width) + 1  # of rows: that which is looked at, and those on their way
     lines = THREADS // 32 * WAITING * (80 if queries == 128 else 48)
-    return queries * width + stages * TILE * SLICE + tiles * TILE * 12 + 3 * 4 * queries + lines
+    return queries * width + stages * TILE * SLICE + tiles * TILE * 8 + 3 * 4 * queries + lines

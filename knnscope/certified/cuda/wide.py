@@ -64,6 +64,6 @@ def layout(width: int, count: int, room: int) -> Layout | None:
 
 def _ahead(tall: int, tiles: int, width: int, room: int) -> tuple[int, int]:
     """Slices that there is room for beside so many blocks of 64 queries, and the bytes of all together."""
-    fixed = 64 * tall * width + (3 if tiles == 1 else 2 * tiles) * 12 * TILE + LINES + BARRIERS
+    fixed = 64 * tall * width + (3 if tiles == 1 else 2 * tiles) * 8 * TILE + LINES + BARRIERS
     ahead = min(MOST_AHEAD, (room - fixed) // (TILE * SLICE))
     return ahead, fixed + ahead * TILE * SLICE

@@ -10,8 +10,8 @@ from knnscope.certified.cuda import host_rows
 from knnscope.certified.cuda.staging import ANYWHERE
 from knnscope.certified.cuda.streaming import CODES, PLANE, TILE, Line, Streaming
 
-SIDE = 3 * TILE
-"""Numbers of a tile's sides."""
+SIDE, RATIOS = 5 * TILE, 3 * TILE
+"""Numbers of a tile's sides, and those before N / s."""
 PLANE_TILES = TILE // 16
 """Tiles of the plane in one of codes."""
 SHARE = 2
@@ -104,6 +104,7 @@ def pad(sides: Any, count: int) -> None:
     if row:
         sides[tile].fill(0)
         sides[tile, 2 * row + 1 : 2 * TILE : 2] = cp.inf
+        sides[tile, RATIOS + 2 * row :: 2], sides[tile, RATIOS + 2 * row + 1 :: 2] = 3e38, 1
 
 
 def _copy(to: Any, stage: Any, past: int, size: int) -> None:

@@ -17,7 +17,7 @@ from tests.certified.cuda.gpu_in_words import Array, bytes_at, forgotten, instal
 from tests.certified.cuda.plane_in_words import PlaneInWords
 
 WIDTH, LEADING, DIM, K = 128, 64, 6, 5
-TILE_BYTES = 128 * WIDTH
+TILE_BYTES, SIDE = 128 * WIDTH, 5 * 128
 
 
 def lines_of(tiles: int, module: Any) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def lines_of(tiles: int, module: Any) -> dict[str, Any]:
         array[:] = made.integers(0, 256, tiles * size, dtype=np.uint8)
         return module.Line(array, size)
 
-    return {"codes": (line(TILE_BYTES), line(1536)), "plane": (line(8 * (8 * LEADING + 128)),)}
+    return {"codes": (line(TILE_BYTES), line(4 * SIDE)), "plane": (line(8 * (8 * LEADING + 128)),)}
 
 
 @pytest.fixture(autouse=True)
@@ -198,7 +198,7 @@ def test_a_batch_multiplies_every_tile_once_and_makes_thresholds_between(
     class Prepared:
         def __init__(self, run: Any, _shape: Any, given: Any) -> None:
             first, last = given.first, given.last
-            at = [(given.codes + first * TILE_BYTES) % 2**64, (given.sides + first * 1536) % 2**64]
+            at = [(given.codes + first * TILE_BYTES) % 2**64, (given.sides + first * 4 * SIDE) % 2**64]
             self.start = lambda: run(first, last, at)
 
         def __call__(self, _stream: int) -> None:
@@ -206,7 +206,7 @@ def test_a_batch_multiplies_every_tile_once_and_makes_thresholds_between(
 
     def scan(first: int, last: int, at: list[int]) -> None:
         done.append((first, last))
-        for array, place, size in ((codes.codes, at[0], TILE_BYTES), (codes.sides, at[1], 1536)):
+        for array, place, size in ((codes.codes, at[0], TILE_BYTES), (codes.sides, at[1], 4 * SIDE)):
             if not np.array_equal(bytes_at(place, (last - first) * size), array[first * size : last * size]):
                 wrong.append((first, last))
 

@@ -41,6 +41,7 @@ struct Drawn {
             const bool there = row < count;
             tile[2 * line] = there ? between(0.001f, 0.002f) : 0, tile[2 * line + 1] = there ? between(0, 3) : infinite();
             tile[2 * ROWS + line] = there ? between(0, ratio) * tile[2 * line] : 0;
+            reinterpret_cast<float2*>(tile + RATIOS)[line] = ratios_of(tile[2 * line], tile[2 * line + 1]);
         }
         p.codes = rows.codes, p.sides = sides, p.query_codes = asked.codes, p.count = count, p.queries = queries, p.room = count, p.groups_stride = groups;
         p.asked.steps = everywhere<float>(padded), p.asked.limits = everywhere<float>(padded);
@@ -87,7 +88,7 @@ struct Drawn {
                 const float4 side = side_of(p.sides, row);
                 const float bound = fmaf(-p.asked.coefficients[query], side.z, part(query, row)), limit = p.asked.limits[query];
                 if (hit[row] && !(bound <= limit)) return failed("a hit is not below the limit", query, row);
-                if (!hit[row] && bound <= limit - 1.01f * p.asked.steps[query] * side.x) return failed("a row is lost", query, row);  // set_bar
+                if (!hit[row] && bound <= limit - 1.01f * p.asked.steps[query] * side.x - 0x1p-20f * (fabsf(limit) + 1)) return failed("a row is lost", query, row);  // set_bar
                 kept += hit[row];
             }
         }

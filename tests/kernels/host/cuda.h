@@ -147,6 +147,7 @@ template <class Left> __attribute__((optimize("O3"))) static int inner(const Lef
     for (int k = 0; k < 32; ++k) sum += a[k] * b[k];
     return sum;
 }
+static int __viaddmax_s32(int a, int b, int c) { return max((int)((unsigned)a + (unsigned)b), c); }
 static int __popc(unsigned x) { return __builtin_popcount(x); }
 static int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 static int __ffs(unsigned x) { return __builtin_ffs(x); }
