@@ -49,8 +49,8 @@ nsys profile -t cuda,nvtx python -m knnscope.search.ladder fused-topk --rows 750
 - `certified` is timed as compiled code: the ladder waits for the compiler, outside of the times. (The runs on this page are of 27 November 2026.
   Then every search waited, as it does in the ladder now, so that these figures are of compiled code as well. Where the first call
   took two seconds or more, compiling is in it, and it is one of the six samples whose median stands here.)
-- The runs are older than [decision 068](decisions/068-figures-that-say-what-they-claim.md), and what it took out of the times was not in them yet: at that commit no call of
-  Faiss began with a look at the query's size. Grades were given to the same rows by the same definition.
+- The runs are older than [decision 068](decisions/068-figures-that-say-what-they-claim.md), and what it took out of the times was not in them
+  yet: at that commit no call of Faiss began with a look at the query's size. Grades were given to the same rows by the same definition.
 - *Of floor* is the time that reading the rows once takes at this GPU's measured best (`knnscope info --measure`), as a share of the events' time, or of
   the wall's where there are none.
 """
