@@ -49,6 +49,8 @@ nsys profile -t cuda,nvtx python -m knnscope.search.ladder fused-topk --rows 750
 - `certified` is timed as compiled code: the ladder waits for the compiler, outside of the times. (The runs on this page are of 27 November 2026.
   Then every search waited, as it does in the ladder now, so that these figures are of compiled code as well. Where the first call
   took two seconds or more, compiling is in it, and it is one of the six samples whose median stands here.)
+- The runs are older than [decision 068](decisions/068-figures-that-say-what-they-claim.md), and what it took out of the times was not in them
+  yet: at that commit no call of Faiss began with a look at the query's size. Grades were given to the same rows by the same definition.
 - *Of floor* is the time that reading the rows once takes at this GPU's measured best (`knnscope info --measure`), as a share of the events' time, or of
   the wall's where there are none.
 """
@@ -67,6 +69,12 @@ def page() -> str:
     return "\n".join(parts)
 
 
+def _commit(recorded: str) -> str:
+    """The commit that a run recorded; a plus behind it says that files were changed since."""
+    changed = " and changes to it" if recorded.endswith("+") else ""
+    return f"measured by commit {recorded[:7]}{changed}"
+
+
 def _run(name: str, found: LadderRun) -> str:
     rows, environment, facts = found.rows, found.environment, found.facts
     gpu = environment["gpus"][0]
@@ -74,7 +82,7 @@ def _run(name: str, found: LadderRun) -> str:
     where = (
         f"{gpu['name']}, driver {gpu['driver']}, {environment['cpu']['model']}, Python {environment['python']}, "
         f"CuPy {environment['libraries'].get('cupy-cuda13x') or environment['libraries'].get('cupy')}; `{facts.dataset}`; "
-        f"results in `benchmarks/results/{name}`"
+        f"results in `benchmarks/results/{name}`, {_commit(environment['commit'])}"
     )
     shown = [(f"`{row.rung}`" + (" \\*" if row.scaled else ""), *cells(row)) for row in rows]
     table = [

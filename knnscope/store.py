@@ -13,7 +13,8 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from lzma import LZMAError
 from pathlib import Path
 from tokenize import TokenError
@@ -110,6 +111,13 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield path
     finally:
         remove()
+
+
+def free(path: Path, taken: Callable[[Path], bool] = Path.exists) -> Path:
+    """A name that nobody typed, for what was measured: with date and time behind it where something has it, which then stays."""
+    if not taken(path):
+        return path
+    return path.with_name(f"{path.stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}{path.suffix}")
 
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:

@@ -61,3 +61,17 @@ def short(text: str, most: int) -> str:
 def times(ratio: float) -> str:
     """How many times one is the other, three digits."""
     return f"{ratio:,.0f}" if ratio >= 999.5 else f"{ratio:#.3g}".rstrip(".")
+
+
+def expected(seconds: float) -> str:
+    """In the unit that people would say it in."""
+    if seconds < 100:
+        return f"about {counted(round(seconds), 'second')}"
+    if seconds < 100 * 60:
+        return f"about {counted(round(seconds / 60), 'minute')}"
+    return f"about {counted(round(seconds / 3600), 'hour')}"
+
+
+def counted(number: int, unit: str) -> str:
+    """A number of things, by the name of one."""
+    return f"{number:,} {unit}{'s' if number != 1 else ''}"

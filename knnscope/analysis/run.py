@@ -134,12 +134,28 @@ def new(out: str | Path | None) -> contextlib.AbstractContextManager[Path | None
     """The folder of a run that is to be measured, see ``new_folder``; None where it is not saved.
 
     Raises:
-        KnnscopeError: as ``check_own``, before minutes of measuring.
+        KnnscopeError: as ``check_free``, before minutes of measuring.
     """
     if out is None:
         return contextlib.nullcontext()
-    check_own(Path(out))
+    check_free(Path(out))
     return new_folder(Path(out))
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder with a run, which nobody can measure once more, or with a page that this one's would replace.
+
+    Raises:
+        KnnscopeError: says what is there; or as ``check_own``.
+    """
+    if is_run(folder):
+        raise KnnscopeError(f"{folder}: holds a run, which stays: choose another folder, or remove this one")
+    check_own(folder)
+    for name in (PAGE, CHANGES, f"{AGAIN}1", BESIDE):
+        if (folder / name).exists():
+            raise KnnscopeError(
+                f"{folder / name}: is there, and a run would write over it: choose another folder, or remove it"
+            )
 
 
 def check_own(folder: Path) -> None:
@@ -149,11 +165,11 @@ def check_own(folder: Path) -> None:
         KnnscopeError: names the file.
     """
     there = [name for name in FILES if (folder / name).exists()]
-    if there and not _is_run(folder):
+    if there and not is_run(folder):
         raise not_ours(folder / there[0])
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
     """Whether the first line is a row, of today or of once; one that was stopped before its first row has the facts alone."""
     try:
         with (folder / ROWS).open("rb") as file:
@@ -167,15 +183,12 @@ def _is_run(folder: Path) -> bool:
 
 
 def save(run: R, folder: Path) -> R:
-    """Write the files of a run; returns the run that knows its folder. What was measured with a run that was there, or measured it again, goes.
+    """Write the files of a run; returns the run that knows its folder. Who may not replace another run asks ``check_free`` before.
 
     Raises:
         KnnscopeError: the folder has files of others, or cannot be written, or a figure is not finite.
     """
     check_own(folder)
-    _forget_repeats(folder)
-    if _is_run(folder):  # its page would be taken for that of this one
-        (folder / PAGE).unlink(missing_ok=True)
     jsonl.write(folder / ROWS, run.rows)
     write_json(folder / ENVIRONMENT, run.environment)
     if isinstance(run, ComparisonRun):
@@ -245,16 +258,6 @@ def load(folder: str | Path, commands: str = "compare or ladder") -> Run:
     if not rows:
         raise KnnscopeError(f"{folder / ROWS}: holds no row: run knnscope compare again")
     return ComparisonRun(rows, environment, facts or _stopped(rows), folder)
-
-
-def _forget_repeats(folder: Path) -> None:
-    """Another run takes the place of the one that was measured with them. What else lies in their folders stays."""
-    (folder / CHANGES).unlink(missing_ok=True)
-    for some in (*repeats(folder), *filter(None, [beside(folder)])):
-        for file in (*FILES, PAGE):
-            (some / file).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # it holds something else
-            some.rmdir()
 
 
 def _climbed(path: Path) -> bool:

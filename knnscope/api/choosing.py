@@ -22,12 +22,16 @@ Queries = str | Path | int | npt.NDArray[Any] | None
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which queries are asked, by which metric (None: the data's), at most how many of those that the data has; seed: of the choice."""
+    """Which queries are asked, by which metric (None: the data's), and of how many at most; seed: of the choice.
+
+    at_most: of those that the data has. given_at_most: of a file or an array; None: all of them.
+    """
 
     queries: Queries = None
     metric: str | None = None
     seed: int = 0
     at_most: int = 1000
+    given_at_most: int | None = None
 
 
 def choose(workload: Workload, choice: Choice) -> Task:
@@ -37,17 +41,27 @@ def choose(workload: Workload, choice: Choice) -> Task:
         KnnscopeError: no such file, or no row would be left.
     """
     metric, dataset, queries = choice.metric or workload.metric, workload.dataset, choice.queries
+    chance = np.random.default_rng(choice.seed)
+
+    def some(there: int, wanted: int) -> npt.NDArray[np.int64]:
+        return np.sort(chance.choice(there, wanted, replace=False))
+
     if isinstance(queries, str | Path):
         queries = _file(str(queries))
     if isinstance(queries, np.ndarray):
+        if queries.ndim == 2 and choice.given_at_most is not None and len(queries) > choice.given_at_most:
+            queries = queries[some(len(queries), choice.given_at_most)]
         return Task(dataset.name, workload.documents.values, queries, metric)
     if queries is not None and queries < 1:
         raise ArgumentError(f"queries {queries}: a number above 0, a file of vectors or an array was expected")
-    chance = np.random.default_rng(choice.seed)
     wanted = queries if queries is not None else choice.at_most
     own = len(dataset.queries) if dataset.queries is not None else 0
     if own:
-        chosen = np.sort(chance.choice(own, wanted, replace=False)) if own > wanted else np.arange(own)
+        if queries is not None and wanted > own:
+            raise ArgumentError(
+                f"queries {wanted}: {dataset.name} has {own:,} queries of its own: ask for so many at most"
+            )
+        chosen = some(own, wanted) if own > wanted else np.arange(own)
         numbers = tuple(chosen.tolist())
         rows, asked = workload.documents.values, workload.query_vectors(numbers)
         if isinstance(dataset, TextDataset) and len(dataset.qrels):

@@ -119,6 +119,8 @@ def climb(
                 if how.each is not None:
                     how.each(row)
         except KeyboardInterrupt:
+            if not rows:  # a run without a row would keep its folder from the next one
+                raise
             interrupted = True
         if plan.where == "cuda" and gpu_problem() is None and (why := annotate.problem()):
             problems.append(why)
@@ -164,8 +166,7 @@ def _plan(data: Any, k: int, how: ClimbOptions) -> tuple[Workload, Climb, list[s
     limit = how.dataset.selection.limit if how.dataset else None
     generated = f"synthetic:text,rows={limit or ROWS},queries={QUERIES}"
     workload = opened(generated if data is None else data, how.dataset, how.encoder)
-    wanted = QUERIES if data is not None and _enough(workload) else None
-    task = choose(workload, Choice(wanted, "l2"))
+    task = choose(workload, Choice(None, "l2", at_most=QUERIES))
     rows, queries = (np.ascontiguousarray(a, dtype=np.float32) for a in (task.rows, task.queries[:QUERIES]))
     for values, what in ((rows, "rows"), (queries, "queries")):
         check_matrix(values, what)
@@ -173,12 +174,6 @@ def _plan(data: Any, k: int, how: ClimbOptions) -> tuple[Workload, Climb, list[s
     where = how.device or ("cpu" if gpu_problem() else "cuda")
     ceilings, problems = _ceilings(where)
     return workload, Climb(task.name, rows, queries, k, where, how.repeat, how.loop_rows, ceilings), problems
-
-
-def _enough(workload: Workload) -> bool:
-    """Whether so many rows can be held out as queries, or the data has its own."""
-    own = workload.dataset.queries
-    return bool(own is not None and len(own)) or len(workload.dataset.documents) >= 2 * QUERIES
 
 
 def _ceilings(where: str) -> tuple[dict[str, Ceilings], list[str]]:

@@ -176,7 +176,7 @@ def compare(
     Args:
         vectors_or_dataset: an array of shape (rows, dim), the path of a file or folder, or the name of a data set.
         queries: an array of shape (queries, dim), a file of vectors, or how many; by default the data's own, at most 1,000, else 1,000
-            rows held out.
+            rows held out. A quick run asks 200 of an array, a file or the data's own.
         engines: by name; by default all but the reference, which judges them.
         k: neighbors, one number or several.
         batch: queries in a call, one number or several.
@@ -199,7 +199,7 @@ def compare(
             check_k(number, len(workload.dataset.documents))
         if not isinstance(queries, str | Path | int | None):
             queries = np.asarray(queries)
-        task = choose(workload, Choice(queries, how.metric, how.seed, QUICK_QUERIES if how.quick else QUERIES))
+        task = choose(workload, _choice(queries, how))
         if how.keep_own:
             task = replace(task, own={})
         said = _said(workload, task, settings) + _without_effect(workload, task, grid, how)
@@ -210,6 +210,12 @@ def compare(
         if folder is not None:
             found.save(folder)
         return found
+
+
+def _choice(queries: Queries, how: CompareOptions) -> Choice:
+    if how.quick:
+        return Choice(queries, how.metric, how.seed, QUICK_QUERIES, QUICK_QUERIES)
+    return Choice(queries, how.metric, how.seed, QUERIES)
 
 
 def _found(how: CompareOptions) -> Other:

@@ -50,7 +50,7 @@ class CrossoverOptions:
         k: neighbors.
         over: what grows, "rows" or "batch".
         metric: "l2", "ip" or "cosine"; None is the data's, else "l2".
-        queries: how many different ones are asked.
+        queries: how many different ones are asked; None is 100, or as many as there are.
         threads: the budget of every library; None is all cores, "stock" leaves each its own default.
         timeout: seconds for any one step: a build, a warm-up, a turn.
         seconds: no probe begins later than this; what is missing can be searched later. None is no limit.
@@ -62,7 +62,7 @@ class CrossoverOptions:
     k: int = 10
     over: Literal["rows", "batch"] = "rows"
     metric: str | None = None
-    queries: int = QUERIES
+    queries: int | None = None
     threads: int | Literal["stock"] | None = None
     timeout: float = 120
     seconds: float | None = None
@@ -171,7 +171,7 @@ def crossover(
     settings = _settings(how)
     with new_folder(Path(out)) if out is not None else nullcontext() as folder:
         workload = opened(data, how.dataset, how.encoder)
-        task = choose(workload, Choice(None, how.metric, how.seed, how.queries))
+        task = choose(workload, Choice(how.queries, how.metric, how.seed, QUERIES))
         task = Task(task.name, task.rows, task.queries, task.metric)
         question = replace(_question(task, asked, batch, how), engines=tuple(chosen), threads=settings.threads)
         run = records.resumed(folder, question) if folder is not None else None

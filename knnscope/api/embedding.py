@@ -337,6 +337,8 @@ def time_devices(
         KnnscopeError: an unknown device, or one that is not here.
     """
     check_devices(devices)
+    if out is not None and (there := next((p for p in _timed_files(Path(out), devices) if p.exists()), None)):
+        raise KnnscopeError(f"{there}: is there already, and stays: choose another folder, or remove it")
     workload = opened(as_texts(dataset), options)
     texts = workload.texts.documents
     model, recipe = replace(encoder, device=devices[0]).open()
@@ -349,6 +351,11 @@ def time_devices(
         with new_folder(Path(out)) as folder:
             found.save(folder)
     return found
+
+
+def _timed_files(folder: Path, devices: Sequence[str]) -> list[Path]:
+    """What ``DeviceComparison.save`` writes."""
+    return [folder / name for name in ("devices.json", "environment.json", *(f"vectors-{d}.npy" for d in devices))]
 
 
 def check_devices(devices: Sequence[str]) -> None:

@@ -37,8 +37,10 @@ class RunResult(Generic[R]):
         """Write the files of the run into a folder, as the command does.
 
         Raises:
-            KnnscopeError: the folder cannot be written.
+            KnnscopeError: the folder holds another run, or cannot be written.
         """
+        if self.folder is None or self.folder.resolve() != Path(folder).resolve():
+            runs.check_free(Path(folder))
         self.run = runs.save(self.run, Path(folder))
 
     def report(self, path: str | Path) -> None:

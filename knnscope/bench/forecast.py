@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from knnscope.bench.plan import COLD_ROUNDS, NEW_CALLS, PRIME_NS, Options
+from knnscope.units import counted, expected
 
 if TYPE_CHECKING:
     from knnscope.bench.runner import Measured
@@ -68,27 +69,14 @@ class Forecast:
         """One line."""
         cases = [m.case for m in measured if m.status == "ok"]
         parts = [
-            _count(len({c.engine for c in cases}), "engine"),
-            _count(len({c.batch for c in cases}), "batch size"),
-            *([_count(len(ks), "value") + " of k"] if len(ks := {c.k for c in cases}) > 1 else []),
-            f"at most {_count(self._options.rounds, 'round')}",
+            counted(len({c.engine for c in cases}), "engine"),
+            counted(len({c.batch for c in cases}), "batch size"),
+            *([counted(len(ks), "value") + " of k"] if len(ks := {c.k for c in cases}) > 1 else []),
+            f"at most {counted(self._options.rounds, 'round')}",
         ]
-        return f"{about(seconds)}: {' x '.join(parts)}; Ctrl-C keeps what was measured" + (
+        return f"{expected(seconds)}: {' x '.join(parts)}; Ctrl-C keeps what was measured" + (
             "" if self._options.quick else ", --quick tells large differences in less"
         )
-
-
-def about(seconds: float) -> str:
-    """In the unit that people would say it in."""
-    if seconds < 100:
-        return f"about {_count(round(seconds), 'second')}"
-    if seconds < 100 * 60:
-        return f"about {_count(round(seconds / 60), 'minute')}"
-    return f"about {_count(round(seconds / 3600), 'hour')}"
-
-
-def _count(number: int, unit: str) -> str:
-    return f"{number:,} {unit}{'s' if number != 1 else ''}"
 
 
 def _takes_part(m: Measured, process: int, place: int) -> bool:

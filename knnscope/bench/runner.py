@@ -11,13 +11,14 @@ from statistics import median
 from typing import Any, Protocol
 
 from knnscope.bench.failures import FailedError
-from knnscope.bench.forecast import START_SECONDS, TOLD_FROM, Forecast, about
+from knnscope.bench.forecast import START_SECONDS, TOLD_FROM, Forecast
 from knnscope.bench.plan import COLD_ROUNDS, FAR, Case, Options, Schedule, asked, schedule, starts
 from knnscope.bench.timing import Sample, WarmUp
 from knnscope.bench.worker import Answer, Built, Turn, Warmed
 from knnscope.progress import EXPECTED, UNLIKE, bar, say
 from knnscope.records import Neighbors
 from knnscope.search.grading import Grade
+from knnscope.units import expected
 
 SHORTEN_AFTER = 3
 """Processes after which it is clear who is far behind."""
@@ -127,7 +128,7 @@ class Runner:
         try:
             if (seconds := self._before(cases, ask[2] if ask else 0, query_ns)) > TOLD_FROM:
                 say(
-                    f"this may take {about(seconds)}: a better estimate follows the warm-up; Ctrl-C keeps what was measured"
+                    f"this may take {expected(seconds)}: a better estimate follows the warm-up; Ctrl-C keeps what was measured"
                 )
             self._prepare(run.measured)
             forecast = Forecast(self._options, self._started)

@@ -22,12 +22,13 @@ import numpy.typing as npt
 
 from knnscope.analysis import turns
 from knnscope.bench.failures import FailedError
-from knnscope.bench.forecast import TOLD_FROM, about
+from knnscope.bench.forecast import TOLD_FROM
 from knnscope.bench.plan import LONG_NS, Case, Options, Schedule, starts
 from knnscope.bench.runner import FATAL, Executor, Measured, raw_of
 from knnscope.bench.worker import Answer, Built
 from knnscope.progress import UNLIKE, bar, say
 from knnscope.search.grading import Grade
+from knnscope.units import expected
 
 BEFORE, AFTER = "before", "after"
 """The environment beside, and this one."""
@@ -219,8 +220,10 @@ class Turns:
     def _forecast(self, took: float) -> None:
         """Say how long it may take, by what the first pairs took."""
         if (least := took * (self._plan.processes - 1)) > TOLD_FROM:
-            most = f", up to {about(took * (self._plan.most - 1))} where rows are not clear" if self._plan.again else ""
-            say(f"{about(least)}{most}; Ctrl-C keeps what was measured")
+            most = (
+                f", up to {expected(took * (self._plan.most - 1))} where rows are not clear" if self._plan.again else ""
+            )
+            say(f"{expected(least)}{most}; Ctrl-C keeps what was measured")
 
     def _live(self, both: Both, places: Sequence[int], process: int) -> None:
         """A pair of processes of one engine: build, make ready, and take turns."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.rows import as_ids
+from knnscope.certified.rows import EITHER, as_ids, no_ids
 from knnscope.errors import KnnscopeError
 
 Int64 = npt.NDArray[np.int64]
@@ -206,15 +206,17 @@ def consecutive(first: int, count: int) -> Numbers:
     return Numbers(np.arange(first, first + count) if first else ALL, count)
 
 
-def new_ids(given: Any, rows: int) -> Ids:
-    """Ids of new rows, none twice; None for 0, 1, 2 ...
+def new_ids(given: Any, rows: int, kind: str | None = None) -> Ids:
+    """Ids of new rows, none twice; None for 0, 1, 2 ... kind: what the index takes, for messages.
 
     Raises:
         KnnscopeError: another shape or type, a number or string that no id can be, or one that stands twice.
     """
-    values = _strings(given, "ids")
+    if isinstance(given, (set, frozenset)):
+        raise KnnscopeError("ids are a set, whose order is not that of the rows: give a list")
+    values = _strings(given, "ids", kind or EITHER)
     if values is None:
-        return Numbers(as_ids(given, rows), rows)
+        return Numbers(as_ids(given, rows, kind or EITHER), rows)
     if values.shape != (rows,):
         raise KnnscopeError(f"ids have shape {values.shape}: one for each row, ({rows},), was expected")
     made = Strings(values)
@@ -236,15 +238,13 @@ def wanted_ids(given: Any, kind: str | None, what: str = "ids") -> tuple[npt.NDA
     Raises:
         KnnscopeError: another shape or kind.
     """
-    values = _strings(given, what)
+    values = _strings(given, what, kind or EITHER)
     if values is None:
         values = np.asarray(list(given) if isinstance(given, (set, frozenset, range, dict)) else given)
         if not values.size:
             values = np.empty(values.shape, dtype=STRING if kind == Strings.kind else np.int64)
         elif values.dtype.kind not in "iu":
-            raise KnnscopeError(
-                f"{what} are of type {values.dtype}: {kind or 'whole numbers or strings'} were expected"
-            )
+            raise no_ids(values, what, kind or EITHER)
         elif values.dtype == np.uint64:  # what int64 does not hold is no id
             values = np.where(values > LAST, -1, values.astype(np.int64))
         if values.dtype.kind in "iu":
@@ -253,11 +253,20 @@ def wanted_ids(given: Any, kind: str | None, what: str = "ids") -> tuple[npt.NDA
     if values.ndim > 1:
         raise KnnscopeError(f"{what} have shape {values.shape}: one dimension was expected")
     if kind is not None and values.size and is_text != (kind == Strings.kind):
-        raise KnnscopeError(f"{what} are {'strings' if is_text else 'whole numbers'}: those of this index are {kind}")
+        raise of_other_kind(what, Strings.kind if is_text else Numbers.kind, kind)
     return np.atleast_1d(values), values.ndim == 0
 
 
-def _strings(given: Any, what: str) -> npt.NDArray[Any] | None:
+def of_other_kind(what: str, given: str, kind: str) -> KnnscopeError:
+    """What is said of strings where ids are whole numbers, and the other way round."""
+    if kind == Strings.kind:
+        remedy = "give strings, as when its rows were added"
+    else:
+        remedy = "give numbers; for strings, build the index with strings, ExactIndex(vectors, ids=[...])"
+    return KnnscopeError(f"{what} are {given}: those of this index are {kind}: {remedy}")
+
+
+def _strings(given: Any, what: str, kind: str = EITHER) -> npt.NDArray[Any] | None:
     """Strings as an array of the type ``STRING``; None where these are none."""
     if isinstance(given, (set, frozenset, dict)):
         given = list(given)
@@ -269,10 +278,10 @@ def _strings(given: Any, what: str) -> npt.NDArray[Any] | None:
             raise KnnscopeError(
                 f"{what} are strings and something else: all strings, or all whole numbers, were expected"
             )
-    elif (kind := getattr(getattr(given, "dtype", None), "kind", "")) not in ("U", "T", "O"):
+    elif (letter := getattr(getattr(given, "dtype", None), "kind", "")) not in ("U", "T", "O"):
         return None
-    elif kind == "O" and not all(isinstance(one, str) for one in np.asarray(given).ravel()):
-        raise KnnscopeError(f"{what} are of type object, and not all strings: strings or whole numbers were expected")
+    elif letter == "O" and not all(isinstance(one, str) for one in np.asarray(given).ravel()):
+        raise no_ids(np.asarray(given), what, kind)
     try:
         values = np.array(given, dtype=STRING)
     except (ValueError, TypeError) as error:  # half of a surrogate pair; something missing

@@ -15,7 +15,18 @@ from knnscope.certified import state as states
 from knnscope.certified.cpu.meanwhile import Given, Meanwhile
 from knnscope.certified.dtypes import BFLOAT, widened
 from knnscope.certified.either import Either
-from knnscope.certified.ids import ALL, STRING, Ids, Numbers, Strings, consecutive, joined, new_ids, wanted_ids
+from knnscope.certified.ids import (
+    ALL,
+    STRING,
+    Ids,
+    Numbers,
+    Strings,
+    consecutive,
+    joined,
+    new_ids,
+    of_other_kind,
+    wanted_ids,
+)
 from knnscope.certified.making import Maker, OnCuda
 from knnscope.certified.rows import as_added
 from knnscope.certified.saved.changes import ADD, REMOVE, UPDATE, Change
@@ -308,9 +319,9 @@ def _called(ids: Any, rows: int, state: State) -> Ids:
         return consecutive(state.next_id, rows)
     if rows == 1 and (isinstance(ids, str) or np.ndim(ids) == 0):
         ids = [ids]
-    called = new_ids(ids, rows)
+    called = new_ids(ids, rows, kind)
     if kind is not None and rows and called.kind != kind:
-        raise KnnscopeError(f"ids are {called.kind}: those of this index are {kind}")
+        raise of_other_kind("ids", called.kind, kind)
     return called
 
 

@@ -176,6 +176,8 @@ def opened(path: Path) -> npt.NDArray[Any]:
         KnnscopeError: no such file, damaged, or of another type.
     """
     place = path / "vectors.npy" if path.is_dir() else path
+    if path.is_dir() and not place.exists():
+        vector_files.check_folder(path)
     if not vector_files.is_vector_file(str(place)):
         raise KnnscopeError(
             f"{path}: the ending says the format, one of {' '.join(vector_files.READERS)}: save the rows as .npy"

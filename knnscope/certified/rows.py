@@ -14,11 +14,18 @@ from knnscope.certified.dtypes import BFLOAT, widened
 from knnscope.checks import COMPONENTS, check_finite
 from knnscope.errors import KnnscopeError
 from knnscope.search.definition import DTYPES
+from knnscope.units import short
 
 CPU = 1
 BFLOAT_CODE = 4
 KNOWN = frozenset(map(np.dtype, DTYPES))
 """By type: a type's name takes 10 µs to put together."""
+
+
+EITHER = "whole numbers from 0, or strings"
+"""What ids may be."""
+SHOWN = 60
+"""Characters of an id in a message."""
 
 
 class _Type(ctypes.Structure):
@@ -121,8 +128,8 @@ def as_queries(queries: Any, dim: int) -> tuple[npt.NDArray[np.float64], bool]:
     return np.ascontiguousarray(values, dtype=np.float64), single
 
 
-def as_ids(ids: Any, rows: int) -> npt.NDArray[np.int64]:
-    """What rows are called, int64, (rows,); (0,) for their numbers.
+def as_ids(ids: Any, rows: int, kind: str = EITHER) -> npt.NDArray[np.int64]:
+    """What rows are called, int64, (rows,); (0,) for their numbers. kind: what is taken beside them, for messages.
 
     Raises:
         KnnscopeError: another shape or type, a negative number, or one that stands twice.
@@ -130,10 +137,12 @@ def as_ids(ids: Any, rows: int) -> npt.NDArray[np.int64]:
     if ids is None:
         return np.empty(0, dtype=np.int64)
     given = _plain(ids, "ids")
-    if given.dtype.kind not in "iu" or given.shape != (rows,):
+    if given.shape != (rows,):
         raise KnnscopeError(
-            f"ids have shape {given.shape} and type {given.dtype}: whole numbers below 2^63 or strings, ({rows},), were expected"
+            f"ids have shape {given.shape}: one for each row, ({rows},), was expected, in a list or an array"
         )
+    if given.dtype.kind not in "iu":
+        raise no_ids(given, "ids", kind)
     if rows and (int(given.min()) < 0 or int(given.max()) >= np.iinfo(np.int64).max):
         raise KnnscopeError("ids lie between 0 and 2^63 - 2: -1 stands for no row")
     names: npt.NDArray[np.int64] = np.ascontiguousarray(given, dtype=np.int64)
@@ -142,6 +151,22 @@ def as_ids(ids: Any, rows: int) -> npt.NDArray[np.int64]:
     if len(twice):
         raise KnnscopeError(f"ids: {ascending[twice[0]]} stands more than once: each row needs an id of its own")
     return names
+
+
+def no_ids(values: npt.NDArray[Any], what: str, kind: str = EITHER) -> KnnscopeError:
+    """What is said of values that are neither whole numbers nor strings: UUIDs, dates, bytes, fractions, numbers beyond int64.
+
+    Args:
+        values: of at least one.
+        what: what they are, for messages.
+        kind: what ids may be here.
+    """
+    flat = values.ravel()
+    one = next((v for v in flat.tolist() if not isinstance(v, str)), None) if flat.dtype.kind == "O" else flat[0]
+    shown = short(str(one) if flat.dtype.kind != "O" else repr(one), SHOWN)
+    remedy = "id.decode()" if isinstance(one, bytes) else "str(id)"
+    as_strings = f"; as strings: [{remedy} for id in ids]" if "strings" in kind else ""
+    return KnnscopeError(f"{what} are of type {flat.dtype}, with {shown}: {kind} were expected{as_strings}")
 
 
 def as_mask(where: Any, queries: int, rows: int) -> npt.NDArray[np.bool_]:

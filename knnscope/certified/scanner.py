@@ -114,9 +114,13 @@ def too_many(found: int, most: int, query: int | None = None) -> KnnscopeError:
     )
 
 
-def changed(row: int) -> KnnscopeError:
+class ChangedError(KnnscopeError):
+    """A row is not where its code says."""
+
+
+def changed(row: int) -> ChangedError:
     """The error for a row whose distance lies outside the bounds that were written when the scanner was built."""
-    return KnnscopeError(
+    return ChangedError(
         f"the vectors were changed after the index was built: row {row:,} is not where its code says: build the index again"
     )
 

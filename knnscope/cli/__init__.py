@@ -157,9 +157,28 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     if "--" in own and getattr(load(argv[0]), "runs_commands", False):
         cut = own.index("--")
         own, rest = own[:cut], own[cut + 1 :]
-    args = parser_of(argv[0]).parse_intermixed_args(own)
+    parser = parser_of(argv[0])
+    args = parser.parse_intermixed_args(own)
+    _check_given(parser, args)
     args.rest = rest
     return args
+
+
+def _check_given(parser: Parser, args: argparse.Namespace) -> None:
+    """Refuse a name of nothing, which a path takes for this folder and ``or`` for what was not given: mostly a variable that is not set.
+
+    Raises:
+        KnnscopeError: says which. Of lists and numbers, who reads them says it; a prompt may be empty.
+    """
+    for action in parser._actions:
+        name, given = action.metavar or "", getattr(args, action.dest, None)
+        if name in ("", "PROMPT") or set(",;") & set(name):
+            continue
+        if given == "" or (isinstance(given, list) and "" in given):
+            said = "/".join(action.option_strings) or name
+            raise KnnscopeError(
+                f"{said} is empty: give a name, or leave it out; perhaps a variable of the shell is not set"
+            )
 
 
 class Ended(KeyboardInterrupt):

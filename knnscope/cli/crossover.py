@@ -51,10 +51,9 @@ class Crossover:
         inputs.add_metric(parser)
         parser.add_argument(
             "--queries",
-            type=options.positive,
-            default=QUERIES,
+            type=_queries,
             metavar="N",
-            help=f"different queries to ask (default {QUERIES})",
+            help=f"different queries to ask, the data's own, or rows held out (default {QUERIES})",
         )
         options.add_threads(parser)
         parser.add_argument(
@@ -117,3 +116,17 @@ class Crossover:
         if found.interrupted and args.seconds is None:
             raise KeyboardInterrupt(f"interrupted; the same command with --out {out} goes on from here")
         return 0
+
+
+def _queries(text: str) -> int:
+    """How many.
+
+    Raises:
+        argparse.ArgumentTypeError: no number; perhaps a file, as other commands take it.
+    """
+    try:
+        return options.positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{error}: it says how many are asked, of the data's own queries or of rows held out; knnscope compare asks those of a file"
+        ) from error

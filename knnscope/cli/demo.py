@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from knnscope.analysis import run as runs
 from knnscope.analysis.side_by_side import Question, side_by_side
 from knnscope.api import reporting
 from knnscope.api.choosing import Choice, choose
@@ -25,10 +26,11 @@ from knnscope.report import comparison
 from knnscope.report import side_by_side as answers
 from knnscope.report.datasets import Pairs, texts_text
 from knnscope.search import catalog
-from knnscope.store import new_folder
+from knnscope.store import free, new_folder
 
 QUERY = "q-crewed-mars"
 DEPTH = 10
+OUT = Path("runs/demo")
 
 
 class Demo:
@@ -40,7 +42,9 @@ class Demo:
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         parser.add_argument(
-            "--out", default="runs/demo", metavar="DIR", help="where the run is saved (default runs/demo)"
+            "--out",
+            metavar="DIR",
+            help="where the run is saved (default: runs/demo, or runs/demo-DATE-TIME where that holds a run)",
         )
         parser.add_argument(
             "--quick",
@@ -51,8 +55,10 @@ class Demo:
 
     def run(self, args: argparse.Namespace) -> int:
         """All steps in turn."""
-        check_out(None, args.out)
-        with new_folder(Path(args.out)) as folder:
+        out = Path(args.out or free(OUT, runs.is_run))
+        runs.check_free(out)
+        check_out(None, out)
+        with new_folder(out) as folder:
             workload = Workload("sample", None, inputs.encoder_options(args))
             texts = workload.texts
             print("== 1. A query and a document that people judged relevant\n")

@@ -13,7 +13,7 @@ from knnscope.cli import options
 from knnscope.cli.notes import notes
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.search import catalog, ladder
-from knnscope.store import new_folder
+from knnscope.store import free, new_folder
 from knnscope.units import size
 
 
@@ -97,11 +97,13 @@ def _command(args: argparse.Namespace) -> tuple[list[str], str]:
     known = [*ladder.RUNGS, *catalog.ENGINES]
     if name not in known:
         raise unknown_name("rung or engine", name, known, "(a command goes after --)")
+    out = Path(args.out)
+    trace = free(out / f"{name}-{args.rows}x{args.dim}-k{args.k}.sqlite")
     argv = [
         *(sys.executable, "-m", "knnscope", "ladder", f"synthetic:text,rows={args.rows},dim={args.dim},queries=16"),
         *("--rungs", name, "-k", str(args.k), "--repeat", str(args.repeat), "--device", "cuda"),
-        *("--out", str(Path(args.out) / f"{name}-ladder")),
+        *("--out", str(free(out / f"{name}-ladder"))),
     ]
     if args.every > 1:
         argv += ["--loop-rows", str(-(-args.rows // args.every))]
-    return argv, f"{name}-{args.rows}x{args.dim}-k{args.k}"
+    return argv, trace.stem

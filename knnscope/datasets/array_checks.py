@@ -26,7 +26,9 @@ def checked(path: Path, values: npt.NDArray[Any]) -> Vectors:
     if values.ndim != 2:
         raise KnnscopeError(f"{path}: an array of shape {values.shape}, two dimensions (rows, dim) were expected")
     if values.dtype.name not in DTYPES:
-        raise KnnscopeError(f"{path}: components of type {values.dtype}, expected one of {', '.join(DTYPES)}")
+        raise KnnscopeError(
+            f"{path}: components of type {values.dtype}, expected one of {', '.join(DTYPES)}: save values.astype('float32')"
+        )
     if 0 in values.shape:
         raise KnnscopeError(f"{path}: {values.shape[0]} rows of {values.shape[1]} components, nothing to search")
     if values.shape[1] > MAX_DIM:

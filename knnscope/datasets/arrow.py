@@ -14,8 +14,12 @@ from knnscope.datasets.array_checks import MAX_GROWTH
 from knnscope.errors import KnnscopeError, require
 
 BATCH = 1 << 14
+FEW = 1 << 8
+"""Rows with strings that may be far longer than what is stored of them: who adds them up looks after so many."""
 SLACK = 1 << 32
 """Bytes of address space that allocators take beyond what is asked of them."""
+DELTAS = {"DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"}
+"""Encodings of strings in Parquet files. A few bytes of them may be gigabytes of strings."""
 FORMATS = {".parquet": "Parquet", ".arrow": "Arrow", ".feather": "Arrow", ".arrows": "Arrow", ".ipc": "Arrow"}
 
 
@@ -35,8 +39,17 @@ class Table:
             pyarrow.ArrowException: damaged.
         """
         if self.metadata is not None:
-            yield from self._file.iter_batches(columns=list(names), batch_size=BATCH)
-            return
+            bounded = any(_is_text(self.schema.field(name).type) for name in names)
+            # threads would want address space of their own
+            found = self._file.iter_batches(
+                columns=list(names), batch_size=FEW if bounded else BATCH, use_threads=not bounded
+            )
+            while True:
+                with _bounded(self.path) if bounded else contextlib.nullcontext():
+                    batch = next(found, None)
+                if batch is None:
+                    return
+                yield batch
         count = getattr(self._file, "num_record_batches", None)
         number = 0
         while count is None or number < count:
@@ -70,9 +83,17 @@ def _parquet(stack: contextlib.ExitStack, path: Path) -> Any:
     pyarrow, parquet = require("pyarrow", "files"), require("pyarrow.parquet", "files")
     file = stack.enter_context(parquet.ParquetFile(path, memory_map=True))
     strings = [f.name for f in file.schema_arrow if pyarrow.types.is_string(f.type)]
+    strings = sorted(set(strings) - _in_deltas(file.metadata))
     if strings:  # a short dictionary stays one, however often its entries are repeated
         file = stack.enter_context(parquet.ParquetFile(path, memory_map=True, read_dictionary=strings))
     return file
+
+
+def _in_deltas(metadata: Any) -> set[str]:
+    """Columns with strings that are written as differences to the ones before, which pyarrow does not read as a dictionary."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
+    return {column.path_in_schema for column in columns if DELTAS & set(column.encodings)}
 
 
 @contextlib.contextmanager
@@ -130,5 +151,9 @@ def _is_plain(dtype: Any) -> bool:
     types = require("pyarrow", "files").types
     if types.is_dictionary(dtype):
         dtype = dtype.value_type
-    text = types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype)
-    return bool(text or types.is_integer(dtype) or types.is_floating(dtype) or types.is_null(dtype))
+    return bool(_is_text(dtype) or types.is_integer(dtype) or types.is_floating(dtype) or types.is_null(dtype))
+
+
+def _is_text(dtype: Any) -> bool:
+    types = require("pyarrow", "files").types
+    return bool(types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype))

@@ -111,6 +111,7 @@ def _open_folder(
 ) -> tuple[TextDataset | VectorDataset, tuple[str, ...]]:
     folder = layout.root(path)
     if folder is None:
+        vector_files.check_folder(path)
         return beir.load_folder(path, path.resolve().name, selection), ()  # says what is missing
     if (folder / "vectors.npy").is_file():
         return saved.load(folder), ()

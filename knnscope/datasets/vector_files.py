@@ -35,6 +35,8 @@ READERS = {
     ".safetensors": "safetensors_file:safetensors",
 }
 """By ending, the function of a module beside this one that takes a path and what stands behind ``#``. The longest ending counts."""
+NAMED = 3
+"""Files that a message names."""
 OF_ONE = ("numpy_files:npy", "packed_files:vecs", "packed_files:bin_")
 """Formats of one array, which has no name."""
 
@@ -55,6 +57,22 @@ def ending(path: Path) -> str:
 def is_vector_file(spec: str) -> bool:
     """Whether the name ends in one of the formats read here."""
     return bool(ending(split(spec)[0]))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder in which files of vectors lie, of which nobody says what they are to each other.
+
+    Raises:
+        KnnscopeError: names some, and says what to do with parts of one array.
+    """
+    names = sorted(path.name for path in folder.iterdir() if is_vector_file(path.name) and path.is_file())
+    if not names:
+        return
+    some = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
+    raise KnnscopeError(
+        f"{folder}: a folder with files of vectors ({some}): name one of them, such as {folder / names[0]}; only tables are read in parts, those of "
+        'one array are joined first: numpy.save("all.npy", numpy.concatenate([numpy.load(part) for part in parts]))'
+    )
 
 
 def load(spec: str) -> VectorDataset:

@@ -45,7 +45,10 @@ class IndexIDMap(Searches):
         """Add rows, (rows, d), with labels, int64, (rows,)."""
         rows, called = matrix(x, self.d, "vectors"), np.asarray(ids)
         if called.shape != (len(rows),) or (called.size and called.dtype.kind not in "iu"):
-            raise ShapeError(f"ids are {called.dtype}, {called.shape}: whole numbers, ({len(rows)},), were expected")
+            raise ShapeError(
+                f"ids are {called.dtype}, {called.shape}: whole numbers, ({len(rows)},), were expected, as by Faiss; "
+                "knnscope.ExactIndex takes strings"
+            )
         self.index.add(rows)
         self.id_map = np.concatenate([self.id_map, called.astype(np.int64)])
         self._ascend = bool((self.id_map[1:] >= self.id_map[:-1]).all())

@@ -27,6 +27,10 @@ LINE = 100
 """Bytes of a line with a whole number, more than any has."""
 LARGEST = 2**63 - 2
 """Of an id: certified/rows.py."""
+NAMES = (
+    "files of ground truth hold no texts: leave the ids out, and rows are called 0, 1, 2 ..., the lines of your names"
+)
+"""What to do with names that are texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +246,8 @@ def _names(ids: Any, rows: int) -> Input | None:
     stamp = _stamp(path) if path is not None else ()
     values = ids if path is None else _numbers(path)
     where = str(path) if path is not None else "ids"
+    if isinstance(values, list | tuple | np.ndarray) and np.asarray(values).dtype.kind in "USTO":
+        raise KnnscopeError(f"{where}: texts: whole numbers from 0 up were expected: {NAMES}")
     try:
         return Input(where, as_ids(values, rows), path, stamp=stamp)
     except KnnscopeError as error:
@@ -269,7 +275,7 @@ def _numbers(path: Path) -> npt.NDArray[Any]:
 def _number(line: bytes, where: str) -> int:
     digits = line.strip()
     if len(line) == LINE or not digits.isdigit():
-        raise KnnscopeError(f"{where}: a whole number from 0 up was expected")
+        raise KnnscopeError(f"{where}: a whole number from 0 up was expected: {NAMES}")
     found = int(digits)
     if found > LARGEST:
         raise KnnscopeError(f"{where}: {found} is too large: ids lie between 0 and 2^63 - 2")

@@ -6,21 +6,30 @@ value within 2 e of S_k; only such rows go through the definition of search/defi
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from knnscope.arithmetic import ieee
-from knnscope.progress import bar
+from knnscope.progress import EXPECTED, bar, say
 from knnscope.records import Neighbors
 from knnscope.search import definition
 from knnscope.search.rounding import gamma, norms
+from knnscope.units import expected
 
 SCORES = 1 << 24
 """Products in memory at once: 128 MiB of float64."""
 BLOCK = 1 << 26
 """Components of rows in memory at once: 512 MiB of float64."""
+QUERIES = 1 << 12
+"""Queries that are asked together: what is kept of each waits until all rows were seen."""
+REFINED = 10_000
+"""About as many products take as long as applying the definition to what the filter leaves of a query."""
+TOLD_AFTER, TOLD_FROM = 1.0, 60.0
+"""Seconds after which it is known how long all of it takes, and from which it is told."""
 
 
 @ieee
@@ -33,29 +42,61 @@ def answers(rows: npt.NDArray[Any], queries: npt.NDArray[Any], k: int, metric: s
         k: 1 to the number of rows.
         metric: one of ``definition.METRICS``.
     """
+    row_norms, began, told = norms(rows), time.perf_counter(), False
+    total = len(queries) * (len(rows) + REFINED)
+    with bar(total, f"reference answers to {len(queries):,} queries", "pair", form=EXPECTED) as progress:
+
+        def count(pairs: int) -> None:
+            nonlocal told
+            progress.update(pairs)
+            took = time.perf_counter() - began
+            if not told and took >= TOLD_AFTER and (left := took / progress.n * (total - progress.n)) >= TOLD_FROM:
+                told = True
+                say(f"reference answers to {len(queries):,} queries: {expected(left)} more; fewer queries take less")
+
+        parts = [
+            _answers(rows, queries[first : first + QUERIES], k, metric, row_norms, count)
+            for first in range(0, len(queries), QUERIES)
+        ]
+    return Neighbors(np.concatenate([n.ids for n in parts]), np.concatenate([n.distances for n in parts]))
+
+
+def _answers(
+    rows: npt.NDArray[Any],
+    queries: npt.NDArray[Any],
+    k: int,
+    metric: str,
+    row_norms: npt.NDArray[np.float64],
+    count: Callable[[int], object],
+) -> Neighbors:
+    """The same for so many queries as are asked together; ``count`` is told what was done."""
     asked = np.asarray(queries, dtype=np.float64)
-    query_norms, row_norms = norms(asked), norms(rows)
+    query_norms = norms(asked)
     with np.errstate(over="ignore", invalid="ignore"):
-        if not np.isfinite((query_norms.max() + row_norms.max()) ** 2):
-            return definition.search(rows, queries, k, metric)  # the filter overflows before the definition need
-    if metric == "cosine" and (_squares_underflow(query_norms) or _squares_underflow(row_norms)):
-        return definition.search(rows, queries, k, metric)  # division by such norms makes any rounding large
+        beyond = not np.isfinite((query_norms.max() + row_norms.max()) ** 2)  # before the definition need overflow
+    if beyond or (metric == "cosine" and (_squares_underflow(query_norms) or _squares_underflow(row_norms))):
+        # no filter: it overflows, or dividing by such norms makes any rounding large
+        found = definition.search(rows, queries, k, metric)
+        count(len(queries) * (len(rows) + REFINED))
+        return found
     kept: list[tuple[list[npt.NDArray[np.int64]], list[npt.NDArray[np.float64]]]] = [([], []) for _ in asked]
     limits = np.full(len(asked), np.inf)
     step = max(k, min(max(256, SCORES // len(asked)), BLOCK // rows.shape[1]))
-    with bar(len(rows), "reference answers", "row", scale=True) as progress:
-        for first in range(0, len(rows), step):
-            block = np.asarray(rows[first : first + step], dtype=np.float64)
-            keys, slack = _keys(block, asked, query_norms, metric)
-            if len(block) >= k:
-                kth = np.partition(keys, k - 1, axis=1)[:, k - 1] + slack
-                np.minimum(limits, kth, out=limits)
-            for i, near in enumerate(keys - slack[:, None] <= limits[:, None]):
-                found = np.flatnonzero(near)
-                kept[i][0].append(found + first)
-                kept[i][1].append(keys[i, found] - slack[i])
-            progress.update(len(block))
-    lines = [_refine(rows, queries[i : i + 1], k, metric, *kept[i], limits[i]) for i in range(len(asked))]
+    for first in range(0, len(rows), step):
+        block = np.asarray(rows[first : first + step], dtype=np.float64)
+        keys, slack = _keys(block, asked, query_norms, metric)
+        if len(block) >= k:
+            kth = np.partition(keys, k - 1, axis=1)[:, k - 1] + slack
+            np.minimum(limits, kth, out=limits)
+        for i, near in enumerate(keys - slack[:, None] <= limits[:, None]):
+            nearest = np.flatnonzero(near)
+            kept[i][0].append(nearest + first)
+            kept[i][1].append(keys[i, nearest] - slack[i])
+        count(len(block) * len(asked))
+    lines = []
+    for i in range(len(asked)):
+        lines.append(_refine(rows, queries[i : i + 1], k, metric, *kept[i], limits[i]))
+        count(REFINED)
     return Neighbors(np.concatenate([n.ids for n in lines]), np.concatenate([n.distances for n in lines]))
 
 

@@ -17,6 +17,7 @@ from knnscope.analysis import run as runs
 from knnscope.analysis.measurement import SCHEMA_VERSION, Measurement, RungMeasurement, to_dict
 from knnscope.analysis.run import CompareFacts, ComparisonRun, LadderFacts, LadderRun
 from knnscope.analysis.side_by_side import Differs, Document, Found, SideBySide
+from knnscope.api.comparing import Comparison
 from knnscope.errors import KnnscopeError
 from knnscope.report import comparison, ladder
 from knnscope.report.html import comparison_html, ladder_html
@@ -185,28 +186,32 @@ def test_what_others_wrote_is_not_replaced(tmp_path: Path, name: str, content: s
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, content)]
 
 
-@pytest.mark.parametrize("name", ["compare-sample"])
-def test_a_run_may_take_the_place_of_any_run(tmp_path: Path, name: str) -> None:
-    run = runs.load(RUNS / name)
-    runs.check_own(RUNS / name)
-    runs.save(run, tmp_path)
-    runs.check_own(tmp_path)
-    runs.save(run, tmp_path)
+@pytest.mark.parametrize("there", [COMPARED, CLIMBED, ComparisonRun(()), runs.load(RUNS / "compare-sample")])
+def test_a_run_that_is_there_stays(tmp_path: Path, there: Any) -> None:
+    """Whatever asks for its folder, by whatever name; it may be saved there once more itself."""
+    runs.save(there, tmp_path / "run")
+    (tmp_path / "link").symlink_to("run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    for name in ("run", "link", "link/../run"):
+        with pytest.raises(KnnscopeError, match="holds a run, which stays: choose another folder, or remove this one"):
+            runs.new(tmp_path / name)
+        with pytest.raises(KnnscopeError, match="holds a run"):
+            Comparison(COMPARED).save(tmp_path / name)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
-def test_a_run_without_a_row_and_a_climb_may_be_written_again(tmp_path: Path) -> None:
-    runs.save(ComparisonRun(()), tmp_path)
-    runs.check_own(tmp_path)
-    for rung in RUNGS:
-        runs.save(LadderRun((rung,), LadderFacts(dataset="x", rows=1, dim=1, k=1, device="cpu")), tmp_path)
-        runs.check_own(tmp_path)
+def test_a_result_may_be_saved_where_it_lies(tmp_path: Path) -> None:
+    found = Comparison(COMPARED)
+    for _ in range(2):
+        found.save(tmp_path)
+        (tmp_path / runs.PAGE).write_text("its own")
+    Comparison.load(tmp_path).save(tmp_path)
+    assert (tmp_path / runs.PAGE).read_text() == "its own"
+    assert runs.load(tmp_path) == found.run
 
 
-def test_the_page_of_a_run_that_was_there_goes_with_it(tmp_path: Path) -> None:
-    """One that somebody put into a folder without a run stays."""
-    page = tmp_path / runs.PAGE
-    page.write_text("mine")
-    runs.save(COMPARED, tmp_path)
-    assert page.read_text() == "mine"
-    runs.save(CLIMBED, tmp_path)
-    assert not page.exists()
+@pytest.mark.parametrize("name", [runs.PAGE, runs.CHANGES, f"{runs.AGAIN}1", runs.BESIDE])
+def test_what_a_run_would_write_later_is_looked_for_at_once(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(KnnscopeError, match=rf"{name}: is there, and a run would write over it"):
+        runs.new(tmp_path)

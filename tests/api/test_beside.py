@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 import knnscope
 from knnscope import Changes, Comparison
+from knnscope.errors import KnnscopeError
 from tests.analysis.test_turns import two
 
 
@@ -36,8 +39,10 @@ def test_both_sides_are_saved_and_loaded(tmp_path: Path) -> None:
 def test_a_run_of_one_environment_has_nothing_beside_it(tmp_path: Path) -> None:
     before, after = two()
     found = Comparison(after, Comparison(before))
-    found.save(tmp_path)
-    assert (tmp_path / "beside").is_dir()
-    Comparison(after).save(tmp_path)
-    assert Comparison.load(tmp_path).beside is None
-    assert not (tmp_path / "beside").exists()
+    found.save(tmp_path / "two")
+    assert (tmp_path / "two" / "beside").is_dir()
+    with pytest.raises(KnnscopeError, match="two: holds a run, which stays"):
+        Comparison(after).save(tmp_path / "two")
+    Comparison(after).save(tmp_path / "one")
+    assert Comparison.load(tmp_path / "one").beside is None
+    assert not (tmp_path / "one" / "beside").exists()

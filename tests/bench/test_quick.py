@@ -14,12 +14,13 @@ from knnscope.analysis import verdict
 from knnscope.analysis.measurement import Measurement
 from knnscope.analysis.statistics import QUICK_FEWEST
 from knnscope.bench.failures import FailedError
-from knnscope.bench.forecast import WARMING, Forecast, about
+from knnscope.bench.forecast import WARMING, Forecast
 from knnscope.bench.plan import QUICK_ROUNDS, Case, Options, schedule
 from knnscope.bench.runner import Measured
 from knnscope.bench.timing import Sample, WarmUp
 from knnscope.bench.worker import Warmed
 from knnscope.search import catalog
+from knnscope.units import expected
 from tests.analysis.test_verdict import rows as made_up
 from tests.bench.small import case
 from tests.bench.test_runner import Script
@@ -95,7 +96,7 @@ def test_it_is_said_in_one_line() -> None:
     assert Forecast(QUICK, {}).said(61, cases[:1]) == (
         "about 61 seconds: 1 engine x 1 batch size x at most 5 rounds; Ctrl-C keeps what was measured"
     )
-    assert [about(s) for s in (61, 100, 5000, 3 * 3600)] == [
+    assert [expected(s) for s in (61, 100, 5000, 3 * 3600)] == [
         "about 61 seconds",
         "about 2 minutes",
         "about 83 minutes",

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,9 @@ def test_strings_as_ids(small_segments: None) -> None:
     assert same_distance.search(np.ones(2), 4).ids.tolist() == ["a", "b", "\uffff", "\U0001f600"], "by code points"
 
 
+UUIDS = [uuid.UUID(int=number) for number in (7, 2**100)]
+
+
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
@@ -123,7 +127,20 @@ def test_strings_as_ids(small_segments: None) -> None:
         (["x" * 513, "b"], "1 to 512 characters"),
         (["a\0", "b"], "NUL"),
         (["\ud800", "b"], "Unicode"),
-        (np.array(["a", None], dtype=object), "not all strings"),
+        (
+            np.array(["a", None], dtype=object),
+            r"type object, with None: whole numbers from 0, or strings were expected",
+        ),
+        ([UUIDS[0], UUIDS[1]], rf"type object, with UUID\('{UUIDS[0]}'\): .* as strings: \[str\(id\) for id in ids\]"),
+        (np.array(UUIDS), r"with UUID\(.*as strings: \[str\(id\) for id in ids\]"),
+        ([2**70, 1], rf"with {2**70}: .*as strings: \[str\(id\) for id in ids\]"),
+        ([b"a", b"b"], r"with b'a': .*as strings: \[id.decode\(\) for id in ids\]"),
+        (np.array(["2020-01-01", "2020-01-02"], "M8[D]"), "with 2020-01-01: .*as strings"),
+        ({"a", "b"}, "ids are a set, whose order is not that of the rows: give a list"),
+        (
+            (str(one) for one in UUIDS),
+            r"ids have shape \(\): one for each row, \(2,\), was expected, in a list or an array",
+        ),
         (["a"], r"ids have shape \(1,\): one for each row, \(2,\)"),
         ([0.5, 1], "whole numbers"),
         ([-1, 1], "ids lie between 0 and 2"),
@@ -136,6 +153,30 @@ def test_ids_that_are_refused(ids: Any, message: str) -> None:
     with pytest.raises(KnnscopeError, match=message):
         index.add(np.eye(2), ids=ids)
     assert len(index) == 0
+
+
+@pytest.mark.parametrize(
+    ("own", "ids", "message"),
+    [
+        (None, ["a"], "strings: those of this index are whole numbers: .* for strings, build the index with strings"),
+        (None, UUIDS[:1], r"of type object, with UUID\(.*\): whole numbers were expected$"),
+        (None, np.array(UUIDS[:1]), r"of type object, with UUID\(.*\): whole numbers were expected$"),
+        (["a", "b"], [7], "whole numbers: those of this index are strings: give strings"),
+        (["a", "b"], UUIDS[:1], r"with UUID\(.*\): strings were expected; as strings: \[str\(id\) for id in ids\]"),
+    ],
+)
+def test_ids_of_another_kind_say_what_to_give(own: Any, ids: Any, message: str) -> None:
+    index = knnscope.ExactIndex(np.eye(2), ids=own)
+    calls = [
+        lambda: index.remove(ids),
+        lambda: index.get(ids),
+        lambda: index.update(ids, np.eye(2)[:1]),
+        lambda: index.search(np.eye(2), 1, where=knnscope.Keep(ids)),
+        lambda: index.add(np.eye(2)[:1], ids=ids),
+    ]
+    for call in calls:
+        with pytest.raises(KnnscopeError, match=message):
+            call()
 
 
 def test_types_of_later_rows() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -70,7 +71,7 @@ def processes() -> None:
 def compare(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Compare:
     """The command with few rounds, no cold rows, given ceilings and planted engines beside the real ones.
 
-    It writes a page only with ``pages``, and starts a process of each engine only with ``processes``.
+    Each call has a folder without a run, tmp_path/out. It writes a page only with ``pages``, and starts a process of each engine only with ``processes``.
     """
     if "processes" not in request.fixturenames:
         request.getfixturevalue("one_process")
@@ -82,9 +83,12 @@ def compare(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requ
     for name, entry in planted.ENGINES.items():
         monkeypatch.setitem(catalog.ENGINES, name, entry)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # a note would name it
-    return lambda *argv: knnscope(
-        "compare", *QUICK[: 4 if "--threads" in argv else 6], *argv, "--out", tmp_path / "out"
-    )
+
+    def run(*argv: object) -> tuple[int, str, str]:
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        return knnscope("compare", *QUICK[: 4 if "--threads" in argv else 6], *argv, "--out", tmp_path / "out")
+
+    return run
 
 
 @pytest.fixture

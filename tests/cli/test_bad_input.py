@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from knnscope import cli
 from knnscope.datasets import registry
 from tests.cli.conftest import Run, refused
 from tests.processes import LONG, until
@@ -200,3 +201,29 @@ def test_little_address_space_is_one_line_before_a_library_crashes(child_environ
     assert re.search(
         "knnscope: .* of address space .ulimit -v. and uses .*: raise the limit to", done.stderr.splitlines()[-1]
     )
+
+
+def _names() -> list[tuple[str, str]]:
+    """Arguments of all commands that name one thing."""
+    every = [(name, action) for name in cli.COMMANDS for action in cli.parser_of(name)._actions]
+    plain = [(name, one) for name, one in every if one.metavar and one.type is None and not one.choices]
+    return [(name, one.dest) for name, one in plain if one.metavar != "PROMPT" and not set(",;") & set(one.metavar)]
+
+
+@pytest.mark.parametrize(("command", "argument"), _names())
+def test_a_name_of_nothing_is_refused(
+    knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, argument: str
+) -> None:
+    """``"$UNSET"`` of a script: it was the current folder, or the sample."""
+    monkeypatch.chdir(tmp_path)
+    actions = cli.parser_of(command)._actions
+    argv: list[str] = []
+    for number, action in enumerate(actions):
+        is_it, later = action.dest == argument, [one.dest for one in actions[number:]]
+        needed = action.required or (not action.option_strings and argument in later)
+        if is_it or needed:
+            argv += [*action.option_strings[:1], "" if is_it else next(iter(action.choices or ["x"]))]
+    refused(
+        knnscope(command, *argv), " is empty: give a name, or leave it out; perhaps a variable of the shell is not set"
+    )
+    assert not list(tmp_path.iterdir())

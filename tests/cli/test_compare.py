@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def test_a_quick_run_is_marked_wherever_it_is_told(
     assert all(r.quick and r.builds == 1 and r.cache != "cold" for r in rows)
     assert facts(tmp_path)["options"]["quick"] is True
     assert json.loads((tmp_path / "out/verdict.json").read_text())["quick"] is True
-    _, out, _ = knnscope(*argv, "--out", tmp_path / "out", "--json")
+    _, out, _ = knnscope(*argv, "--out", tmp_path / "other", "--json")
     assert all(json.loads(line)["quick"] for line in out.splitlines())
 
 
@@ -86,6 +87,10 @@ def test_a_quick_run_asks_fewer_queries(knnscope: Run, tmp_path: Path) -> None:
     for own, asked in (("", 200), (",queries=40", 40), (",queries=900", 200)):
         _, out, _ = knnscope("compare", f"synthetic:text,rows=2000,dim=8{own}", *argv)
         assert re.search(rf", 1 thread, {asked} queries", out), own
+        shutil.rmtree(tmp_path / "out")
+    np.save(tmp_path / "q.npy", np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32))
+    _, out, _ = knnscope("compare", "synthetic:text,rows=2000,dim=8", "--queries", tmp_path / "q.npy", *argv)
+    assert re.search(", 1 thread, 200 queries", out), "a file with hours of reference answers is no quick run"
 
 
 def test_rows_held_out_are_the_queries_of_a_file_without_any(compare: Compare, vectors: Path, tmp_path: Path) -> None:

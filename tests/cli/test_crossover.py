@@ -70,10 +70,30 @@ def test_batches_may_grow(knnscope: Run, vectors: Path, tmp_path: Path) -> None:
         (("--engines", "Right,Takes", "--over", "batch", "--batch", "3"), "--batch 3: where it grows"),
         (("--engines", "Right,Missing", "--rows", "20,60", "-k", "3"), "takes two engines that are here: Missing: "),
         (("--engines", "Right,Takes", "--rows", "a,b"), "--rows: 'a' is not a whole number above 0"),
+        (
+            ("--engines", "Right,Takes", "--queries", "151"),
+            "--queries 151: at most half of the 300 rows can be held out",
+        ),
+        (
+            ("--engines", "Right,Takes", "--queries", "0"),
+            "--queries: '0' is not a whole number above 0: it says how many",
+        ),
+        (
+            ("--engines", "Right,Takes", "--queries", "q.npy"),
+            "'q.npy' is not .*; knnscope compare asks those of a file",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_line(
     knnscope: Run, vectors: Path, tmp_path: Path, given: tuple[str, ...], message: str
 ) -> None:
     refused(knnscope("crossover", vectors, *given, "--threads", 1, "--out", tmp_path / "out"), message)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["crossover", "compare"])
+def test_more_queries_than_the_data_has_are_refused(knnscope: Run, tmp_path: Path, command: str) -> None:
+    data = "synthetic:text,rows=300,dim=4,queries=40"
+    done = knnscope(command, data, "--engines", "numpy,numpy64", "--queries", 41, "--out", tmp_path / "out")
+    refused(done, "--queries 41: .* has 40 queries of its own: ask for so many at most")
     assert not (tmp_path / "out").exists()

@@ -12,10 +12,12 @@ import pytest
 
 from knnscope.analysis import jsonl
 from knnscope.analysis.measurement import Measurement
+from knnscope.analysis.run import is_run
 from knnscope.bench.plan import Options
 from knnscope.errors import KnnscopeError
 from knnscope.search import catalog
-from tests.cli.conftest import Run
+from knnscope.store import free
+from tests.cli.conftest import Run, refused
 
 
 @pytest.mark.usefixtures("encoded", "one_process")
@@ -59,3 +61,6 @@ def test_demo_from_words_to_an_answer(knnscope: Run, tmp_path: Path, monkeypatch
     monkeypatch.setattr(session, "measure", seen)  # the texts come from the cache now
     assert knnscope("demo", "--out", tmp_path / "whole")[2].endswith("quick False, cold True\n")
     assert knnscope("demo", "--quick", "--out", tmp_path / "quick")[2].endswith("quick True, cold False\n")
+    refused(knnscope("demo", "--out", tmp_path / "run"), "run: holds a run, which stays: choose another folder")
+    assert free(tmp_path / "whole", is_run) == tmp_path / "whole"
+    assert re.fullmatch(r"run-\d{8}-\d{6}", free(tmp_path / "run", is_run).name), "a default name has another one"

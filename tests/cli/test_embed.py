@@ -52,6 +52,9 @@ def test_embed_two_devices_side_by_side(knnscope: Run, tmp_path: Path, monkeypat
     assert all(run["steady_texts"] < 24 and run["first_batch_s"] > 0 for run in record["runs"])
     assert record["runs"][1]["difference"] == 0
     assert "texts/s" in out
+    message = f"{tmp_path}/devices.json: is there already, and stays: choose another folder, or remove it"
+    refused(knnscope("embed", "sample", "--limit", 2, "--device", "cpu,cuda", "-o", tmp_path), message)
+    assert json.loads((tmp_path / "devices.json").read_text()) == record
 
 
 def test_onnx_runtime_is_kept_from_calling_home(child_environment: dict[str, str], tmp_path: Path) -> None:

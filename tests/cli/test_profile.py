@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -123,14 +125,22 @@ def test_our_own_recorder_is_told_what_to_record(
 
 
 def test_a_rung_is_the_ladder_itself(tmp_path: Path) -> None:
-    import argparse
-
     args = argparse.Namespace(name="cupy-loop", rest=None, rows=75_000, dim=384, k=10, repeat=3, every=250, out="o")
     argv, name = command._command(args)
     assert argv[1:5] == ["-m", "knnscope", "ladder", "synthetic:text,rows=75000,dim=384,queries=16"]
     assert argv[argv.index("--rungs") + 1] == "cupy-loop"
     assert argv[argv.index("--loop-rows") + 1] == "300"
     assert name == "cupy-loop-75000x384-k10"
+
+
+def test_a_trace_that_is_there_stays(tmp_path: Path) -> None:
+    """An earlier one of the same rung is what explain --against compares with."""
+    args = argparse.Namespace(name="gemm", rest=None, rows=9, dim=2, k=1, repeat=3, every=1, out=str(tmp_path))
+    (tmp_path / "gemm-9x2-k1.sqlite").write_text("a trace")
+    (tmp_path / "gemm-ladder").mkdir()
+    argv, name = command._command(args)
+    assert re.fullmatch(r"gemm-9x2-k1-\d{8}-\d{6}", name)
+    assert re.fullmatch(rf"{tmp_path}/gemm-ladder-\d{{8}}-\d{{6}}", argv[argv.index("--out") + 1])
 
 
 @pytest.mark.parametrize(

@@ -302,3 +302,53 @@ def test_a_table_that_unpacks_to_far_more_than_it_stores_is_refused(tmp_path: Pa
     pyarrow.parquet.write_table(pyarrow.table({"text": column}), tmp_path / "x.parquet", compression="zstd")
     with pytest.raises(KnnscopeError, match="unpacks to over 1,000 times its size"):
         registry.load(str(tmp_path / "x.parquet"))
+
+
+ENCODINGS = ["PLAIN", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"]
+STRINGS = [pyarrow.string(), pyarrow.large_string()]
+
+
+@pytest.mark.parametrize("kind", STRINGS, ids=str)
+@pytest.mark.parametrize("encoding", [*ENCODINGS, "RLE_DICTIONARY"])
+def test_every_encoding_of_strings_that_parquet_has_is_read(
+    tmp_path: Path, encoding: str, kind: pyarrow.DataType
+) -> None:
+    """Row groups of two encodings in one file, too."""
+    texts = [f"text {number} of many" for number in range(700)]
+    table = pyarrow.table({"id": [str(n) for n in range(700)], "text": pyarrow.array(texts, kind)})
+    how: dict[str, Any] = {"row_group_size": 300}
+    if encoding != "RLE_DICTIONARY":
+        how |= {"use_dictionary": False, "column_encoding": {"text": encoding}}
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet", **how)
+    assert list(registry.load(str(tmp_path / "x.parquet"))[0].documents.texts) == texts
+
+
+@pytest.mark.parametrize("kind", STRINGS, ids=str)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_strings_that_unpack_to_far_more_are_refused_in_every_encoding(
+    tmp_path: Path, encoding: str, kind: pyarrow.DataType
+) -> None:
+    table = pyarrow.table({"text": pyarrow.array(["x" * 100_000] * 1000, kind)})
+    pyarrow.parquet.write_table(
+        table, tmp_path / "x.parquet", use_dictionary=False, column_encoding={"text": encoding}, compression="zstd"
+    )
+    with pytest.raises(KnnscopeError, match="unpacks to over 1,000 times its size"):
+        registry.load(str(tmp_path / "x.parquet"))
+
+
+@given(data=st.data())
+def test_a_damaged_file_of_deltas_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("deltas") / "x.parquet"
+    encoding = data.draw(st.sampled_from(ENCODINGS))
+    texts = pyarrow.table({"text": [f"text {number} of many" for number in range(90)]})
+    pyarrow.parquet.write_table(texts, path, use_dictionary=False, column_encoding={"text": encoding})
+    raw = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(raw)
+    try:
+        registry.load(str(path))
+    except KnnscopeError as error:
+        assert "\n" not in str(error)

@@ -15,9 +15,10 @@ import pyarrow.parquet
 import pytest
 from safetensors.numpy import save_file
 
+from knnscope.certified.index import ExactIndex
 from knnscope.datasets import registry, vector_files
 from knnscope.errors import KnnscopeError
-from tests.datasets.vector_writers import X, make, write_cropped, write_fixed, write_hdf5
+from tests.datasets.vector_writers import X, make, write_cropped, write_fixed, write_hdf5, write_vecs
 
 
 def test_hdf5_links_are_not_followed(tmp_path: Path) -> None:
@@ -212,3 +213,17 @@ def test_small_files_with_large_claims_are_refused_before_they_are_decoded(tmp_p
         file.create_dataset("train", (2_000_000, 64), "f4", chunks=(1024, 64))
     with pytest.raises(KnnscopeError, match="claims 512,000,000 bytes of numbers and stores 0"):
         vector_files.load(str(tmp_path / "x.hdf5"))
+
+
+@pytest.mark.parametrize("endings", [(".npy", ".npy"), (".npy", ".fvecs")])
+def test_a_folder_with_files_of_vectors_says_how_to_go_on(tmp_path: Path, endings: tuple[str, ...]) -> None:
+    """Whoever opens it."""
+    for number, ending in enumerate(endings):
+        some = X[5 * number : 5 * number + 5]
+        np.save(tmp_path / f"part-{number}.npy", some) if ending == ".npy" else write_vecs(
+            tmp_path / f"part-{number}{ending}", some, "f4"
+        )
+    message = rf"part-0.npy, part-1{endings[1]}\): name one of them, such as .*part-0.npy; .*joined first: numpy.save"
+    for opens in (lambda: registry.load(str(tmp_path)), lambda: ExactIndex.build(tmp_path)):
+        with pytest.raises(KnnscopeError, match=message):
+            opens()

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import uuid
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -283,6 +284,20 @@ def test_an_id_that_cannot_be_is_named_by_its_line(files: Path, text: str, messa
     (files / "ids.txt").write_text(text)
     with pytest.raises(KnnscopeError, match=f"ids.txt, {re.escape(message)}"):
         truth(BASE, QUERIES, 10, ids=files / "ids.txt")
+
+
+@pytest.mark.parametrize("as_file", ["txt", "npy", None])
+def test_ids_that_are_texts_say_what_to_do(files: Path, as_file: str | None) -> None:
+    """Whole numbers are all that the formats hold."""
+    texts = [str(uuid.UUID(int=number)) for number in range(len(BASE))]
+    ids: object = files / f"names.{as_file}" if as_file else texts
+    (files / "names.txt").write_text("\n".join(texts))
+    np.save(files / "names.npy", texts)
+    with pytest.raises(
+        KnnscopeError, match=r"whole numbers? from 0 up w.*: leave the ids out, and rows are called 0, 1, 2"
+    ) as said:
+        truth(BASE, QUERIES, 10, ids=ids)
+    assert f"names.{as_file}" in str(said.value) or as_file is None
 
 
 def test_ids_of_a_pipe_are_refused_before_they_are_waited_for(files: Path) -> None:

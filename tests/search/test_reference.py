@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -94,6 +97,7 @@ def test_same_bits_as_the_definition(data: str, metrics: tuple[str, ...]) -> Non
         queries = rows[random.integers(0, count, asked)] if own else cast(DATA[data](random, (asked, dim)), dtype)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(reference, "SCORES", scores)
+            patch.setattr(reference, "QUERIES", 1 + seed % 3)
             check(rows, queries, 1 + round(share * (count - 1)), metric)
 
     for metric in metrics:
@@ -183,3 +187,19 @@ def test_without_its_slack_the_filter_loses_rows(metric: str, monkeypatch: pytes
     np.testing.assert_array_equal(reference.answers(rows, queries, 10, metric).ids, expected.ids)
     monkeypatch.setattr(reference, "gamma", lambda *_: 0.0)
     assert (reference.answers(rows, queries, 10, metric).ids != expected.ids).any()
+
+
+@pytest.mark.parametrize("scale", [1, 2e153], ids=["filtered", "beyond the filter"])
+@pytest.mark.parametrize("slow", [False, True])
+def test_what_takes_long_is_told_before_most_of_it(
+    scale: float, slow: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a clock that goes 100 s a look: with so many queries that minutes would pass until the first line of compare."""
+    seen = itertools.count(step=100 if slow else 0)
+    clock = time.perf_counter
+    monkeypatch.setattr(reference.time, "perf_counter", lambda: next(seen) + clock())
+    monkeypatch.setattr(reference, "QUERIES", 4)
+    rows = np.random.default_rng(0).standard_normal((300, 8)) * scale
+    reference.answers(rows, rows[:40], 3, "ip" if scale > 1 else "l2")
+    line = r"reference answers to 40 queries: about \d+ (?:minute|hour)s? more; fewer queries take less"
+    assert len(re.findall(line, capsys.readouterr().err)) == slow

@@ -9,6 +9,8 @@ from knnscope.certified.cpu.llvm import Emit, T, instructions
 
 SOON = 3
 """POSIX_FADV_WILLNEED."""
+INTERRUPTED = 4
+"""EINTR: a signal came first. The read is made again, as Python does."""
 
 
 @instructions
@@ -23,9 +25,16 @@ def _read(emit: Emit, handle: Any, to: Any, size: Any, place: Any) -> Any:
     return emit.call("pread", T.I64, handle, to, size, place)
 
 
+@instructions
+def _reason(emit: Emit) -> Any:
+    """Errno of this thread's last call."""
+    b = emit.builder
+    return b.zext(b.load(emit.call("__errno_location", T.POINTER), T.I32, align=4), T.I64)
+
+
 @compiled()
 def fetched(places: Any, file: tuple[int, int], to: int, width: int) -> bool:
-    """Read rows; False where one is not there.
+    """Read rows; False where one is not there, or the disk fails.
 
     Args:
         places: int64: their numbers.
@@ -40,7 +49,8 @@ def fetched(places: Any, file: tuple[int, int], to: int, width: int) -> bool:
         done = 0
         while done < width:
             more = _read(file[0], to + i * width + done, width - done, file[1] + places[i] * width + done)
-            if more <= 0:
+            if more > 0:  # perhaps not all: network file systems give what they have
+                done += more
+            elif more == 0 or _reason() != INTERRUPTED:
                 return False
-            done += more
     return True

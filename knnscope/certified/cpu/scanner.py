@@ -22,7 +22,7 @@ from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
 from knnscope.certified.memory import most_of
 from knnscope.certified.row_file import file_of
-from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within
+from knnscope.certified.scanner import ChangedError, RadiusRequest, Ranked, Request, Within
 from knnscope.checks import check_whole
 from knnscope.errors import KnnscopeError
 from knnscope.search import definition
@@ -150,9 +150,14 @@ class CpuScanner:
         self.file.check()
         try:
             yield
-        except KnnscopeError:
+        except KnnscopeError as error:
             self.file.check()  # which says more than that a row is not as it was
-            raise
+            if not isinstance(error, ChangedError):
+                raise
+            raise KnnscopeError(
+                f"{self.file.path}: rows cannot be read, or are not what they were when the index was built: "
+                "look at the disk and its connection, and search again"
+            ) from error
 
     def check_threads(self, threads: int | None) -> None:
         """Refuse what is no number of threads.
