@@ -85,7 +85,7 @@ def test_a_run_against_itself_has_no_change(folder: Path) -> None:
     assert report.text(found)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(st.integers(0, 99), st.integers(0, 99), st.floats(0.5, 2), st.sampled_from(sorted(COSTS)))
 def test_swapping_the_runs_swaps_what_is_said(a: int, b: int, factor: float, engine: str) -> None:
     before, after = drawn(a, noise=0.05), scaled(drawn(b, noise=0.05), factor, engine)

@@ -10,7 +10,7 @@ from tests.analysis.two_runs import COSTS, simulated
 SLOWER = {**COSTS, "numpy": 1.15 * COSTS["numpy"]}
 
 
-@pytest.mark.parametrize("pairs", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("pairs", [12, pytest.param(200, marks=pytest.mark.slow)])
 def test_few_false_changes_and_a_slowdown_of_15_percent_is_found(pairs: int) -> None:
     """A pair without a change has a row that is worse in at most one of twenty; what is planted is found in most."""
     false = found = others = inverted = 0

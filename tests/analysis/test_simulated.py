@@ -70,7 +70,7 @@ def simulated(seed: int, costs: dict[str, float], wrong: str = "") -> tuple[list
     return verdicts(rows), rows
 
 
-@pytest.mark.parametrize("pairs", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("pairs", [45, pytest.param(1000, marks=pytest.mark.slow)])
 def test_simulated_pairs(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most 5% false verdicts where there is no difference; 15% is found in at least 90%; nothing finds the slower one faster."""
     monkeypatch.setattr(

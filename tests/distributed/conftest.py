@@ -13,6 +13,10 @@ import pytest
 
 from knnscope.distributed.cluster import local_cluster
 
+dask = pytest.importorskip("dask")
+# A worker is forked from a process that has loaded Dask, as in Dask's own tests: to load it is most of what starting one takes. The command
+# starts its workers as ever (test_lost.py).
+dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
 distributed = pytest.importorskip("distributed")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,26 @@ from tests.kernels.nvrtc import compiled
 
 SOURCES = [source for source in sources.all_sources() if source.file not in sources.OWN_TARGETS]
 OF_ONE_TARGET = [source for source in sources.all_sources() if source.file in sources.OWN_TARGETS]
-OLDEST, *NEWER = sources.ARCHITECTURES
+ASKED = {
+    tuple(re.findall(r"__CUDA_ARCH__ (==|>=) (\d+)", line))
+    for path in Path(sources.__file__).parent.glob("*.cu*")
+    for line in path.read_text("utf-8").splitlines()
+    if "__CUDA_ARCH__" in line
+}
+"""What the sources ask of an architecture, line by line; one of what a line names suffices."""
+
+
+def taken(capability: int) -> tuple[bool, ...]:
+    """Which of their branches an architecture takes."""
+    mine = 10 * capability
+    return tuple(any(mine == int(n) or (how == ">=" and mine > int(n)) for how, n in line) for line in sorted(ASKED))
+
+
+UNLIKE = [
+    one for one in sources.ARCHITECTURES if taken(one) not in map(taken, [c for c in sources.ARCHITECTURES if c < one])
+]
+"""Of those that take the same branches, so that they compile the same code, the oldest: what it has all later ones have. ``--slow`` has all."""
+OLDEST, *NEWER = UNLIKE
 FAST = "--Ofast-compile=max"
 """A fourth of the time: all that CUDA C++ or an architecture refuses is refused, little is optimised."""
 
@@ -32,19 +52,19 @@ def of_each_file() -> list[list[sources.Source]]:
 
 def as_used(file: int) -> int:
     """For which architecture a file is optimised as for users; it is for one, and for the others compiled ``FAST``."""
-    return sources.ARCHITECTURES[file % len(sources.ARCHITECTURES)]
+    return UNLIKE[file % len(UNLIKE)]
 
 
 def shares(capability: int) -> list[tuple[sources.Source, bool]]:
     """Every file with a share of its macros, at least one: for all newer architectures together, all of them.
 
-    Second is whether it is optimised as for users.
+    Second is whether it is optimised as for users: one of a file's macros is, where the file is.
     """
     number = NEWER.index(capability)
     return [
-        (source, as_used(file) == capability)
+        (source, as_used(file) == capability and place == 0)
         for file, those in enumerate(of_each_file())
-        for source in those[number :: len(NEWER)] or [those[number % len(those)]]
+        for place, source in enumerate(those[number :: len(NEWER)] or [those[number % len(those)]])
     ]
 
 
@@ -72,6 +92,15 @@ def test_every_file_compiles_for_a_newer_one(capability: int) -> None:
     compiles([source for source, optimised in share if not optimised], capability, FAST)
 
 
+def test_what_the_sources_ask_of_an_architecture_is_understood() -> None:
+    """One comparison, or one of several: else code that an architecture alone has would be compiled for none."""
+    assert all(ASKED)
+    for path in Path(sources.__file__).parent.glob("*.cu*"):
+        for line in re.findall(r"^.*__CUDA_ARCH__.*$", path.read_text("utf-8"), re.M):
+            assert re.fullmatch(r"#if __CUDA_ARCH__ (==|>=) \d+( \|\| __CUDA_ARCH__ (==|>=) \d+)*", line), path.name
+    assert len(set(map(taken, sources.ARCHITECTURES))) == len(UNLIKE)
+
+
 def test_no_source_is_left_out_of_the_shares() -> None:
     share = [one for capability in NEWER for one in shares(capability)]
     assert {source for source, _ in share} == set(SOURCES)
@@ -80,22 +109,21 @@ def test_no_source_is_left_out_of_the_shares() -> None:
     assert optimised | of_the_oldest == {source.file for source in SOURCES}
 
 
-WARPGROUPS = [dict(source.macros) for source in OF_ONE_TARGET]
-EXTREMES = [
-    source
-    for source, macros in zip(OF_ONE_TARGET, WARPGROUPS, strict=True)
-    if (source.file, macros["WIDTH"])
-    in (("exact_wide.cu", 384), ("exact_wide.cu", 640), ("exact_slices.cu", 1024), ("exact_slices.cu", 1536))
-]
+SIZES = {"FULL": 256, "WIDTH": 256, "AHEAD": 4}
+"""Small ones: each slice of a row's components is a copy of the same code."""
+NARROW = list(
+    dict.fromkeys(
+        replace(source, macros=tuple((name, SIZES.get(name, value)) for name, value in source.macros))
+        for source in OF_ONE_TARGET
+    )
+)
 
 
-@pytest.mark.parametrize("chosen", [EXTREMES, pytest.param(OF_ONE_TARGET, marks=pytest.mark.slow)], ids=["some", "all"])
-def test_what_only_one_architecture_has_compiles_for_it(chosen: list[sources.Source]) -> None:
-    """Optimised: only then is it told that products wait for each other. ``some`` have each value of all macros but those of sizes."""
-    assert {source.file for source in chosen} == {source.file for source in OF_ONE_TARGET}
-    for name in ("TALL", "HELD", "TILES"):
-        assert {dict(source.macros).get(name) for source in chosen} == {macros.get(name) for macros in WARPGROUPS}
-    assert {1, 2} <= {dict(source.macros).get("SHARING") for source in chosen}
+@pytest.mark.parametrize(
+    "chosen", [NARROW, pytest.param(OF_ONE_TARGET, marks=pytest.mark.slow)], ids=["narrow", "as they are"]
+)
+def test_what_only_one_architecture_has_compiles_for_it(chosen: Sequence[sources.Source]) -> None:
+    """Optimised: only then is it told that products wait for each other."""
     compiles(chosen, "90a")
 
 

@@ -58,12 +58,19 @@ def test_all_rows_answer_what_a_path_could_not(all_rows: AllRows, shape: tuple[i
         )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_rows_of_every_kind_wherever_they_begin(all_rows: AllRows, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        pytest.param(kind, part, marks=() if (number + place) % 2 == 0 or kind == "float32" else pytest.mark.slow)
+        for number, kind in enumerate(KINDS)
+        for place, part in enumerate(("fallback", "direct"))
+    ],
+)
+def test_rows_of_every_kind_wherever_they_begin(all_rows: AllRows, kind: str, part: str) -> None:
     """Whole tiles and parts of one, components held in several turns, two tiles or five on their way, masks, rows that begin anywhere."""
     for seed, (dim, offset) in enumerate(((48, 0), (160, 1), (37, 0), (320, 0), (531, 0))):
         all_rows(
-            ("fallback", "direct")[(seed + list(KINDS).index(kind)) % 2], kind, 290, 9, 5, 2, seed, 5, dim, 0, seed % 2,
+            part, kind, 290, 9, 5, 2, seed, 5, dim, 0, seed % 2,
             held=512 if seed % 3 else 256, stages=2 + 3 * (seed % 2) * (kind != "float64"), masked=1 + 2 * (seed in (1, 4)), offset=offset,
         )  # fmt: skip
 
@@ -78,7 +85,8 @@ def test_blocks_of_the_same_queries_answer_together(all_rows: AllRows, shape: tu
 
 
 @pytest.mark.parametrize(("width", "shapes"), [
-    (384, ((300, 16, 1), (1000, 5, 2))), (384, ((700, 19, 2),)), (128, ((500, 3, 1),)), (512, ((400, 32, 2),)), (768, ((260, 16, 3),)),
+    (384, ((300, 16, 1), (1000, 5, 2))), (384, ((700, 19, 2),)), (768, ((260, 16, 3),)),
+    *(pytest.param(*given, marks=pytest.mark.slow) for given in ((128, ((500, 3, 1),)), (512, ((400, 32, 2),)))),
 ])  # fmt: skip
 def test_fragments_are_loaded_as_codes_lie(
     tmp_path: Path, width: int, shapes: tuple[tuple[int, int, int], ...]
@@ -167,10 +175,8 @@ def test_warpgroups_give_each_other_turns_and_clusters_share_rows(tmp_path: Path
     scans(tmp_path, width, count)
 
 
-@pytest.mark.parametrize(
-    ("width", "count"),
-    [(384, 300), pytest.param(128, 300, marks=pytest.mark.slow), pytest.param(384, 100, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow  # a ring of such is tried every day, below
+@pytest.mark.parametrize(("width", "count"), [(384, 300), (128, 300), (384, 100)])
 def test_queries_lie_in_registers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, count: int) -> None:
     monkeypatch.setattr(wide, "MOST_HELD", width)
     scans(tmp_path, width, count)
@@ -189,13 +195,10 @@ def scans(tmp_path: Path, width: int, count: int) -> None:
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("slices", (2, 1, 1, 2)),
-        ("slices", (1, 2, 2, 4)),
-        ("wide", (1, 0, 3)),
-        ("wide", (2, 1, 3)),
-        ("slices", (2, 1, 4, 3)),
+        ("slices", (2, 1, 1, 2)), ("slices", (1, 2, 2, 4)), ("wide", (1, 0, 3)), ("wide", (2, 1, 3)),
+        pytest.param("slices", (2, 1, 4, 3), marks=pytest.mark.slow),  # a cluster of four, which nobody asks for
     ],
-)
+)  # fmt: skip
 def test_a_ring_that_is_hardly_long_enough_still_turns(tmp_path: Path, name: str, values: tuple[int, ...]) -> None:
     """Items of one tile, which one warpgroup alone has, and of several."""
     names = ("TALL", "HELD", "AHEAD") if name == "wide" else ("TALL", "TILES", "SHARING", "AHEAD")

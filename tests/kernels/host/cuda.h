@@ -274,6 +274,8 @@ static void run_block()
         if (!meanwhile() && steps == before && all) _exit(5);  // all wait for one that does not come
     }
 }
+// Who hangs ends with the test that gives up, and so do its blocks.
+__attribute__((constructor)) static void end_with_the_test() { prctl(PR_SET_PDEATHSIG, SIGKILL); }
 static bool in_turn;  // a block begins when the one before has ended, as on a GPU that has no room for two
 
 static void must_be_well(int status)
@@ -292,7 +294,7 @@ static void launch(int blocks, int threads, int lines = 1)
             if (in_turn && wait(&status) > 0) must_be_well(status);
             continue;
         }
-        prctl(PR_SET_PDEATHSIG, SIGKILL);  // who hangs ends with the test that gives up
+        end_with_the_test();  // a fork does not have it
         blockIdx = {block % blocks, block / blocks, 0}, first_block = blockIdx.x;
         run_block();
         at_end();

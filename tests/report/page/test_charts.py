@@ -22,7 +22,7 @@ FORMS = {"lines", "states", "shares", "bars", "roofline", "rungs"}
 
 def assert_drawable(spec: vega.Spec) -> None:
     """By the schema; and a layer whose data set is not there draws nothing, of which nobody is told."""
-    alt.Chart.from_dict(spec).to_dict(validate=True)
+    alt.LayerChart.validate(spec)
     assert {layer["data"]["name"] for layer in spec["layer"]} == spec["datasets"].keys()
 
 
