@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from knnscope.trace.explain import Explanation, figures, free_shares
+from knnscope.trace.explain import Explanation, figures
 from knnscope.trace.findings import CannotTellError, Finding
 from knnscope.trace.phases import Phase
 from knnscope.trace.rows import COPIES, OTHER_COPIES
 from knnscope.trace.rules import rule
+from knnscope.trace.savings import free_shares
 
 OFF = 0.3
 """A prediction that is off by less came true."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -180,6 +181,10 @@ class Trace:
         if self.used:
             return self.gpus.get(self.used[0], Gpu())
         return next(iter(self.gpus.values()), Gpu())
+
+    def matching(self, pattern: str) -> Any:
+        """Which names match, by number."""
+        return np.asarray([bool(re.search(pattern, name)) for name in self.names] or [False])
 
     def on(self, events: Work, gpu: int) -> Any:
         """Which of them ran on this GPU: an index, which copies nothing where there is but one."""

@@ -25,12 +25,15 @@ HELPERS = r"KernelGetName|IsCapturing|FuncGet|FuncSet|GetLastError|PeekAtLastErr
 
 def on_host(phase: Phase, mask: Any, *, waits: bool = False) -> Spans:
     """When the host prepares and makes these calls, while the GPU has nothing to do; with the helpers before each, and waits after it."""
-    calls = phase.calls
-    if not len(calls) or not mask.any():
-        return intervals.NOWHERE
-    company = _company(phase, mask, waits)
-    prepared = intervals.real_parts((phase.prepared(company), calls.end[company]))
-    return intervals.collected(part for busy in prepared for part in intervals.common_parts(busy, phase.idle))
+    made = making(phase, mask, waits=waits)
+    return intervals.collected(part for busy in made for part in intervals.common_parts(busy, phase.idle))
+
+
+def making(phase: Phase, mask: Any, *, waits: bool = False) -> Iterator[Spans]:
+    """When the host prepares and makes these calls, in parts."""
+    if len(phase.calls) and mask.any():
+        company = _company(phase, mask, waits)
+        yield from intervals.real_parts((phase.prepared(company), phase.calls.end[company]))
 
 
 def _company(phase: Phase, mask: Any, waits: bool) -> Any:
