@@ -50,7 +50,10 @@ def copies(phase: Phase, condition: str = "", call: str = "") -> str:
     """
     size = SIZE.replace("bytes", "e.bytes") if MEMCPY in phase.trace.source.odd else "bytes"
     condition = condition.replace("SIZE", size)
-    return _work(phase, MEMCPY, "start, end, bytes, copyKind", condition, f"l.name LIKE '%{call}%'" if call else "")
+    columns = ", ".join(
+        ("start", "end", *(c for c in ("bytes", "copyKind") if c in phase.trace.source.columns[MEMCPY]))
+    )
+    return _work(phase, MEMCPY, columns, condition, f"l.name LIKE '%{call}%'" if call else "")
 
 
 def calls(phase: Phase, numbers: Iterable[int] | None = None) -> str:

@@ -176,6 +176,11 @@ class Trace:
         return tuple(sorted(there, key=lambda number: (-spent[number], number))[:GPUS])
 
     @property
+    def sizes(self) -> bool:
+        """The bytes of copies were recorded."""
+        return "bytes" in self.source.columns.get("CUPTI_ACTIVITY_KIND_MEMCPY", ())
+
+    @property
     def gpu(self) -> Gpu:
         """The one that did most; of an idle machine the first."""
         if self.used:

@@ -199,7 +199,8 @@ def made(
         Ranges(*table(r), zeros(r), zeros(r), zeros(r, bool)),
     )
     source = Source(
-        {name: name for name in READ}, dict.fromkeys(READ, frozenset({"shortName", "correlationId", "deviceId"}))
+        {name: name for name in READ},
+        dict.fromkeys(READ, frozenset({"shortName", "correlationId", "deviceId", "bytes"})),
     )
     lanes = (Lane(0, 0, 0, 1, 7),)
     return Trace("made", tuple(names), *tables, lanes, {0: Gpu("made up", bandwidth)}, "made", source=source)

@@ -11,7 +11,7 @@ from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.model import PEER, TO_DEVICE, TO_HOST
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import alone, alone_parts, none
+from knnscope.trace.rules.loops import alone, alone_parts, need_sizes, none
 
 MOST = 0.5
 """Share of the phase's time from which on copies bound it."""
@@ -31,6 +31,7 @@ def cause(phase: Phase) -> Cause:
 def _copying(phase: Phase) -> Any:
     if not len(phase.trace.copies):
         raise CannotTellError("no copies were recorded")
+    need_sizes(phase)
     return np.isin(phase.copies.kind, (TO_DEVICE, TO_HOST, PEER)) & (phase.copies.nbytes >= LARGE)
 
 

@@ -57,7 +57,12 @@ def _company(phase: Phase, mask: Any, waits: bool) -> Any:
 
 
 def tiny(phase: Phase) -> Any:
-    """Which copies between host and GPU are tiny."""
+    """Which copies between host and GPU are tiny.
+
+    Raises:
+        CannotTellError: their sizes were not recorded.
+    """
+    need_sizes(phase)
     copies = phase.copies
     return np.isin(copies.kind, (TO_DEVICE, TO_HOST)) & (copies.nbytes <= TINY)
 
@@ -82,6 +87,16 @@ def need_kernels(phase: Phase) -> None:
     """
     if not len(phase.trace.kernels):
         raise CannotTellError("no kernels were recorded")
+
+
+def need_sizes(phase: Phase) -> None:
+    """Refuse what only the bytes of copies can tell.
+
+    Raises:
+        CannotTellError: they were not recorded; 0 would read as tiny.
+    """
+    if len(phase.trace.copies) and not phase.trace.sizes:
+        raise CannotTellError("the sizes of copies were not recorded")
 
 
 def alone(phase: Phase, kernels: Any, copies: Any, longer: int = 0) -> Spans:
