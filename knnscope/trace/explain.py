@@ -142,14 +142,18 @@ def _outside(trace: Trace, every: list[Phase], gpu: int) -> Part:
 
 
 def _part(trace: Trace, gpu: int, host: Spans, kernels: Any, copies: Any) -> Part:
-    counts, ns = [], 0
+    counts, ns = [], 0.0
     for events, mask in ((trace.kernels, kernels), (trace.copies, copies)):
         here: Work = events
         on = trace.on(here, gpu)
         mine = mask if isinstance(on, slice) else mask & on
         counts.append(int(mine.sum()))
-        ns += int(here.duration[mine].sum())
+        ns += float(here.duration[mine].sum(dtype=np.float64))
     return Part(gpu, intervals.length(host) / 1e6, ns / 1e6, *counts)
+
+
+def _bytes(phase: Phase, kinds: tuple[int, ...]) -> int:
+    return int(phase.copies.nbytes[np.isin(phase.copies.kind, kinds)].sum(dtype=np.float64))
 
 
 def figures(phase: Phase) -> dict[str, Any]:
@@ -168,8 +172,8 @@ def figures(phase: Phase) -> dict[str, Any]:
         "gpu_work_ms": round(phase.work_ns / each / 1e6, 6),
         "kernels": len(phase.kernels) // each,
         "copies": len(phase.copies) // each,
-        "bytes_to_device": int(phase.copies.nbytes[np.isin(phase.copies.kind, (TO_DEVICE, PAGED_UP))].sum()) // each,
-        "bytes_to_host": int(phase.copies.nbytes[np.isin(phase.copies.kind, (TO_HOST, PAGED_BACK))].sum()) // each,
+        "bytes_to_device": _bytes(phase, (TO_DEVICE, PAGED_UP)) // each,
+        "bytes_to_host": _bytes(phase, (TO_HOST, PAGED_BACK)) // each,
         "kernel_share": round(kernel_ns / max(1, kernel_ns + copy_ns), 4),
         "total": part(phase).to_json() if phase.gpu != UNKNOWN else None,
     }

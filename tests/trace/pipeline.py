@@ -93,7 +93,7 @@ def random_steps(chance: random.Random) -> list[Step]:
             nbytes = chance.choice((8, 1 << 16, 1 << 20, 1 << 22))
             found.append(("copy", chance.choice((1, 2)), nbytes, chance.choice((3.0, 25.0)), chance.random() < 0.5))
         elif what == "malloc":
-            found.append(("malloc", length // 4))
+            found.append(("malloc", min(length, 20 * US)))  # whether longer ones wait for the GPU, no trace tells
         else:
             found.append(("sync",))
     return found * chance.choice((1, 1, 5, 20))
