@@ -162,7 +162,8 @@ class Phase:
     def called(self) -> Any:
         """Numbers of its API calls that no other call encloses: nested ones are part of those."""
         outer = self.trace.calls.outer
-        return np.flatnonzero(outer if self.whole else outer & self._steady_windows[self.run.calls]).astype(np.int32)
+        mine = self.trace.callers(self.gpu) if self.whole else self._steady_windows[self.run.calls]
+        return np.flatnonzero(outer & mine).astype(np.int32)
 
     @cached_property
     def calls(self) -> Calls:

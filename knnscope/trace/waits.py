@@ -7,7 +7,6 @@ import numpy as np
 from knnscope.trace import intervals
 from knnscope.trace.intervals import NOWHERE, Spans
 from knnscope.trace.model import PAGED_BACK, Trace
-from knnscope.trace.windows import process_of
 
 QUEUED = r"[lL]aunch|Async"
 """Calls that only put work into a queue, where there is room."""
@@ -52,10 +51,7 @@ def _turns(trace: Trace, gpu: int, busy: Spans) -> Spans:
 def _waits(trace: Trace, gpu: int) -> Spans:
     """When the host is in a call for longer than it takes to queue work, asks again and again, or has ended; and when it waits for pages."""
     calls = trace.calls
-    mine = calls.outer
-    users = {lane.process for lane in trace.lanes if lane.gpu == gpu}
-    if trace.source.by_process and len({lane.process for lane in trace.lanes}) > 1:
-        mine = mine & np.isin(process_of(calls.thread), list(users))
+    mine = calls.outer & trace.callers(gpu)
     start = calls.start + np.where(trace.matching(QUEUED)[calls.name], QUEUED_NS, 0)
     asks = mine & trace.matching(POLLS)[calls.name]
     asked = intervals.spans((calls.start[asks], calls.end[asks]))
