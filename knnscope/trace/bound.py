@@ -39,7 +39,9 @@ class Bound:
 def bounds(trace: Trace) -> tuple[Bound, ...]:
     """Of each GPU that did anything."""
     low, high = trace.span
-    length = max(1, high - low)
+    length = high - low
+    if not length:
+        return ()
     waits = np.asarray([WAITS in name for name in trace.names] or [False])[trace.calls.name]
     found = []
     for gpu in trace.used:

@@ -152,6 +152,11 @@ def _part(trace: Trace, gpu: int, host: Spans, kernels: Any, copies: Any) -> Par
     return Part(gpu, intervals.length(host) / 1e6, ns / 1e6, *counts)
 
 
+def _each(count: int, times: int) -> float:
+    """A whole number where it is the same each time."""
+    return count // times if count % times == 0 else round(count / times, 3)
+
+
 def _bytes(phase: Phase, kinds: tuple[int, ...]) -> int:
     return int(phase.copies.nbytes[np.isin(phase.copies.kind, kinds)].sum(dtype=np.float64))
 
@@ -170,8 +175,8 @@ def figures(phase: Phase) -> dict[str, Any]:
         "api_ms": round(phase.api_ns / each / 1e6, 6),
         "gpu_busy_ms": round(phase.busy_ns / each / 1e6, 6),
         "gpu_work_ms": round(phase.work_ns / each / 1e6, 6),
-        "kernels": len(phase.kernels) // each,
-        "copies": len(phase.copies) // each,
+        "kernels": _each(len(phase.kernels), each),
+        "copies": _each(len(phase.copies), each),
         "bytes_to_device": _bytes(phase, (TO_DEVICE, PAGED_UP)) // each,
         "bytes_to_host": _bytes(phase, (TO_HOST, PAGED_BACK)) // each,
         "kernel_share": round(kernel_ns / max(1, kernel_ns + copy_ns), 4),

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from knnscope.report import explanation as report
 from knnscope.trace import reader
 from knnscope.trace.asking import answer
 from knnscope.trace.excerpt import whole
 from knnscope.trace.explain import explain, figures
 from knnscope.trace.lanes import lanes
+from knnscope.trace.record import from_dict, record_of
 from tests.trace.test_laws import held
 from tests.trace.write import GPU, LAUNCH, MS, SECOND, US, WAIT, Trace, rules_of
 
@@ -105,3 +107,28 @@ def test_sums_stay_sums_however_long_and_many(path: Path) -> None:
     for question, column in (("kernels", 3), ("api-time", 4), ("copies", -1)):
         assert answer(path, question).lines[0][column] == pytest.approx(9000 * length / 1e6)
     assert answer(path, "copy-throughput").lines[0][2] == 9000 << 40
+
+
+def test_work_that_is_not_done_every_time_is_not_told_as_none(path: Path) -> None:
+    """A kernel and a copy every other time: half a one each time, and not 0 in 7 ms of work."""
+    trace = Trace(path)
+    for i in range(9):
+        at = SECOND + i * 20 * MS
+        trace.range("step", at, at + 15 * MS)
+        if i % 2:
+            trace.kernel("k", at + 6 * US, at + 14 * MS, trace.call(LAUNCH, at, at + 5 * US))
+            trace.copy(1, at + 14 * MS, at + 15 * MS, 3 << 20, trace.call("cudaMemcpy_v3020", at + MS, at + 15 * MS))
+    told = held(trace.done())
+    shown = figures(told.phases[0])
+    assert (shown["kernels"], shown["copies"], shown["bytes_to_device"]) == (0.5, 0.5, 3 << 19)
+    record = record_of(told)
+    assert [line[6:8] for line in report.phases(record)] == [("0.5", "0.5")]
+    assert from_dict(record.to_dict()) == record
+
+
+def test_a_trace_of_no_time_is_bound_by_nothing(path: Path) -> None:
+    trace = Trace(path)
+    trace.kernel("k", 5, 5)
+    told = explain(reader.read(trace.done()))
+    assert told.bounds == ()
+    assert "nothing was recorded on the GPU" not in report.text(record_of(told))
