@@ -201,8 +201,8 @@ def _pair(pair: PairRecord) -> str:
 
 def _heading(pair: PairRecord) -> str:
     was, now = (p.host_ms if p.long_ms is None else p.long_ms for p in (pair.before, pair.after))
-    faster = f"{was / max(now, 1e-9):,.2f} times as fast"
-    return f"{plain(pair.before.phase)} -> {plain(pair.after.phase)}: {milli(was)} -> {milli(now)}, {faster}"
+    faster = f", {was / now:,.2f} times as fast" if was and now else ""
+    return f"{plain(pair.before.phase)} -> {plain(pair.after.phase)}: {milli(was)} -> {milli(now)}{faster}"
 
 
 def _outcome(pair: PairRecord) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from knnscope.report import explanation as report
 from knnscope.trace import reader
 from knnscope.trace.compare import pairs
 from knnscope.trace.explain import Explanation, explain
+from knnscope.trace.record import record_of
 from tests.trace.write import GPU, LAUNCH, MS, SECOND, US, Trace
 
 
@@ -54,3 +56,20 @@ def test_a_gpu_is_held_against_itself_whichever_worked_more(path: Path) -> None:
     found = pairs(ranks(path, 10, 9, 3), ranks(path, 9, 10, 3))
     assert sorted((pair.before.gpu, pair.after.gpu) for pair in found) == [(0, 0), (1, 1), (2, 2)]
     assert all(len(pair.changes) <= 1 for pair in found), "no kernel vanished or appeared"
+
+
+def test_what_took_no_time_is_not_told_as_so_many_times_as_fast(path: Path) -> None:
+    """A range that is empty in the later trace."""
+
+    def steps(length: int) -> Explanation:
+        trace = Trace(path)
+        for i in range(4):
+            trace.range("step", SECOND + i * MS, SECOND + i * MS + length)
+        trace.kernel("k", 2 * SECOND, 2 * SECOND + MS)
+        return explain(reader.read(trace.done()))
+
+    for before, after in ((500 * US, 0), (0, 500 * US), (0, 0)):
+        first = steps(before)
+        said = report.text(record_of(first, pairs(first, steps(after))))
+        assert "step -> step" in said
+        assert "times as fast" not in said
