@@ -16,14 +16,13 @@ from typing import Any
 from cupti import cupti
 
 from knnscope.errors import KnnscopeError
+from knnscope.profile import ranges
 from knnscope.profile.names import demangled, short
-from knnscope.profile.schema import MEMORY_TYPES, PUSH_POP, Writer
+from knnscope.profile.schema import MEMORY_TYPES, Writer
 
 BUFFER = 8 << 20
 SYSTEM_THREADS = 1
 """CUPTI_ACTIVITY_THREAD_ID_TYPE_SYSTEM: the numbers that ps and nsys show."""
-START, END = 1 << 1, 1 << 2
-"""CUPTI_ACTIVITY_FLAG_MARKER_START and _END."""
 RECORDER = "knnscope, CUPTI in process"
 PROFILER_CALLS = (cupti.driver_api_trace_cbid.cuProfilerStart, cupti.driver_api_trace_cbid.cuProfilerStop)
 """What cudaProfilerStart and cudaProfilerStop call."""
@@ -196,22 +195,9 @@ class Recorder:
         )
         writer.rows(
             "NVTX_EVENTS",
-            ("start", "end", "eventType", "text", "globalTid", "domainId"),
-            self._ranges(of["MARKER"], pid),
+            ranges.COLUMNS,
+            ranges.rows(of["MARKER"], self.began, pid),
         )
-
-    def _ranges(self, markers: list[Any], pid: int) -> list[tuple[Any, ...]]:
-        """A marker's beginning and end have the same id."""
-        open_ones: dict[int, Any] = {}
-        found = []
-        for r in sorted(markers, key=lambda r: r.timestamp):
-            if int(r.flags_) & START:
-                open_ones[r.id] = r
-            elif int(r.flags_) & END and r.id in open_ones:
-                first = open_ones.pop(r.id)
-                where = pid | (getattr(first.object_id.pt, "thread_id", 0) & 0xFFFFFF)
-                found.append((first.timestamp - self.began, r.timestamp - self.began, PUSH_POP, first.name, where, 0))
-        return sorted(found)
 
     def _about(self, writer: Writer) -> None:
         when = datetime.fromtimestamp(self.epoch_ns / 1e9, UTC).isoformat()

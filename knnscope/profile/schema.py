@@ -111,7 +111,7 @@ ENUMS: dict[str, tuple[tuple[int, str, str], ...]] = {
         (4, "CUPTI_ACTIVITY_SYNCHRONIZATION_TYPE_CONTEXT_SYNCHRONIZE", "Context sync"),
     ),
 }
-PUSH_POP = 59
+PUSH_POP, DOMAIN = 59, 75
 MEMORY_TYPES = {0: 7, 1: 0, 2: 1, 3: 2, 4: 3, 5: 4, 6: 5, 7: 6}
 """An export's number for each of CUPTI's numbers of a type of memory; in exports "unknown" is last, in CUPTI first."""
 

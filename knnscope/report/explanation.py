@@ -14,6 +14,7 @@ from knnscope.trace.record import BoundRecord, ExplanationRecord, FindingRecord,
 from knnscope.units import duration, percent
 
 NOTHING = "nothing was recorded on the GPU: record with knnscope profile, or with nsys profile -t cuda,nvtx PROGRAM"
+NO_TIME = "what was recorded took no time: record for longer"
 CHANGES = 12
 """Changes that are printed of a phase."""
 PAIRS = 20
@@ -78,7 +79,9 @@ def rows(told: ExplanationRecord) -> list[dict[str, Any]]:
 
 def bounds(told: ExplanationRecord) -> list[str]:
     """A sentence for each GPU, or that there is none."""
-    return [_bound(told, bound) for bound in told.bounds] or [NOTHING]
+    if told.bounds:
+        return [_bound(told, bound) for bound in told.bounds]
+    return [NOTHING if not told.trace.gpus else NO_TIME]
 
 
 def _bound(told: ExplanationRecord, bound: BoundRecord) -> str:
@@ -109,8 +112,8 @@ def phases(told: ExplanationRecord) -> list[tuple[str, ...]]:
             milli(f.api_ms),
             milli(f.gpu_busy_ms),
             milli(f.gpu_work_ms),
-            f"{f.kernels:,}",
-            f"{f.copies:,}",
+            f"{f.kernels:,.4g}" if f.kernels < 1000 else f"{f.kernels:,.0f}",
+            f"{f.copies:,.4g}" if f.copies < 1000 else f"{f.copies:,.0f}",
             f"{100 * f.kernel_share:.0f}/{100 - 100 * f.kernel_share:.0f}" if f.gpu_work_ms else "",
             f"{f.bytes_to_device / 1e6:,.1f}",
             f"{f.bytes_to_host / 1e6:,.1f}",
@@ -198,8 +201,8 @@ def _pair(pair: PairRecord) -> str:
 
 def _heading(pair: PairRecord) -> str:
     was, now = (p.host_ms if p.long_ms is None else p.long_ms for p in (pair.before, pair.after))
-    faster = f"{was / max(now, 1e-9):,.2f} times as fast"
-    return f"{plain(pair.before.phase)} -> {plain(pair.after.phase)}: {milli(was)} -> {milli(now)}, {faster}"
+    faster = f", {was / now:,.2f} times as fast" if was and now else ""
+    return f"{plain(pair.before.phase)} -> {plain(pair.after.phase)}: {milli(was)} -> {milli(now)}{faster}"
 
 
 def _outcome(pair: PairRecord) -> str:

@@ -39,13 +39,16 @@ class Bound:
 def bounds(trace: Trace) -> tuple[Bound, ...]:
     """Of each GPU that did anything."""
     low, high = trace.span
-    length = max(1, high - low)
+    length = high - low
+    if not length:
+        return ()
     waits = np.asarray([WAITS in name for name in trace.names] or [False])[trace.calls.name]
-    waiting = trace.calls.start[waits], trace.calls.end[waits]
     found = []
     for gpu in trace.used:
+        mine = waits & trace.callers(gpu)
+        waiting = trace.calls.start[mine], trace.calls.end[mine]
         on = [(events, trace.on(events, gpu)) for events in (trace.kernels, trace.copies)]
-        columns = [*((events.start[mine], events.end[mine]) for events, mine in on), waiting]
+        columns = [*((events.start[there], events.end[there]) for events, there in on), waiting]
         shares, before = {}, 0
         for i, name in enumerate(SHARES[:-1], 1):
             covered = intervals.total(intervals.real_parts(*columns[:i]))

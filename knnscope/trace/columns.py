@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from knnscope.trace.model import UNKNOWN
-
 MANY = 1 << 20
 """Events of which the ends are worth a conversion at every use."""
 LARGEST = 1 << 40
@@ -21,8 +19,8 @@ def size(nbytes: Any) -> Any:
 
 
 def small(values: Any) -> Any:
-    """Kinds of copies, or ``UNKNOWN``."""
-    return np.where((values >= 0) & (values < 100), values, UNKNOWN).astype(np.int8)
+    """Kinds of copies; 0 is CUPTI's for one that nobody knows, and fills are none."""
+    return np.where((values >= 0) & (values < 100), values, 0).astype(np.int8)
 
 
 def resized(column: Any, count: int, room: int) -> Any:

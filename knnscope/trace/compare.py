@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from knnscope.trace.explain import Explanation, figures, free_shares
+from knnscope.trace.explain import Explanation, figures
 from knnscope.trace.findings import CannotTellError, Finding
 from knnscope.trace.phases import Phase
 from knnscope.trace.rows import COPIES, OTHER_COPIES
 from knnscope.trace.rules import rule
+from knnscope.trace.savings import free_shares
 
 OFF = 0.3
 """A prediction that is off by less came true."""
@@ -85,11 +88,7 @@ class Pair:
 def pairs(before: Explanation, after: Explanation) -> list[Pair]:
     """Phases that do the same: ours by what they do, others by name."""
     found = []
-    rest = {_role(phase): phase for phase in after.phases}
-    for phase in before.phases:
-        other = rest.get(_role(phase))
-        if other is None:
-            continue
+    for phase, other in _matched(before.phases, after.phases):
         left = {f.rule: f.saving_ms for f in after.findings if (f.phase, f.gpu) == (other.name, other.gpu)}
         mended = [f for f in before.findings if (f.phase, f.gpu) == (phase.name, phase.gpu) and _less(f, other)]
         estimated = [f for f in mended if not f.at_most]
@@ -110,10 +109,28 @@ def _less(finding: Finding, after: Phase) -> bool:
     return cause.count / after.times < (1 - SAME) * count or cause.ns / after.times < (1 - SAME) * ns
 
 
-def _role(phase: Phase) -> str:
-    gpus = phase.trace.used
-    place = f" on {gpus.index(phase.gpu)}" if len(gpus) > 1 and phase.gpu in gpus else ""
-    return (phase.name.partition(" ")[0] if phase.shape else phase.name) + place
+def _matched(before: tuple[Phase, ...], after: tuple[Phase, ...]) -> Iterator[tuple[Phase, Phase]]:
+    """Phases of one name, of the same GPU; else what alone in its trace does the same: a search by whatever means."""
+    names = {_place(phase): phase for phase in after}
+    ours, theirs = (Counter(map(_role, phases)) for phases in (before, after))
+    roles = {_role(phase): phase for phase in after}
+    for phase in before:
+        role = _role(phase)
+        alone = ours[role] == theirs[role] == 1
+        other = names.get(_place(phase)) or (roles[role] if alone else None)
+        if other is not None:
+            yield phase, other
+
+
+def _role(phase: Phase) -> tuple[str, int]:
+    name, gpu = _place(phase)
+    return name.partition(" ")[0] if phase.shape else name, gpu
+
+
+def _place(phase: Phase) -> tuple[str, int]:
+    """Its name, and which of the trace's GPUs it is of, by their numbers."""
+    gpus = sorted(phase.trace.used)
+    return phase.name, gpus.index(phase.gpu) if phase.gpu in gpus else 0
 
 
 def _changes(before: Phase, after: Phase) -> list[Change]:

@@ -50,19 +50,23 @@ def copies(phase: Phase, condition: str = "", call: str = "") -> str:
     """
     size = SIZE.replace("bytes", "e.bytes") if MEMCPY in phase.trace.source.odd else "bytes"
     condition = condition.replace("SIZE", size)
-    return _work(phase, MEMCPY, "start, end, bytes, copyKind", condition, f"l.name LIKE '%{call}%'" if call else "")
+    columns = ", ".join(
+        ("start", "end", *(c for c in ("bytes", "copyKind") if c in phase.trace.source.columns[MEMCPY]))
+    )
+    return _work(phase, MEMCPY, columns, condition, f"l.name LIKE '%{call}%'" if call else "")
 
 
 def calls(phase: Phase, numbers: Iterable[int] | None = None) -> str:
     """The phase's calls that lie in no other, or those of them with these names, by number."""
     source = phase.trace.source
     thread = "globalTid" if source.threads else "0"
+    users = ", ".join(map(str, phase.trace.users(phase.gpu))) if phase.whole else ""
     name = _string("nameId", "unnamed call")
     called = [text for n in numbers for text in source.spellings.get(n, ())] if numbers is not None else []
     outer = (
         f"SELECT rowid AS id, {_start(phase, RUNTIME)} AS at, start, end, {thread} AS thread, {name} AS call, "
         f"max(end) OVER (PARTITION BY {thread} ORDER BY {_start(phase, RUNTIME)}, end DESC, rowid {BEFORE}) AS reach "
-        f"FROM {_table(phase, RUNTIME)}{_where(_sane(phase, RUNTIME))}"
+        f"FROM {_table(phase, RUNTIME)}{_where(_sane(phase, RUNTIME), f'{PID.format(thread)} IN ({users})' if users else '')}"
     )
     condition = f" AND call IN ({_list(called)})" if numbers is not None else ""
     items = f"SELECT * FROM calls WHERE (reach IS NULL OR end > reach){condition}"

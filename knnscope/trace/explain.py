@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -12,26 +11,14 @@ import numpy as np
 from knnscope.trace import intervals
 from knnscope.trace.bound import Bound, bounds
 from knnscope.trace.findings import CannotTellError, Finding
-from knnscope.trace.intervals import NOWHERE, Spans
+from knnscope.trace.intervals import Spans
 from knnscope.trace.model import PAGED_BACK, PAGED_UP, TO_DEVICE, TO_HOST, UNKNOWN, Trace, Work
 from knnscope.trace.phases import Phase, phases
-from knnscope.trace.rules import AT_MOST, ON_GPU, RULES, rule
+from knnscope.trace.rules import RULES, rule
+from knnscope.trace.savings import Total, held, total
 
 SHARED = 0.1
 """Two findings overlap that count so much of the smaller one's time alike."""
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """What all findings of a GPU save together, of all times looked at; time that several count, counts once.
-
-    share: of the trace's time. up_to_ms: what those of ``AT_MOST`` may save at most beyond that.
-    """
-
-    gpu: int
-    saving_ms: float
-    share: float
-    up_to_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +80,7 @@ def explain(trace: Trace) -> Explanation:
             continue
         for name in RULES:
             try:
-                some = (replace(f, at_most=name in AT_MOST) for f in rule(name).find(phase))
+                some = (held(f, phase) for f in rule(name).find(phase))
                 found += [f for f in some if f.severity is not None]
             except CannotTellError as why:
                 unanswered[name, str(why)] = None
@@ -106,7 +93,7 @@ def explain(trace: Trace) -> Explanation:
         tuple(every),
         tuple(unanswered),
         trace,
-        tuple(_total(trace, every, found, gpu) for gpu in sorted({f.gpu for f in found})),
+        tuple(total(trace, every, found, gpu) for gpu in sorted({f.gpu for f in found})),
         tuple(_outside(trace, every, part.gpu) for part in whole) if every and not every[0].whole else (),
         whole,
         bounds(trace),
@@ -124,38 +111,6 @@ def _overlapping(found: list[Finding]) -> list[Finding]:
 
 def _shared(one: Spans, other: Spans) -> int:
     return intervals.total(intervals.common_parts(one, other))
-
-
-def _total(trace: Trace, every: list[Phase], found: list[Finding], gpu: int) -> Total:
-    """The largest estimate counts whole, each later one as far as its time is not counted yet, bounds last; the host saves no more than the GPU is idle."""
-    idle = intervals.total(intervals.parts(*(phase.idle for phase in every if phase.gpu == gpu))) / 1e6
-    for phase in every:
-        phase.release()
-    of_host, of_gpu, at_most = 0.0, 0.0, 0.0
-    mine = [f for f in found if f.gpu == gpu]
-    known = [f for f in mine if f.rule not in AT_MOST]
-    for f, free in free_shares([*known, *(f for f in mine if f.rule in AT_MOST)]):
-        saving = f.saving_ms * f.times * free
-        if f.rule in AT_MOST:
-            at_most += saving
-        elif f.rule in ON_GPU:
-            of_gpu += saving
-        else:
-            of_host += saving
-    low, high = trace.span
-    of_host = min(of_host, idle)
-    saving = of_host + of_gpu
-    return Total(gpu, saving, saving * 1e6 / max(1, high - low), min(at_most, idle - of_host))
-
-
-def free_shares(found: Iterable[Finding]) -> Iterator[tuple[Finding, float]]:
-    """Each finding with the share of its time that none before it counts: together they save no time twice."""
-    taken = NOWHERE
-    for f in found:
-        if f.cause.ns:
-            free = intervals.total(intervals.without_parts(f.cause.claim, intervals.sliced(taken)))
-            yield f, free / f.cause.ns
-            taken = intervals.spans(taken, f.cause.claim)
 
 
 def part(phase: Phase) -> Part:
@@ -187,14 +142,23 @@ def _outside(trace: Trace, every: list[Phase], gpu: int) -> Part:
 
 
 def _part(trace: Trace, gpu: int, host: Spans, kernels: Any, copies: Any) -> Part:
-    counts, ns = [], 0
+    counts, ns = [], 0.0
     for events, mask in ((trace.kernels, kernels), (trace.copies, copies)):
         here: Work = events
         on = trace.on(here, gpu)
         mine = mask if isinstance(on, slice) else mask & on
         counts.append(int(mine.sum()))
-        ns += int(here.duration[mine].sum())
+        ns += float(here.duration[mine].sum(dtype=np.float64))
     return Part(gpu, intervals.length(host) / 1e6, ns / 1e6, *counts)
+
+
+def _each(count: int, times: int) -> float:
+    """A whole number where it is the same each time."""
+    return count // times if count % times == 0 else round(count / times, 3)
+
+
+def _bytes(phase: Phase, kinds: tuple[int, ...]) -> int:
+    return int(phase.copies.nbytes[np.isin(phase.copies.kind, kinds)].sum(dtype=np.float64))
 
 
 def figures(phase: Phase) -> dict[str, Any]:
@@ -211,10 +175,10 @@ def figures(phase: Phase) -> dict[str, Any]:
         "api_ms": round(phase.api_ns / each / 1e6, 6),
         "gpu_busy_ms": round(phase.busy_ns / each / 1e6, 6),
         "gpu_work_ms": round(phase.work_ns / each / 1e6, 6),
-        "kernels": len(phase.kernels) // each,
-        "copies": len(phase.copies) // each,
-        "bytes_to_device": int(phase.copies.nbytes[np.isin(phase.copies.kind, (TO_DEVICE, PAGED_UP))].sum()) // each,
-        "bytes_to_host": int(phase.copies.nbytes[np.isin(phase.copies.kind, (TO_HOST, PAGED_BACK))].sum()) // each,
+        "kernels": _each(len(phase.kernels), each),
+        "copies": _each(len(phase.copies), each),
+        "bytes_to_device": _bytes(phase, (TO_DEVICE, PAGED_UP)) // each,
+        "bytes_to_host": _bytes(phase, (TO_HOST, PAGED_BACK)) // each,
         "kernel_share": round(kernel_ns / max(1, kernel_ns + copy_ns), 4),
         "total": part(phase).to_json() if phase.gpu != UNKNOWN else None,
     }

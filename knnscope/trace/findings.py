@@ -20,11 +20,13 @@ SHARES = {"high": 0.3, "medium": 0.1, "low": 0.02}
 class Cause:
     """A rule's own events in a phase: how many, and when their time passes that could be saved.
 
-    claim: where the host is the reason, only times at which the GPU has nothing to do.
+    claim: where the host is the reason, only times at which the GPU has nothing to do. behind: where they are not to go but to pass beside other
+    work, nanoseconds of that.
     """
 
     count: int
     kept: Spans | Packed
+    behind: int | None = None
 
     @property
     def claim(self) -> Spans:
@@ -33,7 +35,7 @@ class Cause:
 
     def packed(self) -> Cause:
         """The same in less memory, to be kept."""
-        return Cause(self.count, intervals.packed(self.claim))
+        return Cause(self.count, intervals.packed(self.claim), self.behind)
 
     @property
     def ns(self) -> int:

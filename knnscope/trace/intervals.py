@@ -237,3 +237,19 @@ def unpacked(some: Spans | Packed) -> Spans:
 def length(some: Spans) -> int:
     """Nanoseconds of them."""
     return int((some[1] - some[0]).sum())
+
+
+def least(one: Spans, other: Spans, edges: Any) -> int:
+    """Of each part of the time the smaller of both lengths, added up; ``edges`` are where parts begin."""
+    return int(np.minimum(_by_part(one, edges), _by_part(other, edges)).sum())
+
+
+def _by_part(some: Spans, edges: Any) -> Any:
+    """Nanoseconds before the first edge, between each and the next, and after the last."""
+    start, end = some
+    if not len(start):
+        return np.zeros(len(edges) + 1, dtype=np.int64)
+    before = np.append(0, np.cumsum(end - start))
+    place = np.searchsorted(start, edges, "right")
+    until = before[place] - np.where(place > 0, np.maximum(0, end[np.maximum(place - 1, 0)] - edges), 0)
+    return np.diff(np.concatenate(([0], until, before[-1:])))

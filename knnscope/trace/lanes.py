@@ -94,7 +94,7 @@ def _lane(row: Row, view: View) -> Lane:
     order = np.argsort(first, kind="stable")
     names = tuple(labels.of(i) if i >= 0 else "" for i in which[order].tolist())
     lengths = events.end[which[order]] - events.start[which[order]] if len(which) else which
-    nbytes = int(events.nbytes[mine].sum()) if isinstance(events, Copies) else 0
+    nbytes = int(events.nbytes[mine].sum(dtype=np.float64)) if isinstance(events, Copies) else 0
     first, last, share, tone = (column[order] for column in (first, last, share, tone))
     return Lane(row.title, row.group, first, last, share, tone, names, lengths, len(mine), covered(start, end), nbytes)
 

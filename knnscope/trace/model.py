@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -174,12 +175,38 @@ class Trace:
         there = {self.lanes[i].gpu for e in (self.kernels, self.copies) for i in np.unique(e.lane).tolist()}
         return tuple(sorted(there, key=lambda number: (-spent[number], number))[:GPUS])
 
+    def callers(self, gpu: int) -> Any:
+        """Which calls are of programs that use this GPU: another program's do not concern it. All, where programs are not told apart."""
+        users = self.users(gpu)
+        return np.isin((self.calls.thread >> 24) & 0xFFFFFF, users) if users else np.ones(len(self.calls), dtype=bool)
+
+    def users(self, gpu: int) -> tuple[int, ...]:
+        """Processes that use this GPU, where others call as well; none where all calls may be theirs."""
+        if not self.source.by_process or len({lane.process for lane in self.lanes}) < 2:
+            return ()
+        found = {lane.process for lane in self.lanes if lane.gpu == gpu}
+        return tuple(sorted(found & self.processes))
+
+    @cached_property
+    def processes(self) -> frozenset[int]:
+        """Those that called."""
+        return frozenset(((np.unique(self.calls.thread) >> 24) & 0xFFFFFF).tolist())
+
+    @property
+    def sizes(self) -> bool:
+        """The bytes of copies were recorded."""
+        return "bytes" in self.source.columns.get("CUPTI_ACTIVITY_KIND_MEMCPY", ())
+
     @property
     def gpu(self) -> Gpu:
         """The one that did most; of an idle machine the first."""
         if self.used:
             return self.gpus.get(self.used[0], Gpu())
         return next(iter(self.gpus.values()), Gpu())
+
+    def matching(self, pattern: str) -> Any:
+        """Which names match, by number."""
+        return np.asarray([bool(re.search(pattern, name)) for name in self.names] or [False])
 
     def on(self, events: Work, gpu: int) -> Any:
         """Which of them ran on this GPU: an index, which copies nothing where there is but one."""

@@ -77,8 +77,8 @@ def _memory(tables: Tables) -> str:
 def _copy_throughput(tables: Tables) -> str:
     need(tables, MEMCPY, *TIMES, "bytes", "copyKind")
     return f"""
-        SELECT {_direction(tables)} AS direction, count(*) AS copies, sum(size) AS bytes,
-               round(sum(size) / 1048576.0 / nullif(sum(time) / 1e9, 0), 1) AS mib_per_s,
+        SELECT {_direction(tables)} AS direction, count(*) AS copies, CAST(total(size) AS INTEGER) AS bytes,
+               round(total(size) / 1048576.0 / nullif(total(time) / 1e9, 0), 1) AS mib_per_s,
                round(avg(size / 1048576.0 / nullif(time / 1e9, 0)), 1) AS mean_of_each_copys_mib_per_s
         FROM (SELECT copyKind, {SIZE} AS size, {TIME} AS time FROM {tables.actual[MEMCPY]} WHERE {SANE})
         GROUP BY copyKind ORDER BY 3 DESC"""
@@ -103,10 +103,10 @@ def _api_time(tables: Tables) -> str:
     return f"""
         SELECT CASE WHEN {bare} <> value AND substr({bare}, -2) = '_v' THEN substr({bare}, 1, length({bare}) - 2) ELSE value END AS api,
                CASE WHEN value LIKE 'cuda%' THEN 'runtime' WHEN value LIKE 'cu%' THEN 'driver' ELSE 'unknown' END AS interface,
-               sum(calls) AS calls, round(1.0 * sum(time) / sum(calls) / 1e3, 2) AS mean_us, round(sum(time) / 1e6, 3) AS total_ms
-        FROM (SELECT {_string("nameId", "unnamed call")} AS value, count(*) AS calls, sum({TIME}) AS time
+               sum(calls) AS calls, round(total(time) / sum(calls) / 1e3, 2) AS mean_us, round(total(time) / 1e6, 3) AS total_ms
+        FROM (SELECT {_string("nameId", "unnamed call")} AS value, count(*) AS calls, total({TIME}) AS time
               FROM {tables.actual[RUNTIME]} WHERE {SANE} GROUP BY nameId)
-        GROUP BY 1, 2 ORDER BY sum(time) DESC"""
+        GROUP BY 1, 2 ORDER BY total(time) DESC"""
 
 
 def _work(tables: Tables) -> str:
@@ -146,22 +146,22 @@ def _kernels(tables: Tables) -> str:
     grid_text, block_text = (" || ' x ' || ".join(axes) for axes in (grid, block))
     return f"""
         SELECT {_string("name", "unnamed kernel")} AS kernel, sum(launches) AS launches,
-               round(1.0 * sum(time) / sum(launches) / 1e3, 2) AS mean_us, round(sum(time) / 1e6, 3) AS total_ms,
+               round(total(time) / sum(launches) / 1e3, 2) AS mean_us, round(total(time) / 1e6, 3) AS total_ms,
                max(CASE WHEN place = 1 THEN {grid_text} END) AS most_frequent_grid,
                max(CASE WHEN place = 1 THEN {block_text} END) AS its_block
         FROM (SELECT *, row_number() OVER (PARTITION BY name ORDER BY launches DESC) AS place
-              FROM (SELECT {name} AS name, {shape}, count(*) AS launches, sum({TIME}) AS time
+              FROM (SELECT {name} AS name, {shape}, count(*) AS launches, total({TIME}) AS time
                     FROM {tables.actual[KERNEL]} WHERE {SANE} GROUP BY {name}, {shape}))
-        GROUP BY name ORDER BY sum(time) DESC"""
+        GROUP BY name ORDER BY total(time) DESC"""
 
 
 def _copies(tables: Tables) -> str:
     need(tables, MEMCPY, *TIMES, "bytes", "copyKind", "srcKind", "dstKind")
     return f"""
         SELECT {_direction(tables)} AS direction, size AS bytes_each, {_memory(tables)}, count(*) AS copies,
-               round(avg(time) / 1e3, 2) AS mean_us, round(sum(time) / 1e6, 3) AS total_ms
+               round(avg(time) / 1e3, 2) AS mean_us, round(total(time) / 1e6, 3) AS total_ms
         FROM (SELECT copyKind, srcKind, dstKind, {SIZE} AS size, {TIME} AS time FROM {tables.actual[MEMCPY]} WHERE {SANE})
-        GROUP BY copyKind, size, srcKind, dstKind ORDER BY sum(time) DESC"""
+        GROUP BY copyKind, size, srcKind, dstKind ORDER BY total(time) DESC"""
 
 
 def _gaps(tables: Tables) -> str:
@@ -200,8 +200,8 @@ def _phases(tables: Tables) -> str:
     ranges = f"SELECT start, coalesce(end, (SELECT max(last) FROM ({ends} {begins}))) AS end, {columns} FROM {tables.actual['NVTX_EVENTS']}"
     return f"""
         SELECT coalesce({", ".join((*names, "'unnamed range'", "NULL"))}) AS phase, count(*) AS ranges,
-               round(sum({TIME}) / 1e6, 3) AS total_ms, round(avg({TIME}) / 1e6, 3) AS mean_ms
-        FROM ({ranges}) WHERE {SANE} {chosen} GROUP BY 1 ORDER BY sum({TIME}) DESC"""
+               round(total({TIME}) / 1e6, 3) AS total_ms, round(avg({TIME}) / 1e6, 3) AS mean_ms
+        FROM ({ranges}) WHERE {SANE} {chosen} GROUP BY 1 ORDER BY total({TIME}) DESC"""
 
 
 QUERIES: dict[str, Query] = {

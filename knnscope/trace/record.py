@@ -106,8 +106,8 @@ class PhaseRecord(msgspec.Struct, frozen=True):
     api_ms: float
     gpu_busy_ms: float
     gpu_work_ms: float
-    kernels: int
-    copies: int
+    kernels: float
+    copies: float
     bytes_to_device: int
     bytes_to_host: int
     kernel_share: float

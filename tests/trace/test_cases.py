@@ -158,6 +158,7 @@ def test_copies_at_the_links_rate_bound_a_run(path: Path) -> None:
         at = SECOND + i * 20_005 * US
         trace.copy(1, at + 5 * US, at + 19 * MS, 10**9, trace.call("cudaMemcpyAsync_v3020", at, at + 5 * US), source=1)
         trace.kernel("k", at + 19 * MS + US, at + 20 * MS, trace.call(LAUNCH, at + 6 * US, at + 10 * US))
+        trace.call(WAIT, at + 11 * US, at + 20 * MS + US)
     told = held(trace.done())
     assert told.bounds[0].what == "copies"
     found = rules_of(told)["copy-bound"]
@@ -173,6 +174,7 @@ def test_pages_of_unified_memory(path: Path) -> None:
         for j in range(20):
             trace.copy(11, at + 10 * US + j * 300 * US, at + 210 * US + j * 300 * US, 2 << 20)
             trace.copy(12, at + 8 * MS + j * 100 * US, at + 8 * MS + j * 100 * US + 80 * US, 1 << 20)
+        trace.call(WAIT, at + 6 * US, at + 8 * MS + US)
     told = held(trace.done())
     found = rules_of(told)["unified-memory"]
     assert (found.severity, found.rows) == ("high", 2000)

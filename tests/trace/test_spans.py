@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +102,11 @@ def test_what_saves_memory_changes_no_finding(
     assert trace.kernels.end.tolist() == plain.trace.kernels.end.tolist()
     assert trace.kernels.duration.dtype == np.int64
     assert json.dumps(explain(trace).to_json()) == json.dumps(plain.to_json())
+
+
+@given(one=PAIRS, two=PAIRS, edges=st.lists(st.integers(0, 90), max_size=6, unique=True).map(sorted))
+def test_the_smaller_of_each_part_against_counting(one: list, two: list, edges: list) -> None:
+    first, second = intervals.spans(arrays(one)), intervals.spans(arrays(two))
+    bounds = [0, *edges, 100]
+    expected = sum(min(line(first)[a:b].sum(), line(second)[a:b].sum()) for a, b in pairwise(bounds))
+    assert intervals.least(first, second, np.array(edges, dtype=np.int64)) == expected

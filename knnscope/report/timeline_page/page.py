@@ -120,7 +120,11 @@ def _figures(row: Row, window: Window) -> list[str]:
         return ["none here"]
     start, end = row.events.start[row.which].astype(np.int64), row.events.end[row.which].astype(np.int64)
     took = covered(np.maximum(start, window.low), np.minimum(end, window.high))
-    moved = [decimal_size(int(row.events.nbytes[row.which].sum()))] if isinstance(row.events, Copies) else []
+    moved = (
+        [decimal_size(int(row.events.nbytes[row.which].sum(dtype=np.float64)))]
+        if isinstance(row.events, Copies)
+        else []
+    )
     return [f"{len(row.which):,}", *moved, f"{duration(took)} ({about(took / (window.high - window.low))})"]
 
 

@@ -30,6 +30,8 @@ RULES = (
 )
 ON_GPU = ("unfused-chain", "sort-for-topk", "slow-transfer", "copy-bound", "unified-memory", "below-floor")
 """Rules that save GPU time, which recording does not change. The others save host time, which recording lengthens."""
+FEWER = ("unfused-chain", "sort-for-topk")
+"""Of them, those after which the host has fewer kernels to launch."""
 
 AT_MOST = ("gpu-idle", "host-compute")
 """Rules that say how much could be saved at most: how much of the host's own work has to be done, no trace tells."""

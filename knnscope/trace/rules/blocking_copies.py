@@ -9,9 +9,10 @@ import numpy as np
 
 from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
+from knnscope.trace.intervals import Spans
 from knnscope.trace.model import PAGEABLE, TO_DEVICE, TO_HOST
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import OFTEN, alone, none
+from knnscope.trace.rules.loops import OFTEN, WAITS, alone, none
 from knnscope.units import duration
 
 QUEUED_NS = 3_500
@@ -33,6 +34,17 @@ def cause(phase: Phase) -> Cause:
     return Cause(int(chosen.sum()), intervals.common(blocked, free))
 
 
+def _saved(phase: Phase, claim: Spans) -> int:
+    """Of it, all that passes while the GPU is idle, and of its copies what fits into other idle times: it works no less, and who waits for it waits on."""
+    calls, idle = phase.calls, phase.idle
+    waited = np.sort(calls.end[phase.named(WAITS)])
+    between = np.searchsorted(waited, idle[0], "left") == np.searchsorted(waited, idle[1], "right")
+    open_ = intervals.without((idle[0][between], idle[1][between]), claim)
+    return intervals.length(intervals.common(claim, idle)) + intervals.least(
+        intervals.without(claim, idle), open_, waited
+    )
+
+
 def _chosen(phase: Phase) -> Any:
     copies, calls = phase.copies, phase.trace.calls
     pageable = np.isin(copies.kind, (TO_DEVICE, TO_HOST)) & ((copies.source == PAGEABLE) | (copies.target == PAGEABLE))
@@ -41,7 +53,7 @@ def _chosen(phase: Phase) -> Any:
 
 
 def find(phase: Phase) -> Iterator[Finding]:
-    """Saves that time."""
+    """Saves that time, as far as the GPU can do meanwhile what it does later."""
     why = cause(phase)
     if why.count < OFTEN * phase.times:
         return
@@ -52,7 +64,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         "blocking-copies",
         phase,
         why,
-        min(why.ns, phase.idle_ns),
+        _saved(phase, why.claim),
         Told(
             f"{why.count / phase.times:,.0f} asynchronous copies of pageable memory: the host is {duration(float(np.median(lengths)))} in the call, "
             f"the copy takes {duration(float(np.median(phase.copies.duration[chosen])))}",

@@ -11,8 +11,7 @@ from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.model import PEER, TO_DEVICE, TO_HOST
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import alone, alone_parts, none
-from knnscope.units import duration
+from knnscope.trace.rules.loops import alone, alone_parts, need_sizes, none
 
 MOST = 0.5
 """Share of the phase's time from which on copies bound it."""
@@ -25,12 +24,14 @@ def cause(phase: Phase) -> Cause:
     copying = _copying(phase)
     copies = alone(phase, none(phase.kernels), copying)
     kernels = alone(phase, ~none(phase.kernels), none(phase.copies))
-    return Cause(int(copying.sum()), min(copies, kernels, key=intervals.length))
+    shorter, longer = sorted((copies, kernels), key=intervals.length)
+    return Cause(int(copying.sum()), shorter, intervals.length(longer))
 
 
 def _copying(phase: Phase) -> Any:
     if not len(phase.trace.copies):
         raise CannotTellError("no copies were recorded")
+    need_sizes(phase)
     return np.isin(phase.copies.kind, (TO_DEVICE, TO_HOST, PEER)) & (phase.copies.nbytes >= LARGE)
 
 
@@ -49,7 +50,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         why.ns,
         Told(
             f"{100 * busy / max(1, phase.long_ns):.0f}% of the time are copies of {nbytes / phase.times / 1e6:,.0f} MB "
-            f"({nbytes / max(1.0, took):.1f} GB/s), and {duration(why.ns / phase.times)} could be hidden",
+            f"({nbytes / max(1.0, took):.1f} GB/s)",
             evidence.copies(phase, f"copyKind IN (1, 2, 10) AND SIZE >= {LARGE}"),
             why.count,
             "Copy less: keep on the GPU what is used again, in fewer bytes. Copy the next piece on a second stream while this one is computed.",

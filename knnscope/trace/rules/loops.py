@@ -25,12 +25,15 @@ HELPERS = r"KernelGetName|IsCapturing|FuncGet|FuncSet|GetLastError|PeekAtLastErr
 
 def on_host(phase: Phase, mask: Any, *, waits: bool = False) -> Spans:
     """When the host prepares and makes these calls, while the GPU has nothing to do; with the helpers before each, and waits after it."""
-    calls = phase.calls
-    if not len(calls) or not mask.any():
-        return intervals.NOWHERE
-    company = _company(phase, mask, waits)
-    prepared = intervals.real_parts((phase.prepared(company), calls.end[company]))
-    return intervals.collected(part for busy in prepared for part in intervals.common_parts(busy, phase.idle))
+    made = making(phase, mask, waits=waits)
+    return intervals.collected(part for busy in made for part in intervals.common_parts(busy, phase.idle))
+
+
+def making(phase: Phase, mask: Any, *, waits: bool = False) -> Iterator[Spans]:
+    """When the host prepares and makes these calls, in parts."""
+    if len(phase.calls) and mask.any():
+        company = _company(phase, mask, waits)
+        yield from intervals.real_parts((phase.prepared(company), phase.calls.end[company]))
 
 
 def _company(phase: Phase, mask: Any, waits: bool) -> Any:
@@ -54,7 +57,12 @@ def _company(phase: Phase, mask: Any, waits: bool) -> Any:
 
 
 def tiny(phase: Phase) -> Any:
-    """Which copies between host and GPU are tiny."""
+    """Which copies between host and GPU are tiny.
+
+    Raises:
+        CannotTellError: their sizes were not recorded.
+    """
+    need_sizes(phase)
     copies = phase.copies
     return np.isin(copies.kind, (TO_DEVICE, TO_HOST)) & (copies.nbytes <= TINY)
 
@@ -79,6 +87,16 @@ def need_kernels(phase: Phase) -> None:
     """
     if not len(phase.trace.kernels):
         raise CannotTellError("no kernels were recorded")
+
+
+def need_sizes(phase: Phase) -> None:
+    """Refuse what only the bytes of copies can tell.
+
+    Raises:
+        CannotTellError: they were not recorded; 0 would read as tiny.
+    """
+    if len(phase.trace.copies) and not phase.trace.sizes:
+        raise CannotTellError("the sizes of copies were not recorded")
 
 
 def alone(phase: Phase, kernels: Any, copies: Any, longer: int = 0) -> Spans:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from knnscope.trace import evidence
+from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
-from knnscope.trace.model import PAGEABLE, TO_DEVICE, TO_HOST, Copies, Trace
+from knnscope.trace.model import PAGEABLE, TO_DEVICE, TO_HOST, Copies
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import alone, none
+from knnscope.trace.rows import on_gpu
+from knnscope.trace.rules.loops import alone, need_sizes, none
 from knnscope.units import duration
 
 LARGE = 1 << 20
@@ -19,10 +20,13 @@ SLOW = 0.6
 """Share of the link's rate below which a transfer is slow."""
 LINK = 25e9
 """Bytes/s of a PCIe 4.0 link of 16 lanes: what is assumed where the trace itself holds no faster copy."""
+FASTEST = 1e12
+"""No link is faster (NVLink-C2C: 0.45e12 each way); a copy that was is a clock's error."""
 
 
 def cause(phase: Phase) -> Cause:
     """The time of large copies in which nothing else runs."""
+    need_sizes(phase)
     if not _large(phase.trace.copies).any():
         raise CannotTellError("no copy of a megabyte or more was recorded")
     large = _large(phase.copies)
@@ -33,11 +37,13 @@ def _large(copies: Copies) -> Any:
     return np.isin(copies.kind, (TO_DEVICE, TO_HOST)) & (copies.nbytes >= LARGE) & (copies.duration > 0)
 
 
-def link(trace: Trace) -> float:
-    """Bytes/s of the link between host and GPU, as far as the trace shows: its fastest large copy, or PCIe 4.0."""
-    large = _large(trace.copies)
-    rates = trace.copies.nbytes[large] / trace.copies.duration[large] * 1e9
-    return max(LINK, float(rates.max(initial=0)))
+def link(phase: Phase) -> float:
+    """Bytes/s of the link between host and GPU, as far as the trace shows: this GPU's fastest large copy, or PCIe 4.0."""
+    copies = phase.trace.copies
+    here = _large(copies)
+    here &= on_gpu(phase.trace, copies, phase.gpu)
+    rates = copies.nbytes[here] / copies.duration[here] * 1e9
+    return max(LINK, float(rates[rates <= FASTEST].max(initial=0)))
 
 
 def find(phase: Phase) -> Iterator[Finding]:
@@ -45,8 +51,11 @@ def find(phase: Phase) -> Iterator[Finding]:
     why = cause(phase)
     if not why.count:
         return
-    copies, large, most = phase.copies, _large(phase.copies), link(phase.trace)
-    nbytes, took = float(copies.nbytes[large].sum()), float(copies.duration[large].sum())
+    copies, large, most = phase.copies, _large(phase.copies), link(phase)
+    # copies of one way share the link, those of the other have their own
+    ways = [large & (copies.kind == kind) for kind in (TO_DEVICE, TO_HOST)]
+    sizes = [float(copies.nbytes[way].sum()) for way in ways]
+    took, nbytes = float(sum(intervals.covered(copies.start[way], copies.end[way]) for way in ways)), sum(sizes)
     rate = nbytes / took * 1e9
     if rate > SLOW * most:
         return
@@ -55,7 +64,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         "slow-transfer",
         phase,
         why,
-        took - nbytes / most * 1e9,
+        min(took - nbytes / most * 1e9, why.ns - max(sizes) / most * 1e9),
         Told(
             f"{nbytes / phase.times / 1e6:,.0f} MB at {rate / 1e9:.1f} GB/s ({duration(took / phase.times)}), the link reaches {most / 1e9:.1f}"
             + (": the memory is pageable" if pageable else ""),

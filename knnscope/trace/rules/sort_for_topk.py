@@ -12,7 +12,7 @@ from knnscope.trace import evidence
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.model import TO_HOST
 from knnscope.trace.phases import Phase
-from knnscope.trace.rules.loops import alone, need_kernels, none, nothing
+from knnscope.trace.rules.loops import alone, need_kernels, need_sizes, none, nothing
 from knnscope.units import duration
 
 SORT = re.compile(r"sort|onesweep|MergePath|BlockMerge", re.I)
@@ -90,6 +90,7 @@ def _followed_by_little(phase: Phase, sorts: Any) -> tuple[Any, int, int]:
     back = np.flatnonzero(copies.kind == TO_HOST)
     if not len(back):
         return none(kernels), 0, 0
+    need_sizes(phase)
     carry = np.asarray([bool(CARRY.search(name)) for name in phase.trace.names] or [False])[kernels.name]
     computes = np.cumsum(~sorts & ~carry)
     following = np.searchsorted(copies.start[back], kernels.end, "left")

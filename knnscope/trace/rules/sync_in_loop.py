@@ -17,7 +17,7 @@ def cause(phase: Phase) -> Cause:
     """The time in waiting calls after the GPU is done; waiting while it works, or until queued work begins, costs nothing."""
     need_calls(phase)
     waits, calls, idle = phase.named(WAITS), phase.calls, phase.idle
-    start, end = phase.prepared(waits), calls.end[waits]
+    start, end = calls.start[waits], calls.end[waits]
     if not len(idle[0]):
         return Cause(len(start), intervals.NOWHERE)
     place = np.maximum(np.searchsorted(idle[0], end, "left") - 1, 0)

@@ -14,7 +14,7 @@ from knnscope.trace.phases import Phase
 from knnscope.trace.rules.loops import alone, need_kernels, none, nothing
 from knnscope.units import duration
 
-SIMPLE = re.compile(r"^cupy_(?!.*(sort|copy|arange|take))|elementwise|reduce", re.I)
+SIMPLE = re.compile(r"(?i)^cupy_(?!.*(sort|copy|arange|take))|elementwise|reduce")
 LEAST = 3
 LONG_NS = 20_000
 """Shorter chains are launches, not bytes."""
@@ -34,18 +34,21 @@ def cause(phase: Phase) -> Cause:
 def _chains(phase: Phase) -> tuple[Any, Any, Any]:
     """Which kernels are in chains; where these begin; how long they are."""
     kernels = phase.kernels
-    simple = np.asarray([bool(SIMPLE.search(name)) for name in phase.trace.names] or [False])
-    chained = simple[kernels.name]
+    chained = phase.trace.matching(SIMPLE.pattern)[kernels.name]
     if not chained.any():
         return chained, none(()), none(())
+    # stream by stream: what runs on another stream does not follow
+    order = np.argsort(kernels.lane, kind="stable")
+    start, lane, some = kernels.start[order], kernels.lane[order], chained[order]
     # a copy to the host, or the end of the phase, ends a chain as another kernel does
-    ended = _passes(kernels.start, phase.copies.start, "left") | _passes(kernels.start, phase.windows[0], "right")
-    first = chained & np.concatenate([[True], ~chained[:-1] | ended])
+    ended = _passes(start, phase.copies.start, "left") | _passes(start, phase.windows[0], "right")
+    first = some & np.concatenate([[True], ~some[:-1] | ended | (lane[1:] != lane[:-1])])
     number = np.cumsum(first, dtype=np.int32)
-    sizes = np.bincount(number[chained])
+    sizes = np.bincount(number[some])
     long = np.flatnonzero(sizes >= LEAST)
-    begins = np.searchsorted(number, long)
-    return (sizes >= LEAST)[number * chained], begins, sizes[long]
+    members = np.empty(len(kernels), dtype=bool)
+    members[order] = (sizes >= LEAST)[number * some]
+    return members, order[np.searchsorted(number, long)], sizes[long]
 
 
 def _passes(start: Any, marks: Any, side: Literal["left", "right"]) -> Any:
@@ -69,7 +72,8 @@ def find(phase: Phase) -> Iterator[Finding]:
     if not bandwidth or not nbytes:
         raise CannotTellError("the chain's bytes are not known: no range with rows and dim, or no bandwidth of the GPU")
     numbers = np.unique(kernels.name[members]).tolist()
-    chain = slice(int(begins[0]), int(begins[0] + lengths[0]))
+    lane = np.flatnonzero(kernels.lane == kernels.lane[begins[0]])
+    chain = lane[lane >= begins[0]][: int(lengths[0])]
     names = " > ".join(dict.fromkeys(phase.trace.names[i] for i in kernels.name[chain].tolist()))
     yield finding(
         "unfused-chain",

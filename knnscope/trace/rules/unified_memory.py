@@ -11,6 +11,7 @@ from knnscope.trace import evidence, intervals
 from knnscope.trace.findings import CannotTellError, Cause, Finding, Told, finding
 from knnscope.trace.model import PAGED_BACK, PAGED_BETWEEN, PAGED_UP
 from knnscope.trace.phases import Phase
+from knnscope.trace.rules.loops import need_sizes
 from knnscope.trace.rules.slow_transfer import link
 from knnscope.units import duration
 
@@ -33,6 +34,7 @@ def find(phase: Phase) -> Iterator[Finding]:
     why = cause(phase)
     if not why.count:
         return
+    need_sizes(phase)
     copies, pages = phase.copies, _pages(phase)
     nbytes = float(copies.nbytes[pages].sum())
     up, back = (float(copies.nbytes[copies.kind == kind].sum()) / phase.times / 1e6 for kind in (PAGED_UP, PAGED_BACK))
@@ -40,7 +42,7 @@ def find(phase: Phase) -> Iterator[Finding]:
         "unified-memory",
         phase,
         why,
-        why.ns - nbytes / link(phase.trace) * 1e9,
+        why.ns - nbytes / link(phase) * 1e9,
         Told(
             f"{why.count / phase.times:,.0f} migrations of pages, {up:,.0f} MB up and {back:,.0f} MB back, in {duration(why.ns / phase.times)}",
             evidence.copies(phase, "copyKind IN (11, 12, 13)"),
