@@ -20,9 +20,9 @@ MISSING = "import no_such_library\n\n\n" + PASSES
     ("files", "is_run"),
     [
         ((PASSES, PASSES + SKIPPED.replace("test_one", "test_two")), True),
-        ((SKIPPED,), False),
+        pytest.param((SKIPPED,), False, marks=pytest.mark.slow),
         ((PASSES, SKIPPED), False),
-        ((PASSES, LACKING), False),
+        pytest.param((PASSES, LACKING), False, marks=pytest.mark.slow),
         ((PASSES, MISSING), False),
     ],
 )

@@ -23,7 +23,7 @@ RANDOM = np.random.default_rng
 
 
 @given(st.data())
-@settings(max_examples=40)
+@settings(max_examples=25)
 @pytest.mark.parametrize("isa", ISAS)
 def test_any_small_data(isa: str, data: st.DataObject) -> None:
     count, dim = data.draw(st.integers(40, 140)), data.draw(st.sampled_from((32, 33, 64, 70)))
