@@ -105,7 +105,7 @@ class Living:
             called = _called(ids, len(rows), self.state)
             found = self._written(rows, called, ids is not None, updates)
         self._merge_beside()
-        return Strings.bare(found) if found.dtype.kind == "T" else found
+        return Strings.bare(found) if found.dtype.kind == "T" else found.copy()  # the caller may change it
 
     def replay(self, changes: Iterable[Change]) -> None:
         """Make changes again that a folder has, and that are checked as far as their shapes.

@@ -136,7 +136,7 @@ def as_ids(ids: Any, rows: int) -> npt.NDArray[np.int64]:
         )
     if rows and (int(given.min()) < 0 or int(given.max()) >= np.iinfo(np.int64).max):
         raise KnnscopeError("ids lie between 0 and 2^63 - 2: -1 stands for no row")
-    names: npt.NDArray[np.int64] = np.ascontiguousarray(given, dtype=np.int64)
+    names: npt.NDArray[np.int64] = np.array(given, dtype=np.int64, order="C")  # the caller may change his array
     ascending = np.sort(names)
     twice = np.flatnonzero(ascending[1:] == ascending[:-1])
     if len(twice):

@@ -176,6 +176,23 @@ def test_added_rows_are_copied() -> None:
         same(index, kept, kept[:2], 2)
 
 
+@pytest.mark.parametrize("count", [3, 400])
+def test_ids_are_the_indexs_own(count: int) -> None:
+    """Those that were given, and those that ``add`` returns, may be changed afterwards."""
+    rows, given = data(9000 + 2 * count), np.arange(9000)[::-1].copy()
+    index = knnscope.ExactIndex(rows[:9000], ids=given)
+    more = np.arange(20_000, 20_000 + count)
+    told = index.add(rows[9000 : 9000 + count], ids=more)
+    numbered = index.add(rows[9000 + count :])
+    names = np.concatenate([given, more, numbered])
+    for array in (given, more, told, numbered):
+        array[:] = 1
+    assert index.ids.tolist() == names.tolist()
+    for number in (0, 9000, 9000 + count):
+        assert index.search(rows[number], 1).ids.tolist() == [names[number]]
+        assert int(names[number]) in index
+
+
 def test_an_empty_index_needs_its_dimension() -> None:
     for wrong in ({}, {"dim": 3, "ids": [1]}):
         with pytest.raises(KnnscopeError, match=r"ExactIndex\(dim=384\)"):
