@@ -13,7 +13,7 @@ from knnscope.certified.filters import masks
 from knnscope.certified.ids import Strings
 from knnscope.certified.living import Living
 from knnscope.certified.rows import as_queries
-from knnscope.certified.scanner import RadiusRequest, Within
+from knnscope.certified.scanner import RadiusRequest, TooManyError, Within
 from knnscope.certified.state import Mask, State
 from knnscope.certified.within import joined, left_of
 from knnscope.checks import check_whole
@@ -125,7 +125,10 @@ def _within(state: State, request: RadiusRequest, allowed: Sequence[Mask], threa
     """
     left, found = request, list[Within]()
     for (segment, _, _), mask in zip(state.parts, allowed, strict=True):
-        some: Within = segment.scanner.within(left._replace(allowed=mask), threads)
+        try:
+            some: Within = segment.scanner.within(left._replace(allowed=mask), threads)
+        except TooManyError as error:
+            raise error.of_all(request.most - left.most, request.most) from None
         found.append(some._replace(ids=segment.ids.told(some.ids)))
         left = left_of(request, found)
     return joined(found, len(request.queries), metric)

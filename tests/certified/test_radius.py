@@ -132,6 +132,18 @@ def test_the_limit_is_an_error_and_no_cut() -> None:
         index.radius_search(queries, radius, limit_each=int(counts.max()) - 1)
 
 
+def test_too_many_in_several_segments_are_told_by_the_limit_that_was_given() -> None:
+    """Whichever segment has the answer that is one too many."""
+    index = ExactIndex(np.zeros((1000, 3)))
+    index.add(np.ones((10, 3)))
+    for limit in (999, 1000, 1005):
+        with pytest.raises(
+            KnnscopeError, match=rf"^all queries together have more than {limit:,} rows .*\(at least 1,0\d0\)"
+        ):
+            index.radius_search(np.zeros(3), 9.0, limit=limit)
+    assert len(index.radius_search(np.zeros(3), 9.0, limit=1010).ids) == 1010
+
+
 @pytest.mark.parametrize(
     ("metric", "radius", "message"),
     [

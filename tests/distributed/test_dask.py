@@ -98,6 +98,31 @@ def test_batches_and_large_arguments(client: Any, monkeypatch: pytest.MonkeyPatc
             assert_same_within(index.radius_search(QUERIES, 25.0, mask), whole.radius_search(QUERIES, 25.0, mask))
 
 
+def test_limits_of_a_radius_hold_for_all_batches(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are told as they were given, and queries by their numbers among all; a limit that is just reached is no error."""
+    whole = ExactIndex(ROWS)
+    lone, many = ROWS[-1], ROWS[3]
+    queries = np.stack([lone, lone + 1e6, lone + 1e6, lone, many])
+    with DaskIndex(client, ROWS) as index:
+        monkeypatch.setattr(dask, "AT_ONCE", 1)
+        assert_same_within(
+            index.radius_search(queries[:3], 0.0, limit=1), whole.radius_search(queries[:3], 0.0, limit=1)
+        )
+        for asked, limits in (
+            (queries[:4], {"limit": 1}),
+            (queries, {"limit": 2}),
+            (queries, {"limit": 9}),
+            (queries, {"limit": 400}),
+            (queries, {"limit_each": 9}),
+            (queries, {"limit_each": 400}),
+        ):
+            with pytest.raises(KnnscopeError) as one:
+                whole.radius_search(asked, 0.0, **limits)
+            with pytest.raises(KnnscopeError) as several:
+                index.radius_search(asked, 0.0, **limits)
+            assert str(several.value).partition("(")[0] == str(one.value).partition("(")[0]
+
+
 def test_what_one_index_refuses_is_refused_with_the_same_words(client: Any) -> None:
     bad = ROWS.copy()
     bad[2500, 3] = np.nan
