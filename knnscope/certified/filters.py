@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.ids import wanted_ids
-from knnscope.certified.rows import as_mask
+from knnscope.certified.rows import as_mask, plain
 from knnscope.certified.state import Mask, State, find
 from knnscope.errors import KnnscopeError
 
@@ -42,7 +42,7 @@ class Bits:
         Raises:
             KnnscopeError: another type, shape or order.
         """
-        self.packed, self.order = np.asarray(packed), order
+        self.packed, self.order = plain(packed, "bits"), order
         if self.packed.dtype != np.uint8 or self.packed.ndim not in (1, 2):
             raise KnnscopeError(
                 f"bits have shape {self.packed.shape} and type {self.packed.dtype}: uint8, (bytes,) or (queries, bytes), was expected"

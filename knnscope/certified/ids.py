@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.rows import as_ids
+from knnscope.certified.rows import as_ids, plain
 from knnscope.errors import KnnscopeError
 
 Int64 = npt.NDArray[np.int64]
@@ -238,7 +238,7 @@ def wanted_ids(given: Any, kind: str | None, what: str = "ids") -> tuple[npt.NDA
     """
     values = _strings(given, what)
     if values is None:
-        values = np.asarray(list(given) if isinstance(given, (set, frozenset, range, dict)) else given)
+        values = plain(list(given) if isinstance(given, (set, frozenset, range, dict)) else given, what)
         if not values.size:
             values = np.empty(values.shape, dtype=STRING if kind == Strings.kind else np.int64)
         elif values.dtype.kind not in "iu":
@@ -258,7 +258,13 @@ def wanted_ids(given: Any, kind: str | None, what: str = "ids") -> tuple[npt.NDA
 
 
 def _strings(given: Any, what: str) -> npt.NDArray[Any] | None:
-    """Strings as an array of the type ``STRING``; None where these are none."""
+    """Strings as an array of the type ``STRING``; None where these are none.
+
+    Raises:
+        KnnscopeError: some are none, or strings that no id can be.
+    """
+    if isinstance(given, np.ma.MaskedArray):
+        plain(given, what)  # refuses it
     if isinstance(given, (set, frozenset, dict)):
         given = list(given)
     if isinstance(given, (str, list, tuple)):

@@ -129,7 +129,7 @@ def as_ids(ids: Any, rows: int) -> npt.NDArray[np.int64]:
     """
     if ids is None:
         return np.empty(0, dtype=np.int64)
-    given = _plain(ids, "ids")
+    given = plain(ids, "ids")
     if given.dtype.kind not in "iu" or given.shape != (rows,):
         raise KnnscopeError(
             f"ids have shape {given.shape} and type {given.dtype}: whole numbers below 2^63 or strings, ({rows},), were expected"
@@ -152,7 +152,7 @@ def as_mask(where: Any, queries: int, rows: int) -> npt.NDArray[np.bool_]:
     """
     if where is None:
         return np.empty((0, rows), dtype=np.bool_)
-    mask = _plain(where, "where")
+    mask = plain(where, "where")
     if mask.dtype != np.bool_ or mask.shape not in ((rows,), (queries, rows)):
         raise KnnscopeError(
             f"where has shape {mask.shape} and type {mask.dtype}: bool, ({rows},) or ({queries}, {rows}), was expected"
@@ -161,8 +161,12 @@ def as_mask(where: Any, queries: int, rows: int) -> npt.NDArray[np.bool_]:
     return np.ascontiguousarray(np.atleast_2d(mask))
 
 
-def _plain(given: Any, what: str) -> npt.NDArray[Any]:
-    """As NumPy reads it."""
+def plain(given: Any, what: str) -> npt.NDArray[Any]:
+    """An array as NumPy reads it.
+
+    Raises:
+        KnnscopeError: it is none, or has a mask.
+    """
     if type(given) is np.ndarray:
         return given
     if isinstance(given, np.ma.MaskedArray):
@@ -182,7 +186,7 @@ def _array(given: Any, what: str) -> npt.NDArray[Any]:
             raise KnnscopeError(f"{what} cannot be read through DLPack: {error}") from error
         if bits is not None:
             return bits
-    found = _plain(given, what)
+    found = plain(given, what)
     if not found.size and found.dtype.kind == "f":
         return found.astype(np.float64)  # [] says nothing of its type
     if not found.dtype.isnative:

@@ -155,6 +155,7 @@ def test_too_many_in_several_segments_are_told_by_the_limit_that_was_given() -> 
         ("l2", "near", "was expected"),
         ("l2", [[1.0], [1.0, 2.0]], "was expected"),
         ("l2", True, "was expected"),
+        ("l2", np.ma.masked_equal([1.0, 2.0], 2.0), "radii are a masked array"),
     ],
 )  # fmt: skip
 def test_a_radius_that_is_none_is_refused(metric: str, radius: object, message: str) -> None:
