@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.rows import as_ids, plain
+from knnscope.certified.rows import as_ids, is_masked, plain
 from knnscope.errors import KnnscopeError
 
 Int64 = npt.NDArray[np.int64]
@@ -263,7 +263,7 @@ def _strings(given: Any, what: str) -> npt.NDArray[Any] | None:
     Raises:
         KnnscopeError: some are none, or strings that no id can be.
     """
-    if isinstance(given, np.ma.MaskedArray):
+    if is_masked(given):
         plain(given, what)  # refuses it
     if isinstance(given, (set, frozenset, dict)):
         given = list(given)

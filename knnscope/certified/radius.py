@@ -12,7 +12,7 @@ from knnscope.arithmetic import Ieee
 from knnscope.certified.filters import masks
 from knnscope.certified.ids import Strings
 from knnscope.certified.living import Living
-from knnscope.certified.rows import as_queries, plain
+from knnscope.certified.rows import as_queries, is_masked, plain
 from knnscope.certified.scanner import RadiusRequest, TooManyError, Within
 from knnscope.certified.state import Mask, State
 from knnscope.certified.within import joined, left_of
@@ -40,7 +40,7 @@ def as_keys(radius: Any, queries: int, metric: str) -> npt.NDArray[np.float64]:
     Raises:
         KnnscopeError: another shape or type, NaN, or a negative squared distance.
     """
-    if isinstance(radius, np.ma.MaskedArray):
+    if is_masked(radius):
         plain(radius, "radii")  # refuses it
     try:
         given = np.asarray(radius)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -161,6 +162,12 @@ def as_mask(where: Any, queries: int, rows: int) -> npt.NDArray[np.bool_]:
     return np.ascontiguousarray(np.atleast_2d(mask))
 
 
+def is_masked(given: Any) -> bool:
+    """Whether it is an array with a mask; where there is one, NumPy's module of these, which takes 20 ms to load, is there too."""
+    module: Any = sys.modules.get("numpy.ma")
+    return isinstance(given, getattr(module, "MaskedArray", ()))
+
+
 def plain(given: Any, what: str) -> npt.NDArray[Any]:
     """An array as NumPy reads it.
 
@@ -169,7 +176,7 @@ def plain(given: Any, what: str) -> npt.NDArray[Any]:
     """
     if type(given) is np.ndarray:
         return given
-    if isinstance(given, np.ma.MaskedArray):
+    if is_masked(given):
         raise KnnscopeError(f"{what} are a masked array, whose mask would be lost: give .filled(value), or .data")
     try:
         return np.asarray(given)
