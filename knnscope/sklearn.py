@@ -18,12 +18,12 @@ _OfRadius: Any = _host.RadiusNeighborsTransformer
 
 # Ours, its values as told, and one that leaves out nothing told to be within r: what has r as its root is one float64 beyond r * r at most.
 _EUCLIDEAN = ("l2", np.sqrt, lambda radii: np.nextafter(radii * radii, np.inf))
-_SAME = 1 - 2**-51  # what rounding can make of the cosine of a row with itself, which is at distance 0
+_SAME = 1 - 2**-51  # rounding makes this of a row's cosine with itself, at distance 0; and less than -1, at 2
 _METRICS: dict[str, tuple[str, Any, Any]] = {
     **dict.fromkeys(("euclidean", "l2", "minkowski"), _EUCLIDEAN),
     "sqeuclidean": ("l2", np.array, lambda radii: np.maximum(radii, 0)),
-    "cosine": ("cosine", lambda values: np.clip(1 - values, 0, 2) * (values < _SAME), lambda radii: 1 - radii - 2**-50),
-}
+    "cosine": ("cosine", lambda values: np.clip(1 - values, 0, 2) * (values < _SAME), lambda radii: 1 - radii - np.where(radii < 2, 2**-50, 9)),
+}  # fmt: skip
 
 
 class UnsupportedMetricError(KnnscopeError, ValueError):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.ids import wanted_ids
-from knnscope.certified.rows import as_mask
+from knnscope.certified.rows import as_mask, plain
 from knnscope.certified.state import Mask, State, find
 from knnscope.errors import KnnscopeError
 
@@ -42,7 +42,7 @@ class Bits:
         Raises:
             KnnscopeError: another type, shape or order.
         """
-        self.packed, self.order = np.asarray(packed), order
+        self.packed, self.order = plain(packed, "bits"), order
         if self.packed.dtype != np.uint8 or self.packed.ndim not in (1, 2):
             raise KnnscopeError(
                 f"bits have shape {self.packed.shape} and type {self.packed.dtype}: uint8, (bytes,) or (queries, bytes), was expected"
@@ -72,6 +72,13 @@ def is_filter(where: Any) -> bool:
     return isinstance(where, (Keep, Bits, list, tuple))
 
 
+def is_list(where: Any) -> bool:
+    """Whether it is a list of filters, one a query, None for all rows; a list of truth values is a mask."""
+    if not isinstance(where, (list, tuple)):
+        return False
+    return not where or any(one is None or isinstance(one, (Keep, Bits)) for one in where)
+
+
 def masks(where: Any, state: State, queries: int) -> list[Mask]:
     """For each part the rows that may be answers, bool, (0 or 1 or queries, rows of the segment); (0, rows) for all.
 
@@ -87,7 +94,7 @@ def masks(where: Any, state: State, queries: int) -> list[Mask]:
         return [_live(part) for part in state.parts]
     if isinstance(where, Keep):
         return _by_ids(where, state)
-    if isinstance(where, (list, tuple)) and any(isinstance(one, (Keep, Bits)) for one in where):
+    if is_list(where):
         return _one_each(where, state, queries)
     mask = as_mask(where.mask(state.rows) if isinstance(where, Bits) else where, queries, state.rows)
     made, first = [], 0

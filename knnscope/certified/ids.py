@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.rows import EITHER, as_ids, no_ids
+from knnscope.certified.rows import EITHER, as_ids, is_masked, no_ids, plain
 from knnscope.errors import KnnscopeError
 
 Int64 = npt.NDArray[np.int64]
@@ -240,7 +240,7 @@ def wanted_ids(given: Any, kind: str | None, what: str = "ids") -> tuple[npt.NDA
     """
     values = _strings(given, what, kind or EITHER)
     if values is None:
-        values = np.asarray(list(given) if isinstance(given, (set, frozenset, range, dict)) else given)
+        values = plain(list(given) if isinstance(given, (set, frozenset, range, dict)) else given, what)
         if not values.size:
             values = np.empty(values.shape, dtype=STRING if kind == Strings.kind else np.int64)
         elif values.dtype.kind not in "iu":
@@ -267,7 +267,13 @@ def of_other_kind(what: str, given: str, kind: str) -> KnnscopeError:
 
 
 def _strings(given: Any, what: str, kind: str = EITHER) -> npt.NDArray[Any] | None:
-    """Strings as an array of the type ``STRING``; None where these are none."""
+    """Strings as an array of the type ``STRING``; None where these are none.
+
+    Raises:
+        KnnscopeError: some are none, or strings that no id can be.
+    """
+    if is_masked(given):
+        plain(given, what)  # refuses it
     if isinstance(given, (set, frozenset, dict)):
         given = list(given)
     if isinstance(given, (str, list, tuple)):

@@ -28,7 +28,7 @@ from knnscope.certified.ids import (
     wanted_ids,
 )
 from knnscope.certified.making import Maker, OnCuda
-from knnscope.certified.rows import as_added
+from knnscope.certified.rows import as_added, plain
 from knnscope.certified.saved.changes import ADD, REMOVE, UPDATE, Change
 from knnscope.certified.state import EMPTY, Part, Segment, State, state_of
 from knnscope.certified.tail import SEAL, Tail
@@ -116,7 +116,7 @@ class Living:
             called = _called(ids, len(rows), self.state)
             found = self._written(rows, called, ids is not None, updates)
         self._merge_beside()
-        return Strings.bare(found) if found.dtype.kind == "T" else found
+        return Strings.bare(found) if found.dtype.kind == "T" else found.copy()  # the caller may change it
 
     def replay(self, changes: Iterable[Change]) -> None:
         """Make changes again that a folder has, and that are checked as far as their shapes.
@@ -311,14 +311,14 @@ def _places(state: State, wanted: npt.NDArray[Any], twice: bool = False) -> list
 
 def _called(ids: Any, rows: int, state: State) -> Ids:
     kind = _kind(state)
-    if not rows and (ids is None or np.size(ids) == 0):
+    if not rows and (ids is None or plain(ids, "ids").size == 0):
         return Strings(np.empty(0, dtype=STRING)) if kind == Strings.kind else Numbers(ALL, 0)
     if ids is None:
         if kind == Strings.kind:
             raise KnnscopeError("ids of this index are strings: give one for each row")
         return consecutive(state.next_id, rows)
-    if rows == 1 and (isinstance(ids, str) or np.ndim(ids) == 0):
-        ids = [ids]
+    if rows == 1 and (one := plain(ids, "ids")).ndim == 0:
+        ids = [ids] if isinstance(ids, str) else one.reshape(1)  # arrays drop NUL at the end of a string
     called = new_ids(ids, rows, kind)
     if kind is not None and rows and called.kind != kind:
         raise of_other_kind("ids", called.kind, kind)

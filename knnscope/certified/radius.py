@@ -12,8 +12,8 @@ from knnscope.arithmetic import Ieee
 from knnscope.certified.filters import masks
 from knnscope.certified.ids import Strings
 from knnscope.certified.living import Living
-from knnscope.certified.rows import as_queries
-from knnscope.certified.scanner import RadiusRequest, Within
+from knnscope.certified.rows import as_queries, is_masked, plain
+from knnscope.certified.scanner import RadiusRequest, TooManyError, Within
 from knnscope.certified.state import Mask, State
 from knnscope.certified.within import joined, left_of
 from knnscope.checks import check_whole
@@ -40,6 +40,8 @@ def as_keys(radius: Any, queries: int, metric: str) -> npt.NDArray[np.float64]:
     Raises:
         KnnscopeError: another shape or type, NaN, or a negative squared distance.
     """
+    if is_masked(radius):
+        plain(radius, "radii")  # refuses it
     try:
         given = np.asarray(radius)
     except (ValueError, TypeError, RuntimeError, BufferError) as error:
@@ -125,7 +127,10 @@ def _within(state: State, request: RadiusRequest, allowed: Sequence[Mask], threa
     """
     left, found = request, list[Within]()
     for (segment, _, _), mask in zip(state.parts, allowed, strict=True):
-        some: Within = segment.scanner.within(left._replace(allowed=mask), threads)
+        try:
+            some: Within = segment.scanner.within(left._replace(allowed=mask), threads)
+        except TooManyError as error:
+            raise error.of_all(request.most - left.most, request.most) from None
         found.append(some._replace(ids=segment.ids.told(some.ids)))
         left = left_of(request, found)
     return joined(found, len(request.queries), metric)

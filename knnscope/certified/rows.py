@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,7 @@ def as_ids(ids: Any, rows: int, kind: str = EITHER) -> npt.NDArray[np.int64]:
     """
     if ids is None:
         return np.empty(0, dtype=np.int64)
-    given = _plain(ids, "ids")
+    given = plain(ids, "ids")
     if given.shape != (rows,):
         raise KnnscopeError(
             f"ids have shape {given.shape}: one for each row, ({rows},), was expected, in a list or an array"
@@ -145,7 +146,7 @@ def as_ids(ids: Any, rows: int, kind: str = EITHER) -> npt.NDArray[np.int64]:
         raise no_ids(given, "ids", kind)
     if rows and (int(given.min()) < 0 or int(given.max()) >= np.iinfo(np.int64).max):
         raise KnnscopeError("ids lie between 0 and 2^63 - 2: -1 stands for no row")
-    names: npt.NDArray[np.int64] = np.ascontiguousarray(given, dtype=np.int64)
+    names: npt.NDArray[np.int64] = np.array(given, dtype=np.int64, order="C")  # the caller may change his array
     ascending = np.sort(names)
     twice = np.flatnonzero(ascending[1:] == ascending[:-1])
     if len(twice):
@@ -177,7 +178,7 @@ def as_mask(where: Any, queries: int, rows: int) -> npt.NDArray[np.bool_]:
     """
     if where is None:
         return np.empty((0, rows), dtype=np.bool_)
-    mask = _plain(where, "where")
+    mask = plain(where, "where")
     if mask.dtype != np.bool_ or mask.shape not in ((rows,), (queries, rows)):
         raise KnnscopeError(
             f"where has shape {mask.shape} and type {mask.dtype}: bool, ({rows},) or ({queries}, {rows}), was expected"
@@ -186,11 +187,21 @@ def as_mask(where: Any, queries: int, rows: int) -> npt.NDArray[np.bool_]:
     return np.ascontiguousarray(np.atleast_2d(mask))
 
 
-def _plain(given: Any, what: str) -> npt.NDArray[Any]:
-    """As NumPy reads it."""
+def is_masked(given: Any) -> bool:
+    """Whether it is an array with a mask; where there is one, NumPy's module of these, which takes 20 ms to load, is there too."""
+    module: Any = sys.modules.get("numpy.ma")
+    return isinstance(given, getattr(module, "MaskedArray", ()))
+
+
+def plain(given: Any, what: str) -> npt.NDArray[Any]:
+    """An array as NumPy reads it.
+
+    Raises:
+        KnnscopeError: it is none, or has a mask.
+    """
     if type(given) is np.ndarray:
         return given
-    if isinstance(given, np.ma.MaskedArray):
+    if is_masked(given):
         raise KnnscopeError(f"{what} are a masked array, whose mask would be lost: give .filled(value), or .data")
     try:
         return np.asarray(given)
@@ -207,7 +218,7 @@ def _array(given: Any, what: str) -> npt.NDArray[Any]:
             raise KnnscopeError(f"{what} cannot be read through DLPack: {error}") from error
         if bits is not None:
             return bits
-    found = _plain(given, what)
+    found = plain(given, what)
     if not found.size and found.dtype.kind == "f":
         return found.astype(np.float64)  # [] says nothing of its type
     if not found.dtype.isnative:

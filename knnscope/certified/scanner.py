@@ -105,13 +105,37 @@ class Scanner(Protocol):
         ...
 
 
-def too_many(found: int, most: int, query: int | None = None) -> KnnscopeError:
+class TooManyError(KnnscopeError):
+    """More answers than there may be: of all queries, or of one."""
+
+    def __init__(self, found: int, most: int, query: int | None = None) -> None:
+        whose, name = (
+            ("all queries together have", "limit") if query is None else (f"query {query:,} has", "limit_each")
+        )
+        super().__init__(
+            f"{whose} more than {most:,} rows within the radius (at least {found:,}): nothing is cut off; give a smaller radius, fewer queries at a "
+            f"time, or a larger {name}"
+        )
+        self._told = found, most, query
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TooManyError, self._told
+
+    def of_all(self, before: int, most: int, first: int = 0) -> TooManyError:
+        """The same as who asked for more than this part is told it.
+
+        Args:
+            before: answers of other parts.
+            most: that all parts may have together.
+            first: the number of this part's first query.
+        """
+        found, own, query = self._told
+        return TooManyError(found + before, most) if query is None else TooManyError(found, own, query + first)
+
+
+def too_many(found: int, most: int, query: int | None = None) -> TooManyError:
     """The error for more answers than there may be: of all queries, or of one."""
-    whose, name = ("all queries together have", "limit") if query is None else (f"query {query:,} has", "limit_each")
-    return KnnscopeError(
-        f"{whose} more than {most:,} rows within the radius (at least {found:,}): nothing is cut off; give a smaller radius, fewer queries at a "
-        f"time, or a larger {name}"
-    )
+    return TooManyError(found, most, query)
 
 
 class ChangedError(KnnscopeError):

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from knnscope.certified.ids import Strings, new_ids
 from knnscope.certified.radius import as_keys, as_limits
 from knnscope.certified.rows import KNOWN, as_queries
+from knnscope.certified.scanner import TooManyError
 from knnscope.certified.slices import How
 from knnscope.checks import check_whole
 from knnscope.distributed import shards, tasks
@@ -191,8 +192,12 @@ class DaskIndex:
         parts, first, left = list[RadiusNeighbors](), 0, most
         for some, each in self._batches(values, where, 0):
             own = np.ascontiguousarray(radii[first : first + len(some)])
-            found = self._asked(tasks.within, [(some, own, allowed, (left, most_each)) for allowed in each])
-            parts.append(shards.merged_within(found, self.metric, left, most_each))
+            limits = max(left, 1), most_each  # of none left ``merged_within`` knows
+            try:
+                found = self._asked(tasks.within, [(some, own, allowed, limits) for allowed in each])
+                parts.append(shards.merged_within(found, self.metric, left, most_each))
+            except TooManyError as error:
+                raise error.of_all(most - left, most, first) from None
             first, left = first + len(some), left - len(parts[-1].ids)
         return shards.stacked_within(parts)
 

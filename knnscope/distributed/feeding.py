@@ -162,7 +162,8 @@ class Chunks:
         self.shape = rows.shape
         ends = np.cumsum(self._rows.chunks[0])
         wanted = [some.stop for some in split(rows.shape[0], shards)]
-        cuts = sorted({int(np.abs(ends - stop).argmin()) + 1 for stop in wanted if stop})
+        cuts = sorted({int(np.abs(ends - stop).argmin()) + 1 for stop in wanted})
+        cuts = [cut for cut in cuts if ends[cut - 1]]  # chunks without rows may come first
         self._chunks = [
             range(start, stop) for start, stop in zip([0, *cuts], [*cuts[:-1], len(ends)], strict=False)
         ]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.filters import Bits, Keep, check_count
+from knnscope.certified.filters import Bits, Keep, check_count, is_list
 from knnscope.certified.ids import STRING, Strings
 from knnscope.certified.rows import as_mask
 from knnscope.certified.scanner import Ranked, Within, too_many
@@ -119,22 +119,20 @@ def filters(where: Any, queries: int, shards: Sequence[range]) -> list[Any]:
     rows = shards[-1].stop
     if where is None or isinstance(where, Keep):
         return [where] * len(shards)
-    if isinstance(where, (list, tuple)) and any(isinstance(one, (Keep, Bits)) for one in where):
+    if is_list(where):
         check_count(where, queries)
-        each = [_one(some, shards, rows) for some in where]
-        return [list(own) for own in zip(*each, strict=True)]
+        each = [_one(some, shards) for some in where]
+        return [[one[number] for one in each] for number in range(len(shards))]
     mask = as_mask(where.mask(rows) if isinstance(where, Bits) else where, queries, rows)
     if len(mask) == 1:
         return [mask[0, shard.start : shard.stop] for shard in shards]
     return [np.ascontiguousarray(mask[:, shard.start : shard.stop]) for shard in shards]
 
 
-def _one(where: Any, shards: Sequence[range], rows: int) -> list[Any]:
+def _one(where: Any, shards: Sequence[range]) -> list[Any]:
     """The filter of one query for each shard: ids as they are, a mask as bits, so that lists of both can be told from masks."""
-    if isinstance(where, Keep):
-        return [where] * len(shards)
-    (mask,) = as_mask(where.mask(rows) if isinstance(where, Bits) else where, 1, rows)
-    return [Bits(np.packbits(mask[shard.start : shard.stop])) for shard in shards]
+    each = filters(where, 1, shards)
+    return [Bits(np.packbits(own)) if isinstance(own, np.ndarray) else own for own in each]
 
 
 def mask_bytes(each: Sequence[Any]) -> int:

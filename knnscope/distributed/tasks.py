@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.certified.dtypes import widened
 from knnscope.certified.index import ExactIndex
+from knnscope.certified.rows import as_rows
 from knnscope.certified.slices import How, Slice, index_of
 from knnscope.distributed import sources
 from knnscope.environment import memory
@@ -158,7 +160,7 @@ def build_of(source: Any, ids: Any, recipe: Recipe) -> Shard:
     """
     if isinstance(source, list):
         source = source[0] if len(source) == 1 else np.concatenate(source)
-    rows = recipe.source if source is None else np.asarray(source)
+    rows = recipe.source if source is None else widened(as_rows(source))
     return build(recipe._replace(source=rows, ids=ids))
 
 

@@ -79,7 +79,7 @@ def filled(found: Answer, k: int, metric: int, into: tuple[Any, Any] = (None, No
         into: float32 and int64, (queries, k), to be written; None for a new array.
 
     Raises:
-        ShapeError: an array to be written has another shape.
+        ShapeError: an array to be written has another shape or type.
     """
     ids, values = found
     shape, worst = (len(ids), k), WORST if metric == METRIC_L2 else -WORST
@@ -88,6 +88,8 @@ def filled(found: Answer, k: int, metric: int, into: tuple[Any, Any] = (None, No
     )
     if not distances.shape == labels.shape == shape:
         raise ShapeError(f"D and I have shapes {distances.shape} and {labels.shape}: {shape} was expected")
+    if (distances.dtype, labels.dtype) != (np.float32, np.int64):
+        raise ShapeError(f"D and I are {distances.dtype} and {labels.dtype}: float32 and int64 were expected")
     distances[:], labels[:] = worst, -1
     width = ids.shape[1]
     distances[:, :width], labels[:, :width] = np.where(np.isfinite(values), rounded(values), worst), ids

@@ -34,7 +34,7 @@ def members(selector: Any, labels: Int64) -> Mask:
     wanted = np.asarray(selector)
     if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
         raise ShapeError(f"ids are {wanted.dtype}, {wanted.shape}: whole numbers, (ids,), or a selector were expected")
-    return np.isin(labels, wanted)
+    return np.isin(labels, wanted.astype(np.int64))  # as int64 and uint64 together NumPy compares them as float64
 
 
 class IDSelector:

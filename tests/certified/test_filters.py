@@ -57,6 +57,9 @@ def test_one_a_query() -> None:
     found = index.search(ROWS[:2], 2, where=[knnscope.Keep(6), knnscope.Without(np.setdiff1d(index.ids, [9, 12]))])
     assert found.ids[0].tolist() == [6, -1]
     assert set(found.ids[1].tolist()) == {9, 12}
+    found = index.search(ROWS[:2], 2, where=[knnscope.Keep(6), None])
+    assert found.ids[0].tolist() == [6, -1]
+    assert found.ids[1].tolist() == index.search(ROWS[1], 2).ids.tolist()
 
 
 @pytest.mark.parametrize(
@@ -67,8 +70,11 @@ def test_one_a_query() -> None:
         ([True, 1, "x"], "where"),
         (knnscope.Keep(["a"]), "where: ids are strings: those of this index are whole numbers"),
         (knnscope.Keep([0.5]), "where: ids are of type float64"),
+        (knnscope.Keep([[1], [2, 3]]), "where: ids are not one array of numbers"),
+        (knnscope.Keep(np.ma.masked_equal([1, 2], 2)), "where: ids are a masked array"),
         (knnscope.Without([[1]]), r"where: ids have shape \(1, 1\): one dimension"),
         ([knnscope.Keep([1])], "where has 1 filter: one for each of 2 queries"),
+        ([], "where has 0 filters: one for each of 2 queries"),
         (np.array([5, 7]), r"where has .* int64: .* was expected; ids to keep are given as knnscope\.Keep\(ids\)"),
         ([knnscope.Keep([1]), knnscope.Keep(["a"])], "where: ids are strings"),
         (knnscope.Bits(np.zeros(4, np.uint8)), r"bits of shape \(4,\): 5 bytes, one bit for each of 37 rows"),
@@ -84,6 +90,8 @@ def test_bits_are_checked_when_they_are_made() -> None:
     for wrong in (np.zeros(5), np.zeros((1, 1, 1), np.uint8)):
         with pytest.raises(KnnscopeError, match=r"uint8, \(bytes,\) or \(queries, bytes\), was expected"):
             knnscope.Bits(wrong)
+    with pytest.raises(KnnscopeError, match="bits are a masked array"):
+        knnscope.Bits(np.ma.masked_equal(np.zeros(5, np.uint8), 0))
     with pytest.raises(KnnscopeError, match="order = 'middle': big or little"):
         knnscope.Bits(np.zeros(5, np.uint8), order="middle")
 

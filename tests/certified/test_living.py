@@ -144,6 +144,9 @@ UUIDS = [uuid.UUID(int=number) for number in (7, 2**100)]
         (["a"], r"ids have shape \(1,\): one for each row, \(2,\)"),
         ([0.5, 1], "whole numbers"),
         ([-1, 1], "ids lie between 0 and 2"),
+        ([[1], [2, 3]], "ids are not one array of numbers"),
+        (np.ma.masked_equal([1, 2], 2), "ids are a masked array"),
+        (np.ma.masked_equal(["a", "b"], "b"), "ids are a masked array"),
     ],
 )
 def test_ids_that_are_refused(ids: Any, message: str) -> None:
@@ -177,6 +180,41 @@ def test_ids_of_another_kind_say_what_to_give(own: Any, ids: Any, message: str) 
     for call in calls:
         with pytest.raises(KnnscopeError, match=message):
             call()
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([[0], [1, 2]], "ids are not one array of numbers"),
+        (np.ma.masked_equal([0, 1], 1), "ids are a masked array"),
+        ([[0]], "one dimension was expected"),
+        ([0.5], "ids are of type float64"),
+        (None, "ids are of type object"),
+        (["a"], "ids are strings"),
+    ],
+)
+def test_ids_that_name_no_row_are_refused_and_change_nothing(ids: Any, message: str) -> None:
+    index = knnscope.ExactIndex(np.eye(3))
+    for call in (index.remove, index.get, lambda some: index.update(some, np.eye(3)[:1])):
+        with pytest.raises(KnnscopeError, match=message if call in (index.remove, index.get) else "ids"):
+            call(ids)
+    assert ids not in index
+    assert len(index) == 3
+
+
+@pytest.mark.parametrize(
+    "one",
+    ["b", np.str_("b"), np.array("b"), np.array("b", np.dtypes.StringDType()), ["b"], 7, np.uint8(7), np.array(7)],
+)
+def test_the_id_of_a_single_row_in_any_form(one: Any) -> None:
+    index = knnscope.ExactIndex(dim=3)
+    index.add(np.ones(3), ids=one)
+    assert one in index or isinstance(one, list)
+    assert index.get(one).size == 3
+    index.update(one, np.zeros(3))
+    assert index.search(np.ones(3), 1).ids.tolist() == index.ids.tolist() == ["b" if "b" in index else 7]
+    index.remove(one)
+    assert len(index) == 0
 
 
 def test_types_of_later_rows() -> None:
@@ -215,6 +253,23 @@ def test_added_rows_are_copied() -> None:
         kept = buffer.copy()
         buffer[:] = 0
         same(index, kept, kept[:2], 2)
+
+
+@pytest.mark.parametrize("count", [3, 400])
+def test_ids_are_the_indexs_own(count: int) -> None:
+    """Those that were given, and those that ``add`` returns, may be changed afterwards."""
+    rows, given = data(9000 + 2 * count), np.arange(9000)[::-1].copy()
+    index = knnscope.ExactIndex(rows[:9000], ids=given)
+    more = np.arange(20_000, 20_000 + count)
+    told = index.add(rows[9000 : 9000 + count], ids=more)
+    numbered = index.add(rows[9000 + count :])
+    names = np.concatenate([given, more, numbered])
+    for array in (given, more, told, numbered):
+        array[:] = 1
+    assert index.ids.tolist() == names.tolist()
+    for number in (0, 9000, 9000 + count):
+        assert index.search(rows[number], 1).ids.tolist() == [names[number]]
+        assert int(names[number]) in index
 
 
 def test_an_empty_index_needs_its_dimension() -> None:

@@ -132,6 +132,18 @@ def test_the_limit_is_an_error_and_no_cut() -> None:
         index.radius_search(queries, radius, limit_each=int(counts.max()) - 1)
 
 
+def test_too_many_in_several_segments_are_told_by_the_limit_that_was_given() -> None:
+    """Whichever segment has the answer that is one too many."""
+    index = ExactIndex(np.zeros((1000, 3)))
+    index.add(np.ones((10, 3)))
+    for limit in (999, 1000, 1005):
+        with pytest.raises(
+            KnnscopeError, match=rf"^all queries together have more than {limit:,} rows .*\(at least 1,0\d0\)"
+        ):
+            index.radius_search(np.zeros(3), 9.0, limit=limit)
+    assert len(index.radius_search(np.zeros(3), 9.0, limit=1010).ids) == 1010
+
+
 @pytest.mark.parametrize(
     ("metric", "radius", "message"),
     [
@@ -143,6 +155,7 @@ def test_the_limit_is_an_error_and_no_cut() -> None:
         ("l2", "near", "was expected"),
         ("l2", [[1.0], [1.0, 2.0]], "was expected"),
         ("l2", True, "was expected"),
+        ("l2", np.ma.masked_equal([1.0, 2.0], 2.0), "radii are a masked array"),
     ],
 )  # fmt: skip
 def test_a_radius_that_is_none_is_refused(metric: str, radius: object, message: str) -> None:

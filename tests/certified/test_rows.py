@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -208,3 +210,15 @@ def test_a_tensor_that_will_not_be_exported_is_refused_in_one_line() -> None:
 
     with pytest.raises(KnnscopeError, match="cannot be read through DLPack: Can't export"):
         as_rows(Grad(np.eye(2)))
+
+
+def test_arrays_with_masks_are_known_without_loading_their_module() -> None:
+    """It takes 20 ms, and a process that is forked while another thread loads it hangs."""
+    code = (
+        "import sys, numpy as np, knnscope\n"
+        "index = knnscope.ExactIndex(np.eye(3), ids=[4, 5, 6], device='cpu')\n"
+        "index.search([[1, 0, 0]], 1, where=knnscope.Keep([4]))\n"
+        "index.radius_search([[1, 0, 0]], [1.0])\n"
+        "sys.exit('numpy.ma' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -75,6 +75,30 @@ def test_rows_of_a_dask_array(client: Any) -> None:
             assert_same(index.search(QUERIES, 40), ExactIndex(ROWS).search(QUERIES, 40))
 
 
+@pytest.mark.parametrize("sizes", [(0, 0, 50), (0, 25, 0, 25, 0), (0, 1, 49), (50, 0)])
+def test_chunks_without_rows(client: Any, sizes: tuple[int, ...]) -> None:
+    """What is left of a Dask array that was filtered."""
+    ends = np.cumsum(sizes)
+    rows = da.concatenate(
+        [da.from_array(ROWS[end - size : end], chunks=-1) for size, end in zip(sizes, ends, strict=True)],
+        allow_unknown_chunksizes=True,
+    )
+    rows = rows.rechunk({0: sizes})
+    for count in (1, 2, 3, 50):
+        with DaskIndex(client, rows, options=DaskOptions(shards=count)) as index:
+            assert [len(some) for some in index.shards].count(0) == 0
+            assert_same(index.search(QUERIES, 40), ExactIndex(ROWS[:50]).search(QUERIES, 40))
+
+
+@pytest.mark.parametrize("chunks", [(50, 24), (20, 24), (20, 5)])
+def test_a_masked_dask_array_is_refused_as_a_masked_array(client: Any, chunks: tuple[int, int]) -> None:
+    with pytest.raises(KnnscopeError) as one:
+        ExactIndex(np.ma.masked_greater(ROWS[:50], 1.0))
+    with pytest.raises(KnnscopeError) as several:
+        DaskIndex(client, da.ma.masked_greater(da.from_array(ROWS[:50], chunks=chunks), 1.0))
+    assert str(several.value) == str(one.value)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "int8"])
 def test_types(client: Any, dtype: str) -> None:
     rows, queries = ((values * 20).clip(0, 100).astype(dtype) for values in (ROWS[:400], QUERIES))
@@ -96,6 +120,31 @@ def test_batches_and_large_arguments(client: Any, monkeypatch: pytest.MonkeyPatc
             where = [Keep(range(i, 3000, 5)) if i % 2 else mask[i] for i in range(len(QUERIES))]
             assert_same(index.search(QUERIES, 600, where), whole.search(QUERIES, 600, where))
             assert_same_within(index.radius_search(QUERIES, 25.0, mask), whole.radius_search(QUERIES, 25.0, mask))
+
+
+def test_limits_of_a_radius_hold_for_all_batches(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are told as they were given, and queries by their numbers among all; a limit that is just reached is no error."""
+    whole = ExactIndex(ROWS)
+    lone, many = ROWS[-1], ROWS[3]
+    queries = np.stack([lone, lone + 1e6, lone + 1e6, lone, many])
+    with DaskIndex(client, ROWS) as index:
+        monkeypatch.setattr(dask, "AT_ONCE", 1)
+        assert_same_within(
+            index.radius_search(queries[:3], 0.0, limit=1), whole.radius_search(queries[:3], 0.0, limit=1)
+        )
+        for asked, limits in (
+            (queries[:4], {"limit": 1}),
+            (queries, {"limit": 2}),
+            (queries, {"limit": 9}),
+            (queries, {"limit": 400}),
+            (queries, {"limit_each": 9}),
+            (queries, {"limit_each": 400}),
+        ):
+            with pytest.raises(KnnscopeError) as one:
+                whole.radius_search(asked, 0.0, **limits)
+            with pytest.raises(KnnscopeError) as several:
+                index.radius_search(asked, 0.0, **limits)
+            assert str(several.value).partition("(")[0] == str(one.value).partition("(")[0]
 
 
 def test_what_one_index_refuses_is_refused_with_the_same_words(client: Any) -> None:

@@ -82,7 +82,7 @@ def test_filters_are_those_of_all_rows(case: Case, data: st.DataObject) -> None:
             [
                 None, mask, each, Bits(np.packbits(mask)), Bits(np.packbits(each, axis=1, bitorder="little"), "little"), Keep(some),
                 Without(some), [(mask, Keep(some), Bits(np.packbits(mask)))[i % 3] for i in range(asked)],
-                [(Without(some), mask)[i % 2] for i in range(asked)],
+                [(Without(some), mask)[i % 2] for i in range(asked)], [(None, Keep(some))[i % 2] for i in range(asked)],
             ]
         )
     )  # fmt: skip
@@ -101,7 +101,17 @@ def test_filters_are_those_of_all_rows(case: Case, data: st.DataObject) -> None:
     assert_same(shards.stacked(halves), whole)
 
 
-@pytest.mark.parametrize("where", [np.ones(5, bool), np.ones((2, 4), bool), np.ones(4), [Keep([1])]])
+def test_no_filters_for_no_queries() -> None:
+    index, none = ExactIndex(np.eye(4)), np.empty((0, 4))
+    for where in ([], (), None, np.empty((0, 4), bool)):
+        assert index.search(none, 2, where).ids.shape == (0, 2)
+        for own, rows in zip(shards.filters(where, 0, shards.split(4, 3)), shards.split(4, 3), strict=True):
+            assert ExactIndex(np.eye(4)[rows]).search(none, 1, own).ids.shape == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "where", [np.ones(5, bool), np.ones((2, 4), bool), np.ones(4), [Keep([1])], [], [None, [1, 0], None]]
+)
 def test_a_filter_that_does_not_fit_is_refused_as_one_index_does(where: Any) -> None:
     rows, queries = np.ones((4, 2), np.float32), np.ones((3, 2), np.float32)
     with pytest.raises(KnnscopeError) as one:

@@ -272,6 +272,25 @@ def test_what_is_not_here_is_refused_in_one_line() -> None:
         flat(ours, "IndexFlatL2").remove_ids(np.array([0.5]))
 
 
+@pytest.mark.parametrize(("distances", "labels"), [("f8", "i8"), ("f4", "i4"), ("f4", "u8"), (">f4", "i8")])
+def test_arrays_that_would_round_an_answer_are_refused(distances: str, labels: str) -> None:
+    """int32 would hold another label than a large one."""
+    index = ours.IndexIDMap(ours.IndexFlatL2(24))
+    index.add_with_ids(ROWS[:3], np.array([2**40 + 1, 5, 6]))
+    with pytest.raises(ours.ShapeError, match=r"D and I are .*: float32 and int64 were expected"):
+        index.search(QUERIES, 1, D=np.empty((7, 1), distances), I=np.empty((7, 1), labels))
+
+
+def test_labels_that_float64_does_not_hold_stay_apart() -> None:
+    """Whatever whole type they are given in."""
+    labels = np.concatenate([[2**60 + 1, 2**60 + 2], np.arange(298)])
+    for dtype in (np.int64, np.uint64):
+        index = ours.IndexIDMap(ours.IndexFlatL2(24))
+        index.add_with_ids(ROWS, labels)
+        assert index.remove_ids(np.array([2**60, 2**61, 2**60 + 2, *range(1000, 1100)], dtype)) == 1
+        assert (index.id_map == np.delete(labels, 1)).all()
+
+
 def test_an_index_survives_pickling() -> None:
     index = mapped(ours, "IndexFlatIP")
     same(index.search(QUERIES, 5), pickle.loads(pickle.dumps(index)).search(QUERIES, 5))

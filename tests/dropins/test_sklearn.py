@@ -189,13 +189,21 @@ def test_no_value_that_is_told_to_be_within_a_radius_is_beyond_what_is_searched(
     """Each is at exactly the radius."""
     if OURS[metric] == "cosine":
         values = np.concatenate(
-            [RNG.uniform(-1, 1, 100_000), 1 - np.geomspace(1e-17, 1, 10_000), [-1, 0, 1, 1 + 2**-52]]
+            [RNG.uniform(-1, 1, 100_000), 1 - np.geomspace(1e-17, 1, 10_000), [-1 - 2**-40, -1, 0, 1, 1 + 2**-52]]
         )
     else:
         values = np.concatenate([RNG.uniform(0, 4, 100_000), np.geomspace(5e-324, 1e308, 100_000), [0, 2, 3]])
     _, tell, reach = _METRICS[metric]
     assert (tell(values) == told(values, metric)).all()
     assert (values >= reach(tell(values)) if OURS[metric] == "cosine" else values <= reach(tell(values))).all()
+
+
+def test_all_rows_are_within_the_largest_cosine_distance() -> None:
+    """Sums of many components round the cosine of opposite rows to values well below -1."""
+    rows = np.abs(np.random.default_rng(0).standard_normal((50, 2000)))
+    for radius in (2, 2.5, np.inf):
+        found = NearestNeighbors(metric="cosine", radius=radius).fit(rows).radius_neighbors(rows * -0.37)[1]
+        assert [len(line) for line in found] == [50] * 50
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from knnscope.certified.cpu import processor
+from knnscope.certified.cpu import forks, processor
 from knnscope.progress import say
 from knnscope.store import home, make_home
 
@@ -63,9 +63,10 @@ def llvm_version() -> str:
 
 def told_by_llvm() -> str:
     """The processor, where the system does not tell."""
-    from knnscope.certified.cpu.compiler import machine
+    with forks.held_off():
+        from knnscope.certified.cpu.compiler import machine
 
-    return repr(machine.processor())
+        return repr(machine.processor())
 
 
 @cache

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from knnscope.certified.components import Prices
-from knnscope.certified.cpu import code_cache, products, stream
+from knnscope.certified.cpu import code_cache, forks, products, stream
 from knnscope.certified.cpu.plane import VNNI
 from knnscope.certified.cpu.queries import Plan
 from knnscope.certified.cpu.scan import SCANS
@@ -44,9 +44,10 @@ def instructions() -> frozenset[str]:
         kept = None
     if kept is not None:
         return frozenset(kept.decode().split())
-    from knnscope.certified.cpu.compiler import machine  # takes 40 MB
+    with forks.held_off():
+        from knnscope.certified.cpu.compiler import machine  # takes 40 MB
 
-    return machine.instructions()
+        return machine.instructions()
 
 
 @cache

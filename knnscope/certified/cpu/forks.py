@@ -1,4 +1,4 @@
-"""Work that a fork waits for: a child in which BLAS was at work in another thread hangs at its own first product."""
+"""Work that a fork waits for: a child hangs at its own first product, or import, in which BLAS, or an import, was at work in another thread."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from knnscope.certified.cpu import forks
 from knnscope.certified.dtypes import BFLOAT, widened
 from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within, changed, overflows, too_many
 from knnscope.checks import COMPONENTS, check_finite
@@ -181,7 +182,9 @@ class Plain:
             lowers = uppers = np.empty(0)
             if precision is not None:
                 query = asked.query.astype(precision.dtype)
-                products = (widened(some).astype(precision.dtype, copy=False) @ query).astype(np.float64)
+                block = widened(some).astype(precision.dtype, copy=False)
+                with forks.held_off():
+                    products = (block @ query).astype(np.float64)
                 keys, slack = self._keys(products, first, asked.length, precision)
                 if not np.isfinite(keys).all():  # it was when the rows were measured
                     raise changed(first + int(np.argmin(np.isfinite(keys))))
@@ -226,7 +229,8 @@ class Plain:
         step = max(1, min(BLOCK, PRODUCTS // len(asked), len(self._rows) if as_it_is else COMPONENTS // dim))
         for first in range(0, len(self._rows), step):
             block = widened(self._rows[first : first + step]).astype(precision.dtype, copy=False)
-            products = queries @ block.T
+            with forks.held_off():
+                products = queries @ block.T
             for i, one in enumerate(seen):
                 if not one.many:
                     keys, slack = self._keys(products[i].astype(np.float64), first, one.asked.length, precision)

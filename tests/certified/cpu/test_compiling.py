@@ -168,6 +168,66 @@ def test_a_fork_waits_until_the_compiler_is_at_rest() -> None:
     assert compile_for(3) == (3,)
 
 
+@pytest.mark.parametrize("asks", ["dispatch.instructions()", "code_cache.told_by_llvm()"])
+def test_a_fork_waits_until_the_compiler_is_imported(asks: str, tmp_path: Path) -> None:
+    """A child in which another thread imports it waits for that thread, which it has not, for ever."""
+    code = f"""
+import os, signal, sys, threading, time
+from knnscope.certified.cpu import code_cache, dispatch
+begun = threading.Event()
+class Slow:
+    def find_spec(self, name, *_):
+        if name.endswith("compiler.machine"):
+            begun.set()
+            time.sleep(0.5)
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=lambda: {asks})
+thread.start()
+assert begun.wait({LONG})
+if (child := os.fork()) == 0:
+    signal.alarm(10)
+    {asks}
+    os._exit(7)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=LONG, check=False).returncode == 7
+
+
+@pytest.mark.parametrize(
+    "asks", ["nearest(Request(rows[:200], 3, none))", "within(RadiusRequest(rows[:1], rows[0, :1], none, 9, 9))"]
+)
+def test_a_fork_waits_while_numpy_multiplies(asks: str) -> None:
+    """A child in which BLAS was at work in another thread hangs at its own first product."""
+    code = f"""
+import os, signal, sys, threading
+import numpy as np
+from knnscope.certified.cpu.plain import Plain
+from knnscope.certified.scanner import RadiusRequest, Request
+rows = np.random.default_rng(0).standard_normal((20000, 64))
+none = np.empty((0, len(rows)), bool)
+plain, over = Plain(rows, np.empty(0, np.int64), "l2"), []
+def work():
+    while not over:
+        plain.{asks}
+thread = threading.Thread(target=work)
+thread.start()
+ended = []
+for _ in range(8):
+    if (child := os.fork()) == 0:
+        signal.alarm(20)
+        plain.{asks}
+        os._exit(7)
+    ended.append(child)
+ended = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in ended]
+over.append(True)
+thread.join()
+sys.exit(7 if set(ended) == {{7}} else 1)
+"""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=LONG, check=False).returncode == 7
+
+
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_fork_that_could_not_wait_says_so_in_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FORK_WAITS", 0.01)
