@@ -19,7 +19,7 @@ from knnscope.certified.cuda.staging import ANYWHERE, Staged
 from knnscope.certified.cuda.streams import capture
 from knnscope.certified.cuda.table import host, on_gpu
 from knnscope.certified.cuda.there import answered
-from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within
+from knnscope.certified.scanner import RadiusRequest, Ranked, Request, TooManyError, Within
 from knnscope.certified.within import joined, left_of
 from knnscope.errors import KnnscopeError
 from knnscope.records import Certificate, Neighbors
@@ -106,7 +106,10 @@ class Shards:
         found, left = list[Within](), request
         for scanner, first, last in self._shares():
             some = request.allowed[:, first:last] if len(request.allowed) else request.allowed
-            found.append(scanner.within(left._replace(allowed=some), threads))
+            try:
+                found.append(scanner.within(left._replace(allowed=some), threads))
+            except TooManyError as error:
+                raise error.of_all(request.most - left.most, request.most) from None
             left = left_of(request, found)
         return joined(found, len(request.queries), self._metric)
 
