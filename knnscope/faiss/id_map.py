@@ -45,10 +45,8 @@ class IndexIDMap(Searches):
         """Add rows, (rows, d), with labels, int64, (rows,)."""
         rows, called = matrix(x, self.d, "vectors"), np.asarray(ids)
         if called.shape != (len(rows),) or (called.size and called.dtype.kind not in "iu"):
-            raise ShapeError(
-                f"ids are {called.dtype}, {called.shape}: whole numbers, ({len(rows)},), were expected, as by Faiss; "
-                "knnscope.ExactIndex takes strings"
-            )
+            given = f"ids are {called.dtype}, {called.shape}"
+            raise ShapeError(f"{given}: whole numbers, ({len(rows)},), were expected; ExactIndex takes strings")
         self.index.add(rows)
         self.id_map = np.concatenate([self.id_map, called.astype(np.int64)])
         self._ascend = bool((self.id_map[1:] >= self.id_map[:-1]).all())
@@ -98,5 +96,4 @@ class IndexIDMap2(IndexIDMap):
         wanted, order = np.asarray(key, dtype=np.int64), np.argsort(self.id_map, kind="stable")
         if len(lost := wanted[~np.isin(wanted, self.id_map)]):
             raise RefusedError(f"label {lost[0]} is not in the index")
-        last = np.searchsorted(self.id_map, wanted, side="right", sorter=order) - 1
-        return self.index.reconstruct_batch(order[last])
+        return self.index.reconstruct_batch(order[np.searchsorted(self.id_map, wanted, side="right", sorter=order) - 1])

@@ -212,7 +212,7 @@ def test_from_arrays_and_saved(tmp_path: Path) -> None:
         (("-o", "gt.bin", "--memory", "0"), "not a whole number above 0"),
         (("-o", "gt.bin", "--threads", "many"), "--threads: 'many' is not a whole number"),
         (("-o", "gt.bin", "--ids", "none.npy"), "none.npy: no such file"),
-        (("-o", "gt.bin", "--ids", "q.npy"), "whole numbers"),
+        (("-o", "gt.bin", "--ids", "q.npy"), "one for each row"),
         (("-o", f"{'x' * 245}.bin"), "x.bin.certificate.json: File name too long"),
         (("-o", "no/such/../folder/gt.bin", "--queries", "none.npy"), "none.npy"),
     ],

@@ -137,7 +137,7 @@ private:
         float *flat = everywhere<float>((size_t)count * FULL), *rotated = everywhere<float>((size_t)count * FULL);
         double *lengths2 = everywhere<double>(count), *extras = everywhere<double>(count);
         u8* codes = everywhere<u8>((size_t)(count + 127) / 128 * 128 * WIDTH);
-        float* sides = everywhere<float>((size_t)(count + 127) / 128 * 384);
+        float* sides = everywhere<float>((size_t)(count + 127) / 128 * writer::SIDE);
         const writer::Map map = {centre, scaling, reach2, rho, dim};
         kernel = [&] { writer::prepare_rows(cells, 0, count, map, flat, lengths2, extras, most); };
         launch(1, 256);
@@ -148,6 +148,11 @@ private:
             }
         kernel = [&] { writer::encode_rows(rotated, 0, count, map, lengths2, extras, codes, sides, tiles, most); };
         launch(1, 256);
+        for (int row = 0; row < count; ++row) {  // what a row's s and N are told as, once more
+            const float *tile = sides + (size_t)(row / 128) * writer::SIDE, s = tile[2 * (row % 128)], n = tile[2 * (row % 128) + 1];
+            const float2 ratios = ((const float2*)(tile + writer::RATIOS))[row % 128];
+            if (ratios.x != n / s || ratios.y != 1 / s) std::printf("row %d has other ratios\n", row), exit(2);
+        }
         if (most->bad || (kind == FAR) != (most->longer > 0)) std::printf("%llu rows are bad, %llu too long\n", most->bad, most->longer), exit(2);
     }
 };

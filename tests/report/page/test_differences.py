@@ -78,14 +78,6 @@ def test_what_was_measured_again_is_read_with_the_run(tmp_path: Path) -> None:
         save(run, tmp_path / name)
     page = reporting.write_changes(tmp_path / "a", tmp_path / "b", tmp_path / "x.md").read_text("utf-8")
     assert "judged by 3 of 3 later runs" in page
-    save(drawn(5), tmp_path / "b")
-    assert not (tmp_path / "b" / "again-1").exists(), "it is another run that they measured again"
-    page = reporting.write_changes(tmp_path / "a", tmp_path / "b", tmp_path / "x.md").read_text("utf-8")
-    assert "judged by" not in page
-    save(drawn(6), tmp_path / "b" / "again-1")
-    (tmp_path / "b" / "again-1" / "mine.txt").write_text("kept")
-    save(drawn(7), tmp_path / "b")
-    assert [path.name for path in (tmp_path / "b" / "again-1").iterdir()] == ["mine.txt"]
 
 
 def test_it_is_written_as_html_markdown_and_csv(tmp_path: Path) -> None:
