@@ -7,6 +7,7 @@ by the rounding of its own value; or by ``room_for_product``, where a product is
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from hypothesis import assume, given
@@ -94,8 +95,20 @@ def up(value: Fraction) -> np.float32:
     return np.nextafter(np.float32(float(value)), np.float32(np.inf))
 
 
-def is_near(x: int, s: np.float32, n: np.float32, step: np.float32, start: np.float32, limit: np.float32) -> int:
-    """Whether a row with such a product is taken for one below the limit, by how much: as the kernels compute it, 32 bits and all."""
+class Pair(NamedTuple):
+    """A row and a query: their product, s and N of the row, 2 t and C of the query, and the largest e / s of all rows."""
+
+    x: int
+    s: np.float32
+    n: np.float32
+    step: np.float32
+    c: np.float32
+    ratio: float
+
+
+def is_near(pair: Pair, start: np.float32, limit: np.float32) -> int:
+    """By how much the product is large enough for a row below the limit, or not: as the kernels compute it, 32 bits and all."""
+    x, s, n, step, _, _ = pair
     with np.errstate(over="ignore"):
         first, inverse, wanted = n / s, np.float32(1) / step, limit / step
         begin = start / step + np.float32(2 * OFF)
@@ -113,17 +126,16 @@ def nearest_or_endless(value: Fraction) -> np.float32:
     return nearest(value)
 
 
-def case(
-    x: int, s: np.float32, n: np.float32, step: np.float32, c: np.float32, ratio: float, wider: float, room: Fraction
-) -> int:
-    """Of a row whose bound is just below the limit."""
+def just_below(pair: Pair, wider: float, room: Fraction) -> int:
+    """The same for a limit that is just above the row's bound."""
+    x, s, n, step, c, ratio = pair
     e = np.float32(ratio * float(s))
     e = e if float(e) <= ratio * float(s) else np.nextafter(e, np.float32(0))
     bound = exact(n) - exact(s) * exact(step) * x - exact(c) * exact(e)
     own = exact(up(bound)) + room * exact(step) * exact(s)
     limit = up(own + Fraction(wider) * (abs(own) + Fraction(ratio * float(s)) ** 2))
     start = np.float32(np.float64(c) * ratio * WIDENED - np.float64(step) * OFF)
-    return is_near(x, s, n, step, start, limit)
+    return is_near(pair, start, limit)
 
 
 @given(
@@ -140,7 +152,7 @@ def test_no_row_below_the_limit_is_passed_over(
     """Lengths N in units of s: a row's own, those of ip, which may be any, and the least that there are."""
     n = np.float32(longer * float(s) ** 2 if longer > 0 else longer * (ratio * float(s)) ** 2)
     assume(np.isfinite(n) and np.isfinite(n / s))
-    assert case(x, s, n, step, c, ratio, WIDER, ROOM) >= -ENOUGH
+    assert just_below(Pair(x, s, n, step, c, ratio), WIDER, ROOM) >= -ENOUGH
 
 
 def test_rows_well_above_the_limit_are_passed_over_and_no_room_can_be_left_out() -> None:
@@ -150,12 +162,13 @@ def test_rows_well_above_the_limit_are_passed_over_and_no_room_can_be_left_out()
         x = int(draw.integers(-(2047**2), 2047**2))
         s, step = (np.float32(2.0 ** draw.uniform(-8, 2)) for _ in range(2))
         n = np.float32(2.0 ** draw.uniform(10, 24) * float(s) ** 2)
-        without_room += case(x, s, n, step, np.float32(1), 6.5, 0, Fraction(0)) < 0
+        pair = Pair(x, s, n, step, np.float32(1), 6.5)
+        without_room += just_below(pair, 0, Fraction(0)) < 0
         long = np.float32(2.0 ** draw.uniform(40, 44) * float(s) ** 2)
-        without_widening += case(x, s, long, step, np.float32(1), 6.5, 0, ROOM) < -ENOUGH
+        without_widening += just_below(pair._replace(n=long), 0, ROOM) < -ENOUGH
         limit = np.float32(exact(n) - exact(s) * exact(step) * (x + 40) - exact(s) * Fraction(6.5))
         start = np.float32(6.5 - np.float64(step) * OFF)
-        above += is_near(x, s, n, step, start, limit) < -ENOUGH
+        above += is_near(pair, start, limit) < -ENOUGH
     assert without_room > 0
     assert without_widening > 0
     assert above > 2900
