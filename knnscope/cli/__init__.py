@@ -222,7 +222,7 @@ def _run() -> int:
     except KnnscopeError as error:
         return _say(str(error), error.exit_code)
     except KeyboardInterrupt as stop:
-        return _say(str(stop) or "interrupted; what was finished is kept, and the same command goes on from there", 130)
+        return _say(str(stop) or "interrupted; what was finished is kept", 130)
     except BrokenPipeError:  # the reader of a pipe went away (| head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -45,7 +45,11 @@ class Embed:
             if len(devices) > 1:
                 return _time_devices(args, devices)
             encoder = inputs.encoder_options(args, devices[0] if devices else "cpu")
-            found = embedding.encoded(Workload(args.dataset, inputs.dataset_options(args), encoder))
+            try:
+                found = embedding.encoded(Workload(args.dataset, inputs.dataset_options(args), encoder))
+            except KeyboardInterrupt as stop:
+                said = "interrupted; what was finished is kept, and the same command goes on from there"
+                raise KeyboardInterrupt(said) from stop
             show(found)
             if args.out:
                 found.save(args.out)

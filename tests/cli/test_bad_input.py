@@ -124,7 +124,7 @@ def test_ctrl_c_keeps_what_was_done_and_exits_130(
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=LONG)
     assert process.returncode == 130, err
-    assert "interrupted; what was finished is kept" in err
+    assert "interrupted; what was finished is kept, and the same command goes on from there" in err
     assert "Traceback" not in err
     with sqlite3.connect(next((tmp_path / "home" / "vectors").glob("*.sqlite"))) as db:
         assert db.execute("SELECT count(*) FROM vectors").fetchone()[0] > 0

@@ -17,7 +17,7 @@ import pytest
 
 from knnscope import store
 from knnscope.analysis import run
-from knnscope.api import climbing, embedding, recording
+from knnscope.api import climbing, embedding, recording, reporting
 from knnscope.bench import session
 from knnscope.cli import demo, embed
 from knnscope.errors import KnnscopeError
@@ -211,3 +211,28 @@ def test_a_folder_of_vectors_that_cannot_be_held_goes_again(home: Path, monkeypa
     with pytest.raises(KnnscopeError, match="the disk is full"):
         session.vector_files(task, 1).__enter__()
     assert not list(home.glob("compare-*"))
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("ladder", "v.npy", "-k", "3", "--rungs", "gemm", "--out", "a"),
+        ("compare", "v.npy", "-k", "3", "--engines", "numpy", "--batch", "1", "--quick", "--out", "a"),
+    ],
+    ids=["ladder", "compare"],
+)
+def test_a_run_that_is_kept_while_its_page_is_written_is_not_said_to_go_on(
+    knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...], one_process: None
+) -> None:
+    """The same command refuses its folder from then on."""
+
+    def stopped(_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    np.save("v.npy", np.eye(50, dtype=np.float32))
+    monkeypatch.setattr(climbing, "_ceilings", lambda where: ({}, []))
+    monkeypatch.setattr(reporting, "beside", stopped)
+    code, _, err = knnscope(*argv)
+    assert code == 130
+    assert err.splitlines()[-1] == "knnscope: interrupted; what was finished is kept"
+    assert (tmp_path / "a" / "results.jsonl").exists()
