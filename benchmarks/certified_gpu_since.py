@@ -1,6 +1,6 @@
 """Certified search on a GPU by two or more checkouts, or by one with other settings: event-timed replays by turns, ratios to the first.
 
-    python -m benchmarks.certified_gpu_since OLD . .,knnscope.certified.cuda.wide.MOST_HELD=384
+    python -m benchmarks.certified_gpu_since OLD . .,knnscope.certified.cuda.wide.LEAST=32
         [--rows 75000,1000000] [--dim 384] [-k 10] [--batches 1,1000,10000] [--data clustered] [--rounds 7] [--out FILE]
 
 A side is a folder with a checkout, and names of its modules with the values that they get there. Each stands in a process of its own with the same

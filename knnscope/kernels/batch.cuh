@@ -71,8 +71,9 @@ struct Wanted { float limit, start, inverse; };  // V / 2 t, OFF + C e / (2 t s)
 [[maybe_unused]] constexpr int ENOUGH = ZERO - 4;             // what these bits and the product of a row below the limit are together, at least
 __device__ __forceinline__ Wanted wanted_of(float step, float start, float limit)
 {
-    if (!(step > 0)) return {-infinite(), 0, 0};  // far away: no row
-    return {limit / step, start / step + 2 * OFF, 1 / step};
+    const bool is_near = step > 0;  // of what is far away, no row is
+    const float by = is_near ? step : 1;
+    return {is_near ? limit / by : -infinite(), is_near ? start / by + 2 * OFF : 0, is_near ? 1 / by : 0};
 }
 // N / s and 1 / s of a row, and of padding.
 __device__ __forceinline__ float2 ratios_of(float s, float n) { return n < infinite() ? make_float2(n / s, 1 / s) : make_float2(3e38f, 1); }

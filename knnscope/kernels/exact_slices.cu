@@ -123,7 +123,7 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_slices(const Batch& 
         const Item item(p, number);
         const i64 first_query = item.query + warp * 16 + g;
         Compared<SAMPLE> read[TALL][2];
-        UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) read[i][h].read(p.asked, first_query + i * 64 + h * 8);
+        read_asked(p.asked, first_query, read);
         await(shared.queries_full, turn);
         for (i64 tile = item.begin; tile < item.end; tile += TILES) {
             const bool ours = taker == group, alone = tile == item.begin && tile + TILES >= item.end;
@@ -157,6 +157,7 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_slices(const Batch& 
             UNROLL for (int i = 0; i < TILES; ++i) leave(shared, stage.before(TILES - i));
             if (lane == 0 && tile + 2 * TILES >= item.end) arrive(shared.queries_empty);  // our last one of the item
             await(shared.sides_full[side.at], side.phase);
+            const u32 taken = SAMPLE ? 0 : glance(shared.passed.taken[own]);
             Compared<SAMPLE> asked[PARTS][2];
             UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h] = read[i / TILES][h], asked[i][h].begin();
             UNROLL for (int of = 0; of < TILES; ++of) {
@@ -173,14 +174,14 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_slices(const Batch& 
                 if constexpr (!SAMPLE) any |= masks[i][h] = __ballot_sync(ALL, is_there && asked[i][h].is_near());
                 else if (is_there) keep_group(p, first_query + i / TILES * 64 + h * 8, tile + i % TILES, asked[i][h].least);
             }
-            if (any) pass_on<TILES>(shared.passed, own, sums, masks, (u32)first_query, (u32)tile << 2 | t, put);
+            if (any) pass_on<TILES>(shared.passed, own, sums, masks, (u32)first_query, (u32)tile << 2 | t, put, taken);
             __syncwarp();
             if (lane == 0) arrive(shared.sides_empty[side.at]);
             side.next();
         }
     }
     __syncwarp();
-    if (lane == 0) arrive(shared.passed.ended);
+    if (lane == 0) __threadfence_block(), atomicAdd(&shared.passed.ended, 1u);
     if (SHARING > 1) meet_cluster();  // others may still tell this block that they have read
 }
 

@@ -2,10 +2,10 @@
 // of its own, and both have the same rows: these stay until both have multiplied them. It comes after wide.cuh.
 //
 //   TALL     blocks of 64 queries that a warpgroup has: 1 or 2
-//   HELD     of these, those whose codes it has in registers: 0 or 1
 //   AHEAD    slices of rows on their way
 
-constexpr int WIDE_QUERIES = 128 * TALL, SIDES = 3, STEPS = SLICE / 32;
+constexpr int WIDE_QUERIES = 128 * TALL, SIDES = 3;
+constexpr int EARLY = TALL == 1 ? 16 : 7;             // pairs of rows whose room is known before their products are: as many as there are registers for
 
 struct Wide {
     u8 queries[TALL][SLICES][128][SLICE];
@@ -14,16 +14,6 @@ struct Wide {
     Passed passed;
     u64 full[AHEAD], empty[AHEAD], queries_full, queries_empty, sides_full[SIDES], sides_empty[SIDES];
 };
-
-// What a thread has of a block of queries, as multiply_held wants it.
-__device__ __forceinline__ void hold_queries(const u8 (&queries)[SLICES][128][SLICE], int first, u32 (&held)[SLICES * STEPS][4])
-{
-    const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
-    UNROLL for (int step = 0; step < SLICES * STEPS; ++step) UNROLL for (int part = 0; part < 4; ++part) {
-        const u8* line = queries[step / STEPS][first + g + (part & 1) * 8];
-        held[step][part] = *reinterpret_cast<const u32*>(line + (((step % STEPS * 2 + (part >> 1)) ^ g) << 4) + 4 * t);
-    }
-}
 
 template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
 {
@@ -84,10 +74,8 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
         const i64 first_query = item % p.query_tiles * WIDE_QUERIES + group * TALL * 64 + warp * 16 + g;
         const i64 begin = p.first + item / p.query_tiles * p.each, end = begin + p.each < p.last ? begin + p.each : p.last;
         Compared<SAMPLE> asked[TALL][2];
-        UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h].read(p.asked, first_query + i * 64 + h * 8);
+        read_asked(p.asked, first_query, asked);
         await(shared.queries_full, turn);
-        u32 held[SLICES * STEPS][4];
-        if (HELD) hold_queries(shared.queries[group * TALL >> 1], (group * TALL & 1) * 64 + warp * 16, held);
         for (i64 tile = begin; tile < end; ++tile) {
             int sums[TALL][64];
             const int first_stage = stage;
@@ -96,41 +84,55 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
                 await(shared.full[stage], phase);
                 if (slice == 0) products_begin();
                 const u64 rows = operand(first_rows + stage * (ROWS * SLICE));
-                UNROLL for (int k = 0; k < STEPS; ++k) UNROLL for (int i = 0; i < TALL; ++i) {
-                    const bool begins = slice == 0 && k == 0;
-                    if (i < HELD) multiply_held(sums[i], held[slice * STEPS + k], rows + 2 * k, begins);
-                    else multiply_wide(sums[i], operand(own_queries + (slice * 128 + i * 64) * SLICE) + 2 * k, rows + 2 * k, begins);
-                }
+                UNROLL for (int k = 0; k < SLICE / 32; ++k) UNROLL for (int i = 0; i < TALL; ++i)
+                    multiply_wide(sums[i], operand(own_queries + (slice * 128 + i * 64) * SLICE) + 2 * k, rows + 2 * k, slice == 0 && k == 0);
                 if (++stage == AHEAD) stage = 0, phase ^= 1;
             }
             products_end();
             give_turn(1 - group);
+            const u32 taken = SAMPLE ? 0 : glance(shared.passed.taken[own]);
+            await(shared.sides_full[side], side_phase);
+            const float4* sides = reinterpret_cast<const float4*>(shared.sides[side]) + t;  // of two rows
+            UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h].begin();
+            int2 rooms[EARLY][TALL][2];
+            if constexpr (!SAMPLE) UNROLL for (int j = 0; j < EARLY; ++j) {
+                const float4 two = sides[4 * j];
+                UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) rooms[j][i][h] = asked[i][h].rooms(two), hold(rooms[j][i][h]);
+            }
+            if constexpr (!SAMPLE) await(shared.sides_full[side], side_phase);  // over already: a branch, across which the compiler moves none of this
             await_products<0>();
             UNROLL for (int i = 0; i < TALL; ++i) hold(sums[i]);
             if (first_thread) {
                 for (int slice = 0, at = first_stage; slice < SLICES; ++slice, at = at + 1 == AHEAD ? 0 : at + 1) arrive(shared.empty[at]);
                 if (tile + 1 == end) arrive(shared.queries_empty);
             }
-            await(shared.sides_full[side], side_phase);
-            const float4* sides = reinterpret_cast<const float4*>(shared.sides[side]) + t;  // of two rows
-            UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h].begin();
             UNROLL for (int j = 0; j < 16; ++j) {
-                const float4 two = sides[4 * j];
-                UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h].take(sums[i][4 * j + 2 * h], sums[i][4 * j + 2 * h + 1], two, j);
+                float4 two;
+                if (SAMPLE || j >= EARLY) two = sides[4 * j];
+                UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) {
+                    const int x = sums[i][4 * j + 2 * h], y = sums[i][4 * j + 2 * h + 1];
+                    if constexpr (SAMPLE) asked[i][h].take(x, y, two, j);
+                    else asked[i][h].take(x, y, j < EARLY ? rooms[j < EARLY ? j : 0][i][h] : asked[i][h].rooms(two));
+                }
             }
-            u32 masks[TALL][2], any = 0;
-            UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) {
-                if constexpr (SAMPLE) keep_group(p, first_query + i * 64 + h * 8, tile, asked[i][h].least);
-                else any |= masks[i][h] = __ballot_sync(ALL, asked[i][h].is_near());
+            if constexpr (SAMPLE) {
+                UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) keep_group(p, first_query + i * 64 + h * 8, tile, asked[i][h].least);
+            } else {
+                bool near = false;
+                UNROLL for (int i = 0; i < TALL; ++i) near |= max(asked[i][0].most, asked[i][1].most) >= ENOUGH;
+                if (__any_sync(ALL, near)) {
+                    u32 masks[TALL][2];
+                    UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) masks[i][h] = __ballot_sync(ALL, asked[i][h].is_near());
+                    pass_on<1>(shared.passed, own, sums, masks, (u32)first_query, (u32)tile << 2 | t, put, taken);
+                }
             }
-            if (any) pass_on<1>(shared.passed, own, sums, masks, (u32)first_query, (u32)tile << 2 | t, put);
             __syncwarp();
             if (lane == 0) arrive(shared.sides_empty[side]);
             if (++side == SIDES) side = 0, side_phase ^= 1;
         }
     }
     __syncwarp();
-    if (lane == 0) arrive(shared.passed.ended);
+    if (lane == 0) __threadfence_block(), atomicAdd(&shared.passed.ended, 1u);
 }
 
 extern "C" __global__ void __launch_bounds__(WIDE_THREADS, 1) wide_sample(const Batch p) { scan_wide<true>(p); }

@@ -100,8 +100,8 @@ COPIED = (64, 128, 256)
 """WIDE of the files that read all rows."""
 RANKS = (256, 128, 1024, 512)
 """Threads of a block that ranks."""
-WIDE = ((384, 2, 0, 7), (384, 2, 1, 7), (256, 1, 1, 8), (640, 1, 0, 8))
-"""WIDTH, TALL, HELD and AHEAD of exact_wide.cu."""
+WIDE = ((384, 2, 7), (256, 1, 8), (640, 1, 8))
+"""WIDTH, TALL and AHEAD of exact_wide.cu."""
 SLICES = ((768, 2, 1, 2, 7), (1024, 2, 1, 1, 5), (1536, 1, 2, 2, 7), (2048, 1, 2, 2, 4))
 """WIDTH, TALL, TILES, SHARING and AHEAD of exact_slices.cu."""
 
@@ -131,7 +131,7 @@ def all_sources() -> Iterator[Source]:
         yield exact("batch", (*macros, ("QUERIES", queries), ("STAGES", 3 - number % 2)))
         yield exact("rank", (*macros, ("RANK", RANKS[number % len(RANKS)]), ("SHARP", number % 2)))
     for part, names, layouts in (
-        ("wide", ("TALL", "HELD", "AHEAD"), WIDE),
+        ("wide", ("TALL", "AHEAD"), WIDE),
         ("slices", ("TALL", "TILES", "SHARING", "AHEAD"), SLICES),
     ):
         for width, *layout in layouts:

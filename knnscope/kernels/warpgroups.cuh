@@ -37,14 +37,6 @@ __device__ __forceinline__ void await(u64& barrier, int phase)
                      : "=r"(done) : "r"(address(&barrier)), "r"(phase) : "memory");
     } while (!done);
 }
-// Whether that phase is over, and then what was done before.
-__device__ __forceinline__ bool is_over(u64& barrier, int phase)
-{
-    u32 done;
-    asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-                 : "=r"(done) : "r"(address(&barrier)), "r"(phase) : "memory");
-    return done;
-}
 __device__ __forceinline__ void copy_bulk(void* to, const void* from, int bytes, u64& barrier)
 {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(address(to)), "l"(from),
@@ -80,18 +72,12 @@ __device__ __forceinline__ u64 operand(u32 shared) { return (u64)((shared & 0x3f
     "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                                        \
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "                               \
     "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "                               \
-    "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+    "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, "
 // 64 x 32 times 32 x 128, of bytes; ``first``: sums begin with it, so nothing has to clear them while others wait for their turn.
 __device__ __forceinline__ void multiply_wide(int (&c)[64], u64 a, u64 b, bool first)
 {
-    if (first) asm volatile(WGMMA "%64, %65, 0;" : SUMS(c, "=r") : "l"(a), "l"(b));
-    else asm volatile(WGMMA "%64, %65, 1;" : SUMS(c, "+r") : "l"(a), "l"(b));
-}
-// The same, of 64 lines that the warps have in registers: of a thread bytes 4 t on and 16 + 4 t on of the lines g and g + 8 of its warp's 16.
-__device__ __forceinline__ void multiply_held(int (&c)[64], const u32 (&a)[4], u64 b, bool first)
-{
-    if (first) asm volatile(WGMMA "{%64, %65, %66, %67}, %68, 0;" : SUMS(c, "=r") : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-    else asm volatile(WGMMA "{%64, %65, %66, %67}, %68, 1;" : SUMS(c, "+r") : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+    if (first) asm volatile(WGMMA "0;" : SUMS(c, "=r") : "l"(a), "l"(b));
+    else asm volatile(WGMMA "1;" : SUMS(c, "+r") : "l"(a), "l"(b));
 }
 __device__ __forceinline__ void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void products_end() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
@@ -101,9 +87,23 @@ __device__ __forceinline__ void hold(int (&c)[64])
 {
     UNROLL for (int x = 0; x < 64; ++x) asm volatile("" : "+r"(c[x])::"memory");
 }
+// It is known here: not later, when it is needed.
+__device__ __forceinline__ void hold(int2& two) { asm volatile("" : "+r"(two.x), "+r"(two.y)); }
 
 // Two sums, as they lie in registers: were it not volatile, the compiler would move them, to store four at once.
 __device__ __forceinline__ void put_pair(int2& to, int x, int y)
 {
     asm volatile("st.volatile.shared.v2.u32 [%0], {%1, %2};" ::"r"(address(&to)), "r"(x), "r"(y) : "memory");
+}
+// What another warp has announced, and what it did before that.
+__device__ __forceinline__ u32 acquired(const u32& word)
+{
+    u32 value;
+    asm volatile("ld.acquire.cta.shared::cta.u32 %0, [%1];" : "=r"(value) : "r"(address(&word)) : "memory");
+    return value;
+}
+// By one thread: whoever sees the value sees what it did before, and what it knew of.
+__device__ __forceinline__ void released(u32& word, u32 value)
+{
+    asm volatile("st.release.cta.shared::cta.u32 [%0], %1;" ::"r"(address(&word)), "r"(value) : "memory");
 }

@@ -6,48 +6,60 @@ constexpr int WIDE_THREADS = 384;
 constexpr int COMPARING = 8, LOOKING = 3;             // warps
 constexpr int WAITING = 12;                           // of a comparing warp, lines of sums that wait to be looked at
 
-// A thread's sums for one query; the query, and the tile of rows with the thread's place in it. Its barrier says whose the line is: whoever has done with it
-// arrives, and then it is the other's. So no warp has to wait until all its threads have written, or until memory is known to all. The barrier makes
-// lines begin at different banks, too.
+// A thread's sums for one query, padded so that lines begin at different banks; the query, and the tile of rows with the thread's place in it.
 struct __align__(16) Line {
     int2 sums[16];
     uint2 from;
-    u64 whose;
+    u32 unused[2];
 };
-constexpr int OF_COMPARING = 1, OF_LOOKING = 0;       // phases to wait for, the first one being over when it begins
 
 struct Passed {
     Line lines[COMPARING][WAITING];
-    u64 ended;                                        // of warps that compare
+    u32 put[COMPARING], taken[COMPARING], ended;      // lines so far; warps
 };
 __device__ __forceinline__ void nothing_passed(Passed& shared)
 {
-    if (threadIdx.x < COMPARING * WAITING) barrier_init(shared.lines[threadIdx.x / WAITING][threadIdx.x % WAITING].whose, 1);
-    if (threadIdx.x == 0) barrier_init(shared.ended, COMPARING);
+    if (threadIdx.x < COMPARING) shared.put[threadIdx.x] = shared.taken[threadIdx.x] = 0;
+    if (threadIdx.x == 0) shared.ended = 0;
 }
 
-// The line behind so many others of a ring, of which there are fewer.
-__device__ __forceinline__ u32 further(u32 at, u32 lines) { return at + lines < WAITING ? at + lines : at + lines - WAITING; }
+// The same for all threads of a warp.
+__device__ __forceinline__ u32 glance(const u32& word)
+{
+    const u32 value = __shfl_sync(ALL, acquired(word), 0);
+    __syncwarp();  // a shuffle alone orders no memory
+    return value;
+}
+// By all threads of a warp: whoever sees the value sees what each of them did before.
+__device__ __forceinline__ void announce(u32& word, u32 value)
+{
+    __syncwarp();
+    if ((threadIdx.x & 31) == 0) released(word, value);
+}
 
-// The sums of threads of a warp become lines. PARTS: of sums, each for 64 queries and a tile of rows; SAME of them have the same queries. ``masks``: which threads, of each 8 queries; ``put``: the next line.
-template <int SAME, int PARTS> __device__ __forceinline__ void pass_on(Passed& shared, int own, const int (&sums)[PARTS][64], const u32 (&masks)[PARTS][2], u32 first_query, u32 place, u32& put)
+// The sums of threads of a warp become lines. PARTS: of sums, each for 64 queries and a tile of rows; SAME of them have the same queries. ``masks``: which threads, of each 8 queries; ``put``, ``taken``: lines so far, and those known to be looked at.
+template <int SAME, int PARTS> __device__ __forceinline__ void pass_on(Passed& shared, int own, const int (&sums)[PARTS][64], u32 (&masks)[PARTS][2], u32 first_query, u32 place, u32& put, u32 taken)
 {
     const int lane = threadIdx.x & 31;
-    UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h) {
-#pragma unroll 1
-        for (u32 mask = masks[i][h]; mask;) {
-            const u32 rank = __popc(mask & ((1u << lane) - 1));
-            const bool mine = (mask >> lane & 1) && rank < WAITING;
-            Line& line = shared.lines[own][further(put, mine ? rank : 0)];
-            while (!__all_sync(ALL, is_over(line.whose, OF_COMPARING))) {}
-            if (mine) {
+    for (;;) {
+        const u32 room = WAITING - (put - taken);
+        u32 count = 0;
+        UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h) {
+            if (!masks[i][h]) continue;
+            const u32 rank = count + __popc(masks[i][h] & ((1u << lane) - 1));
+            if ((masks[i][h] >> lane & 1) && rank < room) {
+                Line& line = shared.lines[own][(put + rank) % WAITING];
                 UNROLL for (int j = 0; j < 16; ++j) put_pair(line.sums[j], sums[i][4 * j + 2 * h], sums[i][4 * j + 2 * h + 1]);
                 line.from = make_uint2(first_query + i / SAME * 64 + h * 8, place + (i % SAME << 2));
-                arrive(line.whose);
             }
-            put = further(put, min(__popc(mask), WAITING));
-            mask = __ballot_sync(ALL, (mask >> lane & 1) && rank >= WAITING);
+            count += __popc(masks[i][h]);
         }
+        if (room) announce(shared.put[own], put += min(count, room));
+        if (count <= room) return;
+        u32 gone = room;
+        UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h)
+            for (; gone && masks[i][h]; --gone) masks[i][h] &= masks[i][h] - 1;
+        taken = glance(shared.taken[own]);
     }
 }
 
@@ -90,33 +102,31 @@ __device__ __forceinline__ void look_at(const Batch& p, int4 four, uint2 from, i
 // A number whose last five bits say which it is (``TAGGED``); no number where it was infinite, which fminf passes over.
 __device__ __forceinline__ float tagged(float x, int which) { return __int_as_float((__float_as_int(x) & ~31) | which); }
 
-// What a warp of the third group does until all that compare have ended: every third of these is its own. A lane knows the next line of one of them.
+// What a warp of the third group does until all that compare have ended: every third of these is its own. A lane knows one of them.
 __device__ __forceinline__ void look(const Batch& p, Passed& shared, int first)
 {
     const int lane = threadIdx.x & 31;
-    u32 next = 0;
+    u32 taken = 0;
     Found found = {};
     for (;;) {
-        const bool ended = __all_sync(ALL, is_over(shared.ended, 0));
-        u32 waiting = __ballot_sync(ALL, lane < COMPARING && lane % LOOKING == first && is_over(shared.lines[lane][next].whose, OF_LOOKING));
+        const bool ended = glance(shared.ended) == COMPARING;
+        const u32 put = lane < COMPARING && lane % LOOKING == first ? acquired(shared.put[lane]) : 0;
+        __syncwarp();
+        u32 waiting = __ballot_sync(ALL, put != taken);
         if (!waiting) keep(p, found);
         if (!waiting && ended) return;
         if (!waiting) __nanosleep(128);
 #pragma unroll 1
         for (; waiting; waiting &= waiting - 1) {
             const int own = __ffs(waiting) - 1;
-            Line& line = shared.lines[own][further(__shfl_sync(ALL, next, own), lane >> 3)];
-            // Eight lanes have a line; those in front of the first one that is not there yet are looked at.
-            const u32 lack = ~__ballot_sync(ALL, is_over(line.whose, OF_LOOKING)) & 0x01010101;
-            const u32 some = lack ? __ffs(lack) >> 3 : 4;
-            __syncwarp();  // what the first of eight knows of, all do
+            const u32 begin = __shfl_sync(ALL, taken, own), some = min(__shfl_sync(ALL, put, own) - begin, 4u);
+            const bool there = lane >> 3 < some;
+            const Line& line = shared.lines[own][(begin + (there ? lane >> 3 : 0)) % WAITING];
             const int4 four = *reinterpret_cast<const int4*>(line.sums + 2 * (lane & 7));
             const uint2 from = line.from;
-            __syncwarp();
-            const bool there = lane >> 3 < some;
-            if (there && (lane & 7) == 0) arrive(line.whose);
+            announce(shared.taken[own], begin + some);
             if (there) look_at(p, four, from, lane & 7, found);
-            if (lane == own) next = further(next, some);
+            if (lane == own) taken += some;
         }
     }
 }
@@ -126,6 +136,7 @@ template <bool SAMPLE> struct Compared;
 template <> struct Compared<true> {
     float step, least;
     __device__ __forceinline__ void read(const Asked& asked, i64 query) { step = asked.steps[query]; }
+    __device__ __forceinline__ void prepare() {}
     __device__ __forceinline__ void begin() { least = infinite(); }
     // Products with two rows beside each other, and s and N of these.
     __device__ __forceinline__ void take(int x, int y, float4 sides, int pair)
@@ -137,16 +148,27 @@ template <> struct Compared<true> {
 template <> struct Compared<false> {
     Wanted wanted;
     int most;
-    __device__ __forceinline__ void read(const Asked& asked, i64 query) { wanted = wanted_of(asked.steps[query], asked.starts[query], asked.limits[query]); }
+    __device__ __forceinline__ void read(const Asked& asked, i64 query) { wanted = {asked.limits[query], asked.starts[query], asked.steps[query]}; }
+    // When all that a thread reads is on its way.
+    __device__ __forceinline__ void prepare() { wanted = wanted_of(wanted.inverse, wanted.start, wanted.limit); }
     __device__ __forceinline__ void begin() { most = 0; }
-    // The same, and N / s and 1 / s.
-    __device__ __forceinline__ void take(int x, int y, float4 ratios, int)
+    // N / s and 1 / s of two rows beside each other: how large products have to be.
+    __device__ __forceinline__ int2 rooms(float4 ratios) const
     {
-        most = __viaddmax_s32(room_for_product(make_float2(ratios.x, ratios.y), wanted), x, most);
-        most = __viaddmax_s32(room_for_product(make_float2(ratios.z, ratios.w), wanted), y, most);
+        return make_int2(room_for_product(make_float2(ratios.x, ratios.y), wanted), room_for_product(make_float2(ratios.z, ratios.w), wanted));
     }
+    __device__ __forceinline__ void take(int x, int y, int2 rooms) { most = __viaddmax_s32(rooms.y, y, __viaddmax_s32(rooms.x, x, most)); }
+    // The same of products and ratios.
+    __device__ __forceinline__ void take(int x, int y, float4 ratios, int) { take(x, y, rooms(ratios)); }
     __device__ __forceinline__ bool is_near() const { return most >= ENOUGH; }
 };
+
+// What a thread compares with: of blocks of 64 queries, two each, eight apart.
+template <bool SAMPLE, int BLOCKS> __device__ __forceinline__ void read_asked(const Asked& asked, i64 first_query, Compared<SAMPLE> (&compared)[BLOCKS][2])
+{
+    UNROLL for (int i = 0; i < BLOCKS; ++i) UNROLL for (int h = 0; h < 2; ++h) compared[i][h].read(asked, first_query + i * 64 + h * 8);
+    UNROLL for (int i = 0; i < BLOCKS; ++i) UNROLL for (int h = 0; h < 2; ++h) compared[i][h].prepare();
+}
 
 // The nearest row of a group: every fourth pair of a tile's rows.
 __device__ __forceinline__ void keep_group(const Batch& p, i64 query, i64 tile, float least)

@@ -9,13 +9,10 @@ SLICE, TILE = 128, 128
 LEAST = 64
 """Queries from which on products by warpgroups are faster, where there are any."""
 THREADS, MOST_AHEAD, LEAST_AHEAD = 384, 8, 4
-MOST_HELD = 0
-"""Components of queries up to which a warpgroup has the codes of one block of them in registers, where there is room for those of 384. None yet: it
-has run on threads of the host alone."""
 KERNELS = {"wide": ("wide_sample", "wide_scan"), "slices": ("slices_sample", "slices_scan")}
 """Of each file: the one of a sample of rows, and the one of all."""
-LINES = 8 * 12 * 144 + 8
-"""Bytes of lines that wait to be looked at, and of the barrier that counts who has ended."""
+LINES = 8 * 12 * 144 + 68
+"""Bytes of lines that wait to be looked at, and the words that count them."""
 BARRIERS = 512
 """Bytes that barriers and the gaps between all these have, at most."""
 
@@ -50,9 +47,7 @@ def layout(width: int, count: int, room: int) -> Layout | None:
     tall = 2 if many else 1
     ahead, shared = _ahead(2 * tall, 1, width, room)
     if ahead >= width // SLICE + 2:
-        return Layout(
-            "wide", (("TALL", tall), ("HELD", int(width <= MOST_HELD)), ("AHEAD", ahead)), 128 * tall, 1, 1, shared
-        )
+        return Layout("wide", (("TALL", tall), ("AHEAD", ahead)), 128 * tall, 1, 1, shared)
     for tall, tiles in ((2, 1), (1, 2)):
         ahead, shared = _ahead(tall, tiles, width, room)
         if ahead >= LEAST_AHEAD:

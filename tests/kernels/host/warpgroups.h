@@ -44,12 +44,6 @@ static void await(u64& barrier, int phase)
     while (bits_of<Phased>(barrier).phase == phase) yield();
 }
 
-static bool is_over(const u64& barrier, int phase)
-{
-    paused = true;
-    return bits_of<Phased>(barrier).phase != phase;
-}
-
 struct Bulk { u8* to; const u8* from; int bytes; u64* barrier; };
 static std::vector<Bulk> on_their_way;
 static void comes(const Bulk& one) { std::memcpy(one.to, one.from, one.bytes), change(*one.barrier, 0, -one.bytes); }
@@ -97,9 +91,9 @@ static void give_turn(int group)
 static void take_registers() {}
 static void leave_registers() {}
 
-// m64n128k32 of bytes, as PTX says which thread holds which sums, and which bytes of a line where these come from registers. Four warps make it together: at
-// once, or as late as waiting for them allows. Who waits for products waits until all four have asked for them.
-struct Product { int (*sums)[64]; u32 a, b; bool first, held; Bytes lines[2]; };
+// m64n128k32 of bytes, as PTX says which thread holds which sums. Four warps make it together: at once, or as late as waiting for them allows. Who
+// waits for products waits until all four have asked for them.
+struct Product { int (*sums)[64]; u32 a, b; bool first; };
 struct Products { std::vector<Product> begun; std::vector<std::vector<Product>> ended; int made; };
 static std::vector<Products> products_of;  // of each thread
 static u64 operand(u32 shared) { return shared >> 4; }
@@ -112,17 +106,14 @@ static void bytes_of(u32 base, int line, Bytes& found)
 }
 static void make(const Product& one, int thread)
 {
-    const int lane = thread % 32, line = thread % 128 / 32 * 16 + lane / 4;
-    Bytes lines[2], column;
-    for (int h = 0; h < 2; ++h) {
-        if (one.held) std::memcpy(lines[h], one.lines[h], sizeof lines[h]);
-        else bytes_of(one.a, line + 8 * h, lines[h]);
-    }
+    const int lane = thread % 32, row0 = thread % 128 / 32 * 16 + lane / 4;
+    Bytes rows[2], column;
+    for (int h = 0; h < 2; ++h) bytes_of(one.a, row0 + 8 * h, rows[h]);
     for (int j = 0; j < 32; ++j) {
         bytes_of(one.b, j / 2 * 8 + lane % 4 * 2 + j % 2, column);
         for (int h = 0; h < 2; ++h) {
             int& sum = (*one.sums)[j / 2 * 4 + 2 * h + j % 2];
-            sum = inner(lines[h], column) + (one.first ? 0 : sum);
+            sum = inner(rows[h], column) + (one.first ? 0 : sum);
         }
     }
 }
@@ -131,24 +122,11 @@ static Products& own_products()
     products_of.resize(threads.size());
     return products_of[own_thread()];
 }
-static void multiply(const Product& one)
+static void multiply_wide(int (&sums)[64], u64 a, u64 b, bool first)
 {
+    const Product one = {&sums, (u32)a << 4, (u32)b << 4, first};
     if (late) own_products().begun.push_back(one);
     else make(one, own_thread());
-}
-static void multiply_wide(int (&sums)[64], u64 a, u64 b, bool first) { multiply({&sums, (u32)a << 4, (u32)b << 4, first}); }
-static void multiply_held(int (&sums)[64], const u32 (&a)[4], u64 b, bool first)
-{
-    struct Held { u32 of[4]; };
-    Product one = {&sums, 0, (u32)b << 4, first, true};
-    among_warp(Held{{a[0], a[1], a[2], a[3]}}, [&](auto of) {
-        for (int t = 0; t < 4; ++t) {
-            const Held its = of(threadIdx.x % WARP / 4 * 4 + t);
-            for (int i = 0; i < 4; ++i) std::memcpy(one.lines[i % 2] + i / 2 * 16 + 4 * t, &its.of[i], 4);
-        }
-        return 0;
-    });
-    multiply(one);
 }
 static void products_begin() {}
 static void products_end()
@@ -168,4 +146,11 @@ template <int LEFT> static void await_products()
             for (const Product& one : its.ended[its.made]) make(one, i);
 }
 static void hold(int (&)[64]) {}
+static void hold(int2&) {}
 static void put_pair(int2& to, int x, int y) { to = {x, y}; }
+static u32 acquired(const u32& word)
+{
+    paused = true;
+    return *(volatile const u32*)&word;
+}
+static void released(u32& word, u32 value) { *(volatile u32*)&word = value; }
