@@ -52,6 +52,13 @@ def small(draw: st.DrawFn) -> Asked:
     return Asked(both[:count], both[count:], metric, draw(st.integers(1, count)), where)
 
 
+def moved(array: np.ndarray, bytes_on: int) -> np.ndarray:
+    """The same values so many bytes behind where an allocation begins."""
+    made = np.frombuffer(bytearray(array.nbytes + bytes_on), array.dtype, array.size, bytes_on).reshape(array.shape)
+    made[:] = array
+    return made
+
+
 def check(
     found: Neighbors, rows: np.ndarray, queries: np.ndarray, k: int, metric: str, where: np.ndarray | None = None
 ) -> None:

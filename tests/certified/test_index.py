@@ -21,7 +21,7 @@ from knnscope.errors import KnnscopeError, NoGpuError
 from knnscope.search import definition
 from knnscope.search.device import gpu_problem
 from tests import oracle
-from tests.certified.answers import check, small
+from tests.certified.answers import check, moved, small
 
 ISAS = dispatch.available()
 METRICS = definition.METRICS
@@ -365,3 +365,17 @@ def test_not_finite_rows_far_into_a_memory_map_are_named(tmp_path: Path) -> None
     np.save(tmp_path / "v.npy", rows)
     with pytest.raises(KnnscopeError, match="rows: row 4,321 has nan in component 2"):
         ExactIndex(np.load(tmp_path / "v.npy", mmap_mode="r"))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32"])
+def test_rows_and_queries_that_begin_between_two_places(isa: str, dtype: str) -> None:
+    """As those do that came by a network, or lie in the middle of a file."""
+    values = (np.random.default_rng(0).standard_normal((6000, 96)) * 100).astype(dtype)
+    rows, queries = moved(values[50:], 1), moved(values[:50], 1)
+    assert not rows.flags.aligned
+    index = ExactIndex(rows, device=f"cpu:{isa}", threads=2).wait()
+    for batch, k in ((1, 10), (1, 500), (50, 10), (50, 500)):
+        found, expected = index.search(queries[:batch], k), definition.search(values[50:], values[:batch], k, "l2")
+        np.testing.assert_array_equal(found.ids, expected.ids)
+        np.testing.assert_array_equal(found.distances, expected.distances)

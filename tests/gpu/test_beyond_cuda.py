@@ -15,6 +15,7 @@ from knnscope.certified.either import Either
 from knnscope.certified.index import ExactIndex
 from knnscope.errors import KnnscopeError
 from knnscope.search import definition
+from tests.certified.answers import moved
 from tests.gpu.answers import same
 
 cp = pytest.importorskip("cupy")
@@ -40,6 +41,23 @@ def data(count: int, dim: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rows = random.standard_normal((count, dim), dtype=np.float32) * spectrum
     rows[count // 2 :: 97] = rows[0]  # ties that meet across shards
     return rows, np.concatenate([rows[:3], random.standard_normal((300, dim), dtype=np.float32) * spectrum])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_rows_and_queries_that_begin_between_two_places(kind: str, dtype: str) -> None:
+    """As those do that came by a network."""
+    rows, queries = (some.astype(dtype) for some in data(20_000, 96))
+    there, here = ExactIndex(moved(rows, 1), **how(kind, rows.shape)), ExactIndex(rows, device="cpu")
+    for batch in (1, 40):
+        same(there.search(moved(queries[:batch], 3), 10), here.search(queries[:batch], 10))
+
+
+def test_an_array_of_the_gpu_that_begins_between_two_places_is_refused() -> None:
+    rows, _ = data(500, 32)
+    odd = cp.zeros(rows.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(rows.shape)
+    with pytest.raises(KnnscopeError, match="between two numbers' places in memory: copy them"):
+        ExactIndex(odd, device="cuda")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -47,6 +47,8 @@ def _taken(given: Any, what: str) -> Any:
     here = cp.cuda.runtime.getDevice()
     if found.device.id != here:
         raise KnnscopeError(f"{what} lie on cuda:{found.device.id}, the index on cuda:{here}")
+    if found.data.ptr % found.dtype.itemsize:
+        raise KnnscopeError(f"{what} of type {found.dtype} begin between two numbers' places in memory: copy them")
     return found
 
 

@@ -95,7 +95,9 @@ def pinned(rows: npt.NDArray[Any], device: int) -> Any:
         KnnscopeError: the system pins no such memory.
     """
     rows = np.ascontiguousarray(rows)
-    if _meets_held(rows):
+    if not rows.flags.aligned or _meets_held(
+        rows
+    ):  # kernels read whole numbers; rows that came by a network, or within a file, may begin anywhere
         return copied(rows, device)
     owner = _Pinned(rows, device)
     memory = cp.cuda.UnownedMemory(int(rows.ctypes.data), int(rows.nbytes), owner, device)
