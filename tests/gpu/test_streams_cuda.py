@@ -16,6 +16,7 @@ from knnscope.datasets import registry
 from knnscope.errors import KnnscopeError
 
 cp = pytest.importorskip("cupy")
+arrays = pytest.importorskip("knnscope.certified.cuda.arrays")
 
 K = 10
 
@@ -58,7 +59,7 @@ def test_rows_that_a_stream_is_still_writing(delay: Callable[[], None]) -> None:
     torch.cuda.synchronize()
     with torch.cuda.stream(stream):
         written = torch.zeros_like(source)
-        with cp.cuda.ExternalStream(stream.cuda_stream):
+        with arrays.stream_of(source):
             delay()
         written.copy_(source, non_blocking=True)
         index = ExactIndex(written, device="cuda")
@@ -127,7 +128,7 @@ def test_a_graph_writes_to_no_memory_but_its_own() -> None:
     index = ExactIndex(rows, device="cuda")
     expected = ExactIndex(rows, device="cpu").search(narrow.float().cpu().numpy(), K).ids
     graph, stream, out = captured(index, narrow)
-    with cp.cuda.ExternalStream(stream.cuda_stream):
+    with torch.cuda.stream(stream), arrays.stream_of(narrow):
         others = [cp.full(size, 91, cp.uint8) for size in (512, 1024, 2048, 4096) for _ in range(8)]
     for _ in range(3):
         out[0].fill_(-1)
