@@ -11,6 +11,7 @@ import numpy.typing as npt
 from knnscope.certified.cpu import (
     allowed,
     dispatch,
+    grids,
     lines,
     plane_direct,
     plane_queries,
@@ -204,7 +205,10 @@ class Search:
             with scratch.floats("rows", bounds_size(each, blocks) + 2 * room * count) as memory:
                 return bool(forms.alone(self.table, both, (*width, blocks), request, memory, answers))
         tiles = -(-count // each)
-        parts = 1 if tiles >= 2 * workers.count else max(1, min(workers.count, blocks // FEWEST_BLOCKS))
+        by_queries = tiles >= 2 * workers.count or (
+            not large and grids.by_queries(workers.count, tiles, 4 * bounds_size(tiles * each, blocks))
+        )
+        parts = 1 if by_queries else max(1, min(workers.count, blocks // FEWEST_BLOCKS))
         most = (
             min(TOLD, plane_steps.KEPT_BYTES // 4 - parts * tiles * 2 * min(room, blocks * LANES // parts))
             if large

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from knnscope.certified.cpu.grids import shortest
+from knnscope.certified.cpu.grids import by_queries, shortest
 
 
 @pytest.mark.parametrize("threads", [2, 16])
@@ -25,3 +25,14 @@ def test_many_rows_are_shared_by_few_queries(threads: int) -> None:
 
 def test_no_more_parts_than_memory_is_for() -> None:
     assert shortest(16, 3, 2)[0] <= 2
+
+
+@pytest.mark.parametrize(
+    ("threads", "tiles", "expected"),
+    [(16, 1, False), (16, 4, False), (8, 2, False), (4, 2, False), (2, 3, False), (8, 10, True), (16, 10, True), (16, 30, True)],
+)  # fmt: skip
+def test_many_queries_of_a_plane_are_shared_out_and_few_share_its_rows(
+    threads: int, tiles: int, expected: bool
+) -> None:
+    """As was measured with 75,000 rows in tiles of ten queries (decision 076)."""
+    assert by_queries(threads, tiles, 4 * 10 * tiles * 75_000) == expected
