@@ -206,6 +206,15 @@ def test_all_rows_are_within_the_largest_cosine_distance() -> None:
         assert [len(line) for line in found] == [50] * 50
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "cosine"])
+@pytest.mark.parametrize("radius", [np.nan, -1.0, -np.inf, [0.5, np.nan, -2.0]])
+def test_nothing_is_within_a_radius_that_is_none(metric: str, radius: Any) -> None:
+    """As the host has it: no distance is at most that."""
+    rows = np.random.default_rng(0).random((9, 4))
+    found = NearestNeighbors(metric=metric).fit(rows).radius_neighbors(rows[:3], radius=radius)[1]
+    assert [len(line) > 0 for line in found] == (np.broadcast_to(radius, 3) >= 0).tolist()
+
+
 @pytest.mark.parametrize(
     "how",
     [
