@@ -72,9 +72,7 @@ class _Exact:
         if sort_results and not return_distance:
             raise ValueError("return_distance must be True if sort_results is True.")
         queries, (_, told, reach) = self._queries(X), _METRICS[self.effective_metric_]
-        radii = np.broadcast_to(
-            np.fmax(np.float64(self.radius if radius is None else radius), -1), (len(queries),)
-        )  # -1: NaN
+        radii = np.fmax(np.float64(self.radius if radius is None else radius), np.full(len(queries), -1.0))  # no NaN
         found = self._index.radius_search(queries, reach(radii), limit=MOST, threads=self._threads)
         values, whose = told(found.distances), np.repeat(np.arange(len(queries)), found.counts)
         within = (values <= radii[whose]) & ((found.ids != whose) | (X is not None))
