@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import graph_kernels, graph_pass, lines
+from knnscope.certified.cpu import forks, graph_kernels, graph_pass, lines
 from knnscope.certified.cpu.graph_pass import Graph, Share
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import BEYOND, LANES
@@ -135,7 +135,9 @@ class GraphSearch:
                     for i, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True))
                 ])  # fmt: skip
         squares = np.einsum("ij,ij->i", middles, middles)
-        near = np.argsort(squares[None, :] - 2 * middles @ middles.T, axis=1, kind="stable")
+        with forks.held_off():
+            products = middles @ middles.T
+        near = np.argsort(squares[None, :] - 2 * products, axis=1, kind="stable")
         return order, ends, near
 
     def _sized(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
@@ -148,7 +150,9 @@ class GraphSearch:
     def _nearest(self, piece: tuple[int, npt.NDArray[np.float32]]) -> npt.NDArray[np.intp]:
         first, middles = piece
         some = self._sized(np.arange(first, min(first + PIECE, len(self.table.rows)), dtype=np.int32))
-        return np.argmin(np.einsum("ij,ij->i", middles, middles) - 2 * some @ middles.T, axis=1)
+        with forks.held_off():
+            products = some @ middles.T
+        return np.argmin(np.einsum("ij,ij->i", middles, middles) - 2 * products, axis=1)
 
     def _first(
         self, wanted: Wanted, order: npt.NDArray[np.int32], ends: npt.NDArray[np.int64], near: npt.NDArray[np.intp]
