@@ -39,9 +39,7 @@ class _Locks:
         until = time.monotonic() + WAITS
         if self.turn.acquire(timeout=WAITS):
             taken.append(self.turn)
-        for one in list(self._all):
-            if one.acquire(timeout=max(0.0, until - time.monotonic())):
-                taken.append(one)
+        taken.extend(one for one in list(self._all) if one.acquire(timeout=max(0.0, until - time.monotonic())))
 
 
 _locks = _Locks()
