@@ -109,6 +109,11 @@ class DaskIndex:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise KnnscopeError(
+            "a DaskIndex belongs to a client and its workers, so it is neither copied nor pickled: make one where it is wanted"
+        )
+
     def __repr__(self) -> str:
         rows, dim = self.shape
         return (

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 
@@ -61,6 +65,12 @@ def test_rows_of_the_client_and_their_ids(client: Any) -> None:
             some = index.ids[::11].tolist()
             for where in (Keep(some), Without(some), Bits(np.packbits(np.arange(3000) % 2 == 0))):
                 assert_same(index.search(QUERIES, 400, where), whole.search(QUERIES, 400, where))
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps, cloudpickle.dumps])
+def test_an_index_belongs_to_its_client(client: Any, way: Callable[[Any], Any]) -> None:
+    with DaskIndex(client, ROWS) as index, pytest.raises(KnnscopeError, match="neither copied nor pickled"):
+        way(index)
 
 
 def test_rows_of_a_dask_array(client: Any) -> None:
