@@ -22,7 +22,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from knnscope.certified.cpu import forks, processor
+from knnscope.certified import forks
+from knnscope.certified.cpu import processor
 from knnscope.progress import say
 from knnscope.store import home, make_home
 

@@ -6,8 +6,9 @@ import os
 from functools import cache
 from typing import Any
 
+from knnscope.certified import forks
 from knnscope.certified.components import Prices
-from knnscope.certified.cpu import code_cache, forks, products, stream
+from knnscope.certified.cpu import code_cache, products, stream
 from knnscope.certified.cpu.plane import VNNI
 from knnscope.certified.cpu.queries import Plan
 from knnscope.certified.cpu.scan import SCANS

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import forks, graph_kernels, graph_pass, lines
+from knnscope.certified import forks
+from knnscope.certified.cpu import graph_kernels, graph_pass, lines
 from knnscope.certified.cpu.graph_pass import Graph, Share
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import BEYOND, LANES

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified.cpu import forks
+from knnscope.certified import forks
 from knnscope.certified.dtypes import BFLOAT, widened
 from knnscope.certified.scanner import RadiusRequest, Ranked, Request, Within, changed, overflows, too_many
 from knnscope.checks import COMPONENTS, check_finite

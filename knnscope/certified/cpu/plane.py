@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified import components
+from knnscope.certified import components, forks
 from knnscope.certified.components import Directions, Prices
-from knnscope.certified.cpu import blas, forks
+from knnscope.certified.cpu import blas
 from knnscope.certified.cpu.passing import over
 from knnscope.certified.cpu.plane_products import LANES as LANES
 from knnscope.certified.cpu.plane_writing import SIDES as SIDES

@@ -12,7 +12,7 @@ import cupy as cp
 import numpy as np
 import numpy.typing as npt
 
-from knnscope.certified import components, plane_bound
+from knnscope.certified import components, forks, plane_bound
 from knnscope.certified.cuda.host_rows import Plan
 from knnscope.certified.cuda.launch import DOUBLE, LONG, POINTER, kernel, pointer, structure
 from knnscope.certified.cuda.streaming import TILE, Streaming
@@ -177,6 +177,7 @@ def _longest2(some: Iterable[Any]) -> float:
     return max(found) if all(map(math.isfinite, found)) else math.inf
 
 
+@forks.held_off()
 def _directions(table: Table, sample: npt.NDArray[Any], centre: npt.NDArray[np.float64]) -> _Rotation:
     """Principal directions of a sample, spread within the parts of which some codes take only the first ones."""
     dim = sample.shape[1]

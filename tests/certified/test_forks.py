@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from knnscope.certified.cpu import forks
+from knnscope.certified import forks
 
 LONG = 60
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
