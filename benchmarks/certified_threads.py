@@ -1,6 +1,6 @@
 """Certified search on 1, 2, 4, 8 and 16 threads, as far as there are cores: wall and CPU time, beside Faiss, NumPy and torch where installed.
 
-    python -m benchmarks.certified_threads [--seconds 200] [--out benchmarks/results/certified-threads.json]
+    python -m benchmarks.certified_threads [--seconds 200] [--device cpu:vnni] [--out benchmarks/results/certified-threads.json]
 
 Clustered text of 75,000 and 1,000,000 rows x 384, k = 10, 1, 10, 100 and 1,000 queries, each call others. Every engine stands in a process of its own
 that sets its number of threads by its own means (Faiss with the OpenBLAS kernels that are fastest here, as far as it has any to choose). They
@@ -37,12 +37,12 @@ ROUNDS = 5
 CHILD = """
 import json, sys, time
 import numpy as np
-name, path, asked = sys.argv[1:4]
+name, path, asked, device = sys.argv[1:5]
 rows, queries = np.load(path, mmap_mode="r"), np.load(asked)
 k = 10
 if name == "certified":
     from knnscope.certified.index import ExactIndex
-    index = ExactIndex(rows).wait()
+    index = ExactIndex(rows, device=device).wait()
     def search(some, threads):
         return index.search(some, k, threads=threads).ids
 elif name == "faiss":
@@ -96,10 +96,10 @@ for line in sys.stdin:
 class Child:
     """An engine with its rows."""
 
-    def __init__(self, name: str, folder: str, rows: int, variables: dict[str, str]) -> None:
+    def __init__(self, name: str, folder: str, rows: int, variables: dict[str, str], device: str) -> None:
         self._errors = Path(folder, f"{name}-{rows}.txt").open("w+")  # noqa: SIM115 - open as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, name, f"{folder}/rows-{rows}.npy", f"{folder}/queries-{rows}.npy"],
+            [sys.executable, "-c", CHILD, name, f"{folder}/rows-{rows}.npy", f"{folder}/queries-{rows}.npy", device],
             env={**os.environ, **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -160,7 +160,7 @@ def write(folder: str, rows: int) -> None:
     np.save(f"{folder}/queries-{rows}.npy", data.queries.values)
 
 
-def check(folder: str, rows: int, threads: list[int]) -> str:
+def check(folder: str, rows: int, threads: list[int], device: str) -> str:
     """Whether all numbers of threads give the same bits, which for some queries are those of the definition."""
     import numpy as np
 
@@ -168,7 +168,7 @@ def check(folder: str, rows: int, threads: list[int]) -> str:
     from knnscope.search import definition
 
     values, queries = np.load(f"{folder}/rows-{rows}.npy"), np.load(f"{folder}/queries-{rows}.npy")[:200]
-    index = ExactIndex(values).wait()
+    index = ExactIndex(values, device=device).wait()
     defined = definition.search(values, queries[:20], K, "l2")
     for batch in (1, 4, 20, 200):
         first = None
@@ -213,6 +213,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=200, help="when rounds end")
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--device", default="cpu", help="of certified search: cpu:vnni, cpu:avx2 and so on")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/certified-threads.json"))
     args = parser.parse_args()
     began = time.monotonic()
@@ -229,8 +230,8 @@ def main() -> None:
         for place, rows in enumerate(args.rows):
             write(folder, rows)
             if rows <= 100_000:
-                answers[rows] = check(folder, rows, threads)
-            children = {name: Child(name, folder, rows, own) for name, own in engines.items()}
+                answers[rows] = check(folder, rows, threads, args.device)
+            children = {name: Child(name, folder, rows, own, args.device) for name, own in engines.items()}
             for name, child in list(children.items()):
                 if why := child.ready():
                     missing[name] = why
@@ -250,7 +251,7 @@ def main() -> None:
             text += table(rows, [line for line in lines if line["rows"] == rows], threads)
     facts = {
         "cores": cores, "cpu": environment.cpu(), "libraries": environment.libraries(), "commit": environment.commit(), "k": K, "dim": DIM,
-        "missing": missing, "answers": {str(rows): said for rows, said in answers.items()}, "table": text, "cases": lines,
+        "device": args.device, "missing": missing, "answers": {str(rows): said for rows, said in answers.items()}, "table": text, "cases": lines,
     }  # fmt: skip
     args.out.write_text(json.dumps(facts, indent=1) + "\n")
     print(environment.cpu()["model"], f"{cores} cores; answers:", answers)
