@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+from functools import partial, partialmethod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,9 @@ import pytest
 import knnscope
 from knnscope.api.embedding import Embedding
 from knnscope.api.workload import EncoderOptions, Workload
+from knnscope.datasets import registry, saved
 from knnscope.errors import KnnscopeError
+from knnscope.records import Texts, VectorDataset
 
 TEXTS = ["a tax on sugar", "free trams", "a tax on sugar"]
 
@@ -46,6 +51,68 @@ def test_what_is_saved_is_loaded_and_is_what_the_command_writes(tmp_path: Path) 
     json.dumps(found.to_dict())
     assert repr(found) == repr(loaded) == "<Embedding of 'sample' by all-MiniLM-L6-v2: 5 documents x 384>"
     assert "&lt;Embedding" in found._repr_html_()
+
+
+@pytest.mark.parametrize("first", [None, ("a", 2), ("a", 0)])
+@pytest.mark.parametrize("queries", [2, 0])
+def test_a_save_that_is_stopped_leaves_one_run_or_none(
+    first: tuple[str, int] | None, queries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is stopped: never rows of one run with queries of another, or without their own."""
+
+    def made(name: str, asked: int) -> Embedding:
+        def column(part: str, count: int) -> saved.Column:
+            texts = Texts([f"{name}{part}{i}" for i in range(count)], ["x"] * count)
+            facts = {"encoder": name, "sha256": "0" * 64, "recipe": {"name": "x", "metric": "cosine"}}
+            return saved.Column(texts, [np.ones((count, 3), np.float32)], 3, facts)
+
+        saved.write(tmp_path / "made", column("d", 3), column("q", asked))
+        return Embedding.load(tmp_path / "made")
+
+    def read(folder: Path) -> object:
+        try:
+            found, _ = registry.load(str(folder))
+        except KnnscopeError:
+            return None
+        assert isinstance(found, VectorDataset)
+        assert found.encoded_by is not None
+        return (
+            found.encoded_by.name,
+            list(found.documents.ids or ()),
+            list(found.queries.ids or ()) if found.queries else [],
+        )
+
+    whole, seen = [], []
+    for name, asked in ((first,) if first else ()) + (("b", queries),):
+        made(name, asked)
+        whole.append(read(tmp_path / "made"))
+    for steps in range(20):
+        folder = tmp_path / str(steps)
+        if first:
+            made(*first).save(folder)
+        now = made("b", queries)
+        left = steps
+
+        def step(*args: Any, real: Any = None, **how: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return real(*args, **how)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", partial(step, real=os.replace))
+            patch.setattr(Path, "unlink", partialmethod(step, real=Path.unlink))
+            try:
+                now.save(folder)
+            except KeyboardInterrupt:
+                pass
+            else:
+                assert read(folder) == whole[-1]
+                break
+        seen.append(read(folder))
+        assert seen[-1] is None or seen[-1] in whole
+    assert steps > 4
 
 
 def test_a_saved_folder_of_anybodys_words_is_one_short_escaped_line(tmp_path: Path) -> None:
