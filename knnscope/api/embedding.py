@@ -81,6 +81,7 @@ class Embedding:
                 str(self.facts["sha256"]),
                 dict(recipe),
                 self.facts.get("weights") if "encoder_folder" in self.facts else None,
+                self.facts.get("others"),
             )
             self._dataset = VectorDataset(
                 self.name, found["documents"], found.get("queries"), recipe["metric"], self.notes, made

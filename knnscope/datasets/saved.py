@@ -186,7 +186,8 @@ def _meta(path: Path) -> tuple[str | None, EncodedBy | None]:
     name = meta.get("encoder_folder") or meta.get("encoder")
     if isinstance(name, str) and isinstance(meta.get("sha256"), str) and isinstance(recipe.get("name"), str):
         weights = meta.get("weights") if "encoder_folder" in meta else None
-        return str(metric), EncodedBy(name, meta["sha256"], recipe, weights if isinstance(weights, str) else None)
+        words = (word if isinstance(word, str) else None for word in (weights, meta.get("others")))
+        return str(metric), EncodedBy(name, meta["sha256"], recipe, *words)
     return str(metric), None
 
 

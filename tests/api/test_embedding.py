@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from functools import partial, partialmethod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import knnscope
@@ -17,6 +19,7 @@ from knnscope.api.workload import EncoderOptions, Workload
 from knnscope.datasets import registry, saved
 from knnscope.errors import KnnscopeError
 from knnscope.records import Texts, VectorDataset
+from tests.encoders.folders import Graph, lay_out
 
 TEXTS = ["a tax on sugar", "free trams", "a tax on sugar"]
 
@@ -123,6 +126,57 @@ def test_a_saved_folder_of_anybodys_words_is_one_short_escaped_line(tmp_path: Pa
     assert len(repr(found)) < 300
     assert "\n" not in repr(found)
     assert "<b>" not in found._repr_html_()
+
+
+def _swap_words(path: Path) -> None:
+    found = json.loads(path.read_text())
+    vocabulary = found["model"]["vocab"]
+    (a, first), (b, second) = list(vocabulary.items())[-2:]
+    vocabulary[a], vocabulary[b] = second, first
+    path.write_text(json.dumps(found))
+
+
+def _other_number(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+
+
+def _other_epsilon(path: Path) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"layer_norm_eps": 0.1}))
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("tokenizer.json", _swap_words),
+        ("config.json", _other_epsilon),
+        ("2_Dense/model.safetensors", _other_number),
+        ("model.onnx_data", _other_number),
+    ],
+)
+def test_words_are_not_encoded_by_a_model_that_was_changed_since(
+    file: str, change: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """Whichever of its files; the one of the weights alone would not tell."""
+    folder = lay_out("dense", tmp_path / "model")
+    if file == "model.onnx_data":
+        (folder / "model.safetensors").unlink()
+        onnx.save(Graph().model(), folder / "model.onnx", save_as_external_data=True, location=file, size_threshold=64)
+    knnscope.embed(["a tax on sugar"], str(folder), out=tmp_path / "run")
+    _other_version(folder / "config.json")
+    assert Workload(str(tmp_path / "run")).words("sugar").shape == (
+        1,
+        len(knnscope.load(tmp_path / "run").documents.values[0]),
+    )
+    change(folder / file)
+    with pytest.raises(KnnscopeError, match=r"run: its rows were encoded by .*model with another tokenizer.*embed -o"):
+        Workload(str(tmp_path / "run")).words("sugar")
+
+
+def _other_version(path: Path) -> None:
+    """As who saves it anew with another library: nothing changes."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"transformers_version": "9"}))
 
 
 def test_encoder_options_by_record_or_keyword() -> None:
