@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from knnscope.certified.index import ExactIndex
 from knnscope.errors import ArgumentError, KnnscopeError, require
-from knnscope.tensors import detached, read_named, write_named
+from knnscope.tensors import detached, made_of, read_named, write_named
 
 host: Any = require("beir.retrieval.search.base")
 METRICS = {"cos_sim": "cosine", "dot": "ip"}
@@ -35,22 +37,38 @@ class ExactSearch(host.BaseSearch):  # type: ignore[misc]
     ) -> None:
         """Write embeddings for ``search_from_files``: .npz, called ``query_filename`` and, for each number, ``corpus_filename`` with it for ``*``.
 
-        A file that is there is kept, without ``overwrite=True``; so an interrupted call goes on.
+        A file that is there is kept, without ``overwrite=True``; so an interrupted call goes on. Which model wrote it is not known: another one
+        wants another folder.
+
+        Raises:
+            KnnscopeError: a file that is there holds embeddings of other texts, or is one too many: the host searches all that are there.
         """
         names, folder, pattern = list(corpus), Path(encode_output_path), how.get("corpus_filename", "corpus.*.pkl")
-        file = folder / how.get("query_filename", "queries.pkl")
-        if how.get("overwrite") or not file.exists():
-            write_named(file, list(queries), self._queries(queries))
-        for number, places in enumerate(self._chunks(corpus)):
+        chunks = list(self._chunks(corpus))
+        if "*" not in pattern and len(chunks) > 1:
+            raise ArgumentError(
+                f"corpus_filename {pattern!r}: {len(chunks)} files are written: put * where their number goes"
+            )
+        if "*" in pattern and (beyond := folder / pattern.replace("*", str(len(chunks)))).exists():
+            raise KnnscopeError(f"{beyond}: is of a larger corpus, and would be searched with this one: remove it")
+        again = bool(how.get("overwrite"))
+        _kept(folder / how.get("query_filename", "queries.pkl"), queries, again, lambda: self._queries(queries))
+        for number, places in enumerate(chunks):
+            part = {names[i]: corpus[names[i]] for i in places}
             file = folder / pattern.replace("*", str(number))
-            if how.get("overwrite") or not file.exists():
-                write_named(file, [names[i] for i in places], self._documents(corpus, places))
+            _kept(file, part, again, lambda places=places: self._documents(corpus, places))  # type: ignore[misc]
 
     def search_from_files(
         self, query_embeddings_file: str, corpus_embeddings_files: Sequence[str], top_k: int, **how: Any
     ) -> Results:
         """``search`` in what ``encode`` wrote, by ``score_function``, dot unless another is given; equal scores by the order of the files."""
         parts = [read_named(Path(file)) for file in corpus_embeddings_files]
+        first: dict[str, int] = {}
+        for number, (names, _) in enumerate(parts):
+            for name in names:
+                if (other := first.setdefault(name, number)) != number:
+                    told = f"{corpus_embeddings_files[number]}: {name!r} is also in {corpus_embeddings_files[other]}"
+                    raise KnnscopeError(f"{told}: files of one corpus, each once, were expected")
         index = _index(((None, rows) for _, rows in parts), how.get("score_function", "dot"))
         return _best(
             index, [name for names, _ in parts for name in names], read_named(Path(query_embeddings_file)), top_k
@@ -68,6 +86,19 @@ class ExactSearch(host.BaseSearch):  # type: ignore[misc]
 
     def _queries(self, queries: Mapping[str, str]) -> Any:
         return detached(self.model.encode_queries(list(queries.values()), **self.options))
+
+
+def _kept(file: Path, texts: Mapping[str, Any], again: bool, encode: Callable[[], Any]) -> None:
+    """Write embeddings of texts by name, unless those of the same are there.
+
+    Raises:
+        KnnscopeError: those of others are there.
+    """
+    of = hashlib.sha256(json.dumps(list(texts.values()), default=str).encode()).hexdigest()
+    if again or not file.exists():
+        write_named(file, list(texts), encode(), of)
+    elif read_named(file)[0] != list(texts) or made_of(file) != of:
+        raise KnnscopeError(f"{file}: embeddings of others than these texts: overwrite=True writes them anew")
 
 
 def _index(parts: Iterable[tuple[Any, Any]], score_function: str) -> ExactIndex:

@@ -123,13 +123,15 @@ class Vectors:
 class EncodedBy:
     """What made vectors from texts, so that other words can be encoded alike.
 
-    name: a published model, or the path of a folder. recipe: its fields, ``name`` among them. weights: which file of the folder.
+    name: a published model, or the path of a folder. recipe: its fields, ``name`` among them. weights: which file of the folder. others: digest of
+    the model's other files, where it is known.
     """
 
     name: str
     sha256: str
     recipe: dict[str, object]
     weights: str | None = None
+    others: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

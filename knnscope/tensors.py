@@ -31,8 +31,14 @@ def detached(embeddings: Any) -> Any:
     return embeddings.detach().cpu()
 
 
-def write_named(path: Path, names: Sequence[str], embeddings: Any) -> None:
+def write_named(path: Path, names: Sequence[str], embeddings: Any, of: str = "") -> None:
     """Write names and embeddings, (names, dim), as an .npz file of any name, whole or not at all; bfloat16, which NumPy has not, as float32.
+
+    Args:
+        path: its name.
+        names: what each is called.
+        embeddings: theirs.
+        of: a word for what they were made of, which ``made_of`` reads.
 
     Raises:
         KnnscopeError: the file cannot be written.
@@ -40,7 +46,7 @@ def write_named(path: Path, names: Sequence[str], embeddings: Any) -> None:
     rows = detached(embeddings)
     rows = np.asarray(rows.float() if str(rows.dtype) == "torch.bfloat16" else rows)
     with whole_file(path, follow=True) as file:
-        np.savez(file, allow_pickle=False, names=np.array(names, dtype=np.str_), embeddings=rows)
+        np.savez(file, allow_pickle=False, names=np.array(names, dtype=np.str_), embeddings=rows, of=np.array(of))
 
 
 def read_named(path: Path) -> tuple[list[str], npt.NDArray[Any]]:
@@ -54,3 +60,12 @@ def read_named(path: Path) -> tuple[list[str], npt.NDArray[Any]]:
     if names is None or rows is None or names.shape != rows.shape[:1] or names.dtype.kind != "U":
         raise KnnscopeError(f"{path}: embeddings with a name each were expected, as knnscope writes them: encode again")
     return names.tolist(), rows
+
+
+def made_of(path: Path) -> str:
+    """What ``write_named`` was told that they were made of.
+
+    Raises:
+        KnnscopeError: no such file, or another one.
+    """
+    return str(read_arrays(path).get("of", ""))

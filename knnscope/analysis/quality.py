@@ -7,27 +7,30 @@ from collections.abc import Sequence
 import numpy as np
 
 from knnscope.errors import require
-from knnscope.records import IdArray, Neighbors, Qrels, TextDataset
+from knnscope.records import IdArray, Neighbors, Qrels, TextDataset, VectorDataset
 from knnscope.search import definition
 
 DEPTH = 10
 """Ranks that nDCG and MRR look at."""
 
 
-def own_documents(dataset: TextDataset) -> dict[int, int]:
-    """Queries that are documents themselves, as in ArguAna: query row to document row, found by their ids."""
-    rows = {name: row for row, name in enumerate(dataset.documents.ids)}
-    return {query: rows[name] for query, name in enumerate(dataset.queries.ids) if name in rows}
+def own_documents(dataset: TextDataset | VectorDataset) -> dict[int, int]:
+    """Queries that are documents themselves, as in ArguAna: query row to document row, found by their ids; none where rows have no ids."""
+    documents, queries = dataset.documents.ids, dataset.queries.ids if dataset.queries is not None else None
+    if documents is None or queries is None:
+        return {}
+    rows = {name: row for row, name in enumerate(documents)}
+    return {query: rows[name] for query, name in enumerate(queries) if name in rows}
 
 
-def own_note(dataset: TextDataset, own: dict[int, int]) -> str:
-    """What leaving these documents out means, for the user; empty where there are none."""
+def own_note(name: str, own: dict[int, int], judged: Qrels | None) -> str:
+    """What leaving these documents of a data set out means, for the user; empty where there are none."""
     if not own:
         return ""
-    judged = dataset.qrels
-    count = sum(own.get(q) == d for q, d in zip(judged.queries.tolist(), judged.documents.tolist(), strict=True))
+    pairs = () if judged is None else zip(judged.queries.tolist(), judged.documents.tolist(), strict=True)
+    count = sum(own.get(q) == d for q, d in pairs)
     return (
-        f"{dataset.name}: {len(own):,} queries have the id of a document, which is left out of their answers where quality is measured; "
+        f"{name}: {len(own):,} queries have the id of a document, which is left out of their answers where quality is measured; "
         f"{count:,} of these documents are judged (--keep-own keeps them)"
     )
 

@@ -370,7 +370,7 @@ def _said(workload: Workload, task: Task, settings: Options) -> list[str]:
     """What a reader should know before the figures."""
     said = []
     if isinstance(workload.dataset, TextDataset) and task.own:
-        said.append(quality.own_note(workload.dataset, task.own))
+        said.append(quality.own_note(task.name, task.own, task.qrels))
     if (settings.threads or 0) > threads.usable():
         said.append(f"{settings.threads} threads on {threads.usable()} cores: they take turns")
     if cleared := threads.cleared():

@@ -81,6 +81,7 @@ class Embedding:
                 str(self.facts["sha256"]),
                 dict(recipe),
                 self.facts.get("weights") if "encoder_folder" in self.facts else None,
+                self.facts.get("others"),
             )
             self._dataset = VectorDataset(
                 self.name, found["documents"], found.get("queries"), recipe["metric"], self.notes, made
@@ -123,12 +124,14 @@ class Embedding:
         Raises:
             KnnscopeError: the folder cannot be written.
         """
-        folder = Path(folder)
-        for name, part in self._parts.items():
-            where = folder if name == "documents" else folder / name
-            blocks = self._blocks(name, part)
-            said = {**self.facts, "part": name, "prompt": part.prompt}
-            saved.write(where, part.texts, blocks, int(self.facts["dim"]), said)
+        dim = int(self.facts["dim"])
+        columns = {
+            name: saved.Column(
+                part.texts, self._blocks(name, part), dim, {**self.facts, "part": name, "prompt": part.prompt}
+            )
+            for name, part in self._parts.items()
+        }
+        saved.write(Path(folder), columns["documents"], columns["queries"])
 
     @classmethod
     def load(cls, folder: str | Path) -> Embedding:

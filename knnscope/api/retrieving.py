@@ -16,7 +16,7 @@ from knnscope.analysis.significance import Difference
 from knnscope.api.loading import opened, options_of
 from knnscope.api.workload import EncoderOptions, Workload
 from knnscope.certified.index import ExactIndex
-from knnscope.datasets import qrels, vector_files
+from knnscope.datasets import beir, qrels, vector_files
 from knnscope.datasets.registry import DatasetOptions
 from knnscope.errors import ArgumentError, KnnscopeError, unknown_name
 from knnscope.progress import bar
@@ -168,17 +168,18 @@ def run(
         _check_own(Path(f"{out}{BEHIND}"))
     first = opened(dataset, how.dataset, replace(how.encoder, name=given[0] or how.encoder.name))
     others = [Workload(first.dataset, None, replace(how.encoder, name=name)) for name in given[1:]]
-    judged = _judgements(first, how)
+    _check_ids(first)
+    judged, said = _judgements(first, how)
     names = _names([Path(name).name if name else None for name in given])
-    systems, notes = [], []
+    systems, notes = [], [*said]
     for name, workload in zip(names, (first, *others), strict=True):
         systems.append(_retrieved(name, workload, judged, how))
         notes += [note for note in workload.said() if note not in notes]
         if out is not None and not is_stream(Path(out), follow=True):
             # an answer is on disk before it is judged, and before the next encoder begins
             written(Path(out), systems, len(given))
-    if isinstance(first.dataset, TextDataset) and not how.keep_own:
-        notes += [note for note in [quality.own_note(first.dataset, quality.own_documents(first.dataset))] if note]
+    if own := {} if how.keep_own else quality.own_documents(first.dataset):
+        notes.append(quality.own_note(first.dataset.name, own, judged))
     rows, queries = len(first.dataset.documents), len(systems[0].run.queries if systems[0].run else ())
     facts = {
         "dataset": first.dataset.name,
@@ -187,6 +188,10 @@ def run(
         "k": min(how.k, rows),
         "judged": _judged(systems),
     }
+    if judged is not None and how.k < min(quality.DEPTH, rows):
+        notes.append(
+            f"{first.dataset.name}: nDCG@10 and MRR@10 are of {how.k} answers, as in trec_eval: -k {quality.DEPTH} or more gives all they look at"
+        )
     if judged is None:
         notes.append(f"{first.dataset.name}: no judgements, so nothing is measured: --qrels FILE gives some")
     by_row = {one.encoder: {m: dict(enumerate(v.values())) for m, v in one.values.items()} for one in systems}
@@ -230,7 +235,7 @@ def _names(given: Sequence[str | None]) -> list[str]:
 def _retrieved(name: str, workload: Workload, judged: Qrels | None, how: RunOptions) -> Retrieved:
     data = workload.dataset
     metric = how.metric or workload.metric
-    own = quality.own_documents(data) if isinstance(data, TextDataset) and not how.keep_own else {}
+    own = {} if how.keep_own else quality.own_documents(data)
     rows, asked = workload.documents, workload.queries
     k = min(how.k, len(rows))
     found = _search(rows.values, asked, min(k + bool(own), len(rows)), metric)
@@ -264,8 +269,23 @@ def _search(rows: Any, queries: Any, k: int, metric: str) -> Neighbors:
     return Neighbors(np.concatenate([p.ids for p in parts]), np.concatenate([p.distances for p in parts]))
 
 
-def _judgements(workload: Workload, how: RunOptions) -> Qrels | None:
-    """Those of a file, or the data set's own; None where there are none.
+def _check_ids(workload: Workload) -> None:
+    """Refuse ids of saved vectors that stand twice: a run knows rows by nothing else.
+
+    Raises:
+        KnnscopeError: names the first one.
+    """
+    data = workload.dataset
+    for what, part in (("document", data.documents), ("query", data.queries)):
+        seen: set[str] = set()
+        for key in (part.ids if part is not None else None) or ():
+            if key in seen:
+                raise KnnscopeError(f"{data.name}: {what} id {key!r} stands twice; ids must be unique")
+            seen.add(key)
+
+
+def _judgements(workload: Workload, how: RunOptions) -> tuple[Qrels | None, Sequence[str]]:
+    """Those of a file, or the data set's own, and notes about those of a file; None where there are none.
 
     Raises:
         KnnscopeError: a file that judges none of the queries.
@@ -274,8 +294,8 @@ def _judgements(workload: Workload, how: RunOptions) -> Qrels | None:
     if data.queries is None or not len(data.queries):
         raise KnnscopeError(f"{data.name}: holds no queries: a run answers those of a data set")
     if how.qrels is None:
-        return data.qrels if isinstance(data, TextDataset) and len(data.qrels) else None
-    listed, _ = qrels.read([Path(how.qrels)])
+        return (data.qrels if isinstance(data, TextDataset) and len(data.qrels) else None), ()
+    listed, notes = qrels.read([Path(how.qrels)])
     queries = {key: row for row, key in enumerate(data.queries.ids or map(str, range(len(data.queries))))}
     documents = {key: row for row, key in enumerate(data.documents.ids or map(str, range(len(data.documents))))}
     there = [(queries[q], documents[d], g) for q, d, g in listed if q in queries and d in documents]
@@ -283,7 +303,8 @@ def _judgements(workload: Workload, how: RunOptions) -> Qrels | None:
     if not there:
         raise KnnscopeError(f"{how.qrels}: judges no pair of a query and a document of {data.name}: its ids are others")
     columns = np.array(there, np.int64).T, np.array(absent, np.int64).reshape(-1, 2).T
-    return Qrels(*columns[0], *columns[1])
+    others = beir.of_others(len(listed), len(absent), [q for q, _, _ in listed if q not in queries])
+    return Qrels(*columns[0], *columns[1]), (*notes, *(f"{how.qrels}: {said}" for said in others))
 
 
 def written(path: Path, systems: Sequence[Retrieved], count: int | None = None) -> tuple[Path, ...]:

@@ -79,6 +79,11 @@ class Workload:
         made = self.dataset.encoded_by if isinstance(self.dataset, VectorDataset) else None
         model, recipe = self._options.open() if made is None else self._again(made)
         encoder = OnnxEncoder(model, recipe, self._options.device)
+        if made is not None and made.others not in (None, encoder.others):
+            raise KnnscopeError(
+                f"{self.dataset.name}: its rows were encoded by {made.name} with another tokenizer, layer or file of weights than is there "
+                "now: encode anew: knnscope embed -o"
+            )
         self.notes += (*model.notes, *encoder.notes)
         if recipe != model.recipe:
             self.notes += (f"{model.name}: recipe {recipe.name}: {recipes.told(encoder.recipe)}",)
@@ -113,7 +118,8 @@ class Workload:
         """What a record says of the encoder, so that it is found again."""
         name = self._options.name or models.DEFAULT
         where = {} if name in models.MODELS else {"encoder_folder": str(Path(name).resolve())}
-        return {**self.encoder.model.as_dict(), **where, "recipe": self.encoder.recipe.as_dict()}
+        about = {**self.encoder.model.as_dict(), "others": self.encoder.others}
+        return {**about, **where, "recipe": self.encoder.recipe.as_dict()}
 
     def words(self, text: str) -> npt.NDArray[np.float32]:
         """A query in words as a (1, dim) array of float32.

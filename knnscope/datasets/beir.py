@@ -145,15 +145,25 @@ def _left_out(
             f"and leaves out the {without:,} queries about other documents"
         )
         return
+    yield from of_others(len(rows), len(absent), [q for q, _, _ in rows if q not in queries])
+
+
+def of_others(judgements: int, absent: int, lost: Sequence[str]) -> Iterator[str]:
+    """What is said of judgements about documents and queries that are not there.
+
+    Args:
+        judgements: how many there are.
+        absent: of a query that is there and a document that is not.
+        lost: the queries that are not there, once a judgement.
+    """
     if absent:
         yield (
-            f"{len(absent):,} of {len(rows):,} judgements are about documents that the corpus lacks: "
+            f"{absent:,} of {judgements:,} judgements are about documents that the corpus lacks: "
             "nobody can find them, and they count in nDCG's ideal and in recall, as in trec_eval"
         )
-    if lost := sum(q not in queries for q, _, _ in rows):
-        without = len({q for q, _, _ in rows} - queries.keys())
+    if lost:
         yield (
-            f"{lost:,} of {len(rows):,} judgements are about {without:,} queries that the data set lacks: left out, as in trec_eval"
+            f"{len(lost):,} of {judgements:,} judgements are about {len(set(lost)):,} queries that the data set lacks: left out, as in trec_eval"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +48,39 @@ def _says(meta: Path) -> dict[str, Any]:
         return {}
 
 
-def write(
-    folder: Path, texts: Texts, blocks: Iterable[npt.NDArray[np.float32]], dim: int, facts: dict[str, Any]
-) -> None:
-    """The four files of one column of texts, each whole or not at all; a column of none removes what a former run left.
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Documents or queries as they are written.
 
-    Args:
-        folder: where.
-        texts: ids and texts of the rows.
-        blocks: the rows, in order, (some, dim) at a time.
-        dim: components of a row.
-        facts: what meta.json says beside the shape; ``load`` reads encoder, encoder_folder, sha256 and recipe.
+    texts: ids and texts of the rows. blocks: the rows, in order, (some, dim) at a time. facts: what meta.json says beside the shape; ``load``
+    reads encoder, encoder_folder, sha256 and recipe.
+    """
+
+    texts: Texts
+    blocks: Iterable[npt.NDArray[np.float32]]
+    dim: int
+    facts: dict[str, Any]
+
+
+def write(folder: Path, rows: Column, queries: Column | None = None) -> None:
+    """The four files of a column of texts, each whole or not at all, and those of the queries in queries/; of none what a former run left is removed.
+
+    Until all is there meta.json says that it is not: a folder that was left half is refused, and never holds queries of another run.
 
     Raises:
         KnnscopeError: the folder holds files of others, or cannot be written, or the disk is full.
     """
-    _check_own(folder)
+    check_own(folder) if queries is not None else _check_own(folder)
+    _write(folder, rows)
+    if queries is not None:
+        write(folder / "queries", queries)
+    if count := len(rows.texts):
+        write_json(folder / "meta.json", {**rows.facts, "rows": count, "dim": rows.dim, "dtype": "float32"})
+
+
+def _write(folder: Path, rows: Column) -> None:
+    """All but the last meta.json."""
+    texts = rows.texts
     if not len(texts):
         try:
             for name in FILES:
@@ -71,9 +89,9 @@ def write(
             raise os_problem(error, folder) from error
         return
     with whole_file(folder / "vectors.npy") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), dim)}
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), rows.dim)}
         np.lib.format.write_array_header_1_0(file, header)
-        for block in blocks:
+        for block in rows.blocks:
             file.write(np.ascontiguousarray(block, dtype="<f4").data)
         write_json(folder / "meta.json", UNFINISHED)  # from here on files of two runs may lie beside each other
     with whole_file(folder / "ids.txt") as file:
@@ -82,7 +100,6 @@ def write(
         for key, text in zip(texts.ids, texts.texts, strict=True):
             # lone surrogates, which UTF-8 cannot hold, stay as JSON's own escapes
             file.write(json.dumps({"_id": key, "text": text}).encode() + b"\n")
-    write_json(folder / "meta.json", {**facts, "rows": len(texts), "dim": dim, "dtype": "float32"})
 
 
 def load(folder: Path) -> VectorDataset:
@@ -169,7 +186,8 @@ def _meta(path: Path) -> tuple[str | None, EncodedBy | None]:
     name = meta.get("encoder_folder") or meta.get("encoder")
     if isinstance(name, str) and isinstance(meta.get("sha256"), str) and isinstance(recipe.get("name"), str):
         weights = meta.get("weights") if "encoder_folder" in meta else None
-        return str(metric), EncodedBy(name, meta["sha256"], recipe, weights if isinstance(weights, str) else None)
+        words = (word if isinstance(word, str) else None for word in (weights, meta.get("others")))
+        return str(metric), EncodedBy(name, meta["sha256"], recipe, *words)
     return str(metric), None
 
 

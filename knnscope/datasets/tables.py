@@ -48,7 +48,7 @@ def texts(paths: Sequence[Path], what: str, column: str = "", numbered: bool = F
         numbered: a table whose first row has no id gets row numbers, from 0, as ids.
 
     Raises:
-        KnnscopeError: no id, no column of texts, or a cell that is no text.
+        KnnscopeError: no id, or some rows alone have one; no column of texts, or a cell that is no text.
     """
     row, named = 0, None
     for path in paths:
@@ -58,6 +58,10 @@ def texts(paths: Sequence[Path], what: str, column: str = "", numbered: bool = F
                 _check_column(path, value, column)
             text = string_field(place, value, column or "text")
             title = "" if column else string_field(place, value, "title", "")
+            if not named and (name := known_name(value, "_id")) is not None:
+                raise KnnscopeError(
+                    f"{place}: has {name!r}, and the first row has no id: give one to every row, or to none"
+                )
             yield place, string_field(place, value, "_id") if named else str(row), f"{title} {text}".strip()
             row += 1
 

@@ -35,7 +35,7 @@ class Loaded:
     hidden: the output that holds a vector for each token, or, where ``own``, one for each text.
     inside: its pooling is part of the graph.
     folder: where weights beside the graph lie; arrays: weights that are handed over apart.
-    sha256: of the graph and all its weights.
+    sha256: of the graph and all its weights. beside: of the files of weights beside the graph.
     """
 
     message: bytes | None
@@ -44,6 +44,7 @@ class Loaded:
     inside: bool
     sha256: str
     folder: Path | None = None
+    beside: str = ""
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
@@ -97,6 +98,7 @@ def prepare(
     sha256 = hashlib.sha256()
     for path in beside:
         sha256.update(digest(path, "sha256").encode())
+    sums = sha256.hexdigest() if beside else ""
     if large or (file and opset < OPSET and not own):
         element = next(o.type.tensor_type.elem_type for o in model.graph.output if o.name == hidden)
         if element == BFLOAT16:
@@ -105,7 +107,7 @@ def prepare(
                 "export it with float32 outputs, or with its weights as external data"
             )
         sha256.update(digest(where, "sha256").encode())
-        return Loaded(None, hidden, own, False, sha256.hexdigest())
+        return Loaded(None, hidden, own, False, sha256.hexdigest(), beside=sums)
     if own:
         _as_float32(model.graph, hidden)
     else:
@@ -114,7 +116,7 @@ def prepare(
     sha256.update(message)
     for array in arrays.values():
         sha256.update(np.ascontiguousarray(array).data)
-    return Loaded(message, hidden, own, not own, sha256.hexdigest(), folder, arrays)
+    return Loaded(message, hidden, own, not own, sha256.hexdigest(), folder, sums, arrays)
 
 
 def choose_output(graph: Any, pooling: str, where: Path, assumed: bool) -> tuple[str, bool]:

@@ -25,6 +25,7 @@ from knnscope.encoders.models import Model
 from knnscope.encoders.pooling import OWN, Pooling
 from knnscope.encoders.recipes import Recipe
 from knnscope.errors import KnnscopeError, install_line, require
+from knnscope.fetch import digest
 
 FORMAT = "3"
 """Part of the cache's key: to be raised whenever the same text would give other bits."""
@@ -230,7 +231,17 @@ class OnnxEncoder:
         """
         apart = ("name", "metric", "query_prompt", "document_prompt")
         recipe = {k: v for k, v in self.recipe.as_dict().items() if k not in apart}
-        tokenizer = hashlib.sha256(self.model.tokenizer.read_bytes()).hexdigest()
+        parts = [FORMAT, self._graph.sha256, self._layers.sha256, *self._around, recipe, self.device]
+        return _digest(parts)[:32]
+
+    @property
+    def others(self) -> str:
+        """Digest of the model's files that decide vectors beside the one of ``model.sha256``: tokenizer, config.json, layers, weights beside the graph."""
+        config = {k: v for k, v in self.model.config.items() if k != "transformers_version" and not k.startswith("_")}
+        return _digest([*self._around, config, self._layers.sha256, self._graph.beside])
+
+    @cached_property
+    def _around(self) -> list[Any]:
         declared = self.model.declared
         sides = [
             declared.padding_side,
@@ -238,8 +249,7 @@ class OnnxEncoder:
             pad_id(declared.config),
             position_offset(declared.config),
         ]
-        parts = [FORMAT, self._graph.sha256, self._layers.sha256, tokenizer, sides, recipe, self.device]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+        return [digest(self.model.tokenizer, "sha256"), sides]
 
     @property
     def strayed(self) -> str | None:
@@ -322,6 +332,10 @@ class OnnxEncoder:
     def encode(self, texts: Sequence[str], prompt: str = "") -> Vectors:
         """Vectors of a few texts with a prompt before each, in one batch."""
         return self.encode_tokens(self.tokens(texts, prompt), self.skipped(prompt))
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _read_profile(path: Path) -> Placement:

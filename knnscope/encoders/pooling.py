@@ -121,7 +121,9 @@ class Pooling:
         taken = 0
         for mode in self.modes:
             if mode == "max":
-                parts.append(found["pool.largest"])
+                parts.append(
+                    np.where(counts > 0, found["pool.largest"], np.float32(0))
+                )  # the largest of nothing has no number
             elif mode in PLACES:
                 part = found["pool.taken"][:, taken]
                 # nothing is left of a text that is all prompt: zero for the last token, as in sentence-transformers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ class Searching(host.VectorStore):  # type: ignore[misc]
 
     embeddings: Any = None
     metric: str
+    _lock: RLock
 
     @classmethod
     def from_texts(cls, texts: list[str], embedding: Any, metadatas: Any = None, **options: Any) -> Any:
@@ -52,9 +54,11 @@ class Searching(host.VectorStore):  # type: ignore[misc]
         self, embedding: Any, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **how: Any
     ) -> list[Any]:
         """Of the ``fetch_k`` nearest documents, k that differ from each other, as the host chooses them."""
-        nearest = self.similarity_search_by_vector(embedding, fetch_k, **how)
         asked = np.asarray(embedding, dtype=np.float32)
-        return [nearest[i] for i in utils.maximal_marginal_relevance(asked, self.rows_of(nearest), lambda_mult, k)]
+        with self._lock:  # what was found is still there
+            nearest = self.similarity_search_by_vector(embedding, fetch_k, **how)
+            rows = self.rows_of(nearest)
+        return [nearest[i] for i in utils.maximal_marginal_relevance(asked, rows, lambda_mult, k)]
 
     def max_marginal_relevance_search(self, query: str, *args: Any, **how: Any) -> list[Any]:
         """Of the ``fetch_k`` nearest documents, k that differ from each other."""
@@ -65,4 +69,4 @@ class Searching(host.VectorStore):  # type: ignore[misc]
             raise UnsupportedError(
                 f"scores of {self.metric} have no bounds: relevance, from 0 to 1, is there with metric='cosine'"
             )
-        return lambda score: (score + 1) / 2
+        return lambda score: min(max((score + 1) / 2, 0.0), 1.0)  # rounding may leave a cosine's bounds

@@ -45,6 +45,8 @@ class ExactVectorStore(Searching):
         rows = np.asarray(self.embeddings.embed_documents(texts), dtype=self._dtype)
         check_finite(rows, "embeddings")
         last = {name: i for i, name in enumerate(names)}  # where an id stands twice
+        given = {i: dict(metadatas[i]) if metadatas else {} for i in last.values()}
+        made = {name: Document(id=name, page_content=texts[i], metadata=given[i]) for name, i in last.items()}
         with self._lock:
             index = ExactIndex(dim=rows.shape[1], metric=self.metric) if self._index is None else self._index
             there = [name for name in last if name in self._documents]
@@ -53,9 +55,7 @@ class ExactVectorStore(Searching):
             if there:
                 index.update(there, rows[[last[name] for name in there]])
             self._index = index
-            for name, i in last.items():
-                metadata = dict(metadatas[i]) if metadatas else {}
-                self._documents[name] = Document(id=name, page_content=texts[i], metadata=metadata)
+            self._documents.update(made)
         return names
 
     def delete(self, ids: Iterable[str] | None = None, **_: Any) -> bool:
@@ -72,7 +72,7 @@ class ExactVectorStore(Searching):
     def get_by_ids(self, ids: Sequence[str], /) -> list[Any]:
         """Documents in the order asked, without those that are not there."""
         with self._lock:
-            return [self._documents[name].model_copy() for name in ids if name in self._documents]
+            return [_copy(self._documents[name]) for name in ids if name in self._documents]
 
     def similarity_search_with_score_by_vector(
         self,
@@ -83,7 +83,7 @@ class ExactVectorStore(Searching):
     ) -> list[tuple[Any, float]]:
         """The k nearest of the documents for which ``filter`` is true, with scores; all where there are fewer."""
         with self._lock:
-            may = [name for name, one in self._documents.items() if filter is None or filter(one)]
+            may = [name for name, one in self._documents.items() if filter is None or filter(_copy(one))]
             if self._index is None or min(k, len(may)) < 1:
                 return []
             where = None if filter is None else Keep(may)
@@ -93,3 +93,8 @@ class ExactVectorStore(Searching):
     def rows_of(self, documents: list[Any]) -> list[Any]:
         """Embeddings of documents that are there."""
         return list(self._index.get([one.id for one in documents])) if self._index and documents else []
+
+
+def _copy(document: Any) -> Any:
+    """What is given out: who adds a score to its metadata changes no document that is kept."""
+    return document.model_copy(update={"metadata": dict(document.metadata)})

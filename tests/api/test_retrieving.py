@@ -13,7 +13,7 @@ import pytrec_eval
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knnscope import KnnscopeError, Retrieval, load, run
+from knnscope import KnnscopeError, Retrieval, embed, load, run
 from knnscope.analysis import trec_run
 from knnscope.api import grading, retrieving
 from knnscope.records import TextDataset
@@ -105,6 +105,84 @@ def test_saved_vectors_with_judgements_beside(tmp_path: Path, knnscope: Run) -> 
         run(tmp_path / "v", out=tmp_path / "other.tsv", qrels=tmp_path / "other.tsv")
     with pytest.raises(KnnscopeError, match="judges no pair"):
         run(tmp_path / "v", qrels=tmp_path / "other.tsv")
+
+
+def test_a_query_that_is_a_document_is_left_out_of_texts_and_of_their_vectors(tmp_path: Path) -> None:
+    """ArguAna, as a collection and as the folder that embed wrote of it: the same run and the same measures."""
+    said = [
+        "a tax on sugar",
+        "free trams for everyone",
+        "cats purr",
+        "the bus is late",
+        "sugar is taxed",
+        "trams are free",
+    ]
+    (tmp_path / "c/qrels").mkdir(parents=True)
+    for part in ("corpus", "queries"):
+        lines = (json.dumps({"_id": f"a{i}", "text": text}) for i, text in enumerate(said))
+        (tmp_path / f"c/{part}.jsonl").write_text("\n".join(lines))
+    file = tmp_path / "c/qrels/test.tsv"
+    file.write_text("query-id\tcorpus-id\tscore\na0\ta4\t1\na1\ta5\t1\na4\ta4\t1\n")
+    (tmp_path / "judged.tsv").write_text(file.read_text())
+    embed(tmp_path / "c", out=tmp_path / "v")
+    for keep_own in (False, True):
+        texts = run(tmp_path / "c", out=tmp_path / "c.trec", k=3, keep_own=keep_own)
+        vectors = run(tmp_path / "v", out=tmp_path / "v.trec", k=3, keep_own=keep_own, qrels=tmp_path / "judged.tsv")
+        assert (tmp_path / "c.trec").read_text() == (tmp_path / "v.trec").read_text()
+        assert texts.systems[0].means == vectors.systems[0].means
+        own = [line for line in (tmp_path / "v.trec").read_text().splitlines() if line.split()[0] == line.split()[2]]
+        assert len(own) == 3 * keep_own
+        for found in (texts, vectors):
+            notes = [note for note in found.notes if "have the id of a document" in note]
+            assert len(notes) == (not keep_own)
+            assert all("3 queries have" in note and "1 of these documents are judged" in note for note in notes)
+    assert vectors.systems[0].means["mrr_at_10"] < 1
+    np.save(tmp_path / "v/vectors.npy", np.eye(3, dtype=np.float32))
+    for name in ("ids.txt", "texts.jsonl", "queries/ids.txt", "queries/texts.jsonl"):
+        (tmp_path / "v" / name).unlink()
+    np.save(tmp_path / "v/queries/vectors.npy", np.eye(3, dtype=np.float32))
+    run(tmp_path / "v", out=tmp_path / "v.trec", k=1)
+    assert [line.split()[2] for line in (tmp_path / "v.trec").read_text().splitlines()] == ["0", "1", "2"], (
+        "numbers of rows are no names"
+    )
+
+
+def saved_ids(folder: Path, documents: str, queries: str) -> Path:
+    """A folder of three vectors, and three queries, by these ids."""
+    for place, ids in ((folder, documents), (folder / "queries", queries)):
+        place.mkdir()
+        np.save(place / "vectors.npy", np.eye(3, dtype=np.float32))
+        (place / "ids.txt").write_text("\n".join(ids) + "\n")
+    return folder
+
+
+def test_an_id_of_vectors_that_stands_twice_is_told(tmp_path: Path) -> None:
+    """trec_eval takes no query or document twice, and a mean over queries by their ids would lose one."""
+    for documents, queries, said in (("abb", "qrs", "document id 'b'"), ("abc", "qrq", "query id 'q'")):
+        with pytest.raises(KnnscopeError, match=f"{said} stands twice"):
+            run(saved_ids(tmp_path / said[-3:-1].strip("'"), documents, queries), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("k", "told"), [(3, True), (10, False)])
+def test_measures_at_ten_of_fewer_answers_say_so(k: int, told: bool) -> None:
+    found = run("sample", k=k)
+    assert any(f"nDCG@10 and MRR@10 are of {k} answers" in note for note in found.notes) == told
+
+
+def test_judgements_of_a_file_that_are_about_others_are_told(tmp_path: Path) -> None:
+    folder = saved_ids(tmp_path / "v", "abc", "qrs")
+    lines = ["q\ta\t1", "q\ta\t1", "q\tgone\t1", "other\ta\t1", "other\tb\t1", "third\tb\t1"]
+    (tmp_path / "j.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(lines) + "\n")
+    found = run(folder, qrels=tmp_path / "j.tsv", k=3)
+    assert found.systems[0].means["recall_at_k"] == 0.5
+    assert not any("answers, as in trec_eval" in note for note in found.notes), "there are no more documents"
+    for said in (
+        "1 judgements stand there again with the same grade",
+        "1 of 5 judgements are about documents that the corpus lacks",
+        "3 of 5 judgements are about 2 queries that the data set lacks",
+    ):
+        assert sum(f"j.tsv: {said}" in note for note in found.notes) == 1
 
 
 values = st.lists(st.floats(-1e39, 1e39, allow_nan=False), min_size=1, max_size=30)

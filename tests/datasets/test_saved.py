@@ -25,7 +25,7 @@ ids_with_ends = st.text(st.sampled_from("a" + ENDS), min_size=1)
 
 def write(folder: Path, texts: Texts, dim: int = 3) -> np.ndarray:
     values = np.arange(len(texts) * dim, dtype=np.float32).reshape(-1, dim)
-    saved.write(folder, texts, [values[:2], values[2:]], dim, FACTS)
+    saved.write(folder, saved.Column(texts, [values[:2], values[2:]], dim, FACTS))
     return values
 
 
@@ -153,7 +153,7 @@ def test_a_folder_of_this_program_is_written_again_whole_or_half(tmp_path: Path)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        saved.write(tmp_path, Texts(["d", "e"], ["1", "2"]), ends_early(), 3, FACTS)
+        saved.write(tmp_path, saved.Column(Texts(["d", "e"], ["1", "2"]), ends_early(), 3, FACTS))
     assert list(registry.load(str(tmp_path))[0].documents.ids) == ["c"], (
         "nothing has changed before all vectors are there"
     )

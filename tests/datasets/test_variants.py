@@ -270,6 +270,7 @@ def test_a_column_of_texts_may_be_named(tmp_path: Path) -> None:
         ("x.jsonl", b"{}", "line 1: has no 'text'"),
         ("x.csv", b"", "x.csv: the file is empty"),
         ("x.csv", b"id,text\n \n,\n", "line 3: the document id is empty"),
+        ("t.jsonl", b'{"text": "a"}\n{"id": "x", "text": "b"}\n', "line 2: has 'id', and the first row has no id"),
     ],
 )  # fmt: skip
 def test_damaged_tables_are_one_line(tmp_path: Path, name: str, raw: bytes, message: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,73 @@ def test_mining_needs_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
         MissingLibraryError, match=r"sentence_transformers is not installed: .*\[sentence-transformers\]"
     ):
         mine_hard_negatives([], model)
+
+
+class Lengths:
+    """A model of BEIR: texts by how long they are."""
+
+    def encode_queries(self, queries: list[str], **_: Any) -> Any:
+        return np.array([[1.0, len(query)] for query in queries])
+
+    def encode_corpus(self, corpus: list[dict[str, str]], **_: Any) -> Any:
+        return self.encode_queries([one["text"] for one in corpus])
+
+
+@pytest.fixture
+def beir(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``knnscope.beir`` with what it needs of its host."""
+    if importlib.util.find_spec("beir") is None:
+        for name in ("beir", "beir.retrieval", "beir.retrieval.search"):
+            monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        base = SimpleNamespace(BaseSearch=object)
+        monkeypatch.setitem(sys.modules, "beir.retrieval.search.base", base)
+    monkeypatch.delitem(sys.modules, "knnscope.beir", raising=False)
+    yield importlib.import_module("knnscope.beir")
+    sys.modules.pop("knnscope.beir", None)
+
+
+def corpus_of(*lengths: int) -> dict[str, dict[str, str]]:
+    return {f"d{n}": {"text": "x" * n} for n in lengths}
+
+
+def test_beir_s_files_of_another_corpus_are_not_searched_for_this_one(beir: Any, tmp_path: Any) -> None:
+    search = beir.ExactSearch(Lengths(), corpus_chunk_size=2)
+
+    def found(corpus: Any, queries: Any = {"q": "?"}, **how: Any) -> Any:  # noqa: B006 - not changed
+        search.encode(corpus, queries, str(tmp_path), **how)
+        files = sorted(map(str, tmp_path.glob("corpus.*.pkl")))
+        return search.search_from_files(str(tmp_path / "queries.pkl"), files, 9)
+
+    first = corpus_of(1, 2, 3, 4)
+    assert found(first) == found(first) == search.search(first, {"q": "?"}, 9, "dot")
+    for other, how, said in (
+        (corpus_of(1, 2, 3, 4, 5), {}, r"corpus.0.pkl: embeddings of others .*overwrite=True"),
+        (corpus_of(1, 3, 4), {}, r"corpus.1.pkl: embeddings of others .*overwrite=True"),
+        (corpus_of(3, 4), {}, r"corpus.1.pkl: .* larger corpus.*remove it"),
+        (corpus_of(7, 8), {"overwrite": True}, r"corpus.1.pkl: .* larger corpus.*remove it"),
+        (first, {"queries": {"other": "?"}}, r"queries.pkl: embeddings of others .*overwrite=True"),
+        (first, {"queries": {"q": "another"}}, r"queries.pkl: embeddings of others .*overwrite=True"),
+        (first | {"d4": {"text": "yyyy"}}, {}, r"corpus.0.pkl: embeddings of others .*overwrite=True"),
+    ):
+        with pytest.raises(KnnscopeError, match=said):
+            found(other, **how)
+        assert found(first) == search.search(first, {"q": "?"}, 9, "dot")
+    assert found(corpus_of(5, 6, 7), overwrite=True).keys() == {"q"}
+
+
+def test_a_document_that_stands_in_two_of_beir_s_files_is_told(beir: Any, tmp_path: Any) -> None:
+    search = beir.ExactSearch(Lengths())
+    for number, corpus in enumerate((corpus_of(1, 2), corpus_of(2, 3))):
+        search.encode(corpus, {"q": "?"}, str(tmp_path), corpus_filename=f"{number}.pkl")
+    files = [str(tmp_path / f"{number}.pkl") for number in range(2)]
+    with pytest.raises(KnnscopeError, match=r"1.pkl: 'd2' is also in .*0.pkl"):
+        search.search_from_files(str(tmp_path / "queries.pkl"), files, 9)
+    with pytest.raises(KnnscopeError, match=r"0.pkl: 'd2' is also in .*0.pkl"):
+        search.search_from_files(str(tmp_path / "queries.pkl"), files[:1] * 2, 9)
+    with pytest.raises(KnnscopeError, match=r"corpus_filename 'one': 2 files"):
+        beir.ExactSearch(Lengths(), corpus_chunk_size=1).encode(
+            corpus_of(1, 2), {"q": "?"}, str(tmp_path), corpus_filename="one", overwrite=True
+        )
 
 
 def test_embeddings_with_names_are_kept_whole(tmp_path: Any) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from knnscope.encoders import bert_graph, models, onnx_encoder, recipes
 from knnscope.encoders.onnx_encoder import OnnxEncoder, Placement, plan
+from knnscope.encoders.pooling import MODES
 from knnscope.errors import KnnscopeError
 from tests.encoders import folders
 
@@ -313,15 +314,22 @@ def test_vectors_that_are_not_finite_never_reach_the_cache(tiny: models.Model, t
         broken.encode(["a text"])
 
 
-def test_a_tokenizer_without_special_tokens_and_an_empty_text(tiny: models.Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pooling", [*MODES, "max+mean"])
+def test_a_tokenizer_without_special_tokens_and_an_empty_text(pooling: str, tiny: models.Model, tmp_path: Path) -> None:
     own_copy(tiny, tmp_path)
     tokenizer = json.loads(tiny.tokenizer.read_text())
     tokenizer["post_processor"] = None
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
-    encoder = OnnxEncoder(found := models.resolve(str(tmp_path)), found.recipe)
+    found = models.resolve(str(tmp_path))
+    encoder = OnnxEncoder(found, replace(found.recipe, pooling=pooling))
     vectors = encoder.encode(["", "a"])
     assert np.isfinite(vectors).all()
-    assert np.isfinite(encoder.encode([""])).all()
+    for vector, text in zip(vectors, ["", "a"], strict=True):
+        np.testing.assert_allclose(encoder.encode([text])[0], vector, rtol=0, atol=1e-6)
+    assert vectors[1].any()
+    assert vectors[0].any() == (pooling == "cls"), (
+        "nothing is left to pool: zero; cls takes filling, as sentence-transformers does"
+    )
 
 
 @pytest.mark.parametrize("when", ["loading", "encoding"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -125,6 +127,17 @@ def test_asynchronous_ways_are_the_same(both: Any) -> None:
     assert [document.id for document in known] == [IDS[3]]
 
 
+def test_relevance_is_within_its_bounds_where_rounding_is_not() -> None:
+    """The cosine of opposite vectors is below -1 by a rounding."""
+    rows = [np.random.default_rng(i).standard_normal(384) for i in range(60)]
+    store = ExactVectorStore.from_texts([" ".join(map(repr, row.tolist())) for row in rows], Said(), dtype="float64")
+    opposite = [" ".join(map(repr, (-row).tolist())) for row in rows]
+    assert min(score for one in opposite for _, score in store.similarity_search_with_score(one, 60)) < -1
+    with warnings.catch_warnings(action="error"):
+        for one in opposite:
+            assert store.similarity_search_with_relevance_scores(one, k=60)[-1][1] >= 0
+
+
 VECTORS = st.lists(st.lists(st.integers(-2, 2), min_size=3, max_size=3), min_size=1, max_size=12)
 
 
@@ -153,6 +166,10 @@ def test_an_addition_is_all_or_nothing() -> None:
         with pytest.raises((KnnscopeError, ValueError), match=said):
             store.add_texts(added, ids=ids)
         assert store.similarity_search_with_score("1 1", 9) == before
+    for metadata in (None, 1):
+        with pytest.raises(TypeError):
+            store.add_texts(["5 5", "6 6"], [{}, metadata], ids=["a", "c"])
+        assert store.similarity_search_with_score("1 1", 9) == before
     with pytest.raises(KnnscopeError, match="NUL"):
         ExactVectorStore.from_texts(["1 0"], Said(), ids=["\0b"])
     store.add_texts(["5 5", "1 2", "3 4"], ids=["a", "c", "c"])  # of two the last
@@ -178,8 +195,38 @@ def test_nothing_added_has_no_answers_and_all_can_be_deleted() -> None:
 
 def test_what_is_given_out_is_not_what_is_kept() -> None:
     store = ExactVectorStore.from_texts(["1 2"], Said(), [{"a": 1}], ids=["x"])
-    store.similarity_search("1 2")[0].page_content = "changed"
-    assert store.get_by_ids(["x"])[0].page_content == "1 2"
+
+    def change(document: Document) -> bool:
+        document.page_content = "changed"
+        document.metadata["score"] = 1  # as is done with documents that were found
+        return True
+
+    for given_out in (
+        lambda: store.similarity_search("1 2"),
+        lambda: store.max_marginal_relevance_search("1 2"),
+        lambda: store.get_by_ids(["x"]),
+        lambda: store.similarity_search("1 2", filter=change),
+    ):
+        for document in given_out():
+            change(document)
+        assert store.get_by_ids(["x"]) == [Document(id="x", page_content="1 2", metadata={"a": 1})]
+
+
+def test_a_document_may_go_while_those_that_differ_are_chosen() -> None:
+    class Leaving(ExactVectorStore):
+        def similarity_search_with_score_by_vector(self, *args: Any, **how: Any) -> Any:
+            found = super().similarity_search_with_score_by_vector(*args, **how)
+            other = Thread(target=self.delete, args=(["a"],))
+            other.start()
+            other.join(0.2)  # it has its turn when this one has had its own
+            others.append(other)
+            return found
+
+    others: list[Thread] = []
+    store = Leaving.from_texts(["1 0", "0 1", "1 1"], Said(), ids=["a", "b", "c"])
+    assert store.max_marginal_relevance_search("1 0", k=2)[0].id == "a"
+    others[0].join()
+    assert store.get_by_ids(["a"]) == []
 
 
 def test_threads_add_delete_and_search_at_once() -> None:
