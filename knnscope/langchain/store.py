@@ -83,7 +83,7 @@ class ExactVectorStore(Searching):
     ) -> list[tuple[Any, float]]:
         """The k nearest of the documents for which ``filter`` is true, with scores; all where there are fewer."""
         with self._lock:
-            may = [name for name, one in self._documents.items() if filter is None or filter(_copy(one))]
+            may = [name for name, one in self._documents.items() if filter is None or filter(one)]
             if self._index is None or min(k, len(may)) < 1:
                 return []
             where = None if filter is None else Keep(may)
