@@ -87,8 +87,7 @@ def _joined(processes: Sequence[Sequence[float]]) -> list[list[float]]:
     each = max(1, MOST // len(coins))
     sizes = [-(-len(some) // each) for some in coins]
     return [
-        [median(some[i : i + size]) for i in range(0, len(some), size)]
-        for some, size in zip(coins, sizes, strict=True)
+        [median(some[i : i + size]) for i in range(0, len(some), size)] for some, size in zip(coins, sizes, strict=True)
     ]
 
 
@@ -117,7 +116,9 @@ def signed_rank_p(groups: Sequence[Sequence[float]]) -> float:
         start = end
     place = iter(signed)
     sums = [s for s in (sum(next(place) for _ in group) for group in groups) if s]
-    share = np.zeros(sum(map(abs, sums)) + 1)  # share[s]: of the choices of signs, those whose positive sums add up to s
+    share = np.zeros(
+        sum(map(abs, sums)) + 1
+    )  # share[s]: of the choices of signs, those whose positive sums add up to s
     share[0] = 1
     for size in map(abs, sums):
         share /= 2  # exact: of up to 52 groups every share is a whole number of 2^-52

@@ -111,8 +111,8 @@ def rival(leader: Measurement, other: Measurement) -> Rival:
 def _rivals(leader: Measurement, others: Sequence[Measurement]) -> tuple[Rival, ...]:
     """Others against the leader. Who leads follows from the same times, so with many engines one looks slower by chance.
 
-    Told apart are those that take 1.5 times as long in every round, which no luck of a process explains; of all others, those that
-    Holm's correction leaves significant, so that of engines alike one is called slower in ``statistics.LEVEL`` of all groups.
+    Told apart are those that take 1.5 times as long, by the whole interval, or in every round of a quick run, which no luck of a process
+    explains; of all others, those that Holm's correction leaves significant, so that of engines alike one is called slower in ``statistics.LEVEL`` of all groups.
     """
     compared = [_compared(leader, other) for other in others]
     apart = [c is not None and _apart(c, leader.quick) for c in compared]
@@ -133,8 +133,9 @@ def _compared(leader: Measurement, other: Measurement) -> statistics.Comparison 
 
 
 def _apart(c: statistics.Comparison, quick: bool) -> bool:
-    enough = c.rounds >= statistics.QUICK_FEWEST if quick else c.p <= statistics.LEVEL
-    return c.low >= QUICK_MATTERS and enough
+    if quick:  # its rounds share one process, so no interval of theirs says how far the next one may be
+        return c.least >= QUICK_MATTERS and c.rounds >= statistics.QUICK_FEWEST
+    return c.low >= QUICK_MATTERS and c.p <= statistics.LEVEL
 
 
 def _rival(leader: Measurement, other: Measurement, c: statistics.Comparison | None, significant: bool) -> Rival:
