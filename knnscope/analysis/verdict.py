@@ -10,7 +10,7 @@ from knnscope.analysis import statistics
 from knnscope.analysis.measurement import NOT_HERE, Measurement
 from knnscope.analysis.significance import holm
 from knnscope.search.grading import RIGHT
-from knnscope.units import duration
+from knnscope.units import duration, times
 
 MATTERS = 1.05
 """A ratio nearer to 1 than this is no difference that matters."""
@@ -209,7 +209,7 @@ def _sentence(v: Verdict, stopped: bool) -> str:
             text += " (the only one)"
     if after is not None:
         text += f"; {v.engine} is" if level else ","
-        text += f" {after.ratio:.3g} times ({after.low:.3g} to {after.high:.3g}) as fast as {after.engine}"
+        text += f" {times(after.ratio)} times ({times(after.low)} to {times(after.high)}) as fast as {after.engine}"
     if unclear := [f"{r.engine} ({duration(r.median_ns)})" for r in told if r not in level]:
         text += f"; too noisy to place: {_and(unclear)}"
     return text
@@ -251,8 +251,10 @@ def splits(rows: Iterable[Measurement]) -> list[Split]:
         device = known.get((engine, k, batch, "device", "hot"))
         first = known.get((engine, k, batch, "host", "first"))
         if boundary == "host" and cache == "hot" and first and device and device.event_ns is not None:
-            compute = min(device.event_ns, device.took_ns)
-            whole, inside = host.took_ns, device.took_ns
-            transfer = max(0, whole - inside)
+            whole = host.took_ns
+            inside = min(
+                whole, device.took_ns
+            )  # of times so near that noise has them the other way round, no part is copying
+            compute, transfer = min(device.event_ns, inside), whole - inside
             found.append(Split(engine, k, batch, first.took_ns, whole, transfer, inside - compute, compute))
     return found
