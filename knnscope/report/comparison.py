@@ -152,7 +152,8 @@ def _share(row: Measurement) -> str:
     if not floors or not row.median_ns:
         return ""
     floor, word = max(floors)
-    return f"{percent(floor / row.median_ns)} {word}"
+    share = floor / row.median_ns
+    return f"{share:.0%} {word}" if share >= 0.01 else f"{percent(share)} {word}"
 
 
 def failures(rows: Sequence[Measurement]) -> Table | None:
