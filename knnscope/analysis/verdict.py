@@ -112,8 +112,8 @@ def _rivals(leader: Measurement, others: Sequence[Measurement]) -> tuple[Rival, 
     """Others against the leader. Who leads follows from the same times, so with many engines one looks slower by chance.
 
     Told apart are those that take 1.5 times as long, by the whole interval, or in every round of a quick run, which no luck of a process
-    explains; of all others, those that Holm's correction leaves significant, so that of engines alike one is called slower in
-    ``statistics.LEVEL`` of all groups.
+    explains; of all others, those that Holm's correction leaves significant. It corrects for the rivals and not for who leads, so that of two
+    engines alike one is called slower in ``statistics.LEVEL`` of all groups, and more often of many (docs/decisions/005).
     """
     compared = [_compared(leader, other) for other in others]
     apart = [c is not None and _apart(c, leader.quick) for c in compared]

@@ -287,6 +287,18 @@ def test_of_equal_engines_one_is_rarely_called_slower(engines: int) -> None:
     assert sum(v.next is not None for v in some) <= 8
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [0.05, 0.1])
+@pytest.mark.parametrize(("engines", "share"), [(2, 0.03), (7, 0.05), (15, 0.08)])
+def test_how_often_one_of_equal_engines_is_called_slower_is_what_pages_say(
+    engines: int, share: float, spread: float
+) -> None:
+    """By three standard errors of 600 runs."""
+    chance = np.random.default_rng(engines)
+    told = [verdicts(of_processes(drawn(chance, engines, spread)))[0].next is not None for _ in range(600)]
+    assert sum(told) <= 600 * share + 3 * (600 * share * (1 - share)) ** 0.5
+
+
 @pytest.mark.parametrize("spread", [0.05, 0.1])
 def test_a_true_difference_of_1_3_is_told_from_six_rivals(spread: float) -> None:
     chance = np.random.default_rng(3)
