@@ -268,6 +268,8 @@ def _about(probes: Sequence[Probe], over: Axis, fixed: int, crossing: Crossing) 
         if near and crossing.before in found and crossing.after in found:
             pair = found[crossing.before], found[crossing.after]
             points.append((math.log(probe.at / middle), math.log(ratio([pair]).centre)))
+    if not points:  # each has figures on its side alone
+        return middle
     mean_x, mean_y = (sum(p[i] for p in points) / len(points) for i in (0, 1))
     across = sum((x - mean_x) ** 2 for x, _ in points)
     slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / across if across else 0.0

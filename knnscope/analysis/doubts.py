@@ -67,11 +67,16 @@ def _short(rows: Sequence[Measurement]) -> list[Doubt]:
     if any(row.quick for row in rows):
         text = f"few rounds by one process an engine: below {QUICK_MATTERS:g} times nothing is told apart"
         return [Doubt("quick", f"a quick run: {text}")]
-    most = max((sum(map(bool, row.samples_ns)) for row in rows if row.cache == "hot"), default=0)
+    most = max((_processes(row) for row in rows if row.cache == "hot"), default=0)
     if 0 < most < statistics.FEWEST_ROUNDS:
-        text = f"at most {most} rounds: {statistics.FEWEST_ROUNDS} are needed to tell engines apart"
+        text = f"at most {most} rounds, those of one process counted once: {statistics.FEWEST_ROUNDS} are needed to tell engines apart"
         return [Doubt("incomplete", text)]
     return []
+
+
+def _processes(row: Measurement) -> int:
+    """So many draws are what the test has, whatever the number of rounds."""
+    return len(statistics.by_process([1.0 if some else None for some in row.samples_ns], row.rounds_a_process))
 
 
 def _throttled(environment: Mapping[str, Any]) -> list[Doubt]:

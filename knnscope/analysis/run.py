@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from knnscope.analysis import jsonl
+from knnscope.analysis import contradictions, jsonl
 from knnscope.analysis.measurement import Count, Device, Measurement, RungMeasurement, to_dict
 from knnscope.analysis.side_by_side import SideBySide
 from knnscope.analysis.verdict import as_json
@@ -234,7 +234,7 @@ def load(folder: str | Path, commands: str = "compare or ladder") -> Run:
         commands: whose runs are read, for the error.
 
     Raises:
-        KnnscopeError: no such folder, or a file that is not what a run writes: names file, line and field.
+        KnnscopeError: no such folder, a file that is not what a run writes, or rows that contradict each other: names file, line and field.
     """
     folder = Path(folder)
     if not (folder / ROWS).is_file():
@@ -253,10 +253,12 @@ def load(folder: str | Path, commands: str = "compare or ladder") -> Run:
         raise KnnscopeError(f"{folder / ENVIRONMENT}: not what knnscope {OLD} writes: {error}") from error
     if isinstance(facts, LadderFacts) or (facts is None and _climbed(folder / ROWS)):
         rungs = tuple(jsonl.read(folder / ROWS, RungMeasurement, "knnscope ladder"))
+        contradictions.check(rungs, folder / ROWS)
         return LadderRun(rungs, facts or _told_by(rungs), environment, folder)
     rows = tuple(jsonl.read(folder / ROWS, Measurement, "knnscope compare"))
     if not rows:
         raise KnnscopeError(f"{folder / ROWS}: holds no row: run knnscope compare again")
+    contradictions.check(rows, folder / ROWS)
     return ComparisonRun(rows, environment, facts or _stopped(rows), folder)
 
 

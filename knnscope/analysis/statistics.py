@@ -28,6 +28,8 @@ FEWEST_ROUNDS = 7
 """With fewer rounds no outcome of the test is as unlikely as ``LEVEL`` (2 / 2^6 > 0.03)."""
 QUICK_FEWEST = 3
 """Rounds of a quick run: with fewer not even a large difference is told."""
+MOST = 120
+"""Rounds, and processes, that are told apart in a few tenths of a second; of more, neighbors count as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Comparison:
 
     ratio: centre over rounds of (median time of A) / (median time of B), by Hodges and Lehmann. low, high: 95% interval of the
     ratio. p: exact two-sided probability of so uneven an outcome without a difference. rounds: rounds in which both were timed,
-    those of the same processes counted once.
+    those of the same processes counted once. least: the ratio of the round in which it is smallest.
     """
 
     ratio: float
@@ -44,6 +46,7 @@ class Comparison:
     high: float
     p: float
     rounds: int
+    least: float
 
     @property
     def verdict(self) -> str:
@@ -67,10 +70,25 @@ def compare(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], together
     pairs = [(median(x), median(y)) if x and y else None for x, y in zip(a, b, strict=True)]
     if not any(pairs) or min(min(pair) for pair in pairs if pair) <= 0:
         raise ValueError("a comparison needs a round in which both were timed, and times above zero")
-    processes = [[p for p in pairs[i : i + together] if p] for i in range(0, len(pairs), together)]
-    logs = [[math.log(x / y) for x, y in process] for process in processes if process]
+    each = by_process([math.log(p[0] / p[1]) if p else None for p in pairs], together)
+    least = math.exp(min(map(min, each)))
+    logs = _joined(each)
     low, high = interval(logs)
-    return Comparison(math.exp(centre(logs)), math.exp(low), math.exp(high), signed_rank_p(logs), len(logs))
+    return Comparison(math.exp(centre(logs)), math.exp(low), math.exp(high), signed_rank_p(logs), len(logs), least)
+
+
+def _joined(processes: Sequence[Sequence[float]]) -> list[list[float]]:
+    """At most ``MOST`` differences, since the test takes the cube of that: neighboring processes toss one coin, then rounds count by their median.
+
+    Without a difference each sign is as likely as before, so the test stays exact.
+    """
+    step = -(-len(processes) // MOST)
+    coins = [[d for some in processes[i : i + step] for d in some] for i in range(0, len(processes), step)]
+    each = max(1, MOST // len(coins))
+    sizes = [-(-len(some) // each) for some in coins]
+    return [
+        [median(some[i : i + size]) for i in range(0, len(some), size)] for some, size in zip(coins, sizes, strict=True)
+    ]
 
 
 def least_p(rounds: int) -> float:
@@ -98,15 +116,16 @@ def signed_rank_p(groups: Sequence[Sequence[float]]) -> float:
         start = end
     place = iter(signed)
     sums = [s for s in (sum(next(place) for _ in group) for group in groups) if s]
-    ways = [1]  # ways[s]: choices of signs whose positive sums add up to s
+    share = np.zeros(
+        sum(map(abs, sums)) + 1
+    )  # share[s]: of the choices of signs, those whose positive sums add up to s
+    share[0] = 1
     for size in map(abs, sums):
-        grown = ways + [0] * size
-        for s, count in enumerate(ways):
-            grown[s + size] += count
-        ways = grown
+        share /= 2  # exact: of up to 52 groups every share is a whole number of 2^-52
+        share[size:] += share[:-size].copy()
     for_it = sum(s for s in sums if s > 0)
-    tail = min(for_it, sum(map(abs, sums)) - for_it)
-    return min(1.0, 2 * sum(ways[: tail + 1]) / float(2 ** len(sums)))
+    tail = min(for_it, len(share) - 1 - for_it)
+    return min(1.0, 2 * float(share[: tail + 1].sum()))
 
 
 def centre(groups: Sequence[Sequence[float]]) -> float:

@@ -25,7 +25,7 @@ CLEAR = 1.12
 """A row is clear if its ratio is no change that matters, and the 95% interval lies between this and one over this. So 15% are called clear by chance in
 fewer than one of forty looks; by simulation in none of a hundred runs (tests/analysis/test_turns_simulated.py)."""
 MOST = 60
-"""Pairs that the exact test takes a second for; of more, neighbors count as one."""
+"""Pairs that are told apart; of more, neighbors count as one."""
 
 
 def pairs(before: Floats, after: Floats, together: int) -> list[float]:

@@ -10,7 +10,7 @@ from knnscope.analysis import statistics
 from knnscope.analysis.measurement import NOT_HERE, Measurement
 from knnscope.analysis.significance import holm
 from knnscope.search.grading import RIGHT
-from knnscope.units import duration
+from knnscope.units import duration, times
 
 MATTERS = 1.05
 """A ratio nearer to 1 than this is no difference that matters."""
@@ -111,8 +111,9 @@ def rival(leader: Measurement, other: Measurement) -> Rival:
 def _rivals(leader: Measurement, others: Sequence[Measurement]) -> tuple[Rival, ...]:
     """Others against the leader. Who leads follows from the same times, so with many engines one looks slower by chance.
 
-    Told apart are those that take 1.5 times as long in every round, which no luck of a process explains; of all others, those that
-    Holm's correction leaves significant, so that of engines alike one is called slower in ``statistics.LEVEL`` of all groups.
+    Told apart are those that take 1.5 times as long, by the whole interval, or in every round of a quick run, which no luck of a process
+    explains; of all others, those that Holm's correction leaves significant. It corrects for the rivals and not for who leads, so that of two
+    engines alike one is called slower in ``statistics.LEVEL`` of all groups, and more often of many (docs/decisions/005).
     """
     compared = [_compared(leader, other) for other in others]
     apart = [c is not None and _apart(c, leader.quick) for c in compared]
@@ -133,8 +134,9 @@ def _compared(leader: Measurement, other: Measurement) -> statistics.Comparison 
 
 
 def _apart(c: statistics.Comparison, quick: bool) -> bool:
-    enough = c.rounds >= statistics.QUICK_FEWEST if quick else c.p <= statistics.LEVEL
-    return c.low >= QUICK_MATTERS and enough
+    if quick:  # its rounds share one process, so no interval of theirs says how far the next one may be
+        return c.least >= QUICK_MATTERS and c.rounds >= statistics.QUICK_FEWEST
+    return c.low >= QUICK_MATTERS and c.p <= statistics.LEVEL
 
 
 def _rival(leader: Measurement, other: Measurement, c: statistics.Comparison | None, significant: bool) -> Rival:
@@ -208,7 +210,7 @@ def _sentence(v: Verdict, stopped: bool) -> str:
             text += " (the only one)"
     if after is not None:
         text += f"; {v.engine} is" if level else ","
-        text += f" {after.ratio:.3g} times ({after.low:.3g} to {after.high:.3g}) as fast as {after.engine}"
+        text += f" {times(after.ratio)} times ({times(after.low)} to {times(after.high)}) as fast as {after.engine}"
     if unclear := [f"{r.engine} ({duration(r.median_ns)})" for r in told if r not in level]:
         text += f"; too noisy to place: {_and(unclear)}"
     return text
@@ -250,8 +252,10 @@ def splits(rows: Iterable[Measurement]) -> list[Split]:
         device = known.get((engine, k, batch, "device", "hot"))
         first = known.get((engine, k, batch, "host", "first"))
         if boundary == "host" and cache == "hot" and first and device and device.event_ns is not None:
-            compute = min(device.event_ns, device.took_ns)
-            whole, inside = host.took_ns, device.took_ns
-            transfer = max(0, whole - inside)
+            whole = host.took_ns
+            inside = min(
+                whole, device.took_ns
+            )  # of times so near that noise has them the other way round, no part is copying
+            compute, transfer = min(device.event_ns, inside), whole - inside
             found.append(Split(engine, k, batch, first.took_ns, whole, transfer, inside - compute, compute))
     return found

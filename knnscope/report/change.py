@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from html import escape
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -86,7 +87,8 @@ def html(found: Changes) -> str:
 
 def earlier(found: Changes) -> str:
     """The earlier run, or how many there are and which is the last."""
-    kept = len(found.earlier) - len(found.left_out)
+    out = {one.run for one in found.left_out}  # later ones are among them
+    kept = sum(run not in out for run in found.earlier)
     if not found.earlier:
         return found.before
     return (
@@ -210,10 +212,9 @@ def shared(found: Changes) -> list[str]:
         some = [one for one in found.shared if one.device == device and one.cache == "hot"]
         if not some:
             continue
-        ratios = sorted(one.ratio for one in some)
         names = list(dict.fromkeys(name for one in some for name in one.engines))
         low, high = min(one.low for one in some), max(one.high for one in some)
-        middle = ratios[len(ratios) // 2]
+        middle = median(one.ratio for one in some)
         where = "" if device == "cpu" else " on the GPU"
         took = "as long" if 1 / NEAR <= middle <= NEAR else f"{_times(middle)} times as long"
         said.append(

@@ -11,7 +11,7 @@ from knnscope.analysis.verdict import QUICK_MATTERS, Split, groups, sentences, s
 from knnscope.report import side_by_side
 from knnscope.report.text import Table, paragraph, plain, table
 from knnscope.search.grading import RIGHT
-from knnscope.units import duration, size
+from knnscope.units import duration, percent, size, times
 
 HEAD = ("engine", "grade", "first", "cold", "hot", "95%", "p99", "CPU time", "of floor", "queries/s")
 OPTIONAL = ("cold", "95%", "p99", "of floor")
@@ -152,7 +152,8 @@ def _share(row: Measurement) -> str:
     if not floors or not row.median_ns:
         return ""
     floor, word = max(floors)
-    return f"{100 * floor / row.median_ns:.0f}% {word}"
+    share = floor / row.median_ns
+    return f"{share:.0%} {word}" if share >= 0.01 else f"{percent(share)} {word}"
 
 
 def failures(rows: Sequence[Measurement]) -> Table | None:
@@ -286,10 +287,12 @@ def _against(s: Split, best: dict[tuple[int, int], Measurement]) -> str:
         return ""
     ratio = row.took_ns / s.host_ns
     if ratio >= 1:
-        return f"{ratio:.3g} times as fast as {plain(row.engine)}"
+        return f"{times(ratio)} times as fast as {plain(row.engine)}"
     parts = {"transfer": s.transfer_ns, "launch": s.launch_ns, "compute": s.compute_ns}
     largest = max(parts, key=lambda name: parts[name])
-    return f"{1 / ratio:.3g} times slower than {plain(row.engine)}, {min(100, 100 * parts[largest] / s.host_ns):.0f}% is {largest}"
+    return (
+        f"{times(1 / ratio)} times slower than {plain(row.engine)}, {percent(parts[largest] / s.host_ns)} is {largest}"
+    )
 
 
 def memory(rows: Sequence[Measurement]) -> Table | None:
@@ -356,7 +359,7 @@ def notes(rows: Sequence[Measurement], queries: int | None = None) -> list[str]:
     overheads = [r.overhead_ns for r in hot if r.overhead_ns]
     if overheads:
         share = max(r.overhead_ns / r.took_ns for r in hot if r.overhead_ns)
-        said.append(f"timing itself takes {duration(max(overheads))}, at most {100 * share:.2g}% of any time above")
+        said.append(f"timing itself takes {duration(max(overheads))}, at most {percent(share)} of any time above")
     said += _undecided(rows)
     said += _compiling(rows)
     said += _again(hot, queries)

@@ -8,7 +8,7 @@ from knnscope.analysis.explained_crossings import ExplainedCrossing, explained, 
 from knnscope.analysis.measurement import FAILED
 from knnscope.report import markup
 from knnscope.report.text import Table, plain
-from knnscope.units import duration
+from knnscope.units import duration, times
 
 NONE = "no engine gave an answer known to be right"
 
@@ -119,7 +119,7 @@ def _margins(sizes: list[Seen], leader: str) -> str:
             nearest = min(others, key=lambda e: others[e])
             pairs = [(p[nearest], p[leader]) for p in s.measured if nearest in p and leader in p]
             if pairs:
-                said.append(f"{ratio(pairs).centre:.3g} times as fast as {plain(nearest)} at {s.at:,}")
+                said.append(f"{times(ratio(pairs).centre)} times as fast as {plain(nearest)} at {s.at:,}")
     return f", {' and '.join(said)}" if said else ""
 
 
@@ -137,7 +137,7 @@ def _fastest(size: Seen) -> str:
     others = {e: ns for e, ns in size.medians.items() if e != size.leader}
     if not others:
         return f"{plain(size.leader)} (the only right one)"
-    return f"{plain(size.leader)}, {min(others.values()) / size.medians[size.leader]:.3g} times"
+    return f"{plain(size.leader)}, {times(min(others.values()) / size.medians[size.leader])} times"
 
 
 def _failures(run: CrossoverRun) -> list[str]:

@@ -164,7 +164,11 @@ def test_a_later_run_of_another_machine_is_left_out_and_named() -> None:
     other = replace(LATER[2], environment={**LATER[2].environment, "cpu": {"model": "another", "usable_cores": 2}})
     found = changes(EARLIER, [LATER[0], LATER[1], other])
     assert {row.later for row in found.rows} == {2}
-    assert "left out: later run 3: processor: a processor, then another" in report.text(found).splitlines()
+    text = report.text(found)
+    assert "left out: later run 3: processor: a processor, then another" in text.splitlines()
+    assert text.startswith("A  8 earlier runs, the last run 8\n")  # it is none of them
+    one = report.text(changes(EARLIER[:2], [LATER[0], LATER[1], other]))
+    assert one.startswith("A  2 earlier runs, the last run 2\n")
 
 
 def test_runs_that_are_none_are_refused() -> None:
@@ -211,3 +215,10 @@ def test_rows_that_are_not_clear() -> None:
     assert not asked(outcome="noisy", ratio=None), "no time"
     assert not any(asked(outcome=outcome) for outcome in ("newly wrong", "no control", "gone", "not comparable"))
     assert not asked(outcome="worse", cache="cold")
+
+
+def test_what_the_machine_did_is_the_middle_of_all_batch_sizes() -> None:
+    found = changes(EARLIER, LATER)
+    both = tuple(structs.replace(found.shared[0], ratio=ratio) for ratio in (1.0, 1.4))
+    (said,) = report.shared(structs.replace(found, shared=both))
+    assert "take 1.20 times as long in B as in A" in said

@@ -134,6 +134,20 @@ def test_simulated_crossings_are_found_within_five_percent(runs: int) -> None:
     assert off[len(off) // 2] <= 0.03
 
 
+def test_a_crossing_of_two_that_no_size_has_both_of_lies_in_the_middle() -> None:
+    """Where one runs out of memory the other, which takes no smaller size, leads: no ratio says where between them."""
+    rows = {
+        at: tuple(changed(row, rows=at, quick=True) for row in made_up(name, 10))
+        for name, at in (("a", 500), ("b", 900))
+    }
+    probes = tuple(Probe(at=at, measurements=some) for at, some in rows.items())
+    run = CrossoverRun(question=changed(QUESTION, high=900), environment={}, probes=probes, finished=True)
+    (found,) = crossings(probes, "rows", 1)
+    assert (found.before, found.low, found.after, found.high) == ("a", 500, "b", 900)
+    assert found.at == pytest.approx(math.sqrt(500 * 900))
+    assert "a is fastest up to 500 rows, b from 900 on; they cross at about 671" in report.text(run)
+
+
 def test_more_than_one_crossing_is_found() -> None:
     """A step, as where rows leave a cache, makes one engine slower in the middle only."""
     costs = {"a": affine(20, 10), "b": lambda rows: affine(60, 2)(rows) * (8 if 30_000 < rows < 90_000 else 1)}

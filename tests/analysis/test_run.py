@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -44,12 +45,12 @@ ANSWERS = SideBySide(
 EVERY = rows("a", 100) + rows("b", 200, "wrong", event_us=5.0) + rows("c", 90, "float32") + failed("d", "oom")
 RUNGS = [
     RungMeasurement(
-        schema_version=SCHEMA_VERSION, rung="a", changed="x", dataset="y", rows=9, dim=2, k=1, device="cpu", **more
+        schema_version=SCHEMA_VERSION, rung=name, changed="x", dataset="y", rows=9, dim=2, k=1, device="cpu", **more
     )
-    for more in (
-        {"status": "ok", "grade": "exact", "wall_ns": 5, "ratio_below": 1.5, "note": "n", "scaled": True},
-        {"status": "no-gpu", "reason": "none here"},
-        {"status": "crashed", "reason": "so"},
+    for name, more in (
+        ("a", {"status": "ok", "grade": "exact", "wall_ns": 5, "ratio_below": 1.5, "note": "n", "scaled": True}),
+        ("b", {"status": "no-gpu", "reason": "none here"}),
+        ("c", {"status": "crashed", "reason": "so"}),
     )
 ]
 COMPARED = ComparisonRun(
@@ -215,3 +216,43 @@ def test_what_a_run_would_write_later_is_looked_for_at_once(tmp_path: Path, name
     (tmp_path / name).mkdir()
     with pytest.raises(KnnscopeError, match=rf"{name}: is there, and a run would write over it"):
         runs.new(tmp_path)
+
+
+def edited(folder: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    change(lines)
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: rows.append(rows[1]), r"results.jsonl:8: measures the same as line 2: a run has each row once"),
+        (lambda rows: rows[-1].update(dataset="other"), r"results.jsonl:7: dataset is not that of line 1"),
+        (lambda rows: rows[2].update(rows=7), r"results.jsonl:3: rows is not that of line 1"),
+        (lambda rows: rows[2].update(metric="ip"), r"results.jsonl:3: metric is not that of line 1"),
+        (lambda rows: rows[2].update(threads=None), r"results.jsonl:3: threads is not that of line 1"),
+        (lambda rows: rows[2].update(quick=True), r"results.jsonl:3: quick is not that of line 1"),
+        (lambda rows: rows[1].update(median_ns=1000), r"results.jsonl:2: median_ns is 1,000, and .* by its samples"),
+        (lambda rows: rows[1].update(samples_ns=[[7]]), r"results.jsonl:2: median_ns is .*, and 7 by its samples"),
+    ],
+)
+def test_rows_that_no_run_has_beside_each_other_are_refused(tmp_path: Path, change: Any, said: str) -> None:
+    """A verdict would be of several data sets, of an engine against itself, or not of the times that the table shows."""
+    runs.save(COMPARED, tmp_path)
+    edited(tmp_path, change)
+    with pytest.raises(KnnscopeError, match=said) as error:
+        analysis.load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_rungs_that_no_climb_has_beside_each_other_are_refused(tmp_path: Path) -> None:
+    for change in (
+        lambda rows: rows.append(rows[0]),
+        lambda rows: rows[1].update(dim=3),
+        lambda rows: rows[0].update(samples_ns=[9], visited=9),
+    ):
+        runs.save(CLIMBED, tmp_path)
+        edited(tmp_path, change)
+        with pytest.raises(KnnscopeError, match=r"results.jsonl:\d: "):
+            analysis.load(tmp_path)

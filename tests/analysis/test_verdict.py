@@ -232,6 +232,12 @@ def test_an_interrupted_run_says_what_it_can() -> None:
     assert sentences(nothing) == ["1 query: interrupted before any right answer was timed"]
 
 
+@pytest.mark.parametrize(("us", "said"), [(12, "1.20"), (999, "99.9"), (9_999, "1,000"), (17_000_000, "1,700,000")])
+def test_a_ratio_is_said_without_an_exponent(us: float, said: str) -> None:
+    (line,) = sentences(rows("a", 10, noise=0.0) + rows("b", us, noise=0.0))
+    assert line == f"1 query: fastest exact: a, 10.0 µs, {said} times ({said} to {said}) as fast as b"
+
+
 def test_where_the_time_of_a_gpu_goes() -> None:
     gpu = {"device": "cuda", "noise": 0.0}
     some = (
@@ -245,9 +251,10 @@ def test_where_the_time_of_a_gpu_goes() -> None:
     )
     assert splits(some) == [
         Split("gpu", 10, 1, 9_000 * US, 100 * US, 30 * US, 20 * US, 50 * US),
-        Split("odd", 10, 1, 500 * US, 60 * US, 0, 0, 80 * US),
+        Split("odd", 10, 1, 500 * US, 60 * US, 0, 0, 60 * US),
     ]
     assert all(part >= 0 for s in splits(some) for part in (s.transfer_ns, s.launch_ns, s.compute_ns))
+    assert all(s.transfer_ns + s.launch_ns + s.compute_ns == s.host_ns for s in splits(some))
 
 
 def of_processes(times: np.ndarray) -> list[Measurement]:
@@ -278,6 +285,18 @@ def test_of_equal_engines_one_is_rarely_called_slower(engines: int) -> None:
     chance = np.random.default_rng(engines)
     some = [verdicts(of_processes(drawn(chance, engines, 0.05)))[0] for _ in range(100)]
     assert sum(v.next is not None for v in some) <= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [0.05, 0.1])
+@pytest.mark.parametrize(("engines", "share"), [(2, 0.03), (7, 0.05), (15, 0.08)])
+def test_how_often_one_of_equal_engines_is_called_slower_is_what_pages_say(
+    engines: int, share: float, spread: float
+) -> None:
+    """By three standard errors of 600 runs."""
+    chance = np.random.default_rng(engines)
+    told = [verdicts(of_processes(drawn(chance, engines, spread)))[0].next is not None for _ in range(600)]
+    assert sum(told) <= 600 * share + 3 * (600 * share * (1 - share)) ** 0.5
 
 
 @pytest.mark.parametrize("spread", [0.05, 0.1])

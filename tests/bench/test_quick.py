@@ -45,6 +45,18 @@ def quick(*of: list[Measurement]) -> list[Measurement]:
     return [replace(row, quick=True, rounds_a_process=QUICK_ROUNDS) for rows in of for row in rows]
 
 
+@pytest.mark.parametrize("rounds", [3, 5, 10, 20, 200])
+def test_a_single_round_in_which_it_was_level_is_enough_to_tell_nothing(rounds: int) -> None:
+    """With 20 rounds the interval left three of them out."""
+    a, b = (quick(made_up(name, us, rounds=rounds, of=rounds)) for name, us in (("a", 100), ("b", 200)))
+    assert verdict.verdicts(a + b)[0].level_with == ()
+    level = [
+        replace(row, samples_ns=[list(a[-1].samples_ns[0]), *row.samples_ns[1:]]) if row.cache == "hot" else row
+        for row in b
+    ]
+    assert [r.engine for r in verdict.verdicts(a + level)[0].level_with] == ["b"]
+
+
 def test_a_quick_run_tells_large_differences_only() -> None:
     apart = quick(made_up("a", 100, rounds=5, of=5), made_up("b", 200, rounds=5, of=5))
     (said,) = verdict.sentences(apart)

@@ -38,11 +38,11 @@ def test_what_is_printed_of_a_gpu_and_of_doubtful_figures() -> None:
     text = comparison.text(run_of(made))
     assert "1 query a call, k = 10, from and to GPU memory" in text
     assert re.search(
-        r"^far +10 +1 +500 µs +900 µs +800 µs +10\.0 µs +90\.0 µs +9 times slower than cpu, 89% is transfer$",
+        r"^far +10 +1 +500 µs +900 µs +800 µs +10\.0 µs +90\.0 µs +9\.00 times slower than cpu, 89% is transfer$",
         text,
         re.M,
     )
-    assert re.search(r"^near .* 2 times as fast as cpu$", text, re.M)
+    assert re.search(r"^near .* 2\.00 times as fast as cpu$", text, re.M)
     assert re.search(r"^loud +exact .* too noisy to tell ", text, re.M)
     assert re.search(r"^few +float32 \(3 of 50 differ\) ", text, re.M)
     assert "kept 3.4 cores busy" not in text, "6 ms are too few to know"
@@ -122,3 +122,10 @@ def test_a_grade_says_how_many_of_the_queries_it_rests_on() -> None:
     differ = [replace(row, grade="float32", judged=30, differing=2) for row in made]
     (table,) = comparison.tables(ComparisonRun(tuple(differ), {}, CompareFacts(queries=1000)))
     assert table.lines[0][1] == "float32 (2 differ; 30 of 1,000 queries)"
+
+
+def test_what_timing_takes_and_floors_are_said_without_an_exponent() -> None:
+    made = [replace(row, overhead_ns=20_000, floor_ns=20) for row in made_up("a", 10, noise=0.0)]
+    assert "timing itself takes 20.0 µs, at most 200% of any time above" in comparison.notes(made)
+    text = comparison.text(run_of(made))
+    assert "0.2% read" in text

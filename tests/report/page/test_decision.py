@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from knnscope.analysis.choice import choices
+from knnscope.analysis.doubts import doubts
 from knnscope.analysis.measurement import Measurement
+from knnscope.analysis.run import ComparisonRun
 from knnscope.report.page.sections import decision
 from tests.analysis.test_verdict import failed
 from tests.analysis.test_verdict import rows as made_up
@@ -73,3 +76,38 @@ def test_the_line_of_a_case_says_who_is_exact_and_who_is_wrong() -> None:
         *("1", "rough", "50.0 µs", "20,000", "2.00× (2.00 to 2.00) as fast as a"),
         *("float32: 3 of 50 differ; bad faster, and wrong", "a, 100 µs"),
     ]
+
+
+def stopped(engine: str) -> list[Measurement]:
+    """Nothing of it was timed before the run was interrupted."""
+    none = dict.fromkeys(("median_ns", "low_ns", "high_ns", "noisy", "cpu_ns", "cores", "grade"))
+    row = made_up(engine, 100)[-1]
+    return [replace(row, status="interrupted", reason="stopped by the user", samples_ns=[], **none)]
+
+
+def test_what_was_not_measured_to_the_end_is_never_kept_quiet() -> None:
+    for others in ([], made_up("b", 300), made_up("b", 101), made_up("b", 300, rounds=2)):
+        said = decision._line(choices(made_up("a", 100) + others + stopped("c"))[0], None)[4]
+        assert str(said).endswith("others were not measured to the end")
+
+
+def test_where_nothing_is_right_nobody_is_faster() -> None:
+    some = choices(made_up("a", 100, "wrong") + made_up("b", 50, "undecided"))
+    none = "no engine gave an answer known to be right"
+    assert decision._line(some[0], None)[5] == f"{none}; a: wrong; b: undecided"
+    assert decision.lead(some) == "No engine gave an answer known to be right for 1 query a call."
+    cut = choices(made_up("a", 100, "wrong") + stopped("c"))
+    assert decision._line(cut[0], None)[5] == "interrupted before any right answer was timed; a: wrong"
+    assert decision.lead(cut) == "Interrupted before any right answer was timed for 1 query a call."
+
+
+def test_rounds_of_one_process_are_one_in_what_is_doubtful() -> None:
+    """Interrupted after ten rounds there are five pairs of processes, which tell nothing apart."""
+    rows = [
+        replace(row, rounds_a_process=2)
+        for name, us in (("a", 100), ("b", 140))
+        for row in made_up(name, us, rounds=10, of=10)
+    ]
+    assert choices(rows)[0].certain is False
+    (said,) = doubts(ComparisonRun(tuple(rows)))
+    assert said.text == "at most 5 rounds, those of one process counted once: 7 are needed to tell engines apart"

@@ -73,7 +73,7 @@ def answers(choices: Sequence[Choice], queries: int | None = None) -> list[tuple
 def _line(c: Choice, queries: int | None) -> tuple[object, ...]:
     batch = f"{c.group[1]:,}"
     if c.best is None or c.verdict is None:
-        return (batch, "none", "", "", "", "no engine gave an answer known to be right" + _wrong(c), "")
+        return (batch, "none", "", "", "", _none(c) + _wrong(c), "")
     exact: object = ""
     if c.best.grade != "exact":
         exact = "none" if c.exact is None else Engine(c.exact.engine, f"{c.exact.engine}, {duration(c.exact.took_ns)}")
@@ -91,11 +91,15 @@ def _line(c: Choice, queries: int | None) -> tuple[object, ...]:
 
 def sure(v: Verdict, stopped: bool = False) -> str:
     """How far ahead it is, or with whom it is level."""
+    return "; ".join([*_ahead(v), *(["others were not measured to the end"] if stopped else [])])
+
+
+def _ahead(v: Verdict) -> list[str]:
     if not v.rivals:
-        return "the only right one"
+        return ["the only right one"]
     most, after = v.too_few_rounds, v.next
     if most is not None and after is None:
-        return f"{most} rounds are too few to tell"
+        return [f"{most} rounds are too few to tell"]
     parts = []
     if near := v.near:
         few = f" ({most} rounds are too few to tell)" if most is not None else ""
@@ -104,9 +108,7 @@ def sure(v: Verdict, stopped: bool = False) -> str:
         parts.append(f"{times(after.ratio)}× ({times(after.low)} to {times(after.high)}) as fast as {after.engine}")
     if loud := [r.engine for r in v.level_with if r not in near]:
         parts.append(f"too noisy to place: {', '.join(loud)}")
-    if stopped:
-        parts.append("others were not measured to the end")
-    return "; ".join(parts)
+    return parts
 
 
 def right(row: Measurement, queries: int | None = None) -> str:
@@ -122,9 +124,17 @@ def right(row: Measurement, queries: int | None = None) -> str:
 
 
 def _wrong(c: Choice) -> str:
-    """Who would be faster, and is wrong or undecided."""
+    """Who would be faster, and is wrong or undecided; beside no right one, who is so."""
     some = ((c.wrong, "wrong"), (c.undecided, "undecided"))
-    return "".join(f"; {', '.join(r.engine for r in rows)} faster, and {grade}" for rows, grade in some if rows)
+    faster = " faster, and" if c.best else ":"
+    return "".join(f"; {', '.join(r.engine for r in rows)}{faster} {grade}" for rows, grade in some if rows)
+
+
+def _none(c: Choice) -> str:
+    """Why there is nothing to take."""
+    return (
+        "interrupted before any right answer was timed" if c.stopped else "no engine gave an answer known to be right"
+    )
 
 
 def _main(choices: Sequence[Choice]) -> list[Choice]:
@@ -139,7 +149,8 @@ def _take(choices: Sequence[Choice]) -> str:
     if len(spans) == 1:
         name, some = spans[0]
         where = "at every batch size measured" if len(some) > 1 else f"for {_queries(some[0].group[1])} a call"
-        return f"Take {name} {where}" if name else f"No engine gave an answer known to be right {where}"
+        none = _none(min(some, key=lambda c: c.stopped))
+        return f"Take {name} {where}" if name else f"{none[0].upper()}{none[1:]} {where}"
     parts = []
     for place, (name, some) in enumerate(spans):
         batches = [c.group[1] for c in some]

@@ -16,9 +16,10 @@ COMPARE = (
     "quick run, of one process, has none.",
     f"One engine is faster than another if a signed-rank test over the rounds that both took part in says so (p at most "
     f"{statistics.LEVEL:g}, rounds of the same two processes counted once) and the ratio is {MATTERS:g} or more. Of several engines with the "
-    "same k, batch size and boundary, the p values are corrected by Holm's method, so that of engines that are equally fast one is called slower "
-    f"in about {statistics.LEVEL:.0%} of such groups at most; but {QUICK_MATTERS:g} times as long in every round is told without it. Otherwise they are "
-    "not told apart.",
+    "same k, batch size and boundary, the p values are corrected by Holm's method for the rivals, though not for which one leads: of engines that are "
+    f"equally fast one is called slower in {statistics.LEVEL:.0%} of groups of two at most, in 4 to 5% of seven, in 6 to 8% of fifteen. But "
+    f"{QUICK_MATTERS:g} times as long, by the whole interval of the ratio, is told without it, and in a quick run, which has no such test, that in every round "
+    "alone. Otherwise they are not told apart.",
     "Times run from queries in memory to ids and distances in the same memory: host or GPU, as the table says. p99 needs 100 samples.",
     "exact: the ids of float64, ties to the smaller row. float32: only rows were exchanged whose float64 distances differ by less than "
     "float32 rounding of the engine's own formula explains. undecided: that rounding is not small against what tells rows "
