@@ -159,6 +159,17 @@ def check_file(path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def no_file(path: Path) -> KnnscopeError:
+    """What is said of an input that is no plain file: not there, a folder, or something that cannot be read twice."""
+    if path.is_dir():
+        return os_problem(OSError(errno.EISDIR, ""), path)
+    if path.exists():
+        return KnnscopeError(f"{path}: a pipe or a device, which cannot be read twice: save it as a file")
+    if path.is_symlink():
+        return KnnscopeError(f"{path}: a link to {os.readlink(path)}, which is not there")
+    return KnnscopeError(f"{path}: no such file")
+
+
 def is_stream(path: Path, *, follow: bool = False) -> bool:
     """Whether what has this name is a pipe or a character device: it is written into, and not replaced.
 
