@@ -33,6 +33,8 @@ NAME_PART = 40
 """Characters of a name that the temporary one begins with, so that it is never too long."""
 COPIED = 1 << 20
 """Bytes that are copied at once."""
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How a file is opened that must not be there yet."""
 
 
 def home() -> Path:
@@ -138,12 +140,34 @@ def not_ours(path: Path) -> KnnscopeError:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a name that the user gave and that ``whole_file`` would refuse, before anything is computed.
+    """Refuse a name that the user gave and that ``whole_file`` would refuse, before anything is computed: a file of another name is tried.
 
     Raises:
-        KnnscopeError: see ``is_stream``.
+        KnnscopeError: nothing can be written there, or see ``is_stream``.
     """
-    is_stream(path, follow=True)
+    if is_stream(path, follow=True):
+        return
+    target = Path(os.path.realpath(path))
+    with new_folder(target.parent) as folder:
+        make_folder(folder)
+        temporary = _temporary(target)
+        try:
+            os.close(os.open(temporary, NEW, 0o600))
+        except OSError as error:
+            error.filename = str(path)
+            raise os_problem(error, path) from error
+        temporary.unlink(missing_ok=True)
+
+
+def no_file(path: Path) -> KnnscopeError:
+    """What is said of an input that is no plain file: not there, a folder, or something that cannot be read twice."""
+    if path.is_dir():
+        return os_problem(OSError(errno.EISDIR, ""), path)
+    if path.exists():
+        return KnnscopeError(f"{path}: a pipe or a device, which cannot be read twice: save it as a file")
+    if path.is_symlink():
+        return KnnscopeError(f"{path}: a link to {os.readlink(path)}, which is not there")
+    return KnnscopeError(f"{path}: no such file")
 
 
 def is_stream(path: Path, *, follow: bool = False) -> bool:
@@ -186,9 +210,9 @@ def whole_file(path: Path, mode: str = "wb", *, follow: bool = False) -> Iterato
             yield file
         return
     target = Path(os.path.realpath(path)) if follow else path
-    temporary = target.with_name(f".{target.name[:NAME_PART]}.{secrets.token_hex(8)}.part")
+    temporary = _temporary(target)
     try:
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        handle = os.open(temporary, NEW, 0o666)
         try:
             with os.fdopen(handle, mode, encoding=_encoding(mode)) as file:
                 yield file
@@ -201,6 +225,10 @@ def whole_file(path: Path, mode: str = "wb", *, follow: bool = False) -> Iterato
         if error.filename == str(temporary):  # a name that nobody asked for
             error.filename = str(path)
         raise os_problem(error, path) from error
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name[:NAME_PART]}.{secrets.token_hex(8)}.part")
 
 
 @contextlib.contextmanager

@@ -123,6 +123,30 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path, what: str) -> None:
     assert sorted(os.listdir(tmp_path)) == before
 
 
+@pytest.mark.parametrize("name", ["file", "new/folder/file", "link"])
+def test_looking_whether_a_file_can_be_written_leaves_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to("far/file")
+    check_file(tmp_path / name)
+    assert os.listdir(tmp_path) == ["link"]
+
+
+def test_a_file_that_is_there_stays_while_it_is_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    check_file(path)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("name", ["file", "new/file"])
+def test_a_place_that_takes_no_file_is_known_beforehand(name: str) -> None:
+    """Not when what shall be saved has been computed for minutes; /proc takes no file of anybody."""
+    with pytest.raises(
+        KnnscopeError, match=f"^/proc/{name.split('/')[0]}.*: (no such file|permission|the file system)"
+    ):
+        check_file(Path("/proc") / name)
+
+
 def test_a_link_that_the_user_named_stays_and_leads_to_the_new_file(tmp_path: Path) -> None:
     """A user keeps results on another disk; half a file must not appear there either."""
     far, link = tmp_path / "far", tmp_path / "link"

@@ -80,7 +80,8 @@ def choose(workload: Workload, choice: Choice) -> Task:
 
 def _file(name: str) -> npt.NDArray[Any]:
     """The vectors of a file."""
-    if not vector_files.split(name)[0].exists():
+    path = vector_files.split(name)[0]
+    if not path.exists() and not path.is_symlink():
         raise ArgumentError(f"queries {name}: no such file: a file of vectors or a number was expected")
     other, _ = registry.load(name)
     if not isinstance(other, VectorDataset):

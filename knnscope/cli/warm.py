@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from knnscope.certified import warm
 from knnscope.certified.cpu.code_cache import UnusableError
@@ -10,6 +11,7 @@ from knnscope.compiling import SPENT
 from knnscope.errors import KnnscopeError
 from knnscope.progress import bar
 from knnscope.search import definition
+from knnscope.store import check_file
 from knnscope.units import duration
 
 
@@ -43,14 +45,20 @@ class Warm:
             where = warm.kept()
         except UnusableError as error:
             raise KnnscopeError(f"compiled code cannot be kept: {error}") from error
+        refused = KnnscopeError(
+            f"{where}: compiled code cannot be written there: set KNNSCOPE_HOME to a folder of your own"
+        )
+        if not warm.is_kept():  # known before it compiles for seconds
+            try:
+                check_file(Path(where) / "code")
+            except KnnscopeError as error:
+                raise refused from error
         with bar(None, "compile", "step") as progress:
             for name in types:
                 for what, _ in warm.steps(warm.usual(name)):
                     progress.set_description(f"compile for {name}, {what}", refresh=False)
                     progress.update()
         if not warm.is_kept():
-            raise KnnscopeError(
-                f"{where}: compiled code cannot be written there: set KNNSCOPE_HOME to a folder of your own"
-            )
+            raise refused
         print(f"compiled, or read compiled, in {duration(SPENT.wall_ns)}: {where}")
         return 0

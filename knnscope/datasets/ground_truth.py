@@ -15,7 +15,7 @@ import numpy.typing as npt
 from knnscope.datasets import endings, hdf5_file, numpy_files, packed_files, vector_files
 from knnscope.errors import KnnscopeError
 from knnscope.records import GroundTruth, VectorDataset
-from knnscope.store import os_problem
+from knnscope.store import no_file, os_problem
 
 ENDINGS = (".bin", ".ibin")
 HDF5 = (".hdf5", ".h5")
@@ -74,7 +74,7 @@ def given(spec: str) -> GroundTruth:
     path, column = vector_files.split(spec)
     kind = endings.of(endings.uncropped(path), (*ENDINGS, *BESIDE, *HDF5, *vector_files.READERS))
     if not path.is_file():
-        raise KnnscopeError(f"{path}: no such file")
+        raise no_file(path)
     if is_one(path):
         return load(spec)
     try:

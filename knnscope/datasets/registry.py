@@ -27,7 +27,7 @@ from knnscope.datasets import (
 from knnscope.errors import KnnscopeError, near, unknown_name
 from knnscope.fetch import Remote, digest, fetch
 from knnscope.records import TextDataset, VectorDataset
-from knnscope.store import home, locked
+from knnscope.store import home, locked, no_file
 
 SAMPLE = Path(str(files("knnscope.datasets") / "sample_data"))
 
@@ -141,6 +141,8 @@ def _open_tables(
 def _open_file(
     spec: str, path: Path, column: str, selection: beir.Selection
 ) -> tuple[TextDataset | VectorDataset, tuple[str, ...]]:
+    if not path.is_file() and (path.exists() or path.is_symlink()):
+        raise no_file(path)
     if path.is_file() and not path.stat().st_size:
         raise KnnscopeError(f"{path}: the file is empty")
     table = tables.ending(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from knnscope.datasets import endings
 from knnscope.errors import KnnscopeError
 from knnscope.records import VectorDataset
-from knnscope.store import os_problem
+from knnscope.store import no_file, os_problem
 
 READERS = {
     ".npy": "numpy_files:npy",
@@ -91,7 +91,7 @@ def load(spec: str) -> VectorDataset:
     reader: Callable[[Path, str], VectorDataset] = endings.reader(named)
     try:
         if not path.is_file():
-            raise KnnscopeError(f"{path}: no such file")
+            raise no_file(path)
         if path.stat().st_size == 0:
             raise KnnscopeError(f"{path}: the file is empty")
         return reader(path, column)

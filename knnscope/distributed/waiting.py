@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from knnscope.errors import KnnscopeError, require
+from knnscope.progress import say
 
 POLL = 0.5
 """Seconds between looks at whether anybody works."""
 REPLY = 10.0
 """Seconds that a scheduler may take to say who works for it."""
+
+
+SILENT = 5.0
+"""Seconds that a scheduler may take to answer until somebody is told."""
 
 
 class LostError(Exception):
@@ -151,12 +157,21 @@ def connected(address: str, patience: float = 60.0) -> Iterator[Waiting]:
         KnnscopeError: none answers there.
     """
     distributed = require("distributed")
+    slow = threading.Timer(SILENT, say, [f"{address}: no Dask scheduler has answered yet; Ctrl-C ends the waiting"])
+    slow.daemon = True
     try:
+        addresses = require("distributed.comm.addressing")
+        addresses.parse_host_port(
+            addresses.parse_address(address)[1]
+        )  # Client says it too, then waits a minute and prints a traceback
+        slow.start()
         client = distributed.Client(address, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise KnnscopeError(
             f"{address}: no Dask scheduler answers there ({_line(error)}): knnscope cluster starts one on this machine, and prints its address"
         ) from error
+    finally:
+        slow.cancel()
     with client:
         yield Waiting(client, patience)
 

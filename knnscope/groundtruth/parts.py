@@ -117,7 +117,7 @@ class OnDisk:
         """
         self.folder = folder
         about = folder / ABOUT
-        if about.is_file():
+        if about.is_file() and not _is_bare(folder):
             known = read_json(about)
             batch = _same(folder, known, key)
         else:
@@ -215,8 +215,13 @@ def work_folder(output: Path) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            if folder.is_dir() and os.listdir(folder) == [LOCK]:  # nothing was computed: a refusal leaves nothing
+            if folder.is_dir() and _is_bare(folder):  # nothing was computed: a refusal leaves nothing
                 remove(folder)
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether nothing is finished there: only what says whose it is, or what a killed process had begun to write."""
+    return all(name in (LOCK, ABOUT) or (PART.fullmatch(name) and name.startswith(".")) for name in os.listdir(folder))
 
 
 def _check_own(folder: Path) -> None:

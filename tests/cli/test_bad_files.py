@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,27 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_mistake_is_named_with_what_to_do(knnscope: Run, argv: str, message: str) -> None:
     refused(knnscope(*argv.split()), message)
+
+
+NO_FILES = {
+    "pipe": "a pipe or a device, which cannot be read twice: save it as a file",
+    "link": "a link to far/file, which is not there",
+}
+
+
+@pytest.mark.parametrize("what", NO_FILES)
+@pytest.mark.parametrize("name", ["x.npy", "x.fbin", "x.hdf5", "x.parquet", "x.jsonl", "x.csv", "x.zip", "x"])
+def test_what_has_a_name_and_is_no_file_is_not_said_to_be_missing(knnscope: Run, what: str, name: str) -> None:
+    """A shell's <(...) is a pipe; nothing is waited for."""
+    if what == "pipe":
+        os.mkfifo(name)
+    else:
+        Path(name).symlink_to("far/file")
+    said = f"{name}: {NO_FILES[what]}$"
+    refused(knnscope("data", "show", f"./{name}"), said)
+    refused(knnscope("truth", name if "." in name else f"./{name}", "--queries", "q.npy", "-o", "t.npy"), said)
+    refused(knnscope("verify", "v.npy", name, "--queries", "q.npy"), said)
+    refused(knnscope("compare", "v.npy", "--queries", f"./{name}", "--quick", "--engines", "numpy"), said)
 
 
 def test_a_number_is_told_as_it_was_typed(knnscope: Run) -> None:

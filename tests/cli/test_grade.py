@@ -46,6 +46,7 @@ def test_it_prints_saves_and_holds(knnscope: Run, tmp_path: Path, monkeypatch: p
         (("--hold", "nothing.json"), "nothing.json"),
         (("--threads", "all"), "--threads 'all': a number or stock was expected"),
         (("--timeout", "0"), "not a whole number above 0"),
+        (("--out", "/proc/g.json"), "^knnscope: /proc/g.json: (no such file|permission denied|the file system)"),
     ],
 )
 def test_what_cannot_be_is_one_line(knnscope: Run, given: tuple[str, ...], message: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ import pytest
 
 from knnscope import cli
 from knnscope.api.ground_truth import truth
+from knnscope.distributed import waiting
 from knnscope.errors import KnnscopeError
 from knnscope.groundtruth import answers, on_workers
 from tests.distributed.data import tied
@@ -162,3 +165,27 @@ def test_what_workers_cannot_do_is_one_line(client: Any, folder: Path) -> None:
             pytest.raises(KnnscopeError, match="no Dask scheduler answers there"),
         ):
             truth(folder / "base.npy", QUERIES, 5, scheduler=nobody)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "tcp://127.0.0.1", "127.0.0.1:x"])
+def test_what_is_no_address_is_one_line_at_once(folder: Path, address: str) -> None:
+    words = ["truth", "base.npy", "--queries", "queries.npy", "-k", "5", "-o", "no.npy", "--scheduler", address]
+    done = subprocess.run(
+        [sys.executable, "-m", "knnscope", *words], cwd=folder, capture_output=True, text=True, timeout=50
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(f"knnscope: {address}: no Dask scheduler answers there .*\\n", done.stderr)
+
+
+def test_who_waits_for_a_scheduler_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(waiting, "SILENT", 0.1)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "2s"}),
+            pytest.raises(KnnscopeError, match="no Dask scheduler answers there"),
+            waiting.connected(address),
+        ):
+            pass
+    assert f"{address}: no Dask scheduler has answered yet" in capsys.readouterr().err

@@ -100,8 +100,10 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(files: Path, child_envi
 
 def stopped(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A work folder with a part, left by an error."""
+    inner = parts.OnDisk.put
 
-    def put(*_: object) -> None:
+    def put(self: parts.OnDisk, number: int, part: parts.Part) -> None:
+        inner(self, number, part)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -136,6 +138,50 @@ def test_what_was_changed_since_is_noticed(
             metric="ip" if changed == "metric" else "l2",
         )
     assert not (files / "gt.bin").exists()
+
+
+@pytest.mark.parametrize("ends", [KnnscopeError, KeyboardInterrupt])
+def test_who_stops_before_anything_is_finished_leaves_nothing(
+    files: Path, monkeypatch: pytest.MonkeyPatch, ends: type[BaseException]
+) -> None:
+    """Inputs that are mended then are not another computation's."""
+
+    def put(*_: object) -> None:
+        raise ends
+
+    monkeypatch.setattr(parts.OnDisk, "put", put)
+    with pytest.raises(ends):
+        truth(files / "b.npy", files / "q.npy", 10, files / "gt.bin")
+    assert sorted(p.name for p in files.iterdir()) == ["b.npy", "q.npy"]
+
+
+def test_rows_that_are_mended_are_taken_by_the_same_command(files: Path) -> None:
+    base = np.load(files / "b.npy")
+    broken = base.astype(np.float32)
+    broken[3, 2] = np.nan
+    np.save(files / "b.npy", broken)
+    with pytest.raises(KnnscopeError, match="row 3 has nan"):
+        truth(files / "b.npy", files / "q.npy", 10, files / "gt.bin")
+    np.save(files / "b.npy", base)
+    assert len(truth(files / "b.npy", files / "q.npy", 10, files / "gt.bin").ids) == len(QUERIES)
+
+
+@pytest.mark.parametrize(
+    "begun", ["", ".work.json.0123456789abcdef.part", ".queries-000000000.npz.0123456789abcdef.part"]
+)
+def test_a_folder_of_who_was_killed_before_anything_was_finished_is_taken_over(
+    files: Path, monkeypatch: pytest.MonkeyPatch, begun: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "remove", lambda _: None)  # as kill -9 leaves it
+        patch.setattr(parts.OnDisk, "put", None)
+        with pytest.raises(TypeError):
+            truth(files / "b.npy", files / "q.npy", 10, files / "gt.bin")
+    assert (files / "gt.bin.work" / "work.json").is_file()
+    if begun:
+        (files / "gt.bin.work" / begun).touch()
+    truth(files / "b.npy", files / "q.npy", 11, files / "gt.bin")
+    assert not (files / "gt.bin.work").exists()
 
 
 def test_a_change_while_it_is_computed_is_noticed(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
