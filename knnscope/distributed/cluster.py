@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -57,9 +58,12 @@ def _started(workers: int, threads: int, port: int) -> Any:
             memory_limit=0,
         )
     except (OSError, RuntimeError, TimeoutError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        cause = error.__cause__ or error
+        if isinstance(cause, OSError) and cause.errno in (errno.EADDRINUSE, errno.EACCES):
+            raise KnnscopeError(f"{HOST}:{port}: {cause.strerror}: choose another --port") from error
+        reason = (str(cause).splitlines() or [type(cause).__name__])[0]
         raise KnnscopeError(
-            f"{HOST}:{port}: no cluster could be started there ({reason}): choose another --port"
+            f"the workers of a cluster did not start ({reason}): a script that starts one does it below if __name__ == '__main__'"
         ) from error
 
 

@@ -20,6 +20,7 @@ import pytest
 from knnscope import cli
 from knnscope.certified.index import ExactIndex
 from knnscope.distributed import DaskIndex, DaskOptions
+from knnscope.distributed.cluster import local_cluster
 from knnscope.errors import KnnscopeError
 from tests.distributed.conftest import file_of, until
 from tests.distributed.data import assert_same, tied
@@ -184,5 +185,17 @@ def test_a_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str], mo
         port = taken.getsockname()[1]
         monkeypatch.setattr("sys.argv", ["knnscope", "cluster", "--port", str(port)])
         assert cli.run() == 2
-    said = rf"^knnscope: 127\.0\.0\.1:{port}: no cluster could be started there .*choose another --port$"
+    said = rf"^knnscope: 127\.0\.0\.1:{port}: Address already in use: choose another --port$"
     assert re.search(said, capsys.readouterr().err, re.M)
+
+
+def test_workers_that_do_not_start_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So Dask ends in a script without a main part, which each of its workers would run."""
+
+    def refused(**_: Any) -> None:
+        raise RuntimeError("Nanny failed to start.") from RuntimeError("Nanny failed to start worker process\nand more")
+
+    monkeypatch.setattr(distributed, "LocalCluster", refused)
+    said = r"^the workers of a cluster did not start \(Nanny failed to start worker process\): .* below if __name__ == '__main__'$"
+    with pytest.raises(KnnscopeError, match=said), local_cluster(1, 1):
+        pass
