@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,16 @@ def check_finite(values: npt.NDArray[Any], what: str, first: int = 0) -> None:
                 f"{what}: row {first + start + row:,} has {block[row, component]} in component {component}{others}: "
                 "only finite numbers can be searched"
             )
+
+
+def check_named(name: Any, what: str) -> None:
+    """Refuse a name of nothing, which a path takes for this folder.
+
+    Raises:
+        KnnscopeError: it is empty.
+    """
+    if not os.fspath(name):
+        raise KnnscopeError(f"{what} is empty: perhaps a variable is not set")
 
 
 def check_whole(value: Any, what: str, least: int, most: int, expected: str) -> int:

@@ -50,7 +50,7 @@ class KnnGraph:
         living, state = self._living, self._living.state
         most = state.rows - (not include_self)
         if most < 1:
-            raise KnnscopeError(f"a graph of {state.rows} rows: there is no neighbor to find, add rows first")
+            raise KnnscopeError("a graph of fewer than two rows: there is no neighbor to find, add rows first")
         k = check_whole(k, "k", 1, most, f"1 to {most:,}, the rows that may be neighbors of one")
         living.maker.check_threads(threads)
         with np.errstate(all="ignore"), Ieee():

@@ -23,7 +23,7 @@ from knnscope.certified.rows import as_mask, as_queries, as_rows
 from knnscope.certified.saved.savable import Savable
 from knnscope.certified.scanner import Ranked, Request
 from knnscope.certified.state import State
-from knnscope.checks import check_whole
+from knnscope.checks import check_named, check_whole
 from knnscope.errors import KnnscopeError, unknown_name
 from knnscope.records import Certificate, Neighbors
 from knnscope.search import definition
@@ -122,6 +122,7 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
             raise KnnscopeError(
                 f"path is of type {type(path).__name__}: build takes a file; rows in memory are given to ExactIndex(rows)"
             )
+        check_named(path, "path")
         if metric not in definition.METRICS:
             raise unknown_name("metric", str(metric), definition.METRICS)
         if "cuda" in str(device):

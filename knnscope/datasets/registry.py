@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from knnscope.checks import check_finite
+from knnscope.checks import check_finite, check_named
 from knnscope.datasets import (
     archive,
     arrow,
@@ -78,6 +78,7 @@ def load(spec: str, options: DatasetOptions | None = None) -> tuple[TextDataset 
     Raises:
         KnnscopeError: an unknown name, or anything wrong with the data.
     """
+    check_named(spec, "the name of a data set")
     options = options or DatasetOptions()
     dataset, notes = _open(spec, options)
     if isinstance(dataset, TextDataset):

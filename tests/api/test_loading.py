@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,20 @@ def test_arrays_and_data_sets_are_opened_as_they_are() -> None:
     assert opened(opened(dataset)).dataset is dataset
     with pytest.raises(KnnscopeError, match="two dimensions"):
         opened(rows[0])
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda: knnscope.compare(""), lambda: knnscope.truth("", "queries.npy", 3, "out.npy"), lambda: knnscope.embed(""),
+        lambda: knnscope.ExactIndex.build(""), lambda: knnscope.ExactIndex.load(""), lambda: knnscope.ExactIndex(np.ones((3, 2))).save(""),
+    ],
+)  # fmt: skip
+def test_a_name_of_nothing_is_no_name_of_this_folder(
+    work: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("vectors.npy", np.ones((4, 2), np.float32))  # which a data set of this folder would be
+    with pytest.raises(KnnscopeError, match=r"is empty: perhaps a variable is not set$"):
+        work()
+    assert [path.name for path in tmp_path.iterdir()] == ["vectors.npy"]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from knnscope.checks import check_named
 from knnscope.errors import KnnscopeError
 from knnscope.store import not_ours, open_own, os_problem
 
@@ -196,8 +197,9 @@ def folder_of(name: str | os.PathLike[str]) -> Path:
     """The folder of this name.
 
     Raises:
-        KnnscopeError: no file can have it.
+        KnnscopeError: it is empty, or no file can have it.
     """
+    check_named(name, "folder")
     try:
         raw = os.fsencode(name)
     except UnicodeEncodeError:
