@@ -205,7 +205,6 @@ def test_what_is_given_out_is_not_what_is_kept() -> None:
         lambda: store.similarity_search("1 2"),
         lambda: store.max_marginal_relevance_search("1 2"),
         lambda: store.get_by_ids(["x"]),
-        lambda: store.similarity_search("1 2", filter=change),
     ):
         for document in given_out():
             change(document)
