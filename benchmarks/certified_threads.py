@@ -1,6 +1,6 @@
 """Certified search on 1, 2, 4, 8 and 16 threads, as far as there are cores: wall and CPU time, beside Faiss, NumPy and torch where installed.
 
-    python -m benchmarks.certified_threads [--seconds 200] [--device cpu:vnni] [--out benchmarks/results/certified-threads.json]
+    python -m benchmarks.certified_threads [--seconds 200] [--device cpu:vnni] [--batches 32 100 300] [--out benchmarks/results/certified-threads.json]
 
 Clustered text of 75,000 and 1,000,000 rows x 384, k = 10, 1, 10, 100 and 1,000 queries, each call others. Every engine stands in a process of its own
 that sets its number of threads by its own means (Faiss with the OpenBLAS kernels that are fastest here, as far as it has any to choose). They
@@ -185,11 +185,13 @@ def check(folder: str, rows: int, threads: list[int], device: str) -> str:
     return "equal to the last bit, to each other and to the definition"
 
 
-def measured(children: dict[str, Child], threads: list[int], until: float) -> dict[tuple[str, int, int], list[Any]]:
+def measured(
+    children: dict[str, Child], threads: list[int], batches: list[int], until: float
+) -> dict[tuple[str, int, int], list[Any]]:
     """Wall and CPU seconds of a call, round by round, by engine, batch and threads."""
     found: dict[tuple[str, int, int], list[Any]] = {}
     for number in range(ROUNDS):
-        cells = [(name, batch, count) for name in children for batch in BATCHES for count in threads]
+        cells = [(name, batch, count) for name in children for batch in batches for count in threads]
         random.Random(number).shuffle(cells)
         cells.sort(key=lambda cell: cell[1] if number == 0 else 0)  # at first few queries, to know who is dear
         for name, batch, count in cells:
@@ -213,6 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=200, help="when rounds end")
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--device", default="cpu", help="of certified search: cpu:vnni, cpu:avx2 and so on")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/certified-threads.json"))
     args = parser.parse_args()
@@ -238,7 +241,7 @@ def main() -> None:
                     children.pop(name).close()
             left = began + args.seconds - time.monotonic()
             share = left * (0.4 if len(args.rows) - place > 1 else 1.0)
-            found = measured(children, threads, time.monotonic() + share)
+            found = measured(children, threads, args.batches, time.monotonic() + share)
             for child in children.values():
                 child.close()
             for (name, batch, count), times in sorted(

@@ -116,9 +116,8 @@ def signed_rank_p(groups: Sequence[Sequence[float]]) -> float:
         start = end
     place = iter(signed)
     sums = [s for s in (sum(next(place) for _ in group) for group in groups) if s]
-    share = np.zeros(
-        sum(map(abs, sums)) + 1
-    )  # share[s]: of the choices of signs, those whose positive sums add up to s
+    # share[s]: of the choices of signs, those whose positive sums add up to s
+    share = np.zeros(sum(map(abs, sums)) + 1)
     share[0] = 1
     for size in map(abs, sums):
         share /= 2  # exact: of up to 52 groups every share is a whole number of 2^-52

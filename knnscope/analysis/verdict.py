@@ -253,9 +253,8 @@ def splits(rows: Iterable[Measurement]) -> list[Split]:
         first = known.get((engine, k, batch, "host", "first"))
         if boundary == "host" and cache == "hot" and first and device and device.event_ns is not None:
             whole = host.took_ns
-            inside = min(
-                whole, device.took_ns
-            )  # of times so near that noise has them the other way round, no part is copying
+            # of times so near that noise has them the other way round, no part is copying
+            inside = min(whole, device.took_ns)
             compute, transfer = min(device.event_ns, inside), whole - inside
             found.append(Split(engine, k, batch, first.took_ns, whole, transfer, inside - compute, compute))
     return found

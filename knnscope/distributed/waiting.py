@@ -18,7 +18,6 @@ POLL = 0.5
 REPLY = 10.0
 """Seconds that a scheduler may take to say who works for it."""
 
-
 SILENT = 5.0
 """Seconds that a scheduler may take to answer until somebody is told."""
 
@@ -161,9 +160,8 @@ def connected(address: str, patience: float = 60.0) -> Iterator[Waiting]:
     slow.daemon = True
     try:
         addresses = require("distributed.comm.addressing")
-        addresses.parse_host_port(
-            addresses.parse_address(address)[1]
-        )  # Client says it too, then waits a minute and prints a traceback
+        # Client says it too, then waits a minute and prints a traceback
+        addresses.parse_host_port(addresses.parse_address(address)[1])
         slow.start()
         client = distributed.Client(address, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:

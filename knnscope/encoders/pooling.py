@@ -121,9 +121,8 @@ class Pooling:
         taken = 0
         for mode in self.modes:
             if mode == "max":
-                parts.append(
-                    np.where(counts > 0, found["pool.largest"], np.float32(0))
-                )  # the largest of nothing has no number
+                # the largest of nothing has no number
+                parts.append(np.where(counts > 0, found["pool.largest"], np.float32(0)))
             elif mode in PLACES:
                 part = found["pool.taken"][:, taken]
                 # nothing is left of a text that is all prompt: zero for the last token, as in sentence-transformers

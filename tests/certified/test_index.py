@@ -369,7 +369,7 @@ def test_not_finite_rows_far_into_a_memory_map_are_named(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32"])
-def test_rows_and_queries_that_begin_between_two_places(isa: str, dtype: str) -> None:
+def test_rows_and_queries_that_are_not_aligned(isa: str, dtype: str) -> None:
     """As those do that came by a network, or lie in the middle of a file."""
     values = (np.random.default_rng(0).standard_normal((6000, 96)) * 100).astype(dtype)
     rows, queries = moved(values[50:], 1), moved(values[:50], 1)

@@ -45,7 +45,7 @@ def data(count: int, dim: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_rows_and_queries_that_begin_between_two_places(kind: str, dtype: str) -> None:
+def test_rows_and_queries_that_are_not_aligned(kind: str, dtype: str) -> None:
     """As those do that came by a network."""
     rows, queries = (some.astype(dtype) for some in data(20_000, 96))
     there, here = ExactIndex(moved(rows, 1), **how(kind, rows.shape)), ExactIndex(rows, device="cpu")
@@ -53,10 +53,10 @@ def test_rows_and_queries_that_begin_between_two_places(kind: str, dtype: str) -
         same(there.search(moved(queries[:batch], 3), 10), here.search(queries[:batch], 10))
 
 
-def test_an_array_of_the_gpu_that_begins_between_two_places_is_refused() -> None:
+def test_an_array_of_the_gpu_that_is_not_aligned_is_refused() -> None:
     rows, _ = data(500, 32)
     odd = cp.zeros(rows.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(rows.shape)
-    with pytest.raises(KnnscopeError, match="between two numbers' places in memory: copy them"):
+    with pytest.raises(KnnscopeError, match="of type float32 are not aligned in memory: copy them"):
         ExactIndex(odd, device="cuda")
 
 

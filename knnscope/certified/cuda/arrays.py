@@ -48,7 +48,7 @@ def _taken(given: Any, what: str) -> Any:
     if found.device.id != here:
         raise KnnscopeError(f"{what} lie on cuda:{found.device.id}, the index on cuda:{here}")
     if found.data.ptr % found.dtype.itemsize:
-        raise KnnscopeError(f"{what} of type {found.dtype} begin between two numbers' places in memory: copy them")
+        raise KnnscopeError(f"{what} of type {found.dtype} are not aligned in memory: copy them")
     return found
 
 

@@ -199,7 +199,7 @@ def folder_of(name: str | os.PathLike[str]) -> Path:
     Raises:
         KnnscopeError: it is empty, or no file can have it.
     """
-    check_named(name, "folder")
+    check_named(name, "the name of the folder")
     try:
         raw = os.fsencode(name)
     except UnicodeEncodeError:
