@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knnscope import cli
+from knnscope import cli, threads
 from knnscope.analysis import jsonl
 from knnscope.analysis.measurement import Measurement
 from knnscope.api import reporting
@@ -82,7 +82,8 @@ def compare(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requ
     monkeypatch.setattr(session, "measure", lambda task, grid, o: inner(task, grid, replace(o, cold=False)))
     for name, entry in planted.ENGINES.items():
         monkeypatch.setitem(catalog.ENGINES, name, entry)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # a note would name it
+    for name in threads.COUNTS:  # a note would name them; Dask leaves them set in a process that has started workers
+        monkeypatch.delenv(name, raising=False)
 
     def run(*argv: object) -> tuple[int, str, str]:
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
