@@ -22,37 +22,48 @@ template <typename Step> __device__ __forceinline__ void each_term(const uint4& 
     }
 }
 
-// The key of a row within rounding, by one warp, at least and at most. ``p`` has rows, row_norms and dim; ``query`` lies at a multiple of 16.
-template <typename Table>
-__device__ __forceinline__ void about(const Table& p, i64 row, const double* query, double length, double& least, double& most)
+// The keys of some rows within rounding, by one warp, at least and at most: what it asks for is on its way for all of them at once.
+// ``p`` has rows, row_norms and dim; ``query`` lies at a multiple of 16.
+template <int SOME, typename Table>
+__device__ __forceinline__ void about_some(const Table& p, const i64 (&rows)[SOME], const double* query, double length, double (&least)[SOME], double (&most)[SOME])
 {
+    constexpr int AT_ONCE = SOME > 1 && PIECES > 3 ? 3 : PIECES;
     const int lane = threadIdx.x & 31;
-    const Cell* x = p.rows + row * p.dim;
-    double sum = 0, size = 0;
+    double sums[SOME] = {}, sizes[SOME] = {};
     if (in_pieces(p)) {
         const int pieces = (int)(p.dim / PIECE);
-        for (int start = lane; start < pieces; start += 32 * PIECES) {
-            uint4 some[PIECES];
-            UNROLL for (int i = 0; i < PIECES; ++i)
-                if (start + 32 * i < pieces) some[i] = __ldg(reinterpret_cast<const uint4*>(x) + start + 32 * i);
-            UNROLL for (int i = 0; i < PIECES; ++i)
-                if (start + 32 * i < pieces) each_term(some[i], query + (start + 32 * i) * PIECE, [&](int, double one) { sum += one, size += fabs(one); });
+        for (int start = lane; start < pieces; start += 32 * AT_ONCE) {
+            uint4 some[SOME][AT_ONCE];
+            UNROLL for (int i = 0; i < AT_ONCE; ++i) UNROLL for (int r = 0; r < SOME; ++r)
+                if (start + 32 * i < pieces) some[r][i] = __ldg(reinterpret_cast<const uint4*>(p.rows + rows[r] * p.dim) + start + 32 * i);
+            UNROLL for (int i = 0; i < AT_ONCE; ++i) UNROLL for (int r = 0; r < SOME; ++r)
+                if (start + 32 * i < pieces) each_term(some[r][i], query + (start + 32 * i) * PIECE, [&](int, double one) { sums[r] += one, sizes[r] += fabs(one); });
         }
     } else {
 #pragma unroll 4
-        for (i64 j = lane; j < p.dim; j += 32) {
-            const double one = term(wide(x[j]), query[j]);
-            sum += one, size += fabs(one);
+        for (i64 j = lane; j < p.dim; j += 32) UNROLL for (int r = 0; r < SOME; ++r) {
+            const double one = term(wide(p.rows[rows[r] * p.dim + j]), query[j]);
+            sums[r] += one, sizes[r] += fabs(one);
         }
     }
-    sum = warp_sum(sum), size = METRIC == 0 ? sum : warp_sum(size);
-    double key = METRIC ? -sum : sum, slack = size * (p.dim + 8) * 0x1p-51 + p.dim * 0x1p-1021;
-    if (METRIC == 2) {
-        const double scale = p.row_norms[row] * length;
-        key = scale != 0 ? key / scale : 0;
-        slack = (2 * p.dim + 40) * 0x1p-51;
+    UNROLL for (int r = 0; r < SOME; ++r) {
+        const double sum = warp_sum(sums[r]), size = METRIC == 0 ? sum : warp_sum(sizes[r]);
+        double key = METRIC ? -sum : sum, slack = size * (p.dim + 8) * 0x1p-51 + p.dim * 0x1p-1021;
+        if (METRIC == 2) {
+            const double scale = p.row_norms[rows[r]] * length;
+            key = scale != 0 ? key / scale : 0;
+            slack = (2 * p.dim + 40) * 0x1p-51;
+        }
+        least[r] = key - slack, most[r] = key + slack;
     }
-    least = key - slack, most = key + slack;
+}
+template <typename Table>
+__device__ __forceinline__ void about(const Table& p, i64 row, const double* query, double length, double& least, double& most)
+{
+    const i64 rows[1] = {row};
+    double low[1], high[1];
+    about_some(p, rows, query, length, low, high);
+    least = low[0], most = high[0];
 }
 
 // More terms added to a sum in their order, by one thread; the next ones are asked for while some are added.

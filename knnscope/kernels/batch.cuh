@@ -13,7 +13,7 @@ struct Asked {
 };
 
 struct Batch {
-    const u8* codes; const float* sides;    // of rows: of 128, s and N side by side, then e, then N / s and 1 / s side by side; padding has N = infinity
+    const u8* codes; const float* sides;    // of rows, see SIDE; padding has N = infinity
     const u8* query_codes;
     Asked asked;
     u32* counts; int2* hits;                // (queries,), (queries, room): row and product
@@ -31,8 +31,13 @@ __device__ __forceinline__ u32* place(u8* codes, i64 row, int slice, int lane)
     return reinterpret_cast<u32*>(codes + ((tile * SLICES + slice) * 128 + line) * SLICE + (((lane >> 2) ^ (line & 7)) << 4)) + (lane & 3);
 }
 
-constexpr int SIDE = 5 * ROWS;               // numbers of a tile's sides
-[[maybe_unused]] constexpr int PAIRS = 2 * ROWS, RATIOS = 3 * ROWS;  // of these, those of s and N, and those before N / s
+// Of a tile's rows: s and N side by side, then e, then N / s and then 1 / s in the order in which threads of a warpgroup have rows (``ratio_at``), then About.
+[[maybe_unused]] constexpr int PAIRS = 2 * ROWS, RATIOS = 3 * ROWS;  // numbers of s and N, and those before N / s
+// Of a tile: 1 / s of all its rows, and the largest |N / s|, which is infinite where they differ in s.
+struct __align__(16) About { float inverse, largest, unused[2]; };
+constexpr int SIDE = 5 * ROWS + sizeof(About) / 4;    // numbers of a tile
+[[maybe_unused]] constexpr int TAKEN = PAIRS + sizeof(About) / 4;  // of these, those that a pass takes: the first ones, or those from RATIOS on
+__device__ __forceinline__ int ratio_at(int line) { return (line >> 4) * 16 + (line >> 1 & 3) * 4 + (line >> 3 & 1) * 2 + (line & 1); }
 
 // A row's s, N and e.
 __device__ __forceinline__ float4 side_of(const float* sides, i64 row)
@@ -80,4 +85,16 @@ __device__ __forceinline__ float2 ratios_of(float s, float n) { return n < infin
 __device__ __forceinline__ int room_for_product(float2 ratios, const Wanted& query)
 {
     return __float_as_int(fmaf(-ratios.x, query.inverse, fmaf(ratios.y, query.limit, query.start)));
+}
+
+// The same where rows share s and queries share t: a product less the row's own N / (2 t s), which these queries share, is at least V / (2 t s) + C e / (2 t s) less than
+// nothing, which these rows share. So a pair is one operation. As far as |N / (2 t s)| is at most FITS, bits of OFF less that are whole numbers a step apart; bits
+// of OFF less the other number are no more than if they were, wherever it lies. Roundings are half of 1 more than above, for the other number has its own.
+[[maybe_unused]] constexpr float FITS = 0x1p22f;
+[[maybe_unused]] constexpr int SPARE = 6;
+__device__ __forceinline__ int own_room(float ratio, float inverse) { return __float_as_int(fmaf(-ratio, inverse, OFF)); }
+// What the largest of these bits and products is at least, if any row is near. ``inverse``: 1 / s.
+__device__ __forceinline__ int least_of(const Wanted& query, float inverse)
+{
+    return __float_as_int(fmaf(-inverse, query.limit, 2 * OFF - query.start)) - SPARE;
 }

@@ -24,6 +24,20 @@ __device__ __forceinline__ float step_for(float peak, double length2, double los
     const float least = (float)fmax(lost * (8 / sqrt((double)WIDTH)), 0x1p-100);
     return fmaxf(fmaxf(peak * (1.0f / 127), (float)sqrt(length2) * (1.00001f / LONGEST)), least);
 }
+// The largest of some steps, by one warp, where that is less than twice their mean: then all these vectors may have it, at a loss of half a bit or so, and
+// products are compared with less (own_room of batch.cuh). Else 0. Steps of 0 are of vectors that may have any.
+template <typename Steps> __device__ __forceinline__ float shared_step(Steps step_of, int count)
+{
+    float most = 0;
+    double sum = 0;
+    int there = 0;
+    for (int i = threadIdx.x & 31; i < count; i += 32) {
+        const float step = step_of(i);
+        most = fmaxf(most, step), sum += step, there += step > 0;
+    }
+    most = warp_most(most), sum = warp_sum(sum), there = warp_sum(there);
+    return most * there < 2 * sum ? most : 0;
+}
 // What is written of a rotated vector: four components from ``j`` on.
 __device__ __forceinline__ float4 written(const float* z, int j, float tail)
 {

@@ -168,31 +168,47 @@ __device__ __forceinline__ void write_plane(const float* z, i64 row, double leng
 #endif
 }
 
-// Codes of rotated rows, a warp a row, and their sides (Batch).
-extern "C" __global__ void encode_rows(const float* rotated, i64 first, i64 count, const Map map, const double* lengths2, const double* extras,
-                                       u8* codes, float* sides, u8* plane, Most* most)
+// Codes of rotated rows and their sides (SIDE), a warp a row, a block a tile of them.
+extern "C" __global__ void __launch_bounds__(256) encode_rows(const float* rotated, i64 count, const Map map, const double* lengths2, const double* extras,
+                                                              u8* codes, float* sides, u8* plane, Most* most)
 {
-    const int lane = threadIdx.x & 31;
-    const i64 warps = (i64)gridDim.x * blockDim.x >> 5;
-    for (i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) >> 5; i < count; i += warps) {
-        const float* z = rotated + i * FULL;
-        const double length2 = lengths2[i];
-        const float tail = tail_of(z);
-        const Extent extent = extent_of(z, tail);
-        const double loose = METRIC == 0 ? 0 : METRIC == 1 ? map.reach2 * (map.dim + 4) * 0x1p-51 : map.reach2 * (map.dim + 8) * 0x1p-49;
-        const float step = step_for(extent.peak, extent.length2, map.rho * sqrt(length2) + sqrt(loose) + TINY);
-        const Coded coded = write_codes(z, tail, step, codes, first + i);
-        if (lane == 0) {
-            const double e = error_of(coded.missed2, length2, (FULL + 8) * 0x1p-52, map.rho + SHORTENED);
-            const float e_up = up(sqrt(e * e + loose) * WIDEN);
-            const int line = (first + i) & 127;
-            float* side = sides + ((first + i) >> 7) * SIDE;
-            const float2 own = make_float2(step, row_term(step, coded.squares, extras[i], e_up));
-            reinterpret_cast<float2*>(side)[line] = own, side[2 * ROWS + line] = e_up, reinterpret_cast<float2*>(side + RATIOS)[line] = ratios_of(own.x, own.y);
-            keep_most(&most->step, step), keep_most(&most->ratio, (double)e_up / step);
-            keep_most(&most->coded2, (double)step * step * coded.squares + extras[i]);
+    constexpr int WARPS = 8;
+    __shared__ float steps[ROWS];
+    __shared__ int largest;  // |N / s|, as bits
+    const int lane = threadIdx.x & 31, own = threadIdx.x >> 5;
+    const double loose = METRIC == 0 ? 0 : METRIC == 1 ? map.reach2 * (map.dim + 4) * 0x1p-51 : map.reach2 * (map.dim + 8) * 0x1p-49;
+    const double blur = METRIC == 2 ? (map.dim + 8) * 0x1p-52 * map.scaling : 0;
+    for (i64 first = (i64)blockIdx.x * ROWS; first < count; first += (i64)gridDim.x * ROWS) {
+        const int some = (int)(count - first < ROWS ? count - first : ROWS);
+        if (threadIdx.x == 0) largest = 0;
+        for (int line = own; line < some; line += WARPS) {
+            const float* z = rotated + (first + line) * FULL;
+            const Extent extent = extent_of(z, tail_of(z));
+            const float step = step_for(extent.peak, extent.length2, map.rho * sqrt(lengths2[first + line]) + sqrt(loose) + TINY);
+            if (lane == 0) steps[line] = step;
         }
-        const double blur = METRIC == 2 ? (map.dim + 8) * 0x1p-52 * map.scaling : 0;
-        write_plane(z, first + i, length2, map, plane, most, blur);
+        __syncthreads();
+        const float shared = shared_step([&](int i) { return steps[i]; }, some);
+        float* side = sides + (first / ROWS) * SIDE;
+        for (int line = own; line < some; line += WARPS) {
+            const i64 i = first + line;
+            const float* z = rotated + i * FULL;
+            const double length2 = lengths2[i];
+            const float step = shared > 0 ? shared : steps[line];
+            const Coded coded = write_codes(z, tail_of(z), step, codes, i);
+            if (lane == 0) {
+                const double e = error_of(coded.missed2, length2, (FULL + 8) * 0x1p-52, map.rho + SHORTENED);
+                const float e_up = up(sqrt(e * e + loose) * WIDEN), n = row_term(step, coded.squares, extras[i], e_up);
+                const float2 ratios = ratios_of(step, n);
+                side[2 * line] = step, side[2 * line + 1] = n, side[2 * ROWS + line] = e_up;
+                side[RATIOS + ratio_at(line)] = ratios.x, side[RATIOS + ROWS + ratio_at(line)] = ratios.y;
+                atomicMax(&largest, __float_as_int(fabsf(ratios.x)));
+                keep_most(&most->step, step), keep_most(&most->ratio, (double)e_up / step);
+                keep_most(&most->coded2, (double)step * step * coded.squares + extras[i]);
+            }
+            write_plane(z, i, length2, map, plane, most, blur);
+        }
+        __syncthreads();
+        if (threadIdx.x == 0) *reinterpret_cast<About*>(side + 5 * ROWS) = {shared > 0 ? 1 / shared : 1, shared > 0 ? __int_as_float(largest) : infinite()};
     }
 }

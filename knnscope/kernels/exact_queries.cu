@@ -1,5 +1,9 @@
 // Queries as codes, by what rows are written with: centred and scaled, rotated, written with 8 bits. It comes after codes.cuh.
 
+//   ALIKE    1: queries that a thread of a warpgroup compares have one step: a query, the one eight behind it, and those 64 behind these
+
+constexpr int EIGHT = 8;  // queries of a block, and warps
+
 // What comes in: queries as they were given, and where what is made of them goes.
 struct Queries {
     const void* given; i64 wide, count, padded;   // float32, or float64 where ``wide``: (count, dim)
@@ -77,14 +81,14 @@ __device__ __forceinline__ void tell_length(const Queries& p, i64 i)
     if (METRIC == 2 && i < p.count) p.norms[i] = defined_length(query_of(p, i), p.map.dim);
 }
 
-// Codes of a rotated query, by a warp.
-__device__ __forceinline__ void encode(const Queries& p, i64 i, const float* z)
+// Codes of a rotated query, by a warp. shared: takes its step, 0 where it is far away, and gives the one that others have as well, or 0.
+template <typename Shared> __device__ __forceinline__ void encode(const Queries& p, i64 i, const float* z, Shared shared)
 {
     const Asked& asked = p.asked;
     const float tail = tail_of(z);
     const Extent extent = extent_of(z, tail);
     const bool far = asked.far[i];
-    const float step = far ? 1 : step_for(extent.peak, extent.length2);
+    const float own = far ? 0 : step_for(extent.peak, extent.length2), common = shared(own), step = far ? 1 : common > 0 ? common : own;
     const Coded coded = write_codes(z, tail, step, p.codes, i, far);
     if ((threadIdx.x & 31) == 0) {
         asked.steps[i] = far ? 0 : 2 * step;
@@ -111,11 +115,22 @@ extern "C" __global__ void encode_queries(const Queries p)
 {
     let_next_begin();
     await_before();
-    const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) >> 5;
-    if (i < p.padded) encode(p, i, (i < p.count ? p.rotated : p.flat) + i * FULL);  // beyond ``count`` none is rotated, and all are 0
+    const int own = threadIdx.x >> 5;
+#if ALIKE
+    __shared__ float steps[EIGHT];
+    const i64 i = (i64)(blockIdx.x >> 4) * 128 + (blockIdx.x >> 2 & 3) * 16 + (blockIdx.x & 3) * 2 + (own >> 2) + (own & 1) * 8 + (own >> 1 & 1) * 64;
+    auto shared = [&](float step) {
+        steps[own] = step;
+        __syncthreads();
+        return shared_step([&](int other) { return steps[(own & 4) + other]; }, 4);
+    };
+#else
+    const i64 i = (i64)blockIdx.x * EIGHT + own;
+    auto shared = [](float) { return 0.f; };
+#endif
+    if (i < p.padded) encode(p, i, (i < p.count ? p.rotated : p.flat) + i * FULL, shared);  // beyond ``count`` none is rotated, and all are 0
 }
 
-constexpr int EIGHT = 8;  // queries of a block, and warps
 
 // The product for some queries: a warp takes eight of them and six directions, a lane every 32nd component.
 extern "C" __global__ void __launch_bounds__(256) rotate_few(const float* x, const float* directions, float* out)
@@ -211,7 +226,7 @@ extern "C" __global__ void __launch_bounds__(32 * EIGHT) take_few(const Queries 
     __syncthreads();
     if (last) {
         __threadfence();
-        encode(p, first + own, p.rotated + (first + own) * FULL);
+        encode(p, first + own, p.rotated + (first + own) * FULL, [](float) { return 0.f; });
     }
     if (tells && lane == 0) tell_length(p, first + own);
 }

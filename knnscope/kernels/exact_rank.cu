@@ -93,14 +93,19 @@ __device__ __forceinline__ double kth_key(const u64* keys, int count, int k)
     return found == LAST ? endless() : key_from(found);
 }
 
-// How far some rows are, at most, by all warps of a block.
-template <typename Rows> __device__ __forceinline__ void keys_of(const Table& p, i64 query, Rows row_of, int count, u64* keys)
+// How far some rows are, at most, by all warps of a block. TOGETHER: rows that a warp asks for at once.
+template <int TOGETHER, typename Rows> __device__ __forceinline__ void keys_of(const Table& p, i64 query, Rows row_of, int count, u64* keys)
 {
     const double length = METRIC == 2 ? p.query_norms[query] : 0;
-    for (int i = threadIdx.x >> 5; i < count; i += blockDim.x >> 5) {
-        double least, most;
-        about(p, row_of(i), p.queries + query * p.dim, length, least, most);
-        if ((threadIdx.x & 31) == 0) keys[i] = most == most ? ordered(most + 0.0) : LAST;
+    const int warps = blockDim.x >> 5;
+    for (int i = threadIdx.x >> 5; i < count; i += TOGETHER * warps) {
+        i64 rows[TOGETHER];
+        double least[TOGETHER], most[TOGETHER];
+        UNROLL for (int r = 0; r < TOGETHER; ++r) rows[r] = row_of(min(i + r * warps, count - 1));
+        about_some(p, rows, p.queries + query * p.dim, length, least, most);
+        if (threadIdx.x & 31) continue;
+        UNROLL for (int r = 0; r < TOGETHER; ++r)
+            if (i + r * warps < count) keys[i + r * warps] = most[r] == most[r] ? ordered(most[r] + 0.0) : LAST;
     }
 }
 
@@ -125,7 +130,7 @@ template <typename Rows> __device__ __forceinline__ bool bar_of(const Bars& p, i
     }
     __syncthreads();
     const int some = min(chosen, FIRST);
-    keys_of(p.table, query, [&](int i) { return (i64)rows[i]; }, some, keys);
+    keys_of<2>(p.table, query, [&](int i) { return (i64)rows[i]; }, some, keys);
     const double key = kth_key(keys, some, p.k);
     bar = distance_of(p.asked, query, key);
     return key < endless();
@@ -254,12 +259,13 @@ __device__ __forceinline__ void rank_query(const Rank& p, const Turn& turn, i64 
     u64* keys = reinterpret_cast<u64*>(memory);                    // (most,)
     i64* names = reinterpret_cast<i64*>(keys + turn.most);            // (most,)
     u32* chosen = reinterpret_cast<u32*>(names + turn.most);          // (most,)
-    float* lower_of = reinterpret_cast<float*>(chosen + turn.most);   // (most,), bounds of those
-    u32* first = reinterpret_cast<u32*>(lower_of + turn.most);        // (held,), bounds in order: upper ones, or lower ones
+    u32* first = chosen + turn.most;                                  // (held,), bounds in order: upper ones, or lower ones
     float* lowers = reinterpret_cast<float*>(first + turn.held);      // (held,), where codes are whole
-    double* terms = reinterpret_cast<double*>(first);              // of values_of, when these are no longer needed
-    u16* picked = reinterpret_cast<u16*>(first + max((WHOLE ? 2 : 1) * turn.held, 2 * AT_ONCE * (CHUNK + 1)));  // (held,), hits that the threshold leaves
-    __shared__ int left, near, kept;
+    const int words = max((WHOLE ? 2 : 1) * turn.held, 2 * AT_ONCE * (CHUNK + 1));
+    double* terms = reinterpret_cast<double*>(first);                 // of values_of, when these are no longer needed
+    u32 *at_most_of = first, *at_least_of = first + words / 2;        // before that: how far some hits are, in order
+    u16* picked = reinterpret_cast<u16*>(first + words);              // (held,), hits that the threshold leaves
+    __shared__ int left, near, close, kept;  // hits that the threshold leaves, those looked at first, these and others that are near enough, and rows
     __shared__ u32 error;
     __shared__ u64 rest_key;
     const int count = p.counts[query], lane = threadIdx.x & 31, own = threadIdx.x >> 5;
@@ -276,6 +282,7 @@ __device__ __forceinline__ void rank_query(const Rank& p, const Turn& turn, i64 
     if (lost) return by_all_rows(4);
     const u32 without_room = turn.number == 1 ? LONG : 4;
     if (count > turn.held) return by_all_rows(without_room);
+#pragma unroll 2
     for (int i = threadIdx.x; i < count; i += RANK) {
         float4 side;
         double least, most;
@@ -297,32 +304,57 @@ __device__ __forceinline__ void rank_query(const Rank& p, const Turn& turn, i64 
             picked[atomicAdd(&left, 1)] = (u16)i;
         }
         __syncthreads();
-        if (pass == 0 && threadIdx.x == 0) near = left;
+        if (pass == 0 && threadIdx.x == 0) near = close = left;
         __syncthreads();
     }
     if (near > turn.most) return by_all_rows(without_room);
-    keys_of(p.table, query, [&](int i) { return (i64)(u32)hits[picked[i]].x; }, near, keys);
+    keys_of<1>(p.table, query, [&](int i) { return (i64)(u32)hits[picked[i]].x; }, near, keys);
     __syncthreads();
     const double enough = kth_key(keys, near, p.k);  // a bar for keys
     // the distance that this key is: rows whose bound is above it need not be looked at
     const double enough_far = enough < endless() ? fmin(far_enough, reach(distance_of(p.asked, query, enough), p.widen, blur)) : far_enough;
     __syncthreads();
+    // Those whose bound is near enough, one after another, so that each warp has as many.
+    for (int begin = near; begin < left; begin += RANK) {
+        const int i = begin + threadIdx.x, hit = i < left ? picked[i] : 0;
+        const bool in = i < left && lower_bound(hit) <= enough_far;
+        __syncthreads();
+        if (in) picked[atomicAdd(&close, 1)] = (u16)hit;
+    }
+    auto keep = [&](int hit, u32 row) {
+        const int at = atomicAdd(&kept, 1);
+        if (at < turn.most) chosen[at] = (u32)hit, names[at] = row;
+    };
+    __syncthreads();
+    // Of rows that bounds do not tell apart, those looked at first are any: so many as are further than the k-th of all are left out.
+    const bool told = 2 * close <= words;
+    for (int i = threadIdx.x; i < near; i += RANK) {
+        if (told) at_least_of[i] = 0, at_most_of[i] = keys[i] == LAST ? ALL : ordered(up(key_from(keys[i])));
+        else keep(picked[i], (u32)hits[picked[i]].x);
+    }
     u64 own_rest = LAST;
-    for (int begin = own; begin < left; begin += RANK) {  // a hit a lane: where its row is takes long to come
-        const int i = begin + lane * (RANK / 32), hit = i < left ? picked[i] : 0;
-        const float bound = lower_bound(hit);
-        bool out = i >= left || bound > enough_far;
+    for (int begin = near + own; begin < close; begin += RANK) {  // a hit a lane: where its row is takes long to come
+        const int i = begin + lane * (RANK / 32), hit = i < close ? picked[i] : 0, some = min((close - begin - 1) / (RANK / 32) + 1, 32);
         const u32 row = (u32)hits[hit].x;
-        double at_least = -endless();
-        for (u32 rows = __ballot_sync(ALL, !out && i >= near); rows; rows &= rows - 1) {
-            const int of = __ffs(rows) - 1;
+        double at_least = 0, at_most = 0;
+        for (int of = 0; of < some; ++of) {
             double least, most;
             about(p.table, __shfl_sync(ALL, row, of), q, length, least, most);
-            if (lane == of) at_least = least;
+            if (lane == of) at_least = least, at_most = most;
         }
-        if (!out && at_least > enough) own_rest = min(own_rest, ordered(at_least)), out = true;
-        const int at = out ? turn.most : atomicAdd(&kept, 1);
-        if (at < turn.most) chosen[at] = (u32)hit, lower_of[at] = bound, names[at] = row;
+        if (i >= close) continue;
+        const bool out = at_least > enough;
+        if (out) own_rest = min(own_rest, ordered(at_least));
+        if (!told && !out) keep(hit, row);
+        if (told) at_least_of[i] = out ? ALL : at_least == at_least ? ordered(down(at_least)) : 0, at_most_of[i] = out || at_most != at_most ? ALL : ordered(up(at_most));
+    }
+    if (told) {
+        __syncthreads();
+        const u32 cut = kth(at_most_of, close, p.k, p.k / 8 + 1);
+        for (int i = threadIdx.x; i < close; i += RANK) {
+            if (at_least_of[i] <= min(cut, ALL - 1)) keep(picked[i], (u32)hits[picked[i]].x);
+            else if (at_least_of[i] != ALL) own_rest = min(own_rest, ordered(fmin((double)value_from(at_least_of[i]), 0x1p127)));
+        }
     }
     if (own_rest != LAST) atomicMin(&rest_key, own_rest);
     __syncthreads();
@@ -336,7 +368,7 @@ __device__ __forceinline__ void rank_query(const Rank& p, const Turn& turn, i64 
         double least, most;
         bounds_of(p.asked, query, p.sides, hits[at], side, least, most);
         if (!WHOLE) most += 4 * tail_of(p.codes, row, side.x, side.z) * p.asked.tails[query];
-        if (!(lower_of[i] <= reach(distance, p.widen, blur)) || !(distance <= reach(upper(most, side.z, e_q), p.widen, blur)))
+        if (!(down(lower(least, side.z, e_q)) <= reach(distance, p.widen, blur)) || !(distance <= reach(upper(most, side.z, e_q), p.widen, blur)))
             atomicOr(&error, 2u);
         keys[i] = ordered(key_of(value)), names[i] = p.names ? p.names[row] : row;
     });
@@ -365,7 +397,7 @@ __device__ __forceinline__ void rank_query(const Rank& p, const Turn& turn, i64 
 }
 
 // A block a query; in the second turn blocks look through all for those that had no room.
-extern "C" __global__ void __launch_bounds__(RANK, RANK == 128 ? 7 : 1024 / RANK) batch_rank(const Rank p, const Turn turn)
+extern "C" __global__ void __launch_bounds__(RANK, 1024 / RANK) batch_rank(const Rank p, const Turn turn)
 {
     extern __shared__ __align__(16) u8 memory[];
     let_next_begin();

@@ -16,7 +16,7 @@ constexpr int SIDES = TILES == 1 ? 3 : 2;
 struct Wide {
     u8 queries[SLICES][OWN_QUERIES][SLICE];
     u8 rows[AHEAD][ROWS][SLICE];
-    float sides[SIDES][TILES][PAIRS];                 // s and N, or N / s and 1 / s
+    float sides[SIDES][TILES][TAKEN];                 // s and N, or N / s and 1 / s and what all rows share
     Passed passed;
     u64 full[AHEAD], empty[AHEAD], queries_full, queries_empty, sides_full[SIDES], sides_empty[SIDES];
 };
@@ -61,9 +61,9 @@ template <bool SAMPLE> __device__ __forceinline__ void copy_codes(const Batch& p
         }
         for (i64 tile = item.begin; tile < item.end; tile += TILES) {
             await(shared.sides_empty[side.at], side.phase ^ 1);
-            expect(shared.sides_full[side.at], TILES * PAIRS * 4);
+            expect(shared.sides_full[side.at], TILES * TAKEN * 4);
             for (int i = 0; i < TILES; ++i)  // behind the last tile there may be none: then that comes twice, and is not looked at
-                copy_bulk(shared.sides[side.at][i], p.sides + min(tile + i, item.end - 1) * SIDE + (SAMPLE ? 0 : RATIOS), PAIRS * 4, shared.sides_full[side.at]);
+                copy_bulk(shared.sides[side.at][i], p.sides + min(tile + i, item.end - 1) * SIDE + (SAMPLE ? 0 : RATIOS), TAKEN * 4, shared.sides_full[side.at]);
             side.next();
             for (int slice = 0; slice < SLICES; ++slice) for (int i = 0; i < TILES; ++i) {
                 const u8* from = p.codes + (min(tile + i, item.end - 1) * SLICES + slice) * (ROWS * SLICE) + rank * PART;
@@ -124,6 +124,7 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_slices(const Batch& 
         const i64 first_query = item.query + warp * 16 + g;
         Compared<SAMPLE> read[TALL][2];
         read_asked(p.asked, first_query, read);
+        const float inverse = shared_inverse(read);
         await(shared.queries_full, turn);
         for (i64 tile = item.begin; tile < item.end; tile += TILES) {
             const bool ours = taker == group, alone = tile == item.begin && tile + TILES >= item.end;
@@ -152,20 +153,34 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_slices(const Batch& 
                 UNROLL for (int i = 0; i < TILES; ++i) leave(shared, stage.before(2 * TILES - i));
             }
             give_turn(1 - group);
-            await_products<0>();
-            UNROLL for (int i = 0; i < PARTS; ++i) hold(sums[i]);
-            UNROLL for (int i = 0; i < TILES; ++i) leave(shared, stage.before(TILES - i));
-            if (lane == 0 && tile + 2 * TILES >= item.end) arrive(shared.queries_empty);  // our last one of the item
-            await(shared.sides_full[side.at], side.phase);
             const u32 taken = SAMPLE ? 0 : glance(shared.passed.taken[own]);
+            await(shared.sides_full[side.at], side.phase);
             Compared<SAMPLE> asked[PARTS][2];
-            UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h] = read[i / TILES][h], asked[i][h].begin();
-            UNROLL for (int of = 0; of < TILES; ++of) {
-                const float4* sides = reinterpret_cast<const float4*>(shared.sides[side.at][of]) + t;  // of two rows
-                UNROLL for (int j = 0; j < 16; ++j) {
-                    const float4 two = sides[4 * j];
-                    UNROLL for (int i = of; i < PARTS; i += TILES) UNROLL for (int h = 0; h < 2; ++h)
-                        asked[i][h].take(sums[i][4 * j + 2 * h], sums[i][4 * j + 2 * h + 1], two, j);
+            UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h] = read[i / TILES][h];
+            auto are_there = [&] {
+                await_products<0>();
+                UNROLL for (int i = 0; i < PARTS; ++i) hold(sums[i]);
+                UNROLL for (int i = 0; i < TILES; ++i) leave(shared, stage.before(TILES - i));
+                if (lane == 0 && tile + 2 * TILES >= item.end) arrive(shared.queries_empty);  // our last one of the item
+            };
+            if constexpr (SAMPLE) {
+                UNROLL for (int i = 0; i < PARTS; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h].begin();
+                are_there();
+                UNROLL for (int j = 0; j < 16; ++j) UNROLL for (int i = 0; i < PARTS; ++i) {
+                    const float4 two = reinterpret_cast<const float4*>(shared.sides[side.at][i % TILES])[4 * j + t];  // s and N of two rows
+                    UNROLL for (int h = 0; h < 2; ++h) asked[i][h].take(sums[i][4 * j + 2 * h], sums[i][4 * j + 2 * h + 1], two, j);
+                }
+            } else {
+                Near rows(shared.sides[side.at][0], inverse);
+                rows.begin<0, TILES>(asked);
+                hold(rows.rooms);
+                await(shared.sides_full[side.at], side.phase);  // over already: a branch, across which the compiler moves none of this
+                are_there();
+                rows.compare<0, TILES>(sums, asked);
+                if constexpr (TILES == 2) {
+                    Near others(shared.sides[side.at][1], inverse);
+                    others.begin<1, TILES>(asked);
+                    others.compare<1, TILES>(sums, asked);
                 }
             }
             u32 masks[PARTS][2], any = 0;

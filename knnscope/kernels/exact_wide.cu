@@ -5,12 +5,11 @@
 //   AHEAD    slices of rows on their way
 
 constexpr int WIDE_QUERIES = 128 * TALL, SIDES = 3;
-constexpr int EARLY = TALL == 1 ? 16 : 7;             // pairs of rows whose room is known before their products are: as many as there are registers for
 
 struct Wide {
     u8 queries[TALL][SLICES][128][SLICE];
     u8 rows[AHEAD][ROWS][SLICE];
-    float sides[SIDES][PAIRS];                        // s and N, or N / s and 1 / s
+    float sides[SIDES][TAKEN];                        // s and N, or N / s and 1 / s and what all rows share
     Passed passed;
     u64 full[AHEAD], empty[AHEAD], queries_full, queries_empty, sides_full[SIDES], sides_empty[SIDES];
 };
@@ -47,8 +46,8 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
                 copy_bulk(&shared.queries[i], p.query_codes + (block + i) * (SLICES * 128 * SLICE), SLICES * 128 * SLICE, shared.queries_full);
             for (i64 tile = begin; tile < end; ++tile) {
                 await(shared.sides_empty[side], side_phase ^ 1);
-                expect(shared.sides_full[side], PAIRS * 4);
-                copy_bulk(shared.sides[side], p.sides + tile * SIDE + (SAMPLE ? 0 : RATIOS), PAIRS * 4, shared.sides_full[side]);
+                expect(shared.sides_full[side], TAKEN * 4);
+                copy_bulk(shared.sides[side], p.sides + tile * SIDE + (SAMPLE ? 0 : RATIOS), TAKEN * 4, shared.sides_full[side]);
                 if (++side == SIDES) side = 0, side_phase ^= 1;
                 for (int slice = 0; slice < SLICES; ++slice) {
                     await(shared.empty[stage], phase ^ 1);
@@ -75,6 +74,7 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
         const i64 begin = p.first + item / p.query_tiles * p.each, end = begin + p.each < p.last ? begin + p.each : p.last;
         Compared<SAMPLE> asked[TALL][2];
         read_asked(p.asked, first_query, asked);
+        const float inverse = shared_inverse(asked);
         await(shared.queries_full, turn);
         for (i64 tile = begin; tile < end; ++tile) {
             int sums[TALL][64];
@@ -92,34 +92,30 @@ template <bool SAMPLE> __device__ __forceinline__ void scan_wide(const Batch& p)
             give_turn(1 - group);
             const u32 taken = SAMPLE ? 0 : glance(shared.passed.taken[own]);
             await(shared.sides_full[side], side_phase);
-            const float4* sides = reinterpret_cast<const float4*>(shared.sides[side]) + t;  // of two rows
-            UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h].begin();
-            int2 rooms[EARLY][TALL][2];
-            if constexpr (!SAMPLE) UNROLL for (int j = 0; j < EARLY; ++j) {
-                const float4 two = sides[4 * j];
-                UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) rooms[j][i][h] = asked[i][h].rooms(two), hold(rooms[j][i][h]);
-            }
-            if constexpr (!SAMPLE) await(shared.sides_full[side], side_phase);  // over already: a branch, across which the compiler moves none of this
-            await_products<0>();
-            UNROLL for (int i = 0; i < TALL; ++i) hold(sums[i]);
-            if (first_thread) {
+            auto are_there = [&] {
+                await_products<0>();
+                UNROLL for (int i = 0; i < TALL; ++i) hold(sums[i]);
+                if (!first_thread) return;
                 for (int slice = 0, at = first_stage; slice < SLICES; ++slice, at = at + 1 == AHEAD ? 0 : at + 1) arrive(shared.empty[at]);
                 if (tile + 1 == end) arrive(shared.queries_empty);
-            }
-            UNROLL for (int j = 0; j < 16; ++j) {
-                float4 two;
-                if (SAMPLE || j >= EARLY) two = sides[4 * j];
-                UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) {
-                    const int x = sums[i][4 * j + 2 * h], y = sums[i][4 * j + 2 * h + 1];
-                    if constexpr (SAMPLE) asked[i][h].take(x, y, two, j);
-                    else asked[i][h].take(x, y, j < EARLY ? rooms[j < EARLY ? j : 0][i][h] : asked[i][h].rooms(two));
-                }
-            }
+            };
             if constexpr (SAMPLE) {
+                UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h].begin();
+                are_there();
+                UNROLL for (int j = 0; j < 16; ++j) {
+                    const float4 two = reinterpret_cast<const float4*>(shared.sides[side])[4 * j + t];  // s and N of two rows
+                    UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) asked[i][h].take(sums[i][4 * j + 2 * h], sums[i][4 * j + 2 * h + 1], two, j);
+                }
                 UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) keep_group(p, first_query + i * 64 + h * 8, tile, asked[i][h].least);
             } else {
+                Near rows(shared.sides[side], inverse);
+                rows.begin<0, 1>(asked);
+                hold(rows.rooms);
+                await(shared.sides_full[side], side_phase);  // over already: a branch, across which the compiler moves none of this
+                are_there();
+                rows.compare<0, 1>(sums, asked);
                 bool near = false;
-                UNROLL for (int i = 0; i < TALL; ++i) near |= max(asked[i][0].most, asked[i][1].most) >= ENOUGH;
+                UNROLL for (int i = 0; i < TALL; ++i) near |= asked[i][0].is_near() | asked[i][1].is_near();
                 if (__any_sync(ALL, near)) {
                     u32 masks[TALL][2];
                     UNROLL for (int i = 0; i < TALL; ++i) UNROLL for (int h = 0; h < 2; ++h) masks[i][h] = __ballot_sync(ALL, asked[i][h].is_near());

@@ -122,7 +122,7 @@ def all_sources() -> Iterator[Source]:
         cell, metric = ROWS[number]
         macros = (("CELL", cell), ("METRIC", metric), ("FULL", full), ("WIDTH", width), ("LEADING", leading))
         yield exact("codes", macros)
-        yield exact("queries", macros)
+        yield exact("queries", (*macros, ("ALIKE", number % 2)))
         if few := few_macros(width, FEW[number]):
             yield exact("few", (*macros, *few))
         if leading:

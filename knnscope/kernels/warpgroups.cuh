@@ -88,7 +88,10 @@ __device__ __forceinline__ void hold(int (&c)[64])
     UNROLL for (int x = 0; x < 64; ++x) asm volatile("" : "+r"(c[x])::"memory");
 }
 // It is known here: not later, when it is needed.
-__device__ __forceinline__ void hold(int2& two) { asm volatile("" : "+r"(two.x), "+r"(two.y)); }
+__device__ __forceinline__ void hold(int (&rooms)[32])
+{
+    UNROLL for (int x = 0; x < 32; ++x) asm volatile("" : "+r"(rooms[x]));
+}
 
 // Two sums, as they lie in registers: were it not volatile, the compiler would move them, to store four at once.
 __device__ __forceinline__ void put_pair(int2& to, int x, int y)

@@ -147,20 +147,63 @@ template <> struct Compared<true> {
 };
 template <> struct Compared<false> {
     Wanted wanted;
-    int most;
+    int most, least;
     __device__ __forceinline__ void read(const Asked& asked, i64 query) { wanted = {asked.limits[query], asked.starts[query], asked.steps[query]}; }
     // When all that a thread reads is on its way.
     __device__ __forceinline__ void prepare() { wanted = wanted_of(wanted.inverse, wanted.start, wanted.limit); }
-    __device__ __forceinline__ void begin() { most = 0; }
-    // N / s and 1 / s of two rows beside each other: how large products have to be.
-    __device__ __forceinline__ int2 rooms(float4 ratios) const
-    {
-        return make_int2(room_for_product(make_float2(ratios.x, ratios.y), wanted), room_for_product(make_float2(ratios.z, ratios.w), wanted));
+    // alike: whether rows of the tile share s, and the thread's queries t.
+    __device__ __forceinline__ void begin(bool alike, float inverse) { most = 0, least = alike ? least_of(wanted, inverse) : ENOUGH; }
+    // A product with a row whose own room is known, or its N / s and 1 / s.
+    __device__ __forceinline__ void take(int product, int room) { most = __viaddmax_s32(room, product, most); }
+    __device__ __forceinline__ void take(int product, float ratio, float inverse) { take(product, room_for_product(make_float2(ratio, inverse), wanted)); }
+    __device__ __forceinline__ bool is_near() const { return most >= least; }
+};
+
+// 1 / 2 t of a thread's queries; infinite where they differ in t. What is far away, and has none, does not count.
+template <int BLOCKS> __device__ __forceinline__ float shared_inverse(const Compared<false> (&asked)[BLOCKS][2])
+{
+    float found = 0;
+    UNROLL for (int i = 0; i < BLOCKS; ++i) UNROLL for (int h = 0; h < 2; ++h) {
+        const float own = asked[i][h].wanted.inverse;
+        if (own > 0) found = found == 0 || found == own ? own : infinite();
     }
-    __device__ __forceinline__ void take(int x, int y, int2 rooms) { most = __viaddmax_s32(rooms.y, y, __viaddmax_s32(rooms.x, x, most)); }
-    // The same of products and ratios.
-    __device__ __forceinline__ void take(int x, int y, float4 ratios, int) { take(x, y, rooms(ratios)); }
-    __device__ __forceinline__ bool is_near() const { return most >= ENOUGH; }
+    return found;
+}
+template <int BLOCKS> __device__ __forceinline__ float shared_inverse(const Compared<true> (&)[BLOCKS][2]) { return 0; }
+
+// A tile as a thread compares it: its own 32 rows, of which two and two are beside each other. ``alike``: as begin() has it, for all of a warp.
+struct Near {
+    const float4* ratios;
+    float inverse;
+    bool alike;
+    int rooms[32];
+    __device__ __forceinline__ Near(const float* sides, float of_queries) : ratios(reinterpret_cast<const float4*>(sides) + (threadIdx.x & 3))
+    {
+        const float2 about = *reinterpret_cast<const float2*>(sides + PAIRS);
+        inverse = about.x, alike = __all_sync(ALL, about.y * of_queries <= FITS);
+        UNROLL for (int x = 0; x < 8; ++x) {
+            const float4 four = ratios[4 * x];
+            UNROLL for (int c = 0; c < 4; ++c) rooms[4 * x + c] = own_room((&four.x)[c], of_queries);
+        }
+    }
+    // Of sums of each STEP-th block of queries, from FIRST on.
+    template <int FIRST, int STEP, int PARTS> __device__ __forceinline__ void begin(Compared<false> (&asked)[PARTS][2]) const
+    {
+        UNROLL for (int i = FIRST; i < PARTS; i += STEP) UNROLL for (int h = 0; h < 2; ++h) asked[i][h].begin(alike, inverse);
+    }
+    template <int FIRST, int STEP, int PARTS> __device__ __forceinline__ void compare(const int (&sums)[PARTS][64], Compared<false> (&asked)[PARTS][2]) const
+    {
+        if (alike) {
+            UNROLL for (int x = 0; x < 32; ++x) UNROLL for (int i = FIRST; i < PARTS; i += STEP) UNROLL for (int h = 0; h < 2; ++h)
+                asked[i][h].take(sums[i][4 * (x >> 1) + 2 * h + (x & 1)], rooms[x]);
+            return;
+        }
+        UNROLL for (int x = 0; x < 8; ++x) {
+            const float4 of_rows = ratios[4 * x], inverses = ratios[ROWS / 4 + 4 * x];
+            UNROLL for (int c = 0; c < 4; ++c) UNROLL for (int i = FIRST; i < PARTS; i += STEP) UNROLL for (int h = 0; h < 2; ++h)
+                asked[i][h].take(sums[i][4 * (2 * x + (c >> 1)) + 2 * h + (c & 1)], (&of_rows.x)[c], (&inverses.x)[c]);
+        }
+    }
 };
 
 // What a thread compares with: of blocks of 64 queries, two each, eight apart.

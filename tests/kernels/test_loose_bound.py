@@ -1,13 +1,15 @@
 """The comparisons that products of many queries go through (kernels/batch.cuh), in their float32 arithmetic against exact numbers.
 
 A row is below a limit by ``loose_bound``, a bound that may be above the one that it stands for by what limits have room for (set_bar in exact_rank.cu), and
-by the rounding of its own value; or by ``room_for_product``, where a product is large enough.
+by the rounding of its own value; or by ``room_for_product``, where a product is large enough; or by ``own_room`` and ``least_of``, where rows share
+s and queries t.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import assume, given
@@ -120,14 +122,32 @@ def is_near(pair: Pair, start: np.float32, limit: np.float32) -> int:
     return (total + 2**31) % 2**32 - 2**31 - ZERO
 
 
+FITS, SPARE = 2.0**22, 6
+
+
+def is_near_alike(pair: Pair, start: np.float32, limit: np.float32) -> int | None:
+    """The same where rows share s and queries share t; None where N / (2 t s) has no room."""
+    x, s, n, step, _, _ = pair
+    with np.errstate(over="ignore"):
+        first, inverse, wanted, of_row = n / s, np.float32(1) / step, limit / step, np.float32(1) / s
+        begin = start / step + np.float32(2 * OFF)
+        rest = np.float32(2 * OFF) - begin
+    if not abs(first) * inverse <= FITS:
+        return None
+    own = nearest(-exact(first) * exact(inverse) + OFF)
+    infinite = not (np.isfinite(wanted) and np.isfinite(rest))
+    least = rest - wanted if infinite else nearest_or_endless(-exact(of_row) * exact(wanted) + exact(rest))
+    return int(own.view(np.int32)) + x - (int(least.view(np.int32)) - SPARE)
+
+
 def nearest_or_endless(value: Fraction) -> np.float32:
     if abs(value) >= 2**128:
         return np.float32(np.inf if value > 0 else -np.inf)
     return nearest(value)
 
 
-def just_below(pair: Pair, wider: float, room: Fraction) -> int:
-    """The same for a limit that is just above the row's bound."""
+def just_below(pair: Pair, wider: float, room: Fraction, how: Callable[..., Any] = is_near) -> Any:
+    """What ``how`` says for a limit that is just above the row's bound."""
     x, s, n, step, c, ratio = pair
     e = np.float32(ratio * float(s))
     e = e if float(e) <= ratio * float(s) else np.nextafter(e, np.float32(0))
@@ -135,7 +155,7 @@ def just_below(pair: Pair, wider: float, room: Fraction) -> int:
     own = exact(up(bound)) + room * exact(step) * exact(s)
     limit = up(own + Fraction(wider) * (abs(own) + Fraction(ratio * float(s)) ** 2))
     start = np.float32(np.float64(c) * ratio * WIDENED - np.float64(step) * OFF)
-    return is_near(pair, start, limit)
+    return how(pair, start, limit)
 
 
 @given(
@@ -172,3 +192,45 @@ def test_rows_well_above_the_limit_are_passed_over_and_no_room_can_be_left_out()
     assert without_room > 0
     assert without_widening > 0
     assert above > 2900
+
+
+@given(
+    st.integers(-2047 * 2047, 2047 * 2047),
+    st.floats(2.0**-60, 2.0**30, width=32).map(np.float32),
+    st.floats(-4, 6),
+    st.floats(-30, 20),
+    st.floats(0.5, 40),
+    st.floats(-1, 2.0**23),
+)
+def test_no_row_below_the_limit_is_passed_over_where_rows_share_s_and_queries_t(
+    x: int, s: np.float32, by: float, far: float, ratio: float, longer: float
+) -> None:
+    step, c = (np.float32(float(s) * 2.0**power) for power in (by, far))
+    n = np.float32(longer * float(s) ** 2 if longer > 0 else longer * (ratio * float(s)) ** 2)
+    assume(np.isfinite(n / s) and float(step) > 2.0**-100)
+    found = just_below(Pair(x, s, n, step, c, ratio), WIDER, ROOM, is_near_alike)
+    assume(found is not None)
+    assert found >= 0
+
+
+def test_alike_rows_well_above_the_limit_are_passed_over_and_the_room_cannot_be_left_out() -> None:
+    draw = np.random.default_rng(2)
+    without_room = above = fits = 0
+    for _ in range(6000):
+        x = int(draw.integers(0, 2047**2))  # else limits may be beyond what has room, which lets more rows in
+        s = np.float32(2.0 ** draw.uniform(-8, 2))
+        step = np.float32(s * draw.uniform(0.5, 2))
+        n = np.float32(2.0 ** draw.uniform(10, 22) * float(s) ** 2)
+        pair = Pair(x, s, n, step, np.float32(1), 6.5)
+        found = just_below(pair, 0, Fraction(0), is_near_alike)
+        if found is None:
+            continue
+        fits += 1
+        without_room += found < SPARE
+        limit = np.float32(exact(n) - exact(s) * exact(step) * (x + 40) - exact(s) * Fraction(6.5))
+        found = is_near_alike(pair, np.float32(6.5 - np.float64(step) * OFF), limit)
+        assert found is not None
+        above += found < 0
+    assert fits > 3000
+    assert without_room > 0
+    assert above == fits

@@ -152,8 +152,18 @@ def test_what_is_left_is_ranked(tmp_path: Path, kind: str, sharp: int, shapes: t
 )
 def test_few_queries_are_written_as_many_are(tmp_path: Path, metric: int, full: int, wide: int) -> None:
     """The last block of eight queries finds what all others have written."""
-    source = sources.exact("queries", (("CELL", 0), ("METRIC", metric), ("FULL", full), ("WIDTH", 128)))
-    run(built(tmp_path, "queries", source), 11, full - 6, wide, 1)
+    run(built(tmp_path, "queries", queries_source(metric, full, alike=False)), 11, full - 6, wide, 1)
+
+
+@pytest.mark.parametrize("metric", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_queries_of_a_thread_share_a_step_where_they_are_alike(tmp_path: Path, metric: int) -> None:
+    """And codes are as near to what they stand for as the step says."""
+    run(built(tmp_path, "queries", queries_source(metric, 256, alike=True)), 200, 250, 0, 2)
+
+
+def queries_source(metric: int, full: int, *, alike: bool) -> sources.Source:
+    macros = ("CELL", 0), ("METRIC", metric), ("FULL", full), ("WIDTH", 128), ("ALIKE", int(alike))
+    return sources.exact("queries", macros)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -225,7 +225,7 @@ class Workspace:
         """Kernels that write queries as codes."""
         codes, device, warps = self.codes, self.table.device, -(-self.padded // 8)
         macros = self.table.macros(**codes.macros())
-        source = sources.exact("queries", macros)
+        source = sources.exact("queries", (*macros, ("ALIKE", int(self.shape.wide is not None))))
         flat, directions, rotated = (POINTER(pointer(a)) for a in (self.flat, codes.directions, self.rotated))
         chosen = query_kernels.launch(self.count, self.padded, codes.full, most_shared(), processors())
         shape = chosen.blocks, chosen.threads, chosen.shared
@@ -237,7 +237,7 @@ class Workspace:
             by_all = kernel(sources.exact("codes", macros), chosen.name, device)
             rotate = Prepared(by_all, shape, flat, LONG(self.padded), directions, rotated)
         else:
-            rotate = Prepared(kernel(source, chosen.name, device), shape, flat, directions, rotated)
+            rotate = Prepared(kernel(source, chosen.name, device, chosen.shared), shape, flat, directions, rotated)
         return [
             Prepared(prepare, (warps, 256, 0), self.queries),
             rotate,
@@ -256,12 +256,14 @@ class Workspace:
             names = wide.KERNELS[chosen.wide.name]
         else:
             scan, names = sources.exact("few", (*macros, *chosen.few)), ("few_sample", "few_scan")
-        rank = self._rank_source()
+        rank = self._rank_source(self._turns()[0].threads)
         first_shared, shared = 4 * bars.group_count, 4 * self.room
         first = kernel(rank, "batch_bars", table.device, first_shared)
         again = kernel(rank, "batch_refresh", table.device, shared)
         sample, products = (kernel(scan, name, table.device, chosen.shared) for name in names)
-        refresh = Prepared(again, (self.count, REFRESH, shared), bars)
+        refresh = Prepared(
+            again, (self.count, min(REFRESH, ranking.threads_of(self.count, processors())), shared), bars
+        )
         query_tiles = -(-self.count // chosen.queries)
         given = Batch(
             None, None, pointer(self.query_codes), self.asked, pointer(self.counts), pointer(self.hits), pointer(self.groups), self.room,
@@ -291,8 +293,8 @@ class Workspace:
             Stops(self.sampled, self.stops, self.tiles),
         )
 
-    def _rank_source(self) -> sources.Source:
-        macros = self.table.macros(**self.codes.macros(), RANK=self._turns()[0].threads, SHARP=int(self.is_sharp))
+    def _rank_source(self, threads: int) -> sources.Source:
+        macros = self.table.macros(**self.codes.macros(), RANK=threads, SHARP=int(self.is_sharp))
         return sources.exact("rank", macros)
 
     def _turns(self) -> tuple[ranking.Turn, ...]:
@@ -303,7 +305,7 @@ class Workspace:
         """The kernels that order what is left."""
         found = []
         for turn in self._turns():
-            run = kernel(self._rank_source(), "batch_rank", self.table.device, turn.shared)
+            run = kernel(self._rank_source(turn.threads), "batch_rank", self.table.device, turn.shared)
             given = Turn(turn.number, turn.held, turn.most)
             found.append(Prepared(run, (turn.blocks, turn.threads, turn.shared), self.ranked, given))
         return found

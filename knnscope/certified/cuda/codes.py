@@ -61,7 +61,7 @@ class Codes:
 
     full: components, padded. width: those that are written, of which the last is the length of what is left out where there are fewer (exact_codes.cu).
     leading: of the plane, 0 where there is none. directions: float32, (full, full). centre: float64, (dim,).
-    codes: uint8, tiles of ``TILE`` rows. sides: float32, (tiles, 5 TILE): s and N of bound.py side by side, e, N / s and 1 / s side by side.
+    codes: uint8, tiles of ``TILE`` rows. sides: float32, (tiles, SIDE of written.py): s and N of bound.py and more, see SIDE of kernels/batch.cuh.
     plane: uint8, or None.
     survivors: share of rows that the plane leaves, by k of components.KS. scaling, reach2, rho:
     as in quantise.Mapping and plane_bound.py. streaming: how codes and plane come from host memory; None where all lies on the GPU.
@@ -270,7 +270,17 @@ def _write(table: Table, plan: _Mapping, place: Plan) -> Codes | None:
         grid = (min(-(-some // 8), processors() * 16),)
         prepare(grid, 256, table.rows, LONG(first), LONG(some), way, flat, lengths2, extras, most)
         rotate((-(-some // 128), full // 128), 256, flat, LONG(some), directions, rotated)
-        encode(grid, 256, rotated, LONG(0), LONG(some), way, lengths2, extras, *written.at(first, some), most)
+        encode(
+            (min(-(-some // TILE), grid[0]),),
+            256,
+            rotated,
+            LONG(some),
+            way,
+            lengths2,
+            extras,
+            *written.at(first, some),
+            most,
+        )
         written.keep(first, some)
     found = host(most)
     length2, written2, error, tail, coded2, step, ratio = found[:7].view(np.float64).tolist()

@@ -12,10 +12,12 @@ MOST, SHORT = 1024, 256
 """Candidates that a block has room for, and a small one."""
 SHORT_K = 32
 """Neighbors up to which that is enough but for one query in many, and up to which small blocks are faster."""
-HELD = {True: 2048, False: 4096}
-"""Hits that a small block has room for: as many as take no more room than terms do, with two bounds of each where codes are whole, else one."""
-SEVERAL, MANY = 4, 16
-"""Queries of a multiprocessor from which on blocks have 128 threads, and from which on small ones rank what thresholds of distances leave, too."""
+HELD = {True: 1024, False: 2048}
+"""Hits that a small block has room for, with two bounds of each where codes are whole, else one: eight blocks share a multiprocessor."""
+SEVERAL = 4
+"""Queries of a multiprocessor from which on blocks have 128 threads."""
+LONG_THREADS = 256
+"""Of a block that ranks what small ones have no room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def threads_of(count: int, processors: int) -> int:
 
 def bytes_of(held: int, most: int = MOST, is_whole: bool = True) -> int:
     """Shared memory of a block. is_whole: whether codes bound distances from above as well (WHOLE of the kernel)."""
-    return 24 * most + max((8 if is_whole else 4) * held, 8 * AT_ONCE * (CHUNK + 1)) + 2 * held
+    return 20 * most + max((8 if is_whole else 4) * held, 8 * AT_ONCE * (CHUNK + 1)) + 2 * held
 
 
 OWN = 1024
@@ -50,6 +52,8 @@ MOST_K = 512
 """Neighbors up to which lists of hits have room."""
 ROOMY = 4096
 """Queries up to which lists are twice as long; those of few queries are four times as long."""
+FEW_NEIGHBORS = 16
+"""Neighbors up to which the lists of more queries are long enough: isotropic rows leave 40 hits a neighbor, and one query in a thousand 80."""
 ROOMIER, TIMES = 1 << 24, 4
 """Rows from which lists are so many times as long, as far as a block has room: as many rows more are about as near as each other."""
 
@@ -62,7 +66,9 @@ def usable(k: int, shared: int) -> bool:
 def room_of(k: int, count: int, rows: int, shared: int) -> int:
     """Hits that a query's list has room for: more where few queries ask, since one that overflows costs as much as hundreds; and where rows are many."""
     room = max(2048, 16 * k)
-    wanted = (4 if count <= MOST_FEW else 2 if count <= ROOMY else 1) * (TIMES if rows >= ROOMIER else 1)
+    wanted = (4 if count <= MOST_FEW else 2 if count <= ROOMY or k > FEW_NEIGHBORS else 1) * (
+        TIMES if rows >= ROOMIER else 1
+    )
     while wanted > 1 and bytes_of(2 * room) + OWN <= shared:
         room, wanted = 2 * room, wanted // 2
     return room
@@ -71,16 +77,14 @@ def room_of(k: int, count: int, rows: int, shared: int) -> int:
 def turns(count: int, k: int, room: int, is_whole: bool, processors: int) -> tuple[Turn, ...]:
     """Launches for so many queries, whose lists have room for so many hits.
 
-    Small blocks for many queries: twice as many run at once. What they have no room for, large ones rank afterwards. Measured on an H200, k = 10: 10,000
-    queries of 75,000 rows take 1,307 us instead of 1,427, of 1,000,000 rows 7,498 instead of 7,634; but 1,000 of these 853 instead of 844, and of
-    near-duplicates, which leave a thousand rows each, 1,817 instead of 1,589.
+    Small blocks for many queries: twice as many run at once. What they have no room for, large ones rank afterwards.
     """
     several = -(-count // processors)
-    if several <= (SEVERAL if is_whole else MANY) or k > SHORT_K:
+    if several <= SEVERAL or k > SHORT_K:
         threads = max(256, threads_of(count, processors))
         return (Turn(0, count, threads, bytes_of(room, MOST, is_whole), room, MOST),)
     held = min(room, HELD[is_whole])
     return (
         Turn(1, count, 128, bytes_of(held, SHORT, is_whole), held, SHORT),
-        Turn(2, min(count, 2 * processors), 128, bytes_of(room, MOST, is_whole), room, MOST),
+        Turn(2, min(count, 4 * processors), LONG_THREADS, bytes_of(room, MOST, is_whole), room, MOST),
     )

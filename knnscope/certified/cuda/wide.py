@@ -13,6 +13,8 @@ KERNELS = {"wide": ("wide_sample", "wide_scan"), "slices": ("slices_sample", "sl
 """Of each file: the one of a sample of rows, and the one of all."""
 LINES = 8 * 12 * 144 + 68
 """Bytes of lines that wait to be looked at, and the words that count them."""
+SIDES = 8 * TILE + 16
+"""Bytes that a pass takes of a tile's sides."""
 BARRIERS = 512
 """Bytes that barriers and the gaps between all these have, at most."""
 
@@ -59,6 +61,6 @@ def layout(width: int, count: int, room: int) -> Layout | None:
 
 def _ahead(tall: int, tiles: int, width: int, room: int) -> tuple[int, int]:
     """Slices that there is room for beside so many blocks of 64 queries, and the bytes of all together."""
-    fixed = 64 * tall * width + (3 if tiles == 1 else 2 * tiles) * 8 * TILE + LINES + BARRIERS
+    fixed = 64 * tall * width + (3 if tiles == 1 else 2 * tiles) * SIDES + LINES + BARRIERS
     ahead = min(MOST_AHEAD, (room - fixed) // (TILE * SLICE))
     return ahead, fixed + ahead * TILE * SLICE

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import cupy as cp
+import numpy as np
 
 from knnscope.certified.cuda import host_rows
 from knnscope.certified.cuda.staging import ANYWHERE
 from knnscope.certified.cuda.streaming import CODES, PLANE, TILE, Line, Streaming
 
-SIDE, RATIOS = 5 * TILE, 3 * TILE
+SIDE, RATIOS = 5 * TILE + 4, 3 * TILE
 """Numbers of a tile's sides, and those before N / s."""
 PLANE_TILES = TILE // 16
 """Tiles of the plane in one of codes."""
@@ -104,7 +105,11 @@ def pad(sides: Any, count: int) -> None:
     if row:
         sides[tile].fill(0)
         sides[tile, 2 * row + 1 : 2 * TILE : 2] = cp.inf
-        sides[tile, RATIOS + 2 * row :: 2], sides[tile, RATIOS + 2 * row + 1 :: 2] = 3e38, 1
+        lines = np.arange(row, TILE)
+        places = (
+            RATIOS + lines // 16 * 16 + lines // 2 % 4 * 4 + lines // 8 % 2 * 2 + lines % 2
+        )  # ratio_at of batch.cuh
+        sides[tile, places], sides[tile, TILE + places] = 3e38, 1
 
 
 def _copy(to: Any, stage: Any, past: int, size: int) -> None:

@@ -20,8 +20,7 @@ def test_every_query_has_a_block_with_room_for_its_list(k: int, room: int, count
     assert (found[-1].held, found[-1].most) == (room, MOST)
     assert [turn.number for turn in found] in ([0], [1, 2])
     for turn in found:
-        assert 24 * turn.most + 2 * turn.held < turn.shared <= SHARED
-        assert turn.threads == found[0].threads, "they are one kernel"
+        assert 20 * turn.most + 2 * turn.held < turn.shared <= SHARED
         assert turn.threads * (65_536 // 64 // turn.threads) == 1024, "registers are shared out whole"
     assert threads_of(count, PROCESSORS) in (128, 256, 512, 1024)
 
@@ -30,5 +29,5 @@ def test_many_queries_have_small_blocks_first() -> None:
     """As many of a multiprocessor as registers allow, and as few in the second turn as may be."""
     for count, room, is_whole in ((1000, 4096, True), (10_000, 2048, True), (10_000, 2048, False)):
         first, second = turns(count, 10, room, is_whole, PROCESSORS)
-        assert SHARED // (first.shared + 2048) >= 7
-        assert second.blocks == 2 * PROCESSORS < count
+        assert (SHARED + 1024) // (first.shared + 1024 + 256) >= 8
+        assert second.blocks == min(4 * PROCESSORS, count)

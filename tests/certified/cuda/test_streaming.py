@@ -17,7 +17,7 @@ from tests.certified.cuda.gpu_in_words import Array, bytes_at, forgotten, instal
 from tests.certified.cuda.plane_in_words import PlaneInWords
 
 WIDTH, LEADING, DIM, K = 128, 64, 6, 5
-TILE_BYTES, SIDE = 128 * WIDTH, 5 * 128
+TILE_BYTES, SIDE = 128 * WIDTH, 5 * 128 + 4
 
 
 def lines_of(tiles: int, module: Any) -> dict[str, Any]:

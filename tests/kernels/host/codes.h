@@ -35,20 +35,30 @@ struct Drawn {
     {
         float* sides = everywhere<float>((size_t)tiles * SIDE);
         const float ratio = 3;
+        float shared = 0;
+        int kind = 0;
+        About about = {};
         for (int row = 0; row < tiles * ROWS; ++row) {
             float* tile = sides + row / ROWS * SIDE;
             const int line = row % ROWS;
             const bool there = row < count;
-            tile[2 * line] = there ? between(0.001f, 0.002f) : 0, tile[2 * line + 1] = there ? between(0, 3) : infinite();
+            // Of four tiles two have rows that share s, one such that N / (2 t s) is too large for one number, and one others.
+            if (line == 0) kind = draw() % 4, shared = kind == 1 ? 1e-5f : between(0.001f, 0.002f), about = {1 / shared, kind ? 0 : infinite()};
+            tile[2 * line] = !there ? 0 : kind ? shared : between(0.001f, 0.002f), tile[2 * line + 1] = there ? between(0, 3) : infinite();
             tile[2 * ROWS + line] = there ? between(0, ratio) * tile[2 * line] : 0;
-            reinterpret_cast<float2*>(tile + RATIOS)[line] = ratios_of(tile[2 * line], tile[2 * line + 1]);
+            const float2 ratios = ratios_of(tile[2 * line], tile[2 * line + 1]);
+            tile[RATIOS + ratio_at(line)] = ratios.x, tile[RATIOS + ROWS + ratio_at(line)] = ratios.y;
+            if (there) about.largest = max(about.largest, ratios.x);
+            std::memcpy(tile + 5 * ROWS, &about, sizeof about);
         }
         p.codes = rows.codes, p.sides = sides, p.query_codes = asked.codes, p.count = count, p.queries = queries, p.room = count, p.groups_stride = groups;
         p.asked.steps = everywhere<float>(padded), p.asked.limits = everywhere<float>(padded);
         p.asked.starts = everywhere<float>(padded), p.asked.coefficients = everywhere<float>(padded);
         p.counts = everywhere<u32>(padded), p.hits = everywhere<int2>((size_t)padded * count), p.groups = everywhere<float2>((size_t)queries * groups);
         for (int query = 0; query < padded; ++query) {
-            p.asked.steps[query] = between(0.02f, 0.04f), p.asked.coefficients[query] = between(1, 2);
+            // of four queries of a thread one has another t, now and then
+            const int first = query & ~72;
+            p.asked.steps[query] = query == first || first % 3 == 0 ? between(0.02f, 0.04f) : p.asked.steps[first], p.asked.coefficients[query] = between(1, 2);
             p.asked.starts[query] = p.asked.coefficients[query] * ratio - p.asked.steps[query] * OFF;
             p.asked.limits[query] = query < queries ? between(-1, query % 8 ? 0 : 1) : -infinite();
         }

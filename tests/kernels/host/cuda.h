@@ -118,6 +118,7 @@ static unsigned __ballot_sync(unsigned, bool own)
     });
 }
 static bool __any_sync(unsigned all, bool own) { return __ballot_sync(all, own); }
+static bool __all_sync(unsigned all, bool own) { return !__ballot_sync(all, !own); }
 template <class Choose> static unsigned among_all(unsigned own, Choose choose)
 {
     return among_warp(own, [&](auto of) {

@@ -146,12 +146,22 @@ private:
                 const float *x = flat + (size_t)row * FULL, *direction = directions + i * FULL;
                 rotated[(size_t)row * FULL + i] = std::inner_product(x, x + dim, direction, 0.f);
             }
-        kernel = [&] { writer::encode_rows(rotated, 0, count, map, lengths2, extras, codes, sides, tiles, most); };
+        kernel = [&] { writer::encode_rows(rotated, count, map, lengths2, extras, codes, sides, tiles, most); };
         launch(1, 256);
         for (int row = 0; row < count; ++row) {  // what a row's s and N are told as, once more
             const float *tile = sides + (size_t)(row / 128) * writer::SIDE, s = tile[2 * (row % 128)], n = tile[2 * (row % 128) + 1];
-            const float2 ratios = ((const float2*)(tile + writer::RATIOS))[row % 128];
-            if (ratios.x != n / s || ratios.y != 1 / s) std::printf("row %d has other ratios\n", row), exit(2);
+            const float* ratios = tile + writer::RATIOS + writer::ratio_at(row % 128);
+            if (ratios[0] != n / s || ratios[128] != 1 / s) std::printf("row %d has other ratios\n", row), exit(2);
+            const writer::About about = *(const writer::About*)(tile + 640);
+            if (about.largest < writer::infinite() && (about.inverse != 1 / s || fabsf(n / s) > about.largest)) std::printf("row %d is not as its tile\n", row), exit(2);
+        }
+        for (int first = 0; first < count; first += 128) {
+            const float* tile = sides + (size_t)(first / 128) * writer::SIDE;
+            const bool is_shared = ((const writer::About*)(tile + 640))->largest < writer::infinite();
+            double sum = 0, most = 0;
+            const int some = min(128, count - first);
+            for (int line = 0; line < some; ++line) sum += tile[2 * line], most = max(most, (double)tile[2 * line]);
+            if (is_shared != (most * some < 2 * sum * (1 - 1e-6))) std::printf("tile %d: rows share a step, or not\n", first / 128), exit(2);
         }
         if (most->bad || (kind == FAR) != (most->longer > 0)) std::printf("%llu rows are bad, %llu too long\n", most->bad, most->longer), exit(2);
     }

@@ -1,5 +1,5 @@
 // Runs exact_queries.cu on threads of the host: queries dim wide seed. Ends with 0 where one kernel for few queries writes what three for many write,
-// bit for bit, and leaves its counters as it found them.
+// bit for bit, and leaves its counters as it found them; or, with ALIKE, where codes are right and some queries share steps.
 #include "cuda.h"
 #include "kernel.inc"
 
@@ -19,6 +19,47 @@ static Queries room_for(const Queries& given)
 
 template <class T> static bool same(const T* a, const T* b, size_t count) { return !std::memcmp(a, b, count * sizeof *a); }
 
+#if ALIKE
+// Steps that four queries share, where these are alike, and codes that are as near as a step lets them be.
+static int alike(const Queries& given, const float* directions)
+{
+    Queries p = given;
+    p.padded = 256;
+    p = room_for(p);
+    p.codes = everywhere<u8>(256 * WIDTH);
+    kernel = [&] { prepare_queries(p); };
+    launch(p.padded / 8, 256);
+    kernel = [&] { rotate_few(p.flat, directions, p.rotated); };
+    launch(p.padded / EIGHT, 256, FULL / 8);
+    kernel = [&] { encode_queries(p); };
+    launch(p.padded / 8, 256);
+    int same = 0, others = 0;
+    for (i64 i = 0; i < p.padded; ++i) {
+        if (p.asked.far[i]) {
+            if (p.asked.steps[i] != 0 || p.asked.limits[i] != -infinite()) return 4;
+            continue;
+        }
+        const float step = p.asked.steps[i] / 2, *z = p.rotated + i * FULL;
+        double missed2 = 0;
+        for (int j = 0; j < WIDTH; ++j) {
+            const int code = (signed char)reinterpret_cast<const u8*>(place(p.codes, i, j / SLICE, j % SLICE / 4))[j % 4];
+            const double left = (WIDTH < FULL && j == WIDTH - 1 ? p.asked.tails[i] : z[j]) - (double)step * code;
+            if (!(std::fabs(left) <= step * 0.501)) return 5;
+            missed2 += left * left;
+        }
+        if (!(p.asked.errors[i] >= std::sqrt(missed2) * (1 - 1e-5))) return 6;
+        float least = infinite(), most = 0;
+        for (const int other : {0, 8, 64, 72}) {
+            const i64 at = (i & ~72) + other;
+            if (!p.asked.far[at]) least = min(least, p.asked.steps[at]), most = max(most, p.asked.steps[at]);
+        }
+        if (least == most) ++same;
+        else ++others;
+    }
+    return same && (others || METRIC) ? 0 : 7;  // as others have it, all are of one length
+}
+#endif
+
 int main(int, char** given)
 {
     const i64 count = atoi(given[1]), dim = atoi(given[2]), wide = atoi(given[3]), padded = (count + 15) / 16 * 16;
@@ -28,13 +69,16 @@ int main(int, char** given)
     float *narrow = (float*)queries, *directions = everywhere<float>(FULL * FULL);
     for (int j = 0; j < dim; ++j) centre[j] = normal(draw);
     for (int i = 0; i < count * dim; ++i) {
-        const double x = i / dim == 2 ? 0 : normal(draw) * (i / dim == 1 ? 1e30 : 1);  // one query is too far, one has no length
+        const double x = i / dim == 2 ? 0 : normal(draw) * (i / dim == 1 ? 1e30 : i / dim % 16 == 3 ? 50 : 1);  // one query is too far, one has no length
         if (wide) queries[i] = x;
         else narrow[i] = (float)x;
     }
     for (int i = 0; i < FULL * FULL; ++i) directions[i] = (float)normal(draw) / 20;
     Queries p = {};
     p.given = queries, p.wide = wide, p.count = count, p.padded = padded, p.map = {centre, 0.25, 9, 0x1p-18, dim};
+#if ALIKE
+    return alike(p, directions);
+#endif
     const Queries many = room_for(p), few = room_for(p);
     u32* done = everywhere<u32>(padded / EIGHT);
     in_turn = true;

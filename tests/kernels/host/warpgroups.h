@@ -146,7 +146,7 @@ template <int LEFT> static void await_products()
             for (const Product& one : its.ended[its.made]) make(one, i);
 }
 static void hold(int (&)[64]) {}
-static void hold(int2&) {}
+static void hold(int (&)[32]) {}
 static void put_pair(int2& to, int x, int y) { to = {x, y}; }
 static u32 acquired(const u32& word)
 {
