@@ -111,6 +111,10 @@ class Either:
         """See ``Scanner``."""
         return self.here.prompt(queries, k)
 
+    def again(self, queries: Any, k: int, threads: int | None) -> Ranked | None:
+        """See ``Scanner``; where a GPU may be asked, that is chosen each time."""
+        return self.here.again(queries, k, threads) if threads is not None or self._is_alone() else None
+
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``. Who asks for a number of threads asks processors."""
         if threads is not None or not len(request.queries) or self._is_alone():

@@ -279,11 +279,10 @@ class ExactIndex(RadiusSearch, KnnGraph, Savable):
         """
         state = self._living.state
         whole = state.whole
-        found = (
-            whole.prompt(queries, k)
-            if whole is not None and where is None and threads is None and out is None
-            else None
-        )
+        found = None
+        if whole is not None and where is None and out is None:
+            found = whole.prompt(queries, k) if threads is None else None
+            found = found or whole.again(queries, k, threads)
         if found is not None:
             single, scanned = queries.ndim == 1, state.rows
         elif is_device(queries):

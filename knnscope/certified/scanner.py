@@ -88,6 +88,10 @@ class Scanner(Protocol):
         """The answer to queries as a user gives them, where rows are few and nothing has to be converted or refused; else None: ``nearest``."""
         ...
 
+    def again(self, queries: Any, k: int, threads: int | None) -> Ranked | None:
+        """The answer to queries as a user gives them, where a search like it was answered before and chooses nothing anew; else None: ``nearest``."""
+        ...
+
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request.
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import knnscope
 from knnscope.certified.cpu import dispatch, few, ranking
 from knnscope.certified.cpu import search as searches
+from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.index import ExactIndex
 from knnscope.datasets import registry
 from knnscope.errors import KnnscopeError, NoGpuError
@@ -120,25 +121,39 @@ def test_extreme_lengths(metric: str, size: float) -> None:
     check(ExactIndex(rows, metric).search(plain[:9], 5), rows, plain[:9], 5, metric)
 
 
+SPOILT = 2
+"""A query, or the last of fewer."""
+finish_as_it_is = ranking.finish
+
+
+@compiled()
+def with_a_bound_of_another_row(table: Any, coded: Any, asked: Any, state: Any, batch: Any, answers: Any) -> None:
+    query = min(SPOILT, state.heaps.shape[1] - 1)
+    for part in range(state.heaps.shape[0]):
+        least = np.inf
+        for upper in state.heaps[part, query]:
+            least = min(least, upper)
+        for place in range(state.heaps.shape[2]):
+            state.heaps[part, query, place] = least
+    finish_as_it_is(table, coded, asked, state, batch, answers)
+
+
+@compiled()
+def with_candidates_lost(table: Any, coded: Any, asked: Any, state: Any, batch: Any, answers: Any) -> None:
+    query = min(SPOILT, state.counts.shape[1] - 1)
+    for part in range(state.counts.shape[0]):
+        state.counts[part, query] = min(state.counts[part, query], 3)
+    finish_as_it_is(table, coded, asked, state, batch, answers)
+
+
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("how", ["a bound of another row", "candidates lost"])
+@pytest.mark.parametrize("spoilt", [with_a_bound_of_another_row, with_candidates_lost])
 def test_what_a_scan_hands_over_is_not_believed_where_it_contradicts_itself(
-    how: str, metric: str, monkeypatch: pytest.MonkeyPatch
+    spoilt: Any, metric: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen once, under load and never again: upper bounds too small for the k-th neighbor, and so a single candidate."""
     random = np.random.default_rng(4)
     rows, queries = random.standard_normal((4000, 24)), random.standard_normal((5, 24))
-    finish = ranking.finish
-
-    def spoilt(*given: Any) -> None:
-        heaps, counts = given[3].heaps, given[3].counts
-        which = min(2, heaps.shape[1] - 1)
-        if how == "candidates lost":
-            counts[:, which] = np.minimum(counts[:, which], 3)
-        else:
-            heaps[:, which] = heaps[:, which].min()
-        finish(*given)
-
     monkeypatch.setattr(ranking, "finish", spoilt)
     found = ExactIndex(rows, metric).search(queries, 10, threads=1)
     check(found, rows, queries, 10, metric)

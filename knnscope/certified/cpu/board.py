@@ -131,21 +131,41 @@ def serve(board: Any) -> None:
 
 
 @compiled()
-def post(board: Any, function: int, arguments: Any, results: Any, helpers: int) -> None:
-    """Have a function called for all items, here and by helpers; returns when all have ended.
+def post(board: Any, steps: Any) -> int:
+    """Have functions called, one after another, each for all of its items, here and by helpers; returns when all have ended.
 
     Args:
-        board: see ``serve``; nobody else posts on it meanwhile.
-        function: its address.
-        arguments: uint8, (items, bytes).
-        results: int64, (items,), written: what it answers.
-        helpers: how many may join.
+        board: see ``serve``; nobody else posts on it meanwhile. Where no helper may join, nothing is posted.
+        steps: int64, (steps, 6): a function's address, that of its items' arguments, bytes of these for one item, where its answers go, how many
+            items there are, and how many helpers may join.
+
+    Returns:
+        What the last function answers for its first item; where one answers a negative number, that, and nothing more begins.
     """
-    at, items = board.ctypes.data, results.shape[0]
+    at, last = board.ctypes.data, 0
+    for step in range(steps.shape[0]):
+        function, arguments, size, results, items, helpers = (
+            steps[step, 0], steps[step, 1], steps[step, 2], steps[step, 3], steps[step, 4], steps[step, 5],
+        )  # fmt: skip
+        if helpers:
+            _post(at, (function, arguments, size, results), items, helpers)
+        else:
+            for item in range(items):
+                store(results + 8 * item, run(function, arguments + size * item))
+        for item in range(items):
+            last = load(results + 8 * (items - 1 - item))
+            if last < 0:
+                return last
+    return last
+
+
+@compiled(inline=True)
+def _post(at: int, call: tuple[int, int, int, int], items: int, helpers: int) -> None:
+    function, arguments, size, results = call
     store(at + CALL, function)
-    store(at + CALL + 8, arguments.ctypes.data)
-    store(at + CALL + 16, arguments.shape[1])
-    store(at + CALL + 24, results.ctypes.data)
+    store(at + CALL + 8, arguments)
+    store(at + CALL + 16, size)
+    store(at + CALL + 24, results)
     store(at + LEFT, items)
     store(at + CALLER, 0)
     number = ((load(at + TICKET) >> 32) + 1) & 0x7FFFFFFF

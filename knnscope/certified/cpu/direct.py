@@ -41,6 +41,10 @@ class Direct:
         """See ``Scanner``: these rows are never alone for long."""
         return None
 
+    def again(self, queries: Any, k: int, threads: int | None) -> Ranked | None:  # noqa: ARG002
+        """See ``Scanner``."""
+        return None
+
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``."""
         workers = self._scanner.workers if threads is None else self._scanner.workers.of(threads)

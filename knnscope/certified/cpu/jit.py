@@ -14,7 +14,7 @@ import struct
 import sys
 import threading
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -61,11 +61,14 @@ class Entry(NamedTuple):
 
 
 class Calls(NamedTuple):
-    """Calls of one function: its address, the bytes of their arguments, uint8, (calls, bytes), and what its answer means."""
+    """Calls of one function: its machine code, and their arguments, int64, (calls, words): numbers, and addresses of arrays' objects."""
 
-    address: int
-    arguments: npt.NDArray[np.uint8]
-    result: Callable[[Any], Any]
+    entry: Entry
+    arguments: npt.NDArray[np.int64]
+
+    def one(self, number: int) -> Any:
+        """Make one of them: what it answers."""
+        return self.entry.result(self.entry.call(self.arguments[number].tobytes()))
 
 
 class Given(NamedTuple):
@@ -131,8 +134,9 @@ class Compiled:
             own: list[Any] = []
             _leaves(more, own)
             lines += begun, pack(*own)
-        arguments = np.frombuffer(b"".join(lines), dtype=np.uint8)
-        return Calls(entry.address, arguments.reshape(len(others), -1), entry.result)
+        # a bytearray, since some of it is written over (programs.py)
+        arguments = np.frombuffer(bytearray().join(lines), dtype=np.int64)
+        return Calls(entry, arguments.reshape(len(others), -1))
 
     def bound(self, *first: Any) -> Bound:
         """The function with its first arguments given."""
@@ -282,6 +286,19 @@ def _leaves(values: tuple[Any, ...], leaves: list[Any]) -> None:
             _leaves(one, leaves)
         else:
             leaves.append(one)
+
+
+def places_of(array: npt.NDArray[Any], values: tuple[Any, ...]) -> list[int]:
+    """Where an array stands among what is handed over of arguments."""
+
+    def flat(some: tuple[Any, ...]) -> Iterator[Any]:
+        for one in some:
+            if isinstance(one, tuple):
+                yield from flat(one)
+            else:
+                yield one
+
+    return [place for place, one in enumerate(flat(values)) if one is array]
 
 
 def compiled(inline: bool = False, apart: bool = False, unrolled: bool = False) -> Callable[[Callable[..., Any]], Any]:

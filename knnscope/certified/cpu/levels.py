@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from knnscope.certified.components import Directions, Prices
-from knnscope.certified.cpu import dispatch, lines, plane, plane_steps, quantise
+from knnscope.certified.cpu import dispatch, lines, plane, quantise
+from knnscope.certified.cpu.again import LaidOut
 from knnscope.certified.cpu.passing import chunk, over
 from knnscope.certified.cpu.plane import Plane
 from knnscope.certified.cpu.plane import Writing as PlaneWriting
@@ -59,7 +60,8 @@ class Levels:
     """Of some rows.
 
     codes: byte codes; of those that lie row after row, only what belongs to a row as a whole. None where bounds would overflow, and where the
-    plane is all. plane: None where it is of no use. lines: None where there is no plane, or nothing else. steps: searches that several threads share.
+    plane is all. plane: None where it is of no use. lines: None where there is no plane, or nothing else. laid_out: searches of
+    them.
     is_fixed: nothing more may be written, because of the memory that was given.
     """
 
@@ -75,7 +77,7 @@ class Levels:
             KnnscopeError: a number that is not finite; names where. Memory that is too little.
         """
         isa, memory = how
-        self.steps = plane_steps.Kept()
+        self.laid_out = LaidOut()
         self.codes = self._scanned = None
         mapping = mapping_of(rows, metric, workers)
         if mapping is None:

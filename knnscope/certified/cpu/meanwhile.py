@@ -93,6 +93,10 @@ class Meanwhile:
         """See ``Scanner``."""
         return self._compiled.prompt(queries, k) if self._compiled else None
 
+    def again(self, queries: Any, k: int, threads: int | None) -> Ranked | None:
+        """See ``Scanner``."""
+        return self._compiled.again(queries, k, threads) if self._compiled else None
+
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``."""
         self._scanner.check_threads(threads)

@@ -111,6 +111,10 @@ class Plain:
         """Nothing is answered more promptly."""
         return None
 
+    def again(self, queries: Any, k: int, threads: int | None) -> Ranked | None:  # noqa: ARG002
+        """See ``Scanner``."""
+        return None
+
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:  # noqa: ARG002 - BLAS has its own
         """Answer a request; see ``Scanner``."""
         count, masks = len(request.queries), request.allowed

@@ -1,6 +1,6 @@
 """Searches in the steps of plane_parts.py, as Python has them: laid out once for all searches of one size, since that takes as long as 30,000 rows.
 
-What changes from search to search, the queries, is copied into the same array; the answers come out of a last call.
+What changes from search to search, queries and answers, is filled in (programs.py); all steps are one call of Python's.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from knnscope.certified.cpu import lines, plane_direct, plane_parts, plane_queri
 from knnscope.certified.cpu.jit import compiled
 from knnscope.certified.cpu.plane import LANES, Plane
 from knnscope.certified.cpu.plane_scan import PlanePart
+from knnscope.certified.cpu.programs import Program, steps_of
 from knnscope.certified.cpu.quantise import Mapping, aligned
-from knnscope.certified.cpu.ranking import Answers
+from knnscope.certified.cpu.ranking import Answers, blank_answers
 from knnscope.certified.cpu.table import Table
 from knnscope.certified.cpu.workers import Workers
-from knnscope.certified.scanner import Request
+from knnscope.certified.scanner import UNKNOWN, Request
 
 KEPT_BYTES = 1 << 25
 """Of arrays of one size of searches; larger ones are laid out each time, as are those with masks."""
-KEPT = 4
-"""Sizes that are kept of an index."""
 
 
 class Ground(NamedTuple):
@@ -53,11 +52,14 @@ Shares = Callable[[int, int], list[tuple[int, int]]]
 
 
 @compiled(apart=True)
-def begin(queries: Any, way: Any, mapping: Any, width: tuple[int, int], asked: Any, digits: Any, kept: Any) -> None:
+def begin(
+    queries: Any, most: Any, way: Any, mapping: Any, width: tuple[int, int], asked: Any, digits: Any, kept: Any
+) -> None:
     """Write queries over those of the search before.
 
     Args:
         queries: float64, (queries, dim).
+        most: as in scanner.Request.
         way: plane.Map.
         mapping: quantise.Mapping.
         width: query vectors of a tile, and digits of a query.
@@ -66,18 +68,18 @@ def begin(queries: Any, way: Any, mapping: Any, width: tuple[int, int], asked: A
         kept: Kept.
     """
     to_plane, to_lines = asked
-    _begin_plane(queries, way, width[1], to_plane, kept)
+    _begin_plane(queries, most, way, width[1], to_plane, kept)
     lines.write_lines(queries, mapping, digits, to_lines)
 
 
 @compiled(apart=True)
-def begin_direct(queries: Any, way: Any, width: tuple[int, int], asked: Any, kept: Any) -> None:
+def begin_direct(queries: Any, most: Any, way: Any, width: tuple[int, int], asked: Any, kept: Any) -> None:
     """The same where there are no lines: rows are asked by the queries as they are."""
-    _begin_plane(queries, way, width[1], asked[0], kept)
+    _begin_plane(queries, most, way, width[1], asked[0], kept)
 
 
 @compiled()
-def _begin_plane(queries: Any, way: Any, digits: int, made: Any, kept: Any) -> None:
+def _begin_plane(queries: Any, most: Any, way: Any, digits: int, made: Any, kept: Any) -> None:
     words = made.words
     for tile in range(words.shape[0]):
         for group in range(words.shape[1]):
@@ -85,6 +87,8 @@ def _begin_plane(queries: Any, way: Any, digits: int, made: Any, kept: Any) -> N
                 words[tile, group, vector, 0] = words[tile, group, vector, 1] = 0
     made.far[:] = True
     kept.bars[:] = np.inf
+    for query in range(most.shape[0]):
+        kept.bars[query] = most[query]
     kept.reaches[:] = np.inf
     kept.said[:] = np.inf
     plane_queries.write(queries, way, digits, made)
@@ -106,10 +110,11 @@ class Steps:
         direct, blocks = mapping is None, len(plane.blocks)
         forms = (plane_search.direct_forms if direct else plane_search.forms)(size.isa)
         width, k, parts = plane_search.width(size.isa, size.queries), size.k, size.parts
-        self.queries = np.zeros((size.queries, table.rows.shape[1]))
+        queries, most = np.empty((size.queries, table.rows.shape[1])), np.empty(size.queries if size.is_known else 0)
+        answers = blank_answers(size.queries, k)
         to_plane = plane_queries.blank.py_func(size.queries, len(plane.map.matrix), *width)
         tiles, every = len(to_plane.words), len(to_plane.far)
-        self._kept = kept = plane_search.new_kept.py_func(parts + 1 - size.is_known, every, k, size.is_known)
+        kept = plane_search.new_kept.py_func(parts + 1 - size.is_known, every, k, size.is_known)
         items = [
             PlanePart(first, last, tile, tile + 1, part, last - first)
             for tile in range(tiles)
@@ -123,22 +128,21 @@ class Steps:
         ends = list(accumulate(needed, initial=0 if size.is_known else of_all))
         memory = aligned((ends[-1],), np.float32)
         if mapping is None:
-            asked = to_plane, plane_direct.ask(self.queries)
-            self._begin = begin_direct.bound(self.queries, plane.map, width, asked, kept)
+            asked = to_plane, plane_direct.ask(queries)
+            steps = steps_of((queries, most, plane.map, width, asked, kept), ((begin_direct, [()]),))
         else:
             codes = near.shape[1] - lines.HEAD
             asked = to_plane, lines.blank.py_func(size.queries, codes)
             digits = np.zeros((2 * size.queries, codes), dtype=np.int8)
-            self._begin = begin.bound(self.queries, plane.map, mapping, width, asked, digits, kept)
-        self._merge = forms.merge.bound(kept, table, asked[1])
+            steps = steps_of((queries, most, plane.map, mapping, width, asked, digits, kept), ((begin, [()]),))
         lists = [memory[first:last] for first, last in pairwise(ends)]
-        first = table, (plane.blocks, near), asked, Request(self.queries, k, allowed)
+        first = table, (plane.blocks, near), asked, Request(queries, k, allowed)
         if size.is_known:  # then each part knows what it leaves from the beginning
             given = [(part, memory, kept) for part, memory in zip(items, lists, strict=True)]
-            self._steps = Workers.laid_out(first, ((forms.scan, given),))
+            steps += steps_of(first, ((forms.scan, given),))
         else:
             told = plane_parts.common(plane_scan.bounds_in.py_func(memory, every, blocks + LANES), parts, k)
-            self._steps = Workers.laid_out(
+            steps += steps_of(
                 (*first, kept, told),
                 (
                     (forms.bounded, [(part,) for part in items]),
@@ -146,7 +150,13 @@ class Steps:
                     (forms.remaining, list(zip(items, lists, strict=True))),
                 ),
             )
+        steps += steps_of((kept, table, asked[1]), ((forms.merge, [(answers,)]),))
+        self._program = Program(steps, size.threads, (queries, most, *answers))
         self.nbytes = memory.nbytes
+
+    def answer(self, queries: Any, answers: Answers, workers: Workers) -> bool:
+        """As ``run``, of queries alone."""
+        return bool(workers.run(self._program, queries, UNKNOWN, *answers))
 
     def run(self, request: Request, answers: Answers, workers: Workers) -> bool:
         """Answer queries; whether that is all of them.
@@ -154,28 +164,4 @@ class Steps:
         Raises:
             MemoryError: there was none for a step.
         """
-        np.copyto(self.queries, request.queries)
-        self._begin(())
-        self._kept.bars[: len(request.most)] = request.most
-        workers.run(self._steps)
-        return bool(self._merge((answers,), *map(id, answers)))
-
-
-class Kept:
-    """Steps of an index that no search is in."""
-
-    def __init__(self) -> None:
-        self._steps: dict[Size, Steps] = {}
-
-    def take(self, ground: Ground, size: Size, allowed: Any, shares: Shares) -> Steps:
-        """Steps that are the caller's own, until it gives them back."""
-        # one step of the interpreter: a search in another thread, or in a signal handler, finds none and lays out its own
-        found = None if len(allowed) else self._steps.pop(size, None)
-        return found or Steps(ground, size, allowed, shares)
-
-    def give_back(self, size: Size, allowed: Any, steps: Steps) -> None:
-        """For the next search; only when all who wrote to them have ended, so not after an exception."""
-        if not len(allowed) and steps.nbytes <= KEPT_BYTES:
-            if len(self._steps) >= KEPT:
-                self._steps.clear()
-            self._steps[size] = steps
+        return bool(workers.run(self._program, request.queries, request.most, *answers))

@@ -60,6 +60,14 @@ class Answers(NamedTuple):
     margins: npt.NDArray[np.float64]
 
 
+def blank_answers(queries: int, k: int) -> Answers:
+    """Nothing answered."""
+    candidates, computed, margins = np.empty(queries, np.int64), np.zeros(queries, np.int64), np.empty(queries)
+    candidates.fill(-1)
+    margins.fill(np.inf)
+    return Answers(np.empty((queries, k), np.int64), np.empty((queries, k)), candidates, computed, margins)
+
+
 class Pool(NamedTuple):
     """Memory for the values of sixteen rows: their numbers and addresses, int64, (16,); keys, squared lengths and bounds, float64, (16,).
 
@@ -312,6 +320,22 @@ def finish(table: Any, coded: Any, asked: Any, state: Any, batch: Any, answers: 
             total += state.counts[part, query]
         if total >= 0:  # else its candidates stay -1
             _finish_one(query, total, uppers, (table, coded, asked, state, batch, answers))
+
+
+@compiled()
+def settled(answers: Any, rows: int) -> bool:
+    """Whether all queries are answered, none by a row that was changed or that is no number; those that all rows were computed for have no margin.
+
+    Args:
+        answers: Answers.
+        rows: how many there are.
+    """
+    every = True
+    for query in range(answers.candidates.shape[0]):
+        every = every and answers.candidates[query] >= 0 and answers.computed[query] >= 0
+        if answers.computed[query] == rows:
+            answers.margins[query] = np.inf
+    return every
 
 
 @compiled()

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from knnscope.certified import plane_bound
 from knnscope.certified.components import STEP
-from knnscope.certified.cpu import lines, plane, plane_steps, rotation
+from knnscope.certified.cpu import lines, plane, rotation
+from knnscope.certified.cpu.again import LaidOut
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import Map, Most, Plane
 from knnscope.certified.cpu.quantise import FAR, MOST_DIM, PANEL, Coded, Codes, Mapping
@@ -36,7 +37,7 @@ class Kept(Levels):
 
     def __init__(self, codes: Codes | None, of: Plane | None, beside: npt.NDArray[np.int8] | None) -> None:
         self.codes, self.plane, self.lines = codes, of, beside
-        self.steps = plane_steps.Kept()
+        self.laid_out = LaidOut()
         self._scanned = None if beside is not None else codes
 
 

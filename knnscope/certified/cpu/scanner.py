@@ -107,6 +107,13 @@ class CpuScanner:
         """See ``Scanner``."""
         return self._few.answer(queries, k) if self.file is None else None
 
+    def again(self, queries: Any, k: int, threads: int | None) -> Ranked | None:
+        """See ``Scanner``."""
+        if self.file is not None or not (threads is None or type(threads) is int):
+            return None
+        workers = self.workers if threads is None else self.workers.of(threads)
+        return self.beside.laid_out.ways.answer(queries, k, self.table.rows.shape[1], workers)
+
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:
         """Answer a request; see ``Scanner``."""
         workers = self.workers if threads is None else self.workers.of(_counted(threads))

@@ -13,6 +13,7 @@ from knnscope.certified.cpu import (
     dispatch,
     grids,
     lines,
+    plane_alone,
     plane_direct,
     plane_queries,
     plane_search,
@@ -20,14 +21,15 @@ from knnscope.certified.cpu import (
     ranking,
     scratch,
 )
-from knnscope.certified.cpu.code_pass import CodePass, Scanned, shares
+from knnscope.certified.cpu.again import Kind, Way
+from knnscope.certified.cpu.code_pass import CodePass, Scanned, Size, shares
 from knnscope.certified.cpu.levels import Levels
 from knnscope.certified.cpu.plane import LANES
 from knnscope.certified.cpu.plane_scan import FEW as FEW
 from knnscope.certified.cpu.plane_scan import PlanePart, bounds_size
 from knnscope.certified.cpu.quantise import Codes, chunk
 from knnscope.certified.cpu.queries import EncodedQueries
-from knnscope.certified.cpu.ranking import Answers, Batch
+from knnscope.certified.cpu.ranking import Answers
 from knnscope.certified.cpu.table import Table, part_of
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.scanner import Ranked, Request, changed, overflows
@@ -70,6 +72,7 @@ class Search:
     def __init__(self, table: Table, levels: Levels, isa: str, workers: Workers) -> None:
         self.table, self.levels, self.codes, self.isa, self.workers = table, levels, levels.codes, isa, workers
         self.paths: set[str] = set()
+        self._is_asked = False  # the plane
 
     def run(self, request: Request) -> Ranked:
         """Scan, rank, and let all rows compete where the scan was of no use.
@@ -83,15 +86,18 @@ class Search:
             return Ranked(*self.answers, tuple(sorted(self.paths)))
         # Where few allowed rows have answered some, what is left is beyond the plane too,
         # which would write over the others.
-        is_begun = bool((self.answers.candidates >= 0).any())
-        if not is_begun and self._asks_plane() and (self._all_by_plane() or self._all_once_more()):
+        is_begun = len(request.allowed) > 0 and bool((self.answers.candidates >= 0).any())
+        self._is_asked = not is_begun and self._asks_plane()
+        if self._is_asked and (self._all_by_plane() or self._all_once_more()):
             return Ranked(*self.answers, ("plane",))
         if not self.levels.scans:
             self._check()  # else the codes notice rows that are not as they were
         if self.codes is not None and self.levels.scans and request.k * MOST <= self.codes.rows:
             for factor, more in ROOMS:
-                if (self.answers.candidates < 0).any():
-                    self._scan(self.levels.scanned(self.codes, self.workers), factor * request.k + more)
+                if (self.answers.candidates < 0).any() and self._scan(
+                    self.levels.scanned(self.codes, self.workers), factor * request.k + more
+                ):
+                    return Ranked(*self.answers, tuple(sorted(self.paths)))
         scanned = self.answers.candidates >= 0
         if not scanned.all():
             self._exhaust(np.flatnonzero(~scanned))
@@ -112,13 +118,8 @@ class Search:
 
     def _begin(self, request: Request) -> None:
         """Nothing answered."""
-        count = len(request.queries)
-        self.request = request
-        self.answers = Answers(
-            np.empty((count, request.k), dtype=np.int64), np.empty((count, request.k)), np.full(count, -1, dtype=np.int64),
-            np.zeros(count, dtype=np.int64), np.full(count, np.inf),
-        )  # fmt: skip
-        self.far = np.zeros(count, dtype=np.bool_)
+        self.request, count = request, len(request.queries)
+        self.answers, self.far = ranking.blank_answers(count, request.k), np.zeros(count, dtype=np.bool_)
 
     def _by_allowed(self) -> bool:
         """Answer by the allowed rows alone, where they are few for every query: whether that is all. What it leaves stays unanswered."""
@@ -201,9 +202,15 @@ class Search:
             room = self._direct_room(request.k, plane.rows, many)
         levels, workers = (plane.blocks, near), self.workers
         if not many and (workers.count < 2 or blocks * count < SHARED * FEWEST_BLOCKS):
-            both = (plane.blocks, plane.map, near, codes.mapping if codes else 0)
-            with scratch.floats("rows", bounds_size(each, blocks) + 2 * room * count) as memory:
-                return bool(forms.alone(self.table, both, (*width, blocks), request, memory, answers))
+            ground = plane_steps.Ground(self.table, plane, near, codes.mapping if codes else None)
+            small = plane_alone.Size(isa, count, request.k, room, len(request.most) > 0)
+            return self._by_kept(
+                self.levels.laid_out.alone,
+                small,
+                lambda: plane_alone.Alone(ground, small, request.allowed),
+                request,
+                answers,
+            )
         tiles = -(-count // each)
         by_queries = tiles >= 2 * workers.count or (
             not large and grids.by_queries(workers.count, tiles, 4 * bounds_size(tiles * each, blocks))
@@ -219,10 +226,13 @@ class Search:
         if parts > 1 and told:
             ground = plane_steps.Ground(self.table, plane, near, codes.mapping if codes else None)
             size = plane_steps.Size(isa, count, request.k, parts, workers.count, room, len(request.most) > 0)
-            steps = self.levels.steps.take(ground, size, request.allowed, shares)
-            done = steps.run(request, answers, workers)
-            self.levels.steps.give_back(size, request.allowed, steps)
-            return done
+            return self._by_kept(
+                self.levels.laid_out.steps,
+                size,
+                lambda: plane_steps.Steps(ground, size, request.allowed, shares),
+                request,
+                answers,
+            )
         asked = plane_queries.ask(request.queries, plane.map, *width), self._near(request, codes)
         if parts > 1:
             room = min(room, -(-blocks // parts) * LANES + LANES)
@@ -244,6 +254,21 @@ class Search:
 
         self._pass(forms.scan, (self.table, levels, asked, request), work, (each, room), kept)
         return bool(forms.merge(kept, self.table, asked[1], answers))
+
+    def _by_kept(self, kept: Any, size: Any, made: Any, request: Request, answers: Answers) -> bool:
+        """Answer by what is kept of so many searches, or is made; with a mask it is made each time."""
+        if len(request.allowed):
+            return bool(made().run(request, answers, self.workers))
+        own = kept.take(size, made)
+        done = bool(own.run(request, answers, self.workers))
+        kept.give_back(size, own)
+        if done and request is self.request and not len(request.most):
+            self._tell(Way(kept, size, ("plane",)))
+        return done
+
+    def _tell(self, way: Way) -> None:
+        """All was answered by one program."""
+        self.levels.laid_out.ways.answered(Kind(len(self.request.queries), self.request.k, self.workers.count), way)
 
     def _pass(self, scan: Any, first: tuple[Any, ...], work: list[PlanePart], size: tuple[int, int], kept: Any) -> None:
         """Pass the plane, part by part; ``size``: see ``PlanePart.needed``."""
@@ -271,11 +296,15 @@ class Search:
         every, fit = rows + LANES, BLOCK_BYTES // (8 * GROUP * self.workers.count)
         return min(every, max(LEAST_ROOM, fit, rows // MANY_ROOM, MOST * k + LANES)) if many else every
 
-    def _scan(self, codes: Codes, room: int, chosen: npt.NDArray[np.int32] | None = None) -> None:
-        """Answer what is not answered yet, with room for so many candidates of a query; codes of the rows ``chosen`` alone (default: of all)."""
+    def _scan(self, codes: Codes, room: int, chosen: npt.NDArray[np.int32] | None = None) -> bool:
+        """Answer what is not answered yet, with room for so many candidates of a query; codes of the rows ``chosen`` alone (default: of all).
+
+        Returns:
+            Whether all is answered, and nothing is left to be looked at.
+        """
         room = min(room, codes.rows + codes.rows // 2)  # with half as many again as there are rows, none overflows
         left = np.flatnonzero((self.answers.candidates < 0) & ~self.far)
-        size = max(1, min(BLOCK, BLOCK_BYTES // (32 * room + 16 * self.request.k)))
+        size, done = max(1, min(BLOCK, BLOCK_BYTES // (32 * room + 16 * self.request.k))), False
         for first in range(0, len(left), size):
             numbers = left[first : first + size]
             every = len(numbers) == len(self.far)
@@ -285,11 +314,28 @@ class Search:
                 mask = np.empty((0, codes.rows), dtype=np.bool_)
             elif not every and len(mask) > 1:
                 mask = mask[numbers]
-            plan = dispatch.plan(self.isa, len(numbers))
-            self.paths.add(plan.scan)
-            scanned = Scanned(codes, chosen, self.codes or codes)
-            work = CodePass(self.table, scanned, plan, self.workers)
-            self.far[numbers] = work.run(Batch(queries, numbers, 0, len(numbers)), mask, room, self.answers)
+            own = self._pass_of(Scanned(codes, chosen, self.codes or codes), len(numbers), room, mask)
+            done = own.run(queries, numbers, self.answers, self.workers)
+            self.far[numbers] = own.far
+            if chosen is None and not len(mask):
+                self.levels.laid_out.passes.give_back(own.size, own)
+                if done and every and not self._is_asked:
+                    self._tell(Way(self.levels.laid_out.passes, own.size, (own.size.plan.scan,)))
+        return done
+
+    def _pass_of(self, scanned: Scanned, count: int, room: int, mask: npt.NDArray[np.bool_]) -> CodePass:
+        """A pass for so many queries: one that was laid out before, if it was of these codes, and of all rows."""
+        plan = dispatch.plan(self.isa, count)
+        self.paths.add(plan.scan)
+        size = Size(plan, count, self.request.k, room, self.workers.count)
+
+        def made() -> CodePass:
+            return CodePass(self.table, scanned, size, mask)
+
+        if scanned.chosen is not None or len(mask):
+            return made()
+        found = self.levels.laid_out.passes.take(size, made)
+        return found if found.scanned.codes is scanned.codes else made()
 
     def _exhaust(self, numbers: npt.NDArray[np.int64]) -> None:
         """Let all rows compete for these queries."""

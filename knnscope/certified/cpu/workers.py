@@ -2,7 +2,8 @@
 
 Two ways to share work out. ``map`` is for any function: whoever is awake takes the next item, the caller too; a future for each
 (concurrent.futures) was a tenth of a scan's time. ``call`` is for compiled ones: helpers wait in compiled code and never ask for the
-interpreter (board.py), which counts where sixteen threads share a scan of 0.1 ms.
+interpreter (board.py), which counts where sixteen threads share a scan of 0.1 ms. ``run`` is for several steps of such calls, laid out before
+(programs.py).
 
 What may happen at any moment: an exception from a signal handler in the caller, another call from a signal handler, a fork, and a system
 that gives no more threads. So nobody waits for a thread that may not be there, the caller can do all the work alone, and a call that
@@ -18,14 +19,15 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from knnscope.arithmetic import Ieee
 from knnscope.certified.cpu import board
-from knnscope.certified.cpu.jit import Calls, Compiled, Given
+from knnscope.certified.cpu.jit import Compiled
+from knnscope.certified.cpu.programs import Program, steps_of
 from knnscope.certified.cpu.threads import start_thread
 
 Item = TypeVar("Item")
@@ -33,6 +35,8 @@ Result = TypeVar("Result")
 
 PAUSE = 1.0
 """Seconds until the system is asked again for threads that it did not give."""
+_NOBODY = board.new()
+"""A board that nothing is ever posted on: for who works alone."""
 
 
 class _Call:
@@ -102,24 +106,23 @@ class _Helpers:
         self._board = board.new()
         for function in (board.serve, board.close):
             function.entry(self._board)  # no thread compiles
+        self._post = board.post.bound(self._board)
         self._started, self._not_before = 0, 0.0
         self._free = threading.Lock()
         weakref.finalize(self, board.close, self._board)
 
-    def post(self, calls: Calls, others: int) -> npt.NDArray[np.int64] | None:
-        """What the calls answer, made with so many other threads, or as many as the system gives; None where the board is in use."""
+    def post(self, program: Program) -> int | None:
+        """What the program answers, made with as many other threads as it wants, or as the system gives; None where the board is in use."""
         # an exception between this and ``try`` would leave it in use: then ``map`` does the work
         if not self._free.acquire(blocking=False):
             return None
         try:
-            while self._started < others and time.monotonic() >= self._not_before:
+            while self._started < program.helpers and time.monotonic() >= self._not_before:
                 if start_thread(_watch, self._board):
                     self._started += 1
                 else:
                     self._not_before = time.monotonic() + PAUSE
-            answers = np.empty(len(calls.arguments), dtype=np.int64)
-            board.post(self._board, calls.address, calls.arguments, answers, others)
-            return answers
+            return int(self._post((program.table,), id(program.table)))
         finally:
             self._free.release()
 
@@ -160,19 +163,6 @@ class _Crew:
                     self._not_before = time.monotonic() + PAUSE
 
 
-class Step(NamedTuple):
-    """Calls of one function: its first arguments, each call's others, and the same as a board has it, if it does."""
-
-    function: Compiled
-    first: tuple[Any, ...]
-    others: Sequence[tuple[Any, ...]]
-    calls: Calls | None
-
-    def one(self, own: tuple[Any, ...]) -> None:
-        """One of them."""
-        self.function(*self.first, *own)
-
-
 class Workers:
     """A number of threads, the caller among them; the others start when they are first needed, and end with the last object that has them."""
 
@@ -190,38 +180,24 @@ class Workers:
         Raises:
             MemoryError: it had no memory.
         """
-        self.run(self.laid_out(first, ((function, others),)))
+        if others:
+            self.run(Program(steps_of(first, ((function, others),)), self.count))
 
-    @staticmethod
-    def laid_out(first: tuple[Any, ...], steps: Sequence[tuple[Compiled, Sequence[tuple[Any, ...]]]]) -> list[Step]:
-        """Such calls of several functions with the same first arguments, to be run as often as their arrays live."""
-        given, made = Given.of(first), list[Step]()
-        for function, others in steps:
-            posted = len(others) > 1 and board.FUTEX and len(others) <= board.ITEM_MASK
-            made.append(Step(function, first, others, function.for_each(given, others) if posted else None))
-        return made
-
-    def run(self, steps: Sequence[Step]) -> None:
-        """Make calls; each step begins when those before it have ended.
+    def run(self, program: Program, *arrays: npt.NDArray[Any]) -> Any:
+        """Run a program that was laid out for as many threads, with arrays for its open places: what its last step answers for its first call.
 
         Raises:
-            MemoryError: see ``call``.
+            MemoryError: a call had no memory.
         """
-        for step in steps:
-            more = min(self.count, len(step.others)) - 1
-            if more < 1 or step.calls is None or not self._posted(step.calls, more):
-                self.map(step.one, step.others)
-
-    def _posted(self, calls: Calls, more: int) -> bool:
-        """Whether a board was free for these calls.
-
-        Raises:
-            MemoryError: one of them had no memory.
-        """
-        answers = self._crew().helpers().post(calls, more)
-        if answers is not None:
-            calls.result(int(answers.min()))
-        return answers is not None
+        program.fill(arrays)
+        if program.is_posted:
+            if not program.helpers:
+                return board.post(_NOBODY, program.table)
+            if board.FUTEX and (answer := self._crew().helpers().post(program)) is not None:
+                return answer
+        for calls in program.calls():
+            answers = self.map(calls.one, range(len(calls.arguments)))
+        return answers[0]
 
     def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """Results in order. Where one fails, or the user stops it, what has not begun is dropped, and what has begun has ended."""

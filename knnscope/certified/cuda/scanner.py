@@ -167,6 +167,10 @@ class CudaScanner:
         except KnnscopeError:  # said again, of the queries as the user gave them
             return None
 
+    def again(self, _queries: Any, _k: int, _threads: int | None) -> None:
+        """See ``Scanner``."""
+        return
+
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:  # noqa: ARG002
         """Answer a request; see ``Scanner``."""
         with OnDevice(self.device):

@@ -93,6 +93,10 @@ class Shards:
     def prompt(self, _queries: Any, _k: int) -> None:
         """See ``Scanner``."""
 
+    def again(self, _queries: Any, _k: int, _threads: int | None) -> None:
+        """See ``Scanner``."""
+        return
+
     def nearest(self, request: Request, threads: int | None = None) -> Ranked:  # noqa: ARG002
         """Answer a request; see ``Scanner``."""
         with OnDevice(self.device):
