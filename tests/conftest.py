@@ -56,7 +56,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # process that a test starts compiles the checkout.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-# Half of collecting in a new checkout was to look for garbage among what stays; pytest_collection_finish goes on with it.
+# A fifth of collecting in a new checkout was to look for garbage among what stays; pytest_collection_finish goes on with it.
 gc.disable()
 # What answers does not depend on what is compiled yet; tests/certified/cpu/test_meanwhile.py asks for both.
 os.environ["KNNSCOPE_COMPILE"] = "wait"
