@@ -56,6 +56,8 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # process that a test starts compiles the checkout.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# A fifth of collecting in a new checkout was to look for garbage among what stays; pytest_collection_finish goes on with it.
+gc.disable()
 # What answers does not depend on what is compiled yet; tests/certified/cpu/test_meanwhile.py asks for both.
 os.environ["KNNSCOPE_COMPILE"] = "wait"
 # Fixed examples by default, so that a failure is the change's; HYPOTHESIS_PROFILE=deep draws new ones, many.
@@ -97,6 +99,7 @@ def pytest_collection_finish() -> None:
         others.threadpool_limits(1)
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from fractions import Fraction
 
 import numpy as np
@@ -54,14 +55,29 @@ def distances(rows: np.ndarray, query: np.ndarray, metric: str) -> np.ndarray:
         return np.where(scale != 0, total / scale, 0.0) + 0.0
 
 
-def rational(x: list[float], q: list[float], metric: str) -> Fraction:
-    """l2 or ip without any rounding."""
-    pairs = [(Fraction(a), Fraction(b)) for a, b in zip(x, q, strict=True)]
-    return (
-        sum(((a - b) ** 2 for a, b in pairs), Fraction(0))
-        if metric == "l2"
-        else sum((a * b for a, b in pairs), Fraction(0))
-    )
+def whole(*vectors: Iterable[float]) -> tuple[list[list[int]], int]:
+    """Whole numbers, and the power of two by which each is divided: sums of fractions would look for common divisors at every step."""
+    ratios = [[float(value).as_integer_ratio() for value in some] for some in vectors]
+    most = max((under for some in ratios for _, under in some), default=1)
+    return [[over * (most // under) for over, under in some] for some in ratios], most
+
+
+def rational(x: Iterable[float], q: Iterable[float], metric: str) -> Fraction:
+    """l2 or ip without any rounding; cosine to more than 100 bits, 0 where a vector has no length."""
+    (a, b), under = whole(x, q)
+    if metric == "l2":
+        return Fraction(sum((one - other) ** 2 for one, other in zip(a, b, strict=True)), under**2)
+    product = sum(one * other for one, other in zip(a, b, strict=True))
+    if metric == "ip":
+        return Fraction(product, under**2)
+    lengths2 = sum(one * one for one in a) * sum(other * other for other in b)
+    return product / root(Fraction(lengths2)) if lengths2 else Fraction(0)
+
+
+def root(value: Fraction) -> Fraction:
+    """Square root to more than 100 bits."""
+    n = value.numerator * value.denominator
+    return Fraction(math.isqrt(n << 256), value.denominator << 128)
 
 
 def nearest(rows: np.ndarray, query: np.ndarray, k: int, metric: str) -> tuple[list[int], list[float]]:

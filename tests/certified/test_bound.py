@@ -18,6 +18,7 @@ from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
 from knnscope.certified.index import ExactIndex
 from knnscope.search import definition
+from tests import oracle
 
 ONE = Workers(1)
 
@@ -60,8 +61,7 @@ def interval(codes: Codes, asked: EncodedQueries, row: int, query: int) -> tuple
 
 def true2(x: np.ndarray, q: np.ndarray, exponent: int) -> Fraction:
     """The exact squared distance, scaled."""
-    total = sum(((Fraction(float(a)) - Fraction(float(b))) ** 2 for a, b in zip(x, q, strict=True)), Fraction(0))
-    return total * Fraction(2) ** (-2 * exponent)
+    return oracle.rational(x, q, "l2") * Fraction(2) ** (-2 * exponent)
 
 
 def drawn(data: st.DataObject) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +90,7 @@ def test_the_true_distance_lies_between_the_bounds(data: st.DataObject) -> None:
 
 @given(st.data())
 def test_values_of_ip_and_cosine_lie_between_the_bounds(data: st.DataObject) -> None:
-    """base + gain v, for the exact v, is the square that the bounds hold; cosine through a longer float, 60 digits."""
+    """base + gain v, for the exact v, is the square that the bounds hold; cosine to 100 bits."""
     rows, queries = drawn(data)
     metric = data.draw(st.sampled_from(("ip", "cosine")))
     codes = made(rows, metric)
@@ -99,25 +99,12 @@ def test_values_of_ip_and_cosine_lie_between_the_bounds(data: st.DataObject) -> 
         if asked.far[query]:
             continue
         for row in range(len(rows)):
-            x = [Fraction(float(a)) for a in rows[row]]
-            q = [Fraction(float(a)) for a in queries[query]]
-            exact = sum((a * b for a, b in zip(x, q, strict=True)), Fraction(0))
-            if metric == "cosine":
-                lengths2 = sum(a * a for a in x) * sum(b * b for b in q)
-                exact = exact / root(lengths2) if lengths2 else Fraction(0)
+            exact = oracle.rational(rows[row], queries[query], metric)
             square = Fraction(float(asked.bases[query])) + Fraction(float(asked.gains[query])) * exact
             blur2 = Fraction(float(asked.blurs[query])) ** 2
             lower, upper = interval(codes, asked, row, query)
             assert Fraction(lower) ** 2 <= square + blur2
             assert square - blur2 <= Fraction(upper) ** 2
-
-
-def root(value: Fraction) -> Fraction:
-    """The square root to 60 digits, by Newton's method."""
-    found = Fraction(float(value) ** 0.5) if value else Fraction(0)
-    for _ in range(3):
-        found = ((found + value / found) / 2).limit_denominator(10**60)
-    return found
 
 
 def adversarial(dim: int = 64) -> tuple[np.ndarray, np.ndarray, Codes]:

@@ -51,7 +51,9 @@ def one_hot(dim: int, count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("dim", [131_072, MOST_DIM, MOST_DIM + 1, 1 << 18, (1 << 20) + 3])
+@pytest.mark.parametrize(
+    "dim", [131_072, MOST_DIM, MOST_DIM + 1, pytest.param(1 << 18, marks=pytest.mark.slow), (1 << 20) + 3]
+)
 def test_dimensions_whose_products_pass_2_to_the_31(dim: int, isa: str) -> None:
     rows = one_hot(dim, 24 if dim < 1 << 20 else 8)
     for metric in METRICS if isa == ISAS[0] else ("l2",):

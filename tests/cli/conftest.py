@@ -73,13 +73,16 @@ def compare(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requ
 
     Each call has a folder without a run, tmp_path/out. It writes a page only with ``pages``, and starts a process of each engine only with ``processes``.
     """
-    if "processes" not in request.fixturenames:
+    fewer: dict[str, Any] = {"cold": False}
+    if "processes" in request.fixturenames:
+        fewer["rounds"] = 2  # fewer than a user may ask for: one process of each engine, and one more
+    else:
         request.getfixturevalue("one_process")
     if "pages" not in request.fixturenames:
         monkeypatch.setattr(reporting, "beside", lambda _: [])
     monkeypatch.setattr(session.cache, "obtain", lambda *_: CEILINGS)
     inner = session.measure
-    monkeypatch.setattr(session, "measure", lambda task, grid, o: inner(task, grid, replace(o, cold=False)))
+    monkeypatch.setattr(session, "measure", lambda task, grid, o: inner(task, grid, replace(o, **fewer)))
     for name, entry in planted.ENGINES.items():
         monkeypatch.setitem(catalog.ENGINES, name, entry)
     for name in threads.COUNTS:  # a note would name them; Dask leaves them set in a process that has started workers

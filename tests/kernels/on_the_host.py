@@ -30,7 +30,7 @@ HOSTS_FILES = ("copies.cuh", "warpgroups.cuh")
 CHANGEABLE = re.compile(r"constexpr(?= u32 PATIENCE)")
 """Numbers that a program may set."""
 DYNAMIC = re.compile(r"extern __shared__ (?:__align__\(\d+\) )?(\w+) (\w+)\[\];")
-OPTIONS = ("-std=c++17", "-O1", "-w", "-fno-strict-aliasing", "-ffp-contract=off", "-U_FORTIFY_SOURCE")
+OPTIONS = ("-std=c++17", "-Og", "-w", "-fno-strict-aliasing", "-ffp-contract=off", "-U_FORTIFY_SOURCE")
 """Threads jump from stack to stack, which a fortified longjmp takes for an error."""
 
 

@@ -118,6 +118,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize("name", [n for n in NAMED if n not in OWN_TEST])
 def test_python_blocks_run_in_the_order_of_the_page(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from math import isqrt
 
 import numpy as np
 import pytest
@@ -75,23 +74,9 @@ def evaluate(x: np.ndarray, q: np.ndarray, metric: str, form: str) -> list[np.fl
     return found + [1 - (1 - value) for value in found]
 
 
-def root(value: Fraction) -> Fraction:
-    """Square root to more than 100 bits."""
-    n = value.numerator * value.denominator
-    return Fraction(isqrt(n << 256), value.denominator << 128)
-
-
-def true_distance(x: np.ndarray, q: np.ndarray, metric: str) -> Fraction:
-    a, b = x.astype(float).tolist(), q.astype(float).tolist()
-    if metric != "cosine":
-        return oracle.rational(a, b, metric)
-    scale = root(oracle.rational(a, a, "ip")) * root(oracle.rational(b, b, "ip"))
-    return oracle.rational(a, b, "ip") / scale if scale else Fraction(0)
-
-
 def bound(formula: Formula, x: np.ndarray, q: np.ndarray, metric: str) -> Fraction:
     """As the product computes it, and as much again as float64 may have lost of it."""
-    arguments = (np.array([float(true_distance(x, q, metric))]), rounding.norms(x[None]), rounding.norms(q[None]))
+    arguments = (np.array([float(oracle.rational(x, q, metric))]), rounding.norms(x[None]), rounding.norms(q[None]))
     return Fraction(float(formula.bound(metric, len(x), *arguments)[0])) * (1 + Fraction(1, 2**40))
 
 
@@ -102,7 +87,7 @@ def test_no_order_of_summation_is_further_off(metric: str, form: str, kind: str)
     @example((np.full(9, 2.0**-140, KINDS[kind]), np.full(9, 3 * 2.0**-140, KINDS[kind])))
     @example((np.full(3, 1e-12, KINDS[kind]), np.full(3, 1 / 3, KINDS[kind])))
     def holds(both: tuple[np.ndarray, np.ndarray]) -> None:
-        true, allowed = true_distance(*both, metric), bound(Formula(form, kind), *both, metric)
+        true, allowed = oracle.rational(*both, metric), bound(Formula(form, kind), *both, metric)
         for found in evaluate(*both, metric, form):
             assert found.dtype == kind
             assert abs(Fraction(float(found)) - true) <= allowed
@@ -118,7 +103,7 @@ def test_the_bound_is_nearly_reached(metric: str, form: str, kind: str, monkeypa
     x = np.array([1] + [small] * 15, KINDS[kind])
     q = {"l2": -x, "ip": x, "cosine": np.eye(1, 16, dtype=KINDS[kind])[0]}[metric]
     off = abs(
-        Fraction(float(evaluate(x, q, metric, form)[5 if metric == "cosine" else 0])) - true_distance(x, q, metric)
+        Fraction(float(evaluate(x, q, metric, form)[5 if metric == "cosine" else 0])) - oracle.rational(x, q, metric)
     )
     assert off <= bound(Formula(form, kind), x, q, metric)
     inner: Callable[[int, float], float] = rounding.gamma
@@ -140,13 +125,13 @@ def test_tf32_rounds_the_factors_first(both: tuple[np.ndarray, np.ndarray], metr
     if metric == "l2":
         rounded = [(a - 2 * b) + c for a, b, c in zip(sums(x * x), rounded, sums(q * q), strict=True)]
     allowed = bound(Formula("expanded", "tf32"), x, q, metric)
-    assert all(abs(Fraction(float(found)) - true_distance(x, q, metric)) <= allowed for found in rounded)
+    assert all(abs(Fraction(float(found)) - oracle.rational(x, q, metric)) <= allowed for found in rounded)
 
 
 def test_tf32_needs_a_bound_of_its_own() -> None:
     x = np.array([1 + 2.0**-11 - 2.0**-23], np.float32)
     assert eleven_bits(x) == 1
-    off = true_distance(x, x, "ip") - 1
+    off = oracle.rational(x, x, "ip") - 1
     assert off > 1000 * bound(Formula("expanded"), x, x, "ip")
     assert off > bound(Formula("expanded", "tf32"), x, x, "ip") / 2
 
@@ -177,7 +162,7 @@ def test_gamma() -> None:
     )
 )
 def test_norms_are_right_also_where_squares_underflow(values: list[float]) -> None:
-    exact = root(oracle.rational(values, values, "ip"))
+    exact = oracle.root(oracle.rational(values, values, "ip"))
     assume(exact == 0 or exact > Fraction(1, 10**300))  # below it float64 itself has fewer digits
     found = Fraction(float(rounding.norms(np.array([values]))[0]))
     assert abs(found - exact) <= exact * (len(values) + 4) / 2**53

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
 from knnscope.certified.cpu import code_pass, dispatch, plane
 from knnscope.certified.index import ExactIndex
+from knnscope.records import Neighbors
 from knnscope.search import definition
 
 ROWS, DIM = 12_000, 24
+MOST = 600
+"""Of neighbors: more than parts tell each other."""
 
 
 def rows_of(kind: str) -> np.ndarray:
@@ -18,6 +23,21 @@ def rows_of(kind: str) -> np.ndarray:
         centres = np.sort(random.standard_normal((60, DIM)) * 4, axis=0)
         return (np.repeat(centres, ROWS // 60, axis=0) + random.standard_normal((ROWS, DIM))).astype(np.float32)
     return random.standard_normal((ROWS, DIM)).astype(np.float32)
+
+
+@cache
+def made(kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, queries, and rows that are allowed."""
+    rows, random = rows_of(kind), np.random.default_rng(6)
+    queries = rows[random.choice(ROWS, 70)] + random.standard_normal((70, DIM)).astype(np.float32) / 4
+    return rows, queries, random.random(ROWS) < 0.6
+
+
+@cache
+def defined(kind: str, metric: str) -> tuple[Neighbors, Neighbors]:
+    """What every set of instructions answers, of all rows and of those that are allowed."""
+    rows, queries, where = made(kind)
+    return definition.search(rows, queries, MOST, metric), definition.search(rows[where], queries, MOST, metric)
 
 
 @pytest.mark.parametrize("isa", dispatch.available())
@@ -35,21 +55,17 @@ def test_threads_give_the_answers_of_the_definition(
         return given(self, *size)
 
     monkeypatch.setattr(code_pass.CodePass, "_grid", grid)
-    rows = rows_of(kind)
-    random = np.random.default_rng(6)
-    queries = rows[random.choice(ROWS, 70)] + random.standard_normal((70, DIM)).astype(np.float32) / 4
+    rows, queries, where = made(kind)
+    every, some = defined(kind, metric)
     index = ExactIndex(rows, metric, device=f"cpu:{isa}", threads=3)
-    where = random.random(ROWS) < 0.6
-    for k in (1, 10, 600):  # more than parts tell each other
-        every = definition.search(rows, queries, k, metric)
-        some = definition.search(rows[where], queries, k, metric)
+    for k in (1, 10, MOST):
         for batch, threads in ((1, 7), (3, 2), (10, 3), (70, 2), (70, 7)):
             asked = queries[:batch]
             found = index.search(asked, k, threads=threads)
-            np.testing.assert_array_equal(found.ids, every.ids[:batch])
-            np.testing.assert_array_equal(found.distances, every.distances[:batch])
+            np.testing.assert_array_equal(found.ids, every.ids[:batch, :k])
+            np.testing.assert_array_equal(found.distances, every.distances[:batch, :k])
             assert "exhaustive" not in found.certificate.path
             found = index.search(asked, k, where, threads=threads)
-            np.testing.assert_array_equal(found.ids, np.flatnonzero(where)[some.ids[:batch]])
+            np.testing.assert_array_equal(found.ids, np.flatnonzero(where)[some.ids[:batch, :k]])
     assert max(parts for parts, _ in grids) >= 7, "threads share the rows"
     assert max(groups for _, groups in grids) > 1 or isa == "amx", "and the queries"

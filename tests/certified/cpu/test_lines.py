@@ -15,7 +15,8 @@ from knnscope.certified.cpu.quantise import Codes, aligned, build
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
 from knnscope.search import definition
-from tests.certified.test_bound import asked_of, drawn, interval, made, root
+from tests import oracle
+from tests.certified.test_bound import asked_of, drawn, interval, made
 
 ISAS = [isa for isa in dispatch.available() if isa != "amx"]
 EVALUATIONS = {isa: lines.evaluation(isa) for isa in ISAS}
@@ -74,14 +75,7 @@ def test_sums_fit_at_the_ends_of_the_range(dim: int, isa: str) -> None:
 
 
 def exact_key(x: np.ndarray, q: np.ndarray, metric: str) -> Fraction:
-    pairs = [(Fraction(float(a)), Fraction(float(b))) for a, b in zip(x, q, strict=True)]
-    if metric == "l2":
-        return sum(((a - b) ** 2 for a, b in pairs), Fraction(0))
-    product = sum((a * b for a, b in pairs), Fraction(0))
-    if metric == "cosine":
-        lengths2 = sum(a * a for a, _ in pairs) * sum(b * b for _, b in pairs)
-        product = product / root(lengths2) if lengths2 else Fraction(0)
-    return -product
+    return oracle.rational(x, q, metric) * (1 if metric == "l2" else -1)
 
 
 @given(st.data())

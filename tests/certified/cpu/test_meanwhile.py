@@ -92,24 +92,23 @@ def path(index: ExactIndex) -> str:
     return str(index.search(ROWS[:3], 4).certificate.path[0])
 
 
-def test_the_first_answer_is_numpys_and_a_later_one_has_the_same_bits(start: Start, folder: Path) -> None:
+@pytest.mark.parametrize("how", ["beside", pytest.param("at once", marks=pytest.mark.slow)])
+def test_the_first_answer_is_numpys_and_a_later_one_has_the_same_bits(start: Start, folder: Path, how: str) -> None:
     """Most code lies there, so that the child need not take a minute: what says that it is all is missing."""
     if Path(KEPT, folder.name).exists():
         shutil.copytree(Path(KEPT, folder.name), folder, ignore=shutil.ignore_patterns("*.all"))
         folder.parent.chmod(0o700)
     expected = definition.search(ROWS, ROWS[:3], 4, "l2")
     mark = Kind("float32", "C", "portable").mark
-    for how in ("at once", "beside"):
-        out, err = start(how).communicate(timeout=2 * LONG)
-        answers = [json.loads(line) for line in out.splitlines()]
-        assert err == ""
-        assert answers[0][0] == ["plain"]
-        assert answers[-1][0] == ["portable"]
-        assert all(answer[1:] == [expected.ids.tolist(), expected.distances.tolist()] for answer in answers)
-        assert mark in os.listdir(folder)
-        out, _ = start(how).communicate(timeout=LONG)
-        assert [json.loads(line)[0] for line in out.splitlines()] == [["portable"]], "the next process finds it"
-        (folder / mark).unlink()
+    out, err = start(how).communicate(timeout=2 * LONG)
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert err == ""
+    assert answers[0][0] == ["plain"]
+    assert answers[-1][0] == ["portable"]
+    assert all(answer[1:] == [expected.ids.tolist(), expected.distances.tolist()] for answer in answers)
+    assert mark in os.listdir(folder)
+    out, _ = start(how).communicate(timeout=LONG)
+    assert [json.loads(line)[0] for line in out.splitlines()] == [["portable"]], "the next process finds it"
 
 
 def test_memory_that_is_too_little_is_refused_when_it_is_given(beside: threading.Event) -> None:

@@ -18,6 +18,7 @@ from knnscope.certified.cpu.plane import LANES, Plane
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.dtypes import computable
 from knnscope.search import definition
+from tests import oracle
 
 ONE = Workers(1)
 ISAS = [isa for isa in dispatch.available() if isa != "amx"]
@@ -70,18 +71,8 @@ def lows(made: Plane, asked: plane_queries.PlaneQueries, isa: str, digits: int) 
 
 
 def key_of(x: np.ndarray, q: np.ndarray, metric: str) -> Fraction:
-    """The exact value, with the other sign for ip and cosine; cosine to 60 digits."""
-    pairs = [(Fraction(float(a)), Fraction(float(b))) for a, b in zip(x, q, strict=True)]
-    if metric == "l2":
-        return sum(((a - b) ** 2 for a, b in pairs), Fraction(0))
-    product = sum((a * b for a, b in pairs), Fraction(0))
-    if metric == "cosine":
-        lengths2 = sum(a * a for a, _ in pairs) * sum(b * b for _, b in pairs)
-        found = Fraction(float(lengths2) ** 0.5) if lengths2 else Fraction(1)
-        for _ in range(3 if lengths2 else 0):
-            found = ((found + lengths2 / found) / 2).limit_denominator(10**60)
-        product = product / found
-    return -product
+    """The exact value, with the other sign for ip and cosine."""
+    return oracle.rational(x, q, metric) * (1 if metric == "l2" else -1)
 
 
 def holds(g: np.ndarray, asked: plane_queries.PlaneQueries, query: int, keys: list[Fraction]) -> list[bool]:
