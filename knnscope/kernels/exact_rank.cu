@@ -49,7 +49,7 @@ struct Bars {
     const float2* groups; i64 groups_stride; int group_count;
     const u32* counts; const int2* hits; i64 room, count;
     double widen, longest2, widest, ratio;   // of |y|^2, at most, of s, and of e / s
-    int k;
+    int k, held;                             // hits that a block has room for: a list that is longer keeps its threshold
 };
 
 // The distance that a key is, at least: in units of scaled rows, as T is.
@@ -178,7 +178,7 @@ extern "C" __global__ void __launch_bounds__(256) batch_refresh(const Bars p)
     await_before();
     const i64 query = blockIdx.x;
     const int count = p.counts[query];
-    if (p.asked.far[query] || count > p.room || count < p.k) return;
+    if (p.asked.far[query] || count > p.held || count < p.k) return;
     const int2* hits = p.hits + query * p.room;
     const double e_q = p.asked.errors[query];
     for (int i = threadIdx.x; i < count; i += blockDim.x) {

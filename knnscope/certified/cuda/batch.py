@@ -76,7 +76,7 @@ Rows = structure("Rows", rows=POINTER, row_norms=POINTER, dim=LONG, queries=POIN
 Bars = structure(
     "Bars",
     table=Rows, asked=Asked, sides=POINTER, groups=POINTER, groups_stride=LONG, group_count=INT, counts=POINTER, hits=POINTER, room=LONG,
-    count=LONG, widen=DOUBLE, longest2=DOUBLE, widest=DOUBLE, ratio=DOUBLE, k=INT,
+    count=LONG, widen=DOUBLE, longest2=DOUBLE, widest=DOUBLE, ratio=DOUBLE, k=INT, held=INT,
 )  # fmt: skip
 Rank = structure(
     "Rank",
@@ -214,6 +214,7 @@ class Workspace:
         bars = Bars(
             given, self.asked, pointer(codes.sides), pointer(self.groups), groups, groups, pointer(self.counts), pointer(self.hits),
             self.room, rows, widen, codes.most.coded2, codes.most.step, codes.most.ratio, k,
+            ranking.held_of(self.count, self.room, processors()),
         )  # fmt: skip
         self.ranked = Rank(
             given, pointer(table.names), self.asked, pointer(codes.codes), pointer(codes.sides), pointer(self.counts), pointer(self.hits),
@@ -257,7 +258,7 @@ class Workspace:
         else:
             scan, names = sources.exact("few", (*macros, *chosen.few)), ("few_sample", "few_scan")
         rank = self._rank_source(self._turns()[0].threads)
-        first_shared, shared = 4 * bars.group_count, 4 * self.room
+        first_shared, shared = 4 * bars.group_count, 4 * bars.held
         first = kernel(rank, "batch_bars", table.device, first_shared)
         again = kernel(rank, "batch_refresh", table.device, shared)
         sample, products = (kernel(scan, name, table.device, chosen.shared) for name in names)

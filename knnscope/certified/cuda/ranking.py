@@ -14,6 +14,8 @@ SHORT_K = 32
 """Neighbors up to which that is enough but for one query in many, and up to which small blocks are faster."""
 HELD = {True: 1024, False: 2048}
 """Hits that a small block has room for, with two bounds of each where codes are whole, else one: eight blocks share a multiprocessor."""
+HELD_LONG = 4096
+"""Hits that a large block has room for where queries are many: three or four share a multiprocessor."""
 SEVERAL = 4
 """Queries of a multiprocessor from which on blocks have 128 threads."""
 LONG_THREADS = 256
@@ -53,7 +55,7 @@ MOST_K = 512
 ROOMY = 4096
 """Queries up to which lists are twice as long; those of few queries are four times as long."""
 FEW_NEIGHBORS = 16
-"""Neighbors up to which the lists of more queries are long enough: isotropic rows leave 40 hits a neighbor, and one query in a thousand 80."""
+"""Neighbors above which all lists are four times as long: isotropic rows leave 40 hits a neighbor, and of one query in a thousand 80."""
 ROOMIER, TIMES = 1 << 24, 4
 """Rows from which lists are so many times as long, as far as a block has room: as many rows more are about as near as each other."""
 
@@ -66,12 +68,16 @@ def usable(k: int, shared: int) -> bool:
 def room_of(k: int, count: int, rows: int, shared: int) -> int:
     """Hits that a query's list has room for: more where few queries ask, since one that overflows costs as much as hundreds; and where rows are many."""
     room = max(2048, 16 * k)
-    wanted = (4 if count <= MOST_FEW else 2 if count <= ROOMY or k > FEW_NEIGHBORS else 1) * (
-        TIMES if rows >= ROOMIER else 1
-    )
+    wanted = 4 if count <= MOST_FEW or k > FEW_NEIGHBORS else 2 if count <= ROOMY else 1
+    wanted *= TIMES if rows >= ROOMIER else 1
     while wanted > 1 and bytes_of(2 * room) + OWN <= shared:
         room, wanted = 2 * room, wanted // 2
     return room
+
+
+def held_of(count: int, room: int, processors: int) -> int:
+    """Hits of such lists that a large block has room for."""
+    return room if -(-count // processors) <= SEVERAL else min(room, HELD_LONG)
 
 
 def turns(count: int, k: int, room: int, is_whole: bool, processors: int) -> tuple[Turn, ...]:
@@ -80,11 +86,10 @@ def turns(count: int, k: int, room: int, is_whole: bool, processors: int) -> tup
     Small blocks for many queries: twice as many run at once. What they have no room for, large ones rank afterwards.
     """
     several = -(-count // processors)
-    if several <= SEVERAL or k > SHORT_K:
-        threads = max(256, threads_of(count, processors))
-        return (Turn(0, count, threads, bytes_of(room, MOST, is_whole), room, MOST),)
-    held = min(room, HELD[is_whole])
-    return (
-        Turn(1, count, 128, bytes_of(held, SHORT, is_whole), held, SHORT),
-        Turn(2, min(count, 4 * processors), LONG_THREADS, bytes_of(room, MOST, is_whole), room, MOST),
-    )
+    last = Turn(2, min(count, 4 * processors), LONG_THREADS, bytes_of(room, MOST, is_whole), room, MOST)
+    if several > SEVERAL and k <= SHORT_K:
+        held = min(room, HELD[is_whole])
+        return Turn(1, count, 128, bytes_of(held, SHORT, is_whole), held, SHORT), last
+    threads, held = max(LONG_THREADS, threads_of(count, processors)), held_of(count, room, processors)
+    first = Turn(int(held < room), count, threads, bytes_of(held, MOST, is_whole), held, MOST)
+    return (first, last) if first.number else (first,)

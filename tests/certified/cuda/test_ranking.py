@@ -12,7 +12,9 @@ SHARED = 233_472 - 1024
 
 
 @pytest.mark.parametrize("is_whole", [True, False])
-@pytest.mark.parametrize(("room", "count"), [(8192, 5), (4096, 100), (4096, 600), (4096, 1000), (2048, 10_000)])
+@pytest.mark.parametrize(
+    ("room", "count"), [(8192, 5), (4096, 100), (4096, 600), (4096, 1000), (2048, 10_000), (8192, 1000)]
+)
 @pytest.mark.parametrize("k", [1, 10, 100, SHORT_K, SHORT_K + 1, 512])
 def test_every_query_has_a_block_with_room_for_its_list(k: int, room: int, count: int, is_whole: bool) -> None:
     found = turns(count, k, room, is_whole, PROCESSORS)
