@@ -15,14 +15,13 @@ import numpy as np
 from knnscope.arithmetic import is_ieee
 from knnscope.certified.cpu import plane_steps
 from knnscope.certified.cpu.kept import Kept
+from knnscope.certified.cpu.queries import TYPES, wide
 from knnscope.certified.cpu.ranking import blank_answers
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.scanner import Ranked
 
 KEPT_BYTES = 1 << 23
 """Of a program whose large memory ``scratch`` keeps; larger ones are laid out each time."""
-TYPES = (np.dtype(np.float32), np.dtype(np.float64))
-"""Of queries that need no conversion but this one."""
 WAYS = 16
 """Kinds of searches of an index that are known."""
 DEARER, MOST = 4, 1 << 16
@@ -101,7 +100,7 @@ class Ways:
         program = way.kept.find(way.size) if way is not None and is_ieee() else None
         if way is None or program is None:
             return None
-        asked = np.ascontiguousarray(queries, dtype=np.float64).reshape(kind.queries, dim)
+        asked = wide(queries).reshape(kind.queries, dim)
         answers = blank_answers(kind.queries, k)
         done = program.answer(asked, answers, workers)
         way.kept.give_back(way.size, program)

@@ -122,6 +122,17 @@ def test_numbers_that_are_not_finite_are_refused_as_ever(path: str, metric: str,
         check(index.search(asked(rows, count, 8), K, threads=threads), rows, asked(rows, count, 8), metric)
 
 
+def test_a_signalling_nan_is_refused_and_nothing_reported(path: str, rows: Any) -> None:
+    """NumPy reports it where float32 becomes float64."""
+    index = ExactIndex(rows, device="cpu")
+    know(index, rows)
+    for count, threads in KINDS:
+        queries = asked(rows, count, 1)
+        queries.view(np.uint32)[count // 2, 3] = 0x7FA00000
+        with np.errstate(all="raise"), pytest.raises(KnnscopeError, match=f"row {count // 2} has nan in component 3"):
+            index.search(queries, K, threads=threads)
+
+
 def test_a_row_that_was_changed_is_told(path: str, rows: Any) -> None:
     index = ExactIndex(rows, device="cpu")
     know(index, rows)
