@@ -252,9 +252,38 @@ def test_a_kind_that_is_missed_has_to_be_answered_more_often() -> None:
             assert (kind in ways._ways) is (number == needed - 1)
         assert ways.answer(query, K, DIM, Workers(1)) is None
         needed *= again.DEARER
-    for k in range(1, 3 * again.WAYS):
+
+
+def test_what_is_known_of_kinds_has_an_end_and_the_last_that_were_missed_are_known() -> None:
+    class Misses:
+        nbytes = 0
+
+        def answer(self, *_: object) -> bool:
+            return False
+
+    ways, kept, needed = Ways(), Kept[Any](1), again.DEARER
+    way, query = Way(kept, "size", ("plane",)), np.zeros((1, DIM))
+
+    def miss(k: int) -> None:
+        while Kind(1, k, 1) not in ways._ways:
+            ways.answered(Kind(1, k, 1), way)
+        kept.give_back("size", Misses())
+        assert ways.answer(query, k, DIM, Workers(1)) is None
+
+    for k in range(2, 8 * again.MISSED):
         ways.answered(Kind(1, k, 1), way)
-    assert len(ways._ways) <= again.WAYS
+        assert len(ways._ways) <= again.WAYS
+        assert len(ways._seen) <= again.MISSED
+    for _ in range(3):
+        miss(1)
+        assert ways._seen[Kind(1, 1, 1)].needed == needed
+        needed *= again.DEARER
+        for k in range(2, again.MISSED + 1):
+            miss(k)
+        assert len(ways._seen) == again.MISSED, "all are known"
+    miss(again.MISSED + 1)
+    assert len(ways._seen) == again.MISSED
+    assert Kind(1, 1, 1) not in ways._seen, "the one that was missed longest ago"
 
 
 def test_a_search_that_a_way_does_not_answer_is_answered_by_all_there_is(rows: Any) -> None:
