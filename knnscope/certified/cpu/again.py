@@ -15,16 +15,17 @@ import numpy as np
 from knnscope.arithmetic import is_ieee
 from knnscope.certified.cpu import plane_steps
 from knnscope.certified.cpu.kept import Kept
+from knnscope.certified.cpu.queries import TYPES, wide
 from knnscope.certified.cpu.ranking import blank_answers
 from knnscope.certified.cpu.workers import Workers
 from knnscope.certified.scanner import Ranked
 
 KEPT_BYTES = 1 << 23
 """Of a program whose large memory ``scratch`` keeps; larger ones are laid out each time."""
-TYPES = (np.dtype(np.float32), np.dtype(np.float64))
-"""Of queries that need no conversion but this one."""
 WAYS = 16
 """Kinds of searches of an index that are known."""
+MISSED = 4 * WAYS
+"""Kinds with a search that its way did not answer, the last ones, that are known."""
 DEARER, MOST = 4, 1 << 16
 """Times as many searches of a kind have to be answered after one that was not; and how many at most."""
 
@@ -46,7 +47,7 @@ class Way(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """Searches of a kind that were answered one after another, and how many of them it takes."""
+    """Searches of a kind that were answered since one was not, and how many of them it takes."""
 
     answered: int
     needed: int
@@ -63,19 +64,21 @@ class Ways:
         """A search was answered by one program."""
         if kind in self._ways:
             return
-        seen = self._seen.get(kind, _Seen(0, 1))
-        self._seen[kind] = seen = seen._replace(answered=seen.answered + 1)
-        if seen.answered < seen.needed:
-            return
+        seen = self._seen.get(kind)
+        if seen is not None:
+            self._seen[kind] = seen = seen._replace(answered=seen.answered + 1)
+            if seen.answered < seen.needed:
+                return
         if len(self._ways) >= WAYS:
             self._ways.clear()
         self._ways[kind] = way
 
     def _missed(self, kind: Kind) -> None:
         self._ways.pop(kind, None)
-        if len(self._seen) >= 4 * WAYS:
-            self._seen.clear()
-        self._seen[kind] = _Seen(0, min(MOST, DEARER * self._seen.get(kind, _Seen(0, 1)).needed))
+        seen = self._seen.pop(kind, _Seen(0, 1))
+        for longest in list(self._seen)[: max(0, len(self._seen) - MISSED + 1)]:
+            self._seen.pop(longest, None)
+        self._seen[kind] = _Seen(0, min(MOST, DEARER * seen.needed))
 
     def answer(self, queries: Any, k: Any, dim: int, workers: Workers) -> Ranked | None:
         """The answer to queries as a user gives them, or None: then they have not been looked at.
@@ -101,7 +104,7 @@ class Ways:
         program = way.kept.find(way.size) if way is not None and is_ieee() else None
         if way is None or program is None:
             return None
-        asked = np.ascontiguousarray(queries, dtype=np.float64).reshape(kind.queries, dim)
+        asked = wide(queries).reshape(kind.queries, dim)
         answers = blank_answers(kind.queries, k)
         done = program.answer(asked, answers, workers)
         way.kept.give_back(way.size, program)

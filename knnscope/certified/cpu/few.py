@@ -15,7 +15,7 @@ from knnscope.arithmetic import is_ieee
 from knnscope.certified.cpu import dispatch
 from knnscope.certified.cpu.jit import Bound, compiled, specialised
 from knnscope.certified.cpu.quantise import PANEL, Coded, Codes, Mapping
-from knnscope.certified.cpu.queries import EncodedQueries, Plan, write
+from knnscope.certified.cpu.queries import TYPES, EncodedQueries, Plan, wide, write
 from knnscope.certified.cpu.ranking import Answers, Batch, exhaustive, finish, finish_heap, length_of
 from knnscope.certified.cpu.scan import Memory, Part, Shared, State
 from knnscope.certified.cpu.search import BLOCK, FEW, MOST, ROOMS
@@ -32,8 +32,6 @@ LITTLE = 1 << 21
 """Bytes of codes, times tiles of queries, up to which one call answers, since they are read before another thread has woken up."""
 ONLY = 16 * LITTLE
 """The same where there is one thread."""
-TYPES = (np.dtype(np.float32), np.dtype(np.float64))
-"""Of queries that need no conversion but this one."""
 
 
 class _Call(NamedTuple):
@@ -192,7 +190,7 @@ class Few:
         call = self._calls[count] if count in self._calls else self._call(count)
         if call is None or (call.path != DIRECT and k * MOST > self._rows) or not is_ieee():
             return None
-        asked = np.array(queries, dtype=np.float64, order="C", ndmin=2)
+        asked = wide(queries).reshape(count, self._dim)
         answers = (
             np.empty((count, k), dtype=np.int64), np.empty((count, k)), np.empty(count, dtype=np.int64),
             np.empty(count, dtype=np.int64), np.empty(count),

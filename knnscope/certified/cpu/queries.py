@@ -16,8 +16,18 @@ from knnscope.certified.cpu.products import packed_shape
 from knnscope.certified.cpu.quantise import EXPONENTS, FAR, LEVELS, Codes
 from knnscope.certified.cpu.rotation import LANES
 
+TYPES = (np.dtype(np.float32), np.dtype(np.float64))
+"""Of queries that a user gives and that need no conversion but ``wide``."""
 BASE = 254
 """v = 254 high + low: the low digit is the nearest whole number, so it fits into int8."""
+
+
+def wide(queries: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Queries of ``TYPES`` as float64, C order; without a report of NumPy's where a NaN is a signalling one: ``as_queries`` says where it is."""
+    if queries.dtype == np.float64:
+        return np.ascontiguousarray(queries)
+    with np.errstate(invalid="ignore"):
+        return queries.astype(np.float64, order="C")
 
 
 class EncodedQueries(NamedTuple):

@@ -122,6 +122,17 @@ def test_numbers_that_are_not_finite_are_refused_as_ever(path: str, metric: str,
         check(index.search(asked(rows, count, 8), K, threads=threads), rows, asked(rows, count, 8), metric)
 
 
+def test_a_signalling_nan_is_refused_and_nothing_reported(path: str, rows: Any) -> None:
+    """NumPy reports it where float32 becomes float64."""
+    index = ExactIndex(rows, device="cpu")
+    know(index, rows)
+    for count, threads in KINDS:
+        queries = asked(rows, count, 1)
+        queries.view(np.uint32)[count // 2, 3] = 0x7FA00000
+        with np.errstate(all="raise"), pytest.raises(KnnscopeError, match=f"row {count // 2} has nan in component 3"):
+            index.search(queries, K, threads=threads)
+
+
 def test_a_row_that_was_changed_is_told(path: str, rows: Any) -> None:
     index = ExactIndex(rows, device="cpu")
     know(index, rows)
@@ -241,9 +252,38 @@ def test_a_kind_that_is_missed_has_to_be_answered_more_often() -> None:
             assert (kind in ways._ways) is (number == needed - 1)
         assert ways.answer(query, K, DIM, Workers(1)) is None
         needed *= again.DEARER
-    for k in range(1, 3 * again.WAYS):
+
+
+def test_what_is_known_of_kinds_has_an_end_and_the_last_that_were_missed_are_known() -> None:
+    class Misses:
+        nbytes = 0
+
+        def answer(self, *_: object) -> bool:
+            return False
+
+    ways, kept, needed = Ways(), Kept[Any](1), again.DEARER
+    way, query = Way(kept, "size", ("plane",)), np.zeros((1, DIM))
+
+    def miss(k: int) -> None:
+        while Kind(1, k, 1) not in ways._ways:
+            ways.answered(Kind(1, k, 1), way)
+        kept.give_back("size", Misses())
+        assert ways.answer(query, k, DIM, Workers(1)) is None
+
+    for k in range(2, 8 * again.MISSED):
         ways.answered(Kind(1, k, 1), way)
-    assert len(ways._ways) <= again.WAYS
+        assert len(ways._ways) <= again.WAYS
+        assert len(ways._seen) <= again.MISSED
+    for _ in range(3):
+        miss(1)
+        assert ways._seen[Kind(1, 1, 1)].needed == needed
+        needed *= again.DEARER
+        for k in range(2, again.MISSED + 1):
+            miss(k)
+        assert len(ways._seen) == again.MISSED, "all are known"
+    miss(again.MISSED + 1)
+    assert len(ways._seen) == again.MISSED
+    assert Kind(1, 1, 1) not in ways._seen, "the one that was missed longest ago"
 
 
 def test_a_search_that_a_way_does_not_answer_is_answered_by_all_there_is(rows: Any) -> None:

@@ -50,6 +50,16 @@ def test_types_of_rows_and_ties(dtype: str, metric: str) -> None:
         same(ExactIndex(rows, metric), rows, rows[:5].astype(np.float64), 7, metric)
 
 
+@pytest.mark.parametrize("count", [30, 700])
+def test_a_signalling_nan_is_refused_and_nothing_reported(count: int) -> None:
+    """NumPy reports it where float32 becomes float64."""
+    index = ExactIndex(RANDOM(1).standard_normal((count, 20)).astype(np.float32))
+    queries = RANDOM(2).standard_normal((2, 20)).astype(np.float32)
+    queries.view(np.uint32)[1, 3] = 0x7FA00000
+    with np.errstate(all="raise"), pytest.raises(KnnscopeError, match="row 1 has nan in component 3"):
+        index.search(queries, 5)
+
+
 def test_which_way_is_taken() -> None:
     """One call for few rows or few queries; the codes from where they are faster."""
     rows = RANDOM(2).standard_normal((3000, 384)).astype(np.float32)
