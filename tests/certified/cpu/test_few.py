@@ -51,7 +51,7 @@ def test_types_of_rows_and_ties(dtype: str, metric: str) -> None:
 
 
 @pytest.mark.parametrize("count", [30, 700])
-def test_a_signalling_nan_is_refused_and_nothing_reported(count: int) -> None:
+def test_a_signalling_nan_is_refused_where_numpy_would_raise(count: int) -> None:
     """NumPy reports it where float32 becomes float64."""
     index = ExactIndex(RANDOM(1).standard_normal((count, 20)).astype(np.float32))
     queries = RANDOM(2).standard_normal((2, 20)).astype(np.float32)
