@@ -192,7 +192,10 @@ class Few:
             return None
         try:
             asked = np.array(queries, dtype=np.float64, order="C", ndmin=2)
-        except (FloatingPointError, RuntimeWarning):  # of a NaN that signals; ``wide`` would take a tenth of the time of a small search
+        except (
+            FloatingPointError,
+            RuntimeWarning,
+        ):  # of a NaN that signals; ``wide`` would take a tenth of the time of a small search
             return None
         answers = (
             np.empty((count, k), dtype=np.int64), np.empty((count, k)), np.empty(count, dtype=np.int64),
