@@ -42,13 +42,13 @@ struct Drawn {
             float* tile = sides + row / ROWS * SIDE;
             const int line = row % ROWS;
             const bool there = row < count;
-            // Of four tiles two have rows that share s, one such that N / (2 t s) is too large for one number, and one others.
-            if (line == 0) kind = draw() % 4, shared = kind == 1 ? 1e-5f : between(0.001f, 0.002f), about = {1 / shared, kind ? 0 : infinite()};
-            tile[2 * line] = !there ? 0 : kind ? shared : between(0.001f, 0.002f), tile[2 * line + 1] = there ? between(0, 3) : infinite();
+            // Of five tiles two have rows that share s, two such that N / (2 t s) is too large for one number, above 0 or below, and one others.
+            if (line == 0) kind = draw() % 5, shared = kind == 1 || kind == 4 ? 1e-5f : between(0.001f, 0.002f), about = {1 / shared, kind ? 0 : infinite()};
+            tile[2 * line] = !there ? 0 : kind ? shared : between(0.001f, 0.002f), tile[2 * line + 1] = there ? kind == 4 ? between(-3, 0) : between(0, 3) : infinite();
             tile[2 * ROWS + line] = there ? between(0, ratio) * tile[2 * line] : 0;
             const float2 ratios = ratios_of(tile[2 * line], tile[2 * line + 1]);
             tile[RATIOS + ratio_at(line)] = ratios.x, tile[RATIOS + ROWS + ratio_at(line)] = ratios.y;
-            if (there) about.largest = max(about.largest, ratios.x);
+            if (there) about.largest = max(about.largest, fabsf(ratios.x));
             std::memcpy(tile + 5 * ROWS, &about, sizeof about);
         }
         p.codes = rows.codes, p.sides = sides, p.query_codes = asked.codes, p.count = count, p.queries = queries, p.room = count, p.groups_stride = groups;
