@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
+from knnscope.kernels import sources
+from tests.kernels.on_the_host import built, run
 
 OFF = 12582912
 WIDENED = 1 + 2.0**-10
@@ -234,3 +238,9 @@ def test_alike_rows_well_above_the_limit_are_passed_over_and_the_room_cannot_be_
     assert fits > 3000
     assert without_room > 0
     assert above == fits
+
+
+def test_the_kernels_own_comparisons_lose_no_row(tmp_path: Path) -> None:
+    """As they are written in batch.cuh, with what it has as room, of s and t that differ by 2^20, where little makes limits wider, and far below limits."""
+    source = sources.Source("batch.cuh", (("CELL", 0), ("METRIC", 0), ("FULL", 128), ("WIDTH", 128)), ("common.cuh",))
+    run(built(tmp_path, "loose", source), 0, 500_000)

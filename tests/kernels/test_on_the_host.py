@@ -131,19 +131,37 @@ def test_tiles_of_a_block_find_what_is_near(tmp_path: Path, width: int, queries:
 def test_what_is_left_is_ranked(tmp_path: Path, kind: str, sharp: int, shapes: tuple[tuple[int, ...], ...]) -> None:
     """Lists that a small block has no room for are ranked in the second turn, by more blocks than there are such lists or by one; ties by their names."""
     cell, metric, _ = KINDS[kind]
-    macros = (
-        ("CELL", cell),
-        ("METRIC", metric),
-        ("FULL", 128),
-        ("WIDTH", 128),
-        ("LEADING", 0),
-        ("RANK", 128),
-        ("SHARP", sharp),
-    )
-    program = built(tmp_path, "rank", sources.exact("rank", macros))
+    program = built(tmp_path, "rank", rank_source(cell, metric, sharp))
     for seed, (queries, k, room, two) in enumerate(shapes):
         for blocks in (1, 7) if two else (0,):
-            run(program, queries, k, room, seed, 100 * two, 70, room, room, blocks)
+            run(program, queries, k, room, seed, 100 * two, 70, room, room, blocks, 0, 0)
+
+
+CLOSE, HUGE_VALUES, CHANGED = 1, 2, 3
+"""Data of rank.cpp."""
+
+
+@pytest.mark.parametrize(
+    ("cell", "metric", "full", "sharp"),
+    [(0, 0, 128, 0), *(pytest.param(*given, marks=pytest.mark.slow) for given in ((0, 0, 256, 1), (0, 1, 128, 0), (3, 1, 128, 1)))],
+)  # fmt: skip
+def test_rows_that_bounds_do_not_tell_apart_are_ranked(
+    tmp_path: Path, cell: int, metric: int, full: int, sharp: int
+) -> None:
+    """Hundreds of rows, and dozens as far as the k-th; keys that float32 has no room for; rows that are no numbers. Warps go on in any order."""
+    program = built(tmp_path, "rank", rank_source(cell, metric, sharp, full))
+    for seed, (data, k, held, room) in enumerate(
+        ((CLOSE, 10, 300, 900), (CLOSE, 1, 300, 900), (HUGE_VALUES, 10, 100, 300), (CHANGED, 10, 100, 300))
+    ):
+        for late in (0, 1):
+            run(program, 24 if data != CHANGED else 120, k, room, seed, held, 150, room, room, 3, data, late)
+    if sharp:  # more than there is room to tell of how far each is
+        run(program, 8, 10, 4500, 1, 2900, 150, 4500, 4500, 3, CLOSE, 0)
+
+
+def rank_source(cell: int, metric: int, sharp: int, full: int = 128) -> sources.Source:
+    macros = {"CELL": cell, "METRIC": metric, "FULL": full, "WIDTH": full, "LEADING": 0, "RANK": 128, "SHARP": sharp}
+    return sources.exact("rank", tuple(macros.items()))
 
 
 @pytest.mark.parametrize(

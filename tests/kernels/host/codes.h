@@ -42,13 +42,13 @@ struct Drawn {
             float* tile = sides + row / ROWS * SIDE;
             const int line = row % ROWS;
             const bool there = row < count;
-            // Of four tiles two have rows that share s, one such that N / (2 t s) is too large for one number, and one others.
-            if (line == 0) kind = draw() % 4, shared = kind == 1 ? 1e-5f : between(0.001f, 0.002f), about = {1 / shared, kind ? 0 : infinite()};
-            tile[2 * line] = !there ? 0 : kind ? shared : between(0.001f, 0.002f), tile[2 * line + 1] = there ? between(0, 3) : infinite();
+            // Of five tiles two have rows that share s, two such that N / (2 t s) is too large for one number, above 0 or below, and one others.
+            if (line == 0) kind = draw() % 5, shared = kind == 1 || kind == 4 ? 1e-5f : between(0.001f, 0.002f), about = {1 / shared, kind ? 0 : infinite()};
+            tile[2 * line] = !there ? 0 : kind ? shared : between(0.001f, 0.002f), tile[2 * line + 1] = there ? kind == 4 ? between(-3, 0) : between(0, 3) : infinite();
             tile[2 * ROWS + line] = there ? between(0, ratio) * tile[2 * line] : 0;
             const float2 ratios = ratios_of(tile[2 * line], tile[2 * line + 1]);
             tile[RATIOS + ratio_at(line)] = ratios.x, tile[RATIOS + ROWS + ratio_at(line)] = ratios.y;
-            if (there) about.largest = max(about.largest, ratios.x);
+            if (there) about.largest = max(about.largest, fabsf(ratios.x));
             std::memcpy(tile + 5 * ROWS, &about, sizeof about);
         }
         p.codes = rows.codes, p.sides = sides, p.query_codes = asked.codes, p.count = count, p.queries = queries, p.room = count, p.groups_stride = groups;
@@ -56,15 +56,22 @@ struct Drawn {
         p.asked.starts = everywhere<float>(padded), p.asked.coefficients = everywhere<float>(padded);
         p.counts = everywhere<u32>(padded), p.hits = everywhere<int2>((size_t)padded * count), p.groups = everywhere<float2>((size_t)queries * groups);
         for (int query = 0; query < padded; ++query) {
-            // of four queries of a thread one has another t, now and then
+            // Of four queries of a thread one has another t, now and then; of most warps, none.
             const int first = query & ~72;
-            p.asked.steps[query] = query == first || first % 3 == 0 ? between(0.02f, 0.04f) : p.asked.steps[first], p.asked.coefficients[query] = between(1, 2);
+            p.asked.steps[query] = query == first || ((first >> 4) % 3 == 1 && first % 3 == 0) ? between(0.02f, 0.04f) : p.asked.steps[first], p.asked.coefficients[query] = between(1, 2);
             p.asked.starts[query] = p.asked.coefficients[query] * ratio - p.asked.steps[query] * OFF;
             p.asked.limits[query] = query < queries ? between(-1, query % 8 ? 0 : 1) : -infinite();
         }
         for (int query = 0; query < queries; ++query)
             for (int row = 0; row < count; ++row)
                 for (int k = 0; k < WIDTH; k += 32) products[(size_t)query * count + row] += inner(*(const Bytes*)(rows[row] + k), *(const Bytes*)(asked[query] + k));
+        // Of every second query one row of some tile is near, and hardly another one: a thread passes on all of its rows where one is.
+        for (int query = 1; query < queries; query += 2) {
+            const int first = (int)(draw() % tiles) * ROWS, last = min(first + ROWS, count);
+            float least = infinite();
+            for (int row = first; row < last; ++row) least = min(least, bound(query, row));
+            p.asked.limits[query] = least + 0.002f;
+        }
     }
     int product(int query, int row) const { return products[(size_t)query * count + row]; }
     float part(int query, int row) const
@@ -72,6 +79,7 @@ struct Drawn {
         const float4 side = side_of(p.sides, row);
         return part_of_bound(product(query, row) + ZERO, side.x, side.y, p.asked.steps[query]);
     }
+    float bound(int query, int row) const { return fmaf(-p.asked.coefficients[query], side_of(p.sides, row).z, part(query, row)); }
     // Two passes, each over a part of the rows: as ``hits_failed``.
     template <class Launch> int scans_failed(Launch scan)
     {
@@ -96,7 +104,7 @@ struct Drawn {
             }
             for (int row = 0; row < count; ++row) {
                 const float4 side = side_of(p.sides, row);
-                const float bound = fmaf(-p.asked.coefficients[query], side.z, part(query, row)), limit = p.asked.limits[query];
+                const float bound = this->bound(query, row), limit = p.asked.limits[query];
                 if (hit[row] && !(bound <= limit)) return failed("a hit is not below the limit", query, row);
                 if (!hit[row] && bound <= limit - 1.01f * p.asked.steps[query] * side.x - 0x1p-20f * (fabsf(limit) + 1)) return failed("a row is lost", query, row);  // set_bar
                 kept += hit[row];
