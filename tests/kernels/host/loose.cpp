@@ -3,7 +3,11 @@
 #include "cuda.h"
 #include "kernel.inc"
 
+#ifdef __SIZEOF_FLOAT128__
 typedef __float128 Exact;
+#else
+typedef long double Exact;  // as wide, where there is no other
+#endif
 static std::mt19937_64 draw;
 static double between(double low, double high) { return std::uniform_real_distribution<double>(low, high)(draw); }
 static float power(double low, double high) { return (float)std::exp2(between(low, high)); }
