@@ -96,5 +96,6 @@ __device__ __forceinline__ int own_room(float ratio, float inverse) { return __f
 // What the largest of these bits and products is at least, if any row is near. ``inverse``: 1 / s.
 __device__ __forceinline__ int least_of(const Wanted& query, float inverse)
 {
-    return __float_as_int(fmaf(-inverse, query.limit, 2 * OFF - query.start)) - SPARE;
+    const int bits = __float_as_int(fmaf(-inverse, query.limit, 2 * OFF - query.start));
+    return max(bits, -0x7fffffff - 1 + SPARE) - SPARE;  // whatever is below 0 lets every row in
 }

@@ -51,6 +51,9 @@ int main(int, char** given)
         const auto [three, four, still] = rooms((float)(double)(bound - (Exact)40 * step * s - (Exact)0x1p-21 * size((double)bound)));
         ++above, passed += three < 0 && four < 0;
     }
+    // A number just below 0 is the least of all as a whole number, from which nothing may be taken.
+    for (const float limit : {0x1p-149f, 0x1p-147f, 1.f})
+        if (own_room(0, 1) < least_of({limit, 2 * OFF, 1}, 1)) return std::printf("a limit of %a lets no row in\n", limit), 1;
     const Wanted nobody = wanted_of(0, 0, -infinite()), unknown = wanted_of(0.5f, 0, -infinite());
     for (const Wanted& query : {nobody, unknown})
         for (const float ratio : {0.f, 3e38f, -1e30f, 1e-30f})
