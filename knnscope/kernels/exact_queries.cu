@@ -1,5 +1,5 @@
 // Queries as codes, by what rows are written with: centred and scaled, rotated, written with 8 bits. It comes after codes.cuh.
-
+//
 //   ALIKE    1: queries that a thread of a warpgroup compares have one step: a query, the one eight behind it, and those 64 behind these
 
 constexpr int EIGHT = 8;  // queries of a block, and warps

@@ -69,6 +69,22 @@ def begin(asked: Any, shared: Any) -> None:
     shared.said[:] = np.inf
 
 
+@compiled()
+def settled(answers: Any, rows: int) -> bool:
+    """Whether all queries are answered, none by a row that was changed or that is no number; those that all rows were computed for have no margin.
+
+    Args:
+        answers: Answers.
+        rows: how many there are.
+    """
+    every = True
+    for query in range(answers.candidates.shape[0]):
+        every = every and answers.candidates[query] >= 0 and answers.computed[query] >= 0
+        if answers.computed[query] == rows:
+            answers.margins[query] = np.inf
+    return every
+
+
 class CodePass:
     """Passes for queries that are alike: they are scanned by one plan, and laid out once."""
 
@@ -116,7 +132,7 @@ class CodePass:
                 (table, scanned.every.coded, asked, whole),
                 ((ranking.finish, [(Batch(queries, numbers, *one), answers) for one in ranked]),),
             ),
-            *steps_of((answers, len(table.rows)), ((ranking.settled, [()]),)),
+            *steps_of((answers, len(table.rows)), ((settled, [()]),)),
         ]
         self._program = Program(steps, threads, (queries, numbers, *own, *whole, *answers))
         self.nbytes = asked.packed.nbytes + shared.said.nbytes + 8 * len(items) * ITEM_WORDS

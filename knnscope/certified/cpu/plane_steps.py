@@ -52,22 +52,20 @@ Shares = Callable[[int, int], list[tuple[int, int]]]
 
 
 @compiled(apart=True)
-def begin(
-    queries: Any, most: Any, way: Any, mapping: Any, width: tuple[int, int], asked: Any, digits: Any, kept: Any
-) -> None:
+def begin(given: Any, way: Any, of_lines: Any, width: tuple[int, int], asked: Any, kept: Any) -> None:
     """Write queries over those of the search before.
 
     Args:
-        queries: float64, (queries, dim).
-        most: as in scanner.Request.
+        given: queries, float64, (queries, dim), and ``most`` as in scanner.Request.
         way: plane.Map.
-        mapping: quantise.Mapping.
+        of_lines: quantise.Mapping, and digits as in ``lines.write_lines``.
         width: query vectors of a tile, and digits of a query.
         asked: plane_queries.PlaneQueries, and EncodedQueries of lines.py.
-        digits: see ``lines.write_lines``.
         kept: Kept.
     """
+    queries, most = given
     to_plane, to_lines = asked
+    mapping, digits = of_lines
     _begin_plane(queries, most, way, width[1], to_plane, kept)
     lines.write_lines(queries, mapping, digits, to_lines)
 
@@ -134,7 +132,7 @@ class Steps:
             codes = near.shape[1] - lines.HEAD
             asked = to_plane, lines.blank.py_func(size.queries, codes)
             digits = np.zeros((2 * size.queries, codes), dtype=np.int8)
-            steps = steps_of((queries, most, plane.map, mapping, width, asked, digits, kept), ((begin, [()]),))
+            steps = steps_of(((queries, most), plane.map, (mapping, digits), width, asked, kept), ((begin, [()]),))
         lists = [memory[first:last] for first, last in pairwise(ends)]
         first = table, (plane.blocks, near), asked, Request(queries, k, allowed)
         if size.is_known:  # then each part knows what it leaves from the beginning

@@ -323,22 +323,6 @@ def finish(table: Any, coded: Any, asked: Any, state: Any, batch: Any, answers: 
 
 
 @compiled()
-def settled(answers: Any, rows: int) -> bool:
-    """Whether all queries are answered, none by a row that was changed or that is no number; those that all rows were computed for have no margin.
-
-    Args:
-        answers: Answers.
-        rows: how many there are.
-    """
-    every = True
-    for query in range(answers.candidates.shape[0]):
-        every = every and answers.candidates[query] >= 0 and answers.computed[query] >= 0
-        if answers.computed[query] == rows:
-            answers.margins[query] = np.inf
-    return every
-
-
-@compiled()
 def _finish_one(query: int, total: int, uppers: Any, given: Any) -> None:
     """``finish`` of one query, so that the memory of its ``total`` candidates is given back before the next; ``given`` is what ``finish`` is given."""
     table, coded, asked, state, batch, answers = given
