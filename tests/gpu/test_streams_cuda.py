@@ -92,6 +92,37 @@ def test_graphs_of_one_stream_run_beside_each_other_and_beside_searches(batch: i
         cp.cuda.runtime.deviceSynchronize()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("batch", [1, 4, 60, 300])
+def test_a_graph_beside_searches_from_before_it_was_captured(batch: int, dtype: Any, delay: Callable[[], None]) -> None:
+    """It is started on another stream again and again, while they are still under way on their own."""
+    rows, queries = data(20_000, 2 * batch)
+    queries = queries.astype(dtype)
+    index, here = ExactIndex(rows, device="cuda"), ExactIndex(rows, device="cpu")
+    expected = here.search(queries.astype(np.float32), K).ids
+    asked, outs = [cp.asarray(queries[:batch]), cp.asarray(queries[batch:])], [outputs(batch) for _ in range(2)]
+    warm, ended = outputs(batch), cp.cuda.Event(disable_timing=True)
+    cp.cuda.runtime.deviceSynchronize()
+    first, second = (cp.cuda.Stream(non_blocking=True) for _ in range(2))
+    with first:
+        index.search(asked[0], K, out=warm)
+        delay()
+        for _ in range(20):
+            index.search(asked[0], K, out=outs[0])
+        ended.record()
+        first.begin_capture()
+        index.search(asked[1], K, out=outs[1])
+        graph = first.end_capture()
+    wrong = 0
+    while not ended.done:
+        graph.launch(second)
+        second.synchronize()
+        wrong += int((outs[1][0].get() != expected[batch:]).any())
+    cp.cuda.runtime.deviceSynchronize()
+    assert wrong == 0
+    np.testing.assert_array_equal(outs[0][0].get(), expected[:batch])
+
+
 def captured(index: ExactIndex, asked: Any) -> tuple[Any, Any, tuple[Any, Any]]:
     """A search of PyTorch's queries in a graph of its own, the stream, and what it writes."""
     import torch

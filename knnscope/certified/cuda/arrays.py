@@ -9,7 +9,7 @@ from typing import Any
 import cupy as cp
 import numpy as np
 
-from knnscope.certified.cuda.streams import capture
+from knnscope.certified.cuda.streams import aside, capture
 from knnscope.certified.cuda.table import CELLS, on_gpu
 from knnscope.errors import KnnscopeError
 
@@ -66,15 +66,21 @@ def queries(given: Any, dim: int) -> tuple[Any, bool]:
         raise KnnscopeError(f"queries have shape {given.shape}: (queries, {dim}), or ({dim},) for one, was expected")
     if found.device.id != (here := cp.cuda.runtime.getDevice()):
         raise KnnscopeError(f"queries lie on cuda:{found.device.id}, the index on cuda:{here}")
-    if found.dtype.char in "fd":
-        return cp.ascontiguousarray(found), single
-    if found.dtype != cp.int16:
-        return cp.ascontiguousarray(found, dtype=cp.float64 if found.dtype == cp.int32 else cp.float32), single
-    halves = cp.zeros(
-        (*found.shape, 2), dtype=cp.int16
-    )  # no array on the way, whose memory a graph would write to later
-    halves[..., 1] = found
-    return halves.view(cp.float32)[..., 0], single
+    if found.dtype.char in "fd" and found.flags.c_contiguous:
+        return found, single
+    made = _empty(found.shape, cp.float64 if found.dtype.char == "d" or found.dtype == cp.int32 else cp.float32)
+    if found.dtype == cp.int16:
+        halves = made.view(cp.int16).reshape(*found.shape, 2)
+        halves[..., 0], halves[..., 1] = 0, found
+    else:
+        made[...] = found
+    return made, single
+
+
+def _empty(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Where something is copied to for a search: a graph, which copies it whenever it is started, has the memory alone."""
+    with aside() if capture(cp.cuda.get_current_stream()) else nullcontext():
+        return cp.empty(shape, dtype)
 
 
 def stream_of(given: Any) -> AbstractContextManager[Any]:
@@ -134,7 +140,12 @@ def mask(given: Any, count: int, rows: int) -> Any:
         raise KnnscopeError(
             f"where has shape {found.shape} and type {found.dtype}: bool, ({rows},) or ({count}, {rows}), was expected"
         )
-    return cp.ascontiguousarray(cp.atleast_2d(found))
+    found = found[None] if found.ndim == 1 else found
+    if found.flags.c_contiguous:
+        return found
+    made = _empty(found.shape, cp.bool_)
+    made[...] = found
+    return made
 
 
 def like(array: Any, given: Any) -> Any:

@@ -234,7 +234,7 @@ class CudaScanner:
         if path is plane and self._plane is not None:
             return self._plane.queue(queries, k, allowed, out)
         number, each, size = stream.ptr, path.TOLD_BYTES, 8 * count * k
-        memory = cp.cuda.alloc(count * each + (2 * size if out is None else 0))
+        memory = _of_graph(count * each) if graph else cp.cuda.alloc(count * each + (2 * size if out is None else 0))
         if out is None:
             answer = memory.ptr, memory.ptr + size
             told = memory + 2 * size
@@ -291,9 +291,14 @@ class CudaScanner:
     def _workspace(self, shape: tuple[Any, ...], graph: int) -> Any:
         """Memory of a path, a stream, so many queries and neighbors; ``graph``: that is captured, 0 for none."""
         path, _, count, k = shape
-        if graph:
-            return self._workspaces.of_graph(graph, shape)
-        return self._workspaces.take(shape, lambda: path.Workspace(self.table, self.codes, count, k))
+
+        def make() -> Any:
+            return path.Workspace(self.table, self.codes, count, k)
+
+        if not graph:
+            return self._workspaces.take(shape, make)
+        with streams.aside():
+            return self._workspaces.of_graph(graph, shape, make)
 
     def _check_captured(self, path: Any, k: int, out: tuple[Any, Any] | None) -> None:
         """Refuse a search that a graph cannot repeat."""
@@ -338,6 +343,12 @@ class CudaScanner:
 def _sums(allowed: Any) -> npt.NDArray[np.int64] | None:
     """Rows that may be answers."""
     return None if allowed is None else host(allowed.sum(axis=1))
+
+
+def _of_graph(size: int) -> Any:
+    """Memory of a graph alone."""
+    with streams.aside():
+        return cp.cuda.alloc(size)
 
 
 def _check_finite(rows: Any) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import threading
 import weakref
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -15,8 +16,8 @@ from knnscope.errors import KnnscopeError
 
 PER_THREAD = 2
 """cudaStreamPerThread: in every thread a stream of its own has this number."""
-CAPTURED = 1
-"""CU_STREAM_CAPTURE_STATUS_ACTIVE."""
+CAPTURED, RELAXED = 1, 2
+"""CU_STREAM_CAPTURE_STATUS_ACTIVE, CU_STREAM_CAPTURE_MODE_RELAXED."""
 
 Key = tuple[int, int]
 
@@ -30,6 +31,33 @@ def key(stream: Any) -> Key:
 @cache
 def _capture_info() -> Any:
     return ctypes.CDLL("libcuda.so.1").cuStreamGetCaptureInfo_v2
+
+
+@cache
+def _exchange() -> Any:
+    return ctypes.CDLL("libcuda.so.1").cuThreadExchangeStreamCaptureMode
+
+
+@cache
+def _beside(_device: int) -> Any:
+    """A stream of the current GPU on which nothing is searched."""
+    return cp.cuda.Stream(non_blocking=True)
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """Make memory for a graph while it is captured: written when this ends, and nobody else's.
+
+    What the pool gives on the captured stream may have been a search's that is still under way there, while the graph is started on another stream.
+    """
+    mode, stream = ctypes.c_int(RELAXED), _beside(cp.cuda.runtime.getDevice())
+    _exchange()(ctypes.byref(mode))  # else a driver that captures for PyTorch refuses to give memory
+    try:
+        with stream:
+            yield
+        stream.synchronize()
+    finally:
+        _exchange()(ctypes.byref(mode))
 
 
 def capture(stream: Any) -> int:

@@ -1,4 +1,4 @@
-"""Memory of searches: kept for the next one like it, and given away to graphs, each of which has its own."""
+"""Memory of searches: kept for the next one like it; each graph has its own."""
 
 from __future__ import annotations
 
@@ -53,16 +53,18 @@ class Workspaces:
             found = self._kept[shape] = self._made(make)
         return found
 
-    def of_graph(self, graph: int, shape: Shape) -> Any:
-        """The one that a graph keeps: what a search of this shape has left, which the next search makes anew.
+    def of_graph(self, graph: int, shape: Shape, make: Callable[[], Any]) -> Any:
+        """The one that a graph keeps. Not what a search of this shape has left: that may be under way when the graph is started on another stream.
 
         Raises:
-            KnnscopeError: there is none. Memory that is made while a graph is captured would be in the graph's order, and no other search's.
+            KnnscopeError: there was no such search. What is compiled and loaded for the first one cannot be while a graph is captured.
+            cupy.cuda.memory.OutOfMemoryError: see ``take``.
         """
-        found = self._graphs.get((graph, shape)) or self._kept.pop(shape, None)
+        found = self._graphs.get((graph, shape))
         if found is None:
-            raise not_made()
-        self._graphs[graph, shape] = found
+            if shape not in self._kept:
+                raise not_made()
+            found = self._graphs[graph, shape] = self._made(make)
         return found
 
     def _made(self, make: Callable[[], Any]) -> Any:

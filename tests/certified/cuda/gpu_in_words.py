@@ -63,6 +63,7 @@ class Stream:
         self.gpu, self.work = gpu, deque[tuple[list[bool] | None, Callable[[], Any]]]()
         gpu.streams.append(self)
         self.ptr = 100 + len(gpu.streams)  # small numbers have a meaning
+        self.before = list[Stream]()
 
     def queue(self, work: Callable[[], Any]) -> None:
         """Do it later."""
@@ -76,12 +77,21 @@ class Stream:
         """Do all."""
         self.gpu.run()
 
+    def __enter__(self) -> None:
+        self.before.append(self.gpu.current)
+        self.gpu.current = self
+
+    def __exit__(self, *_: object) -> None:
+        self.gpu.current = self.before.pop()
+
 
 class Gpu:
     """Memory and streams. free: bytes of memory. graphs: numbers of those in which streams are captured."""
 
     def __init__(self, free: int, seed: int) -> None:
         self.graphs = dict[Stream, int]()
+        self.mode = 0  # in which this thread captures: what is asked for in others than 2 is refused by a driver
+        self.asked = list[tuple[Stream, int]]()  # for memory: on which stream, in which mode
         self.free, self.streams, self.random = free, list[Stream](), random.Random(seed)
         self.current, self.is_late = Stream(self), self.random.random() < 0.5
 
@@ -98,6 +108,7 @@ class Gpu:
         if size > self.free:
             raise self.cupy.cuda.memory.OutOfMemoryError
         self.free -= size
+        self.asked.append((self.current, self.mode))
         made = Array(size, np.uint8)
         made.fill(0xA5)
         return SimpleNamespace(ptr=made.ctypes.data, owner=made)
@@ -114,6 +125,11 @@ class Gpu:
         """What the driver says of a stream: whether it is captured, and in which graph."""
         found = next((self.graphs[one] for one in self.graphs if one.ptr == stream.value), None)
         status._obj.value, number._obj.value = found is not None, found or 0
+        return 0
+
+    def exchange(self, mode: Any) -> int:
+        """Another way for this thread to capture."""
+        self.mode, mode._obj.value = mode._obj.value, self.mode
         return 0
 
     def copy(self, to: int, source: int, size: int, _kind: int, stream: int) -> None:
@@ -190,7 +206,12 @@ def installed(monkeypatch: pytest.MonkeyPatch, free: int, seed: int = 0) -> Gpu:
     for name, value in names.items():
         setattr(cupy, name, value)
     cupy.cuda, cupy.ndarray, cupy.asnumpy, cupy.asarray = cuda, Array, asnumpy, gpu.asarray
-    cupy.empty = cupy.zeros = lambda shape, dtype=float: Array(shape, dtype)
+
+    def empty(shape: Any, dtype: Any = float) -> Array:
+        gpu.asked.append((gpu.current, gpu.mode))
+        return Array(shape, dtype)
+
+    cupy.empty = cupy.zeros = empty
     cupy.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 0)
     fakes = {"cupy": cupy}
     for name in ("cupy_backends", "cupy_backends.cuda", "cupy_backends.cuda.api", "cupy_backends.cuda.libs"):
@@ -202,6 +223,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, free: int, seed: int = 0) -> Gpu:
         monkeypatch.setitem(sys.modules, name, module)
     streams: Any = importlib.import_module(f"{PACKAGE}.streams")  # which asks the driver
     monkeypatch.setattr(streams, "_capture_info", lambda: gpu.captured)
+    monkeypatch.setattr(streams, "_exchange", lambda: gpu.exchange)
     return gpu
 
 

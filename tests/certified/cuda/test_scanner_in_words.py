@@ -55,7 +55,7 @@ def scanner_of(gpu: Any, path: Any = Path) -> Any:
 QUERIES, OUT = Array((6, 8), np.float32), (Array((6, 3), np.int64), Array((6, 3)))
 
 
-def test_each_graph_keeps_what_a_search_before_has_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_graph_has_memory_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = installed(monkeypatch, 1 << 20)
     scanner = scanner_of(gpu)
     stream = gpu.current = Stream(gpu)
@@ -70,8 +70,51 @@ def test_each_graph_keeps_what_a_search_before_has_made(monkeypatch: pytest.Monk
         gpu.graphs.clear()
         assert scanner.has_captured
     scanner.queue(QUERIES, 3, None, OUT)
-    # each of six queries is two launches, of four and of two: a search, and two in its graph; and again; and one
-    assert [len(one.searches) for one in made] == [3, 3, 3, 3, 1, 1]
+    # each of six queries is two launches, of four and of two: three searches, and two in each graph
+    assert [len(one.searches) for one in made] == [3, 3, 2, 2, 2, 2]
+
+
+def test_memory_of_a_graph_was_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph is started on any stream, while searches from before it was captured may still be under way on their own."""
+    gpu = installed(monkeypatch, 1 << 20)
+    scanner = scanner_of(gpu)
+    stream = gpu.current = Stream(gpu)
+
+    class Workspace(Path.Workspace):
+        def __init__(self, *_given: Any) -> None:
+            super().__init__()
+            self.memory = gpu.cupy.zeros(3)
+
+    monkeypatch.setattr(Path, "Workspace", Workspace)
+    scanner.queue(QUERIES, 3, None, OUT)
+    assert [on for on, _ in gpu.asked] == 3 * [stream]
+    gpu.asked.clear()
+    gpu.graphs[stream] = 1
+    scanner.queue(QUERIES, 3, None, OUT)
+    assert [mode for _, mode in gpu.asked] == 3 * [2]
+    assert {on for on, _ in gpu.asked}.isdisjoint({stream, *gpu.graphs})
+    assert (gpu.mode, gpu.current) == (0, stream)
+
+
+@pytest.mark.parametrize("is_captured", [False, True])
+@pytest.mark.parametrize(
+    "given", [np.zeros((6, 8), np.float16), np.zeros((6, 8), np.uint8), np.zeros((8, 6), np.float32).T]
+)
+def test_queries_that_a_graph_copies_lie_in_its_own_memory(
+    given: Any, is_captured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = installed(monkeypatch, 1 << 20)
+    from knnscope.certified.cuda import arrays
+
+    stream = gpu.current = Stream(gpu)
+    if is_captured:
+        gpu.graphs[stream] = 1
+    monkeypatch.setattr(arrays, "matrix", lambda given, _what: given)
+    found, _ = arrays.queries(given.view(Array), 8)
+    assert found.dtype == np.float32
+    assert found.flags.c_contiguous
+    ((on, mode),) = gpu.asked
+    assert (on is stream, mode) == (not is_captured, 2 * is_captured)
 
 
 def test_what_a_graph_cannot_repeat_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
