@@ -15,6 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import gpu_lines
+from benchmarks.gpu_lines import OURS
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "figures.md"
@@ -50,7 +53,18 @@ These have no result file: a test fails where they do not hold.
 
 def page() -> str:
     """The whole page."""
-    parts = [HEAD, _verdicts(), _certified(), _few(), _certified_gpu(), _gpus(), _encoding(), _reading(), TESTED]
+    parts = [
+        HEAD,
+        _verdicts(),
+        _certified(),
+        _few(),
+        _certified_gpu(),
+        gpu_lines.section(duration, _table),
+        _gpus(),
+        _encoding(),
+        _reading(),
+        TESTED,
+    ]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
@@ -164,10 +178,6 @@ the import: NumPy gives it while a child process compiles (`python -m benchmarks
 Faiss in its place; with {start["rows"]:,} rows {many:.0f}, codes and what building left behind, without
 the rows themselves (`python -m benchmarks.certified_starting`).
 """
-
-
-OURS = ("graph_us", "cold_us", "call_us", "proof_us")
-"""Columns of our own in certified-gpu results; all others are peers."""
 
 
 def _certified_gpu() -> str:
