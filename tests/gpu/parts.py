@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 from xml.etree import ElementTree
 
 TOGETHER = 12
-"""Tests of a process: to load CuPy takes as long as some of them."""
+"""Tests of a process at most: to load CuPy takes as long as some of them."""
 
 
 @dataclass
@@ -70,6 +70,12 @@ def as_junit(name: str) -> tuple[str, str]:
     return ".".join([file.removesuffix(".py").replace("/", "."), *classes]), own
 
 
+def shares(asked: list[str], at_once: int) -> list[list[str]]:
+    """Parts for so many processes at once: none stays idle, and what stands together, and compiles as much, is dealt out."""
+    count = max(min(at_once, len(asked)), -(-len(asked) // TOGETHER))
+    return [asked[number::count] for number in range(count)]
+
+
 def work(parts: SimpleQueue[list[str]], until: float, found: Found, lock: threading.Lock) -> None:
     """Parts, one after the other, while there is time."""
     while (left := until - time.monotonic()) > 0:
@@ -100,8 +106,8 @@ def main() -> None:
     asked = args.only.read_text().split("\n") if args.only else names(rest)
     asked = [name for name in asked if name]
     parts: SimpleQueue[list[str]] = SimpleQueue()
-    for first in range(0, len(asked), TOGETHER):
-        parts.put(asked[first : first + TOGETHER])
+    for part in shares(asked, args.at_once):
+        parts.put(part)
     found, lock = Found(), threading.Lock()
     workers = [threading.Thread(target=work, args=(parts, until, found, lock)) for _ in range(args.at_once)]
     for worker in workers:
